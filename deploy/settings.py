@@ -1,0 +1,117 @@
+"""Every setting: its name, its default, its unit and one line of meaning. The only file that reads the environment.
+
+A value comes from, strongest first: the environment (`THROUGHLINE_…`), the file `stack.json` that a running local
+stack leaves in `THROUGHLINE_HOME`, the default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.topics import CHANNELS
+
+DEFINITIONS = Path(__file__).parent / "definitions"
+
+
+def home() -> Path:
+    """Where the local stack keeps its data and logs."""
+    return Path(os.environ.get("THROUGHLINE_HOME") or ".throughline").absolute()
+
+
+class _StackFile(PydanticBaseSettingsSource):
+    """Addresses of the local stack that runs in `THROUGHLINE_HOME`, if one does."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: `__call__` answers for all fields at once."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            found = json.loads((home() / "stack.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        settings = found.get("settings", {})
+        return settings if isinstance(settings, dict) else {}
+
+
+class Settings(BaseSettings):
+    """All settings. Set one as an environment variable: `THROUGHLINE_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="THROUGHLINE_", frozen=True, extra="ignore")
+
+    # Where the three servers are
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey.")
+    clickhouse_url: str = Field(
+        "http://127.0.0.1:8123", description="ClickHouse over HTTP; user and password in the URL."
+    )
+
+    # Names, so that several deployments can share servers
+    topic_prefix: str = Field("", description="Put before every topic's name and every consumer group.")
+    redis_namespace: str = Field("throughline", description="Hash tag of every Redis key: {namespace}:…")
+    clickhouse_database: str = Field("throughline", description="The ClickHouse database.")
+
+    # What the deployment knows
+    channels: Annotated[tuple[str, ...], NoDecode] = Field(CHANNELS, description="Known channels, comma-separated.")
+    partitions: int = Field(12, ge=1, description="Partitions of a topic when it is created.")
+    replication_factor: int = Field(1, ge=1, description="Replicas of a topic when it is created.")
+    identity_secret: SecretStr = Field(
+        SecretStr("throughline-local-secret"),
+        description="Key of the identifier hashes. Set your own before the first event; changing it orphans all profiles.",
+    )
+    default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
+    timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")
+    identity_file: Path = Field(
+        DEFINITIONS / "identity.yaml", description="Identity policy: types, limits, blocked values."
+    )
+    touches_file: Path = Field(
+        DEFINITIONS / "touches.yaml", description="Rules: which events are touches, which conversions."
+    )
+
+    # Limits of an event
+    max_event_bytes: int = Field(65_536, ge=1024, description="Largest event in bytes.")
+
+    # The workers
+    batch_records: int = Field(1000, ge=1, description="Most records handled as one batch.")
+    session_timeout_s: int = Field(30, ge=6, description="Kafka group session timeout, seconds.")
+    record_flush_rows: int = Field(10_000, ge=1, description="ClickHouse insert size, rows.")
+    record_flush_s: float = Field(0.5, gt=0, description="Longest wait to fill an insert, seconds.")
+    dead_letter_limit_ratio: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of dead letters, of the last 10,000 records, that stops the identify worker.",
+    )
+    store_retry_max_s: float = Field(10.0, gt=0, description="Longest pause between two tries of a store that is down.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    crash_at: str = Field("", description="For fault tests: stage:point:n kills the process there at the n-th pass.")
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the running local stack, then defaults."""
+        return init_settings, env_settings, _StackFile(settings_cls)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

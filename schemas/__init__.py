@@ -1,0 +1,1 @@
+"""Names: every shape and every name that another program can see. Imports pydantic and nothing of ours."""

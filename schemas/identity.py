@@ -1,0 +1,127 @@
+"""Identity's shapes: what an event claims, what it was resolved to, and what changed because of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One identifier of an event after normalisation: its type and the keyed hash of its value, never the value.
+
+    Attributes:
+        type: The identifier type, such as `email`.
+        leaf: 16 bytes, keyed BLAKE2b of type and normalised value.
+    """
+
+    type: str
+    leaf: bytes
+
+    @property
+    def anchor(self) -> str:
+        """The leaf as other systems see it: a UUID's text."""
+        return uuid_text(self.leaf)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveRequest:
+    """What the identity store is asked for one event.
+
+    Attributes:
+        event_id: The producer's id of the event.
+        event_key: 16 bytes, hash of `event_id`: the key for de-duplication.
+        origin: 8 bytes, hash of topic, partition and offset. The same origin again is a redelivery of ours;
+            another origin with the same `event_id` is a producer's duplicate.
+        received_ms: Broker time of the record, milliseconds since 1970.
+        occurred_ms: Time of the event, milliseconds since 1970.
+        claims: Identifiers, strongest first, without repeats. Empty: the event is about no person.
+        candidate: The profile id to mint if none of the claims is known: derived from `event_id`, so that a
+            replay mints the same.
+    """
+
+    event_id: str
+    event_key: bytes
+    origin: bytes
+    received_ms: int
+    occurred_ms: int
+    claims: tuple[Claim, ...]
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Profile `loser` became part of profile `winner`."""
+
+    winner: str
+    loser: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A link that policy did not allow.
+
+    Attributes:
+        type: The refused identifier's type.
+        anchor: Its keyed hash as a UUID's text.
+        rule: `limit`, `cap` or `separated`.
+    """
+
+    type: str
+    anchor: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The answer for one event.
+
+    Attributes:
+        event_id: The producer's id of the event.
+        profile_id: The person now; None when the event claims no usable identifier.
+        anchor: The strongest identifier by which the event was resolved, as a UUID's text; None with `profile_id`.
+        duplicate: True when another delivery of this event was accepted before; the event must not go on.
+        merged: Merges that this event caused, in order.
+        refused: Links that policy did not allow.
+    """
+
+    event_id: str
+    profile_id: str | None
+    anchor: str | None
+    duplicate: bool = False
+    merged: tuple[Merge, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+
+ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityChange:
+    """One entry of the identity log: the value of a record of `identity-changes`.
+
+    Attributes:
+        version: Strictly increasing over all changes of a name space; microseconds since 1970 or more.
+        kind: What happened.
+        profile_id: The profile after the change (a merge: the winner).
+        from_profile_id: The profile before the change (a merge: the loser), else empty.
+        anchors: The identifiers concerned as (UUID's text, type): a merge lists all that moved.
+        event_id: The evidence: the event that caused it, empty for an operator's command.
+        occurred_ms: Time of that event, milliseconds since 1970.
+        rule: Why, in a word: `new`, `attach`, `shared_identifier`, `limit`, …
+    """
+
+    version: int
+    kind: ChangeKind
+    profile_id: str
+    from_profile_id: str = ""
+    anchors: tuple[tuple[str, str], ...] = ()
+    event_id: str = ""
+    occurred_ms: int = 0
+    rule: str = field(default="")
+
+
+def uuid_text(raw: bytes) -> str:
+    """Write 16 bytes as a UUID's text, faster than `uuid.UUID`."""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -1,0 +1,66 @@
+"""Every Kafka topic: its name, its key, its partitions and how long it keeps records.
+
+Invariant: no other file spells a topic's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+CHANNELS: tuple[str, ...] = (
+    "web", "app", "email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram", "chat",
+    "call_center", "store", "ads", "social", "affiliate", "direct_mail", "offline_media", "survey", "loyalty", "api",
+)  # fmt: skip
+"""The channels known from the start; `THROUGHLINE_CHANNELS` replaces the list."""
+
+TOUCHPOINTS_PREFIX = "touchpoints."
+RESOLVED_TOUCHPOINTS = "resolved-touchpoints"
+IDENTITY_CHANGES = "identity-changes"
+DROPPED_TOUCHPOINTS = "dropped-touchpoints"
+DECISIONS = "decisions"
+ACTIONS = "actions"
+DEAD_LETTERS = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One Kafka topic.
+
+    Attributes:
+        name: The name without the deployment's prefix.
+        key: What the record key holds.
+        retention_ms: How long records are kept, in milliseconds; -1 keeps them for ever.
+        config: Further broker settings for the topic.
+    """
+
+    name: str
+    key: str
+    retention_ms: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+_DAY_MS = 86_400_000
+
+
+def touchpoint_topic(channel: str) -> str:
+    """Name the topic that producers of `channel` publish to."""
+    return TOUCHPOINTS_PREFIX + channel
+
+
+def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
+    """List every topic of a deployment that knows `channels`, producers' topics first."""
+    # Broker time, so that `received_at` cannot be set by a client.
+    inbound = {"message.timestamp.type": "LogAppendTime"}
+    return [
+        *(
+            Topic(touchpoint_topic(channel), "the producer's strongest identifier", 30 * _DAY_MS, dict(inbound))
+            for channel in channels
+        ),
+        Topic(RESOLVED_TOUCHPOINTS, "profile_id", 7 * _DAY_MS),
+        Topic(IDENTITY_CHANGES, "profile_id", 30 * _DAY_MS),
+        Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * _DAY_MS),
+        Topic(DECISIONS, "profile_id", 30 * _DAY_MS),
+        Topic(ACTIONS, "profile_id", 7 * _DAY_MS),
+        Topic(DEAD_LETTERS, "the original record's key", 90 * _DAY_MS),
+    ]

@@ -1,0 +1,123 @@
+"""Kafka: writes records and waits until the broker has them; creates topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.records import Outgoing
+from schemas.topics import Topic
+
+DELIVERY_TIMEOUT_S = 30.0
+
+
+class PublishFailed(Exception):
+    """Some records are not confirmed by the broker; all of the call's records must be sent again."""
+
+
+def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
+    """The settings of every producer of ours: idempotent, all replicas, partitioned as Java clients do."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",
+        "delivery.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
+        "queue.buffering.max.messages": 500_000,
+        "log_level": 3,
+        **extra,
+    }
+
+
+class KafkaPublisher:
+    """Writes batches of records; a batch is confirmed or fails as a whole."""
+
+    unavailable = (PublishFailed,)
+
+    def __init__(self, bootstrap: str, topic_prefix: str = "") -> None:
+        self._prefix = topic_prefix
+        # Only errors are reported back: a callback into Python for each success costs more than the send.
+        self._producer = Producer(producer_config(bootstrap, **{"linger.ms": 1, "delivery.report.only.error": True}))
+        self._thread = ThreadPoolExecutor(1, "kafka-publisher")
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Write `records` and return when the broker has confirmed every one.
+
+        Raises:
+            PublishFailed: The broker did not confirm all of them in time; sending all again is right.
+        """
+        if records:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._send, records)
+
+    def _send(self, records: Sequence[Outgoing]) -> None:
+        failures: list[str] = []
+
+        def delivered(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                failures.append(str(error))
+
+        produce, prefix = self._producer.produce, self._prefix
+        for topic, key, value in records:
+            while True:
+                try:
+                    produce(prefix + topic, value, key, on_delivery=delivered)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+                except KafkaException as error:
+                    raise PublishFailed(str(error)) from error
+        left = self._producer.flush(DELIVERY_TIMEOUT_S)
+        if failures or left:
+            self._producer.purge()
+            reason = failures[0] if failures else "no answer from the broker"
+            raise PublishFailed(f"{len(failures) + left} of {len(records)} records not confirmed: {reason}")
+
+    def close(self) -> None:
+        """Wait for what is in flight and stop the thread."""
+        self._producer.flush(5)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def create_topics(
+    bootstrap: str, topics: Iterable[Topic], *, prefix: str = "", partitions: int, replicas: int
+) -> dict[str, str]:
+    """Create the topics that do not exist; leave the others' partitions alone.
+
+    Returns:
+        For each topic's full name: `created` or `exists`.
+
+    Raises:
+        KafkaException: The broker cannot be reached or refuses; the message names the topic.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 3})
+    existing = set(admin.list_topics(timeout=10).topics)
+    outcome: dict[str, str] = {prefix + topic.name: "exists" for topic in topics if prefix + topic.name in existing}
+    wanted = [topic for topic in topics if prefix + topic.name not in existing]
+    if wanted:
+        created = admin.create_topics(
+            [
+                NewTopic(
+                    prefix + topic.name,
+                    num_partitions=partitions,
+                    replication_factor=replicas,
+                    config={"retention.ms": str(topic.retention_ms), **topic.config},
+                )
+                for topic in wanted
+            ]
+        )
+        for name, future in created.items():
+            try:
+                future.result(timeout=30)
+                outcome[name] = "created"
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+                outcome[name] = "exists"
+    return outcome
+
+
