@@ -1,0 +1,127 @@
+"""Commands that run the pipeline: topics, migrations, workers and their health."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+HEALTHY_S = 30
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    topics = typer.Typer(help="Kafka topics.", no_args_is_help=True)
+    topics.command("apply")(topics_apply)
+    topics.command("list")(topics_list)
+    app.add_typer(topics, name="topics")
+    app.command("migrate")(migrate_command)
+    app.command("worker")(worker)
+    app.command("health")(health)
+
+
+def apply_topics(settings: Settings) -> dict[str, str]:
+    """Create the topics that are missing.
+
+    Returns:
+        `created` or `exists` for each topic's full name.
+    """
+    from schemas.topics import topics
+    from sinks.kafka import create_topics
+
+    return create_topics(
+        settings.kafka_bootstrap,
+        topics(settings.channels),
+        prefix=settings.topic_prefix,
+        partitions=settings.partitions,
+        replicas=settings.replication_factor,
+    )
+
+
+def topics_apply(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Create the Kafka topics that are missing; run it as often as you like."""
+    from deploy.settings import settings
+
+    outcome = apply_topics(settings())
+    if as_json:
+        print(json.dumps(outcome, indent=2))
+    else:
+        created = sum(state == "created" for state in outcome.values())
+        print(f"{created} topics created, {len(outcome) - created} were there")
+
+
+def topics_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the topics of this deployment: name, key, how long records are kept."""
+    from deploy.settings import settings
+    from schemas.topics import topics
+
+    rows = [
+        {"name": settings().topic_prefix + topic.name, "key": topic.key, "retention_ms": topic.retention_ms}
+        for topic in topics(settings().channels)
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{row['name']:32} {row['key']}")
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Bring the ClickHouse database to the present.
+
+    Returns:
+        The migrations applied now, by file name; empty when there was nothing to do.
+    """
+    from sinks.clickhouse import connect
+    from sinks.migrate import migrate as run
+
+    client = connect(settings.clickhouse_url)
+    try:
+        return [applied.name for applied in run(client, settings.clickhouse_database)]
+    finally:
+        client.close()
+
+
+def migrate_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Create or update the ClickHouse tables and views; a second run does nothing."""
+    from deploy.settings import settings
+
+    applied = migrate(settings())
+    if as_json:
+        print(json.dumps(applied))
+    else:
+        print("\n".join(applied) or "nothing to do")
+
+
+def worker(
+    role: Annotated[str, typer.Argument(help="identify, profile, record, or all.")],
+) -> None:
+    """Run a worker until it is stopped; start more of a role to share its work."""
+    from deploy.settings import settings
+    from deploy.worker import ROLES, run
+
+    if role == "all":
+        from deploy.local.supervisor import run_workers
+
+        run_workers(settings())
+    elif role in ROLES:
+        run(role, settings())
+    else:
+        raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")
+
+
+def health(role: Annotated[str, typer.Argument(help="identify, profile or record.")]) -> None:
+    """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
+    from deploy.worker import heartbeat_path
+
+    path = heartbeat_path(role)
+    age_s = time.time() - path.stat().st_mtime if path.exists() else None
+    if age_s is None or age_s > HEALTHY_S:
+        typer.echo(f"{role}: " + ("no heartbeat" if age_s is None else f"last heartbeat {age_s:.0f} s ago"), err=True)
+        raise typer.Exit(1)
+    print(f"{role}: ok")

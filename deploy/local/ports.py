@@ -1,0 +1,43 @@
+"""Choose ports on loopback that nobody listens on."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Collection
+
+LOOPBACK = "127.0.0.1"
+
+# Below the range the kernel takes client ports from (Linux: 32768, macOS: 49152). A client that keeps trying to reach
+# a stopped server on a port of that range can end up connected to itself, and the server cannot come back.
+_FIRST, _LAST = 20_000, 32_000
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on `port` now."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(preferred: int | None = None, taken: Collection[int] = ()) -> int:
+    """Return `preferred` if it is free, else any free port.
+
+    Args:
+        preferred: The port to try first.
+        taken: Ports promised to others that do not listen yet.
+
+    Raises:
+        OSError: No free port was found.
+    """
+    if preferred is not None and preferred not in taken and is_free(preferred):
+        return preferred
+    for _ in range(1000):
+        port = random.randrange(_FIRST, _LAST)
+        if port not in taken and is_free(port):
+            return port
+    raise OSError(f"no free port between {_FIRST} and {_LAST} on {LOOPBACK}")

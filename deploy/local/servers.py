@@ -1,0 +1,165 @@
+"""Start the three servers in a directory, for tests, benchmarks and the supervisor.
+
+with Servers(tmp_path) as servers:            # or: async with
+    Settings(**servers.settings)
+    servers["redis"].kill()                   # kill -9
+    servers["redis"].start()                  # same port, same data
+    servers["kafka"].pause()                  # SIGSTOP; resume() goes on
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from deploy.local.broker import Tansu
+from deploy.local.clickhouse_server import ClickHouse
+from deploy.local.ports import free_port
+from deploy.local.process import stop_all
+from deploy.local.server import Server, ServerFailedError
+from deploy.local.valkey import Valkey
+
+Broker = Literal["tansu", "kafka"]
+NAMES = ("kafka", "redis", "clickhouse")
+
+
+class Servers:
+    """Kafka, Redis and ClickHouse as child processes, below one directory.
+
+    Start them from a thread that lives as long as they should (the main thread as a rule): the kernel ends a child
+    with the thread that started it.
+
+    Attributes:
+        directory: Data is in `data/NAME`, logs are in `logs/NAME.log`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        broker: Broker = "tansu",
+        standard_ports: bool = False,
+        only: tuple[str, ...] = NAMES,
+        query_log: bool = False,
+    ) -> None:
+        """Choose the ports; nothing runs yet.
+
+        Args:
+            directory: Where data and logs go; made if it is not there.
+            broker: `tansu`, which keeps everything in memory, or `kafka`, which needs Java and Maven.
+            standard_ports: Prefer 9092, 6379, 8123 and 9000 where they are free.
+            only: The names to start.
+            query_log: Have ClickHouse keep `system.query_log`.
+        """
+        self.directory = directory.absolute()
+        self._servers: dict[str, Server] = {}
+        taken: list[int] = []
+
+        def port(standard: int) -> int:
+            taken.append(free_port(standard if standard_ports else None, taken))
+            return taken[-1]
+
+        for name in only:
+            data, log = self.directory / "data" / name, self.directory / "logs" / f"{name}.log"
+            match name:
+                case "kafka" if broker == "kafka":
+                    from deploy.local.kafka import Kafka
+
+                    self._servers[name] = Kafka(name, data, log, port(Kafka.standard_port))
+                case "kafka":
+                    self._servers[name] = Tansu(name, data, log, port(Tansu.standard_port))
+                case "redis":
+                    self._servers[name] = Valkey(name, data, log, port(Valkey.standard_port))
+                case "clickhouse":
+                    http, tcp = port(ClickHouse.standard_port), port(ClickHouse.standard_tcp_port)
+                    self._servers[name] = ClickHouse(name, data, log, http, tcp, query_log=query_log)
+                case _:
+                    raise ValueError(f"no server is called {name!r}; there are {', '.join(NAMES)}")
+
+    def __getitem__(self, name: str) -> Server:
+        """The server called `kafka`, `redis` or `clickhouse`."""
+        return self._servers[name]
+
+    def __iter__(self) -> Iterator[Server]:
+        """The servers, in the order of their names' list."""
+        return iter(self._servers.values())
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The addresses, named as the fields of `deploy.settings.Settings`."""
+        return {server.setting: server.address for server in self}
+
+    def launch(self) -> None:
+        """Start all; returns before they are ready."""
+        for server in self:
+            server.launch()
+
+    def start(self) -> None:
+        """Start all at once and return when each answers.
+
+        Raises:
+            ServerFailedError: One did not come up; the others are stopped again.
+        """
+        try:
+            self.launch()
+            for server in self:
+                server.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End all by SIGTERM, at the same time; by SIGKILL what is still there after `timeout_s` seconds."""
+        stop_all(self, timeout_s)
+
+    def kill(self) -> None:
+        """End all by SIGKILL. Quick, and none of them minds: for data that nobody wants any more, it is the way."""
+        for server in self:
+            server.kill()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.launch()
+            await asyncio.gather(*(asyncio.to_thread(server.wait_ready) for server in self))
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+
+def main() -> None:
+    """Run the three servers in the foreground until Ctrl-C; prints their addresses."""
+    import signal
+    import sys
+
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(".throughline/servers")
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            with Servers(directory) as servers:
+                for setting, address in servers.settings.items():
+                    print(f"THROUGHLINE_{setting.upper()}={address}", flush=True)
+                signal.pause()
+        except ServerFailedError as error:
+            sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

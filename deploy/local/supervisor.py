@@ -1,0 +1,304 @@
+"""The process behind `throughline up`: starts the servers and the workers, keeps them running, stops them in order.
+
+It runs in a session of its own until SIGTERM. Its children die with it, even on `kill -9`. What it does is in
+`logs/supervisor.log`; what runs is in `stack.json`; whoever started it follows the start on a pipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, get_args
+
+from deploy.local.broker import Tansu
+from deploy.local.keeper import Keeper
+from deploy.local.process import ChildProcess, stop_all
+from deploy.local.server import Server, ServerFailedError
+from deploy.local.servers import Broker, Servers
+from deploy.local.state import AlreadyRunningError, Home
+from deploy.settings import Settings, home
+
+WORKERS = ("identify", "profile", "record")
+_TICK_S = 0.2
+_WORKERS_READY_WITHIN_S = 60.0
+_WORKER_TRIES = 3
+_STOP_WITHIN_S = 10.0
+_PROVISION_WITHIN_S = 60.0
+_PORT_TRIES = 3
+_TANSU_SESSION_TIMEOUT_S = "6"
+
+
+class Supervisor:
+    """Owns the processes of one local stack."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        broker: Broker,
+        provision: bool,
+        workers: Sequence[str],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Say what to run; nothing starts yet.
+
+        Args:
+            home: Where it lives.
+            broker: Which Kafka.
+            provision: Create the topics and the database.
+            workers: The roles to run.
+            tell: Told how the start goes: `{"step": …}`, then `{"ready": true}`.
+        """
+        self._home = home
+        self._broker = broker
+        self._provision = provision
+        self._roles = workers
+        self._tell = tell
+        self._servers = Servers(home.path, broker=broker, standard_ports=True)
+        self._workers: list[ChildProcess] = []
+        self._keeper = Keeper(self._report)
+        self._started_at = datetime.now(UTC)
+        self._ready = False
+        self._versions: dict[str, str] = {}
+        self._notices: list[str] = []
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Start everything, keep it running until SIGTERM or SIGINT, stop it.
+
+        Raises:
+            ServerFailedError: A server or a worker does not start.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        try:
+            self._start_servers()
+            if self._provision:
+                self._tell({"step": "topics and tables"})
+                self._run_provision()
+            self._start_workers()
+            self._ready = True
+            self._write()
+            self._report("ready: " + ", ".join(self._servers.settings.values()))
+            self._tell({"ready": True})
+            while not self._stop.wait(_TICK_S):
+                if self._keeper.tick():
+                    self._write()
+        finally:
+            self._shut_down()
+
+    def _start_servers(self) -> None:
+        self._tell({"step": "Kafka, Redis, ClickHouse"})
+        for attempt in range(1, _PORT_TRIES + 1):
+            try:
+                self._servers.start()
+                break
+            except ServerFailedError as error:
+                # Another stack that starts at this moment may have taken a port after it was found free.
+                if attempt == _PORT_TRIES or not _port_was_taken(str(error)):
+                    raise
+                self._report("a port was taken meanwhile; choosing others")
+                self._servers = Servers(self._home.path, broker=self._broker, standard_ports=True)
+        for server in self._servers:
+            self._versions[server.name] = server.version()
+            self._report(f"{server.name}: {self._versions[server.name]} on {server.address}, pid {server.pid}")
+            self._keeper.keep(server, partial(self._revive, server))
+        self._write()
+
+    def _revive(self, server: Server) -> None:
+        try:
+            if isinstance(server, Tansu):
+                self._revive_empty(server)
+            else:
+                server.launch()
+        except Exception as error:  # noqa: BLE001  (whatever it is, the keeper tries again later)
+            server.kill()
+            self._report(f"{server.name} does not come back: {error}")
+
+    def _revive_empty(self, broker: Tansu) -> None:
+        # A worker that still knows its old offsets would wait beyond the end of the new, empty log. Killed, not asked:
+        # without a broker it has nothing to commit.
+        for worker in self._workers:
+            worker.kill()
+        broker.start()
+        if self._provision:
+            self._run_provision("--topics-only")
+        self._notice("the broker was restarted and keeps nothing: events that had not been processed are lost")
+        for worker in self._workers:
+            worker.launch()
+
+    def _run_provision(self, *arguments: str) -> None:
+        log = self._home.log("provision")
+        log.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "deploy.local.provision", *arguments]
+        provision = ChildProcess("provision", command, log, environment=self._environment())
+        provision.launch()
+        if provision.wait(_PROVISION_WITHIN_S) != 0:
+            provision.kill()
+            raise ServerFailedError(
+                provision.last_log_lines() or f"topics and tables took over {_PROVISION_WITHIN_S:g} s"
+            )
+        for line in provision.last_log_lines().splitlines():
+            self._report(line)
+
+    def _start_workers(self) -> None:
+        if not self._roles:
+            return
+        self._tell({"step": "workers"})
+        environment = self._environment()
+        if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
+            # Tansu has a member wait half its session timeout before it may join.
+            environment["THROUGHLINE_SESSION_TIMEOUT_S"] = _TANSU_SESSION_TIMEOUT_S
+        self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
+        for worker in self._workers:
+            self._home.heartbeat(worker.name).unlink(missing_ok=True)
+            worker.launch()
+            self._keeper.keep(worker)
+        self._write()
+        deadline = time.monotonic() + _WORKERS_READY_WITHIN_S
+        while waiting := [worker for worker in self._workers if not self._home.heartbeat(worker.name).exists()]:
+            self._keeper.tick()
+            for worker in waiting:
+                if self._keeper.restarts(worker.name) >= _WORKER_TRIES or time.monotonic() > deadline:
+                    raise ServerFailedError(
+                        f"the worker {worker.name} does not start. The end of {worker.log}:\n{worker.last_log_lines()}"
+                    )
+            if self._stop.wait(_TICK_S / 4):
+                return
+
+    def _shut_down(self) -> None:
+        self._report("stopping")
+        stop_all(self._workers, _STOP_WITHIN_S)
+        self._servers.stop(_STOP_WITHIN_S)
+        self._home.forget()
+
+    def _environment(self) -> dict[str, str]:
+        return {**address_environment(self._servers.settings), "THROUGHLINE_HOME": str(self._home.path)}
+
+    def _notice(self, text: str) -> None:
+        self._report(f"WARNING: {text}")
+        self._notices.append(f"{_now()} {text}")
+
+    def _report(self, text: str) -> None:
+        print(f"{_now()} {text}", file=sys.stderr, flush=True)
+
+    def _write(self) -> None:
+        children: list[ChildProcess] = [*self._servers, *self._workers]
+        self._home.write(
+            {
+                "supervisor_pid": os.getpid(),
+                "started_at": self._started_at.isoformat(timespec="seconds"),
+                "ready": self._ready,
+                "broker": self._broker,
+                "settings": self._servers.settings,
+                "versions": self._versions,
+                "notices": self._notices,
+                "processes": {
+                    child.name: {
+                        "pid": child.pid,
+                        "restarts": self._keeper.restarts(child.name),
+                        "log": str(child.log),
+                    }
+                    for child in children
+                },
+            }
+        )
+
+
+def worker_process(role: str, log: Path | None, environment: dict[str, str]) -> ChildProcess:
+    """Describe the worker of a role, as a child process that is not started."""
+    return ChildProcess(role, [sys.executable, "-m", "deploy.cli", "worker", role], log, environment=environment)
+
+
+def address_environment(settings: dict[str, str]) -> dict[str, str]:
+    """Turn addresses, named as the fields of `Settings`, into environment variables."""
+    return {f"THROUGHLINE_{field.upper()}": value for field, value in settings.items()}
+
+
+def run_workers(settings: Settings) -> None:
+    """Run one worker of each role in the foreground until SIGTERM or SIGINT; one that ends is started again."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    fields = ("kafka_bootstrap", "redis_url", "clickhouse_url")
+    environment = address_environment({field: getattr(settings, field) for field in fields})
+    keeper = Keeper(lambda text: print(f"{_now()} {text}", file=sys.stderr, flush=True))
+    workers = [worker_process(role, None, environment) for role in WORKERS]
+    for worker in workers:
+        worker.launch()
+        keeper.keep(worker)
+    while not stop.wait(_TICK_S):
+        keeper.tick()
+    stop_all(workers, _STOP_WITHIN_S)
+
+
+def main() -> None:
+    """Run the supervisor of the stack in `THROUGHLINE_HOME`; `throughline up` calls it."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.supervisor", description=main.__doc__)
+    parser.add_argument("--broker", choices=get_args(Broker), default="tansu")
+    parser.add_argument("--servers-only", action="store_true", help="no topics, no tables, no workers")
+    parser.add_argument("--no-workers", action="store_true", help="servers, topics and tables")
+    parser.add_argument("--tell", type=int, metavar="FD", help="descriptor that JSON lines about the start go to")
+    arguments = parser.parse_args()
+    pipe: IO[str] | None = None
+    if arguments.tell is not None:
+        if os.fork():  # whoever called need not wait for a child that stays
+            os._exit(0)
+        pipe = os.fdopen(arguments.tell, "w", encoding="utf-8")
+        os.set_inheritable(pipe.fileno(), False)
+    tell = partial(_tell, pipe)
+    here = Home(home())
+    try:
+        with here.locked():
+            Supervisor(
+                here,
+                broker=arguments.broker,
+                provision=not arguments.servers_only,
+                workers=() if arguments.servers_only or arguments.no_workers else WORKERS,
+                tell=tell,
+            ).run()
+    except AlreadyRunningError:
+        tell({"busy": True})
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit("whoever started this stack has gone before it was ready: stopped again")
+    except Exception as error:  # whoever waits at the pipe shows it
+        tell({"failed": str(error) or repr(error)})
+        if isinstance(error, ServerFailedError):
+            sys.exit(str(error))
+        raise
+
+
+def _tell(pipe: IO[str] | None, message: dict[str, Any]) -> None:
+    """Write to whoever started this process.
+
+    Raises:
+        BrokenPipeError: Nobody listens any more.
+    """
+    if pipe is None:
+        return
+    pipe.write(json.dumps(message) + "\n")
+    pipe.flush()
+    if "step" not in message:
+        pipe.close()
+
+
+def _port_was_taken(error: str) -> bool:
+    return "address already in use" in error.lower() or "did not answer" in error
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The retailer: its products, shops and coupons. Prices are integer cents here and decimal strings in events."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, NamedTuple
+
+CURRENCY = "EUR"
+SITE = "https://shop.example"
+
+
+class Product(NamedTuple):
+    """One article of the catalogue; `card` is how events carry it, without a quantity."""
+
+    product_id: str
+    name: str
+    category: str
+    price_cents: int
+    card: dict[str, Any]
+
+
+class Store(NamedTuple):
+    """One shop with tills."""
+
+    store_id: str
+    city: str
+
+
+STORES = tuple(
+    Store(f"store-{number:02d}", city)
+    for number, city in enumerate(
+        ("Paris", "Lyon", "Lille", "Nantes", "Bordeaux", "Toulouse", "Rennes", "Nice"), start=1
+    )
+)
+
+COUPONS = {"WELCOME10": 10, "BASKET5": 5, "AUTUMN15": 15}
+"""Coupon code → discount in percent."""
+
+_RANGE = {
+    "Chairs": (("Oak chair", 8900), ("Folding chair", 3900), ("Desk chair", 14900), ("Stool", 4500)),
+    "Tables": (("Coffee table", 12900), ("Side table", 5900), ("Desk", 18900), ("Dining table", 34900)),
+    "Lighting": (("Floor lamp", 7900), ("Table lamp", 3490), ("Pendant", 5990), ("String lights", 1490)),
+    "Textiles": (("Wool throw", 4990), ("Cushion", 1990), ("Linen curtain", 3990), ("Cotton rug", 8990)),
+    "Kitchen": (("Chef's knife", 5490), ("Cast-iron pan", 6490), ("Teapot", 2990), ("Cutting board", 1890)),
+    "Garden": (("Planter", 1590), ("Watering can", 2190), ("Garden bench", 15900), ("Lantern", 2490)),
+    "Storage": (("Shelf", 6900), ("Wicker basket", 1990), ("Wardrobe", 29900), ("Hook rail", 1790)),
+    "Bath": (("Bath towel", 1690), ("Bath mat", 1990), ("Mirror", 7490), ("Soap dish", 890)),
+}
+_VARIANTS = ("natural", "black", "white", "sage")
+_BRANDS = ("Atelier Nord", "Maison Fil", "Rive", "Lumen")
+
+
+def money(cents: int) -> str:
+    """Write cents as a decimal string: 4990 → `"49.90"`."""
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def catalogue(rng: Random) -> list[Product]:
+    """Every article, best sellers first; prices of variants differ a little."""
+    products: list[Product] = []
+    for category, models in _RANGE.items():
+        for model, base in models:
+            brand = _BRANDS[int(rng.random() * len(_BRANDS))]
+            for variant in _VARIANTS:
+                product_id = f"p-{len(products) + 1:04d}"
+                price = base + int(rng.random() * 5) * 100
+                card = {
+                    "product_id": product_id,
+                    "sku": f"{category[:3].upper()}-{product_id[2:]}",
+                    "name": model,
+                    "category": category,
+                    "brand": brand,
+                    "variant": variant,
+                    "price": money(price),
+                }
+                products.append(Product(product_id, model, category, price, card))
+    rng.shuffle(products)
+    return products

@@ -1,0 +1,170 @@
+"""The stage `identify`: raw records become touchpoints of known people, duplicates, or dead letters.
+
+Invariant: every record gives exactly one outgoing record, on one of three topics, so that counts can be reconciled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from processors.decode import Rejected, decode
+from processors.identity import candidate_profile, claims, event_key, origin_key
+from processors.ports import IdentityStore
+from schemas.dead_letter import DeadLetter, Reason, encode
+from schemas.events import Touchpoint, canonical
+from schemas.identity import Resolution, ResolveRequest
+from schemas.policy import IdentityPolicy
+from schemas.records import Outgoing, Record
+from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
+
+STAGE = "identify"
+
+
+class TooManyDeadLetters(Exception):
+    """Most of what arrives is refused: rather a misconfiguration than bad data, so stop instead of binning it all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A record that holds a valid touchpoint, ready to be resolved."""
+
+    record: Record
+    event: Touchpoint
+    identifiers: list[dict[str, Any]]
+    request: ResolveRequest
+
+
+class Identify:
+    """Turns a batch of producers' records into what goes on.
+
+    Args:
+        identities: The identity store.
+        policy: Which identifiers count and how they are normalised.
+        secret: Key of the identifier hashes.
+        channels: Channels that this deployment knows.
+        max_event_bytes: Largest record value, in bytes.
+        dead_letter_limit_ratio: Share of refused records among the last `WINDOW` that stops the stage.
+    """
+
+    WINDOW = 10_000
+
+    def __init__(
+        self,
+        identities: IdentityStore,
+        *,
+        policy: IdentityPolicy,
+        secret: bytes,
+        channels: frozenset[str],
+        max_event_bytes: int,
+        dead_letter_limit_ratio: float = 0.5,
+    ) -> None:
+        self._identities = identities
+        self._policy = policy
+        self._secret = secret
+        self._channels = channels
+        self._max_event_bytes = max_event_bytes
+        self._limit = dead_letter_limit_ratio
+        self._recent: deque[tuple[int, int]] = deque()  # (records, refused) of recent batches
+        self._seen = self._refused = 0
+
+    async def __call__(self, records: Sequence[Record]) -> list[Outgoing]:
+        """Decode, claim, resolve.
+
+        Returns:
+            One outgoing record for each record, in order.
+
+        Raises:
+            TooManyDeadLetters: Nothing of the batch may be acknowledged.
+        """
+        prepared = [self._prepare(record) for record in records]
+        arrived = [one for one in prepared if isinstance(one, Arrived)]
+        self._watch(len(records), len(records) - len(arrived))
+        resolutions = iter(await self._identities.resolve([one.request for one in arrived]))
+        return [one if isinstance(one, Outgoing) else _onward(one, next(resolutions)) for one in prepared]
+
+    def _prepare(self, record: Record) -> Arrived | Outgoing:
+        # A bug in our own code must cost one event its way, not the worker its life or the batch its neighbours.
+        try:
+            event = decode(record.value, channels=self._channels, max_bytes=self._max_event_bytes)
+            if isinstance(event, Rejected):
+                return dead_letter(record, STAGE, event.reason, event.message, event.field)
+            found, identifiers = claims(event, self._policy, self._secret)
+            request = ResolveRequest(
+                event_id=event.event_id,
+                event_key=event_key(event.event_id),
+                origin=origin_key(record.topic, record.partition, record.offset),
+                received_ms=record.timestamp,
+                occurred_ms=int(event.occurred_at.timestamp() * 1000),
+                claims=found,
+                candidate=candidate_profile(event.event_id, self._secret),
+            )
+            return Arrived(record, event, identifiers, request)
+        except Exception as error:  # noqa: BLE001
+            return dead_letter(record, STAGE, Reason.BUG, f"{type(error).__name__}: {error}")
+
+    def _watch(self, records: int, refused: int) -> None:
+        self._recent.append((records, refused))
+        self._seen += records
+        self._refused += refused
+        while self._recent and self._seen - self._recent[0][0] >= self.WINDOW:
+            old_records, old_refused = self._recent.popleft()
+            self._seen -= old_records
+            self._refused -= old_refused
+        if self._seen >= self.WINDOW and self._refused > self._limit * self._seen:
+            raise TooManyDeadLetters(
+                f"{self._refused} of the last {self._seen} records were refused, more than "
+                f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
+            )
+
+
+def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
+    """Write what the store said of one event."""
+    record, event = arrived.record, arrived.event
+    received_at = utc_text(record.timestamp)
+    origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    if resolution.duplicate:
+        dropped = {
+            "event_id": event.event_id,
+            "reason": "duplicate",
+            "source": event.source,
+            "channel": event.channel,
+            **origin,
+            "received_at": received_at,
+        }
+        return Outgoing(DROPPED_TOUCHPOINTS, event.event_id.encode(), orjson.dumps(dropped))
+    value = canonical(event)
+    value["identifiers"] = arrived.identifiers
+    value["received_at"] = received_at
+    value["profile_id"] = resolution.profile_id
+    value["anchor"] = resolution.anchor
+    value["origin"] = origin
+    key = resolution.profile_id or event.event_id
+    return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(value))
+
+
+def dead_letter(record: Record, stage: str, reason: Reason, message: str, field: str = "") -> Outgoing:
+    """Keep a record that cannot be processed, with its bytes and the reason."""
+    letter = DeadLetter(
+        reason=reason,
+        field=field,
+        message=message[:1000],
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        received_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        key_base64=encode(record.key),
+        value_base64=encode(record.value),
+    )
+    return Outgoing(DEAD_LETTERS, record.key or b"", letter.model_dump_json().encode())
+
+
+def utc_text(milliseconds: int) -> str:
+    """Write milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -1,0 +1,109 @@
+"""How large an event may be inside: depth, keys and text. The same for known events, custom events and extra fields.
+
+Each limit bounds what a later stage has to hold and to walk through; the size in bytes is bounded before parsing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from math import isfinite
+
+from pydantic_core import PydanticCustomError
+
+from schemas.text import MAX_TEXT
+
+MAX_DEPTH = 16
+MAX_KEYS = 1000
+
+Path = tuple[str | int, ...]
+
+
+class OutOfBoundsError(ValueError):
+    """An event breaks a limit.
+
+    Attributes:
+        path: Where, as keys and list positions.
+        rule: What the limit is, an error that pydantic can carry, of type `too_deep`, `too_many_keys` or `bounds`.
+        value: The value found there.
+    """
+
+    def __init__(self, path: Path, rule: PydanticCustomError, value: object) -> None:
+        super().__init__(rule.message())
+        self.path = path
+        self.rule = rule
+        self.value = value
+
+
+def check(event: object) -> None:
+    """Walk through a parsed event and hold it to the limits.
+
+    Raises:
+        OutOfBoundsError: At the first value that is too deep, one key too many, too long, not a JSON value, not finite,
+            or a text with a NUL character or half a surrogate pair (which no store can keep).
+    """
+    _walk(event, (), 0)
+
+
+def surely_within(raw: bytes) -> bool:
+    """Tell from the bytes of JSON alone, ten times faster than a walk, that they break no limit.
+
+    False means only that the walk has to decide.
+    """
+    return (
+        len(raw) <= MAX_TEXT
+        and raw.count(b":") <= MAX_KEYS
+        and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
+        and b"\\u0000" not in raw
+    )
+
+
+def _walk(value: object, path: Path, keys: int) -> int:
+    """Check `value` and what it holds; return how many keys have been seen, with those of `value`."""
+    if isinstance(value, dict | list):
+        if len(path) >= MAX_DEPTH:
+            raise _error(path, value, f"an event should be nested at most {MAX_DEPTH} levels deep", "too_deep")
+        if isinstance(value, list):
+            for position, inner in enumerate(value):
+                keys = _walk(inner, (*path, position), keys)
+            return keys
+        keys += len(value)
+        if keys > MAX_KEYS:
+            raise _error(path, value, f"an event should have at most {MAX_KEYS} keys in all", "too_many_keys")
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise _error(path, value, "its keys should be strings")
+            _check_text(key, path)
+            keys = _walk(inner, (*path, key), keys)
+    elif isinstance(value, str):
+        _check_text(value, path)
+    elif value is not None:
+        _check_scalar(value, path)
+    return keys
+
+
+def _check_scalar(value: object, path: Path) -> None:
+    if isinstance(value, float | Decimal):
+        if not isfinite(value):
+            raise _error(path, value, "it should be a finite number")
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise _error(path, value, "an integer should fit into 64 bits: send it as a text")
+    elif not isinstance(value, datetime):
+        raise _error(path, value, "it should be a JSON value")
+
+
+def _check_text(text: str, path: Path) -> None:
+    if len(text) > MAX_TEXT:
+        raise _error(path, text, f"a text should have at most {MAX_TEXT} characters")
+    if "\0" in text:
+        raise _error(path, text, "a text should have no NUL character: remove it")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _error(path, text, "a text should be valid Unicode: it has half a surrogate pair") from None
+
+
+def _error(path: Path, value: object, rule: str, kind: str = "bounds") -> OutOfBoundsError:
+    return OutOfBoundsError(path, PydanticCustomError(kind, rule), value)

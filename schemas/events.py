@@ -1,0 +1,95 @@
+"""The touchpoint event: every known event with the shape of its properties, and the way in and out.
+
+`parse` reads what a producer sent, `canonical` writes what every later stage gets. An event whose name is not in
+`EVENT_NAMES` is a custom one: free inside, within the limits of `schemas/bounds.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, create_model
+from pydantic_core import InitErrorDetails
+
+from schemas import bounds, commerce, engagement, messages
+from schemas.envelope import Touchpoint
+from schemas.properties import Properties
+
+__all__ = ["EVENT_NAMES", "MODELS", "CustomTouchpoint", "Touchpoint", "adapter", "canonical", "parse", "validate"]
+
+
+class CustomTouchpoint(Touchpoint):
+    """An event of the retailer's own; `revenue` and `currency` in its properties are money, as everywhere."""
+
+
+def _touchpoint(shape: type[Properties], names: tuple[str, ...]) -> type[Touchpoint]:
+    """Make the model of the events that share a shape of properties."""
+    needed = any(field.is_required() for field in shape.model_fields.values())
+    return create_model(
+        f"{shape.__name__}Touchpoint",
+        __base__=Touchpoint,
+        __doc__=f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {shape.__doc__}",
+        __module__=__name__,
+        event=(Literal[names], ...),  # type: ignore[arg-type]
+        properties=(shape, ... if needed else Field(default_factory=shape)),
+    )
+
+
+_SHAPES = {**commerce.EVENTS, **engagement.EVENTS, **messages.EVENTS}
+
+MODELS: dict[str, type[Touchpoint]] = {
+    name: model
+    for model, names in [(_touchpoint(shape, names), names) for shape, names in _SHAPES.items()]
+    for name in names
+}
+"""The model of every known event, by the event's name."""
+
+EVENT_NAMES: frozenset[str] = frozenset(MODELS)
+
+
+def parse(event: Any) -> Touchpoint:
+    """Read one event as a producer sends it: a parsed JSON object.
+
+    Raises:
+        ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
+    """
+    try:
+        bounds.check(event)
+    except bounds.OutOfBoundsError as error:
+        details = InitErrorDetails(type=error.rule, loc=error.path, input=error.value)
+        raise ValidationError.from_exception_data("Touchpoint", [details]) from None
+    return validate(event)
+
+
+def validate(event: Any) -> Touchpoint:
+    """Do what `parse` does after its walk through the event, for a caller who knows that it is within bounds."""
+    name = event.get("event") if isinstance(event, dict) else None
+    model = MODELS.get(name, CustomTouchpoint) if isinstance(name, str) else CustomTouchpoint
+    return model.__pydantic_validator__.validate_python(event)  # type: ignore[no-any-return]
+
+
+def canonical(event: Touchpoint) -> dict[str, Any]:
+    """Write an event the one way that later stages read: JSON values, times in UTC, money as decimal strings.
+
+    Absent and empty parts are left out, but `source` and `identifiers` are always there. Parsing the result gives the
+    same event.
+    """
+    out: dict[str, Any] = event.__pydantic_serializer__.to_python(event, mode="json", exclude_none=True)
+    for part in ("campaign", "context", "properties", "traits", "consent"):
+        if part in out and not out[part]:
+            del out[part]
+    return out
+
+
+def _kind(event: Any) -> str:
+    name = event.get("event") if isinstance(event, dict) else event.event
+    return MODELS[name].__name__ if isinstance(name, str) and name in MODELS else CustomTouchpoint.__name__
+
+
+def adapter() -> TypeAdapter[Touchpoint]:
+    """The discriminated union of all events: for the JSON Schema and for tools that want one type."""
+    models: list[type[Touchpoint]] = [*dict.fromkeys(MODELS.values()), CustomTouchpoint]
+    union: Any = Annotated[models[0], Tag(models[0].__name__)]
+    for model in models[1:]:
+        union |= Annotated[model, Tag(model.__name__)]
+    return TypeAdapter(Annotated[union, Discriminator(_kind)])

@@ -1,0 +1,164 @@
+"""Money: exact decimals in major units, whatever way a producer wrote them.
+
+A producer may send a decimal string (`"49.90"`), a JSON number in major units (`49.9`), or an integer of minor units in
+the field with the suffix `_minor` (`"revenue_minor": 4990`, with `currency`). Inside, money is a `Decimal`; on the wire
+and in storage it is a plain decimal string. It is never a float.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MAX_DECIMAL_PLACES = 4
+MAX_WHOLE_DIGITS = 12
+"""An amount is smaller than 10^12 in size."""
+
+EXPONENTS: dict[str, int] = {
+    **dict.fromkeys(
+        (
+            "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV",
+            "XAF", "XOF", "XPF",
+        ),
+        0,
+    ),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}  # fmt: skip
+"""Decimal places of the minor unit, ISO 4217: the currencies where it is not 2."""
+
+_LIMIT = 10**MAX_WHOLE_DIGITS
+_LONGEST = 100
+_PLAIN = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?", re.ASCII)
+# The usual amount: nothing to check but the pattern.
+_USUAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
+_PATTERN = r"^-?[0-9]{1,12}(\.[0-9]{1,4}0*)?$"
+_ADVICE = 'send a decimal string in major units such as "49.90", or minor units in the field with the suffix _minor'
+
+
+def to_money(value: object) -> Decimal:
+    """Read an amount in major units: a plain decimal string, a JSON number or a `Decimal`.
+
+    Args:
+        value: What the producer sent. A float stands for its shortest decimal text, so 49.9 is exactly 49.9.
+
+    Returns:
+        The amount, with at most 4 decimal places; zeros beyond them are dropped.
+
+    Raises:
+        PydanticCustomError: Of type `money`, saying the rule that the value breaks.
+    """
+    if type(value) is str:
+        text = value
+    elif type(value) is float or type(value) is int:
+        if not -_LIMIT < value < _LIMIT:
+            raise _too_large()
+        text = repr(value)
+        if "e" in text:  # below 0.0001 in size
+            text = format(Decimal(text), "f")
+    elif isinstance(value, Decimal):
+        if not value.is_finite() or abs(value) >= _LIMIT:
+            raise _too_large()
+        text = format(value, "f")
+    else:
+        raise PydanticCustomError("money", f"it should be an amount of money: {_ADVICE}")
+    amount = Decimal(text) if _USUAL.fullmatch(text) else _unusual(text)
+    return amount if amount else abs(amount)
+
+
+def _unusual(text: str) -> Decimal:
+    """Read an amount with leading zeros or with zeros past the fourth place; else say what is wrong with it."""
+    found = _PLAIN.fullmatch(text) if len(text) <= _LONGEST else None
+    if found is None:
+        raise PydanticCustomError("money", f"it should be a plain decimal number: {_ADVICE}")
+    sign, whole, places = found[1], found[2].lstrip("0"), (found[3] or "").rstrip("0")
+    if len(whole) > MAX_WHOLE_DIGITS:
+        raise _too_large()
+    if len(places) > MAX_DECIMAL_PLACES:
+        raise PydanticCustomError(
+            "money", f"it should have at most 4 decimal places (a sum of floats? round it): {_ADVICE}"
+        )
+    return Decimal(f"{sign}{whole or 0}.{found[3][:MAX_DECIMAL_PLACES]}" if found[3] else f"{sign}{whole or 0}")
+
+
+def _too_large() -> PydanticCustomError:
+    return PydanticCustomError("money", "an amount of money should be finite and smaller than 1000000000000 in size")
+
+
+def from_minor(value: object, currency: str) -> Decimal:
+    """Turn an integer of minor units into major units: 4990 of EUR is 49.90, 4990 of JPY is 4990.
+
+    Args:
+        value: Minor units, a whole number.
+        currency: ISO 4217 code in upper case; unknown codes have 2 decimal places.
+
+    Raises:
+        PydanticCustomError: Of type `money`, when the value is no integer or too large.
+    """
+    if type(value) is not int:
+        raise PydanticCustomError("money", "it should be a whole number of minor units, such as 4990 for 49.90 EUR")
+    if abs(value) >= _LIMIT * 10_000:
+        raise _too_large()
+    return to_money(Decimal(value).scaleb(-EXPONENTS.get(currency, 2)))
+
+
+def plain(amount: Decimal) -> str:
+    """Write an amount as a plain decimal string: no exponent, the decimal places that it has."""
+    return format(amount, "f")
+
+
+def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
+    """What an event is worth: its `revenue`, else its `total`; None when it has neither.
+
+    Segment's `revenue` is without shipping and tax, `total` with them. One definition for every stage: conversions,
+    profiles and reports all ask here.
+
+    Args:
+        properties: The `properties` of a canonical event; custom events may hold anything there.
+
+    Returns:
+        The amount in the event's currency, or None; a value that is no amount counts as absent.
+    """
+    for name in ("revenue", "total"):
+        value = properties.get(name) if properties else None
+        if value is not None:
+            try:
+                return to_money(value)
+            except PydanticCustomError:
+                continue
+    return None
+
+
+class _Money:
+    """Teaches pydantic the rules above and what to write into the JSON Schema."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            to_money,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                plain, return_schema=core_schema.str_schema(), when_used="json"
+            ),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "anyOf": [
+                {"type": "string", "pattern": _PATTERN},
+                {"type": "number", "exclusiveMinimum": -_LIMIT, "exclusiveMaximum": _LIMIT},
+            ]
+        }
+
+
+Money = Annotated[Decimal, _Money]
+"""An amount in major units of the event's currency."""
+
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]
+"""ISO 4217, three letters; lower case is read as upper case."""

@@ -1,0 +1,183 @@
+"""The identity policy: which identifiers may join people, which of them win, and how many one person may have.
+
+Invariant: `IdentityPolicy()` equals the shipped `deploy/definitions/identity.yaml`, so a partial policy overrides
+what it names and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property, lru_cache
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+OTHER = "*"
+"""The entry that stands for every identifier type that has none of its own."""
+
+Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
+
+
+class IdentifierRule(BaseModel):
+    """How one type of identifier is treated.
+
+    Attributes:
+        type: The identifier type; `*` stands for every type that has no entry of its own.
+        limit: Most identifiers of this type in one profile; None is no limit. With 1, two values never meet in
+            one profile: the mark of a login.
+        known: A profile that has one of these is a known person and keeps its id when an anonymous one joins it.
+        transferable: The thing may pass from one person to the next, as a phone or a tablet does. It stays where it
+            is while `shared_device` is `first_owner`.
+        verified_only: Use the identifier only where the source says that it is verified.
+        normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
+            that comes with its country code but without `+`), or `opaque` (outer white space is cut, nothing else).
+        same_as: Count as an identifier of that type, so that equal values are one and the same.
+        blocked_values: Further values that identify nobody, compared without regard to case.
+        blocked_patterns: Further regular expressions for such values, matched against the value in lower case.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str = Field(min_length=1, max_length=64)
+    limit: int | None = Field(5, ge=1)
+    known: bool = False
+    transferable: bool = False
+    verified_only: bool = False
+    normalise: Normaliser = "opaque"
+    same_as: str | None = None
+    blocked_values: frozenset[str] = frozenset()
+    blocked_patterns: tuple[str, ...] = ()
+
+    @field_validator("blocked_patterns")
+    @classmethod
+    def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(patterns)
+
+
+# A constant that reached us in place of an identifier must not make one person of everybody who sent it.
+_BLOCKED_VALUES = frozenset((
+    "", "null", "none", "nil", "nan", "undefined", "unknown", "unset", "empty", "invalid", "n/a", "na", "true", "false",
+    "anonymous", "anon", "guest", "test", "tester", "dummy", "example", "default", "deleted", "redacted",
+    "not_authenticated", "unauthenticated", "not set", "(not set)", "(none)", "(null)", "<null>", "-1",
+    "[object object]", "{}", "[]", "id", "user_id", "userid", "anonymous_id", "distinct_id", "distinctid", "email",
+    "phone",
+))  # fmt: skip
+_BLOCKED_PATTERNS = (r"^[0\-]*$",)
+_BLANK_OR_QUOTE = " \t\r\n\"'`"
+
+_DEFAULT_RULES = (
+    IdentifierRule(type="user_id", limit=1, known=True),
+    IdentifierRule(type="crm_id", limit=1, known=True),
+    IdentifierRule(type="loyalty_id", limit=1, known=True),
+    IdentifierRule(type="email", limit=5, known=True, normalise="email"),
+    IdentifierRule(type="phone", limit=5, known=True, normalise="phone"),
+    IdentifierRule(type="whatsapp_id", limit=5, known=True, normalise="whatsapp", same_as="phone"),
+    IdentifierRule(type="messenger_id", limit=5),
+    IdentifierRule(type="telegram_id", limit=5),
+    IdentifierRule(type=OTHER, limit=5),
+    # The Android emulator's and a faulty firmware's id; the address that iOS and Android show instead of the real one.
+    IdentifierRule(
+        type="device_id",
+        limit=20,
+        transferable=True,
+        blocked_values=frozenset(("9774d56d682e549c", "02:00:00:00:00:00")),
+    ),
+    IdentifierRule(type="push_token", limit=20, transferable=True),
+    IdentifierRule(type="anonymous_id", limit=200),
+)
+
+
+class IdentityPolicy(BaseModel):
+    """How identifiers of events become people.
+
+    The traits of an event may hold an e-mail or a phone number too: those describe a person and never join people.
+    Only what a source puts into `identifiers` does.
+
+    Attributes:
+        types: The identifier types, strongest first. An event's identifiers are walked in this order, and a link that
+            breaks a limit is refused alone: what stands before it is kept, and what comes after it is still tried.
+        cap: Most identifiers in one profile; None is no cap. Events of a full profile still resolve.
+        at_limit: What happens to an identifier that would exceed a limit: `reject_new` leaves it out.
+        shared_device: Who has a transferable thing on which a second person logs in: `first_owner` keeps it.
+        default_region: Region of phone numbers without a country code, ISO 3166.
+        blocked_values: Values that identify nobody, for every type, compared without regard to case, outer white
+            space and quotes.
+        blocked_patterns: Regular expressions for such values, matched against the value in lower case.
+        namespaces: Source → type → prefix that is put before its values: for sources that number their users
+            independently of each other. A prefixed value is looked up with its prefix.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    types: tuple[IdentifierRule, ...] = _DEFAULT_RULES
+    cap: int | None = Field(500, ge=1)
+    at_limit: Literal["reject_new"] = "reject_new"
+    shared_device: Literal["first_owner"] = "first_owner"
+    default_region: str = Field("US", pattern="^[A-Z]{2}$")
+    blocked_values: frozenset[str] = _BLOCKED_VALUES
+    blocked_patterns: tuple[str, ...] = _BLOCKED_PATTERNS
+    namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    @field_validator("blocked_patterns")
+    @classmethod
+    def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return _checked(patterns)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [rule.type for rule in self.types]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"these types have more than one entry: {', '.join(repeated)}")
+        if OTHER not in names:
+            raise ValueError(f'one entry must be for every other type: {{type: "{OTHER}", limit: 5}}')
+        for rule in self.types:
+            if rule.same_as is not None and (rule.same_as not in names or self.rule(rule.same_as).same_as):
+                raise ValueError(f"{rule.type} is the same as {rule.same_as}, which has no entry of its own")
+        return self
+
+    @classmethod
+    def unlimited(cls) -> IdentityPolicy:
+        """The default types without any limit: profiles are then exactly the connected components of identifiers."""
+        return cls(types=tuple(rule.model_copy(update={"limit": None}) for rule in _DEFAULT_RULES), cap=None)
+
+    @cached_property
+    def _blocked_pattern(self) -> re.Pattern[str]:
+        return _union(self.blocked_patterns)
+
+    @cached_property
+    def _by_type(self) -> dict[str, tuple[int, IdentifierRule]]:
+        return {rule.type: (priority, rule) for priority, rule in enumerate(self.types)}
+
+    def rule(self, identifier_type: str) -> IdentifierRule:
+        """The entry for a type, or the one for every other type."""
+        return (self._by_type.get(identifier_type) or self._by_type[OTHER])[1]
+
+    def priority(self, identifier_type: str) -> int:
+        """The type's place in the order, 0 the strongest."""
+        return (self._by_type.get(identifier_type) or self._by_type[OTHER])[0]
+
+    def blocks(self, rule: IdentifierRule, value: str) -> bool:
+        """Tell whether a value is known to identify nobody."""
+        bare = value.strip(_BLANK_OR_QUOTE).lower()
+        return (
+            bare in self.blocked_values
+            or bare in rule.blocked_values
+            or self._blocked_pattern.search(bare) is not None
+            or (bool(rule.blocked_patterns) and _union(rule.blocked_patterns).search(bare) is not None)
+        )
+
+
+@lru_cache(maxsize=256)
+def _union(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    # Without a pattern nothing may match; the empty pattern would match everything.
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")
+
+
+def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return patterns

@@ -1,0 +1,206 @@
+"""ClickHouse over HTTP: a client to ask with, a sink to insert with.
+
+An insert has three ends, and the caller needs to know which: stored; the server cannot take it now (`StoreDown`: wait
+and repeat, nothing is wrong with the rows); the server refuses rows (`RowsRefused`: repeating is pointless).
+Everything that is not evidently about the rows counts as the second, so that no outage turns into dead letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+INSERT_SETTINGS = {
+    # Defaults differ between versions of the server, so each is said outright.
+    "async_insert": "0",
+    "wait_end_of_query": "1",
+    "insert_deduplicate": "1",
+    "deduplicate_blocks_in_dependent_materialized_views": "1",
+    "date_time_input_format": "best_effort",
+    "input_format_skip_unknown_fields": "1",
+    "input_format_null_as_default": "1",
+    "input_format_parallel_parsing": "0",  # "(at row 7)" in an error then counts from the insert's first row
+    "max_partitions_per_insert_block": "0",  # years of history may arrive in one insert
+}
+
+# The server's error codes that mean "this row": texts that do not parse, values that do not fit, broken constraints.
+ROW_ERRORS = frozenset(
+    {6, 25, 26, 27, 33, 34, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 441, 469, 675, 676, 691}
+)
+
+_CODE = re.compile(r"Code: (\d+)")
+_AT_ROW = re.compile(r":? *\(at row (\d+)\)")
+
+
+class StoreDown(Exception):  # noqa: N818 - a state of the server, not a fault of the call
+    """ClickHouse cannot do it now: unreachable, overloaded, read-only, misconfigured. Wait and repeat."""
+
+
+class RowsRefused(Exception):  # noqa: N818 - an outcome that callers tell from StoreDown
+    """ClickHouse refuses the insert because of its rows; none of them is stored.
+
+    Attributes:
+        row: The index of the row that the server names, if it names one.
+    """
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+def connect(url: str, database: str | None = None) -> Any:
+    """Open a synchronous clickhouse-connect client, for queries and migrations.
+
+    Args:
+        url: `http://user:password@host:8123` or `https://…`; the path is ignored.
+        database: The client's default database.
+
+    Raises:
+        StoreDown: Nobody answers there, or not to this user.
+    """
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    try:
+        return clickhouse_connect.get_client(
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or (8443 if secure else 8123),
+            username=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            secure=secure,
+            database=database or "__default__",
+            autogenerate_session_id=False,  # a session would forbid two queries at once
+            connect_timeout=5,
+        )
+    except (ClickHouseError, OSError) as error:
+        raise StoreDown(f"ClickHouse at {parts.hostname}:{parts.port}: {_first_line(str(error))}") from error
+
+
+class ClickHouseSink:
+    """Inserts JSON rows. Make it anywhere; it connects at its first insert, in the running event loop.
+
+    Args:
+        url: As for `connect`.
+        database: The database of the tables.
+        timeout_s: Longest wait for one insert, in seconds.
+    """
+
+    def __init__(self, url: str, database: str, *, timeout_s: float = 60.0) -> None:
+        parts = urlsplit(url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        self._address = f"{parts.scheme}://{host}:{parts.port or (8443 if parts.scheme == 'https' else 8123)}/"
+        self._headers = {
+            "X-ClickHouse-User": unquote(parts.username or "default"),
+            "X-ClickHouse-Key": unquote(parts.password or ""),
+            "X-ClickHouse-Database": database,
+        }
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=5)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
+        """Insert all rows or none (of a month: the server is atomic for each partition).
+
+        Args:
+            table: The table's name.
+            rows: Each one JSON object.
+            token: Names the batch. The same token with the same bytes is stored once, however often it is repeated;
+                an empty one turns that off.
+
+        Raises:
+            StoreDown: Repeat later; some of it may be stored.
+            RowsRefused: A row is at fault.
+        """
+        if not rows:
+            return
+        body = b"\n".join(rows)
+        settings = {**INSERT_SETTINGS, "query": f"INSERT INTO {table} FORMAT JSONEachRow"}
+        if token:
+            # With the bytes' hash: a log that starts again after a loss repeats offsets, with other records.
+            digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+            settings["insert_deduplication_token"] = f"{token}:{digest}"
+        else:
+            settings["insert_deduplicate"] = "0"
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
+        try:
+            async with self._session.post(self._address, params=settings, data=body) as response:
+                if response.status != 200:
+                    raise _failure(response, await response.text(errors="replace"))
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise StoreDown(f"insert into {table}: {type(error).__name__}: {error}") from error
+
+    async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
+        """Insert every row that the server takes; a refused row never takes its neighbours with it.
+
+        The server names the row at which it stopped. That row is tried alone, since broken JSON can put the blame on
+        the next one; if it is refused alone too, it is left out and the others are tried again. If it is not, the
+        batch is halved until the culprits stand alone.
+
+        Returns:
+            The refused rows: index and the server's message, in order.
+
+        Raises:
+            StoreDown: Repeat the whole call later.
+        """
+        refused: dict[int, str] = {}
+        waiting = list(range(len(rows)))
+        while waiting:
+            try:
+                await self.insert(table, [rows[index] for index in waiting], token)
+                break
+            except RowsRefused as refusal:
+                suspect = waiting[refusal.row] if refusal.row is not None and refusal.row < len(waiting) else None
+                message = None if suspect is None else await self._refusal(table, rows[suspect], token)
+                if suspect is None or message is None:
+                    await self._halve(table, rows, waiting, token, refused)
+                    break
+                refused[suspect] = message
+                waiting.remove(suspect)
+        return sorted(refused.items())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _refusal(self, table: str, row: bytes, token: str) -> str | None:
+        """Insert one row; answer why it is refused, None when it is stored."""
+        try:
+            await self.insert(table, [row], token)
+        except RowsRefused as refusal:
+            return str(refusal)
+        return None
+
+    async def _halve(
+        self, table: str, rows: Sequence[bytes], waiting: list[int], token: str, refused: dict[int, str]
+    ) -> None:
+        middle = (len(waiting) + 1) // 2
+        for half in (waiting[:middle], waiting[middle:]):
+            try:
+                await self.insert(table, [rows[index] for index in half], token)
+            except RowsRefused as refusal:
+                if len(half) == 1:
+                    refused[half[0]] = str(refusal)
+                else:
+                    await self._halve(table, rows, half, token, refused)
+
+
+def _failure(response: aiohttp.ClientResponse, text: str) -> Exception:
+    message = _first_line(text)
+    code = response.headers.get("X-ClickHouse-Exception-Code") or (_CODE.search(text) or ["", "0"])[1]
+    if int(code) not in ROW_ERRORS:
+        return StoreDown(f"HTTP {response.status}: {message}")
+    row = _AT_ROW.search(text)
+    return RowsRefused(_AT_ROW.sub("", message), int(row[1]) - 1 if row else None)
+
+
+def _first_line(text: str, limit: int = 500) -> str:
+    return text.strip().partition("\n")[0][:limit]

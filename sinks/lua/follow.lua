@@ -1,0 +1,12 @@
+-- Follows a profile id to the profile that lives on, and shortens the way for the next who asks.
+-- ARGV: '{namespace}:', profile id.   KEYS: alias of that id.   Answers the id, or '' when the profile was erased.
+local prefix, id = ARGV[1], ARGV[2]
+local passed = {}
+local onward = redis.call('GET', KEYS[1])
+while onward and onward ~= '!' do
+  passed[#passed + 1] = id
+  id = onward
+  onward = redis.call('GET', prefix .. 'alias:' .. id)
+end
+for i = 1, #passed - 1 do redis.call('SET', prefix .. 'alias:' .. passed[i], id) end
+return onward and '' or id

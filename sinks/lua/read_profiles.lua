@@ -1,0 +1,41 @@
+-- The live profiles of some people, what they are to absorb, and which events are applied already. Writes nothing.
+-- ARGV: prefix `{namespace}:`; msgpack [[profile id, …], [[event key, received_ms], …]].
+-- Answer: [[live id or '!', …], [[id, version, document, [loser, version, document, …]], …], '0' or '1' for each event].
+local prefix, request = ARGV[1], cmsgpack.unpack(ARGV[2])
+local live, profiles, known = {}, {}, {}
+
+local function stored(profile_id)
+  local found = redis.call('HMGET', prefix .. 'profile:' .. profile_id, 'version', 'document')
+  return found[1] or '0', found[2]
+end
+
+for index, profile_id in ipairs(request[1]) do
+  local now, hops = profile_id, 0
+  -- One call tells of nearly everybody that there was no merge.
+  local merged = redis.call('EXISTS', prefix .. 'alias:' .. now, prefix .. 'absorb:' .. now) > 0
+  local next = merged and redis.call('GET', prefix .. 'alias:' .. now)
+  while next do
+    now, hops = next, hops + 1
+    if hops > 10000 then return redis.error_reply('ERR alias of ' .. profile_id .. ' goes in a circle') end
+    next = now ~= '!' and redis.call('GET', prefix .. 'alias:' .. now)
+  end
+  live[index] = now
+  if now ~= '!' and not known[now] then
+    known[now] = true
+    local absorbed = {}
+    for _, loser in ipairs(merged and redis.call('SMEMBERS', prefix .. 'absorb:' .. now) or {}) do
+      local version, document = stored(loser)
+      absorbed[#absorbed + 1] = loser
+      absorbed[#absorbed + 1] = version
+      absorbed[#absorbed + 1] = document
+    end
+    local version, document = stored(now)
+    profiles[#profiles + 1] = {now, version, document, absorbed}
+  end
+end
+
+local applied = {}
+for index, event in ipairs(request[2]) do
+  applied[index] = seen_applied((seen_find(prefix, event[1], event[2]))) and '1' or '0'
+end
+return {live, profiles, table.concat(applied)}

@@ -1,0 +1,55 @@
+"""Marks of events that were seen: the one layout that the identity store and the profile store share.
+
+A mark is a field of the hash `{namespace}:seen:<generation>:<bucket>`:
+
+* generation: `received_ms // GENERATION_MS`; a mark is looked up in its generation and in the one before;
+* bucket: the first two bytes of the event key, big-endian, modulo `BUCKETS`;
+* field: bytes 2 to 11 of the event key;
+* value: the origin (8 bytes; zeros when it is not known), then `!` once the profile store has applied the event.
+
+A bucket lives `TTL_S` from its last write by the server's own clock, so a mark answers for at least two generations.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+GENERATION_MS = 7 * 86_400_000
+"""Length of a generation of marks, milliseconds."""
+BUCKETS = 65_536
+"""Hashes in a generation: small ones, which the server keeps packed."""
+TTL_S = 3 * GENERATION_MS // 1000
+"""Life of a bucket after its last write, seconds."""
+UNKNOWN_ORIGIN = bytes(8)
+"""The origin of a mark that had expired before the profile store applied its event."""
+APPLIED = b"!"
+"""Appended to a mark's value once a profile holds the event."""
+
+
+def generation(received_ms: int) -> int:
+    """The generation of an event received then."""
+    return received_ms // GENERATION_MS
+
+
+def bucket_key(namespace: str, event_key: bytes, received_ms: int) -> str:
+    """The hash that a new mark of this event belongs in."""
+    bucket = int.from_bytes(event_key[:2], "big") % BUCKETS
+    return f"{{{namespace}}}:seen:{generation(received_ms)}:{bucket}"
+
+
+def field(event_key: bytes) -> bytes:
+    """The field of this event's mark in its hash."""
+    return event_key[2:12]
+
+
+@cache
+def script(name: str) -> str:
+    """Load `sinks/lua/<name>.lua` with the functions of `seen.lua` before it.
+
+    They are `seen_find(prefix, event_key, received_ms)` → value or false, bucket key;
+    `seen_write(bucket key, event_key, value)`; `seen_applied(value)`. `prefix` is `{namespace}:`.
+    """
+    folder = files("sinks") / "lua"
+    constants = f"local GENERATION_MS, BUCKETS, TTL_S = {GENERATION_MS}, {BUCKETS}, {TTL_S}\n"
+    return constants + (folder / "seen.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")

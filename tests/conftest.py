@@ -1,0 +1,42 @@
+"""Fixtures that every kind of test may ask for. How they work is in `tests/stack.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.kafka import missing_tools
+from deploy.local.servers import Servers
+from deploy.settings import Settings
+from tests.stack import Addresses, addresses, corner, local_stack, unavailable
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """Addresses of Kafka, Redis and ClickHouse, named as the fields of `Settings`. Shared: leave them running."""
+    with addresses(tmp_path_factory.mktemp("servers")) as found:
+        yield found
+
+
+@pytest.fixture
+def stack(servers: Addresses) -> Iterator[Settings]:
+    """Settings of one test: topic prefix, Redis namespace and database of its own on the shared servers."""
+    with corner(servers) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The local stack with Apache Kafka as its broker. A test may kill a server, if it starts it again."""
+    if missing := missing_tools():
+        unavailable(f"Apache Kafka needs {missing}")
+    with local_stack(tmp_path_factory.mktemp("kafka"), broker="kafka") as started:
+        yield started
+
+
+@pytest.fixture
+def kafka_stack(kafka_servers: Servers) -> Iterator[Settings]:
+    """As `stack`, on Apache Kafka."""
+    with corner(kafka_servers.settings) as settings:
+        yield settings

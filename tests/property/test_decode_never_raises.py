@@ -1,0 +1,181 @@
+"""Laws of reading events: no input breaks it, and writing what was read changes nothing."""
+
+from __future__ import annotations
+
+import string
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import orjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from processors.decode import Rejected, decode
+from schemas import bounds
+from schemas.dead_letter import Reason
+from schemas.envelope import Touchpoint
+from schemas.events import EVENT_NAMES, adapter, canonical, parse
+from tests.builders import touchpoint
+
+CHANNELS = frozenset({"web", "store"})
+ALL = adapter()
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | numbers | texts
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=20
+)
+storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+free = st.recursive(
+    st.none() | st.booleans() | numbers | storable,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(storable, inner, max_size=3),
+    max_leaves=8,
+)
+
+amounts = (
+    st.decimals(-999_999, 999_999, places=2).map(str)
+    | st.integers(-(10**9), 10**9)
+    | st.integers(-(10**6), 10**6).map(lambda cents: cents / 100)
+)
+products = st.fixed_dictionaries(
+    {},
+    optional={
+        "product_id": storable | st.integers(0, 2**60),
+        "price": amounts,
+        "price_minor": st.integers(-(10**9), 10**9),
+        "currency": st.sampled_from(["EUR", "jpy", "KWD"]),
+        "quantity": st.integers(1, 99),
+        "note": free,
+    },
+).map(lambda product: {name: product[name] for name in product if name != "price" or "price_minor" not in product})
+properties = st.fixed_dictionaries(
+    {
+        "order_id": st.text(string.ascii_letters, min_size=1),
+        "product_id": st.integers(1, 2**63),
+        "price": amounts,
+        "quantity": st.integers(1, 9),
+    },
+    optional={
+        "currency": st.sampled_from(["EUR", "usd", "JPY", "KWD"]),
+        "revenue": amounts,
+        "note": free,
+    },
+)
+identifiers = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["user_id", "email", "card"]), "value": storable | st.integers(0, 2**63)},
+        optional={"verified": st.booleans()},
+    ),
+    max_size=4,
+) | st.dictionaries(
+    st.sampled_from(["user_id", "email", "phone"]), st.none() | storable | st.lists(storable, max_size=2)
+)
+zones = st.integers(-840, 840).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+times = st.integers(2 * 10**11, 4_133_890_800 * 10**6).flatmap(
+    lambda microseconds: zones.map(lambda zone: (EPOCH + timedelta(microseconds=microseconds)).astimezone(zone))
+)
+events = st.fixed_dictionaries(
+    {
+        "event_id": st.text(string.ascii_letters, min_size=1, max_size=100),
+        "event": st.sampled_from(sorted(EVENT_NAMES)) | st.text(string.ascii_letters, min_size=1, max_size=20),
+        "channel": st.sampled_from(sorted(CHANNELS)),
+        "occurred_at": times.map(datetime.isoformat),
+        "properties": st.builds(
+            lambda shape, items: {**shape, "currency": shape.get("currency", "EUR"), "products": items},
+            properties,
+            st.lists(products, max_size=3),
+        ),
+    },
+    optional={
+        "identifiers": st.none() | identifiers,
+        "source": storable,
+        "traits": st.dictionaries(storable, free, max_size=3),
+        "campaign": st.dictionaries(st.sampled_from(["source", "name", "other"]), st.none() | storable, max_size=3),
+        "context": st.fixed_dictionaries({}, optional={"page": st.none() | st.just({"url": "x"}), "ip": storable}),
+        "consent": st.dictionaries(st.sampled_from(["marketing", "analytics"]), st.none() | st.booleans()),
+        "received_at": free,
+    },
+)
+
+
+def outcome_of(value: bytes) -> Touchpoint | Rejected:
+    return decode(value, channels=CHANNELS, max_bytes=2000)
+
+
+@given(st.binary(max_size=300) | st.binary(max_size=100).map(lambda tail: b'{"event_id":"e","event":' + tail))
+def test_any_bytes_give_an_outcome(value: bytes) -> None:
+    assert isinstance(outcome_of(value), Touchpoint | Rejected)
+
+
+@given(values)
+def test_any_json_gives_an_outcome_that_says_which_field(value: Any) -> None:
+    outcome = outcome_of(orjson.dumps(value))
+
+    assert isinstance(outcome, Rejected)
+    assert outcome.message.isprintable()
+
+
+@given(events, st.lists(st.sampled_from(["event_id", "event", "properties", "identifiers", "consent", "x"])), values)
+def test_a_valid_event_with_any_field_replaced_gives_an_outcome(event: Any, fields: list[str], value: Any) -> None:
+    for field in fields:
+        event[field] = value
+
+    outcome = outcome_of(orjson.dumps(event))
+
+    assert isinstance(outcome, Touchpoint) or outcome.message.isprintable()
+
+
+@given(events)
+def test_a_valid_event_is_accepted_and_reading_what_was_written_changes_nothing(event: Any) -> None:
+    value = orjson.dumps(event)
+    read = decode(value, channels=CHANNELS, max_bytes=len(value))
+
+    assert isinstance(read, Touchpoint), read
+    written = canonical(read)
+    assert written == orjson.loads(orjson.dumps(written))
+    assert written == canonical(parse(written))
+
+
+@given(events)
+def test_no_amount_of_money_is_written_as_a_float(event: Any) -> None:
+    read = parse(event)
+    written = canonical(read)["properties"]
+
+    assert {str} >= {type(written[name]) for name in read.properties.money_fields if name in written}
+
+
+@given(events, free)
+def test_the_models_by_name_and_the_discriminated_union_say_the_same(event: Any, value: Any) -> None:
+    event["properties"]["quantity"] = value
+
+    assert result(parse, event) == result(ALL.validate_python, event)
+
+
+@settings(max_examples=300)
+@given(values)
+def test_bytes_that_surely_are_within_bounds_pass_the_walk(value: Any) -> None:
+    raw = orjson.dumps(value)
+    try:
+        bounds.check(orjson.loads(raw))
+    except bounds.OutOfBoundsError:
+        assert not bounds.surely_within(raw)
+
+
+@given(st.integers(0, 40), st.integers(0, 60))
+def test_depth_is_bounded_exactly(depth: int, padding: int) -> None:
+    nested: Any = "x" * padding
+    for _ in range(depth):
+        nested = [nested]
+    outcome = outcome_of(orjson.dumps(touchpoint("Custom", properties={"a": nested})))
+
+    assert (depth + 2 > bounds.MAX_DEPTH) == (isinstance(outcome, Rejected) and outcome.reason == Reason.TOO_DEEP)
+
+
+def result(read: Any, event: Any) -> Any:
+    try:
+        return read(event)
+    except ValidationError as error:
+        return [found["type"] for found in error.errors()]

@@ -1,0 +1,274 @@
+"""From identifiers to claims: spellings, placeholders, order, hashes; and the policy's own rules."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import phonenumbers
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from processors import identity
+from processors.identity import candidate_profile, claim, claims, event_key, leaf_of, origin_key
+from schemas.events import parse
+from schemas.policy import IdentifierRule, IdentityPolicy
+from tests.builders import touchpoint
+
+SECRET = b"a secret of the tests"
+POLICY = IdentityPolicy()
+SHIPPED = Path(__file__).parents[2] / "deploy" / "definitions" / "identity.yaml"
+
+
+def usable(identifiers: Any, policy: IdentityPolicy = POLICY, source: str = "shop") -> list[tuple[str, str]]:
+    _, clear = claims(parse(touchpoint(identifiers=identifiers, source=source)), policy, SECRET)
+    return [(one["type"], one["value"]) for one in clear]
+
+
+def leaves(identifiers: Any) -> list[bytes]:
+    found, _ = claims(parse(touchpoint(identifiers=identifiers)), POLICY, SECRET)
+    return [one.leaf for one in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "expected"),
+    [
+        ("email", " Ann@Shop.Example ", "ann@shop.example"),
+        ("email", "ann@shop.example", "ann@shop.example"),
+        ("email", "a.n.n+news@shop.example", "a.n.n+news@shop.example"),
+        ("email", "Jose\u0301@shop.example", "jos\u00e9@shop.example"),
+        ("email", "JOS\u00c9@SHOP.EXAMPLE", "jos\u00e9@shop.example"),
+        ("phone", "+14155550132", "+14155550132"),
+        ("phone", "+1 (415) 555-0132", "+14155550132"),
+        ("phone", "415.555.0132", "+14155550132"),
+        ("phone", "(415) 555 0132", "+14155550132"),
+        ("phone", "1-415-555-0132", "+14155550132"),
+        ("phone", "011 44 20 7183 8750", "+442071838750"),
+        ("phone", "+44 (0) 20 7183 8750", "+442071838750"),
+        ("phone", "+4402071838750", "+442071838750"),
+        ("phone", "+39 06 1234 5678", "+390612345678"),
+        ("whatsapp_id", "442071838750", "+442071838750"),
+        ("whatsapp_id", "whatsapp:+442071838750", "+442071838750"),
+        ("whatsapp_id", "442071838750@s.whatsapp.net", "+442071838750"),
+        ("whatsapp_id", "+44 20 7183 8750", "+442071838750"),
+        ("user_id", " Ab-7 ", "Ab-7"),
+        ("user_id", "ab-7", "ab-7"),
+        ("telegram_id", "123456789", "123456789"),
+        ("messenger_id", " 24001 ", "24001"),
+        ("club_card", "K 7", "K 7"),
+    ],
+)
+def test_a_spelling_becomes_the_one_normal_form(kind: str, written: str, expected: str) -> None:
+    assert [(kind, expected)] == usable({kind: written})
+
+
+@pytest.mark.parametrize(
+    "placeholder",
+    [
+        "null", "NULL", " null ", '"null"', "'null'", "None", "nil", "undefined", "Anonymous", "guest", "NaN", "true",
+        "False", "0", "000000", "-", "--", "-1", "[object Object]", "", "   ", "unknown", "n/a", "N/A", "test",
+        "(none)", "00000000-0000-0000-0000-000000000000", "distinct_id", "user_id", "{}",
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["user_id", "anonymous_id", "device_id", "email", "phone", "club_card"])
+def test_a_placeholder_identifies_nobody(kind: str, placeholder: str) -> None:
+    assert [] == usable({kind: placeholder})
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("email", "ann"),
+        ("email", "ann@shop"),
+        ("email", "@shop.example"),
+        ("email", "ann@shop.example, bob@shop.example"),
+        ("email", "ann smith@shop.example"),
+        ("email", f"ann@{'a' * 250}.example"),
+        ("phone", "call me"),
+        ("phone", "12345"),
+        ("phone", "+999 123 456 789"),
+        ("phone", "+1 415 555"),
+        ("phone", "000 000 0000"),
+        ("phone", "+1 415 555 0132 ext. 12"),
+        ("whatsapp_id", "ann"),
+        ("device_id", "9774D56D682E549C"),
+        ("device_id", "02:00:00:00:00:00"),
+    ],
+)
+def test_what_is_no_address_of_its_kind_is_left_out_alone(kind: str, written: str) -> None:
+    assert [("anonymous_id", "browser-7")] == usable({kind: written, "anonymous_id": "browser-7"})
+
+
+def test_values_that_only_look_like_placeholders_are_kept() -> None:
+    kept = [("user_id", "0123"), ("email", "test@shop.example"), ("anonymous_id", "nullable"), ("club_card", "test7")]
+
+    assert sorted(kept) == sorted(usable([{"type": kind, "value": value} for kind, value in kept]))
+
+
+def test_a_quick_answer_for_a_phone_number_is_the_librarys_answer() -> None:
+    chance = random.Random(5)
+    numbers = [
+        phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        for region in sorted(phonenumbers.SUPPORTED_REGIONS)
+        for kind in (phonenumbers.PhoneNumberType.FIXED_LINE, phonenumbers.PhoneNumberType.MOBILE)
+        if (number := phonenumbers.example_number_for_type(region, kind)) is not None
+    ]
+    numbers += ["+" + "".join(chance.choices("123456789", k=2)) + chance.choice(numbers)[3:] for _ in range(2000)]
+    quick = [number for number in numbers if identity._is_plain_e164(number)]
+
+    parsed = [phonenumbers.parse(number, "US") for number in quick]
+
+    assert quick == [phonenumbers.format_number(one, phonenumbers.PhoneNumberFormat.E164) for one in parsed]
+    assert {phonenumbers.ValidationResult.IS_POSSIBLE} == set(map(phonenumbers.is_possible_number_with_reason, parsed))
+    assert len(quick) > 400
+
+
+def test_a_number_without_a_country_code_belongs_to_the_default_region() -> None:
+    german = IdentityPolicy(default_region="DE")
+
+    assert [("phone", "+4930901820")] == usable({"phone": "030 901820"}, german)
+
+
+def test_claims_are_in_the_order_of_strength_whatever_the_order_of_the_event() -> None:
+    strongest_first = [
+        "user_id", "crm_id", "loyalty_id", "email", "phone", "messenger_id", "telegram_id", "club_card", "device_id",
+        "push_token", "anonymous_id",
+    ]  # fmt: skip
+    values = {kind: f"{kind}-7" for kind in strongest_first} | {"email": "a@b.example", "phone": "+14155550132"}
+    event = parse(touchpoint(identifiers=dict(sorted(values.items()))))
+
+    found, clear = claims(event, POLICY, SECRET)
+
+    assert strongest_first == [one.type for one in found]
+    assert strongest_first == [one["type"] for one in clear]
+
+
+def test_the_same_identifier_in_two_spellings_is_one_claim_and_verified_if_one_of_them_is() -> None:
+    event = parse(
+        touchpoint(
+            identifiers=[
+                {"type": "email", "value": "ann@shop.example", "verified": True},
+                {"type": "email", "value": "ANN@shop.example"},
+            ]
+        )
+    )
+
+    found, clear = claims(event, POLICY, SECRET)
+
+    assert 1 == len(found)
+    assert [{"type": "email", "value": "ann@shop.example", "verified": True}] == clear
+
+
+def test_a_whatsapp_number_is_the_same_claim_as_the_phone_number() -> None:
+    assert leaves({"phone": "+1 415 555 0132"}) == leaves({"whatsapp_id": "14155550132"})
+
+
+def test_user_ids_differ_by_case_and_types_differ_by_name() -> None:
+    four = [leaves({kind: value})[0] for kind in ("user_id", "crm_id") for value in ("ann", "Ann")]
+
+    assert 4 == len(set(four))
+
+
+def test_the_traits_of_an_identify_join_nobody() -> None:
+    event = parse(
+        touchpoint(
+            "Identify", traits={"email": "ann@shop.example", "phone": "+14155550132"}, identifiers={"user_id": "7"}
+        )
+    )
+
+    assert ["user_id"] == [one.type for one in claims(event, POLICY, SECRET)[0]]
+
+
+def test_an_unverified_identifier_of_a_verified_only_type_is_left_out() -> None:
+    rules = tuple(
+        rule.model_copy(update={"verified_only": True}) if rule.type == "email" else rule for rule in POLICY.types
+    )
+    strict = IdentityPolicy(types=rules)
+    identifiers = [
+        {"type": "email", "value": "typed@shop.example"},
+        {"type": "email", "value": "proved@shop.example", "verified": True},
+    ]
+
+    assert [("email", "proved@shop.example")] == usable(identifiers, strict)
+
+
+def test_an_operators_own_placeholders_are_blocked_for_their_type_alone() -> None:
+    rules = tuple(
+        rule.model_copy(
+            update={"blocked_patterns": (r"^(test|info)@",), "blocked_values": frozenset(("till@shop.example",))}
+        )
+        if rule.type == "email"
+        else rule
+        for rule in POLICY.types
+    )
+    policy = IdentityPolicy(types=rules)
+
+    assert [] == usable({"email": "Test@shop.example"}, policy)
+    assert [] == usable({"email": "TILL@shop.example"}, policy)
+    assert [("user_id", "test@shop.example")] == usable({"user_id": "test@shop.example"}, policy)
+
+
+def test_sources_with_name_spaces_do_not_share_their_user_ids() -> None:
+    policy = IdentityPolicy(namespaces={"forum": {"user_id": "forum:"}})
+    identifiers = {"user_id": "7", "email": "ann@shop.example"}
+
+    assert [("user_id", "forum:7"), ("email", "ann@shop.example")] == usable(identifiers, policy, source="forum")
+    assert [("user_id", "7"), ("email", "ann@shop.example")] == usable(identifiers, policy, source="shop")
+
+
+def test_an_operators_look_up_finds_the_claim_of_the_event() -> None:
+    event = parse(touchpoint(identifiers={"phone": "+1 415 555 0132"}))
+
+    found, _ = claims(event, POLICY, SECRET)
+
+    assert found == (claim("phone", "(415) 555-0132", POLICY, SECRET),)
+    assert claim("phone", "nobody", POLICY, SECRET) is None
+
+
+def test_a_leaf_needs_the_secret_and_tells_type_from_value() -> None:
+    assert leaf_of("email", "a@b.example", b"one") != leaf_of("email", "a@b.example", b"two")
+    assert leaf_of("ab", "c", SECRET) != leaf_of("a", "bc", SECRET)
+    assert 16 == len(leaf_of("email", "a@b.example", SECRET))
+
+
+def test_an_empty_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="THROUGHLINE_IDENTITY_SECRET"):
+        leaf_of("email", "a@b.example", b"")
+
+
+def test_keys_of_events_and_records_tell_them_apart() -> None:
+    assert (16, 8, 36) == (len(event_key("e1")), len(origin_key("t", 0, 1)), len(candidate_profile("e1", SECRET)))
+    assert 4 == len({origin_key("t", 0, 1), origin_key("t", 0, 2), origin_key("t", 1, 1), origin_key("u", 0, 1)})
+    assert candidate_profile("e1", SECRET) != candidate_profile("e2", SECRET)
+
+
+def test_the_shipped_policy_file_is_the_default_policy() -> None:
+    assert IdentityPolicy() == IdentityPolicy.model_validate(yaml.safe_load(SHIPPED.read_text("utf-8")))
+
+
+def test_without_limits_nothing_else_of_the_policy_changes() -> None:
+    free = IdentityPolicy.unlimited()
+
+    assert ({None}, None) == ({rule.limit for rule in free.types}, free.cap)
+    assert [rule.type for rule in IdentityPolicy().types] == [rule.type for rule in free.types]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"types": [IdentifierRule(type="email")]}, "one entry must be for every other type"),
+        ({"types": [IdentifierRule(type="*"), IdentifierRule(type="*")]}, "more than one entry"),
+        ({"types": [IdentifierRule(type="*"), IdentifierRule(type="a", same_as="b")]}, "the same as b"),
+        ({"blocked_patterns": ["("]}, "not a regular expression"),
+        ({"default_region": "usa"}, "default_region"),
+        ({"cap": 0}, "cap"),
+        ({"caps": 7}, "caps"),
+    ],
+    ids=["no entry for others", "type twice", "same as nothing", "bad pattern", "bad region", "no room", "misspelt"],
+)
+def test_a_policy_that_cannot_work_is_refused_with_the_reason(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        IdentityPolicy.model_validate(wrong)

@@ -1,0 +1,181 @@
+"""What the local stack decides without a server: ports, pauses between starts, its files."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import child
+from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
+from deploy.local.ports import LOOPBACK, free_port, is_free
+from deploy.local.process import ChildProcess, rotate, tail
+from deploy.local.state import AlreadyRunningError, Home
+
+
+class TestPorts:
+    def test_the_preferred_port_is_taken_when_it_is_free(self) -> None:
+        port = free_port()
+        assert free_port(port) == port
+
+    def test_a_port_somebody_listens_on_is_avoided(self) -> None:
+        with socket.socket() as other:
+            other.bind((LOOPBACK, 0))
+            other.listen()
+            port = other.getsockname()[1]
+            assert not is_free(port)
+            assert free_port(port) != port
+
+    def test_a_port_promised_to_another_server_is_avoided(self) -> None:
+        port = free_port()
+        assert free_port(port, taken=[port]) != port
+
+    def test_free_ports_lie_below_those_of_clients(self) -> None:
+        assert all(20_000 <= free_port() < 32_768 for _ in range(50))
+
+
+class FakeChild(ChildProcess):
+    """A child that runs or not as the test says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, [], None)
+        self.runs = True
+        self.launches = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.runs
+
+    @property
+    def exit_code(self) -> int | None:
+        return None if self.runs else 1
+
+    def launch(self) -> None:
+        self.launches += 1
+        self.runs = True
+
+
+class TestKeeper:
+    def test_the_pause_doubles_up_to_fifteen_seconds(self) -> None:
+        assert [pause_s(failures) for failures in range(1, 9)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
+
+    def test_a_child_that_ends_is_started_after_its_pause_and_not_before(self) -> None:
+        now, said = [100.0], list[str]()
+        keeper = Keeper(said.append, clock=lambda: now[0])
+        worker = FakeChild("identify")
+        keeper.keep(worker)
+        worker.runs = False
+        keeper.tick()
+        now[0] += 0.4
+        keeper.tick()
+        before = worker.launches
+        now[0] += 0.2
+        keeper.tick()
+        assert (before, worker.launches, keeper.restarts("identify")) == (0, 1, 1)
+        assert said == ["identify ended with exit code 1; it starts again in 0.5 s"]
+
+    @pytest.mark.parametrize(
+        ("lived_s", "pause"),
+        [
+            pytest.param(1.0, "1", id="soon after its last start"),
+            pytest.param(CALM_AFTER_S + 1, "0.5", id="long after"),
+        ],
+    )
+    def test_the_pause_grows_only_for_a_child_that_keeps_ending(self, lived_s: float, pause: str) -> None:
+        now, said = [0.0], list[str]()
+        keeper = Keeper(said.append, clock=lambda: now[0])
+        worker = FakeChild("identify")
+        keeper.keep(worker)
+        for _ in range(2):
+            now[0] += lived_s
+            worker.runs = False
+            keeper.tick()
+            now[0] += 15
+            keeper.tick()
+        assert said[-1] == f"identify ended with exit code 1; it starts again in {pause} s"
+
+    def test_one_child_that_cannot_start_keeps_no_other_from_it(self) -> None:
+        now = [0.0]
+        keeper = Keeper(lambda _: None, clock=lambda: now[0])
+        broken, fine = FakeChild("broken"), FakeChild("fine")
+        keeper.keep(broken, revive=lambda: None)
+        keeper.keep(fine)
+        broken.runs = fine.runs = False
+        keeper.tick()
+        now[0] += 1
+        keeper.tick()
+        assert (broken.alive, fine.alive) == (False, True)
+
+
+class TestChild:
+    def test_it_becomes_the_program_after_the_dashes(self) -> None:
+        command = [sys.executable, child.__file__, str(os.getpid()), "--", "echo", "a b", "c"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "a b c\n"
+
+    @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's death signal is Linux's")
+    def test_it_does_not_start_when_its_parent_has_gone_already(self) -> None:
+        command = [sys.executable, child.__file__, "1", "--", "echo", "started"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+
+    def test_without_a_program_it_says_how_it_is_used(self) -> None:
+        done = subprocess.run([sys.executable, child.__file__, "1"], capture_output=True, text=True, check=False)
+        assert done.stderr == "usage: child.py PARENT_PID -- program arguments…\n"
+
+
+class TestLogs:
+    def test_a_long_log_moves_aside(self, tmp_path: Path) -> None:
+        log = tmp_path / "kafka.log"
+        log.write_text("eleven bytes")
+        rotate(log, above_bytes=11)
+        assert [path.name for path in tmp_path.iterdir()] == ["kafka.log.1"]
+
+    def test_a_short_log_stays(self, tmp_path: Path) -> None:
+        log = tmp_path / "kafka.log"
+        log.write_text("eleven bytes")
+        rotate(log, above_bytes=12)
+        assert [path.name for path in tmp_path.iterdir()] == ["kafka.log"]
+
+    def test_the_tail_is_the_last_lines(self, tmp_path: Path) -> None:
+        (tmp_path / "log").write_text("".join(f"line {n}\n" for n in range(20_000)))
+        assert tail(tmp_path / "log", 2) == "line 19998\nline 19999"
+
+    def test_the_tail_of_no_log_is_empty(self, tmp_path: Path) -> None:
+        assert tail(tmp_path / "none") == ""
+
+
+class TestHome:
+    def test_what_was_written_is_read_while_the_lock_is_held(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "home")
+        with home.locked():
+            home.write({"ready": True})
+            found = home.read()
+        assert (found, home.read()) == ({"ready": True}, None)
+
+    def test_it_runs_exactly_while_somebody_holds_the_lock(self, tmp_path: Path) -> None:
+        home = Home(tmp_path)
+        before = home.running()
+        with home.locked():
+            during = home.running()
+        assert (before, during, home.running()) == (False, True, False)
+
+    def test_a_second_holder_is_refused(self, tmp_path: Path) -> None:
+        home = Home(tmp_path)
+        with (
+            home.locked(),
+            pytest.raises(AlreadyRunningError, match="a stack already runs in"),
+            Home(tmp_path).locked(),
+        ):
+            pass
+
+    def test_wiping_removes_the_stack_s_own_files_alone(self, tmp_path: Path) -> None:
+        home = Home(tmp_path)
+        for name in ("data", "logs", "mine"):
+            (tmp_path / name).mkdir()
+        home.write({})
+        home.wipe()
+        assert [path.name for path in tmp_path.iterdir()] == ["mine"]
