@@ -64,7 +64,7 @@ types: $(INSTALLED) ## Type check, strictly, tests too
 	@$(BIN)/mypy
 
 arch: $(INSTALLED) ## Check who may import whom
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED) ## Rewrite the code the way `make lint` wants it
 	@$(BIN)/ruff format

@@ -18,10 +18,7 @@ app = typer.Typer(
 # Each module has a function `register(app)`; the order is that of `throughline --help`.
 MODULES = ("stack", "pipeline", "produce", "people", "analytics", "maintenance")
 
-import importlib.util
 for _name in MODULES:
-    if importlib.util.find_spec(f"deploy.commands.{_name}") is None:
-        continue
     importlib.import_module(f"deploy.commands.{_name}").register(app)
 
 

@@ -70,9 +70,9 @@ def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> A
 def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node, deep=True)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def identity_policy(settings: Settings) -> IdentityPolicy:
@@ -81,7 +81,10 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
     Raises:
         DefinitionError: The file is not what the policy's model asks for.
     """
-    return load(settings.identity_file, IdentityPolicy)
+    policy = load(settings.identity_file, IdentityPolicy)
+    if "default_region" in policy.model_fields_set:
+        return policy
+    return policy.model_copy(update={"default_region": settings.default_region})
 
 
 def touch_rules(settings: Settings) -> TouchRules:

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from sinks.overview import Identity, Step
     from sinks.reports import AttributionReport, AttributionRow
 
-MODELS = ("first_touch", "last_touch", "last_non_direct", "linear", "time_decay", "position_based")
+MODELS = {
+    "first_touch": "first touch",
+    "last_touch": "last touch",
+    "last_non_direct": "last but Direct",
+    "linear": "linear",
+    "time_decay": "time decay",
+    "position_based": "position based",
+}
+"""The models shown and what their columns are called."""
 _STEPS_SHOWN = 25
 
 
@@ -31,9 +39,8 @@ def show_flow(console: Console, flow: Flow) -> None:
     if found.suppressed:
         parts.append(f"{found.suppressed:,} suppressed")
     colour = "red" if flow.difference else "green"
-    console.print(
-        f"[bold]{flow.published:,} published = {' + '.join(parts)}[/], difference [{colour}]{flow.difference:,}[/]"
-    )
+    console.print(f"[bold]{flow.published:,} published = {' + '.join(parts)}[/]")
+    console.print(f"[{colour}]difference {flow.difference:,}[/]")
     if not found.stored:
         console.print("Nothing new: all of it had been published before, and every event was recognised.")
     if flow.without_sample:
@@ -61,75 +68,80 @@ def show_person_title(console: Console) -> None:
 
 def show_path(console: Console, steps: Sequence[Step]) -> None:
     """Print one person's way from touch to touch."""
-    table = Table("when", "where", "what", "marketing channel", "campaign", "revenue", box=None, header_style="dim")
-    table.columns[-1].justify = "right"
+    table = Table("when", "where", "what", "touch of, or revenue", box=None, header_style="dim")
+    for column, width in zip(table.columns, (12, 11, 20), strict=False):
+        column.no_wrap = True
+        column.min_width = column.max_width = width
     for step in steps[:_STEPS_SHOWN]:
-        order = step.event == "Order Completed"
-        what = step.event + ("  ⇐ two profiles become one" if step.joins else "")
-        table.add_row(
-            f"{step.at:%d %b %H:%M}",
-            step.channel,
-            Text(what, style="bold green" if order else "magenta" if step.joins else ""),
-            "" if order else step.marketing_channel,
-            "" if order else step.campaign,
-            f"{step.revenue:,.2f} {step.currency}" if order else "",
-        )
-    console.print("\nThe path, across devices, shops and merges:", style="bold cyan")
+        told, style = " · ".join(filter(None, (step.marketing_channel, step.campaign))), ""
+        if step.event == "Order Completed":
+            told, style = f"{step.revenue:,.2f} {step.currency}", "bold green"
+        if step.joins:
+            told, style = f"{told} ⇐ two profiles become one".strip(), style or "magenta"
+        table.add_row(f"{step.at:%d %b %H:%M}", step.channel, step.event, Text(told), style=style)
+    console.print("\nThe path, across devices, shops and merges", style="bold cyan")
     console.print(table)
     if len(steps) > _STEPS_SHOWN:
         console.print(f"… and {len(steps) - _STEPS_SHOWN:,} more")
 
 
 def show_attribution(console: Console, report: AttributionReport) -> None:
-    """Print revenue and ROAS of each marketing channel by each model."""
-    _title(console, f"What marketing brought: revenue in {' and '.join(report.currencies)}, and in brackets ROAS")
+    """Print what each model credits to each marketing channel, and what came back of each unit spent."""
+    _title(console, f"What marketing brought: credited revenue, {' and '.join(report.currencies)}")
     cells: dict[str, dict[str, AttributionRow]] = defaultdict(dict)
     for row in report.rows:
         cells[row.key][row.model] = row
-    table = Table("channel", "spend", *MODELS, box=None, header_style="dim")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for channel, by_model in sorted(cells.items(), key=lambda cell: -sum(row.revenue for row in cell[1].values())):
-        spend = next(iter(by_model.values())).spend
-        table.add_row(channel, f"{spend:,.0f}" if spend else "", *(_revenue(by_model.get(model)) for model in MODELS))
-    totals = [sum(row.revenue for row in report.rows if row.model == model) for model in MODELS]
+    ordered = sorted(cells.items(), key=lambda cell: -sum(row.revenue for row in cell[1].values()))
+    table = _by_model("channel")
+    for channel, found in ordered:
+        table.add_row(channel, *(f"{row.revenue:,.0f}" if row else "" for row in map(found.get, MODELS)))
     table.add_section()
-    table.add_row("all", f"{report.spend or 0:,.0f}", *(f"{total:,.0f}" for total in totals), style="bold")
+    totals = (sum(row.revenue for row in report.rows if row.model == model) for model in MODELS)
+    table.add_row("all", *(f"{total:,.0f}" for total in totals), style="bold")
     console.print(table)
-    wrong = report.discrepancies()
-    if wrong:
-        console.print("[red]Credits that do not add up:[/] " + "; ".join(wrong))
+    if wrong := report.discrepancies():
+        console.print(f"[red]Credits that do not add up: {'; '.join(wrong)}[/]")
     else:
-        console.print(f"Each model divides the same {report.revenue:,.2f} of {report.conversions:,} purchases.")
+        console.print(
+            f"Each model divides the same {report.revenue:,.2f} of {report.conversions:,} purchases. (unattributed) are"
+            " purchases at a till by nobody known, or by somebody whom no marketing had touched."
+        )
+    _title(console, "What came back of each unit spent (ROAS)")
+    table = _by_model("channel", "spend")
+    for channel, found in ordered:
+        spend = next(iter(found.values())).spend
+        if spend:
+            rates = (f"{row.roas:,.1f}" if row and row.roas is not None else "" for row in map(found.get, MODELS))
+            table.add_row(channel, f"{spend:,.0f}", *rates)
+    console.print(table)
     console.print(
-        "In this simulated world Direct causes no purchase: people who already want to buy come directly. last_touch "
-        "credits it all the same. The true effects are in deploy/simulate/advertising.py.",
+        "In this simulated world Direct persuades nobody: who already wants to buy comes directly, and last touch pays "
+        "it for what other channels did. The true effects are in deploy/simulate/advertising.py.",
         style="dim",
     )
+
+
+def _by_model(*columns: str) -> Table:
+    table = Table(*columns, *MODELS.values(), box=None, header_style="dim", padding=(0, 1))
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def show_next(console: Console, clickhouse_url: str, profile_id: str | None) -> None:
     """Print where to look next."""
     _title(console, "Look further")
     rows = [
-        (f"{clickhouse_url}/play", "ask ClickHouse anything: SELECT * FROM throughline.v_paths LIMIT 20"),
-        ("throughline attribution report --model all", "every model, also by campaign, creative, product"),
-        ("throughline dead-letters list", "what was refused, by field and rule"),
+        (f"{clickhouse_url}/play", "ask ClickHouse: SELECT * FROM throughline.v_paths LIMIT 20"),
+        ("throughline attribution report --model all", "every model; --by campaign, creative, product"),
+        ("throughline dead-letters list", "what was refused: field and rule"),
     ]
     if profile_id:
-        rows.insert(1, (f"throughline profile show {profile_id}", "the whole profile"))
-        rows.insert(2, (f"throughline identity explain {profile_id}", "why these identifiers are one person"))
-    table = Table.grid(padding=(0, 3))
+        rows.insert(1, (f"throughline identity explain {profile_id}", "why these identifiers are one person"))
     for command, meaning in rows:
-        table.add_row(Text(command, style="bold"), meaning)
-    console.print(table)
-
-
-def _revenue(row: AttributionRow | None) -> str:
-    if row is None:
-        return ""
-    roas = f" ({row.roas:,.1f})" if row.roas is not None else ""
-    return f"{row.revenue:,.0f}{roas}"
+        console.print(Text(command, style="bold"))
+        console.print(f"  {meaning}")
 
 
 def _title(console: Console, text: str) -> None:

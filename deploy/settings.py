@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, description="Replicas of a topic when it is created.")
     identity_secret: SecretStr = Field(
         SecretStr("throughline-local-secret"),
-        description="Key of the identifier hashes. Set your own before the first event; changing it orphans all profiles.",
+        description="Key of the identifier hashes. Set your own before the first event: changing it orphans profiles.",
     )
     default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
     timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")

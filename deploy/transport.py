@@ -112,12 +112,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_consumer(loop=loop)
         _require(consumer, "_fetch_max_wait_ms")
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - asserted above
         return consumer
 
     async def check_group(self) -> None:
         """Raise what the consumer group's loop is parked on, which lets that loop go on."""
-        self._ensure_consumer()._coordinator.check_errors()
+        self._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - asserted at import
 
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
@@ -176,7 +176,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
             self._delivered.pop(tp, None)
             self._acknowledged_end.pop(tp, None)
 
-    @Service.task  # type: ignore[untyped-decorator]
+    @Service.task
     async def _watch_group(self) -> None:
         # aiokafka parks its group loop on an error until somebody asks for it, and Faust never does: the worker
         # would stay up and own nothing. Asking lets it rejoin; an error that stays stops the worker.

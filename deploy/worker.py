@@ -21,13 +21,15 @@ from mode.supervisors import CrashingSupervisor
 
 from deploy.configuration import identity_policy, touch_rules
 from deploy.faults import crossing
+from deploy.lag import group_id
+from deploy.local.state import Home
 from deploy.patience import patient
 from deploy.settings import Settings, home
 from deploy.transport import BatchScheduler, BatchSchema, Transport
 from processors.agents import Batching, register_identify, register_profile, register_record
 from processors.identify import Identify
 from sinks.clickhouse import ClickHouseSink, StoreDown
-from sinks.kafka import KafkaPublisher, PublishFailed
+from sinks.kafka import KafkaPublisher, PublishFailedError
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 
@@ -48,16 +50,6 @@ POLL_SILENCE_S = 30.0
 log = logging.getLogger("throughline")
 
 
-def group_id(settings: Settings, role: str) -> str:
-    """Name the Kafka consumer group of a role."""
-    return f"{settings.topic_prefix}throughline-{role}"
-
-
-def heartbeat_path(role: str) -> Any:
-    """The file that a worker of this home touches while it polls Kafka."""
-    return home() / "heartbeats" / role
-
-
 def build_app(role: Role, settings: Settings) -> faust.App:
     """Put together the Faust app of one role; nothing connects before it is started.
 
@@ -65,7 +57,7 @@ def build_app(role: Role, settings: Settings) -> faust.App:
     process's end closes the rest.
     """
     app = faust.App(
-        group_id(settings, role),
+        group_id(settings.topic_prefix, role),
         broker=[f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(",")],
         store="memory://",
         datadir=home() / "faust" / role,
@@ -167,7 +159,7 @@ def _redis(settings: Settings) -> redis.asyncio.Redis:
 
 
 def _patient_publisher(publisher: KafkaPublisher, settings: Settings) -> KafkaPublisher:
-    return patient(publisher, down=(PublishFailed,), longest_pause_s=settings.store_retry_max_s)
+    return patient(publisher, down=(PublishFailedError,), longest_pause_s=settings.store_retry_max_s)
 
 
 def _batching(settings: Settings) -> Batching:
@@ -176,9 +168,9 @@ def _batching(settings: Settings) -> Batching:
 
 def _watch_progress(app: faust.App, role: str) -> None:
     """Touch a file while Kafka is polled, so that a health check sees a stuck worker, not only a dead one."""
-    path = heartbeat_path(role)
+    path = Home(home()).heartbeat(role)
 
-    @app.task  # type: ignore[untyped-decorator]
+    @app.task
     async def heartbeat() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         while not app.should_stop:

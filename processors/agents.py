@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 import orjson
@@ -39,11 +39,8 @@ RELAY_CHANGES = 2_000
 SNAPSHOTS = 2_000
 
 
-class Crossing(Protocol):
-    """Marks a named point of a stage."""
-
-    def __call__(self, point: str) -> None:
-        """Pass the point, or end the process there if a fault test says so."""
+Crossing = Callable[[str], None]
+"""Passes a named point of a stage, or ends the process there if a fault test says so."""
 
 
 @dataclass(frozen=True, slots=True)

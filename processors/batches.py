@@ -26,7 +26,7 @@ class Batch:
 
     @property
     def token(self) -> str:
-        """Names what is in the batch, so that a store can recognise a second try: topic:partition:first-last, …"""
+        """Names what is in the batch, so that a store can recognise a second try: `topic:partition:first-last,…`."""
         return ",".join(
             f"{event.value.topic}:{event.value.partition}:{event.value.records[0].offset}-{event.value.offset}"
             for event in self._events

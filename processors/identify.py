@@ -26,7 +26,7 @@ from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOIN
 STAGE = "identify"
 
 
-class TooManyDeadLetters(Exception):
+class TooManyDeadLettersError(Exception):
     """Most of what arrives is refused: rather a misconfiguration than bad data, so stop instead of binning it all."""
 
 
@@ -80,7 +80,7 @@ class Identify:
             One outgoing record for each record, in order.
 
         Raises:
-            TooManyDeadLetters: Nothing of the batch may be acknowledged.
+            TooManyDeadLettersError: Nothing of the batch may be acknowledged.
         """
         prepared = [self._prepare(record) for record in records]
         arrived = [one for one in prepared if isinstance(one, Arrived)]
@@ -117,7 +117,7 @@ class Identify:
             self._seen -= old_records
             self._refused -= old_refused
         if self._seen >= self.WINDOW and self._refused > self._limit * self._seen:
-            raise TooManyDeadLetters(
+            raise TooManyDeadLettersError(
                 f"{self._refused} of the last {self._seen} records were refused, more than "
                 f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
             )

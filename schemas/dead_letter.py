@@ -28,7 +28,7 @@ class DeadLetter(BaseModel):
 
     Attributes:
         reason: The code.
-        field: The path of the offending field, as `properties.products.0.price`; empty when the whole record is at fault.
+        field: The offending field, as `properties.products.0.price`; empty when the whole record is at fault.
         message: What was found and which rule it breaks, for a human.
         stage: The agent that refused the record.
         topic: Where the record came from.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -37,6 +38,14 @@ ROW_ERRORS = frozenset(
 
 _CODE = re.compile(r"Code: (\d+)")
 _AT_ROW = re.compile(r":? *\(at row (\d+)\)")
+
+
+def stored_anew() -> dict[str, Any]:
+    """Settings of an insert that counts even if the same rows were inserted before.
+
+    A token of its own, since the setting that turns deduplication off has another name in each age of the server.
+    """
+    return {"async_insert": 0, "insert_deduplication_token": secrets.token_hex(8)}
 
 
 class StoreDown(Exception):  # noqa: N818 - a state of the server, not a fault of the call
@@ -110,7 +119,7 @@ class ClickHouseSink:
             table: The table's name.
             rows: Each one JSON object.
             token: Names the batch. The same token with the same bytes is stored once, however often it is repeated;
-                an empty one turns that off.
+                with an empty one every insert counts.
 
         Raises:
             StoreDown: Repeat later; some of it may be stored.
@@ -125,7 +134,7 @@ class ClickHouseSink:
             digest = hashlib.blake2b(body, digest_size=16).hexdigest()
             settings["insert_deduplication_token"] = f"{token}:{digest}"
         else:
-            settings["insert_deduplicate"] = "0"
+            settings.update({name: str(value) for name, value in stored_anew().items()})
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
         try:

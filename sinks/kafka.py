@@ -16,7 +16,7 @@ from schemas.topics import Topic
 DELIVERY_TIMEOUT_S = 30.0
 
 
-class PublishFailed(Exception):
+class PublishFailedError(Exception):
     """Some records are not confirmed by the broker; all of the call's records must be sent again."""
 
 
@@ -37,7 +37,7 @@ def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
 class KafkaPublisher:
     """Writes batches of records; a batch is confirmed or fails as a whole."""
 
-    unavailable = (PublishFailed,)
+    unavailable = (PublishFailedError,)
 
     def __init__(self, bootstrap: str, topic_prefix: str = "") -> None:
         self._prefix = topic_prefix
@@ -49,7 +49,7 @@ class KafkaPublisher:
         """Write `records` and return when the broker has confirmed every one.
 
         Raises:
-            PublishFailed: The broker did not confirm all of them in time; sending all again is right.
+            PublishFailedError: The broker did not confirm all of them in time; sending all again is right.
         """
         if records:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._send, records)
@@ -70,12 +70,12 @@ class KafkaPublisher:
                 except BufferError:
                     self._producer.poll(0.1)
                 except KafkaException as error:
-                    raise PublishFailed(str(error)) from error
+                    raise PublishFailedError(str(error)) from error
         left = self._producer.flush(DELIVERY_TIMEOUT_S)
         if failures or left:
             self._producer.purge()
             reason = failures[0] if failures else "no answer from the broker"
-            raise PublishFailed(f"{len(failures) + left} of {len(records)} records not confirmed: {reason}")
+            raise PublishFailedError(f"{len(failures) + left} of {len(records)} records not confirmed: {reason}")
 
     def close(self) -> None:
         """Wait for what is in flight and stop the thread."""
@@ -119,5 +119,3 @@ def create_topics(
                     raise
                 outcome[name] = "exists"
     return outcome
-
-

@@ -15,6 +15,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from sinks.clickhouse import stored_anew
+
 LEDGER = "schema_migrations"
 
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -124,7 +126,7 @@ def migrate(
                 [[applied.number, applied.name, checksums[applied.number]]],
                 column_names=["number", "name", "checksum"],
                 database=database,
-                settings={"async_insert": 0, "insert_deduplicate": 0},
+                settings=stored_anew(),
             )
     return todo
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
+from sinks.clickhouse import stored_anew
+
 Dimension = Literal["channel", "campaign", "creative", "product"]
 Scope = Literal["all", "since_previous"]
 Repeats = Literal["keep", "collapse"]
@@ -190,7 +192,7 @@ def publish_settings(client: Any, *, goal: str, direct_channels: Sequence[str], 
         "attribution_settings",
         [list(wanted)],
         column_names=columns,
-        settings={"async_insert": 0, "insert_deduplicate": 0},
+        settings=stored_anew(),
     )
     return True
 

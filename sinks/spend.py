@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sinks.clickhouse import stored_anew
+
 COLUMNS = ["date", "channel", "source", "campaign", "creative", "spend", "currency", "impressions", "clicks"]
 
 
@@ -24,5 +26,5 @@ def insert_spend(client: Any, rows: Iterable[Mapping[str, Any]]) -> int:
     """
     values = [[row[column] for column in COLUMNS] for row in rows]
     if values:
-        client.insert("spend", values, column_names=COLUMNS, settings={"async_insert": 0, "insert_deduplicate": 0})
+        client.insert("spend", values, column_names=COLUMNS, settings=stored_anew())
     return len(values)

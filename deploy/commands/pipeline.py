@@ -117,9 +117,10 @@ def worker(
 
 def health(role: Annotated[str, typer.Argument(help="identify, profile or record.")]) -> None:
     """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
-    from deploy.worker import heartbeat_path
+    from deploy.local.state import Home
+    from deploy.settings import home
 
-    path = heartbeat_path(role)
+    path = Home(home()).heartbeat(role)
     age_s = time.time() - path.stat().st_mtime if path.exists() else None
     if age_s is None or age_s > HEALTHY_S:
         typer.echo(f"{role}: " + ("no heartbeat" if age_s is None else f"last heartbeat {age_s:.0f} s ago"), err=True)

@@ -108,13 +108,11 @@ def simulate_command(
             if not number % 2_000:
                 progress(number, size)
     if spend is not None:
-        import csv
-
-        with spend.open("w", newline="", encoding="utf-8") as table:
-            csv.writer(table, lineterminator="\n").writerows([SPEND_COLUMNS, *simulation.spend()])
+        with writing(str(spend)) as stream:
+            stream.writelines(",".join(row).encode() + b"\n" for row in (SPEND_COLUMNS, *simulation.spend()))
     if truth is not None:
-        with truth.open("w", encoding="utf-8") as people_file:
-            people_file.writelines(json.dumps(person) + "\n" for person in simulation.truth())
+        with writing(str(truth)) as stream:
+            stream.writelines(json.dumps(person).encode() + b"\n" for person in simulation.truth())
     counts = simulation.counts()
     print(
         f"{counts['lines']:,} lines: {counts['events']:,} events, {counts['duplicates']:,} of them delivered twice, "
@@ -220,7 +218,7 @@ def demo(
         demo_page.show_person_title(console)
         profile_show(person)
         demo_page.show_path(console, overview.path(client, person))
-    demo_page.show_attribution(console, reports.attribution(client, period(demo_page.MODELS)))
+    demo_page.show_attribution(console, reports.attribution(client, period(tuple(demo_page.MODELS))))
     demo_page.show_next(console, settings().clickhouse_url, person)
     if flow.difference:
         raise typer.Exit(1)
@@ -256,8 +254,11 @@ def writing(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with Path(name).open("wb", buffering=1 << 20) as stream:
-        yield stream
+    try:
+        with Path(name).open("wb", buffering=1 << 20) as stream:
+            yield stream
+    except OSError as error:
+        fail(f"{name}: cannot be written: {error.strerror}")
 
 
 @contextmanager

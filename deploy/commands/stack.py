@@ -185,9 +185,9 @@ def doctor(as_json: AsJson = False) -> None:
         Console().print(table, "")
         for check in checks:
             mark = "[green]ok[/]  " if check.ok else "[red]fail[/]"
-            Console(highlight=False).print(f"{mark} {check.name}: {check.found}")
+            Console(highlight=False).print(f"{mark} {check.name}: {check.found}", soft_wrap=True)
             if check.hint:
-                Console(highlight=False).print(f"       → {check.hint}")
+                Console(highlight=False).print(f"       → {check.hint}", soft_wrap=True)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -250,7 +250,7 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
             table.add_row(row["name"], str(row["pid"]), str(row.get("restarts", "")), memory, row.get("log", ""))
         console.print(table, "")
         for notice in report["notices"]:
-            console.print(f"[yellow]{notice}[/]")
+            console.print(f"[yellow]{notice}[/]", soft_wrap=True)
     if not report["kafka_answers"]:
         console.print(f"Kafka at {report['settings']['kafka_bootstrap']} does not answer.")
         return

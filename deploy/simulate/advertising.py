@@ -97,14 +97,14 @@ RADIO = _campaign("Offline Media | radio | offline | radio-autumn | spot-20s")
 LETTER = _campaign("Direct Mail | post | direct_mail | autumn-letter | letter-a letter-b", 0.85)
 
 MESSAGE_MICROS = {
-    "Email": 1_500,
-    "SMS": 60_000,
+    "Email": 30_000,
+    "SMS": 70_000,
     "WhatsApp": 75_000,
-    "Messenger": 5_000,
-    "Web Push": 400,
-    "App Push": 400,
+    "Messenger": 50_000,
+    "Web Push": 10_000,
+    "App Push": 10_000,
 }
-"""What one message costs."""
+"""What one message costs with its share of the tool that sends it, in millionths of the currency."""
 
 
 class Ledger:

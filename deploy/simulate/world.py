@@ -15,7 +15,7 @@ from deploy.simulate.people import Person, population
 from deploy.simulate.retailer import Product, catalogue
 
 # Log-odds of buying at an opportunity, for a person whom nothing has touched lately.
-_BASE = -2.9
+_BASE = -3.4
 
 Task = Callable[["World", int, Any], None]
 

@@ -1,24 +1,22 @@
 -- Paths to a conversion, and paths that led to none.
 
 -- People without any conversion of `goal` (empty: the one of the settings), whose last touch t has
--- start_ms <= t < stop_ms; the path is every touch within the lookback before it.
+-- start_ms <= t < stop_ms; the path is the channel of
+-- every touch within the lookback before it.
 CREATE VIEW IF NOT EXISTS {{database}}.attribution_null_journeys {{on_cluster}}
 AS
 WITH
-    arraySort(touch -> (touch.event_id, touch.received_at, -touch.stored_ms), groupArray(
-        CAST((touched_at, event_id, channel, campaign, creative, product_id, received_at, toUnixTimestamp64Milli(stored_at)),
-            'Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, channel String, campaign String, creative String, product_id String, received_at DateTime64(3, \'UTC\'), stored_ms Int64)'))) AS deliveries,
+    -- Only what a path of channels needs: this reads the touches of everybody.
+    arraySort(touch -> (touch.event_id, touch.received_at), groupArray(
+        CAST((touched_at, event_id, received_at, channel),
+            'Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, received_at DateTime64(3, \'UTC\'), channel String)'))) AS deliveries,
     arrayFilter((touch, previous) -> touch.event_id != previous,
         deliveries, arrayPopBack(arrayPushFront(deliveries.event_id, ''))) AS once,
     arraySort(touch -> (touch.touched_at, touch.event_id), once) AS whole,
-    arrayFilter(touch -> touch.touched_at >= whole[-1].touched_at - toIntervalMillisecond({lookback_ms:Int64}), whole) AS ordered,
-    arrayFilter((touch, previous, position) -> position = 1 OR touch.channel != previous,
-        ordered, arrayPopBack(arrayPushFront(ordered.channel, '')), arrayEnumerate(ordered)) AS collapsed
+    arrayFilter(touch -> touch.touched_at >= whole[-1].touched_at - toIntervalMillisecond({lookback_ms:Int64}), whole) AS ordered
 SELECT
     profile_id,
-    arrayMap(touch -> CAST((touch.touched_at, touch.event_id, touch.channel, touch.campaign, touch.creative, touch.product_id),
-        'Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, channel String, campaign String, creative String, product_id String)'),
-        if({repeats:String} = 'collapse', collapsed, ordered)) AS path
+    if({repeats:String} = 'collapse', arrayCompact(ordered.channel), ordered.channel) AS path
 FROM {{database}}.touches(
     start_ms = greatest({start_ms:Int64} - {lookback_ms:Int64}, 0), stop_ms = {stop_ms:Int64} - 1)
 WHERE profile_id NOT IN
@@ -50,7 +48,7 @@ FROM
         start_ms = 0, stop_ms = 4133980800000, lookback_ms = 2592000000, goal = '', scope = 'all', repeats = 'keep')
     WHERE conversion_type = (SELECT goal FROM {{database}}.v_attribution_settings)
     UNION ALL
-    SELECT path.channel AS path, false AS converted, toDecimal64(0, 4) AS worth
+    SELECT path, false AS converted, toDecimal64(0, 4) AS worth
     FROM {{database}}.attribution_null_journeys(
         start_ms = 0, stop_ms = 4133980800000, lookback_ms = 2592000000, goal = '', repeats = 'keep')
 )

@@ -1,7 +1,7 @@
 """The baseline of `make bench`: the same three stages the plain Faust way, one event at a time.
 
-`async for`, a script call an event, `topic.send` an event, and `stream.take` for ClickHouse, as Faust's guide shows. The
-decisions, the stores and the servers are the product's own, so the difference is how events travel.
+`async for`, a script call an event, `topic.send` an event, and `stream.take` for ClickHouse, as Faust's guide shows.
+The decisions, the stores and the servers are the product's own, so the difference is how events travel.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import orjson
 import redis.asyncio
 
 from deploy.configuration import identity_policy, touch_rules
+from deploy.lag import group_id
 from deploy.settings import Settings, home, settings
-from deploy.worker import group_id
 from processors import record as rows
 from processors.identify import Identify
 from processors.profile_update import update
@@ -29,7 +29,7 @@ from sinks.redis_profiles import RedisProfileStore
 def build(role: str, chosen: Settings) -> faust.App:
     """Make the app of one role."""
     app = faust.App(
-        group_id(chosen, role),
+        group_id(chosen.topic_prefix, role),
         broker=f"kafka://{chosen.kafka_bootstrap}",
         store="memory://",
         datadir=home() / "faust" / f"plain-{role}",
@@ -60,9 +60,7 @@ def _identify(app: faust.App, chosen: Settings) -> None:
         channels=frozenset(chosen.channels),
         max_event_bytes=chosen.max_event_bytes,
     )
-    out = {
-        name: _topic(app, chosen, name) for name in (RESOLVED_TOUCHPOINTS, DROPPED_TOUCHPOINTS, DEAD_LETTERS)
-    }
+    out = {name: _topic(app, chosen, name) for name in (RESOLVED_TOUCHPOINTS, DROPPED_TOUCHPOINTS, DEAD_LETTERS)}
 
     @app.agent(_topic(app, chosen, *(touchpoint_topic(channel) for channel in chosen.channels)))
     async def identify(stream: Any) -> None:
@@ -115,4 +113,6 @@ def _record(app: faust.App, chosen: Settings) -> None:
 
 
 if __name__ == "__main__":
-    faust.Worker(build(sys.argv[1], settings()), loglevel="WARN", redirect_stdouts=False, quiet=True).execute_from_commandline()
+    app = build(sys.argv[1], settings())
+    app.conf.datadir.mkdir(parents=True, exist_ok=True)
+    faust.Worker(app, loglevel="WARN", redirect_stdouts=False, quiet=True).execute_from_commandline()

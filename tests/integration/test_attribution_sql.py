@@ -84,7 +84,9 @@ def random_world(seed: int) -> World:
         world.deliveries.append(event)
         if random.random() < 0.2:
             world.deliveries.append(event)
-        if "campaign" in event and random.random() < 0.2:  # sent again later, by a producer that now says something else
+        if (
+            "campaign" in event and random.random() < 0.2
+        ):  # sent again later, by a producer that now says something else
             again = {**event, "campaign": {"channel": "sent twice"}, "received_at": "2027-06-01T00:00:00.000Z"}
             world.deliveries.append(again)
     random.shuffle(world.deliveries)

@@ -11,12 +11,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import redis
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.control import StackFailedError, down, up
@@ -198,6 +200,13 @@ class TestSupervisor:
         first = self.start(home)
         assert up(home, broker="tansu", servers_only=True) == (first, False)
 
+    def test_two_ups_at_once_start_one_stack(self, home: Home) -> None:
+        with ThreadPoolExecutor() as pool:
+            calls = [pool.submit(up, home, broker="tansu", servers_only=True) for _ in range(2)]
+            states, started = zip(*(call.result() for call in calls), strict=True)
+        assert states[0] == states[1]
+        assert sorted(started) == [False, True]
+
     def test_down_stops_every_process_and_removes_the_addresses(self, home: Home) -> None:
         state = self.start(home)
         pids = [state["supervisor_pid"], *(process["pid"] for process in state["processes"].values())]
@@ -255,6 +264,52 @@ class TestSupervisor:
             up(home, broker="tansu", servers_only=True)
         wait_until(lambda: not home.running())
         assert not (home.path / "stack.json").exists()
+
+
+class TestCommands:
+    def run(self, home: Home, *words: str, code: int = 0) -> Any:
+        """Run `throughline …` on a home; return its JSON, or None when it printed none."""
+        # What the environment names would come before what runs in the home.
+        inherited = {name: value for name, value in python_environment().items() if not name.startswith("THROUGHLINE_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *words],
+            env={**inherited, "THROUGHLINE_HOME": str(home.path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout) if "--json" in words else None
+
+    def test_a_record_that_nobody_processes_keeps_drain_waiting_and_shows_in_status(self, home: Home) -> None:
+        self.run(home, "up", "--no-workers")
+        state = home.read()
+        assert state is not None
+        idle = self.run(home, "drain", "--timeout", "20", "--json")
+        producer = Producer({"bootstrap.servers": state["settings"]["kafka_bootstrap"]})
+        producer.produce("touchpoints.web", value=b"{}")
+        assert producer.flush(10) == 0
+        waiting = self.run(home, "drain", "--timeout", "1", "--json", code=1)
+        status = self.run(home, "status", "--json")
+        behind = [row for row in status["lag"] if row["records"]]
+        assert (idle["drained"], waiting["drained"]) == (True, False)
+        assert waiting["lag"] == behind == [{"role": "identify", "topic": "touchpoints.web", "records": 1}]
+        assert status["settings"] == state["settings"]
+        assert {row["name"]: row["alive"] for row in status["processes"]} == {
+            "supervisor": True,
+            "kafka": True,
+            "redis": True,
+            "clickhouse": True,
+        }
+
+    def test_down_with_wipe_leaves_no_data(self, home: Home) -> None:
+        self.run(home, "up", "--servers-only")
+        self.run(home, "down", "--wipe")
+        assert (home.running(), [path.name for path in home.path.iterdir()]) == (False, ["stack.lock"])
+
+    def test_an_unknown_broker_is_a_usage_error(self, home: Home) -> None:
+        self.run(home, "up", "--broker", "rabbit", code=2)
 
 
 def _answers(client: Any) -> bool:

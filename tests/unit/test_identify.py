@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 import pytest
 
-from processors.identify import Identify, TooManyDeadLetters
+from processors.identify import Identify, TooManyDeadLettersError
 from schemas.identity import Resolution, ResolveRequest
 from schemas.policy import IdentityPolicy
 from schemas.topics import CHANNELS, DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
@@ -70,7 +70,8 @@ async def test_a_valid_event_goes_on_with_its_person_and_its_place_in_the_log() 
 
 
 async def test_an_event_about_nobody_goes_on_without_a_person() -> None:
-    event = touchpoint("Price Changed", identifiers=[], properties={"product_id": "p1", "price": "9.99", "currency": "EUR"})
+    price = {"product_id": "p1", "price": "9.99", "currency": "EUR"}
+    event = touchpoint("Price Changed", identifiers=[], properties=price)
 
     [out] = await stage()([Raw(orjson.dumps(event))])
 
@@ -102,7 +103,7 @@ async def test_every_record_of_a_mixed_batch_ends_in_one_place_in_order() -> Non
 async def test_mostly_dead_letters_stop_the_stage_rather_than_emptying_the_topic_into_the_bin() -> None:
     identify = stage(dead_letter_limit_ratio=0.5)
 
-    with pytest.raises(TooManyDeadLetters, match="THROUGHLINE_DEAD_LETTER_LIMIT_RATIO"):
+    with pytest.raises(TooManyDeadLettersError, match="THROUGHLINE_DEAD_LETTER_LIMIT_RATIO"):
         for _ in range(Identify.WINDOW // 100 + 1):
             await identify([Raw(b"junk")] * 100)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,6 +26,7 @@ from processors.identity import claims
 from schemas.policy import IdentityPolicy
 from schemas.topics import CHANNELS
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = Options(people=600, seed=7, days=40)
 
 
@@ -54,6 +58,17 @@ def decoded(line: bytes) -> Any:
 
 def test_the_same_options_give_the_same_bytes(run: Run) -> None:
     assert run.lines == list(Simulation(OPTIONS).lines())
+
+
+def test_the_bytes_do_not_depend_on_the_process() -> None:
+    """Sets and hashes differ from one Python process to the next; the output must not."""
+    command = [sys.executable, "-m", "deploy.cli", "simulate", "--people", "60", "--days", "20"]
+    one, other = (
+        subprocess.run(command, env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, check=True).stdout
+        for seed in ("1", "2")
+    )
+    assert one == other
+    assert b"".join(line + b"\n" for line in Simulation(Options(people=60, days=20)).lines()) == one
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
 
 def test_nothing_is_imported_against_the_layers() -> None:
     checked = subprocess.run(
-        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 

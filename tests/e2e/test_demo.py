@@ -1,0 +1,98 @@
+"""The demo on real servers: everything is accounted for, people are found, and a second run finds nothing new."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from collections import defaultdict
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from rich.console import Console
+
+from deploy import demo, demo_page
+from deploy.configuration import identity_policy
+from deploy.importers.ecom import COLUMNS, MEMBER, PACKAGE, VERSION
+from deploy.settings import Settings
+from deploy.simulate import Options, Simulation
+from processors.identity import claim
+from sinks import overview, reports
+from sinks.clickhouse import connect
+from sinks.redis_identity import RedisIdentityStore
+from tests.pipeline import Pipeline
+
+pytestmark = pytest.mark.e2e
+
+PEOPLE = 150
+SAMPLE = (
+    "u1,s1,home,2024-03-13 10:00:00,desktop,email,2024-01,new\n"
+    "u1,s1,purchase,2024-03-13 10:01:00,desktop,email,2024-01,new\n"
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache that holds a small sample already, so that nothing is downloaded."""
+    with zipfile.ZipFile(tmp_path / f"{PACKAGE}-{VERSION}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(MEMBER, gzip.compress(f"{','.join(COLUMNS)}\n{SAMPLE}".encode()))
+    return tmp_path
+
+
+async def owners(settings: Settings, group: list[tuple[str, str]], store: RedisIdentityStore) -> set[str | None]:
+    """Whom the pipeline takes the owners of some identifiers for."""
+    policy, secret = identity_policy(settings), settings.identity_secret.get_secret_value().encode()
+    claims = [claim(kind, value, policy, secret) for kind, value in group]
+    return {await store.owner(found.leaf) for found in claims if found is not None}
+
+
+async def test_the_demo_accounts_for_everything_and_finds_the_people(
+    stack: Settings, tmp_path: Path, cache: Path
+) -> None:
+    said: list[str] = []
+    with Pipeline(stack, tmp_path / "home"):
+        first = demo.run(stack, PEOPLE, cache, said.append)
+        second = demo.run(stack, PEOPLE, cache, said.append)
+
+    simulation = Simulation(Options(people=PEOPLE))
+    lines = sum(1 for _ in simulation.lines())
+    counts = simulation.counts()
+    expected = overview.Outcomes(counts["events"] + 2, counts["duplicates"], 0, counts["junk"])
+    again = overview.Outcomes(0, counts["events"] + 2 + counts["duplicates"], 0, counts["junk"])
+    assert (lines + 2, 0, expected) == (first.published, first.difference, first.outcomes)
+    assert (lines + 2, 0, again) == (second.published, second.difference, second.outcomes)
+
+    found: dict[str | None, set[tuple[int, int]]] = defaultdict(set)
+    async with Redis.from_url(stack.redis_url) as redis:
+        store = RedisIdentityStore(redis, stack.redis_namespace, identity_policy(stack))
+        for person in simulation.truth():
+            if not person["shared"]:
+                for number, group in enumerate(person["profiles"]):
+                    (owner,) = await owners(stack, group, store)
+                    found[owner].add((person["person"], number))
+    assert None not in found
+    assert [] == [several for several in found.values() if len(several) > 1]
+
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    report = reports.attribution(client, demo.period(tuple(demo_page.MODELS)))
+    assert [] == report.discrepancies()
+    assert counts["orders"] == report.conversions
+    page = printed(first, client, report)
+    assert f"{lines + 2:,} published = {expected.stored:,} stored" in page
+    assert "difference 0" in page
+
+
+def printed(flow: demo.Flow, client: Any, report: reports.AttributionReport) -> str:
+    """The page, as a terminal of 120 columns would show it."""
+    terminal = StringIO()
+    console = Console(width=120, file=terminal)
+    demo_page.show_flow(console, flow)
+    demo_page.show_identity(console, overview.identity(client))
+    person = overview.somebody(client)
+    if person is not None:
+        demo_page.show_path(console, overview.path(client, person))
+    demo_page.show_attribution(console, report)
+    demo_page.show_next(console, "http://clickhouse", person)
+    return terminal.getvalue()
