@@ -99,14 +99,15 @@ FROM
             arrayLastIndex(channel -> NOT has(direct_channels, channel), touches.channel) AS last_other,
             mapFromArrays(channels, arrayMap(channel -> countEqual(touches.channel, channel), channels)) AS occurrences,
             -- Measured from the newest touch: the shares are the same, and never all zero however short the half-life.
-            arrayMap(touched_at -> exp2(dateDiff('millisecond', touches[-1].touched_at, touched_at) / {half_life_ms:Float64}), touches.touched_at) AS decays,
+            arrayMap(touched_at -> exp2(dateDiff('millisecond', newest_at, touched_at) / {half_life_ms:Float64}), touches.touched_at) AS decays,
             arraySum(decays) AS decay_total
         FROM
         (
             SELECT
                 *,
                 CAST(if(empty(path), [(converted_at, '', '(unattributed)', '(unattributed)', '(unattributed)', '(unattributed)')], path),
-                    'Array(Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, channel String, campaign String, creative String, product_id String))') AS touches
+                    'Array(Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, channel String, campaign String, creative String, product_id String))') AS touches,
+                touches[-1].touched_at AS newest_at
             FROM {{database}}.attribution_journeys(
                 start_ms = {start_ms:Int64}, stop_ms = {stop_ms:Int64}, lookback_ms = {lookback_ms:Int64},
                 goal = {goal:String}, scope = {scope:String}, repeats = {repeats:String})

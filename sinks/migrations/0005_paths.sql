@@ -1,32 +1,38 @@
 -- Paths to a conversion, and paths that led to none.
 
 -- People without any conversion of `goal` (empty: the one of the settings), whose last touch t has
--- start_ms <= t < stop_ms; the path is the channel of
--- every touch within the lookback before it.
+-- start_ms <= t < stop_ms. The path is the channel of every touch within the lookback before it. A lambda never captures
+-- an array here: the server would copy it for each element.
 CREATE VIEW IF NOT EXISTS {{database}}.attribution_null_journeys {{on_cluster}}
 AS
-WITH
-    -- Only what a path of channels needs: this reads the touches of everybody.
-    arraySort(touch -> (touch.event_id, touch.received_at), groupArray(
-        CAST((touched_at, event_id, received_at, channel),
-            'Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, received_at DateTime64(3, \'UTC\'), channel String)'))) AS deliveries,
-    arrayFilter((touch, previous) -> touch.event_id != previous,
-        deliveries, arrayPopBack(arrayPushFront(deliveries.event_id, ''))) AS once,
-    arraySort(touch -> (touch.touched_at, touch.event_id), once) AS whole,
-    arrayFilter(touch -> touch.touched_at >= whole[-1].touched_at - toIntervalMillisecond({lookback_ms:Int64}), whole) AS ordered
+WITH arrayFilter(touch -> touch.touched_at >= last_at - toIntervalMillisecond({lookback_ms:Int64}), whole).channel AS channels
 SELECT
     profile_id,
-    if({repeats:String} = 'collapse', arrayCompact(ordered.channel), ordered.channel) AS path
-FROM {{database}}.touches(
-    start_ms = greatest({start_ms:Int64} - {lookback_ms:Int64}, 0), stop_ms = {stop_ms:Int64} - 1)
-WHERE profile_id NOT IN
+    if({repeats:String} = 'collapse', arrayCompact(channels), channels) AS path
+FROM
 (
-    SELECT profile_id
-    FROM {{database}}.v_conversions
-    WHERE conversion_type = if({goal:String} = '', (SELECT goal FROM {{database}}.v_attribution_settings), {goal:String})
+    WITH
+        -- Only what a path of channels needs: this reads the touches of everybody.
+        arraySort(touch -> (touch.event_id, touch.received_at), groupArray(
+            CAST((touched_at, event_id, received_at, channel),
+                'Tuple(touched_at DateTime64(3, \'UTC\'), event_id String, received_at DateTime64(3, \'UTC\'), channel String)'))) AS deliveries,
+        arrayFilter((touch, previous) -> touch.event_id != previous,
+            deliveries, arrayPopBack(arrayPushFront(deliveries.event_id, ''))) AS once
+    SELECT
+        profile_id,
+        arraySort(touch -> (touch.touched_at, touch.event_id), once) AS whole,
+        whole[-1].touched_at AS last_at
+    FROM {{database}}.touches(
+        start_ms = greatest({start_ms:Int64} - {lookback_ms:Int64}, 0), stop_ms = {stop_ms:Int64} - 1)
+    WHERE profile_id NOT IN
+    (
+        SELECT profile_id
+        FROM {{database}}.v_conversions
+        WHERE conversion_type = if({goal:String} = '', (SELECT goal FROM {{database}}.v_attribution_settings), {goal:String})
+    )
+    GROUP BY profile_id
 )
-GROUP BY profile_id
-HAVING whole[-1].touched_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')
+WHERE last_at >= fromUnixTimestamp64Milli({start_ms:Int64}, 'UTC')
 COMMENT 'Journeys without a conversion, one row for each person. Internal: feeds v_paths.';
 
 CREATE VIEW IF NOT EXISTS {{database}}.v_paths {{on_cluster}}
