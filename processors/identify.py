@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,8 +30,7 @@ class TooManyDeadLettersError(Exception):
     """Most of what arrives is refused: rather a misconfiguration than bad data, so stop instead of binning it all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A record that holds a valid touchpoint, ready to be resolved."""
 
     record: Record
@@ -86,7 +85,7 @@ class Identify:
         arrived = [one for one in prepared if isinstance(one, Arrived)]
         self._watch(len(records), len(records) - len(arrived))
         resolutions = iter(await self._identities.resolve([one.request for one in arrived]))
-        return [one if isinstance(one, Outgoing) else _onward(one, next(resolutions)) for one in prepared]
+        return [_onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
 
     def _prepare(self, record: Record) -> Arrived | Outgoing:
         # A bug in our own code must cost one event its way, not the worker its life or the batch its neighbours.
@@ -165,6 +164,7 @@ def dead_letter(record: Record, stage: str, reason: Reason, message: str, field:
     return Outgoing(DEAD_LETTERS, record.key or b"", letter.model_dump_json().encode())
 
 
+@lru_cache(maxsize=4096)  # the records of a batch share their milliseconds
 def utc_text(milliseconds: int) -> str:
     """Write milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

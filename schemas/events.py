@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, create_model
@@ -31,7 +32,7 @@ def _touchpoint(shape: type[Properties], names: tuple[str, ...]) -> type[Touchpo
         __doc__=f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {shape.__doc__}",
         __module__=__name__,
         event=(Literal[names], ...),  # type: ignore[arg-type]
-        properties=(shape, ... if needed else Field(default_factory=shape)),
+        properties=(shape, ... if needed else Field(default_factory=cache(shape))),
     )
 
 

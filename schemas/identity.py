@@ -1,13 +1,15 @@
-"""Identity's shapes: what an event claims, what it was resolved to, and what changed because of it."""
+"""Identity's shapes: what an event claims, what it was resolved to, and what changed because of it.
+
+What is made for every event is a named tuple: a frozen dataclass costs four times as much to make.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One identifier of an event after normalisation: its type and the keyed hash of its value, never the value.
 
     Attributes:
@@ -24,8 +26,7 @@ class Claim:
         return uuid_text(self.leaf)
 
 
-@dataclass(frozen=True, slots=True)
-class ResolveRequest:
+class ResolveRequest(NamedTuple):
     """What the identity store is asked for one event.
 
     Attributes:
@@ -49,16 +50,14 @@ class ResolveRequest:
     candidate: str
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(NamedTuple):
     """Profile `loser` became part of profile `winner`."""
 
     winner: str
     loser: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A link that policy did not allow.
 
     Attributes:
@@ -72,8 +71,7 @@ class Refusal:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The answer for one event.
 
     Attributes:

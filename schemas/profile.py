@@ -272,8 +272,7 @@ class Profile(_Section):
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileRequest:
+class ProfileRequest(NamedTuple):
     """One event for which its person's profile is wanted.
 
     Attributes:
@@ -287,8 +286,7 @@ class ProfileRequest:
     received_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredProfile:
+class StoredProfile(NamedTuple):
     """A profile as it is stored.
 
     Attributes:
@@ -319,8 +317,7 @@ class ProfileReading:
     profiles: dict[str, StoredProfile]
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileWrite:
+class ProfileWrite(NamedTuple):
     """A new document for one profile, to be stored only if nothing has changed since it was read.
 
     Attributes:

@@ -42,7 +42,7 @@ class KafkaPublisher:
     def __init__(self, bootstrap: str, topic_prefix: str = "") -> None:
         self._prefix = topic_prefix
         # Only errors are reported back: a callback into Python for each success costs more than the send.
-        self._producer = Producer(producer_config(bootstrap, **{"linger.ms": 1, "delivery.report.only.error": True}))
+        self._producer = Producer(producer_config(bootstrap, **{"linger.ms": 1000, "delivery.report.only.error": True}))
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
 
     async def send(self, records: Sequence[Outgoing]) -> None:

@@ -7,7 +7,7 @@ A mark is a field of the hash `{namespace}:seen:<generation>:<bucket>`:
 * field: bytes 2 to 11 of the event key;
 * value: the origin (8 bytes; zeros when it is not known), then `!` once the profile store has applied the event.
 
-A bucket lives `TTL_S` from its last write by the server's own clock, so a mark answers for at least two generations.
+A bucket lives `TTL_S` from its first mark by the server's own clock, so a mark answers for two generations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GENERATION_MS = 7 * 86_400_000
 BUCKETS = 65_536
 """Hashes in a generation: small ones, which the server keeps packed."""
 TTL_S = 3 * GENERATION_MS // 1000
-"""Life of a bucket after its last write, seconds."""
+"""Life of a bucket, seconds: that of its generation and two more."""
 UNKNOWN_ORIGIN = bytes(8)
 """The origin of a mark that had expired before the profile store applied its event."""
 APPLIED = b"!"

@@ -21,7 +21,8 @@ end
 -- Write a mark into the bucket that seen_find named.
 local function seen_write(bucket, event_key, value)
   redis.call('HSET', bucket, string.sub(event_key, 3, 12), value)
-  redis.call('EXPIRE', bucket, TTL_S)
+  -- The bucket's first mark sets its life: it is of a generation, so later ones do not need a longer one.
+  if redis.call('HLEN', bucket) == 1 then redis.call('EXPIRE', bucket, TTL_S) end
 end
 
 -- Has the profile store applied the event that has this mark?

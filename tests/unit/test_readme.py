@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from deploy.settings import Settings
+from processors.attribution import MODELS
 from schemas.topics import TOUCHPOINTS_PREFIX, topics
 from tests.commands import names
 
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", README, re.DOTALL))
 COMMANDS = set(names())
+MIGRATIONS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "sinks/migrations").glob("*.sql")))
+OPERATORS_OWN = {"v_attribution_settings", "v_attribution_models"}  # read by the views and the report, not by analysts
 MADE_ON_THE_WAY = (".venv", ".throughline", ".kafka", "bench.json", "deploy/.env")
 
 
@@ -84,6 +87,20 @@ def test_every_topic_is_named(topic: str) -> None:
 
 def test_the_topics_of_producers_are_named() -> None:
     assert f"`{TOUCHPOINTS_PREFIX}<channel>`" in README
+
+
+def test_the_views_and_tables_that_are_named_are_those_of_the_migrations() -> None:
+    made = set(re.findall(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \{\{database\}\}\.(\w+)", MIGRATIONS))
+    tables = set(re.findall(r"`(\w+)`", README[README.index("\nTables:") : README.index("Nothing in them expires")]))
+    views = set(re.findall(r"\bv_\w+", CODE))
+
+    assert set() == (tables | views) - made
+    assert set() == {view for view in made if view.startswith("v_")} - views - OPERATORS_OWN
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_every_attribution_model_is_in_the_table(model: str) -> None:
+    assert f"`{model}`" in README
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
