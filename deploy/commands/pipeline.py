@@ -72,17 +72,29 @@ def topics_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Bring the ClickHouse database to the present.
+    """Bring the ClickHouse database to the present, and tell its views what the configuration says.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
     """
+    from deploy.configuration import touch_rules
     from sinks.clickhouse import connect
     from sinks.migrate import migrate as run
+    from sinks.reports import publish_settings
 
     client = connect(settings.clickhouse_url)
     try:
-        return [applied.name for applied in run(client, settings.clickhouse_database)]
+        applied = [migration.name for migration in run(client, settings.clickhouse_database)]
+        client.database = settings.clickhouse_database
+        rules = touch_rules(settings).definitions
+        publish_settings(
+            client,
+            goal=rules.goals[0].name,
+            direct_channels=rules.direct_channels,
+            margin=rules.margin,
+            timezone=settings.timezone,
+        )
+        return applied
     finally:
         client.close()
 

@@ -194,7 +194,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.dead_letters {{on_cluster}}
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When this row was written'
 )
 ENGINE = {{replicated}}ReplacingMergeTree
-ORDER BY (topic, partition, offset)
+ORDER BY (topic, partition, offset, received_at) -- a broker that lost its log gives the same offsets again
 SETTINGS non_replicated_deduplication_window = 1000
 COMMENT 'Records that could not be processed, one row for each. Read with FINAL.';
 
@@ -211,7 +211,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.dropped_touchpoints {{on_cluster}}
     stored_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When this row was written'
 )
 ENGINE = {{replicated}}ReplacingMergeTree
-ORDER BY (topic, partition, offset)
+ORDER BY (topic, partition, offset, received_at) -- a broker that lost its log gives the same offsets again
 SETTINGS non_replicated_deduplication_window = 1000
 COMMENT 'Valid events that were left out on purpose, one row for each delivery. Read with FINAL.';
 

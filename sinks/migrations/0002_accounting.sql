@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.arrivals {{on_cluster}}
 )
 ENGINE = {{replicated}}ReplacingMergeTree
 PARTITION BY toYYYYMM(received_at)
-ORDER BY (topic, partition, offset, outcome)
+ORDER BY (topic, partition, offset, received_at, outcome) -- a broker that lost its log gives the same offsets again
 SETTINGS non_replicated_deduplication_window = 1000
 COMMENT 'What became of each record, one row for each record and outcome; one outcome each if all is well. Read v_accounting.';
 
@@ -25,24 +25,37 @@ CREATE MATERIALIZED VIEW IF NOT EXISTS {{database}}.dropped_touchpoints_to_arriv
 AS SELECT topic, partition, offset, if(reason = 'duplicate', 'duplicate', 'suppressed') AS outcome, event_id, source, received_at
 FROM {{database}}.dropped_touchpoints;
 
--- Later stages refuse records of our own topics; what those stand for is accounted for under the producer's record.
+-- A resolved touchpoint that could not be stored stands for the producer's record that it came from. Other records of
+-- our own topics (a conversion's row, an identity change) are no arrivals: their touchpoint is stored.
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{database}}.dead_letters_to_arrivals {{on_cluster}} TO {{database}}.arrivals
-AS SELECT topic, partition, offset, 'dead_lettered' AS outcome, '' AS event_id, source, received_at
-FROM {{database}}.dead_letters
-WHERE position(topic, 'touchpoints.') > 0;
+AS WITH
+    position(letter.topic, 'touchpoints.') > 0 AS at_the_door,
+    tryBase64Decode(letter.value_base64) AS value
+SELECT
+    if(at_the_door, letter.topic, JSONExtractString(value, 'origin', 'topic')) AS topic,
+    if(at_the_door, letter.partition, toInt32(JSONExtractInt(value, 'origin', 'partition'))) AS partition,
+    if(at_the_door, letter.offset, JSONExtractInt(value, 'origin', 'offset')) AS offset,
+    'dead_lettered' AS outcome,
+    '' AS event_id,
+    letter.source AS source,
+    if(at_the_door, letter.received_at, parseDateTime64BestEffortOrZero(JSONExtractString(value, 'received_at'), 3, 'UTC')) AS received_at
+FROM {{database}}.dead_letters AS letter
+WHERE at_the_door
+    OR (letter.stage = 'record' AND endsWith(letter.topic, 'resolved-touchpoints')
+        AND (letter.reason = 'bug' OR startsWith(letter.message, 'touchpoints: ')));
 
 CREATE VIEW IF NOT EXISTS {{database}}.v_accounting {{on_cluster}}
 (
     hour DateTime('UTC') COMMENT 'The hour in which the broker got the records',
     source String COMMENT 'Which producer wrote them; empty: not readable',
-    received UInt64 COMMENT 'Records whose outcome is known: distinct topic, partition and offset',
+    received UInt64 COMMENT 'Records whose outcome is known: distinct topic, partition, offset and time',
     stored UInt64 COMMENT 'Distinct events in touchpoints',
     duplicate UInt64 COMMENT 'Further deliveries of an event, recognised before or at storing',
     suppressed UInt64 COMMENT 'Left out on purpose: consent, erasure',
     dead_lettered UInt64 COMMENT 'Refused, with the original bytes in dead_letters',
     difference Int64 COMMENT 'received - stored - duplicate - suppressed - dead_lettered; other than 0: a record had two outcomes'
 )
-AS WITH (topic, partition, offset) AS record
+AS WITH (topic, partition, offset, received_at) AS record
 SELECT
     toStartOfHour(received_at) AS hour,
     source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -30,7 +31,7 @@ def at_offset(offset: int, event_id: str, topic: str = "touchpoints.web") -> dic
     return resolved(event_id, 1, DAY_ONE, origin={"topic": topic, "partition": 0, "offset": offset})
 
 
-def dropped(offset: int, reason: str) -> bytes:
+def dropped(offset: int, reason: str, received_at: str = "") -> bytes:
     return orjson.dumps(
         {
             "event_id": "e1",
@@ -40,7 +41,7 @@ def dropped(offset: int, reason: str) -> bytes:
             "topic": "touchpoints.web",
             "partition": 0,
             "offset": offset,
-            "received_at": instant(DAY_ONE),
+            "received_at": received_at or instant(DAY_ONE),
         }
     )
 
@@ -94,7 +95,7 @@ def test_a_duplicate_that_was_only_recognised_at_storing_is_one(tables: Warehous
 
 def test_a_record_with_two_outcomes_is_a_difference(tables: Warehouse) -> None:
     tables.store(at_offset(0, "e1"))
-    tables.insert("dropped_touchpoints", dropped(0, "duplicate"))
+    tables.insert("dropped_touchpoints", dropped(0, "duplicate", at_offset(0, "e1")["received_at"]))
 
     assert [(1, 1, 1, 0, 0, -1)] == tables.rows(COUNTS)
 
@@ -104,6 +105,24 @@ def test_what_a_later_stage_refused_is_not_another_record(tables: Warehouse) -> 
     tables.insert("dead_letters", dead_letter(7, b"{}", topic="prefix-resolved-touchpoints"))
 
     assert [(1, 1, 0, 0, 0, 0)] == tables.rows(COUNTS)
+
+
+def test_a_touchpoint_that_could_not_be_stored_is_its_producers_dead_letter(tables: Warehouse) -> None:
+    event = at_offset(3, "e1", topic="prefix-touchpoints.web")
+    letter = orjson.loads(dead_letter(7, orjson.dumps(event), topic="prefix-resolved-touchpoints"))
+    letter |= {"stage": "record", "reason": "refused_by_store", "message": "touchpoints: a value does not fit"}
+    tables.insert("dead_letters", orjson.dumps(letter))
+
+    assert [(1, 0, 0, 0, 1, 0)] == tables.rows(COUNTS)
+    assert [("prefix-touchpoints.web", 3)] == tables.rows("SELECT topic, offset FROM arrivals")
+
+
+def test_a_broker_that_starts_again_at_offset_0_hides_nothing(tables: Warehouse) -> None:
+    tables.store(at_offset(0, "e1"))
+    tables.store(at_offset(0, "e2") | {"received_at": instant(DAY_ONE + timedelta(days=1))})
+    tables.client.command("OPTIMIZE TABLE arrivals FINAL")
+
+    assert [(2, 2, 0, 0, 0, 0)] == tables.rows(COUNTS)
 
 
 def test_offsets_without_an_outcome_are_named(tables: Warehouse) -> None:
