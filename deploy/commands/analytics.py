@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 from zoneinfo import ZoneInfo
 
 import typer
+
+from deploy.commands.clients import clickhouse
 
 if TYPE_CHECKING:
     from sinks.reports import AttributionReport, AttributionRow
@@ -64,7 +64,7 @@ def attribution_report(
     from sinks.reports import FIRST, LAST, AttributionOptions, attribution, models
 
     zone = ZoneInfo(settings().timezone)
-    with _clickhouse() as client:
+    with clickhouse() as client:
         options = AttributionOptions(
             by=by,
             models=_chosen(model, models(client)),
@@ -95,7 +95,7 @@ def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     """Show where every record of the producers ended: stored, duplicate, suppressed or dead-lettered."""
     from sinks.reports import accounting as account
 
-    with _clickhouse() as client:
+    with clickhouse() as client:
         found = account(client)
     total = found.total()
     if as_json:
@@ -116,28 +116,6 @@ def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     Console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
-
-
-@contextmanager
-def _clickhouse() -> Iterator[Any]:
-    """A client of the product's database; what goes wrong there ends the command with a line that says what to do."""
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
-    from deploy.settings import settings
-    from sinks.clickhouse import StoreDown, connect
-
-    try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
-        try:
-            yield client
-        finally:
-            client.close()
-    except (StoreDown, ClickHouseError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        typer.echo(
-            f"{reason}\n`throughline up` starts a local stack, `throughline migrate` creates the tables.", err=True
-        )
-        raise typer.Exit(1) from error
 
 
 def _chosen(model: str, known: list[str]) -> tuple[str, ...]:

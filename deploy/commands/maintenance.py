@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from deploy.commands.clients import clickhouse
 
 if TYPE_CHECKING:
     from sinks.dead_letters import DeadLetterFilter, StoredDeadLetter
@@ -66,7 +67,7 @@ def dead_letters_list(
     from sinks.dead_letters import count_dead_letters, read_dead_letters
 
     wanted = _filter(reason, stage, topic, from_, to)
-    with _client() as client:
+    with clickhouse() as client:
         counts = count_dead_letters(client, wanted)
         letters = list(read_dead_letters(client, wanted, limit=limit, newest_first=True))
     total = sum(counts.values())
@@ -92,7 +93,7 @@ def dead_letters_show(
     """Show one dead letter with its original value; `dead-letters list` prints the three arguments."""
     from sinks.dead_letters import DeadLetterFilter, read_dead_letters
 
-    with _client() as client:
+    with clickhouse() as client:
         found = list(read_dead_letters(client, DeadLetterFilter(topic=topic, partition=partition, offset=offset)))
     if not found:
         _fail(f"no dead letter of {topic}, partition {partition}, offset {offset}: see `throughline dead-letters list`")
@@ -121,7 +122,7 @@ def dead_letters_replay(
     from sinks.dead_letters import count_dead_letters, read_dead_letters
 
     wanted = _filter(reason, stage, topic, from_, to)
-    with _client() as client:
+    with clickhouse() as client:
         counts = count_dead_letters(client, wanted)
         published, problem = (0, "") if dry_run else republish(read_dead_letters(client, wanted))
     if as_json:
@@ -207,26 +208,6 @@ def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, An
 def _printable(text: str) -> str:
     """Escape what would steer the terminal: a record may hold anything."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-@contextmanager
-def _client() -> Iterator[Any]:
-    """A client of the deployment's database; what goes wrong there ends the command with exit code 1 and advice."""
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
-    from deploy.settings import settings
-    from sinks.clickhouse import StoreDown, connect
-
-    try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
-        try:
-            yield client
-        finally:
-            client.close()
-    except StoreDown as error:
-        _fail(f"{error}\nIs it running? `throughline status` tells; THROUGHLINE_CLICKHOUSE_URL says where.")
-    except ClickHouseError as error:
-        _fail(f"ClickHouse: {str(error).strip().splitlines()[0]}\nIf a table is missing, run `throughline migrate`.")
 
 
 def _fail(message: str) -> NoReturn:
