@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from schemas import topics as t
 
@@ -49,7 +49,8 @@ def consumed_topics(role: str, channels: Iterable[str]) -> list[str]:
     raise ValueError(f"no worker has the role {role!r}")
 
 
-ROLES = ("identify", "profile", "record")
+Role = Literal["identify", "profile", "record"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 def group_id(topic_prefix: str, role: str) -> str:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import uuid4
 
 import faust
@@ -21,7 +20,7 @@ from mode.supervisors import CrashingSupervisor
 
 from deploy.configuration import identity_policy, touch_rules
 from deploy.faults import crossing
-from deploy.lag import group_id
+from deploy.lag import Role, group_id
 from deploy.local.state import Home
 from deploy.patience import patient
 from deploy.settings import Settings, home
@@ -33,9 +32,6 @@ from sinks.kafka import KafkaPublisher, PublishFailedError
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 
-Role = Literal["identify", "profile", "record"]
-ROLES: tuple[Role, ...] = get_args(Role)
-
 REDIS_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
@@ -46,8 +42,6 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
     OSError,
 )
 POLL_SILENCE_S = 30.0
-
-log = logging.getLogger("throughline")
 
 
 def build_app(role: Role, settings: Settings) -> faust.App:

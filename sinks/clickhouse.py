@@ -31,6 +31,9 @@ INSERT_SETTINGS = {
     "max_partitions_per_insert_block": "0",  # years of history may arrive in one insert
 }
 
+FEW = 8
+"""Refused rows of a batch that are picked out one by one."""
+
 # The server's error codes that mean "this row": texts that do not parse, values that do not fit, broken constraints.
 ROW_ERRORS = frozenset(
     {6, 25, 26, 27, 33, 34, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 441, 469, 675, 676, 691}
@@ -149,8 +152,9 @@ class ClickHouseSink:
         """Insert every row that the server takes; a refused row never takes its neighbours with it.
 
         The server names the row at which it stopped. That row is tried alone, since broken JSON can put the blame on
-        the next one; if it is refused alone too, it is left out and the others are tried again. If it is not, the
-        batch is halved until the culprits stand alone.
+        the next one; if it is refused alone too, it is left out and the others are tried again. If it is not, or
+        after `FEW` such rows, the batch is halved until the culprits stand alone: sending nearly all of a large batch
+        once more for each of a thousand refused rows would take minutes.
 
         Returns:
             The refused rows: index and the server's message, in order.
@@ -165,7 +169,8 @@ class ClickHouseSink:
                 await self.insert(table, [rows[index] for index in waiting], token)
                 break
             except RowsRefused as refusal:
-                suspect = waiting[refusal.row] if refusal.row is not None and refusal.row < len(waiting) else None
+                named = refusal.row is not None and refusal.row < len(waiting) and len(refused) < FEW
+                suspect = waiting[refusal.row] if named and refusal.row is not None else None
                 message = None if suspect is None else await self._refusal(table, rows[suspect], token)
                 if suspect is None or message is None:
                     await self._halve(table, rows, waiting, token, refused)

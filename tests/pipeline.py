@@ -13,15 +13,13 @@ from confluent_kafka import Producer
 from pydantic import SecretStr
 
 from deploy.commands.pipeline import apply_topics, migrate
-from deploy.lag import LagReader, drain, pending
+from deploy.lag import ROLES, LagReader, drain, pending
 from deploy.local.process import ChildProcess
 from deploy.publish import publish
 from deploy.settings import Settings
 from schemas.topics import touchpoint_topic
 from sinks.clickhouse import connect
 from sinks.kafka import producer_config
-
-ROLES = ("identify", "profile", "record")
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -114,14 +114,16 @@ def worker(
     role: Annotated[str, typer.Argument(help="identify, profile, record, or all.")],
 ) -> None:
     """Run a worker until it is stopped; start more of a role to share its work."""
+    from deploy.lag import ROLES
     from deploy.settings import settings
-    from deploy.worker import ROLES, run
 
     if role == "all":
         from deploy.local.supervisor import run_workers
 
         run_workers(settings())
     elif role in ROLES:
+        from deploy.worker import run
+
         run(role, settings())
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")

@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.configuration import identity_policy
+from deploy.lag import ROLES
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
 from deploy.settings import Settings
@@ -40,7 +41,7 @@ from deploy.simulate import Options, Simulation
 from processors.identity import leaf_of
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
-from tests.pipeline import ROLES, Pipeline, environment
+from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
 console = Console(stderr=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,28 @@ async def test_a_refused_row_never_takes_its_neighbours_with_it(
     assert where == [index for index, _ in refused]
     assert all("DB::Exception" in message for _, message in refused)
     assert [number for number in range(10) if number not in bad] == stored(stack)
+
+
+async def test_many_refused_rows_are_found_without_sending_the_batch_again_for_each(
+    stack: Settings, sink: ClickHouseSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = set(range(0, 2000, 20))
+    sent = 0
+    insert = sink.insert
+
+    async def counted(table: str, rows: Sequence[bytes], token: str) -> None:
+        nonlocal sent
+        sent += len(rows)
+        await insert(table, rows, token)
+
+    monkeypatch.setattr(sink, "insert", counted)
+    rows = [b'{"version": "x"}' if number in bad else row(number) for number in range(2000)]
+
+    refused = await sink.insert_all("kept", rows, "t:0:0-1999")
+
+    assert sorted(bad) == [index for index, _ in refused]
+    assert [number for number in range(2000) if number not in bad] == stored(stack)
+    assert sent < 20 * len(rows)  # one by one it would be 100 times
 
 
 async def test_an_insert_is_stored_once_however_often_it_is_repeated(stack: Settings, sink: ClickHouseSink) -> None:

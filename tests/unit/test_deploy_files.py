@@ -14,9 +14,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deploy.lag import ROLES
 from deploy.local.kafka import VERSION
 from deploy.settings import Settings
-from deploy.worker import ROLES
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy/compose.yaml"
