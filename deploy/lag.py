@@ -45,7 +45,14 @@ def consumed_topics(role: str, channels: Iterable[str]) -> list[str]:
         case "profile":
             return [t.RESOLVED_TOUCHPOINTS]
         case "record":
-            return [t.RESOLVED_TOUCHPOINTS, t.IDENTITY_CHANGES, t.DROPPED_TOUCHPOINTS, t.DEAD_LETTERS]
+            return [
+                t.RESOLVED_TOUCHPOINTS,
+                t.IDENTITY_CHANGES,
+                t.DROPPED_TOUCHPOINTS,
+                t.DEAD_LETTERS,
+                t.DECISIONS,
+                t.JOURNEY_EVENTS,
+            ]
     raise ValueError(f"no worker has the role {role!r}")
 
 
@@ -67,12 +74,14 @@ class PartitionLag:
         topic: The full name of the topic.
         partition: Its number.
         records: Records after the committed offset, or after the start where nothing is committed.
+        end: The offset that the next record will get.
     """
 
     role: str
     topic: str
     partition: int
     records: int
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +91,25 @@ class Pending:
     Attributes:
         behind: Partitions with records that a group has not committed.
         identity_changes: Entries in the identity outbox.
+        outbox: Decisions, orders to deliver and journey events that are not in Kafka yet.
         profiles: Profiles whose snapshot is not in ClickHouse.
     """
 
     behind: tuple[PartitionLag, ...]
     identity_changes: int
     profiles: int
+    outbox: int = 0
 
     @property
     def nothing(self) -> bool:
         """Whether everything is through."""
-        return not (self.behind or self.identity_changes or self.profiles)
+        return not (self.behind or self.identity_changes or self.profiles or self.outbox)
 
     def __str__(self) -> str:
         by_role = {role: sum(lag.records for lag in self.behind if lag.role == role) for role in ROLES}
         parts = [f"{records:,} records before {role}" for role, records in by_role.items() if records]
         parts += [f"{self.identity_changes:,} identity changes in the outbox"] if self.identity_changes else []
+        parts += [f"{self.outbox:,} decisions and journey events in the outbox"] if self.outbox else []
         parts += [f"{self.profiles:,} changed profiles to export"] if self.profiles else []
         return ", ".join(parts) or "nothing"
 
@@ -173,7 +185,7 @@ class LagReader:
         committed = {role: self._committed_offsets(role, keys) for role, keys in wanted.items()}
         starts, ends = self._offsets(everything)
         return [
-            PartitionLag(role, *key, records=max(0, ends[key] - max(committed[role].get(key, 0), starts[key])))
+            PartitionLag(role, *key, max(0, ends[key] - max(committed[role].get(key, 0), starts[key])), ends[key])
             for role, keys in wanted.items()
             for key in keys
         ]
@@ -264,7 +276,8 @@ def pending(settings: Settings, reader: LagReader, redis: Any) -> Pending:
     identity_changes = int(redis.xlen(f"{{{namespace}}}:identity:log"))
     changed = f"{{{namespace}}}:profiles:changed"
     profiles = int(redis.zcard(changed) if redis.type(changed) == b"zset" else redis.scard(changed))
-    return Pending(tuple(lag for lag in lags if lag.records), identity_changes, profiles)
+    outbox = int(redis.xlen(f"{{{namespace}}}:outbox"))
+    return Pending(tuple(lag for lag in lags if lag.records), identity_changes, profiles, outbox)
 
 
 def drain(

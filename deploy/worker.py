@@ -9,7 +9,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
@@ -26,9 +26,12 @@ from deploy.patience import patient
 from deploy.settings import Settings, home
 from deploy.transport import BatchScheduler, BatchSchema, Transport
 from processors.agents import Batching, register_identify, register_profile, register_record
+from processors.catalogue import Catalogue
 from processors.identify import Identify
+from processors.profile_update import ProfileUpdate
 from sinks.clickhouse import ClickHouseSink, StoreDown
 from sinks.kafka import KafkaPublisher, PublishFailedError
+from sinks.outbox import RedisOutbox
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 
@@ -110,15 +113,18 @@ def _wire_identify(app: faust.App, topic: Callable[..., Any], settings: Settings
 def _wire_profile(app: faust.App, topic: Callable[..., Any], settings: Settings) -> None:
     client = _redis(settings)
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix)
+    longest = settings.store_retry_max_s
+    profiles = patient(RedisProfileStore(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest)
     register_profile(
         app,
         topic,
-        profiles=patient(
-            RedisProfileStore(client, settings.redis_namespace),
-            down=REDIS_DOWN,
-            longest_pause_s=settings.store_retry_max_s,
-        ),
+        stage=ProfileUpdate(profiles, None),
+        catalogue=Catalogue(profiles),
+        timers=profiles,
+        outbox=patient(RedisOutbox(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest),
         publisher=_patient_publisher(publisher, settings),
+        token=uuid4().hex,
+        clock=lambda: int(time() * 1000),
         batching=_batching(settings),
         at=crossing(settings.crash_at),
     )

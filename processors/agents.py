@@ -1,10 +1,12 @@
 """START HERE. Every agent on one page, in the order in which a touchpoint meets them.
 
-    touchpoints.<channel> ─▶ identify ─▶ resolved-touchpoints ─▶ update_profile ─▶ profiles (Redis)
+    touchpoints.<channel> ─▶ identify ─▶ resolved-touchpoints ─▶ update_profile ─▶ profiles, segments, journeys (Redis)
                                 │                           └──▶ record ─▶ touchpoints, conversions (ClickHouse)
                                 ├─▶ dropped-touchpoints ───────▶ record ─▶ dropped_touchpoints
                                 ├─▶ dead-letters ──────────────▶ record ─▶ dead_letters
                                 └─▶ (outbox) relay ─▶ identity-changes ─▶ record ─▶ identity_log, identity_overrides
+    update_profile, fire_timers ─▶ (outbox) relay ─▶ decisions, journey-events ─▶ record ─▶ decisions, journey_events
+                                                 └─▶ actions ─▶ deliver
 
 The contract of an agent: take a batch, let a stage decide, hand the result to a port, acknowledge. Nothing escapes an
 agent but the wish to stop: Faust acknowledges a message whose agent raised, so bad data becomes a dead letter, and a
@@ -16,6 +18,7 @@ store that is down is waited for inside the port. What does escape stops the pro
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,18 +28,31 @@ import orjson
 
 from processors import record as rows
 from processors.batches import Batch, batches
+from processors.catalogue import Catalogue
+from processors.decision_rows import decision_rows, journey_event_rows
 from processors.identify import Identify, dead_letter, utc_text
-from processors.ports import ChangedProfiles, IdentityOutbox, Publisher, Tables
-from processors.profile_update import ProfileStore, update
+from processors.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
+from processors.profile_update import ProfileUpdate
 from processors.touches import TouchRules
 from schemas.dead_letter import Reason
 from schemas.identity import IdentityChange
 from schemas.records import Outgoing, Record
-from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, IDENTITY_CHANGES, RESOLVED_TOUCHPOINTS, touchpoint_topic
+from schemas.topics import (
+    DEAD_LETTERS,
+    DECISIONS,
+    DROPPED_TOUCHPOINTS,
+    IDENTITY_CHANGES,
+    JOURNEY_EVENTS,
+    RESOLVED_TOUCHPOINTS,
+    touchpoint_topic,
+)
 
-RELAY_LEASE_MS = 5_000
-RELAY_CHANGES = 2_000
+log = logging.getLogger(__name__)
+
+LEASE_MS = 5_000
+RELAYED = 2_000
 SNAPSHOTS = 2_000
+TIMERS = 500
 
 
 Crossing = Callable[[str], None]
@@ -74,39 +90,45 @@ def register_identify(
             at("identify:published")
             await batch.done()
 
-    @app.task
-    async def relay() -> None:
-        """Carry identity's changes from the outbox to Kafka, one process at a time, in version order."""
-        while not app.should_stop:
-            changes = []
-            if await outbox.acquire_relay(relay_token, RELAY_LEASE_MS):
-                changes = await outbox.pending_changes(RELAY_CHANGES)
-            if changes:
-                await publisher.send([_change_record(change) for _, change in changes])
-                at("relay:published")
-                await outbox.acknowledge_changes(changes[-1][0], relay_token)
-            await asyncio.sleep(0 if len(changes) == RELAY_CHANGES else 0.1)
+    _carry(app, _IdentityChanges(outbox), publisher, relay_token, at, "relay:published")
 
 
 def register_profile(
-    app: faust.App, topic: Callable[..., Any], *, profiles: ProfileStore, publisher: Publisher, batching: Batching,
-    at: Crossing,
+    app: faust.App, topic: Callable[..., Any], *, stage: ProfileUpdate, catalogue: Catalogue, timers: Timers,
+    outbox: Outbox, publisher: Publisher, token: str, clock: Callable[[], int], batching: Batching, at: Crossing,
 ) -> None:  # fmt: skip
-    """People's touchpoints become their live profiles."""
+    """People's touchpoints become their live profiles, and what segments and journeys make of them."""
+    pace = Pace(clock)
 
     @app.agent(topic(RESOLVED_TOUCHPOINTS), name="update_profile")
     async def update_profile(stream: Any) -> None:
         async for batch in batches(stream, max_records=batching.records):
             at("profile:taken")
+            pace.taken(batch)
             events, refused = _parse(batch.records, "update_profile")
-            done = await update(profiles, [event for event, _ in events])
+            done = await stage([event for event, _ in events])
             at("profile:written")
             origin = {id(event): record for event, record in events}
             refused += [
                 dead_letter(origin[id(event)], "update_profile", Reason.BUG, message) for event, message in done.refused
             ]
-            await publisher.send(refused)
+            await publisher.send(refused + await catalogue([event for event, _ in events]))
             await batch.done()
+
+    @app.task
+    async def fire_timers() -> None:
+        """Do what time alone brings about, one process at a time, up to the time that events have come to."""
+        while not app.should_stop:
+            due = []
+            if await timers.acquire_timers(token, LEASE_MS):
+                until = pace.until()
+                due = await timers.due(until, TIMERS)
+                for error in await stage.fire(due, until):
+                    log.error("a timer failed and is tried again in an hour: %s", error)
+                at("timers:fired")
+            await asyncio.sleep(0 if len(due) == TIMERS else 0.2)
+
+    _carry(app, outbox, publisher, token, at, "outbox:published")
 
 
 def register_record(
@@ -128,6 +150,8 @@ def register_record(
     recorder(IDENTITY_CHANGES, rows.identity_rows)
     recorder(DROPPED_TOUCHPOINTS, rows.dropped_rows)
     recorder(DEAD_LETTERS, rows.dead_letter_rows)
+    recorder(DECISIONS, decision_rows)
+    recorder(JOURNEY_EVENTS, journey_event_rows)
 
     @app.task
     async def snapshot_profiles() -> None:
@@ -193,6 +217,54 @@ def _parse(records: Sequence[Record], stage: str) -> tuple[list[tuple[dict[str, 
         except (ValueError, TypeError) as error:
             refused.append(dead_letter(record, stage, Reason.NOT_JSON, str(error)))
     return events, refused
+
+
+def _carry(app: faust.App, outbox: Outbox, publisher: Publisher, token: str, at: Crossing, point: str) -> None:
+    @app.task
+    async def relay() -> None:
+        """Carry what Redis has decided to Kafka, one process at a time, in order."""
+        while not app.should_stop:
+            waiting = await outbox.pending(RELAYED) if await outbox.acquire_relay(token, LEASE_MS) else []
+            if waiting:
+                await publisher.send([record for _, record in waiting])
+                at(point)
+                await outbox.acknowledge(waiting[-1][0], token)
+            await asyncio.sleep(0 if len(waiting) == RELAYED else 0.1)
+
+
+class Pace:
+    """How far events have come, so that timers do not run ahead of events that still wait in Kafka.
+
+    Args:
+        clock: The time, milliseconds since 1970.
+    """
+
+    QUIET_MS = 500
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._come_to = self._at = 0
+
+    def taken(self, batch: Batch) -> None:
+        """Note a batch that is being handled."""
+        self._at, self._come_to = self._clock(), min(record.timestamp for record in batch.records)
+
+    def until(self) -> int:
+        """The time up to which timers may fire: now, or under load the time of the oldest event in hand."""
+        now = self._clock()
+        return now if now - self._at > self.QUIET_MS else min(now, self._come_to)
+
+
+class _IdentityChanges:
+    """Identity's outbox as records to publish."""
+
+    def __init__(self, outbox: IdentityOutbox) -> None:
+        self._outbox = outbox
+        self.acquire_relay = outbox.acquire_relay
+        self.acknowledge = outbox.acknowledge_changes
+
+    async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
+        return [(entry, _change_record(change)) for entry, change in await self._outbox.pending_changes(count)]
 
 
 def _change_record(change: IdentityChange) -> Outgoing:

@@ -36,6 +36,39 @@ class IdentityOutbox(Protocol):
         """Forget changes up to `last_id`; False when the right to relay was lost."""
 
 
+class Outbox(Protocol):
+    """Records that a store has decided on and that are not yet in Kafka."""
+
+    async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
+        """Take or keep the right to relay; False while another process has it."""
+
+    async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
+        """The oldest records that are not yet acknowledged, with their ids."""
+
+    async def acknowledge(self, last_id: str, token: str) -> bool:
+        """Forget records up to `last_id`; False when the right to relay was lost."""
+
+
+class Timers(Protocol):
+    """Knows for whom time alone will change something."""
+
+    async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
+        """Take or keep the right to fire timers; False while another process has it."""
+
+    async def due(self, now_ms: int, count: int) -> list[str]:
+        """People whose time has come, the longest overdue first."""
+
+
+class Products(Protocol):
+    """Remembers products and who looked at them."""
+
+    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
+        """Note a fact about a product; answer with what it was before, the same answer for the same event again."""
+
+    async def watchers(self, product_id: str) -> list[str]:
+        """People who looked at a product last."""
+
+
 class Tables(Protocol):
     """Writes rows to ClickHouse."""
 

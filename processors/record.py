@@ -1,7 +1,7 @@
 """Rows: what each record of our topics looks like in ClickHouse. Pure functions, one JSON object a row.
 
-Columns are explained in `sinks/migrations`. Raw identifiers and traits are left out on purpose: they live in the
-profile alone. A nil UUID means nobody.
+Columns are explained in `sinks/migrations`. A row of `touchpoints` holds the whole event, so that a profile can be made
+again from history (`sinks/history.py`); identifiers and traits are in no view. A nil UUID means nobody.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
 
     Returns:
         A row of `touchpoints`, a row of `conversions` for each goal that it reaches, and a row of `messages` when it
-        is a step of a message that has an id.
+        is a step of a message that has an id. A derived event gives none.
     """
+    if event.get("derived"):
+        return []  # ours, and nothing that the person did
     properties = event.get("properties") or _NOTHING
     campaign = event.get("campaign") or _NOTHING
     context = event.get("context") or _NOTHING
@@ -70,7 +72,12 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         row["currency"] = _text(properties.get("currency"))
         if "revenue" in properties or goals:
             row["revenue"] = _worth(properties)
+    if identifiers := event.get("identifiers"):
+        row["identifiers"] = orjson.dumps(identifiers).decode()
+    if traits := event.get("traits"):
+        row["traits"] = orjson.dumps(traits).decode()
     if campaign:
+        row["campaign_fields"] = orjson.dumps(campaign).decode()
         row.update(
             campaign=campaign.get("name") or row.get("campaign", ""),
             creative=campaign.get("creative") or row.get("creative", ""),

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.records import Outgoing
+
 EVENT_NAMES_KEPT = 200
 """Counters by event name; known names go before custom ones, then the alphabet decides."""
 TRAITS_KEPT = 100
@@ -294,12 +296,14 @@ class StoredProfile(NamedTuple):
         version: 0 when nothing is stored, then counted up by each write.
         document: JSON; None when nothing is stored.
         absorbed: Profiles that were merged into this one and whose documents are still to be combined with it.
+        state: What segments, journeys and caps remember of the person, JSON; None when that is nothing.
     """
 
     profile_id: str
     version: int
     document: bytes | None
     absorbed: tuple[StoredProfile, ...] = ()
+    state: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +330,10 @@ class ProfileWrite(NamedTuple):
         document: JSON.
         absorbed: (profile id, version) of each absorbed profile that the document now holds.
         events: (event key, received_ms) of each event that the document now holds.
+        state: JSON; None leaves what is stored, empty removes it.
+        due_ms: When time alone will change something, milliseconds since 1970; 0 never; None leaves what is stored.
+        outgoing: Records to publish because of the change, in order: they go to the outbox in the same step.
+        watches: Products whose price and stock the person cares for now.
     """
 
     profile_id: str
@@ -333,3 +341,7 @@ class ProfileWrite(NamedTuple):
     document: bytes
     absorbed: tuple[tuple[str, int], ...]
     events: tuple[tuple[bytes, int], ...]
+    state: bytes | None = None
+    due_ms: int | None = None
+    outgoing: tuple[Outgoing, ...] = ()
+    watches: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ IDENTITY_CHANGES = "identity-changes"
 DROPPED_TOUCHPOINTS = "dropped-touchpoints"
 DECISIONS = "decisions"
 ACTIONS = "actions"
+JOURNEY_EVENTS = "journey-events"
 DEAD_LETTERS = "dead-letters"
 
 
@@ -62,5 +63,6 @@ def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
         Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * _DAY_MS),
         Topic(DECISIONS, "profile_id", 30 * _DAY_MS),
         Topic(ACTIONS, "profile_id", 7 * _DAY_MS),
+        Topic(JOURNEY_EVENTS, "profile_id", 30 * _DAY_MS),
         Topic(DEAD_LETTERS, "the original record's key", 90 * _DAY_MS),
     ]

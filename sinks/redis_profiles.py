@@ -2,7 +2,12 @@
 
 Keys, all under the hash tag `{namespace}`:
 
-* `profile:<id>` hash of `version` (1, 2, …) and `document` (JSON);
+* `profile:<id>` hash of `version` (1, 2, …), `document` (JSON) and, if there is any, `state` (JSON: what segments,
+  journeys and caps remember of the person);
+* `timers` sorted set of profile id by the time, ms, at which time alone changes something for that person;
+* `outbox` stream of records to publish, each with `t`opic, `k`ey and `v`alue (`sinks/outbox.py`);
+* `product:<product>` hash: what was last told of a product, and before (`lua/exchange_product.lua`);
+* `watch:<product>` sorted set of profile id by time: who looked at a product last;
 * `profiles:changed` sorted set of profile id by version: what has changed since its last snapshot elsewhere;
 * `alias:<loser>`, `absorb:<winner>` as the identity store writes them when it merges: where a profile went (`!` for an
   erased one), and which profiles' documents the winner's is still to be combined with;
@@ -11,7 +16,9 @@ Keys, all under the hash tag `{namespace}`:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgpack
@@ -23,6 +30,8 @@ from sinks import seen
 
 EVENTS_A_CALL = 500
 """Most events of one script call: about 2 ms in which the server does nothing else."""
+IDS_A_CALL = 5000
+"""Most aliases read at once: about 2 ms."""
 _ERASED = b"!"
 
 
@@ -38,10 +47,14 @@ class RedisProfileStore:
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
         self._changed = f"{self._prefix}profiles:changed"
+        self._timers = f"{self._prefix}timers"
         self._read = redis.register_script(seen.script("read_profiles"))
         self._write = redis.register_script(seen.script("write_profiles"))
         self._exported = redis.register_script(seen.script("exported_profiles"))
         self._erase = redis.register_script(seen.script("erase_profile"))
+        self._exchange = redis.register_script(seen.script("exchange_product"))
+        self._take = redis.register_script(seen.script("take_relay"))
+        self._replace = redis.register_script(seen.script("replace_profile"))
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
         """Find the live profiles of some events' people, and which of the events they hold already."""
@@ -61,11 +74,68 @@ class RedisProfileStore:
         remaining = iter(changes)
         while part := list(_events_at_most(remaining, EVENTS_A_CALL)):
             packed = [
-                (change.profile_id, change.expected_version, change.document, change.absorbed, change.events)
+                (
+                    change.profile_id,
+                    change.expected_version,
+                    change.document,
+                    change.absorbed,
+                    tuple(chain.from_iterable(change.events)),
+                    False if change.state is None else change.state,
+                    False if change.due_ms is None else change.due_ms,
+                    tuple(chain.from_iterable(change.outgoing)),
+                    change.watches,
+                )
                 for change in part
             ]
             conflicts.extend(found.decode() for found in await self._call(self._write, packed))
         return conflicts
+
+    async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
+        """Find the live profiles of some people, by any id that they ever had.
+
+        Returns:
+            `live` has one entry for each id; `applied` is empty.
+        """
+        reading = ProfileReading([], [], {})
+        for start in range(0, len(profile_ids), EVENTS_A_CALL):
+            reading.live.extend(await self._read_people(list(profile_ids[start : start + EVENTS_A_CALL]), [], reading))
+        return reading
+
+    async def due(self, now_ms: int, count: int) -> list[str]:
+        """List people for whom time alone changes something by `now_ms`, the longest overdue first; at most `count`."""
+        found: Any = await self._redis.zrange(self._timers, 0, now_ms, byscore=True, offset=0, num=count)
+        return [profile_id.decode() for profile_id in found]
+
+    async def forget_timers(self, profile_ids: Sequence[str]) -> None:
+        """Take people who are no more off the list of timers."""
+        if profile_ids:
+            await self._redis.zrem(self._timers, *profile_ids)
+
+    async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
+        """Take or renew the right to fire timers for `ttl_ms` milliseconds; False while another token has it."""
+        return bool(await self._take(keys=[f"{self._timers}:lease"], args=[token, ttl_ms]))
+
+    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
+        """Note a fact about a product, unless a later one is known.
+
+        Args:
+            product_id: The product.
+            name: What the fact is about, such as `price`.
+            value: The fact.
+            event_id: The event that told it; the same event again gets the same answer.
+            at_ms: Time of the event, milliseconds since 1970.
+
+        Returns:
+            What was known before; None when that was nothing, or when a later fact is known.
+        """
+        key = f"{self._prefix}product:{product_id}"
+        found: Any = await self._exchange(keys=[key], args=[name, value, event_id, at_ms])
+        return None if found is None else str(found.decode())
+
+    async def watchers(self, product_id: str) -> list[str]:
+        """List the people who looked at a product last, the latest first."""
+        found: Any = await self._redis.zrange(f"{self._prefix}watch:{product_id}", 0, -1, desc=True)
+        return [profile_id.decode() for profile_id in found]
 
     async def get(self, profile_id: str) -> StoredProfile | None:
         """Find a person's profile by any id that it ever had.
@@ -77,6 +147,42 @@ class RedisProfileStore:
         reading = ProfileReading([], [], {})
         (live,) = await self._read_people([profile_id], [], reading)
         return None if live is None else reading.profiles[live]
+
+    async def live(self, profile_ids: Iterable[str]) -> dict[str, str | None]:
+        """Say who each profile is now: itself, the one that it was merged into, or None when it was erased."""
+        now: dict[str, str | None] = dict.fromkeys(profile_ids)
+        waiting = {profile_id: profile_id for profile_id in now}
+        while waiting:
+            onward: dict[str, str] = {}
+            for asked in _chunks(list(waiting.items()), IDS_A_CALL):
+                found: Any = await self._redis.mget([f"{self._prefix}alias:{current}" for _, current in asked])
+                for (profile_id, current), alias in zip(asked, found, strict=True):
+                    if alias is None:
+                        now[profile_id] = current
+                    elif alias != _ERASED:
+                        onward[profile_id] = alias.decode()
+            waiting = onward
+        return now
+
+    async def replace(self, change: ProfileWrite) -> bool:
+        """Put a profile that was made from history in the place of the stored one, in whole or not at all.
+
+        Unlike `write`, it may hold events that are applied already; afterwards all of them count as applied.
+        `outgoing` and `watches` are not for it.
+
+        Returns:
+            False, with nothing done, when the profile has changed since it was read.
+        """
+        packed = (
+            change.profile_id,
+            change.expected_version,
+            change.document,
+            change.absorbed,
+            tuple(chain.from_iterable(change.events)),
+            False if change.state is None else change.state,
+            False if change.due_ms is None else change.due_ms,
+        )
+        return bool(await self._call(self._replace, packed))
 
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
         """List some profiles that have changed since `exported` last named them.
@@ -112,13 +218,17 @@ class RedisProfileStore:
     ) -> list[str | None]:
         """Read people and events into `reading`; answer with each person's profile id now."""
         live, profiles, applied = await self._call(self._read, (people, events))
-        for profile_id, version, document, absorbed in profiles:
-            losers = zip(absorbed[::3], absorbed[1::3], absorbed[2::3], strict=True)
+        for profile_id, version, document, state, absorbed in profiles:
+            losers = zip(absorbed[::4], absorbed[1::4], absorbed[2::4], absorbed[3::4], strict=True)
             reading.profiles[profile_id.decode()] = StoredProfile(
                 profile_id.decode(),
                 int(version),
                 document,
-                tuple(StoredProfile(loser.decode(), int(its), stored) for loser, its, stored in sorted(losers)),
+                tuple(
+                    StoredProfile(loser.decode(), int(its), stored, (), remembered)
+                    for loser, its, stored, remembered in sorted(losers, key=itemgetter(0))
+                ),
+                state,
             )
         reading.applied.extend(mark == ord("1") for mark in applied)
         return [None if found == _ERASED else found.decode() for found in live]
@@ -127,6 +237,11 @@ class RedisProfileStore:
         # The server's msgpack is of the time before texts and bytes were told apart.
         packed = msgpack.packb(argument, use_bin_type=False)
         return await script(keys=[self._changed], args=[self._prefix, packed])
+
+
+def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _events_at_most(changes: Any, limit: int) -> Any:

@@ -5,6 +5,7 @@ local absorb = prefix .. 'absorb:' .. profile_id
 local doomed = redis.call('SMEMBERS', absorb)
 doomed[#doomed + 1] = profile_id
 for _, id in ipairs(doomed) do
+  redis.call('ZREM', prefix .. 'timers', id)
   local key = prefix .. 'profile:' .. id
   local version = redis.call('HGET', key, 'version')
   if version then

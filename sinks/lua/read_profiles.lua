@@ -1,12 +1,13 @@
 -- The live profiles of some people, what they are to absorb, and which events are applied already. Writes nothing.
 -- ARGV: prefix `{namespace}:`; msgpack [[profile id, …], [[event key, received_ms], …]].
--- Answer: [[live id or '!', …], [[id, version, document, [loser, version, document, …]], …], '0' or '1' for each event].
+-- Answer: [[live id or '!', …], [[id, version, document, state, [loser, version, document, state, …]], …],
+-- '0' or '1' for each event].
 local prefix, request = ARGV[1], cmsgpack.unpack(ARGV[2])
 local live, profiles, known = {}, {}, {}
 
 local function stored(profile_id)
-  local found = redis.call('HMGET', prefix .. 'profile:' .. profile_id, 'version', 'document')
-  return found[1] or '0', found[2]
+  local found = redis.call('HMGET', prefix .. 'profile:' .. profile_id, 'version', 'document', 'state')
+  return found[1] or '0', found[2], found[3]
 end
 
 for index, profile_id in ipairs(request[1]) do
@@ -24,13 +25,12 @@ for index, profile_id in ipairs(request[1]) do
     known[now] = true
     local absorbed = {}
     for _, loser in ipairs(merged and redis.call('SMEMBERS', prefix .. 'absorb:' .. now) or {}) do
-      local version, document = stored(loser)
-      absorbed[#absorbed + 1] = loser
-      absorbed[#absorbed + 1] = version
-      absorbed[#absorbed + 1] = document
+      local version, document, state = stored(loser)
+      local last = #absorbed
+      absorbed[last + 1], absorbed[last + 2], absorbed[last + 3], absorbed[last + 4] = loser, version, document, state
     end
-    local version, document = stored(now)
-    profiles[#profiles + 1] = {now, version, document, absorbed}
+    local version, document, state = stored(now)
+    profiles[#profiles + 1] = {now, version, document, state, absorbed}
   end
 end
 

@@ -53,7 +53,17 @@ def test_what_is_pending_is_put_into_words(pending: Pending, text: str) -> None:
     [
         ("identify", ["touchpoints.web", "touchpoints.store"]),
         ("profile", ["resolved-touchpoints"]),
-        ("record", ["resolved-touchpoints", "identity-changes", "dropped-touchpoints", "dead-letters"]),
+        (
+            "record",
+            [
+                "resolved-touchpoints",
+                "identity-changes",
+                "dropped-touchpoints",
+                "dead-letters",
+                "decisions",
+                "journey-events",
+            ],
+        ),
     ],
 )
 def test_each_role_reads_its_topics(role: str, topics: list[str]) -> None:

@@ -57,10 +57,16 @@ def test_an_event_is_one_row_with_its_place_in_the_log(rules: TouchRules) -> Non
     assert ("touchpoints.web", 3, 42) == (row["origin_topic"], row["origin_partition"], row["origin_offset"])
 
 
-def test_identifiers_and_traits_stay_out_of_the_table(rules: TouchRules) -> None:
-    written = b"".join(row for _, row in touchpoint_rows(resolved(), rules))
+def test_who_it_was_is_in_the_row_of_the_event_and_in_no_other(rules: TouchRules) -> None:
+    campaign = {"channel": "Email", "name": "weekly", "audience": "loyal"}
+    rows = tables(resolved("Order Completed", properties={"order_id": "o1"}, campaign=campaign), rules)
 
-    assert (False, False) == (b"anna@shop.example" in written, b"Anna" in written)
+    assert (
+        '[{"type":"email","value":"anna@shop.example","verified":true}]',
+        '{"first_name":"Anna"}',
+        '{"channel":"Email","name":"weekly","audience":"loyal"}',
+    ) == tuple(rows["touchpoints"][column] for column in ("identifiers", "traits", "campaign_fields"))
+    assert "anna@shop.example" not in str(rows["conversions"])
 
 
 def test_an_event_about_nobody_has_nil_for_a_person(rules: TouchRules) -> None:
