@@ -104,6 +104,16 @@ class Person:
                 made["verified"] = variant == 0
         return made
 
+    def channels(self) -> dict[str, bool]:
+        """Say which of the channels that reach the person may be used."""
+        wanted = {
+            "email": ("email", self.mailable),
+            "sms": ("phone", self.phone_ok),
+            "whatsapp": ("whatsapp_id", self.phone_ok and self.mailable),
+            "app_push": ("push_token", self.push_ok),
+        }
+        return {channel: wants for channel, (slot, wants) in wanted.items() if slot in self.slots}
+
     def profiles(self) -> Iterator[list[tuple[str, str]]]:
         """Ground truth: the person's identifiers, grouped by what events have linked.
 

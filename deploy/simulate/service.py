@@ -43,7 +43,7 @@ def export_customers(world: World, ms: int, _: None) -> None:
         if person.account and rng.random() < 0.5:
             who = person.identifiers(rng, "crm_id", "user_id", "email", "phone")
             traits = {"first_name": person.given, "last_name": person.family, "city": person.store.city}
-            consent = {"marketing": person.mailable, "channels": {"email": person.mailable, "sms": person.phone_ok}}
+            consent = {"marketing": person.mailable, "channels": person.channels()}
             world.outbox.send(ms + number * 20, "Identify", "api", _CRM, who, traits=traits, consent=consent)
 
 

@@ -134,7 +134,7 @@ class Session:
         self._step("Signed Up" if new else "Signed In", {"method": "password"})
         if new:
             person.mailable = rng.random() < 0.8
-            consent = {"marketing": person.mailable, "analytics": True, "channels": {"email": person.mailable}}
+            consent = {"marketing": person.mailable, "analytics": True, "channels": person.channels()}
             names = {"first_name": person.given, "last_name": person.family}
             self._send("Identify", traits=names, consent=consent)
         if person.carded and not person.linked_card and rng.random() < 0.35:

@@ -72,19 +72,16 @@ async def corner(stack: Settings) -> AsyncIterator[Corner]:
         yield Corner(redis, stack.redis_namespace)
 
 
-class Dying:
+class Dying(RedisProfileStore):
     """A store whose process dies on the first write: before it reached the server, or before the answer came back."""
 
-    def __init__(self, store: RedisProfileStore, *, written: bool) -> None:
-        self._store = store
-        self._written = written
-
-    async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
-        return await self._store.read(requests)
+    def __init__(self, corner: Corner, *, written: bool) -> None:
+        super().__init__(corner.redis, corner.namespace)
+        self._reaches_the_server = written
 
     async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
-        if self._written:
-            await self._store.write(changes)
+        if self._reaches_the_server:
+            await super().write(changes)
         raise ConnectionError("the process died")
 
 
@@ -197,7 +194,7 @@ async def test_a_process_that_dies_leaves_all_or_nothing_and_its_successor_compl
     first, second = [await corner.identified(added("lamp", hour), PHONE) for hour in (1, 2)]
     await corner.update(first)
     with pytest.raises(ConnectionError):
-        await update(Dying(corner.profiles, written=written), [second])
+        await update(Dying(corner, written=written), [second])
     await corner.update(first, second)
 
     assert as_one(first["profile_id"], first, second) == await corner.person(first["profile_id"])
@@ -282,7 +279,7 @@ async def test_a_profile_that_was_merged_twice_is_in_the_last_winner(corner: Cor
 async def test_a_process_that_dies_in_a_merge_leaves_all_or_nothing(corner: Corner, written: bool) -> None:
     winner, _, events = await merged(corner)
     with pytest.raises(ConnectionError):
-        await update(Dying(corner.profiles, written=written), events)
+        await update(Dying(corner, written=written), events)
     await corner.update(*events)
 
     assert as_one(winner, *events) == await corner.person(winner)

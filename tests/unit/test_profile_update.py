@@ -23,6 +23,12 @@ class Contended:
         live = [request.profile_id for request in requests]
         return ProfileReading(list(live), [False] * len(live), {one: StoredProfile(one, 0, None) for one in live})
 
+    async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
+        return ProfileReading(list(profile_ids), [], {one: StoredProfile(one, 0, None) for one in profile_ids})
+
+    async def forget_timers(self, profile_ids: Sequence[str]) -> None:
+        raise AssertionError("nobody is gone")
+
     async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
         self.written += [change.document for change in changes]
         self.losses -= 1
