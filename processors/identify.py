@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.decode import Rejected, decode
-from processors.identity import candidate_profile, claims, event_key, origin_key
+from processors.identity import candidate_profile, claim, claims, event_key, origin_key
 from processors.ports import IdentityStore
 from schemas.dead_letter import DeadLetter, Reason, encode
 from schemas.events import Touchpoint, canonical
@@ -24,6 +24,8 @@ from schemas.records import Outgoing, Record
 from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 
 STAGE = "identify"
+SIGNED_OUT = "Signed Out"
+"""The event after which a device may be somebody else's, if policy says so."""
 
 
 class TooManyDeadLettersError(Exception):
@@ -85,7 +87,18 @@ class Identify:
         arrived = [one for one in prepared if isinstance(one, Arrived)]
         self._watch(len(records), len(records) - len(arrived))
         resolutions = iter(await self._identities.resolve([one.request for one in arrived]))
-        return [_onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
+        return [self._onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
+
+    def _onward(self, arrived: Arrived, resolution: Resolution) -> Outgoing:
+        apart = {refusal.anchor for refusal in resolution.refused if refusal.rule == "separated"}
+        if not apart:
+            return _onward(arrived, resolution)
+        # What was taken apart from a person must not come back as an address of theirs.
+        made = [claim(one["type"], one["value"], self._policy, self._secret) for one in arrived.identifiers]
+        kept = [
+            one for one, its in zip(arrived.identifiers, made, strict=True) if its is None or its.anchor not in apart
+        ]
+        return _onward(arrived._replace(identifiers=kept), resolution)
 
     def _prepare(self, record: Record) -> Arrived | Outgoing:
         # A bug in our own code must cost one event its way, not the worker its life or the batch its neighbours.
@@ -93,16 +106,8 @@ class Identify:
             event = decode(record.value, channels=self._channels, max_bytes=self._max_event_bytes)
             if isinstance(event, Rejected):
                 return dead_letter(record, STAGE, event.reason, event.message, event.field)
-            found, identifiers = claims(event, self._policy, self._secret)
-            request = ResolveRequest(
-                event_id=event.event_id,
-                event_key=event_key(event.event_id),
-                origin=origin_key(record.topic, record.partition, record.offset),
-                received_ms=record.timestamp,
-                occurred_ms=int(event.occurred_at.timestamp() * 1000),
-                claims=found,
-                candidate=candidate_profile(event.event_id, self._secret),
-            )
+            origin = origin_key(record.topic, record.partition, record.offset)
+            request, identifiers = request_for(event, self._policy, self._secret, origin, record.timestamp)
             return Arrived(record, event, identifiers, request)
         except Exception as error:  # noqa: BLE001
             return dead_letter(record, STAGE, Reason.BUG, f"{type(error).__name__}: {error}")
@@ -122,15 +127,44 @@ class Identify:
             )
 
 
+def request_for(
+    event: Touchpoint, policy: IdentityPolicy, secret: bytes, origin: bytes, received_ms: int
+) -> tuple[ResolveRequest, list[dict[str, Any]]]:
+    """Ask whose an event is.
+
+    Args:
+        event: The event.
+        policy: Which identifiers count and how they are normalised.
+        secret: Key of the identifier hashes.
+        origin: 8 bytes that tell our own redelivery from a producer's duplicate.
+        received_ms: When it was received, milliseconds since 1970.
+
+    Returns:
+        What the identity store is asked, and the identifiers that count in clear.
+    """
+    found, identifiers = claims(event, policy, secret)
+    request = ResolveRequest(
+        event_id=event.event_id,
+        event_key=event_key(event.event_id),
+        origin=origin,
+        received_ms=received_ms,
+        occurred_ms=round(event.occurred_at.timestamp() * 1000),
+        claims=found,
+        candidate=candidate_profile(event.event_id, secret),
+        signed_out=event.event == SIGNED_OUT,
+    )
+    return request, identifiers
+
+
 def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
     """Write what the store said of one event."""
     record, event = arrived.record, arrived.event
     received_at = utc_text(record.timestamp)
     origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    if resolution.duplicate:
+    if resolution.duplicate or resolution.suppressed:
         dropped = {
             "event_id": event.event_id,
-            "reason": "duplicate",
+            "reason": "duplicate" if resolution.duplicate else "erased",
             "source": event.source,
             "channel": event.channel,
             **origin,
@@ -142,6 +176,7 @@ def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
     value["received_at"] = received_at
     value["profile_id"] = resolution.profile_id
     value["anchor"] = resolution.anchor
+    value["identity_version"] = resolution.version
     value["origin"] = origin
     key = resolution.profile_id or event.event_id
     return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(value))

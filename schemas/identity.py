@@ -39,6 +39,7 @@ class ResolveRequest(NamedTuple):
         claims: Identifiers, strongest first, without repeats. Empty: the event is about no person.
         candidate: The profile id to mint if none of the claims is known: derived from `event_id`, so that a
             replay mints the same.
+        signed_out: The event says that the person signed out on the devices that it names.
     """
 
     event_id: str
@@ -48,6 +49,7 @@ class ResolveRequest(NamedTuple):
     occurred_ms: int
     claims: tuple[Claim, ...]
     candidate: str
+    signed_out: bool = False
 
 
 class Merge(NamedTuple):
@@ -63,7 +65,8 @@ class Refusal(NamedTuple):
     Attributes:
         type: The refused identifier's type.
         anchor: Its keyed hash as a UUID's text.
-        rule: `limit`, `cap` or `separated`.
+        rule: `limit`; `cap`; `separated`, by an unmerge; `shared`: a device that is nobody's and a person;
+            `quarantined`.
     """
 
     type: str
@@ -81,6 +84,8 @@ class Resolution(NamedTuple):
         duplicate: True when another delivery of this event was accepted before; the event must not go on.
         merged: Merges that this event caused, in order.
         refused: Links that policy did not allow.
+        suppressed: True when the event is of a person who was erased since: nothing of it may be stored.
+        version: All changes of identity up to this version are in the answer, and none above; 0 without a profile.
     """
 
     event_id: str
@@ -89,6 +94,66 @@ class Resolution(NamedTuple):
     duplicate: bool = False
     merged: tuple[Merge, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    suppressed: bool = False
+    version: int = 0
+
+
+Named = tuple[str, str]
+"""An identifier as other systems see it: anchor (a UUID's text) and type."""
+
+
+class SplitPreview(NamedTuple):
+    """What taking some identifiers out of a profile would do.
+
+    Attributes:
+        source: The profile that has them.
+        moved: The identifiers that would leave, sorted.
+        stayed: Those that would stay, sorted.
+        moved_counts: How many of each type would leave.
+        stayed_counts: How many of each type would stay.
+    """
+
+    source: str
+    moved: tuple[Named, ...]
+    stayed: tuple[Named, ...]
+    moved_counts: dict[str, int]
+    stayed_counts: dict[str, int]
+
+
+class Split(NamedTuple):
+    """Some identifiers of `source` are now the profile `target`, and the two can not become one again.
+
+    Attributes:
+        source: The profile that had them.
+        target: The new profile that has them.
+        moved: The identifiers that left, sorted.
+        stayed: Those that stayed, sorted.
+        version: Of the log entry.
+    """
+
+    source: str
+    target: str
+    moved: tuple[Named, ...]
+    stayed: tuple[Named, ...]
+    version: int
+
+
+class Erased(NamedTuple):
+    """A person who is no more.
+
+    Attributes:
+        profile_id: The profile that was erased.
+        former_ids: The profiles that had been merged into it, sorted.
+        anchors: The identifiers that it had, sorted.
+        at_ms: Events up to this time, milliseconds since 1970, that name one of them are suppressed.
+        version: Of the log entry.
+    """
+
+    profile_id: str
+    former_ids: tuple[str, ...]
+    anchors: tuple[Named, ...]
+    at_ms: int
+    version: int
 
 
 ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
@@ -98,15 +163,20 @@ ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
 class IdentityChange:
     """One entry of the identity log: the value of a record of `identity-changes`.
 
+    Merges and splits move the past of the anchors that they list; nothing else does. A transfer lists the new anchor
+    that the identifier has from then on, so its past stays with the old one.
+
     Attributes:
         version: Strictly increasing over all changes of a name space; microseconds since 1970 or more.
         kind: What happened.
-        profile_id: The profile after the change (a merge: the winner).
+        profile_id: The profile after the change (a merge: the winner). Empty where nobody has the identifier: it had
+            to leave a full profile (the anchor is then the one that it had), or was quarantined without an owner.
         from_profile_id: The profile before the change (a merge: the loser), else empty.
         anchors: The identifiers concerned as (UUID's text, type): a merge lists all that moved.
-        event_id: The evidence: the event that caused it, empty for an operator's command.
+        event_id: The evidence: the event that caused it; of a split the name of the operation, of an erasure empty.
         occurred_ms: Time of that event, milliseconds since 1970.
-        rule: Why, in a word: `new`, `attach`, `shared_identifier`, `limit`, …
+        rule: Why, in a word. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
+            `new_anonymous`, `sign_out`, `oldest` (it made room); a refusal: as `Refusal.rule`.
     """
 
     version: int

@@ -7,6 +7,7 @@ what it names and nothing else.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cached_property, lru_cache
 from typing import Literal, Self
 
@@ -16,6 +17,9 @@ OTHER = "*"
 """The entry that stands for every identifier type that has none of its own."""
 
 Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
+AtLimit = Literal["reject_new", "fifo"]
+SharedDevice = Literal["first_owner", "last_login", "new_anonymous"]
+OnSignOut = Literal["keep", "new_anonymous"]
 
 
 class IdentifierRule(BaseModel):
@@ -26,8 +30,10 @@ class IdentifierRule(BaseModel):
         limit: Most identifiers of this type in one profile; None is no limit. With 1, two values never meet in
             one profile: the mark of a login.
         known: A profile that has one of these is a known person and keeps its id when an anonymous one joins it.
-        transferable: The thing may pass from one person to the next, as a phone or a tablet does. It stays where it
-            is while `shared_device` is `first_owner`.
+        transferable: The thing may pass from one person to the next, as a phone or a tablet does, if `shared_device`
+            lets it.
+        shared_device: Who has such a thing on which a second person logs in; None is the policy's own rule.
+        at_limit: What happens to an identifier of this type that would exceed the limit; None is the policy's own rule.
         verified_only: Use the identifier only where the source says that it is verified.
         normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
             that comes with its country code but without `+`), or `opaque` (outer white space is cut, nothing else).
@@ -42,16 +48,33 @@ class IdentifierRule(BaseModel):
     limit: int | None = Field(5, ge=1)
     known: bool = False
     transferable: bool = False
+    shared_device: SharedDevice | None = None
+    at_limit: AtLimit | None = None
     verified_only: bool = False
     normalise: Normaliser = "opaque"
     same_as: str | None = None
     blocked_values: frozenset[str] = frozenset()
     blocked_patterns: tuple[str, ...] = ()
 
+    @field_validator("blocked_values")
+    @classmethod
+    def _comparable(cls, values: frozenset[str]) -> frozenset[str]:
+        return frozenset(map(_bare, values))
+
     @field_validator("blocked_patterns")
     @classmethod
     def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         return _checked(patterns)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.shared_device and not self.transferable:
+            raise ValueError(f"{self.type} has shared_device but is not transferable: add `transferable: true`")
+        if self.transferable and self.known:
+            raise ValueError(f"{self.type} is known and transferable: what tells who a person is stays with the person")
+        if self.at_limit == "fifo" and self.limit is None:
+            raise ValueError(f"{self.type} has at_limit but no limit")
+        return self
 
 
 # A constant that reached us in place of an identifier must not make one person of everybody who sent it.
@@ -64,6 +87,13 @@ _BLOCKED_VALUES = frozenset((
 ))  # fmt: skip
 _BLOCKED_PATTERNS = (r"^[0\-]*$",)
 _BLANK_OR_QUOTE = " \t\r\n\"'`"
+
+
+def _bare(value: str) -> str:
+    """What is compared with the blocked values: without regard to case, outer white space, quotes and composition."""
+    bare = value.strip(_BLANK_OR_QUOTE).lower()
+    return bare if bare.isascii() else unicodedata.normalize("NFC", bare)
+
 
 _DEFAULT_RULES = (
     IdentifierRule(type="user_id", limit=1, known=True),
@@ -82,7 +112,8 @@ _DEFAULT_RULES = (
         transferable=True,
         blocked_values=frozenset(("9774d56d682e549c", "02:00:00:00:00:00")),
     ),
-    IdentifierRule(type="push_token", limit=20, transferable=True),
+    # With somebody else's login the messages for its former owner must not go on to it.
+    IdentifierRule(type="push_token", limit=20, transferable=True, shared_device="last_login"),
     IdentifierRule(type="anonymous_id", limit=200),
 )
 
@@ -97,12 +128,24 @@ class IdentityPolicy(BaseModel):
         types: The identifier types, strongest first. An event's identifiers are walked in this order, and a link that
             breaks a limit is refused alone: what stands before it is kept, and what comes after it is still tried.
         cap: Most identifiers in one profile; None is no cap. Events of a full profile still resolve.
-        at_limit: What happens to an identifier that would exceed a limit: `reject_new` leaves it out.
-        shared_device: Who has a transferable thing on which a second person logs in: `first_owner` keeps it.
+        at_limit: What happens to an identifier that would exceed a limit: `reject_new` leaves it out; `fifo` lets the
+            oldest of its type that is not the event's own leave the profile. What is recorded of the one that leaves
+            stays where it is. A known identifier makes room for another only where the event names both sides by
+            known identifiers, so that two people never merge through a cookie or a device.
+        shared_device: Who has a transferable thing on which a second person logs in: `first_owner` keeps it;
+            `last_login` gives it to whoever logged in last, by the time of the events; `new_anonymous` gives it to
+            neither, and events with nothing else then belong to a profile that is nobody's. What is recorded of it
+            before stays with whom it was recorded.
+        on_sign_out: Whose the devices and browsers of a `Signed Out` event are afterwards: `keep` leaves them with the
+            person; `new_anonymous` gives them to a fresh profile, which the next login joins.
+        quarantine_after: An identifier that was refused that many times, each time to another person, is left out
+            of resolution until an operator releases it; None never does so.
         default_region: Region of phone numbers without a country code, ISO 3166.
         blocked_values: Values that identify nobody, for every type, compared without regard to case, outer white
             space and quotes.
         blocked_patterns: Regular expressions for such values, matched against the value in lower case.
+        also_blocked_values: The operator's own, beside those.
+        also_blocked_patterns: The operator's own, beside those.
         namespaces: Source → type → prefix that is put before its values: for sources that number their users
             independently of each other. A prefixed value is looked up with its prefix.
     """
@@ -111,14 +154,23 @@ class IdentityPolicy(BaseModel):
 
     types: tuple[IdentifierRule, ...] = _DEFAULT_RULES
     cap: int | None = Field(500, ge=1)
-    at_limit: Literal["reject_new"] = "reject_new"
-    shared_device: Literal["first_owner"] = "first_owner"
+    at_limit: AtLimit = "reject_new"
+    shared_device: SharedDevice = "first_owner"
+    on_sign_out: OnSignOut = "keep"
+    quarantine_after: int | None = Field(50, ge=2)
     default_region: str = Field("US", pattern="^[A-Z]{2}$")
     blocked_values: frozenset[str] = _BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = _BLOCKED_PATTERNS
+    also_blocked_values: frozenset[str] = frozenset()
+    also_blocked_patterns: tuple[str, ...] = ()
     namespaces: dict[str, dict[str, str]] = Field(default_factory=dict)
 
-    @field_validator("blocked_patterns")
+    @field_validator("blocked_values", "also_blocked_values")
+    @classmethod
+    def _comparable(cls, values: frozenset[str]) -> frozenset[str]:
+        return frozenset(map(_bare, values))
+
+    @field_validator("blocked_patterns", "also_blocked_patterns")
     @classmethod
     def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         return _checked(patterns)
@@ -143,7 +195,7 @@ class IdentityPolicy(BaseModel):
 
     @cached_property
     def _blocked_pattern(self) -> re.Pattern[str]:
-        return _union(self.blocked_patterns)
+        return _union(self.blocked_patterns + self.also_blocked_patterns)
 
     @cached_property
     def _by_type(self) -> dict[str, tuple[int, IdentifierRule]]:
@@ -157,11 +209,20 @@ class IdentityPolicy(BaseModel):
         """The type's place in the order, 0 the strongest."""
         return (self._by_type.get(identifier_type) or self._by_type[OTHER])[0]
 
+    def makes_room(self, rule: IdentifierRule) -> bool:
+        """Tell whether the oldest identifier of a type leaves when a new one would exceed the limit."""
+        return rule.limit is not None and (rule.at_limit or self.at_limit) == "fifo"
+
+    def sharing(self, rule: IdentifierRule) -> SharedDevice:
+        """Say who has an identifier of a type when a second person logs in with it."""
+        return (rule.shared_device or self.shared_device) if rule.transferable else "first_owner"
+
     def blocks(self, rule: IdentifierRule, value: str) -> bool:
         """Tell whether a value is known to identify nobody."""
-        bare = value.strip(_BLANK_OR_QUOTE).lower()
+        bare = _bare(value)
         return (
             bare in self.blocked_values
+            or bare in self.also_blocked_values
             or bare in rule.blocked_values
             or self._blocked_pattern.search(bare) is not None
             or (bool(rule.blocked_patterns) and _union(rule.blocked_patterns).search(bare) is not None)

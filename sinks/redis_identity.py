@@ -1,33 +1,56 @@
 """The identity store: who has which identifier, in Redis or Valkey.
 
 All keys share the hash tag `{namespace}` and so one cluster slot. A leaf is the keyed hash of an identifier (16 bytes).
+An anchor is its name in other systems: the leaf, and a new one each time that the identifier passes to somebody else,
+so that what is said later (a merge, a split, an erasure) never touches what was recorded before.
 
 | key | type | content |
 | --- | --- | --- |
-| `{ns}:i:<bucket>` | hash | leaf → profile id, both 16 raw bytes; see `index_bucket` |
-| `{ns}:p:<profile>` | hash | `@`leaf → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/resolve.lua` |
+| `{ns}:i:<bucket>` | hash | leaf → profile id, 16 raw bytes each, then `q` if quarantined; see `index_bucket` |
+| `{ns}:p:<profile>` | hash | `@`leaf → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/identity.lua` |
 | `{ns}:alias:<profile>` | string | the profile it was merged into, or `!` = erased |
 | `{ns}:absorb:<profile>` | set | merged profiles whose documents the profile store has yet to add |
+| `{ns}:past:<leaf>` | string | whose the identifier was, until when; up to when its events are erased |
 | `{ns}:seen:<generation>:<bucket>` | hash | marks of events that were seen, see `sinks/seen.py` |
+| `{ns}:split:<token>`, `{ns}:erased:<profile>` | string | what a split, an erasure answered, for `ERASED_S` |
 | `{ns}:identity:log` | stream | the outbox: changes that are not yet in Kafka |
 | `{ns}:identity:version` | string | the last version given to a change |
 | `{ns}:identity:relay` | string | token of the one relay that may trim the outbox |
+| `{ns}:identity:refusals` | sorted set | leaf and type by how many people it was refused to |
+| `{ns}:identity:past` | string | there is a `past` of some leaf |
 
-Invariants: a leaf is in exactly one profile and the index agrees; replaying the log gives the index; limits hold at all
-times; resolving an event again changes nothing; versions only rise.
+Invariants: a leaf is in at most one profile and the index agrees; replaying the log gives the owner of every anchor;
+limits hold at all times; resolving an event again changes nothing; versions only rise.
+
+An erasure leaves the outbox as it is: its entries hold keyed hashes alone, and without one of them replaying the log
+would no longer give the owners. Who reads the log deletes what an entry `erase` names.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from hashlib import blake2b
 from importlib.resources import files
 from typing import Any, cast
 
 import msgpack
 from redis.asyncio import Redis
 
-from schemas.identity import ChangeKind, IdentityChange, Merge, Refusal, Resolution, ResolveRequest, uuid_text
+from schemas.identity import (
+    ChangeKind,
+    Erased,
+    IdentityChange,
+    Merge,
+    Named,
+    Refusal,
+    Resolution,
+    ResolveRequest,
+    Split,
+    SplitPreview,
+    uuid_text,
+)
 from schemas.policy import OTHER, IdentityPolicy
 from sinks import seen
 
@@ -35,9 +58,18 @@ EVENTS_A_CALL = 200
 """Most events in one script call: a call of 200 blocks the server for about 3 ms."""
 BUCKETS = 16_384
 """Hashes of the index: the server keeps them packed up to some 500 identifiers each, and overhead small before."""
+ERASED_S = 90 * 86_400
+"""How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might come once more."""
+REFUSED_KEPT = 20_000
+"""Identifiers in the ranking of refusals; beyond it those that were refused least are forgotten."""
 ERASED = b""
 _NO_LIMIT = 2**53  # the largest count that Lua's numbers hold exactly
-_MEMBER = b"@"
+_DUPLICATE, _SUPPRESSED = 0, 1
+_QUARANTINED = b"q"
+
+
+class ImpossibleSplitError(ValueError):
+    """These identifiers can not be taken out together; the message says which one is in the way."""
 
 
 class RedisIdentityStore:
@@ -61,7 +93,11 @@ class RedisIdentityStore:
         self._lease = f"{self._prefix}identity:relay"
         self._policy = _for_script(policy)
         # A registered script is called by its hash, and loaded and called again when the server does not know it.
-        self._resolve = redis.register_script(seen.script("resolve"))
+        self._resolve = redis.register_script(_identity_script("moves", "decide", seen.script("resolve")))
+        self._split = redis.register_script(_identity_script("split"))
+        self._erase = redis.register_script(_identity_script("erase_identity"))
+        self._separated = redis.register_script(_identity_script("separated"))
+        self._release = redis.register_script(_identity_script("release_identifier"))
         self._follow = redis.register_script(_script("follow"))
         self._take_relay = redis.register_script(_script("take_relay"))
         self._trim_log = redis.register_script(_script("trim_log"))
@@ -79,19 +115,103 @@ class RedisIdentityStore:
         for start in range(0, len(requests), EVENTS_A_CALL):
             part = requests[start : start + EVENTS_A_CALL]
             packed = msgpack.packb([_pack(request) for request in part], use_bin_type=False)
-            raw = await self._resolve(keys=[self._log, self._version], args=[self._prefix, self._policy, packed])
+            raw = await self._run(self._resolve, packed)
             answers += map(_unpack, part, msgpack.unpackb(raw, raw=True))
         return answers
 
     async def owner(self, leaf: bytes) -> str | None:
         """Say which profile has an identifier; None when nobody has it."""
-        found = await self._redis.hget(f"{self._prefix}i:{index_bucket(leaf)}", cast(str, leaf))
-        return None if found is None else uuid_text(cast(bytes, found))
+        found = cast(bytes | None, await self._redis.hget(f"{self._prefix}i:{index_bucket(leaf)}", cast(str, leaf)))
+        return uuid_text(found[:16]) if found and len(found) >= 16 else None
 
-    async def members(self, profile_id: str) -> list[tuple[str, str]]:
+    async def members(self, profile_id: str) -> list[Named]:
         """List a live profile's identifiers as (anchor, type), sorted; empty for a profile that is no more."""
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(f"{self._prefix}p:{profile_id}"))
-        return sorted((uuid_text(name[1:]), kind.decode()) for name, kind in fields.items() if name[:1] == _MEMBER)
+        return sorted(
+            (uuid_text(fields.get(b">" + name[1:], name[1:])), value.partition(b"\x1f")[0].decode())
+            for name, value in fields.items()
+            if name[:1] == b"@"
+        )
+
+    async def preview_split(self, leaves: Sequence[bytes]) -> SplitPreview:
+        """Say what `split` would do, without doing it.
+
+        Raises:
+            ImpossibleSplitError: As `split` would.
+        """
+        source, _, moved, stayed, _ = await self._split_off("", leaves, 0, only_say=True)
+        return SplitPreview(source, moved, stayed, _count(moved), _count(stayed))
+
+    async def split(self, op_id: str, leaves: Sequence[bytes], *, occurred_ms: int) -> Split:
+        """Take identifiers out of their profile into a new one, and keep the two apart from now on.
+
+        The new profile's id comes from `op_id`. Later links between the two are refused by the rule `separated`,
+        whatever they have been merged with since. Events recorded by the identifiers that leave go with them. Both
+        profiles count as seen first when the whole was. The same `op_id` again changes nothing and answers the same.
+
+        Args:
+            op_id: Name of the operation; chosen by whoever asks, once for each.
+            leaves: Identifiers to take out: some, not all, of one profile.
+            occurred_ms: When it was asked for, milliseconds since 1970.
+
+        Raises:
+            ImpossibleSplitError: Nobody has one of them, they are of two profiles, or of a profile nothing would stay.
+        """
+        return Split(*await self._split_off(op_id, leaves, occurred_ms))
+
+    async def separated(self, profile_id: str, others: Sequence[str]) -> set[str]:
+        """Say which of these profiles were taken apart from one, or are merged with what was taken apart from it."""
+        ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
+        return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
+
+    async def erase(self, leaf: bytes, at_ms: int) -> Erased | None:
+        """Erase the person who has an identifier; who comes back later is somebody new.
+
+        Events up to `at_ms`, by either of their times, that claim any identifier of the person are suppressed from now
+        on, even if they also claim a living person's: what was asked to be forgotten must not reach another profile.
+        Documents of the profile and of those that it had yet to absorb are left to the profile store. The same call
+        again answers the same, even when the person has come back.
+
+        Args:
+            leaf: One of the person's identifiers.
+            at_ms: Up to when events are suppressed, milliseconds since 1970.
+
+        Returns:
+            What was erased; None when nobody has the identifier.
+        """
+        raw = await self._run(self._erase, leaf, at_ms)
+        if raw == ERASED:
+            return None
+        profile, former, anchors, at, version = msgpack.unpackb(raw, raw=True)
+        return Erased(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
+
+    async def most_refused(self, count: int) -> list[tuple[str, str, int, bool]]:
+        """List the identifiers that were refused to most people: (anchor, type, refusals, quarantined), most first.
+
+        A refusal counts once for a person and an identifier, however often its event is seen. The anchor here is the
+        leaf, which `release` takes.
+        """
+        ranked = cast(
+            list[tuple[bytes, float]],
+            await self._redis.zrevrange(f"{self._prefix}identity:refusals", 0, count - 1, withscores=True),
+        )
+        pipeline = self._redis.pipeline(transaction=False)
+        for member, _ in ranked:
+            pipeline.hget(f"{self._prefix}i:{index_bucket(member[:16])}", cast(str, member[:16]))
+        owners = await pipeline.execute()
+        return [
+            (
+                uuid_text(member[:16]),
+                member[16:].decode(),
+                int(times),
+                bool(owner) and owner[-1:] == _QUARANTINED and len(owner) % 16 == 1,
+            )
+            for (member, times), owner in zip(ranked, owners, strict=True)
+        ]
+
+    async def release(self, leaf: bytes) -> bool:
+        """Let a quarantined identifier take part again and count its refusals anew; False when it was not in it."""
+        return bool(await self._run(self._release, leaf))
 
     async def follow(self, profile_id: str) -> str | None:
         """Say who a profile is now: itself, the profile it was merged into, or None when it was erased."""
@@ -117,6 +237,32 @@ class RedisIdentityStore:
         keep = f"{milliseconds}-{int(sequence) + 1}"
         return bool(await self._trim_log(keys=[self._log, self._lease], args=[token, keep]))
 
+    async def _run(self, script: Any, *asked: Any) -> Any:
+        return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
+
+    async def _split_off(
+        self, op_id: str, leaves: Sequence[bytes], occurred_ms: int, *, only_say: bool = False
+    ) -> tuple[str, str, tuple[Named, ...], tuple[Named, ...], int]:
+        if not leaves:
+            raise ImpossibleSplitError("name at least one identifier to take out")
+        token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
+        target = blake2b(op_id.encode(), digest_size=16, person=b"split").digest()
+        asked = msgpack.packb(list(dict.fromkeys(leaves)), use_bin_type=False)
+        evidence = msgpack.packb((op_id, occurred_ms), use_bin_type=False)
+        raw = await self._run(self._split, token, target, asked, evidence, "1" if only_say else "0")
+        answer = msgpack.unpackb(raw, raw=True)
+        if len(answer) == 2:
+            raise ImpossibleSplitError(_IMPOSSIBLE[answer[0]].format(uuid_text(answer[1])))
+        source, new, moved, stayed, version = answer
+        return uuid_text(source), uuid_text(new) if new else "", _named(moved), _named(stayed), version
+
+
+_IMPOSSIBLE = {
+    b"nobody": "nobody has the identifier {}",
+    b"two profiles": "the identifier {} is of another profile than those before it: split one profile at a time",
+    b"all": "these are all the identifiers of the profile, {} among them: leave at least one where it is",
+}
+
 
 def index_bucket(leaf: bytes) -> int:
     """Number the hash of the index that holds a leaf."""
@@ -128,14 +274,31 @@ def _script(name: str) -> str:
     return (files("sinks") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
+def _identity_script(*parts: str) -> str:
+    """Put `lua/identity.lua` and its constants before scripts: names of files or, the last, a text."""
+    constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
+    texts = [part if "\n" in part else _script(part) for part in ("identity", *parts)]
+    return constants + "".join(texts)
+
+
 def _for_script(policy: IdentityPolicy) -> bytes:
-    rules = {
-        rule.type: {"limit": _NO_LIMIT if rule.limit is None else rule.limit, "known": rule.known}
-        for rule in policy.types
+    rules = {}
+    for rule in policy.types:
+        makes_room, sharing = policy.makes_room(rule), policy.sharing(rule)
+        rules[rule.type] = {
+            "limit": _NO_LIMIT if rule.limit is None else rule.limit,
+            "known": rule.known,
+            "fifo": makes_room,
+            "share": sharing,
+            "dated": makes_room or sharing != "first_owner",
+        }
+    constants = {
+        "types": [name for name in rules if name != OTHER],
+        "rules": rules,
+        "cap": policy.cap or _NO_LIMIT,
+        "sign_out": policy.on_sign_out == "new_anonymous",
+        "quarantine": policy.quarantine_after or _NO_LIMIT,
     }
-    cap = _NO_LIMIT if policy.cap is None else policy.cap
-    types = [name for name in rules if name != OTHER]
-    constants = {"types": types, "rules": rules, "cap": cap, "buckets": BUCKETS}
     return cast(bytes, msgpack.packb(constants, use_bin_type=False))
 
 
@@ -151,27 +314,43 @@ def _pack(request: ResolveRequest) -> tuple[Any, ...]:
         request.occurred_ms,
         bytes.fromhex(request.candidate.replace("-", "")),
         claims,
+        request.signed_out,
     )
 
 
 def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
-    if not answer:
-        return Resolution(request.event_id, None, None, duplicate=answer is not False)
-    raw_profile, anchor, merged, refused = answer
-    profile = uuid_text(raw_profile)
+    if answer is False:
+        return Resolution(request.event_id, None, None)
+    if not isinstance(answer, list):
+        return Resolution(
+            request.event_id, None, None, duplicate=answer == _DUPLICATE, suppressed=answer == _SUPPRESSED
+        )
+    raw_profile, anchor, merged, refused, version = answer
     # Lua counts from 1 and over types and leaves alternately.
-    claims = request.claims
+    if not raw_profile:
+        return Resolution(request.event_id, None, None, refused=_refusals(request, refused))
+    profile = uuid_text(raw_profile)
     return Resolution(
         request.event_id,
         profile,
-        claims[anchor // 2].anchor,
+        request.claims[anchor // 2].anchor if isinstance(anchor, int) else uuid_text(anchor),
         merged=tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
-        refused=tuple(
-            Refusal(claims[index // 2].type, claims[index // 2].anchor, rule.decode()) for index, rule in refused
-        )
-        if refused
-        else (),
+        refused=_refusals(request, refused) if refused else (),
+        version=version,
     )
+
+
+def _refusals(request: ResolveRequest, refused: Any) -> tuple[Refusal, ...]:
+    claims = request.claims
+    return tuple(Refusal(claims[index // 2].type, claims[index // 2].anchor, rule.decode()) for index, rule in refused)
+
+
+def _named(flat: Sequence[bytes]) -> tuple[Named, ...]:
+    return tuple(sorted((uuid_text(raw), name.decode()) for raw, name in zip(flat[::2], flat[1::2], strict=True)))
+
+
+def _count(named: Sequence[Named]) -> dict[str, int]:
+    return dict(sorted(Counter(kind for _, kind in named).items()))
 
 
 def _change(packed: bytes) -> IdentityChange:
@@ -179,7 +358,7 @@ def _change(packed: bytes) -> IdentityChange:
     return IdentityChange(
         version=version,
         kind=cast(ChangeKind, kind.decode()),
-        profile_id=uuid_text(profile),
+        profile_id=uuid_text(profile) if profile else "",
         from_profile_id=uuid_text(before) if before else "",
         anchors=tuple((uuid_text(leaf), name.decode()) for leaf, name in zip(flat[::2], flat[1::2], strict=True)),
         event_id=event_id.decode(),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -143,8 +144,9 @@ def forget(settings: Settings) -> None:
         pass
     try:
         with redis.Redis.from_url(settings.redis_url) as client:
-            for key in client.scan_iter(match=f"{{{settings.redis_namespace}}}:*", count=1000):
-                client.unlink(key)
+            keys = client.scan_iter(match=f"{{{settings.redis_namespace}}}:*", count=1000)
+            while part := list(islice(keys, 1000)):
+                client.unlink(*part)
     except redis.ConnectionError:
         pass  # a fault test may have left it down
     try:

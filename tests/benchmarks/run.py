@@ -1,9 +1,10 @@
 """`make bench`: how fast the whole pipeline is on this machine, with everything running on it.
 
-Prints a table and writes `bench.json`. Three parts, in one run, so that they can be compared:
+Prints a table and writes `bench.json`. Its parts run one after the other, so that they can be compared:
 
 - `end_to_end`: events are published before the clock starts; it stops when ClickHouse and the profiles hold them all.
 - `plain_faust`: the same stages, written the way Faust's guide shows, one event at a time (`plain_faust.py`).
+- `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
 """
 
@@ -41,10 +42,12 @@ from deploy.simulate import Options, Simulation
 from processors.identity import leaf_of
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
+from tests.benchmarks.identity import identity
 from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
 console = Console(stderr=True)
+PARTS = ("end_to_end", "plain_faust", "identity", "latency")
 
 
 @dataclass
@@ -239,11 +242,11 @@ def main() -> None:
     parser.add_argument("--baseline-events", type=int, default=20_000, help="events of the plain Faust race")
     parser.add_argument("--rate", type=int, default=1000, help="events a second of the latency part")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency part")
-    parser.add_argument("--only", nargs="*", choices=["end_to_end", "plain_faust", "latency"])
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--broker", choices=["tansu", "kafka"], default="tansu")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     chosen = parser.parse_args()
-    parts = chosen.only or ["end_to_end", "plain_faust", "latency"]
+    parts = chosen.only or PARTS
     result: dict[str, Any] = {"machine": {"cpus": psutil.cpu_count(), "python": platform.python_version()}}
     with tempfile.TemporaryDirectory() as scratch, Servers(Path(scratch), broker=chosen.broker) as servers:
         home = Path(scratch) / "home"
@@ -253,6 +256,10 @@ def main() -> None:
         if "plain_faust" in parts:
             console.print(f"plain Faust, {chosen.baseline_events:,} events …")
             result["plain_faust"] = plain_faust(servers, home, chosen.baseline_events)
+        if "identity" in parts:
+            console.print("identity …")
+            with corner(servers.settings) as found:
+                result["identity"] = identity(found, servers["redis"].pid)
         if "latency" in parts:
             console.print(f"latency at {chosen.rate:,} events/s for {chosen.seconds} s …")
             result["latency"] = latency(servers, home, chosen.rate, chosen.seconds)
@@ -278,6 +285,9 @@ def show(result: dict[str, Any]) -> None:
     if "times_plain_faust" in ours:
         table.add_row("times plain Faust", f"{ours['times_plain_faust']}", "1")
     Console().print(table)
+    if "identity" in result:
+        for name, figure in result["identity"].items():
+            print(f"identity, {name}: {figure}")
     if "latency" in result:
         found = result["latency"]
         print(f"at {found['rate']:,} events/s, ms: to profile {found['to_profile_ms']}")

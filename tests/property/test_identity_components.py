@@ -18,12 +18,14 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from schemas.policy import IdentifierRule, IdentityPolicy
 from sinks.redis_identity import RedisIdentityStore
-from tests.identity_model import RECEIVED_MS, Audit, IdentityModel, leaf, partition, request
+from tests.identity_audit import Audit, answer_of, partition
+from tests.identity_model import RECEIVED_MS, IdentityModel, leaf, request
 from tests.identity_workload import Delivery, components, deliver, workload
 
 pytestmark = pytest.mark.integration
 
-EVENTS = 20_000
+EVENTS, FEW_EVENTS = 100_000, 5_000
+PROCESSES = 4
 
 
 @pytest.fixture
@@ -44,27 +46,30 @@ def deliver_in_a_process(redis_url: str, namespace: str, partitions: list[list[D
 async def assert_components(client: Redis, namespace: str, partitions: list[list[Delivery]]) -> None:
     audit = Audit(client, namespace, IdentityPolicy.unlimited())
     owners = await audit.check()
+    await audit.wipe()
     assert components(partitions) == partition(owners)
 
 
 async def test_concurrent_clients_find_the_connected_components(client: Redis, stack: Settings) -> None:
-    partitions = workload(1, EVENTS)
+    partitions = workload(1, FEW_EVENTS)
 
     delivered = await asyncio.gather(
         *(deliver(stack.redis_url, stack.redis_namespace, records, number) for number, records in enumerate(partitions))
     )
 
-    assert sum(delivered) > EVENTS
+    assert sum(delivered) > FEW_EVENTS
     await assert_components(client, stack.redis_namespace, partitions)
 
 
 async def test_concurrent_processes_find_the_connected_components(client: Redis, stack: Settings) -> None:
     partitions = workload(2, EVENTS)
 
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as processes:
         running = [
-            processes.submit(deliver_in_a_process, stack.redis_url, stack.redis_namespace, partitions[half::2], half)
-            for half in range(2)
+            processes.submit(
+                deliver_in_a_process, stack.redis_url, stack.redis_namespace, partitions[share::PROCESSES], share
+            )
+            for share in range(PROCESSES)
         ]
         delivered = sum(await asyncio.gather(*map(asyncio.wrap_future, running)))
 
@@ -125,14 +130,7 @@ async def test_under_limits_the_script_answers_what_the_model_answers(
     expected = [model.resolve(one) for one in asked]
     answered = await store.resolve(asked)
 
-    assert expected == [
-        (
-            one.profile_id,
-            tuple(merge.loser for merge in one.merged),
-            tuple((refusal.anchor, refusal.rule) for refusal in one.refused),
-        )
-        for one in answered
-    ]
+    assert expected == [answer_of(one) for one in answered]
     assert model.owners() == await audit.check()
 
 

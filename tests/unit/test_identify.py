@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pytest
 
 from processors.identify import Identify, TooManyDeadLettersError
-from schemas.identity import Resolution, ResolveRequest
+from schemas.identity import Refusal, Resolution, ResolveRequest
 from schemas.policy import IdentityPolicy
+from schemas.records import Outgoing
 from schemas.topics import CHANNELS, DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 from tests.builders import touchpoint
 
@@ -114,3 +116,57 @@ async def test_a_burst_of_dead_letters_below_the_limit_passes() -> None:
 
     for _ in range(3 * Identify.WINDOW // 100):
         assert 100 == len(await identify([Raw(b"junk")] * 40 + [Raw(good)] * 60))
+
+
+class Answering:
+    """An identity store that gives one answer, and keeps what it was asked."""
+
+    def __init__(self, **answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[ResolveRequest] = []
+
+    async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
+        self.asked += requests
+        return [Resolution(request.event_id, PERSON, PERSON)._replace(**self.answer) for request in requests]
+
+
+async def identified(store: Answering, event: dict[str, Any]) -> Outgoing:
+    identify = Identify(
+        store, policy=IdentityPolicy(), secret=b"secret", channels=frozenset(CHANNELS), max_event_bytes=65_536
+    )
+    [out] = await identify([Raw(orjson.dumps(event))])
+    return out
+
+
+async def test_an_event_of_somebody_who_was_erased_is_suppressed() -> None:
+    out = await identified(Answering(profile_id=None, suppressed=True), touchpoint())
+
+    assert (DROPPED_TOUCHPOINTS, "erased") == (out.topic, orjson.loads(out.value)["reason"])
+
+
+async def test_an_event_says_up_to_which_change_its_person_is_known() -> None:
+    out = await identified(Answering(version=7), touchpoint())
+
+    assert 7 == orjson.loads(out.value)["identity_version"]
+
+
+async def test_what_was_taken_apart_from_a_person_is_no_identifier_of_their_event() -> None:
+    both = touchpoint(identifiers={"email": "ann@shop.example", "user_id": "ann"})
+    store = Answering()
+    await identified(store, both)
+    (email,) = [claim for claim in store.asked[0].claims if claim.type == "email"]
+
+    kept = [
+        [one["type"] for one in orjson.loads(out.value)["identifiers"]]
+        for rule in ("separated", "limit")
+        for out in [await identified(Answering(refused=(Refusal("email", email.anchor, rule),)), both)]
+    ]
+    assert [["user_id"], ["user_id", "email"]] == kept
+
+
+@pytest.mark.parametrize(("event", "signed_out"), [("Signed Out", True), ("Signed In", False)])
+async def test_the_store_is_told_that_somebody_signed_out(event: str, signed_out: bool) -> None:
+    store = Answering()
+    await identified(store, touchpoint(event))
+
+    assert [signed_out] == [request.signed_out for request in store.asked]

@@ -211,6 +211,29 @@ def test_an_operators_own_placeholders_are_blocked_for_their_type_alone() -> Non
     assert [("user_id", "test@shop.example")] == usable({"user_id": "test@shop.example"}, policy)
 
 
+def test_an_operators_own_placeholders_come_on_top_of_the_shipped_ones() -> None:
+    policy = IdentityPolicy(
+        also_blocked_values=frozenset(("Till 7", " Jose\u0301 ")), also_blocked_patterns=("^walk-?in",)
+    )
+
+    blocked = ["till 7", "TILL 7", "walkin 12", "JOS\u00c9", "null"]
+
+    assert [] == [name for name in blocked if usable({"user_id": name}, policy)]
+    assert [("user_id", "till 8")] == usable({"user_id": "till 8"}, policy)
+
+
+def test_a_type_has_the_policys_choice_unless_it_has_its_own() -> None:
+    token, device = (POLICY.rule(kind) for kind in ("push_token", "device_id"))
+    neither = IdentityPolicy(shared_device="new_anonymous", at_limit="fifo")
+
+    assert ("last_login", "first_owner") == (POLICY.sharing(token), POLICY.sharing(device))
+    assert ("last_login", "new_anonymous") == (neither.sharing(token), neither.sharing(device))
+    assert "first_owner" == neither.sharing(neither.rule("email"))
+    assert (False, True) == (POLICY.makes_room(device), neither.makes_room(device))
+    assert not neither.makes_room(IdentifierRule(type="x", limit=None))
+    assert not neither.makes_room(IdentifierRule(type="x", at_limit="reject_new"))
+
+
 def test_sources_with_name_spaces_do_not_share_their_user_ids() -> None:
     policy = IdentityPolicy(namespaces={"forum": {"user_id": "forum:"}})
     identifiers = {"user_id": "7", "email": "ann@shop.example"}
@@ -266,8 +289,30 @@ def test_without_limits_nothing_else_of_the_policy_changes() -> None:
         ({"default_region": "usa"}, "default_region"),
         ({"cap": 0}, "cap"),
         ({"caps": 7}, "caps"),
+        ({"at_limit": "lifo"}, "reject_new"),
+        ({"shared_device": "both"}, "first_owner"),
+        ({"on_sign_out": "forget"}, "new_anonymous"),
+        ({"quarantine_after": 1}, "quarantine_after"),
+        ({"types": [{"type": "*", "shared_device": "last_login"}]}, "not transferable"),
+        ({"types": [{"type": "*", "transferable": True, "known": True}]}, "known and transferable"),
+        ({"types": [{"type": "*", "limit": None, "at_limit": "fifo"}]}, "no limit"),
     ],
-    ids=["no entry for others", "type twice", "same as nothing", "bad pattern", "bad region", "no room", "misspelt"],
+    ids=[
+        "no entry for others",
+        "type twice",
+        "same as nothing",
+        "bad pattern",
+        "bad region",
+        "no room",
+        "misspelt",
+        "no such limit rule",
+        "no such owner",
+        "no such sign-out",
+        "one refusal is not many",
+        "shares what stays",
+        "passes on a login",
+        "room without a limit",
+    ],
 )
 def test_a_policy_that_cannot_work_is_refused_with_the_reason(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):

@@ -1,0 +1,37 @@
+-- Put a profile made from history in the place of the stored one. Its events may be applied already, unlike those of a
+-- write; afterwards they all are.
+-- ARGV: prefix `{namespace}:`; msgpack [id, expected version, document, [[loser, version], …],
+--   [event key, received_ms, …], state | false, due_ms | false].
+-- Answer: 1; 0 when the profile has changed since it was read, and nothing was touched.
+local prefix, change = ARGV[1], cmsgpack.unpack(ARGV[2])
+local profile_id, version, document, absorbed, events, state, due = unpack(change)
+local key, absorb = prefix .. 'profile:' .. profile_id, prefix .. 'absorb:' .. profile_id
+local timers, changed = prefix .. 'timers', prefix .. 'profiles:changed'
+local unknown_origin = string.rep('\0', 8)
+
+local function version_of(id) return tonumber(redis.call('HGET', prefix .. 'profile:' .. id, 'version') or 0) end
+
+if version_of(profile_id) ~= version or redis.call('EXISTS', prefix .. 'alias:' .. profile_id) == 1 then return 0 end
+if redis.call('SCARD', absorb) ~= #absorbed then return 0 end
+for _, loser in ipairs(absorbed) do
+  if redis.call('SISMEMBER', absorb, loser[1]) == 0 or version_of(loser[1]) ~= loser[2] then return 0 end
+end
+
+redis.call('HSET', key, 'version', version + 1, 'document', document)
+if state == '' then redis.call('HDEL', key, 'state') elseif state then redis.call('HSET', key, 'state', state) end
+redis.call('ZADD', changed, version + 1, profile_id)
+for _, loser in ipairs(absorbed) do
+  redis.call('ZREM', timers, loser[1])
+  if redis.call('DEL', prefix .. 'profile:' .. loser[1]) == 1 then redis.call('ZADD', changed, loser[2] + 1, loser[1]) end
+end
+redis.call('DEL', absorb)
+for index = 1, #events, 2 do
+  local value, bucket = seen_find(prefix, events[index], events[index + 1])
+  if not value then
+    seen_write(bucket, events[index], unknown_origin .. '!')
+  elseif not seen_applied(value) then
+    redis.call('HSET', bucket, string.sub(events[index], 3, 12), value .. '!')
+  end
+end
+if due == 0 then redis.call('ZREM', timers, profile_id) elseif due then redis.call('ZADD', timers, due, profile_id) end
+return 1
