@@ -45,8 +45,21 @@ def load(path: Path, model: type[Model]) -> Model:
     except ValidationError as invalid:
         first = invalid.errors()[0]
         where = tuple(first["loc"])
-        line = next((lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in lines), 1)
+        line = _nearest(lines, where)
         raise DefinitionError(f"{path}:{line}: {'.'.join(map(str, where)) or '(file)'}: {first['msg']}") from invalid
+
+
+def line_of(path: Path, where: Path_) -> int:
+    """Find the line of a place in a file that could be loaded; of what is around it if the file does not name it."""
+    lines: dict[Path_, int] = {}
+    document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    if document is not None:
+        _plain(document, (), lines, path)
+    return _nearest(lines, where)
+
+
+def _nearest(lines: dict[Path_, int], where: Path_) -> int:
+    return next((lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in lines), 1)
 
 
 def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> Any:

@@ -53,10 +53,12 @@ def consumed_topics(role: str, channels: Iterable[str]) -> list[str]:
                 t.DECISIONS,
                 t.JOURNEY_EVENTS,
             ]
+        case "deliver":
+            return [t.ACTIONS]
     raise ValueError(f"no worker has the role {role!r}")
 
 
-Role = Literal["identify", "profile", "record"]
+Role = Literal["identify", "profile", "record", "deliver"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -91,7 +93,7 @@ class Pending:
     Attributes:
         behind: Partitions with records that a group has not committed.
         identity_changes: Entries in the identity outbox.
-        outbox: Decisions, orders to deliver and journey events that are not in Kafka yet.
+        outbox: Decisions, actions and journey events that are not in Kafka yet.
         profiles: Profiles whose snapshot is not in ClickHouse.
     """
 

@@ -68,11 +68,32 @@ class Settings(BaseSettings):
     )
     default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
     timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")
+    currency: str = Field(
+        "", pattern=r"^([A-Z]{3})?$", description="Currency of reports, ISO 4217; empty: that of most conversions."
+    )
     identity_file: Path = Field(
         DEFINITIONS / "identity.yaml", description="Identity policy: types, limits, blocked values."
     )
     touches_file: Path = Field(
         DEFINITIONS / "touches.yaml", description="Rules: which events are touches, which conversions."
+    )
+
+    definitions_dir: Path = Field(DEFINITIONS, description="Folder of segments/, journeys/ and templates/.")
+    policy_file: Path = Field(
+        DEFINITIONS / "policy.yaml", description="Message policy: who may be written to, when, how often."
+    )
+    delivery_file: Path = Field(DEFINITIONS / "delivery.yaml", description="How messages leave, by channel.")
+
+    # How messages leave
+    smtp_url: SecretStr = Field(SecretStr(""), description="Mail server, smtp://user:password@host:587 or smtps://…")
+    webhook_secret: SecretStr = Field(
+        SecretStr(""), description="Signs webhooks: whsec_ and Base64, or any text; several, comma-separated, all sign."
+    )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Hosts that webhooks may go to, comma-separated; none others."
+    )
+    webhook_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks that webhooks may reach although they are not public, comma-separated."
     )
 
     # Limits of an event
@@ -93,7 +114,7 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     crash_at: str = Field("", description="For fault tests: stage:point:n kills the process there at the n-th pass.")
 
-    @field_validator("channels", mode="before")
+    @field_validator("channels", "webhook_hosts", "webhook_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

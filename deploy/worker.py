@@ -1,6 +1,6 @@
 """A worker: one Faust app with the agents of one role, its stores, and what keeps it honest.
 
-`throughline worker identify|profile|record` runs one; more workers of a role share its partitions.
+`throughline worker identify|profile|record|deliver` runs one; more workers of a role share its partitions.
 """
 
 from __future__ import annotations
@@ -9,29 +9,38 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, time
 from typing import Any
 from uuid import uuid4
 
 import faust
+import redis
 import redis.asyncio
 import redis.exceptions
 from mode.supervisors import CrashingSupervisor
 
 from deploy.configuration import identity_policy, touch_rules
+from deploy.delivery import build_deliver
 from deploy.faults import crossing
+from deploy.journeys import load_decider
 from deploy.lag import Role, group_id
 from deploy.local.state import Home
 from deploy.patience import patient
+from deploy.recommendations import refresh_in_turn
 from deploy.settings import Settings, home
 from deploy.transport import BatchScheduler, BatchSchema, Transport
-from processors.agents import Batching, register_identify, register_profile, register_record
+from processors.agents import Batching, register_deliver, register_identify, register_profile, register_record
 from processors.catalogue import Catalogue
 from processors.identify import Identify
+from processors.journeys.decider import Decider
 from processors.profile_update import ProfileUpdate
 from sinks.clickhouse import ClickHouseSink, StoreDown
 from sinks.kafka import KafkaPublisher, PublishFailedError
 from sinks.outbox import RedisOutbox
+from sinks.recommendations import RedisRecommendations
+from sinks.redis_delivery import RedisDeliveryLedger
+from sinks.redis_erasures import RedisErasures
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 
@@ -118,7 +127,7 @@ def _wire_profile(app: faust.App, topic: Callable[..., Any], settings: Settings)
     register_profile(
         app,
         topic,
-        stage=ProfileUpdate(profiles, None),
+        stage=ProfileUpdate(profiles, _decider(settings)),
         catalogue=Catalogue(profiles),
         timers=profiles,
         outbox=patient(RedisOutbox(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest),
@@ -128,6 +137,11 @@ def _wire_profile(app: faust.App, topic: Callable[..., Any], settings: Settings)
         batching=_batching(settings),
         at=crossing(settings.crash_at),
     )
+
+
+def _decider(settings: Settings) -> Decider:
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+        return load_decider(settings, client)
 
 
 def _wire_record(app: faust.App, topic: Callable[..., Any], settings: Settings) -> None:
@@ -140,6 +154,7 @@ def _wire_record(app: faust.App, topic: Callable[..., Any], settings: Settings) 
         topic,
         tables=patient(sink, down=(StoreDown,), longest_pause_s=longest),
         changed=patient(RedisProfileStore(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest),
+        erasures=patient(RedisErasures(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest),
         publisher=_patient_publisher(publisher, settings),
         rules=touch_rules(settings),
         batching=_batching(settings),
@@ -147,10 +162,30 @@ def _wire_record(app: faust.App, topic: Callable[..., Any], settings: Settings) 
     )
 
 
+def _wire_deliver(app: faust.App, topic: Callable[..., Any], settings: Settings) -> None:
+    client, namespace = _redis(settings), settings.redis_namespace
+    port = partial(patient, down=REDIS_DOWN, longest_pause_s=settings.store_retry_max_s)
+    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix)
+    at = crossing(settings.crash_at)
+    stage = build_deliver(
+        settings,
+        ledger=port(RedisDeliveryLedger(client, namespace)),
+        publisher=_patient_publisher(publisher, settings),
+        profiles=port(RedisProfileStore(client, namespace)),
+        related=port(RedisRecommendations(client, namespace)),
+        clock=lambda: int(time() * 1000),
+        at=at,
+    )
+    register_deliver(
+        app, topic, stage=stage, chores=lambda: refresh_in_turn(settings), batching=_batching(settings), at=at
+    )
+
+
 _WIRES: dict[str, Callable[[faust.App, Callable[..., Any], Settings], None]] = {
     "identify": _wire_identify,
     "profile": _wire_profile,
     "record": _wire_record,
+    "deliver": _wire_deliver,
 }
 
 

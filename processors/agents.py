@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +30,26 @@ from processors import record as rows
 from processors.batches import Batch, batches
 from processors.catalogue import Catalogue
 from processors.decision_rows import decision_rows, journey_event_rows
+from processors.delivery import DUE, Deliver
+from processors.erasure import (
+    Erasures,
+    change_remains,
+    event_remains,
+    letter_trace,
+    no_trace,
+    nothing_remains,
+    person_trace,
+)
 from processors.identify import Identify, dead_letter, utc_text
 from processors.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
 from processors.profile_update import ProfileUpdate
 from processors.touches import TouchRules
 from schemas.dead_letter import Reason
+from schemas.erasure import Trace
 from schemas.identity import IdentityChange
 from schemas.records import Outgoing, Record
 from schemas.topics import (
+    ACTIONS,
     DEAD_LETTERS,
     DECISIONS,
     DROPPED_TOUCHPOINTS,
@@ -53,8 +65,11 @@ LEASE_MS = 5_000
 RELAYED = 2_000
 SNAPSHOTS = 2_000
 TIMERS = 500
+CHORES_S = 60.0
 
 
+Build = Callable[[dict[str, Any]], list[tuple[str, bytes]]]
+"""Makes the rows of a record's value."""
 Crossing = Callable[[str], None]
 """Passes a named point of a stage, or ends the process there if a fault test says so."""
 
@@ -132,26 +147,28 @@ def register_profile(
 
 
 def register_record(
-    app: faust.App, topic: Callable[..., Any], *, tables: Tables, changed: ChangedProfiles, publisher: Publisher,
-    rules: TouchRules, batching: Batching, at: Crossing,
+    app: faust.App, topic: Callable[..., Any], *, tables: Tables, changed: ChangedProfiles, erasures: Erasures,
+    publisher: Publisher, rules: TouchRules, batching: Batching, at: Crossing,
 ) -> None:  # fmt: skip
-    """Everything that happened becomes rows."""
+    """Everything that happened becomes rows, but for people who were erased since."""
 
-    def recorder(source: str, build: Callable[[dict[str, Any]], list[tuple[str, bytes]]]) -> None:
+    def recorder(
+        source: str, build: Build, trace: Callable[[dict[str, Any]], Trace] = no_trace, remains: Build = nothing_remains
+    ) -> None:
         @app.agent(topic(source), name=f"record_{source.replace('-', '_')}")
         async def record(stream: Any) -> None:
             async for batch in batches(stream, max_records=batching.rows, linger_s=batching.linger_s):
                 at("record:taken")
-                await publisher.send(await store(tables, batch, build))
+                await publisher.send(await store(tables, erasures, batch, build, trace, remains))
                 at("record:inserted")
                 await batch.done()
 
-    recorder(RESOLVED_TOUCHPOINTS, lambda event: rows.touchpoint_rows(event, rules))
-    recorder(IDENTITY_CHANGES, rows.identity_rows)
+    recorder(RESOLVED_TOUCHPOINTS, lambda event: rows.touchpoint_rows(event, rules), person_trace, event_remains)
+    recorder(IDENTITY_CHANGES, rows.identity_rows, person_trace, change_remains)
     recorder(DROPPED_TOUCHPOINTS, rows.dropped_rows)
-    recorder(DEAD_LETTERS, rows.dead_letter_rows)
-    recorder(DECISIONS, decision_rows)
-    recorder(JOURNEY_EVENTS, journey_event_rows)
+    recorder(DEAD_LETTERS, rows.dead_letter_rows, letter_trace)
+    recorder(DECISIONS, decision_rows, person_trace)
+    recorder(JOURNEY_EVENTS, journey_event_rows, person_trace)
 
     @app.task
     async def snapshot_profiles() -> None:
@@ -171,23 +188,58 @@ def register_record(
             await asyncio.sleep(max(0.5, 4 * (clock() - started)))
 
 
+def register_deliver(
+    app: faust.App, topic: Callable[..., Any], *, stage: Deliver, chores: Callable[[], Awaitable[object]],
+    batching: Batching, at: Crossing,
+) -> None:  # fmt: skip
+    """Messages leave, each at most once; what became of them comes back as touchpoints."""
+
+    @app.agent(topic(ACTIONS), name="deliver")
+    async def deliver(stream: Any) -> None:
+        async for batch in batches(stream, max_records=batching.records):
+            at("deliver:taken")
+            await stage(batch.records)
+            await batch.done()
+
+    @app.task
+    async def deliver_again() -> None:
+        """Send what could not be sent before, when its time has come."""
+        while not app.should_stop:
+            tried = await stage.again()
+            await asyncio.sleep(0 if tried == DUE else 1)
+
+    @app.timer(CHORES_S)
+    async def do_chores() -> None:
+        """Keep up to date what messages are made of."""
+        await chores()
+
+
 async def store(
-    tables: Tables, batch: Batch, build: Callable[[dict[str, Any]], list[tuple[str, bytes]]]
-) -> list[Outgoing]:
-    """Insert the rows of a batch, table by table.
+    tables: Tables, erasures: Erasures, batch: Batch, build: Build, trace: Callable[[dict[str, Any]], Trace],
+    remains: Build,
+) -> list[Outgoing]:  # fmt: skip
+    """Insert the rows of a batch, table by table; of an erased person, what `remains`.
 
     Returns:
         Dead letters for what the store refuses; a refused row never takes its neighbours with it.
     """
+    found: list[tuple[Record, dict[str, Any], Trace]] = []
     by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
     refused: list[Outgoing] = []
     for record in batch.records:
         try:
-            found = build(orjson.loads(record.value or b""))
+            value = orjson.loads(record.value or b"")
+            found.append((record, value, trace(value)))
         except Exception as error:  # noqa: BLE001 - a bug costs this record its way, not its neighbours theirs
             refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
+    erased = [False] * len(found) if trace is no_trace else await erasures.erased([one for _, _, one in found])
+    for (record, value, _), gone in zip(found, erased, strict=True):
+        try:
+            built = remains(value) if gone else build(value)
+        except Exception as error:  # noqa: BLE001 - the same
+            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
             continue
-        for table, row in found:
+        for table, row in built:
             into, origins = by_table.setdefault(table, ([], []))
             into.append(row)
             origins.append(record)

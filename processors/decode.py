@@ -93,7 +93,7 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
     try:
         touchpoint = validate(event) if bounds.surely_within(value) else parse(event)
     except ValidationError as error:
-        return _explain(error)
+        return explain(error)
     if touchpoint.channel not in channels:
         return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint.channel, channels))
     return touchpoint
@@ -121,7 +121,8 @@ def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
     )
 
 
-def _explain(error: ValidationError) -> Rejected:
+def explain(error: ValidationError) -> Rejected:
+    """Say what `schemas.events.parse` found: the first broken rule, for the producer to mend."""
     first = error.errors(include_url=False)[0]
     at = (first.get("ctx") or {}).get("at")
     path = (*first["loc"], *str(at).split(".")) if at else first["loc"]

@@ -12,7 +12,7 @@ them. The store finds out when that was wrong.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -231,19 +231,37 @@ class ProfileUpdate:
         for one in pending:
             if one.adds is None:
                 one.adds = _told(one.event)
-            join(document, one.adds)
-            one.adds = None
-            if self._decider is not None:
+            if self._decider is None:
+                join(document, one.adds)
+            else:
                 emits = self._decide(known, one, emits, done)
                 if one.event["event"] in WATCHED_EVENTS:
                     watches.append(one.event["properties"]["product_id"])
+            one.adds = None
         events = tuple((one.request.event_key, one.request.received_ms) for one in pending)
         return self._change(known, events, emits, tuple(dict.fromkeys(watches)))
 
-    def _decide(self, known: _Known, one: _Pending, before: list[Emit], done: Updated) -> list[Emit]:
+    def _decide(self, known: _Known, one: _Pending, emits: list[Emit], done: Updated) -> list[Emit]:
+        """Join an event into the document and add what follows, after what was due before it."""
+        assert one.adds is not None
+        at = one.request.received_ms
+        if known.person.state:
+            # What was due before must not see the event.
+            emits = self._safely(known, one, emits, done, lambda decider, person: decider.on_time(person, at))
+        join(known.person.document, one.adds)
+        return self._safely(known, one, emits, done, lambda decider, person: decider.on_event(person, one.event, at))
+
+    def _safely(
+        self,
+        known: _Known,
+        one: _Pending,
+        emits: list[Emit],
+        done: Updated,
+        decide: Callable[[Decider, Person], list[Emit]],
+    ) -> list[Emit]:
         assert self._decider is not None
         try:
-            return before + self._decider.on_event(known.person, one.event, one.request.received_ms)
+            return emits + decide(self._decider, known.person)
         except Exception as error:  # noqa: BLE001 - a bug costs this person a decision, not the others theirs
             done.refused.append((one.event, f"{type(error).__name__}: {error}"))
             self._restore(known)

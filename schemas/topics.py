@@ -14,7 +14,13 @@ CHANNELS: tuple[str, ...] = (
 )  # fmt: skip
 """The channels known from the start; `THROUGHLINE_CHANNELS` replaces the list."""
 
+MESSAGE_CHANNELS: tuple[str, ...] = (
+    "email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram", "webhook",
+)  # fmt: skip
+"""Channels on which a deployment writes to people; `webhook` tells another system."""
+
 TOUCHPOINTS_PREFIX = "touchpoints."
+DELIVER_PREFIX = "deliver."
 RESOLVED_TOUCHPOINTS = "resolved-touchpoints"
 IDENTITY_CHANGES = "identity-changes"
 DROPPED_TOUCHPOINTS = "dropped-touchpoints"
@@ -49,6 +55,11 @@ def touchpoint_topic(channel: str) -> str:
     return TOUCHPOINTS_PREFIX + channel
 
 
+def deliver_topic(channel: str) -> str:
+    """Name the topic of messages that a worker of the operator's own sends."""
+    return DELIVER_PREFIX + channel
+
+
 def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
     """List every topic of a deployment that knows `channels`, producers' topics first."""
     # Broker time, so that `received_at` cannot be set by a client.
@@ -63,6 +74,7 @@ def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
         Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * _DAY_MS),
         Topic(DECISIONS, "profile_id", 30 * _DAY_MS),
         Topic(ACTIONS, "profile_id", 7 * _DAY_MS),
+        *(Topic(deliver_topic(channel), "profile_id", 7 * _DAY_MS) for channel in MESSAGE_CHANNELS),
         Topic(JOURNEY_EVENTS, "profile_id", 30 * _DAY_MS),
         Topic(DEAD_LETTERS, "the original record's key", 90 * _DAY_MS),
     ]

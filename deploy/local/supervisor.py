@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, get_args
 
+from deploy.lag import ROLES
 from deploy.local.broker import Tansu
 from deploy.local.keeper import Keeper
 from deploy.local.process import ChildProcess, stop_all
@@ -27,7 +28,7 @@ from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, Home
 from deploy.settings import Settings, home
 
-WORKERS = ("identify", "profile", "record")
+WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
 _WORKERS_READY_WITHIN_S = 60.0
 _WORKER_TRIES = 3

@@ -1,0 +1,212 @@
+"""What is wrong with journeys although they can be read: names that do not exist, steps that nobody reaches, and traps.
+
+The shape of a definition is checked by its model; here is what only the whole can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from schemas.durations import DAY_MS, words
+from schemas.events import EVENT_NAMES
+from schemas.journeys import (
+    AnyStep,
+    Delay,
+    EventMatch,
+    Exit,
+    If,
+    Journey,
+    MessageNode,
+    RandomSplit,
+    SegmentMatch,
+    Until,
+    WaitFor,
+)
+from schemas.segment_definitions import SegmentDefinitions, unknown_names
+
+Path = tuple[str | int, ...]
+
+DERIVED_EVENTS = frozenset({"Product Price Dropped", "Product Back In Stock"})
+"""Events that the pipeline makes for people who looked at a product."""
+LONGEST_WAIT_MS = 400 * DAY_MS
+
+
+class Problem(NamedTuple):
+    """Something that an author should look at.
+
+    Attributes:
+        journey: The journey's name.
+        path: Where in its file, as keys and indexes: `("steps", 2, "then", 0)`.
+        message: What is wrong, and what would be right.
+        serious: It cannot work; else it may be meant.
+    """
+
+    journey: str
+    path: Path
+    message: str
+    serious: bool = True
+
+
+def lint(
+    journeys: Iterable[Journey],
+    segments: SegmentDefinitions,
+    templates: Collection[str],
+    *,
+    channels: Collection[str] | None = None,
+) -> list[Problem]:
+    """Check journeys against everything that they refer to.
+
+    Args:
+        journeys: All of them.
+        segments: The segments and computed traits in force.
+        templates: Names of the templates.
+        channels: Names of the channels in the message policy; None: they are not checked.
+
+    Returns:
+        Problems in the order of the journeys and of their steps.
+    """
+    found: list[Problem] = []
+    seen: set[str] = set()
+    known = {*EVENT_NAMES, *DERIVED_EVENTS}
+    for journey in journeys:
+        if journey.name in seen:
+            found.append(Problem(journey.name, ("name",), "another journey has this name"))
+        seen.add(journey.name)
+        for path, message, serious in (
+            *_names(journey, segments, known),
+            *_messages(journey, templates, channels),
+            *_waits(journey),
+            *_ways(journey.steps, ("steps",)),
+            *_whole(journey),
+        ):
+            found.append(Problem(journey.name, path, message, serious))
+    return found
+
+
+Found = Iterator[tuple[Path, str, bool]]
+
+
+def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str]) -> Found:
+    """Look for events, segments and attributes that do not exist."""
+    names = [segment.name for segment in segments.segments]
+    traits = [trait.name for trait in segments.traits]
+    for path, match in journey.matches():
+        if isinstance(match, SegmentMatch) and match.segment not in names:
+            yield (*path, "segment"), f"there is no segment {match.segment!r}{_nearest(match.segment, names)}", True
+        if isinstance(match, EventMatch):
+            yield from (((*path, "event"), *one) for one in _unknown(match.names, {*known, *journey.own_events}))
+    for path, condition in journey.conditions():
+        for problem in unknown_names(condition, names, traits):
+            yield path, problem, True
+        for one in condition.walk():
+            performed = (*(one.performed or ()), *(one.not_performed or ()), *(one.event or ()))
+            yield from ((path, *problem) for problem in _unknown(performed, {*known, *journey.own_events}))
+
+
+def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, bool]]:
+    for name in names:
+        if name not in known:
+            yield f"no event is called {name!r}{_nearest(name, known)}; list it under own_events if it is yours", True
+
+
+def _messages(journey: Journey, templates: Collection[str], channels: Collection[str] | None) -> Found:
+    for path, step in journey.walk():
+        if not isinstance(step, MessageNode):
+            continue
+        wanted: list[tuple[Path, str]] = [(("message",), step.template)]
+        for index, variant in enumerate(step.variants):
+            if variant.template is not None:
+                wanted.append((("variants", index, "template"), variant.template))
+        for where, name in wanted:
+            if name not in templates:
+                yield (*path, *where), f"there is no template {name!r}{_nearest(name, templates)}", True
+        for index, channel in enumerate(step.channels):
+            if channels is not None and channel not in channels:
+                near = _nearest(channel, channels)
+                yield (*path, "channels", index), f"the policy knows no channel {channel!r}{near}", True
+        if step.expires_after_ms is None:
+            yield path, "say when the message is not worth sending any more: `expires_after: 2 days`", False
+        if step.choose != "declared" and len(step.channels) == 1:
+            yield (*path, "choose"), "there is one channel to choose from", False
+        if len(step.variants) == 1:
+            yield (*path, "variants"), "one variant is no comparison", False
+
+
+def _waits(journey: Journey) -> Found:
+    keyed = isinstance(journey.entry, EventMatch) and journey.entry.key is not None
+    for path, match in journey.matches():
+        if isinstance(match, EventMatch) and match.key is not None and not keyed and path != ("entry",):
+            yield (*path, "key"), "the entry has no key, so any value fits: give it one", False
+    for path, step in journey.walk():
+        if isinstance(step, WaitFor):
+            if step.timeout is None:
+                yield path, "without a `timeout` a run may wait for ever", False
+            if step.timeout is None and step.otherwise:
+                yield (*path, "else"), "nobody gets here without a `timeout`", True
+            if keyed and isinstance(step.wait_for, EventMatch) and step.wait_for.key is None:
+                yield (*path, "wait_for"), "without a `key` the event of another run counts too", False
+            if step.timeout is not None and step.timeout > LONGEST_WAIT_MS:
+                yield (*path, "timeout"), f"{words(step.timeout)} is a long time", False
+        if isinstance(step, Until) and step.until.date and step.until.date.startswith("last."):
+            before = [one for where, one in journey.walk() if isinstance(one, WaitFor) and where < path]
+            if not before:
+                yield (*path, "until", "date"), "there is no wait_for before, so there is no last event", True
+
+
+def _ways(steps: Sequence[AnyStep], path: Path) -> Found:
+    """Look for steps behind a way out, and for splits that split nothing."""
+    for index, step in enumerate(steps):
+        here = (*path, index)
+        yield from _split(step, here)
+        if _leaves(step) and index + 1 < len(steps):
+            yield (*path, index + 1), "nobody gets here: every way before leaves the journey", True
+
+
+def _split(step: AnyStep, here: Path) -> Found:
+    if isinstance(step, WaitFor | If):
+        if isinstance(step, If) and not step.then and not step.otherwise:
+            yield here, "it splits nothing: both ways are empty", True
+        yield from _ways(step.then, (*here, "then"))
+        yield from _ways(step.otherwise, (*here, "else"))
+    elif isinstance(step, RandomSplit):
+        names = [arm.name for arm in step.random]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield (*here, "random"), f"two arms are called {twice[0]!r}", True
+        for number, arm in enumerate(step.random):
+            yield from _ways(arm.steps, (*here, "random", number, "steps"))
+
+
+def _leaves(step: AnyStep) -> bool:
+    """Tell whether nobody goes on after a step."""
+    if isinstance(step, Exit):
+        return True
+    if isinstance(step, WaitFor | If):
+        return _any_leaves(step.then) and (
+            _any_leaves(step.otherwise) or (isinstance(step, WaitFor) and not step.timeout)
+        )
+    return isinstance(step, RandomSplit) and all(_any_leaves(arm.steps) for arm in step.random)
+
+
+def _any_leaves(steps: Sequence[AnyStep]) -> bool:
+    return any(_leaves(step) for step in steps)
+
+
+def _whole(journey: Journey) -> Found:
+    steps = [step for _, step in journey.walk()]
+    if all(isinstance(step, If | RandomSplit | WaitFor | Until | Delay | Exit) for step in steps):
+        yield ("steps",), "it does nothing: there is no message, trait or webhook", False
+    if journey.holdout and not any(isinstance(step, MessageNode) for step in steps):
+        yield ("holdout",), "there is no message to hold out from", False
+    if journey.holdout and not journey.goals:
+        yield ("holdout",), "without `goals` there is nothing to compare the held-out people by", False
+    entry = set(journey.entry.names) if isinstance(journey.entry, EventMatch) else set()
+    for index, match in enumerate(journey.exit_when):
+        if isinstance(match, EventMatch) and entry & set(match.names) and not match.where:
+            yield ("exit_when", index), "the event that lets people in also ends their earlier run", False
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = get_close_matches(name, list(names), 1, 0.75)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,103 @@
+"""Which segments an event may concern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from processors.profile_contact import STATEMENTS
+from processors.profile_joins import milliseconds
+from schemas.messages import STEPS
+
+_REMEMBERED = 20_000
+"""Kinds of events kept before starting over: names of custom events are unbounded, memory is not."""
+
+_CARTS = ("Product Added", "Wishlist Product Added to Cart", "Product Removed", "Cart Viewed", "Checkout Started")
+_SALES = ("Order Completed", "Order Updated", "Receipt Issued")
+_PUSH = ("web_push", "app_push")
+
+
+def _told_by_messages() -> dict[str, tuple[str, ...]]:
+    """What became of a message may be an answer, and may take consent back."""
+    found = {}
+    for name, (kind, step) in STEPS.items():
+        channels = _PUSH if kind == "push" else (kind,)
+        words = ["messages", *(f"messages:{channel}" for channel in channels)]
+        if step in ("clicked", "replied", "opened"):
+            words += [f"answered:{channel}" for channel in channels]
+        if step in ("unsubscribed", "complained"):
+            words.append("consent")
+        found[name] = tuple(words)
+    return found
+
+
+_TOLD_BY: dict[str, tuple[str, ...]] = {
+    "Product Viewed": ("viewed",),
+    **dict.fromkeys(_CARTS, ("cart",)),
+    **dict.fromkeys(_SALES, ("orders", "cart")),
+    "Order Refunded": ("orders",),
+    "Order Cancelled": ("orders",),
+    "Loyalty Points Earned": ("loyalty",),
+    "Loyalty Points Redeemed": ("loyalty",),
+    **_told_by_messages(),
+    **dict.fromkeys(STATEMENTS, ("consent",)),
+}
+
+
+class Touched:
+    """Finds the segments whose answer an event may change.
+
+    Args:
+        needs: For each segment, in the order of the definitions, the words for what it depends on: `any` (every event),
+            `first` (the earliest event), `event:<name>`, `channel:<name>`; the parts of an event that are there:
+            `context`, `traits`, `consent`, `campaign`, `store`; what an event tells by its name: `viewed`, `cart`,
+            `orders`, `loyalty`, `messages`, `messages:<channel>`, `answered:<channel>`, `consent`; and `addresses`:
+            there are others than before, or one was verified, bounced or works again.
+    """
+
+    def __init__(self, needs: Mapping[str, frozenset[str]]) -> None:
+        self._needs = needs
+        self._known: dict[tuple[Any, ...], list[str]] = {}
+        self._reads_first = any("first" in words for words in needs.values())
+
+    def by(self, event: dict[str, Any], document: dict[str, Any], *, addresses: bool) -> list[str]:
+        """Name the segments, in order. The list is shared: do not change it.
+
+        Args:
+            event: The event.
+            document: The profile, which holds the event.
+            addresses: Whether `address_mark` has changed.
+        """
+        properties = event.get("properties")
+        key = (
+            event["event"],
+            event["channel"],
+            addresses,
+            self._reads_first and milliseconds(event["occurred_at"]) == document.get("first_seen"),
+            "context" in event,
+            "traits" in event,
+            "consent" in event,
+            "campaign" in event,
+            properties is not None and "store_id" in properties,
+        )
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = self._work_out(*key)
+        return known
+
+    def _work_out(self, name: str, channel: str, *present: bool) -> list[str]:
+        words = {"any", f"event:{name}", f"channel:{channel}", *_TOLD_BY.get(name, ())}
+        parts = ("addresses", "first", "context", "traits", "consent", "campaign", "store")
+        words |= {word for word, there in zip(parts, present, strict=True) if there}
+        return [segment for segment, needs in self._needs.items() if not needs.isdisjoint(words)]
+
+
+def address_mark(document: dict[str, Any]) -> int:
+    """A number that changes when a person has other addresses, or one is verified, bounces or works again."""
+    mark = 0
+    for found in document.get("addresses", {}).values():
+        for _, verified, _, bounced in found.values():
+            mark += 1 + 1_000 * verified + 1_000_000 * bounced
+    return mark

@@ -1,0 +1,52 @@
+"""Lengths of time as people write them in definitions: `30m`, `24h`, `7d`, or in words, `30 minutes`, `7 days`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+SECOND_MS = 1000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+WEEK_MS = 7 * DAY_MS
+LONGEST_MS = 3660 * DAY_MS
+"""Ten years: a typing error beyond that must not reach past the end of the calendar."""
+
+_UNITS = {"second": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS, "week": WEEK_MS}
+_SHORT = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
+_WRITTEN = re.compile(r"(\d{1,9})\s*([a-z]+)")
+
+
+def milliseconds(written: object) -> object:
+    """Read `7d` or `7 days` as milliseconds; anything that is not text is left for the next validator.
+
+    Raises:
+        ValueError: The text is not a whole number and a unit.
+    """
+    if not isinstance(written, str):
+        return written
+    match = _WRITTEN.fullmatch(written.strip().lower())
+    unit = match and _UNITS.get(_SHORT.get(match[2], match[2].removesuffix("s")))
+    if not match or not unit:
+        raise ValueError(f"{written!r} is not a length of time such as 30m, 24h or 7 days")
+    return int(match[1]) * unit
+
+
+def words(length_ms: int) -> str:
+    """Say a length of time in its largest whole unit up to days: `14 days`, `1 hour`."""
+    units = ((name, size) for name, size in reversed(_UNITS.items()) if name != "week")
+    unit, size = next(((name, size) for name, size in units if length_ms % size == 0), ("millisecond", 1))
+    count = length_ms // size
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(milliseconds),
+    Field(ge=0, le=LONGEST_MS),
+    WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
+]
+"""A length of time in milliseconds, written as text in a definition."""

@@ -1,0 +1,37 @@
+"""By what a record is recognised as one of an erased person."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Trace(NamedTuple):
+    """What a record says of its person.
+
+    Attributes:
+        profile_id: The person as the record knows it; empty: nobody.
+        anchor: The identifier by which the event was resolved, as a UUID's text; empty: the record has none. It counts
+            more than `profile_id`: a split may have made it another person's.
+        letter: Of a dead letter, the place of its record, as `LetterPlace` writes it; else empty.
+    """
+
+    profile_id: str = ""
+    anchor: str = ""
+    letter: str = ""
+
+
+class LetterPlace(NamedTuple):
+    """Where the record of a dead letter is.
+
+    Attributes:
+        topic: The full name of its topic.
+        partition: Its partition.
+        offset: Its offset.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"

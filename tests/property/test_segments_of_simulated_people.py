@@ -1,0 +1,133 @@
+"""The shipped segments over a simulated retailer: incremental is exact, every attribute can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import orjson
+import pytest
+
+from deploy.journeys import load_segments
+from deploy.settings import Settings
+from deploy.simulate.run import Options, Simulation
+from processors.profile import join, new_profile, of
+from processors.profile_joins import milliseconds
+from processors.segments.engine import SegmentEngine
+from schemas.attributes import ATTRIBUTES
+from schemas.events import canonical, parse
+from schemas.people import Person
+from schemas.segments import Condition
+from tests.builders import at
+from tests.segment_history import person_of
+
+HISTORY = Options(people=60, days=45, junk=0)
+
+# What a segment would ask of them: the series behind some attributes are only kept when somebody asks.
+ASKED = [
+    Condition.model_validate({"attribute": name, "exists": True})
+    for name in ("preferred.hour", "preferred.category", "preferred.brand", "affinity.categories")
+]
+
+
+@cache
+def engine() -> SegmentEngine:
+    return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris", extra=ASKED)
+
+
+def told() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every event with somebody to whom it is put down: the e-mail address, else the first identifier."""
+    for line in Simulation(HISTORY).lines():
+        event = canonical(parse(orjson.loads(line)))
+        names = sorted(
+            (one["type"] != "email", one["type"], one["value"].strip().lower()) for one in event["identifiers"]
+        )
+        if names:
+            yield names[0][2], event
+
+
+@cache
+def people() -> dict[str, Person]:
+    """Everybody at the end, each brought up to date by their events and by time."""
+    found: dict[str, Person] = {}
+    for name, event in told():
+        person = found.setdefault(name, Person(name, new_profile(name), {}))
+        now = milliseconds(event["occurred_at"]) + 500
+        while (due := engine().due(person)) is not None and due <= now:
+            engine().evaluate(person, due, None)
+        join(person.document, of(event))
+        engine().observe(person, event, now)
+        engine().evaluate(person, now, event)
+    return found
+
+
+def _anew(person: Person, now: int) -> Person:
+    state = {"features": person.state.get("features", {})}
+    fresh = Person(person.profile_id, person.document, state)
+    engine().evaluate(fresh, now, None)
+    return fresh
+
+
+def test_following_events_and_due_times_gives_what_asking_everything_anew_gives() -> None:
+    wrong = {}
+    for name, person in people().items():
+        fresh = _anew(person, person.state["segments"]["at"])
+        if engine().members(fresh) != engine().members(person) or engine().due(fresh) != engine().due(person):
+            wrong[name] = engine().members(fresh) ^ engine().members(person)
+
+    assert {} == wrong
+
+
+def test_a_segment_changes_when_it_is_due_and_not_the_millisecond_before() -> None:
+    wrong = []
+    for person in people().values():
+        due = engine().due(person)
+        if due is not None:
+            before, then = (engine().members(_anew(person, moment)) for moment in (due - 1, due))
+            if before != engine().members(person) or before == then:
+                wrong.append((person.profile_id, before ^ then))
+
+    assert [] == wrong
+
+
+def test_there_are_more_than_120_attributes_and_each_says_what_it_is() -> None:
+    undocumented = [one.name for one in ATTRIBUTES.values() if not one.meaning.endswith(".") or one.example is None]
+
+    assert len(ATTRIBUTES) >= 120
+    assert [] == undocumented
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_every_attribute_is_of_its_type_for_everybody(name: str) -> None:
+    kinds: dict[str, tuple[type, ...]] = {
+        "number": (int, float), "money": (object,), "time": (int,), "text": (str,), "yes/no": (bool,), "list": (list,),
+    }  # fmt: skip
+    fitting = kinds[ATTRIBUTES[name].type]
+    values = [engine().attribute(name, person, milliseconds(at(days=30))) for person in people().values()]
+
+    assert [] == [value for value in values if value is not None and not isinstance(value, fitting)]
+
+
+def test_most_attributes_are_known_of_somebody() -> None:
+    now = milliseconds(at())
+    known = [
+        name
+        for name in ATTRIBUTES
+        if any(engine().attribute(name, person, now) is not None for person in people().values())
+    ]
+
+    assert len(known) > 300
+
+
+def test_a_person_of_whom_nothing_is_known_has_every_attribute_without_an_error() -> None:
+    nobody = person_of(engine(), [])
+
+    assert len(ATTRIBUTES) == len([engine().attribute(name, nobody, 0) for name in ATTRIBUTES] + [])
+
+
+def test_what_is_kept_of_a_person_is_small() -> None:
+    sizes = sorted(len(orjson.dumps(person.state)) for person in people().values())
+
+    assert sizes[len(sizes) // 2] < 1_500
+    assert sizes[-1] < 12_000
