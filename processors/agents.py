@@ -27,7 +27,7 @@ import faust
 import orjson
 
 from processors import record as rows
-from processors.batches import Batch, batches
+from processors.batches import batches
 from processors.catalogue import Catalogue
 from processors.decision_rows import decision_rows, journey_event_rows
 from processors.delivery import DUE, Deliver
@@ -40,13 +40,15 @@ from processors.erasure import (
     nothing_remains,
     person_trace,
 )
-from processors.identify import Identify, dead_letter, utc_text
+from processors.identify import Identify, dead_letter
+from processors.identity_changes import IdentityChanges
+from processors.pace import Pace
 from processors.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
 from processors.profile_update import ProfileUpdate
+from processors.storing import Build, store
 from processors.touches import TouchRules
 from schemas.dead_letter import Reason
 from schemas.erasure import Trace
-from schemas.identity import IdentityChange
 from schemas.records import Outgoing, Record
 from schemas.topics import (
     ACTIONS,
@@ -68,8 +70,6 @@ TIMERS = 500
 CHORES_S = 60.0
 
 
-Build = Callable[[dict[str, Any]], list[tuple[str, bytes]]]
-"""Makes the rows of a record's value."""
 Crossing = Callable[[str], None]
 """Passes a named point of a stage, or ends the process there if a fault test says so."""
 
@@ -105,7 +105,7 @@ def register_identify(
             at("identify:published")
             await batch.done()
 
-    _carry(app, _IdentityChanges(outbox), publisher, relay_token, at, "relay:published")
+    _carry(app, IdentityChanges(outbox), publisher, relay_token, at, "relay:published")
 
 
 def register_profile(
@@ -214,48 +214,6 @@ def register_deliver(
         await chores()
 
 
-async def store(
-    tables: Tables, erasures: Erasures, batch: Batch, build: Build, trace: Callable[[dict[str, Any]], Trace],
-    remains: Build,
-) -> list[Outgoing]:  # fmt: skip
-    """Insert the rows of a batch, table by table; of an erased person, what `remains`.
-
-    Returns:
-        Dead letters for what the store refuses; a refused row never takes its neighbours with it.
-    """
-    found: list[tuple[Record, dict[str, Any], Trace]] = []
-    by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
-    refused: list[Outgoing] = []
-    for record in batch.records:
-        try:
-            value = orjson.loads(record.value or b"")
-            found.append((record, value, trace(value)))
-        except Exception as error:  # noqa: BLE001 - a bug costs this record its way, not its neighbours theirs
-            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
-    erased = [False] * len(found) if trace is no_trace else await erasures.erased([one for _, _, one in found])
-    for (record, value, _), gone in zip(found, erased, strict=True):
-        try:
-            built = remains(value) if gone else build(value)
-        except Exception as error:  # noqa: BLE001 - the same
-            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
-            continue
-        for table, row in built:
-            into, origins = by_table.setdefault(table, ([], []))
-            into.append(row)
-            origins.append(record)
-    for table, (into, origins) in by_table.items():
-        for index, message in await tables.insert_all(table, into, f"{table}:{batch.token}"):
-            refused.append(_refuse(origins[index], "record", Reason.REFUSED_BY_STORE, f"{table}: {message}"))
-    return refused
-
-
-def _refuse(record: Record, stage: str, reason: Reason, message: str) -> Outgoing:
-    if record.topic.endswith(DEAD_LETTERS):
-        # A dead letter that cannot be stored must not become another one, for ever: stop and let someone look.
-        raise RuntimeError(f"dead letter {record.partition}:{record.offset} cannot be stored: {message}")
-    return dead_letter(record, stage, reason, message)
-
-
 def _parse(records: Sequence[Record], stage: str) -> tuple[list[tuple[dict[str, Any], Record]], list[Outgoing]]:
     """Parse our own JSON; what is not ours becomes a dead letter."""
     events: list[tuple[dict[str, Any], Record]] = []
@@ -282,52 +240,3 @@ def _carry(app: faust.App, outbox: Outbox, publisher: Publisher, token: str, at:
                 at(point)
                 await outbox.acknowledge(waiting[-1][0], token)
             await asyncio.sleep(0 if len(waiting) == RELAYED else 0.1)
-
-
-class Pace:
-    """How far events have come, so that timers do not run ahead of events that still wait in Kafka.
-
-    Args:
-        clock: The time, milliseconds since 1970.
-    """
-
-    QUIET_MS = 500
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._come_to = self._at = 0
-
-    def taken(self, batch: Batch) -> None:
-        """Note a batch that is being handled."""
-        self._at, self._come_to = self._clock(), min(record.timestamp for record in batch.records)
-
-    def until(self) -> int:
-        """The time up to which timers may fire: now, or under load the time of the oldest event in hand."""
-        now = self._clock()
-        return now if now - self._at > self.QUIET_MS else min(now, self._come_to)
-
-
-class _IdentityChanges:
-    """Identity's outbox as records to publish."""
-
-    def __init__(self, outbox: IdentityOutbox) -> None:
-        self._outbox = outbox
-        self.acquire_relay = outbox.acquire_relay
-        self.acknowledge = outbox.acknowledge_changes
-
-    async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
-        return [(entry, _change_record(change)) for entry, change in await self._outbox.pending_changes(count)]
-
-
-def _change_record(change: IdentityChange) -> Outgoing:
-    value = {
-        "version": change.version,
-        "kind": change.kind,
-        "profile_id": change.profile_id,
-        "from_profile_id": change.from_profile_id,
-        "anchors": change.anchors,
-        "event_id": change.event_id,
-        "occurred_at": utc_text(change.occurred_ms),
-        "rule": change.rule,
-    }
-    return Outgoing(IDENTITY_CHANGES, change.profile_id.encode(), orjson.dumps(value))

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 
-from processors.agents import store
 from processors.batches import Batch
 from processors.erasure import (
     change_remains,
@@ -18,6 +17,7 @@ from processors.erasure import (
     person_trace,
 )
 from processors.record import Row, dead_letter_rows, dropped_rows, identity_rows
+from processors.storing import store
 from schemas.erasure import Trace
 from tests.builders import DAY_ONE
 from tests.warehouse import merged, person, resolved

@@ -1,0 +1,62 @@
+"""Storing a batch: records become rows, rows go to their tables, and what cannot be stored becomes a dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from processors.batches import Batch
+from processors.erasure import Erasures, no_trace
+from processors.identify import dead_letter
+from processors.ports import Tables
+from schemas.dead_letter import Reason
+from schemas.erasure import Trace
+from schemas.records import Outgoing, Record
+from schemas.topics import DEAD_LETTERS
+
+Build = Callable[[dict[str, Any]], list[tuple[str, bytes]]]
+"""Makes the rows of a record's value."""
+
+
+async def store(
+    tables: Tables, erasures: Erasures, batch: Batch, build: Build, trace: Callable[[dict[str, Any]], Trace],
+    remains: Build,
+) -> list[Outgoing]:  # fmt: skip
+    """Insert the rows of a batch, table by table; of an erased person, what `remains`.
+
+    Returns:
+        Dead letters for what the store refuses; a refused row never takes its neighbours with it.
+    """
+    found: list[tuple[Record, dict[str, Any], Trace]] = []
+    by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
+    refused: list[Outgoing] = []
+    for record in batch.records:
+        try:
+            value = orjson.loads(record.value or b"")
+            found.append((record, value, trace(value)))
+        except Exception as error:  # noqa: BLE001 - a bug costs this record its way, not its neighbours theirs
+            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
+    erased = [False] * len(found) if trace is no_trace else await erasures.erased([one for _, _, one in found])
+    for (record, value, _), gone in zip(found, erased, strict=True):
+        try:
+            built = remains(value) if gone else build(value)
+        except Exception as error:  # noqa: BLE001 - the same
+            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
+            continue
+        for table, row in built:
+            into, origins = by_table.setdefault(table, ([], []))
+            into.append(row)
+            origins.append(record)
+    for table, (into, origins) in by_table.items():
+        for index, message in await tables.insert_all(table, into, f"{table}:{batch.token}"):
+            refused.append(_refuse(origins[index], "record", Reason.REFUSED_BY_STORE, f"{table}: {message}"))
+    return refused
+
+
+def _refuse(record: Record, stage: str, reason: Reason, message: str) -> Outgoing:
+    if record.topic.endswith(DEAD_LETTERS):
+        # A dead letter that cannot be stored must not become another one, for ever: stop and let someone look.
+        raise RuntimeError(f"dead letter {record.partition}:{record.offset} cannot be stored: {message}")
+    return dead_letter(record, stage, reason, message)
