@@ -119,6 +119,7 @@ class TouchDefinitions(_Model):
     Attributes:
         direct_channels: Marketing channels that `last_non_direct` passes over.
         margin: Share of revenue that is margin, for ROMI.
+        milestone: The goal that `w_shaped` gives a role of its own, such as a registration before the first order.
         lists: Named lists of sources or media, for `$name`.
         click_ids: Address parameters that advertising systems add.
         ignored_referrers: Hosts that visitors only pass through, such as payment pages, and the retailer's own.
@@ -129,6 +130,7 @@ class TouchDefinitions(_Model):
 
     direct_channels: Labels = ("Direct",)
     margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    milestone: str = "signup"
     lists: dict[str, Labels] = Field(default_factory=dict)
     click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], ClickId] = Field(default_factory=dict)
     ignored_referrers: tuple[Label, ...] = ()

@@ -16,6 +16,7 @@ from sinks.clickhouse import stored_anew
 Dimension = Literal["channel", "campaign", "creative", "product"]
 Scope = Literal["all", "since_previous"]
 Repeats = Literal["keep", "collapse"]
+Contacts = Literal["all", "clicks", "views"]
 
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(2101, 1, 1, tzinfo=UTC)
@@ -37,6 +38,10 @@ class AttributionOptions:
         scope: `all`, or only touches since the person's previous conversion of the goal.
         repeats: `keep`, or count a run of touches of one channel once.
         timezone: Of the days that spend belongs to; empty: the one of the settings.
+        milestone: The conversion type that `w_shaped` gives a role of its own; empty: the one of the settings.
+        contacts: Which touches are looked at: `views` were only seen or sent, `clicks` are all others.
+        only: Marketing channels that are looked at; empty: all.
+        without: Marketing channels that are not.
     """
 
     by: Dimension = "channel"
@@ -49,6 +54,28 @@ class AttributionOptions:
     scope: Scope = "all"
     repeats: Repeats = "keep"
     timezone: str = ""
+    milestone: str = ""
+    contacts: Contacts = "all"
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """The same as parameters of a query; times in milliseconds."""
+        return {
+            "by": self.by,
+            "goal": self.goal,
+            "start": _milliseconds(self.start),
+            "stop": _milliseconds(self.stop),
+            "lookback": round(self.lookback_days * 86_400_000),
+            "half_life": self.half_life_days * 86_400_000,
+            "scope": self.scope,
+            "repeats": self.repeats,
+            "timezone": self.timezone,
+            "milestone": self.milestone,
+            "contacts": self.contacts,
+            "only": list(self.only),
+            "without": list(self.without),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +87,38 @@ class AttributionRow:
         key: Channel, campaign, creative or product; `(unattributed)` for conversions without a touch.
         conversions: Credited conversions.
         revenue: Credited revenue.
-        new_customers: Credited conversions that were the person's first.
+        new_customers: Credited conversions that were the person's first; None: the model does not tell them.
         spend: Money spent; None by product, where it is not known.
         roas: revenue / spend; None without spend, as all rates with an empty denominator.
         romi: (revenue x margin - spend) / spend.
         cpa: spend / conversions.
         cac: spend / new_customers.
+        net_revenue: Credited revenue after refunds; None: the model does not tell it.
+        share_low: Lower end of the 95 % interval of the key's share of the conversions with a touch; None without one.
+        share_high: Upper end.
+        revenue_low: Lower end of the 95 % interval of the credited revenue.
+        revenue_high: Upper end.
+        romi_low: Lower end of the 95 % interval of romi.
+        romi_high: Upper end.
     """
 
     model: str
     key: str
     conversions: float
     revenue: float
-    new_customers: float
+    new_customers: float | None
     spend: Decimal | None
     roas: float | None
     romi: float | None
     cpa: float | None
     cac: float | None
+    net_revenue: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    revenue_low: float | None = None
+    revenue_high: float | None = None
+    romi_low: float | None = None
+    romi_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +132,16 @@ class AttributionReport:
         spend: Money spent in the period; None by product.
         currencies: Currencies of the conversions and of the spend. Amounts of several are added up as they are.
         not_additive: Models of the report whose credits are not meant to add up.
+        margin: Share of revenue that is margin.
     """
 
     rows: list[AttributionRow]
-    conversions: int
+    conversions: float
     revenue: Decimal
     spend: Decimal | None
     currencies: tuple[str, ...]
     not_additive: tuple[str, ...] = field(default=())
+    margin: float = 1.0
 
     def discrepancies(self) -> list[str]:
         """Name each additive model whose credits are not all conversions and, to the cent, all revenue."""
@@ -123,30 +166,21 @@ def models(client: Any) -> list[str]:
 
 def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
     """Credit conversions and their revenue to what led to them, and hold it against spend."""
-    parameters = {
-        "by": options.by,
-        "models": list(options.models),
-        "goal": options.goal,
-        "start": _milliseconds(options.start),
-        "stop": _milliseconds(options.stop),
-        "lookback": round(options.lookback_days * 86_400_000),
-        "half_life": options.half_life_days * 86_400_000,
-        "scope": options.scope,
-        "repeats": options.repeats,
-        "timezone": options.timezone,
-    }
+    parameters = {**options.parameters(), "models": list(options.models)}
     margin, goal = client.query("SELECT margin, goal FROM v_attribution_settings").first_row
     known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
     order = {model: place for place, (model, _) in enumerate(known)}
     rows = [
-        _row(*values, margin=margin)
+        row_of(*values[:-1], margin=margin, net_revenue=values[-1])
         for values in client.query(
             """
-            SELECT model, key, sum(conversions), sum(revenue), sum(new_customers), sum(spend)
+            SELECT model, key, sum(conversions), sum(revenue), sum(new_customers), sum(spend), sum(net_revenue)
             FROM attribution_by_day(
                 start_ms = {start:Int64}, stop_ms = {stop:Int64}, lookback_ms = {lookback:Int64},
                 half_life_ms = {half_life:Float64}, goal = {goal:String}, dimension = {by:String},
-                scope = {scope:String}, repeats = {repeats:String}, timezone = {timezone:String})
+                scope = {scope:String}, repeats = {repeats:String}, timezone = {timezone:String},
+                milestone = {milestone:String}, contacts = {contacts:String}, only = {only:Array(String)},
+                without = {without:Array(String)})
             WHERE empty({models:Array(String)}) OR has({models:Array(String)}, model)
             GROUP BY model, key
             """,
@@ -175,17 +209,26 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         else sum((row.spend or Decimal(0) for row in rows if row.model == a_model), Decimal(0)),
         currencies=tuple(sorted({*currencies, *(currency for (currency,) in spent_in)} - {""})),
         not_additive=tuple(model for model, additive in known if not additive),
+        margin=margin,
     )
 
 
-def publish_settings(client: Any, *, goal: str, direct_channels: Sequence[str], margin: float, timezone: str) -> bool:
+def publish_settings(
+    client: Any,
+    *,
+    goal: str,
+    direct_channels: Sequence[str],
+    margin: float,
+    timezone: str,
+    milestone: str = "signup",
+) -> bool:
     """Tell the attribution views what the configuration says.
 
     Returns:
         Whether that was news.
     """
-    wanted = (goal, list(direct_channels), margin, timezone)
-    columns = ["goal", "direct_channels", "margin", "timezone"]
+    wanted = (goal, list(direct_channels), margin, timezone, milestone)
+    columns = ["goal", "direct_channels", "margin", "timezone", "milestone"]
     if client.query(f"SELECT {', '.join(columns)} FROM v_attribution_settings").first_row == wanted:  # noqa: S608
         return False
     client.insert(
@@ -250,17 +293,24 @@ def accounting(client: Any) -> Accounting:
     return Accounting([AccountingRow(*row) for row in rows], missing)
 
 
-def _row(
+def row_of(
     model: str,
     key: str,
     conversions: float,
     revenue: float,
-    new_customers: float,
+    new_customers: float | None,
     spend: Decimal | None,
     *,
     margin: float,
+    **more: float | None,
 ) -> AttributionRow:
+    """Hold a credit against what it cost; `more` are further fields of the row."""
     cost = float(spend or 0)
+    ends = {
+        f"romi_{end}": _ratio(worth * margin - cost, cost)
+        for end in ("low", "high")
+        if (worth := more.get(f"revenue_{end}")) is not None
+    }
     return AttributionRow(
         model=model,
         key=key,
@@ -271,7 +321,9 @@ def _row(
         roas=_ratio(revenue, cost),
         romi=_ratio(revenue * margin - cost, cost),
         cpa=_ratio(cost, conversions) if spend is not None else None,
-        cac=_ratio(cost, new_customers) if spend is not None else None,
+        cac=_ratio(cost, new_customers) if spend is not None and new_customers is not None else None,
+        **ends,
+        **more,
     )
 
 

@@ -1,23 +1,27 @@
-"""Commands that ask ClickHouse: what marketing brought, and where every record ended."""
+"""Commands that ask what marketing brought, and where every record ended."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta, tzinfo
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
 
+from deploy.commands import attribution_upkeep
 from deploy.commands.clients import clickhouse
 
 if TYPE_CHECKING:
-    from sinks.reports import AttributionReport, AttributionRow
+    from deploy.attribution import Chosen
+    from sinks.reports import AttributionOptions, AttributionReport, AttributionRow
+
+T = TypeVar("T")
 
 CSV_COLUMNS = ("model", "key", "conversions", "revenue")
 COUNTS = ("received", "stored", "duplicate", "suppressed", "dead_lettered", "difference")
@@ -26,14 +30,10 @@ COUNTS = ("received", "stored", "duplicate", "suppressed", "dead_lettered", "dif
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     attribution = typer.Typer(help="What led to conversions.", no_args_is_help=True)
-    attribution.callback()(_group)
     attribution.command("report")(attribution_report)
+    attribution_upkeep.register(attribution)
     app.add_typer(attribution, name="attribution")
     app.command("accounting")(accounting)
-
-
-def _group() -> None:
-    """Keep a group with one command a group."""
 
 
 def attribution_report(
@@ -53,42 +53,123 @@ def attribution_report(
     repeats: Annotated[
         Literal["keep", "collapse"], typer.Option(help="Whether a run of touches of one channel counts once.")
     ] = "keep",
+    milestone: Annotated[str, typer.Option(help="Goal with a role of its own in w_shaped; else the file's.")] = "",
+    contacts: Annotated[
+        Literal["all", "clicks", "views"], typer.Option(help="Views were only seen or sent; clicks are all others.")
+    ] = "all",
+    only: Annotated[list[str] | None, typer.Option(help="Look at this marketing channel; may be repeated.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave out this marketing channel; likewise.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Replicates for the intervals of Markov and Shapley.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    paths: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of paths: no database.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of timed events: no database.")
+    ] = None,
+    separator: Annotated[str, typer.Option(help="Between the channels of a path in --paths.")] = " > ",
     csv_file: Annotated[str, typer.Option("--csv", metavar="FILE|-", help=f"Write {','.join(CSV_COLUMNS)}.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
 ) -> None:
     """Credit conversions and their revenue to what led to them, next to what it cost.
 
     Days are those of THROUGHLINE_TIMEZONE. Exit code 1 if the credits do not add up to the conversions.
+
+    A file of --paths has the columns path, conversions and, if known, revenue and null; one of --events person, time,
+    channel, conversion and, if known, revenue, goal, event_id. Both are CSV or JSON Lines. A path is text with a
+    separator, or a JSON array of channels.
     """
+    from deploy.attribution import UnknownModelError, chosen, report
+    from deploy.attribution_page import show
     from deploy.settings import settings
-    from sinks.reports import FIRST, LAST, AttributionOptions, attribution, models
+    from processors.attribution_shares import TooManyKeysError
+    from sinks.reports import FIRST, LAST, AttributionOptions
 
     zone = ZoneInfo(settings().timezone)
-    with clickhouse() as client:
-        options = AttributionOptions(
-            by=by,
-            models=_chosen(model, models(client)),
-            goal=goal,
-            start=_instant(first, zone, "--from") if first else FIRST,
-            stop=_instant(last, zone, "--to", through=True) if last else LAST,
-            lookback_days=lookback_days,
-            half_life_days=half_life_days,
-            scope=scope,
-            repeats=repeats,
-            timezone=settings().timezone,
-        )
-        report = attribution(client, options)
+    options = AttributionOptions(
+        by=by,
+        goal=goal,
+        start=instant(first, zone, "--from") if first else FIRST,
+        stop=instant(last, zone, "--to", through=True) if last else LAST,
+        lookback_days=lookback_days,
+        half_life_days=half_life_days,
+        scope=scope,
+        repeats=repeats,
+        timezone=settings().timezone,
+        milestone=milestone,
+        contacts=contacts,
+        only=tuple(only or ()),
+        without=tuple(without or ()),
+    )
+    try:
+        models = chosen(model)
+        if paths or events:
+            if by != "channel" or (paths and events):
+                raise typer.BadParameter("a file has channels only, and one file is enough", param_hint="--by")
+            found = _of_file(paths, events, separator, options, models, bootstrap, seed)
+        else:
+            with clickhouse() as client:
+                found = report(client, options, models, replicates=bootstrap, seed=seed)
+    except (UnknownModelError, TooManyKeysError) as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from None
     if csv_file:
-        _write_csv(report.rows, csv_file)
+        _write_csv(found.rows, csv_file)
     if as_json:
-        print(json.dumps([asdict(row) for row in report.rows], indent=2, ensure_ascii=False, default=str))
+        print(json.dumps([asdict(row) for row in found.rows], indent=2, ensure_ascii=False, default=str))
     elif not csv_file:
-        _show(report, by)
-    problems = report.discrepancies()
+        show(found, by)
+    problems = found.discrepancies()
     for problem in problems:
         typer.echo(f"does not add up: {problem}", err=True)
     if problems:
         raise typer.Exit(1)
+
+
+def _of_file(
+    paths: Path | None,
+    events: Path | None,
+    separator: str,
+    options: AttributionOptions,
+    models: Chosen,
+    replicates: int,
+    seed: int,
+) -> AttributionReport:
+    from dataclasses import replace
+
+    from deploy.attribution import report_of_events, report_of_paths
+    from deploy.configuration import touch_rules
+    from deploy.importers.journeys import read_events, read_paths
+    from deploy.settings import settings
+    from processors.attribution import Terms
+
+    rules = touch_rules(settings()).definitions
+    terms = Terms(timedelta(days=options.half_life_days), rules.direct_channels)
+    if events:
+        goal = options.goal or rules.goals[0].name
+        options = replace(options, goal=goal, milestone=options.milestone or rules.milestone)
+        touches, conversions = _read(events, lambda lines: read_events(lines, rules.goals[0].name))
+        return report_of_events(touches, conversions, options, models, terms, replicates=replicates, seed=seed)
+    assert paths
+    if "time_decay" in models.rules:
+        typer.echo("a file of paths has no times: time_decay is left out", err=True)
+    rows = _read(paths, lambda lines: read_paths(lines, separator))
+    collapse = options.repeats == "collapse"
+    return report_of_paths(rows, models, terms, collapse=collapse, replicates=replicates, seed=seed)
+
+
+def _read(file: Path, read: Callable[[TextIO], T]) -> T:
+    from deploy.importers.tables import TableError
+
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return read(lines)
+    except (TableError, UnicodeDecodeError) as error:
+        _fail(f"{file}: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
 
 
 def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -109,28 +190,17 @@ def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("source")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("source", overflow="fold")  # what does not fit goes on in the next line
     for name in COUNTS:
-        table.add_column(name.replace("_", "-"), justify="right")
+        table.add_column(name.replace("_", "-"), justify="right", no_wrap=True)
     for row in [*found.sources, total]:
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     Console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
 
 
-def _chosen(model: str, known: list[str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in model.split(",") if name.strip())
-    if names == ("all",):
-        return ()
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise typer.BadParameter(
-            f"{', '.join(unknown) or 'nothing'}: expected all or some of {', '.join(known)}", param_hint="--model"
-        )
-    return names
-
-
-def _instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> datetime:
+def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> datetime:
     """Read a day (its beginning; with `through` its end) or a time with an offset."""
     try:
         day = date.fromisoformat(text)
@@ -159,31 +229,3 @@ def _write_csv(rows: list[AttributionRow], target: str) -> None:
     with Path(target).open("w", newline="", encoding="utf-8") as file:
         write(file)
     typer.echo(f"{len(rows):,} rows written to {target}", err=True)
-
-
-def _show(report: AttributionReport, by: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for model in dict.fromkeys(row.model for row in report.rows):
-        table = Table(by, title=model, title_justify="left")
-        for heading in ("conversions", "revenue", "spend", "ROAS", "ROMI", "CPA", "CAC"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for row in report.rows:
-            if row.model == model:
-                amounts = (row.revenue, row.spend or None, row.roas, row.romi)
-                costs = (row.cpa, row.cac) if row.spend else (None, None)
-                table.add_row(row.key or "(none)", f"{row.conversions:,.2f}", *map(_amount, (*amounts, *costs)))
-        console.print(table)
-    spend = "" if report.spend is None else f", {_amount(report.spend)} spent"
-    currencies = ", ".join(report.currencies) or "no currency"
-    print(f"{report.conversions:,} conversions, {_amount(report.revenue)} revenue{spend} ({currencies})")
-    if len(report.currencies) > 1:
-        print("Several currencies are added up as they are: convert them first if you compare amounts.")
-    if not report.discrepancies():
-        print("Every additive model adds up to these conversions and, to the cent, to this revenue.")
-
-
-def _amount(value: float | Decimal | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"

@@ -81,6 +81,7 @@ def migrate(settings: Settings) -> list[str]:
     from sinks.clickhouse import connect
     from sinks.migrate import migrate as run
     from sinks.reports import publish_settings
+    from sinks.spend import publish_currency
 
     client = connect(settings.clickhouse_url)
     try:
@@ -94,6 +95,7 @@ def migrate(settings: Settings) -> list[str]:
             margin=rules.margin,
             timezone=settings.timezone,
         )
+        publish_currency(client, settings.currency)
         return applied
     finally:
         client.close()

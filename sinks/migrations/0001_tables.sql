@@ -225,8 +225,9 @@ CREATE TABLE IF NOT EXISTS {{database}}.attribution_settings {{on_cluster}}
     direct_channels Array(String) COMMENT 'Marketing channels that last_non_direct passes over',
     margin Float64 COMMENT 'Share of revenue that is margin, for romi',
     timezone String COMMENT 'Time zone of the days in reports, IANA name',
+    milestone String DEFAULT 'signup' COMMENT 'The conversion type that w_shaped gives a role of its own',
     changed_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was set; a later row replaces it'
 )
 ENGINE = {{replicated}}ReplacingMergeTree(changed_at)
 ORDER BY id
-COMMENT 'What the attribution views need to know, one row; without it: purchase, Direct, 1, UTC. Read v_attribution_settings.';
+COMMENT 'What the attribution views need to know, one row; without it: purchase, Direct, 1, UTC, signup. Read v_attribution_settings.';

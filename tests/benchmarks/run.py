@@ -5,6 +5,7 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `end_to_end`: events are published before the clock starts; it stops when ClickHouse and the profiles hold them all.
 - `plain_faust`: the same stages, written the way Faust's guide shows, one event at a time (`plain_faust.py`).
 - `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
+- `attribution`: reports over ten million touches.
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
 """
 
@@ -42,12 +43,13 @@ from deploy.simulate import Options, Simulation
 from processors.identity import leaf_of
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
+from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.identity import identity
 from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
 console = Console(stderr=True)
-PARTS = ("end_to_end", "plain_faust", "identity", "latency")
+PARTS = ("end_to_end", "plain_faust", "identity", "latency", "attribution")
 
 
 @dataclass
@@ -263,6 +265,9 @@ def main() -> None:
         if "latency" in parts:
             console.print(f"latency at {chosen.rate:,} events/s for {chosen.seconds} s …")
             result["latency"] = latency(servers, home, chosen.rate, chosen.seconds)
+        if "attribution" in parts:
+            console.print("attribution over ten million touches …")
+            result["attribution"] = attribution(Settings.model_validate(dict(servers.settings)))
     if "end_to_end" in result and "plain_faust" in result:
         baseline = result["plain_faust"]["events_per_s"]
         result["end_to_end"]["plain_faust_events_per_s"] = baseline
@@ -285,6 +290,8 @@ def show(result: dict[str, Any]) -> None:
     if "times_plain_faust" in ours:
         table.add_row("times plain Faust", f"{ours['times_plain_faust']}", "1")
     Console().print(table)
+    for name, figure in result.get("attribution", {}).items():
+        print(f"attribution, {name}: {figure}")
     if "identity" in result:
         for name, figure in result["identity"].items():
             print(f"identity, {name}: {figure}")

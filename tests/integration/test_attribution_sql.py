@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.settings import Settings
-from processors.attribution import MODELS, Conversion, Repeats, Scope, Touch, credits_of, journeys, null_journeys
+from processors.attribution import MODELS, Conversion, Touch, credits_of, journeys, null_journeys, with_milestones
 from tests.builders import DAY_ONE
 from tests.warehouse import Warehouse, merged, ordered, person, resolved, warehouse
 
@@ -25,8 +25,19 @@ CREDITS = """
     SELECT conversion_type, conversion_id, touch_event_id, model, credit, revenue_credit
     FROM attribution_credits(
         start_ms = 0, stop_ms = 4133980800000, lookback_ms = 2592000000, half_life_ms = 604800000, goal = '',
-        scope = {scope:String}, repeats = {repeats:String})
+        scope = {scope:String}, repeats = {repeats:String}, milestone = '', contacts = {contacts:String},
+        only = {only:Array(String)}, without = {without:Array(String)})
 """
+
+PLAIN: dict[str, Any] = {"scope": "all", "repeats": "keep", "contacts": "all", "only": [], "without": []}
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"repeats": "collapse"},
+    {"scope": "since_previous"},
+    {"scope": "since_previous", "repeats": "collapse", "contacts": "clicks"},
+    {"contacts": "views", "without": ["Direct", "a > b"]},
+    {"only": ["(null)", "Email"]},
+]
 
 
 @pytest.fixture
@@ -79,8 +90,10 @@ def random_world(seed: int) -> World:
             world.conversions.append(Conversion(event["event_id"], "signup", person(owner[anchor]), time, Decimal(0)))
         else:
             channel = random.choice(CHANNELS)
-            event = resolved(f"event {number}", anchor, time, channel)
-            world.touches.append(Touch(event["event_id"], person(owner[anchor]), time, channel))
+            view = random.random() < 0.3
+            name = random.choice(["Ad Impression", "Email Opened"]) if view else "Page Viewed"
+            event = resolved(f"event {number}", anchor, time, channel, event=name)
+            world.touches.append(Touch(event["event_id"], person(owner[anchor]), time, channel, view=view))
         world.deliveries.append(event)
         if random.random() < 0.2:
             world.deliveries.append(event)
@@ -105,19 +118,17 @@ def test_sql_credits_what_the_definitions_credit(tables: Warehouse, seed: int, m
         for table in ("touchpoints", "conversions", "sessions", "identity_overrides"):
             tables.client.command(f"OPTIMIZE TABLE {table} FINAL")
 
-    options: list[tuple[Scope, Repeats]] = [
-        ("all", "keep"), ("all", "collapse"), ("since_previous", "keep"), ("since_previous", "collapse")
-    ]  # fmt: skip
-    for scope, repeats in options:
+    conversions = with_milestones(world.conversions, "signup")
+    by_key = {(one.conversion_type, one.conversion_id): one for one in conversions}
+    for options in OPTIONS:
         expected = {}
-        by_key = {(one.conversion_type, one.conversion_id): one for one in world.conversions}
-        for key, journey in journeys(world.touches, world.conversions, scope=scope, repeats=repeats).items():
+        for key, journey in journeys(world.touches, conversions, **options).items():
             for credit in credits_of(by_key[key], journey):
                 touch = credit.touch.event_id if credit.touch else ""
                 expected[*key, touch, credit.model] = float(credit.weight)
         found = {
             (goal, conversion, touch, model): credit
-            for goal, conversion, touch, model, credit, _ in tables.rows(CREDITS, scope=scope, repeats=repeats)
+            for goal, conversion, touch, model, credit, _ in tables.rows(CREDITS, **{**PLAIN, **options})
         }
 
         assert expected.keys() == found.keys()

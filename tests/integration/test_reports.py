@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from deploy.attribution import chosen, report
 from deploy.cli import app
 from deploy.settings import Settings
 from processors.attribution import UNATTRIBUTED
@@ -81,7 +82,7 @@ def test_rates_are_those_of_the_definitions(story: Warehouse) -> None:
     rates = story.rows(
         "SELECT channel, roas, romi, cpa, cac FROM v_attribution_by_channel WHERE model = 'last_touch' ORDER BY channel"
     )
-    report = attribution(story.client, AttributionOptions(models=("last_touch",)))
+    found = attribution(story.client, AttributionOptions(models=("last_touch",)))
 
     # 150 x 0.5 = 75 of margin for 25 spent; two orders, one of them the first of a new customer
     expected = {
@@ -91,7 +92,25 @@ def test_rates_are_those_of_the_definitions(story: Warehouse) -> None:
         "TV": (0.0, -1.0, None, None),
     }
     assert expected == {channel: tuple(values) for channel, *values in rates}
-    assert expected == {row.key: (row.roas, row.romi, row.cpa, row.cac) for row in report.rows}
+    assert expected == {row.key: (row.roas, row.romi, row.cpa, row.cac) for row in found.rows}
+
+
+def test_romi_of_a_learned_model_has_an_interval_and_spend_alone_keeps_a_row(story: Warehouse) -> None:
+    found = report(story.client, AttributionOptions(), chosen("shapley"), replicates=200, seed=1)
+
+    rows = {row.key: row for row in found.rows}
+    # Both of Anna's orders had both touches: 75 each of 150, for 25 spent on search. As often as she is drawn, or not.
+    assert (75.0, Decimal(25), 2.0) == (
+        rows["Paid Search"].revenue,
+        rows["Paid Search"].spend,
+        rows["Paid Search"].romi,
+    )
+    low, high = rows["Paid Search"].romi_low, rows["Paid Search"].romi_high
+    assert low is not None
+    assert high is not None
+    assert -1.0 <= low < 2.0 < high
+    assert (0.0, Decimal(40), -1.0) == (rows["TV"].conversions, rows["TV"].spend, rows["TV"].romi)
+    assert [] == found.discrepancies()
 
 
 def test_spend_that_is_imported_twice_counts_once_and_a_later_import_replaces_it(story: Warehouse) -> None:
@@ -168,7 +187,7 @@ def test_settings_are_published_when_they_are_news(tables: Warehouse) -> None:
     ]
 
     assert [False, True] == published
-    assert [("purchase", ["Direct"], 0.4, "UTC")] == tables.rows("SELECT * FROM v_attribution_settings")
+    assert [("purchase", ["Direct"], 0.4, "UTC", "signup")] == tables.rows("SELECT * FROM v_attribution_settings")
 
 
 def test_the_names_of_direct_are_a_setting(tables: Warehouse) -> None:

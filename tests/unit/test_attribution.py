@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
-from processors.attribution import MODELS, UNATTRIBUTED, Conversion, Touch, credits_of, journeys, null_journeys, totals
+from processors.attribution import (
+    MODELS,
+    UNATTRIBUTED,
+    Conversion,
+    Touch,
+    channel_totals,
+    credits_of,
+    journey_of,
+    journeys,
+    null_journeys,
+    totals,
+    with_milestones,
+)
 from tests.builders import DAY_ONE
 
 DAY = timedelta(days=1)
@@ -51,6 +65,73 @@ def test_a_model_weighs_a_path(model: str, path: str, expected: list[str]) -> No
 
 
 @pytest.mark.parametrize(
+    ("count", "milestone", "expected"),
+    [
+        pytest.param(5, 3, ["3/10", "1/20", "3/10", "1/20", "3/10"], id="three roles, two others"),
+        pytest.param(3, 2, ["1/3", "1/3", "1/3"], id="no others"),
+        pytest.param(4, 1, ["3/5", "1/20", "1/20", "3/10"], id="the first is the milestone too"),
+        pytest.param(3, 3, ["3/10", "1/10", "3/5"], id="the last is the milestone too"),
+        pytest.param(2, 1, ["2/3", "1/3"], id="two touches"),
+        pytest.param(1, 1, ["1"], id="one touch"),
+        pytest.param(4, 0, ["2/5", "1/10", "1/10", "2/5"], id="no milestone: position based"),
+    ],
+)
+def test_w_shaped_has_a_role_for_the_milestone(count: int, milestone: int, expected: list[str]) -> None:
+    path = [touch("A", count - place, str(place)) for place in range(count)]
+    reached = DAY_ONE - (count - milestone + 1) * DAY + DAY / 2 if milestone else None
+    given = credits_of(replace(conversion(), milestone_at=reached), path)
+
+    assert expected == [str(credit.weight) for credit in given if credit.model == "w_shaped"]
+
+
+def test_a_milestone_is_the_latest_at_or_before_and_never_the_conversion_itself() -> None:
+    signups = [replace(conversion(f"s{n}", n), conversion_type="signup") for n in (0, 2, 4)]
+    orders = [conversion("o1", 2), conversion("o2", 3)]
+
+    reached = {one.conversion_id: one.milestone_at for one in with_milestones([*orders, *signups], "signup")}
+
+    days = {"s0": None, "s2": 0, "s4": 2, "o1": 2, "o2": 2}
+    assert {name: None if day is None else DAY_ONE + day * DAY for name, day in days.items()} == reached
+
+
+def test_time_decay_does_not_change_when_the_conversion_moves_and_the_touches_stay() -> None:
+    path = [touch("A", 9), touch("B", 4), touch("C", 3)]
+
+    now, later = (
+        [one.weight for one in credits_of(conversion(days=days), path) if one.model == "time_decay"] for days in (0, 7)
+    )
+
+    assert now == later
+
+
+def test_totals_of_many_journeys_are_the_sums_of_single_credits() -> None:
+    paths = [([touch("A", 3), touch("B", 2), touch("A", 1)], conversion("o1")), ([], conversion("o2"))]
+    one_by_one = totals(credit for path, one in paths for credit in credits_of(one, path))
+
+    found = channel_totals(((journey_of(one, path), 1.0, 90.0) for path, one in paths), MODELS)
+
+    assert found.keys() == one_by_one.keys()
+    for key, (conversions, revenue) in one_by_one.items():
+        assert (float(conversions), float(revenue)) == pytest.approx(found[key], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"only": ["A"]}, ["A", "A"]),
+        ({"without": ["A"]}, ["B"]),
+        ({"contacts": "views"}, ["A"]),
+        ({"contacts": "clicks"}, ["B", "A"]),
+    ],
+    ids=["only", "without", "views", "clicks"],
+)
+def test_options_choose_which_touches_are_looked_at(options: dict[str, Any], expected: list[str]) -> None:
+    path = [replace(touch("A", 3, "1"), view=True), touch("B", 2, "2"), touch("A", 1, "3")]
+
+    assert [expected] == journey(path, **options)
+
+
+@pytest.mark.parametrize(
     ("path", "expected"),
     [
         pytest.param(["Email", "Direct", "Direct"], ["1", "0", "0"], id="directs are passed over"),
@@ -82,8 +163,8 @@ def test_a_conversion_without_a_touch_is_kept_by_every_model() -> None:
     assert {(model, UNATTRIBUTED): (Fraction(1), Fraction(90)) for model in MODELS} == found
 
 
-def journey(touches: list[Touch], *conversions: Conversion, **options: str) -> list[list[str]]:
-    found = journeys(touches, conversions or [conversion()], **options)  # type: ignore[arg-type]
+def journey(touches: list[Touch], *conversions: Conversion, **options: Any) -> list[list[str]]:
+    found = journeys(touches, conversions or [conversion()], **options)
     return [[one.channel for one in path] for path in found.values()]
 
 
