@@ -16,7 +16,18 @@ app = typer.Typer(
 )
 
 # Each module has a function `register(app)`; the order is that of `throughline --help`.
-MODULES = ("stack", "pipeline", "produce", "people", "identity", "segments", "journeys", "analytics", "behaviour", "maintenance")
+MODULES = (
+    "stack",
+    "pipeline",
+    "produce",
+    "people",
+    "identity",
+    "segments",
+    "journeys",
+    "analytics",
+    "behaviour",
+    "maintenance",
+)
 
 for _name in MODULES:
     importlib.import_module(f"deploy.commands.{_name}").register(app)

@@ -1,4 +1,4 @@
-"""Commands that look after the contract and its exceptions: the schema, and dead letters."""
+"""Commands that look after the contract and its exceptions: the schema, the tables, and dead letters."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    schema = typer.Typer(help="The contract with producers.", no_args_is_help=True)
+    schema = typer.Typer(help="The contract with producers and with analysts.", no_args_is_help=True)
     schema.command("export")(schema_export)
+    schema.command("tables")(schema_tables)
     app.add_typer(schema, name="schema")
     letters = typer.Typer(help="Records that were refused: why, and once more.", no_args_is_help=True)
     letters.command("list")(dead_letters_list)
@@ -49,6 +50,24 @@ def schema_export(
         return
     try:
         out.write_text(text(), "utf-8")
+    except OSError as error:
+        _fail(f"cannot write {out}: {error.strerror}")
+    typer.echo(f"wrote {out}", err=True)
+
+
+def schema_tables(
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Describe every table and view for analysts, with ten questions, as Markdown: `sinks/TABLES.md`."""
+    from sinks.tables import describe, markdown, questions
+
+    with clickhouse() as client:
+        text = markdown(describe(client), questions())
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, "utf-8")
     except OSError as error:
         _fail(f"cannot write {out}: {error.strerror}")
     typer.echo(f"wrote {out}", err=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn
 
 import typer
 
@@ -20,6 +20,8 @@ Source = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")]
 
+_WARNINGS_SHOWN = 10
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
@@ -28,6 +30,8 @@ def register(app: typer.Typer) -> None:
     app.command("simulate")(simulate_command)
     imports.command("ecom")(import_ecom)
     imports.command("spend")(import_spend)
+    imports.command("rates")(import_rates)
+    imports.command("margins")(import_margins)
     app.add_typer(imports, name="import")
     app.command("demo")(demo)
 
@@ -170,28 +174,73 @@ def import_spend(
     that is imported again (same date, channel, source, campaign, creative) replaces the earlier one.
     """
     from deploy.importers.spend import read_spend
-    from deploy.importers.tables import TableError
-    from deploy.settings import settings
-    from sinks.clickhouse import StoreDown, connect
     from sinks.spend import insert_spend
+
+    _import_table(file, read_spend, insert_spend, as_json)
+
+
+def import_rates(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header.")],
+    inverse: Annotated[bool, typer.Option("--inverse", help="Rates are units for one unit of the base.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import exchange rates, so that amounts in several currencies can be added up.
+
+    Columns: date, currency, rate: the worth of one unit in a base currency; a rate holds for seven days unless the next
+    comes earlier. If reports are in another currency than the base, list the base too, with rate 1.
+    """
+    from deploy.importers.money import read_rates
+    from sinks.spend import insert_rates
+
+    _import_table(file, lambda lines: read_rates(lines, inverse=inverse), insert_rates, as_json)
+
+
+def import_margins(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header.")],
+    as_json: AsJson = False,
+) -> None:
+    """Import margins of products, categories or campaigns that differ from the share in the touches file, for ROMI.
+
+    Columns: kind (product, category or campaign), key, margin (a share of revenue).
+    """
+    from deploy.importers.money import read_margins
+    from sinks.spend import insert_margins
+
+    _import_table(file, read_margins, insert_margins, as_json)
+
+
+def _import_table(
+    file: Path,
+    read: Callable[[Iterable[str]], list[dict[str, Any]]],
+    insert: Callable[[Any, list[dict[str, Any]]], int],
+    as_json: bool,
+) -> None:
+    """Store a table if all of it is right; warn of amounts that still lack an exchange rate."""
+    from deploy.commands.clients import clickhouse
+    from deploy.importers.tables import TableError
+    from sinks.spend import missing_rates
 
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            rows = read_spend(lines)
-        stored = insert_spend(connect(settings().clickhouse_url, settings().clickhouse_database), rows)
+            rows = read(lines)
     except (TableError, UnicodeDecodeError) as error:
         fail(f"{file}: {error}")
-    except StoreDown as error:
-        fail(f"ClickHouse: {error}")
+    with clickhouse() as client:
+        stored = insert(client, rows)
+        warnings = missing_rates(client)
     print(f"imported {stored:,} rows", file=sys.stderr)
+    for warning in warnings[:_WARNINGS_SHOWN]:
+        print(f"warning: {warning}", file=sys.stderr)
+    if len(warnings) > _WARNINGS_SHOWN:
+        print(f"… and {len(warnings) - _WARNINGS_SHOWN:,} more: see v_missing_rates", file=sys.stderr)
     if as_json:
-        print(json.dumps({"rows": stored}))
+        print(json.dumps({"rows": stored, "warnings": warnings}))
 
 
 def demo(
     people: Annotated[int, typer.Option(min=50, help="How many people the simulated retailer has.")] = 2_000,
 ) -> None:
-    """Show what the pipeline does: 110,000 events in, people, a person's path and attribution out.
+    """Show what the pipeline does: 110,000 events in, people, a person's path, journeys and attribution out.
 
     Needs a running stack (`throughline up`). Run it again: every event is recognised as a duplicate.
     """
@@ -199,7 +248,7 @@ def demo(
 
     from deploy import demo_page
     from deploy.commands.people import profile_show
-    from deploy.demo import DemoError, period, run
+    from deploy.demo import DemoError, period, rehearse, run
     from deploy.settings import home, settings
     from sinks import overview, reports
     from sinks.clickhouse import connect
@@ -218,6 +267,12 @@ def demo(
         demo_page.show_person_title(console)
         profile_show(person)
         demo_page.show_path(console, overview.path(client, person))
+    try:
+        with Console(stderr=True).status("rehearsing the journeys"):
+            rehearsed, share = rehearse(settings(), client)
+    except DemoError as error:
+        fail(str(error))
+    demo_page.show_journeys(console, rehearsed, share)
     demo_page.show_attribution(console, reports.attribution(client, period(tuple(demo_page.MODELS))))
     demo_page.show_next(console, settings().clickhouse_url, person)
     if flow.difference:

@@ -13,6 +13,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from deploy.importers.money import currency
 from deploy.importers.tables import TableError, rows, value
 
 REQUIRED = ("date", "channel", "spend", "currency")
@@ -46,7 +47,7 @@ def read_spend(lines: Iterable[str]) -> list[dict[str, Any]]:
             **row,
             "date": value(line, "date", row["date"], date.fromisoformat, _DATE),
             "spend": value(line, "spend", row["spend"], _money, _MONEY),
-            "currency": value(line, "currency", row["currency"], _currency, "expected an ISO 4217 code such as EUR"),
+            "currency": value(line, "currency", row["currency"], currency, "expected an ISO 4217 code such as EUR"),
             "impressions": value(line, "impressions", row["impressions"] or "0", _count, _COUNT),
             "clicks": value(line, "clicks", row["clicks"] or "0", _count, _COUNT),
         }
@@ -69,9 +70,3 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise ValueError
     return int(text)
-
-
-def _currency(text: str) -> str:
-    if len(text) != 3 or not text.isascii() or not text.isalpha():
-        raise ValueError
-    return text.upper()

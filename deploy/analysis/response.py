@@ -1,0 +1,162 @@
+"""What the next unit of spend would bring: a concave curve for each channel, and the best split of a budget.
+
+The curve is revenue = base + scale x ln(1 + spend / bend) for a day, none of the three negative: returns diminish, as
+they do in advertising (Hanssens, Parsons and Schultz, Market Response Models, 2001, chapter 3). `bend` is searched on a
+grid, the other two are least squares. Intervals come from drawing weeks with replacement: days of a week are alike.
+
+Spend that follows demand, as search does, looks more effective than it is: only an experiment tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+LEAST_DAYS = 28
+_BLOCK_DAYS = 7
+_BENDS = np.geomspace(0.05, 20.0, 25)
+_STEPS = 1000
+
+
+class Curve(NamedTuple):
+    """How a channel answers to spend.
+
+    Attributes:
+        channel: The marketing channel.
+        days: Days that it was fitted to.
+        spend: Mean spend of a day.
+        base: Revenue of a day without spend.
+        scale: Revenue for each e-fold of spend, once it is far above `bend`.
+        bend: Spend at which returns begin to diminish.
+        r_squared: Share of the days' variance that the curve explains.
+        marginal: Revenue of the next unit spent at the mean.
+        marginal_low: Lower end of its 95 % interval.
+        marginal_high: Upper end.
+        warning: Why it is not to be trusted; empty: nothing speaks against it.
+    """
+
+    channel: str
+    days: int
+    spend: float
+    base: float
+    scale: float
+    bend: float
+    r_squared: float
+    marginal: float
+    marginal_low: float
+    marginal_high: float
+    warning: str
+
+    def revenue(self, spend: float) -> float:
+        """Revenue of a day with so much spend."""
+        return float(self.base + self.scale * np.log1p(spend / self.bend))
+
+    def slope(self, spend: float) -> float:
+        """Revenue of the next unit after so much spend."""
+        return self.scale / (self.bend + spend)
+
+
+def fit(
+    channel: str, spend: Sequence[float], revenue: Sequence[float], *, draws: int = 300, seed: int = 1
+) -> Curve | None:
+    """Fit the curve of one channel.
+
+    Args:
+        channel: Its name.
+        spend: Of each day, in order.
+        revenue: Credited on each of these days.
+        draws: How often weeks are drawn anew, for the interval.
+        seed: The same seed gives the same interval.
+
+    Returns:
+        The curve; None if the channel never spent anything.
+    """
+    x, y = np.asarray(spend, float), np.asarray(revenue, float)
+    mean = float(x.mean()) if len(x) else 0.0
+    if mean <= 0:
+        return None
+    base, scale, bend, error = _least_squares(x, y, mean)
+    variance = float(((y - y.mean()) ** 2).sum())
+    marginal = scale / (bend + mean)
+    rng = np.random.default_rng(seed)
+    blocks = [np.arange(start, min(start + _BLOCK_DAYS, len(x))) for start in range(0, len(x), _BLOCK_DAYS)]
+    slopes = []
+    for _ in range(draws):
+        days = np.concatenate([blocks[index] for index in rng.integers(0, len(blocks), len(blocks))])
+        if x[days].any():
+            _, drawn_scale, drawn_bend, _ = _least_squares(x[days], y[days], mean)
+            slopes.append(drawn_scale / (drawn_bend + mean))
+    low, high = np.quantile(slopes or [marginal], [0.025, 0.975])
+    return Curve(
+        channel, len(x), mean, base, scale, bend, 1 - error / variance if variance else 0.0, marginal,
+        float(low), float(high), _warning(x, float(low)),
+    )  # fmt: skip
+
+
+def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> dict[str, float]:
+    """Split a day's budget so that the next unit brings the same everywhere.
+
+    The curves are concave, so giving step after step to the channel that gains most from it is optimal.
+
+    Args:
+        curves: Of the channels.
+        budget: To be spent in a day, all of it as far as `most` allows.
+        most: No channel gets more than so many times its mean: nothing is known of what was never tried.
+
+    Returns:
+        Spend by channel.
+    """
+    given = {curve.channel: 0.0 for curve in curves}
+    step = budget / _STEPS
+    for _ in range(_STEPS if step > 0 else 0):
+        open_to = [curve for curve in curves if given[curve.channel] + step <= most * curve.spend * (1 + 1e-9)]
+        if not open_to:
+            break
+        chosen = max(
+            open_to, key=lambda curve: curve.revenue(given[curve.channel] + step) - curve.revenue(given[curve.channel])
+        )
+        given[chosen.channel] += step
+    return given
+
+
+def what_if(curves: Sequence[Curve], spend: Mapping[str, float]) -> float:
+    """Revenue of a day with this spend; channels that are not named spend their mean."""
+    return sum(curve.revenue(spend.get(curve.channel, curve.spend)) for curve in curves)
+
+
+def _least_squares(x: Numbers, y: Numbers, mean: float) -> tuple[float, float, float, float]:
+    """Base, scale, bend and squared error of the best curve with base and scale not negative."""
+    best: tuple[float, float, float, float] = (float(y.mean()), 0.0, mean, float(((y - y.mean()) ** 2).sum()))
+    for bend in _BENDS * mean:
+        features = np.log1p(x / bend)
+        for base, scale in _solutions(features, y):
+            error = float(((y - base - scale * features) ** 2).sum())
+            if error < best[3] - 1e-12:
+                best = (base, scale, float(bend), error)
+    return best
+
+
+def _solutions(features: Numbers, y: Numbers) -> list[tuple[float, float]]:
+    """The free solution if it is not negative, else the one on the edge without a base."""
+    centred = features - features.mean()
+    spread = float(centred @ centred)
+    if spread > 0:
+        scale = float(centred @ y) / spread
+        base = float(y.mean()) - scale * float(features.mean())
+        if base >= 0 and scale >= 0:
+            return [(base, scale)]
+    squares: Any = features @ features
+    return [(0.0, max(0.0, float(features @ y) / float(squares)))] if squares else []
+
+
+def _warning(x: Numbers, low: float) -> str:
+    if len(x) < LEAST_DAYS:
+        return f"{len(x)} days, at least {LEAST_DAYS} are needed"
+    if float(x.std()) < 0.1 * float(x.mean()):
+        return "spend hardly varies, so nothing shows what more of it would do"
+    return "no effect of spend can be told from chance" if low <= 0 else ""
