@@ -5,7 +5,7 @@ Keys, all under the hash tag `{namespace}`:
 * `profile:<id>` hash of `version` (1, 2, …), `document` (JSON) and, if there is any, `state` (JSON: what segments,
   journeys and caps remember of the person);
 * `timers` sorted set of profile id by the time, ms, at which time alone changes something for that person;
-* `outbox` stream of records to publish, each with `t`opic, `k`ey and `v`alue (`sinks/outbox.py`);
+* `outbox` stream of records to publish, each with `t`, `k` and `v`: topic, key and value (`sinks/outbox.py`);
 * `product:<product>` hash: what was last told of a product, and before (`lua/exchange_product.lua`);
 * `watch:<product>` sorted set of profile id by time: who looked at a product last;
 * `profiles:changed` sorted set of profile id by version: what has changed since its last snapshot elsewhere;

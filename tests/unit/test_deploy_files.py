@@ -150,7 +150,9 @@ def test_image_is_built_from_files_that_exist_and_that_the_build_may_see() -> No
 
 def test_every_dependency_is_pinned_to_a_version_that_the_project_allows() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name != "peers"}  # by hand only
+    extras = {
+        name: needs for name, needs in project["optional-dependencies"].items() if name != "peers"
+    }  # by hand only
     wanted = [*project["dependencies"], *(one for needs in extras.values() for one in needs)]
     lines = (ROOT / "deploy/constraints.txt").read_text("utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
