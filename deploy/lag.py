@@ -170,7 +170,7 @@ class LagReader:
         """
         from confluent_kafka import KafkaException
 
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + 3 * self._timeout_s  # a new topic's leaders can take a while
         while True:
             try:
                 return self._measure()
