@@ -12,13 +12,18 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deploy.complaints import complaint
 from deploy.settings import Settings
 from processors.touches import TouchRules
-from schemas.policy import IdentityPolicy
+from schemas.durations import WRITTEN
+from schemas.policy import IdentityPolicy, known_region
 from schemas.touches import TouchDefinitions
 
 Model = TypeVar("Model", bound=BaseModel)
 Path_ = tuple[str | int, ...]
+
+MOST_DEEP, MOST_PLACES = 60, 100_000
+"""No definition nests so far, or has so many places."""
 
 
 class DefinitionError(Exception):
@@ -32,21 +37,29 @@ def load(path: Path, model: type[Model]) -> Model:
         DefinitionError: The file cannot be read, is not plain YAML, repeats a key, or breaks a rule of the model.
     """
     lines: dict[Path_, int] = {}
+    value = _read(path, lines)
+    try:
+        return model.model_validate(value, context=WRITTEN)
+    except ValidationError as invalid:
+        where, message = complaint(invalid, value, model)
+        line = _nearest(lines, where)
+        raise DefinitionError(f"{path}:{line}: {'.'.join(map(str, where)) or '(file)'}: {message}") from invalid
+
+
+def _read(path: Path, lines: dict[Path_, int]) -> Any:
+    """Read a file as plain data, noting the line of every path."""
     try:
         document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-        value = _plain(document, (), lines, path) if document is not None else {}
+        return _plain(document, (), lines, path) if document is not None else {}
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"{path}: not a text in UTF-8") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DefinitionError(f"{path}:{line}: not YAML: {error.problem}") from error
-    try:
-        return model.model_validate(value)
-    except ValidationError as invalid:
-        first = invalid.errors()[0]
-        where = tuple(first["loc"])
-        line = _nearest(lines, where)
-        raise DefinitionError(f"{path}:{line}: {'.'.join(map(str, where)) or '(file)'}: {first['msg']}") from invalid
+    except yaml.reader.ReaderError as error:
+        raise DefinitionError(f"{path}: not YAML: the character U+{error.character:04X} is not allowed") from error
 
 
 def line_of(path: Path, where: Path_) -> int:
@@ -65,25 +78,35 @@ def _nearest(lines: dict[Path_, int], where: Path_) -> int:
 def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> Any:
     """Turn a YAML node into plain data, noting the line of every path."""
     lines[at] = node.start_mark.line + 1
+    if len(at) > MOST_DEEP or len(lines) > MOST_PLACES:
+        # References (*name) can make a small file endless.
+        place = ".".join(map(str, at[:3]))
+        raise DefinitionError(f"{path}:{lines[at]}: {place}: too much, or in itself: references (*name) multiply")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node)
+            plain = isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<"
+            key = _scalar(key_node, path) if plain else None
+            if not isinstance(key, str | int):
+                place = f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, at)) or '(file)'}"
+                raise DefinitionError(f"{place}: a name before a colon should be a single word or text")
             if key in found:
                 raise DefinitionError(
                     f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, (*at, key)))}: given twice"
                 )
             found[key] = _plain(value_node, (*at, key), lines, path)
         return found
-    return _scalar(node)
+    return _scalar(node, path)
 
 
-def _scalar(node: yaml.Node) -> Any:
+def _scalar(node: yaml.Node, path: Path) -> Any:
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
+    except ValueError as error:  # such as the 45th of a month
+        raise DefinitionError(f"{path}:{node.start_mark.line + 1}: {node.value}: {error}") from error
     finally:
         loader.dispose()
 
@@ -97,6 +120,10 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
     policy = load(settings.identity_file, IdentityPolicy)
     if "default_region" in policy.model_fields_set:
         return policy
+    try:
+        known_region(settings.default_region)
+    except ValueError as error:
+        raise DefinitionError(f"THROUGHLINE_DEFAULT_REGION: {error}") from None
     return policy.model_copy(update={"default_region": settings.default_region})
 
 

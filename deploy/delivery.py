@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from deploy.configuration import DefinitionError, load
+from deploy.configuration import DefinitionError, identity_policy, load
 from deploy.journeys import load_templates
 from deploy.settings import Settings
 from processors.delivery import Adapter, Deliver, DeliveryLedger
+from processors.identity import claim
 from processors.ports import Publisher
 from processors.profile_update import load as read_profile
 from processors.recommend import Recommender, Related
 from schemas.delivery import DeliveryDefinitions
+from schemas.policy import IdentityPolicy
 from schemas.profile import StoredProfile
 from sinks.smtp import SmtpAdapter
 from sinks.webhook import Destinations, WebhookAdapter
@@ -25,20 +27,41 @@ class Profiles(Protocol):
         """A person's live profile; None when they were erased."""
 
 
-class _People:
-    """Profiles as documents."""
+class Identities(Protocol):
+    """The identity store."""
 
-    def __init__(self, profiles: Profiles) -> None:
+    async def owner(self, leaf: bytes) -> str | None:
+        """Which profile has an identifier; None when nobody has it."""
+
+    async def follow(self, profile_id: str) -> str | None:
+        """Who a profile is now; None when it was erased."""
+
+
+class _People:
+    """Profiles as documents, and whose an address is."""
+
+    def __init__(self, profiles: Profiles, identities: Identities, policy: IdentityPolicy, secret: bytes) -> None:
         self._profiles = profiles
+        self._identities = identities
+        self._policy = policy
+        self._secret = secret
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
         stored = await self._profiles.get(profile_id)
         return None if stored is None else read_profile(stored)
 
+    async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        kind, value = address["type"], address["value"]
+        if not self._policy.rule(kind).transferable:
+            return True  # a family's mailbox reaches both, though one of them alone is known by it
+        made = claim(kind, value, self._policy, self._secret)
+        owner = await self._identities.owner(made.leaf) if made else None
+        return owner is None or owner == await self._identities.follow(profile_id)
+
 
 def build_deliver(
-    settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles, related: Related,
-    clock: Callable[[], int], at: Callable[[str], None],
+    settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
+    identities: Identities, related: Related, clock: Callable[[], int], at: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and make the stage.
 
@@ -49,7 +72,9 @@ def build_deliver(
     return Deliver(
         ledger,
         publisher,
-        people=_People(profiles),
+        people=_People(
+            profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
+        ),
         recommendations=Recommender(related),
         templates=load_templates(settings.definitions_dir / "templates"),
         definitions=definitions,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import orjson
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
@@ -29,9 +30,9 @@ from processors.decode import explain
 from processors.identify import request_for
 from processors.identity import claim
 from schemas.events import Touchpoint, parse
-from schemas.identity import Erased, Resolution, ResolveRequest, Split
+from schemas.identity import Erased, Resolution, ResolveRequest, Split, uuid_text
 from schemas.policy import IdentityPolicy
-from sinks.redis_identity import RedisIdentityStore
+from sinks.redis_identity import ImpossibleSplitError, RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 
 PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
@@ -39,6 +40,7 @@ PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
 
 _EVENTS_AT_ONCE = 5_000
 _KEYS_AT_ONCE = 1_000
+_GIVEN_UP_MS = 600_000  # a resolver that was not heard of for so long has died
 
 
 class InvalidEventError(ValueError):
@@ -59,7 +61,7 @@ class InvalidEventError(ValueError):
 
 
 class _Place(NamedTuple):
-    """Where an event went when it was resolved."""
+    """Where an event went when it was resolved, kept in `{namespace}:try:places` by the event's id."""
 
     profile_id: str | None
     anchor: str | None
@@ -77,10 +79,11 @@ async def open_resolver(
     """Open a name space of the deployment's Redis in which events can be resolved without any consequence.
 
     Args:
-        namespace: Its name; without one, a name that nobody else has. Several resolvers may share it.
+        namespace: Its name; without one, a name that nobody else has. Several resolvers may share it, in one process
+            or in many: each knows what the others resolved and took apart.
         policy: How identifiers become people; the deployment's own policy without it.
-        keep: Leave the keys at the end, so that a later resolver goes on where this one stopped. Otherwise they are
-            removed, which walks through the names of all keys of the server.
+        keep: Leave the keys at the end, so that a later resolver goes on where this one stopped. Otherwise the last
+            resolver of the name space removes them, which walks through the names of all keys of the server.
         settings: Where Redis is, the secret, and the rest; those of the process without it.
 
     Raises:
@@ -95,10 +98,11 @@ async def open_resolver(
     effective = effective_policy(policy, found)
     async with Redis.from_url(found.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
         resolver = Resolver(redis, name, effective, found.identity_secret.get_secret_value().encode())
+        await resolver.sign_in()
         try:
             yield resolver
         finally:
-            if not keep:
+            if await resolver.sign_out() and not keep:
                 await _remove(redis, name)
 
 
@@ -136,9 +140,21 @@ class Resolver:
         self._secret = secret
         self._store = RedisIdentityStore(redis, namespace, policy)
         self._profiles = RedisProfileStore(redis, namespace)
-        self._places: dict[str, _Place] = {}
-        self._moved: dict[str, list[tuple[int, str]]] = {}  # anchor → (version, profile) of the splits that moved it
-        self._splits = 0
+        self._redis = redis
+        self._token = uuid4().hex
+        self._open = f"{{{namespace}}}:try:open"  # sorted set: resolver → when it last did something, ms
+        self._places = f"{{{namespace}}}:try:places"  # hash: event id → its place
+        self._splits = f"{{{namespace}}}:try:splits"  # hash: anchor and version of a split → the profile that has it
+
+    async def sign_in(self) -> None:
+        """Tell the other resolvers of the name space that this one needs it."""
+        await self._redis.zadd(self._open, {self._token: _now_ms()})
+
+    async def sign_out(self) -> bool:
+        """Tell them that it does no longer; True when no other needs it."""
+        await self._redis.zrem(self._open, self._token)
+        await self._redis.zremrangebyscore(self._open, 0, _now_ms() - _GIVEN_UP_MS)
+        return not await self._redis.zcard(self._open)
 
     async def resolve(self, events: Iterable[Touchpoint | Mapping[str, Any]]) -> list[Resolution]:
         """Resolve events in order.
@@ -157,15 +173,14 @@ class Resolver:
             InvalidEventError: An event breaks the contract. Nothing was resolved.
         """
         requests = [self._request(position, event) for position, event in enumerate(events)]
+        await self.sign_in()
         answers: list[Resolution] = []
         for start in range(0, len(requests), _EVENTS_AT_ONCE):
             part = requests[start : start + _EVENTS_AT_ONCE]
-            for request, answer in zip(part, await self._store.resolve(part), strict=True):
-                if answer.duplicate:
-                    answer = await self._first_answer(request)
-                else:
-                    self._places[request.event_id] = _Place(answer.profile_id, answer.anchor, answer.version)
-                answers.append(answer)
+            found = await self._store.resolve(part)
+            await self._keep_places(found)
+            for request, answer in zip(part, found, strict=True):
+                answers.append(await self._first_answer(request) if answer.duplicate else answer)
         return answers
 
     async def final(self, event_ids: Iterable[str]) -> dict[str, str | None]:
@@ -174,7 +189,13 @@ class Resolver:
         Returns:
             Profile id by event id; None where the event is nobody's, was never resolved here, or its person erased.
         """
-        owners = {event_id: self._owner_of(self._places.get(event_id)) for event_id in event_ids}
+        asked = list(dict.fromkeys(event_ids))
+        moved = await self._moved()
+        owners: dict[str, str | None] = {}
+        for start in range(0, len(asked), _EVENTS_AT_ONCE):
+            part = asked[start : start + _EVENTS_AT_ONCE]
+            places = await self._read_places(part)
+            owners |= {event_id: _owner_of(places.get(event_id), moved) for event_id in part}
         live = await self._profiles.live({owner for owner in owners.values() if owner is not None})
         return {event_id: None if owner is None else live[owner] for event_id, owner in owners.items()}
 
@@ -195,12 +216,13 @@ class Resolver:
         Raises:
             ValueError: One of them identifies nobody, they are of several people, or they are all that a person has.
         """
-        leaves = [self._leaf(identifier_type, value, source) for identifier_type, value in identifiers]
-        self._splits += 1
-        operation = f"{self.namespace}/{self._splits}/" + ",".join(sorted(leaf.hex() for leaf in leaves))
-        split = await self._store.split(operation, leaves, occurred_ms=_milliseconds(datetime.now(UTC)))
+        leaves = {self._leaf(kind, value, source): f"{kind}:{value}" for kind, value in identifiers}
+        try:
+            split = await self._store.split(uuid4().hex, list(leaves), occurred_ms=_now_ms())
+        except ImpossibleSplitError as error:
+            raise ImpossibleSplitError(in_clear(str(error), leaves)) from None
         for anchor, _ in split.moved:
-            self._moved.setdefault(anchor, []).append((split.version, split.target))
+            await self._redis.hset(self._splits, f"{anchor} {split.version}", split.target)
         return split
 
     async def erase(
@@ -240,22 +262,54 @@ class Resolver:
 
     async def _first_answer(self, request: ResolveRequest) -> Resolution:
         """Answer a duplicate with the person of the delivery that counts."""
-        place = self._places.get(request.event_id)
+        place = (await self._read_places([request.event_id])).get(request.event_id)
         if place is not None:
             live = (await self.final([request.event_id]))[request.event_id]
             return Resolution(request.event_id, live, place.anchor if live else None, duplicate=True)
-        # Another resolver of this name space had it first.
+        # Another resolver of this name space has it under way.
         for one in request.claims:
             if owner := await self._store.owner(one.leaf):
                 return Resolution(request.event_id, owner, one.anchor, duplicate=True)
         return Resolution(request.event_id, None, None, duplicate=True)
 
-    def _owner_of(self, place: _Place | None) -> str | None:
-        """Whose an event was when it was resolved, or by the latest split since."""
-        if place is None or place.anchor is None:
-            return None
-        later = [moved for moved in self._moved.get(place.anchor, ()) if moved[0] > place.version]
-        return max(later)[1] if later else place.profile_id
+    async def _keep_places(self, answers: Iterable[Resolution]) -> None:
+        places: dict[Any, Any] = {
+            answer.event_id: orjson.dumps([answer.profile_id, answer.anchor, answer.version])
+            for answer in answers
+            if not answer.duplicate
+        }
+        if places:
+            await self._redis.hset(self._places, mapping=places)
+
+    async def _read_places(self, event_ids: list[str]) -> dict[str, _Place]:
+        found: Any = await self._redis.hmget(self._places, event_ids) if event_ids else []
+        return {
+            event_id: _Place(*orjson.loads(place)) for event_id, place in zip(event_ids, found, strict=True) if place
+        }
+
+    async def _moved(self) -> dict[str, list[tuple[int, str]]]:
+        """Version and new profile of the splits that moved an anchor, by anchor."""
+        moved: dict[str, list[tuple[int, str]]] = {}
+        found: Any = await self._redis.hgetall(self._splits)
+        for field, target in found.items():
+            anchor, _, version = field.decode().partition(" ")
+            moved.setdefault(anchor, []).append((int(version), target.decode()))
+        return moved
+
+
+def in_clear(message: str, leaves: Mapping[bytes, str]) -> str:
+    """Write identifiers as their user wrote them in place of their hashes."""
+    for leaf, written in leaves.items():
+        message = message.replace(uuid_text(leaf), written)
+    return message
+
+
+def _owner_of(place: _Place | None, moved: Mapping[str, list[tuple[int, str]]]) -> str | None:
+    """Whose an event was when it was resolved, or by the latest split since."""
+    if place is None or place.anchor is None:
+        return None
+    later = [split for split in moved.get(place.anchor, ()) if split[0] > place.version]
+    return max(later)[1] if later else place.profile_id
 
 
 def _request(event: Touchpoint, policy: IdentityPolicy, secret: bytes) -> ResolveRequest:
@@ -271,6 +325,10 @@ def _request(event: Touchpoint, policy: IdentityPolicy, secret: bytes) -> Resolv
 
 def _plain(event: object) -> object:
     return dict(event) if isinstance(event, Mapping) and not isinstance(event, dict) else event
+
+
+def _now_ms() -> int:
+    return _milliseconds(datetime.now(UTC))
 
 
 def _milliseconds(time: datetime) -> int:

@@ -172,6 +172,7 @@ def _wire_deliver(app: faust.App, topic: Callable[..., Any], settings: Settings)
         ledger=port(RedisDeliveryLedger(client, namespace)),
         publisher=_patient_publisher(publisher, settings),
         profiles=port(RedisProfileStore(client, namespace)),
+        identities=port(RedisIdentityStore(client, namespace, identity_policy(settings))),
         related=port(RedisRecommendations(client, namespace)),
         clock=lambda: int(time() * 1000),
         at=at,

@@ -10,7 +10,8 @@ so that caps are released and people can look. A webhook whose receiver drops re
 `properties.message_id`, the identifiers that the action names (so that they resolve to the same person), and an id
 made from the message's key and the step, so that a receipt that is told twice counts once.
 
-Nobody who was erased is sent anything, or told of: their message ends without a receipt.
+Nobody who was erased is sent anything, or told of: their message ends without a receipt. So does one to a device that
+has passed to somebody else since it was decided: its receipt would be taken for the new owner's.
 """
 
 from __future__ import annotations
@@ -116,6 +117,9 @@ class People(Protocol):
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
         """A person's profile by any id that it ever had; None when they were erased."""
+
+    async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        """Tell whether an address, a type and a value, has not passed to somebody else."""
 
 
 class Recommendations(Protocol):
@@ -297,6 +301,8 @@ class Deliver:
         document = await self._people.document(action["profile_id"])
         if document is None:
             return await self._settle(action, Settlement("", "erased", now_ms))
+        if not await self._reached(action):
+            return await self._settle(action, Settlement("", "the address has passed to somebody else", now_ms))
         try:
             order = await self._order(action, document)
         except TemplateError as error:
@@ -341,7 +347,7 @@ class Deliver:
         if expires_ms is not None and now_ms >= expires_ms:
             return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
         document = await self._people.document(action["profile_id"])
-        if document is None:
+        if document is None or not await self._reached(action):
             return None
         try:
             order = await self._order(action, document)
@@ -350,6 +356,12 @@ class Deliver:
         except Exception as error:  # noqa: BLE001 - as above
             return receipt(action, Settlement("Failed", f"{type(error).__name__}: {error}", now_ms))
         return Outgoing(deliver_topic(order.channel), action["profile_id"].encode(), orjson.dumps(order.data))
+
+    async def _reached(self, action: Action) -> bool:
+        address = action.get("address")
+        if not address or action["channel"] == WEBHOOK_CHANNEL:
+            return True
+        return await self._people.reached_at(action["profile_id"], address)
 
     async def _order(self, action: Action, document: dict[str, Any]) -> Order:
         key, channel = action["idempotency_key"], action["channel"]

@@ -172,6 +172,11 @@ def _phone(value: str, region: str) -> str | None:
     written = value.strip()
     if _PLUS_AND_DIGITS.fullmatch(written) and _is_plain_e164(written):
         return written
+    # 00 is dialled before a country code nearly everywhere; where it is not, no number begins with it.
+    return _possible(written, region) or (_possible("+" + written[2:], region) if written[:2] == "00" else None)
+
+
+def _possible(written: str, region: str) -> str | None:
     try:
         number = phonenumbers.parse(written, region)
     except phonenumbers.NumberParseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
@@ -14,6 +14,9 @@ DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 LONGEST_MS = 3660 * DAY_MS
 """Ten years: a typing error beyond that must not reach past the end of the calendar."""
+
+WRITTEN = "written"
+"""Validation context of what people have written, where `delay: 5` must not be five milliseconds."""
 
 _UNITS = {"second": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS, "week": WEEK_MS}
 _SHORT = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -35,6 +38,13 @@ def milliseconds(written: object) -> object:
     return int(match[1]) * unit
 
 
+def written(value: object, info: ValidationInfo) -> object:
+    """Read a length of time; in a file that somebody has written (context `WRITTEN`) it must say its unit."""
+    if info.context == WRITTEN and type(value) in (int, float):
+        raise ValueError(f"{value} of what? Say it with its unit, such as 30m, 24h or 7 days")
+    return milliseconds(value)
+
+
 def words(length_ms: int) -> str:
     """Say a length of time in its largest whole unit up to days: `14 days`, `1 hour`."""
     units = ((name, size) for name, size in reversed(_UNITS.items()) if name != "week")
@@ -45,7 +55,7 @@ def words(length_ms: int) -> str:
 
 Duration = Annotated[
     int,
-    BeforeValidator(milliseconds),
+    BeforeValidator(written),
     Field(ge=0, le=LONGEST_MS),
     WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
 ]

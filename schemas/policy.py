@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from phonenumbers import SUPPORTED_REGIONS
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 OTHER = "*"
 """The entry that stands for every identifier type that has none of its own."""
@@ -20,6 +22,15 @@ Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
 AtLimit = Literal["reject_new", "fifo"]
 SharedDevice = Literal["first_owner", "last_login", "new_anonymous"]
 OnSignOut = Literal["keep", "new_anonymous"]
+
+
+def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    return patterns
 
 
 class IdentifierRule(BaseModel):
@@ -85,14 +96,23 @@ _BLOCKED_VALUES = frozenset((
     "[object object]", "{}", "[]", "id", "user_id", "userid", "anonymous_id", "distinct_id", "distinctid", "email",
     "phone",
 ))  # fmt: skip
-_BLOCKED_PATTERNS = (r"^[0\-]*$",)
-_BLANK_OR_QUOTE = " \t\r\n\"'`"
+_BLOCKED_PATTERNS = (
+    r"^[0\s!-/:-@\[-`{-~]*$",  # zeros and punctuation alone
+    r"^f{8}(?:-f{4}){3}-f{12}$",
+    r"^(?:\{\{.*\}\}|\$\{.*\}|\{%.*%\}|<.*>|%.*%|\*\|.*\|\*)$",  # a template's field that nobody filled in
+)
+_ONE_DIGIT = r"^\D*(\d)(\D*\1)+\D*$"  # what is typed where a form insists on a number
+_INVISIBLE = "".join(map(chr, (0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)))
+_QUOTES = "\"'`´‘’“”«»"
+_PLAIN_BLANK_OR_QUOTE = " \t\r\n\v\f\"'`"
+_BLANK_OR_QUOTE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _INVISIBLE + _QUOTES
 
 
 def _bare(value: str) -> str:
     """What is compared with the blocked values: without regard to case, outer white space, quotes and composition."""
-    bare = value.strip(_BLANK_OR_QUOTE).lower()
-    return bare if bare.isascii() else unicodedata.normalize("NFC", bare)
+    if value.isascii():  # nearly always, and several times as fast
+        return value.strip(_PLAIN_BLANK_OR_QUOTE).lower()
+    return unicodedata.normalize("NFC", value.strip(_BLANK_OR_QUOTE).lower())
 
 
 _DEFAULT_RULES = (
@@ -100,8 +120,15 @@ _DEFAULT_RULES = (
     IdentifierRule(type="crm_id", limit=1, known=True),
     IdentifierRule(type="loyalty_id", limit=1, known=True),
     IdentifierRule(type="email", limit=5, known=True, normalise="email"),
-    IdentifierRule(type="phone", limit=5, known=True, normalise="phone"),
-    IdentifierRule(type="whatsapp_id", limit=5, known=True, normalise="whatsapp", same_as="phone"),
+    IdentifierRule(type="phone", limit=5, known=True, normalise="phone", blocked_patterns=(_ONE_DIGIT,)),
+    IdentifierRule(
+        type="whatsapp_id",
+        limit=5,
+        known=True,
+        normalise="whatsapp",
+        same_as="phone",
+        blocked_patterns=(_ONE_DIGIT,),
+    ),
     IdentifierRule(type="messenger_id", limit=5),
     IdentifierRule(type="telegram_id", limit=5),
     IdentifierRule(type=OTHER, limit=5),
@@ -117,6 +144,19 @@ _DEFAULT_RULES = (
     IdentifierRule(type="anonymous_id", limit=200),
 )
 
+_SHIPPED = {rule.type: rule.model_dump(exclude_unset=True) for rule in _DEFAULT_RULES}
+
+
+def known_region(region: str) -> str:
+    """Give a region back if telephone numbers can be read with it.
+
+    Raises:
+        ValueError: It is none: `UK`, say, by which every number without a country code would be lost.
+    """
+    if region not in SUPPORTED_REGIONS:
+        raise ValueError(f"{region!r} is no region of ISO 3166 with telephone numbers, such as GB or DE")
+    return region
+
 
 class IdentityPolicy(BaseModel):
     """How identifiers of events become people.
@@ -127,6 +167,8 @@ class IdentityPolicy(BaseModel):
     Attributes:
         types: The identifier types, strongest first. An event's identifiers are walked in this order, and a link that
             breaks a limit is refused alone: what stands before it is kept, and what comes after it is still tried.
+            A list is the whole order. A mapping of type → fields changes those types alone; a type that is not shipped
+            comes right before `*`. Either way, what an entry leaves out is as shipped for its type.
         cap: Most identifiers in one profile; None is no cap. Events of a full profile still resolve.
         at_limit: What happens to an identifier that would exceed a limit: `reject_new` leaves it out; `fifo` lets the
             oldest of its type that is not the event's own leave the profile. What is recorded of the one that leaves
@@ -158,7 +200,7 @@ class IdentityPolicy(BaseModel):
     shared_device: SharedDevice = "first_owner"
     on_sign_out: OnSignOut = "keep"
     quarantine_after: int | None = Field(50, ge=2)
-    default_region: str = Field("US", pattern="^[A-Z]{2}$")
+    default_region: str = "US"
     blocked_values: frozenset[str] = _BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = _BLOCKED_PATTERNS
     also_blocked_values: frozenset[str] = frozenset()
@@ -175,6 +217,16 @@ class IdentityPolicy(BaseModel):
     def _compilable(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         return _checked(patterns)
 
+    @field_validator("types", mode="before")
+    @classmethod
+    def _completed(cls, given: object) -> object:
+        return _entries(given)
+
+    @field_validator("default_region")
+    @classmethod
+    def _known(cls, region: str) -> str:
+        return known_region(region)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [rule.type for rule in self.types]
@@ -182,7 +234,10 @@ class IdentityPolicy(BaseModel):
         if repeated:
             raise ValueError(f"these types have more than one entry: {', '.join(repeated)}")
         if OTHER not in names:
-            raise ValueError(f'one entry must be for every other type: {{type: "{OTHER}", limit: 5}}')
+            raise ValueError(
+                f'one entry must be for every other type: {{type: "{OTHER}", limit: 5}}; a list is the whole order, '
+                "to change some types alone write `{email: {limit: 1}}`"
+            )
         for rule in self.types:
             if rule.same_as is not None and (rule.same_as not in names or self.rule(rule.same_as).same_as):
                 raise ValueError(f"{rule.type} is the same as {rule.same_as}, which has no entry of its own")
@@ -194,8 +249,8 @@ class IdentityPolicy(BaseModel):
         return cls(types=tuple(rule.model_copy(update={"limit": None}) for rule in _DEFAULT_RULES), cap=None)
 
     @cached_property
-    def _blocked_pattern(self) -> re.Pattern[str]:
-        return _union(self.blocked_patterns + self.also_blocked_patterns)
+    def _patterns(self) -> tuple[re.Pattern[str], ...]:
+        return _compiled(self.blocked_patterns + self.also_blocked_patterns)
 
     @cached_property
     def _by_type(self) -> dict[str, tuple[int, IdentifierRule]]:
@@ -224,21 +279,50 @@ class IdentityPolicy(BaseModel):
             bare in self.blocked_values
             or bare in self.also_blocked_values
             or bare in rule.blocked_values
-            or self._blocked_pattern.search(bare) is not None
-            or (bool(rule.blocked_patterns) and _union(rule.blocked_patterns).search(bare) is not None)
+            or _matches(self._patterns, bare)
+            or (bool(rule.blocked_patterns) and _matches(_compiled(rule.blocked_patterns), bare))
         )
 
 
+def _matches(patterns: tuple[re.Pattern[str], ...], bare: str) -> bool:
+    return any(pattern.search(bare) for pattern in patterns)
+
+
 @lru_cache(maxsize=256)
-def _union(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    # Without a pattern nothing may match; the empty pattern would match everything.
-    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)")
+def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    """Compile patterns: as one what can be one. Groups would be numbered anew there, and flags are not allowed."""
+    compiled = [re.compile(pattern) for pattern in patterns]
+    apart = [pattern for pattern in compiled if pattern.groups or pattern.flags != re.UNICODE]
+    together = [f"(?:{pattern.pattern})" for pattern in compiled if pattern not in apart]
+    return (*([re.compile("|".join(together))] if together else ()), *apart)
 
 
-def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-    return patterns
+def _entries(given: object) -> object:
+    """Complete the entries of `types` by the shipped ones; see `IdentityPolicy.types`."""
+    if isinstance(given, Mapping):
+        names = list(_SHIPPED)
+        place = names.index(OTHER)
+        names[place:place] = [name for name in given if name not in _SHIPPED]
+        return [_changed(name, given.get(name)) for name in names]
+    if isinstance(given, list | tuple):
+        return [_completed(one["type"], one) if isinstance(one, Mapping) and "type" in one else one for one in given]
+    return given
+
+
+def _changed(name: Any, fields: object) -> IdentifierRule:
+    try:
+        return IdentifierRule.model_validate(_completed(name, fields))
+    except ValidationError as invalid:
+        first = invalid.errors()[0]
+        where = ".".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _completed(name: Any, fields: object) -> dict[str, Any]:
+    fields = {} if fields is None else fields
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{name} is {fields!r}: write the fields that differ, such as {{limit: 1}}")
+    shipped = dict(_SHIPPED.get(name, {})) if isinstance(name, str) else {}
+    if not fields.get("transferable", True):
+        shipped.pop("shared_device", None)
+    return {"type": name, **shipped, **fields}

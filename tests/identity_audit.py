@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 from redis.asyncio import Redis
@@ -45,10 +45,7 @@ class Audit:
 
     async def snapshot(self) -> dict[bytes, Any]:
         """Every identity key with its content: marks of seen events too."""
-        content: dict[bytes, Any] = {}
-        async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=5000):
-            content[key] = await self._redis.dump(key)
-        return content
+        return await self._each("dump", "")
 
     async def log(self) -> list[IdentityChange]:
         """All changes that are not acknowledged, oldest first."""
@@ -56,7 +53,7 @@ class Audit:
 
     async def wipe(self) -> None:
         """Remove everything, many keys a time."""
-        keys = [key async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=5000)]
+        keys = await self._keys("")
         for start in range(0, len(keys), 5000):
             await self._redis.unlink(*keys[start : start + 5000])
 
@@ -78,16 +75,28 @@ class Audit:
         return owners
 
     async def _index(self) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        async for key in self._redis.scan_iter(match=f"{self._prefix}i:*", count=5000):
-            found.update(cast(dict[bytes, bytes], await self._redis.hgetall(key)))
+        buckets = await self._each("hgetall", "i:")
+        return {one: raw for bucket in buckets.values() for one, raw in bucket.items()}
+
+    async def _keys(self, kind: str) -> list[bytes]:
+        return [key async for key in self._redis.scan_iter(match=f"{self._prefix}{kind}*", count=5000)]
+
+    async def _each(self, command: str, kind: str) -> dict[bytes, Any]:
+        """Read every key of a kind, many a time."""
+        keys = await self._keys(kind)
+        found: dict[bytes, Any] = {}
+        for start in range(0, len(keys), 1000):
+            part = keys[start : start + 1000]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in part:
+                getattr(pipeline, command)(key)
+            found.update(zip(part, await pipeline.execute(), strict=True))
         return found
 
     async def _profiles(self) -> dict[str, Stored]:
         profiles: dict[str, Stored] = {}
-        async for key in self._redis.scan_iter(match=f"{self._prefix}p:*", count=5000):
-            name = cast(bytes, key).decode().removeprefix(f"{self._prefix}p:")
-            fields = cast(dict[bytes, bytes], await self._redis.hgetall(key))
+        for key, fields in (await self._each("hgetall", "p:")).items():
+            name = key.decode().removeprefix(f"{self._prefix}p:")
             profiles[name] = stored = Stored()
             for mark, value in fields.items():
                 if mark[:1] == b"@":
@@ -120,16 +129,19 @@ class Audit:
 
     async def _check_aliases(self, log: Sequence[IdentityChange], alive: set[str]) -> None:
         aliases = {
-            cast(bytes, key).decode().removeprefix(f"{self._prefix}alias:")
-            async for key in self._redis.scan_iter(match=f"{self._prefix}alias:*", count=5000)
+            key.decode().removeprefix(f"{self._prefix}alias:"): onward.decode()
+            for key, onward in (await self._each("get", "alias:")).items()
         }
         erased = {change.profile_id for change in log if change.kind == "erase"}
-        assert aliases == erased | {change.from_profile_id for change in log if change.kind == "merge"}
-        assert not aliases & alive
+        assert aliases.keys() == erased | {change.from_profile_id for change in log if change.kind == "merge"}
+        assert not aliases.keys() & alive
         for name in aliases:
-            assert await self._store.follow(name) in {None, *alive}
-        for name in erased:
-            assert await self._store.follow(name) is None
+            chain = {name: None}
+            while (last := next(reversed(chain))) in aliases:
+                assert aliases[last] not in chain
+                chain[aliases[last]] = None
+            assert last in alive or last == "!"
+        assert {aliases[name] for name in erased} <= {"!"}
 
 
 def answer_of(resolution: Resolution) -> Answer:

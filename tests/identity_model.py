@@ -110,7 +110,7 @@ class IdentityModel:
         time = min(asked.occurred_ms, asked.received_ms)
         if any(time <= self.erased.get(claim.leaf, time - 1) for claim in asked.claims):
             return Answer(suppressed=True)
-        owners, then = self._owners_at(asked, time)
+        owners, then = self._owners_at(asked, time, again)
         if None in then.values():
             return Answer(suppressed=True)
         owners |= {one: name for one, name in then.items() if name}
@@ -118,24 +118,28 @@ class IdentityModel:
         refused = tuple((claim.anchor, rule) for claim, rule in union.refused)
         if len(union.refused) == len(asked.claims):
             return Answer(refused=refused)
-        accepted = next(claim.leaf for claim in asked.claims if claim not in [one for one, _ in union.refused])
-        if again and accepted in owners:
-            return Answer(owners[accepted], (), refused)
+        before = [owners[claim.leaf] for claim in asked.claims if owners.get(claim.leaf) in union.joined]
+        if again and before:
+            return Answer(before[0], (), refused)
         winner, losers = self._settle(asked, union, time)
         self._count_refusals(winner, union, then.keys())
         if asked.signed_out and self.policy.on_sign_out == "new_anonymous":
             self._sign_out(asked, winner, [claim for claim, _ in union.refused], then.keys(), time)
         return Answer(winner, losers, refused)
 
-    def _owners_at(self, asked: ResolveRequest, time: int) -> tuple[dict[bytes, str], dict[bytes, str | None]]:
+    def _owners_at(
+        self, asked: ResolveRequest, time: int, again: bool
+    ) -> tuple[dict[bytes, str], dict[bytes, str | None]]:
         """Who has each identifier now; and who had it then, for those that somebody else had (None: erased since)."""
+        now = self.owners()
         then: dict[bytes, str | None] = {}
         for claim in asked.claims:
-            for until, name in self.tenures.get(claim.leaf, ()):
-                if time < until:
+            tenures = self.tenures.get(claim.leaf, [])
+            for until, name in tenures:
+                if time < until or (again and claim.leaf not in now and (until, name) == tenures[-1]):
                     then[claim.leaf] = self.follow(name)
                     break
-        return self.owners(), then
+        return now, then
 
     def follow(self, name: str) -> str | None:
         """Who a profile is now."""
@@ -261,8 +265,8 @@ class IdentityModel:
             person.members |= loser.members
             person.sides |= loser.sides
             person.nobodys |= loser.nobodys
-            person.first_ms = min(person.first_ms, loser.first_ms)
-        person.first_ms = min(person.first_ms, asked.occurred_ms)
+        if not losers:
+            person.first_ms = min(person.first_ms, asked.occurred_ms)
         for claim in union.fresh:
             person.members[claim.leaf] = self._member(claim.type, time)
         for claim, name in union.taken:

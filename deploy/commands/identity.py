@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
-from uuid import UUID
 
 import typer
 
@@ -129,16 +128,14 @@ def identity_unmerge(
     asked = [typed(identifier) for identifier in identifiers]
 
     async def unmerge(deployment: Deployment) -> dict[str, Any]:
+        from deploy.identity import in_clear
         from sinks.redis_identity import ImpossibleSplitError
 
         leaves = [_leaf(deployment, kind, value, source) for kind, value in asked]
         try:
             return await (_unmerge(deployment, leaves, timeout_s) if yes else _preview(deployment, leaves))
         except ImpossibleSplitError as error:
-            message = str(error)
-            for leaf, identifier in zip(leaves, identifiers, strict=True):
-                message = message.replace(str(UUID(bytes=leaf)), identifier)
-            fail(message)
+            fail(in_clear(str(error), dict(zip(leaves, identifiers, strict=True))))
 
     answer = work(unmerge)
     if as_json:
@@ -182,6 +179,8 @@ def identity_refusals(
         names = ("anchor", "type", "refusals", "quarantined")
         print(json.dumps([dict(zip(names, row, strict=True)) for row in refused], indent=2))
         return
+    if not refused:
+        typer.echo("nothing was refused", err=True)
     for anchor, kind, times, quarantined in refused:
         print(f"{times:10,}  {kind:16} {anchor}{'  in quarantine' if quarantined else ''}")
 

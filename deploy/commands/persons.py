@@ -177,6 +177,8 @@ def advised() -> Iterator[None]:
         fail(str(error))
     except (StoreDown, ClickHouseError) as error:
         reason = str(error).strip().partition("\n")[0]
+        if "UNKNOWN_DATABASE" in reason or "UNKNOWN_TABLE" in reason:
+            fail(f"{reason}\nThe tables are not there yet: `throughline migrate` makes them.")
         fail(f"{reason}\nIs ClickHouse running? `throughline status` tells; THROUGHLINE_CLICKHOUSE_URL says where.")
     except KafkaUnreachableError as error:
         fail(f"{error}\nIs it running? `throughline status` tells; THROUGHLINE_KAFKA_BOOTSTRAP says where.")

@@ -62,9 +62,9 @@ local function dated(name, ms) return rule_of(name).dated and name .. '\31' .. s
 
 -- Fields of a profile's hash. Of a leaf: '@' its type; '>' its anchor, if that is not the leaf; '?': it is quarantined;
 -- '!': a refusal of it was logged. '~' anchor -> type of an identifier that has left; '<' a profile merged into it.
--- Of the whole: f = first seen (ms), then, if there is one, a space and the time (ms) before which an event must ask what
--- was before; h = MessagePack {identifiers, refusals that were logged, nobody's: a device that two people share,
--- separations (token -> side), type -> how many}.
+-- Of the whole: f = first seen itself, without what was merged into it (ms), then, if there is one, a space and the time
+-- (ms) before which an event must ask what was before; h = MessagePack {identifiers, refusals that were logged,
+-- nobody's: a device that two people share, separations (token -> side), type -> how many}.
 local profiles = {} -- those that this call has met
 
 local function profile(id)

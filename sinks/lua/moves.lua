@@ -32,7 +32,7 @@ local function merge(winner, loser, event)
   end
   add(winner.counts, loser.counts)
   for token, side in pairs(loser.tokens) do winner.tokens[token] = side end
-  winner.n, winner.first = winner.n + loser.n, math.min(winner.first, loser.first)
+  winner.n = winner.n + loser.n -- it keeps its own first: so the order of merges does not choose the next winner
   winner.look_back, winner.nobodys = math.max(winner.look_back, loser.look_back), winner.nobodys or loser.nobodys
   write_log('merge', winner.id, loser.id, anchors, event, 'shared_identifier')
 end

@@ -25,7 +25,6 @@ local function bind(p, union, event, minted)
     anchors[#anchors + 1], anchors[#anchors + 2] = anchor, name
     p.n, p.counts[name] = p.n + 1, (p.counts[name] or 0) + 1
   end
-  p.first = math.min(p.first, event.occurred)
   save(p, fields)
   if #anchors > 0 then write_log('bind', p.id, '', anchors, event, minted and 'new' or 'attach') end
 end
@@ -102,7 +101,9 @@ local function look_back(event)
       event.pasts[i] = past
       if past[1] > 0 and event.time <= past[1] then return true end
       for at = 1, #past[2], 3 do
-        if event.time < past[2][at] then
+        -- What comes once more is of whoever had the identifier last, if nobody has it now.
+        local last = event.again and not owner and at == #past[2] - 2
+        if last or event.time < past[2][at] then
           local id = text(past[2][at + 1])
           local onward = call('GET', prefix .. 'alias:' .. id)
           while onward and onward ~= '!' do
@@ -119,15 +120,23 @@ local function look_back(event)
   return false
 end
 
+-- The strongest claim of an event that came before whose owner is in the union; nil: all were erased since.
+local function first_owned(union, event)
+  for i = 1, #event.claims, 2 do
+    if event.owners[i] and union.members[event.owners[i]] then return i end
+  end
+end
+
 -- Resolve an event that is more than one more of somebody's.
 local function resolve_anew(event)
   if look_back(event) then return 1 end
   local union, owners = decide(event), event.owners
   if not union.anchor then return {'', 0, false, union.refused, version} end
-  if event.again and owners[union.anchor] then
+  local before = event.again and first_owned(union, event)
+  if before then
     -- All that follows from it was done the first time. What was refused then stays so, even if there is room now.
-    local p = weigh(profile(owners[union.anchor]))
-    local anchor = event.then_[union.anchor] or anchor_of(p, event.claims[union.anchor + 1])
+    local p = weigh(profile(owners[before]))
+    local anchor = event.then_[before] or anchor_of(p, event.claims[before + 1])
     return {p.id, anchor, false, #union.refused > 0 and union.refused or false, version}
   end
   local p, merged = union.profiles[1], nil
@@ -152,6 +161,8 @@ local function resolve_anew(event)
     save(one[2], {})
   end
   local changed = merged or #union.fresh + #union.taken + #union.leaving > 0
+  -- A link is as old as its event, not the profile that goes on: else the order of links would choose the next winner.
+  if changed and not merged then p.first = math.min(p.first, event.occurred) end
   if changed then bind(p, union, event, minted) else touch(p, event.occurred) end
   local parted = apart(union, union.parted)
   if #parted > 0 then part(event, parted, event.time, 'new_anonymous', true) end

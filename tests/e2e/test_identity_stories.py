@@ -274,6 +274,32 @@ async def test_a_name_space_is_gone_afterwards_unless_it_is_to_be_kept(stack: Se
     assert (None, None, True, None) == (first, second, third is not None, fourth)
 
 
+async def test_resolvers_of_a_name_space_know_what_the_others_did(stack: Settings) -> None:
+    mail, login = {"email": "ann@shop.example"}, touchpoint("Signed In", identifiers=BROWSER | ANN)
+    async with open_resolver("together", settings=stack) as first:
+        async with open_resolver("together", settings=stack) as second:
+            await second.resolve([login, touchpoint(identifiers=ANN | mail, event_id="e-mail")])
+            split = await second.unmerge([("email", "ann@shop.example"), ("user_id", "ann")])
+            await second.resolve([touchpoint(identifiers=ANN, event_id="later")])
+
+        assert dict.fromkeys((login["event_id"], "e-mail", "later"), split.target) == await first.final(
+            [login["event_id"], "e-mail", "later"]
+        )
+        (twice,) = await first.resolve([{**login, "identifiers": BEN}])
+        assert (True, split.target) == (twice.duplicate, twice.profile_id)
+    async with open_resolver("together", settings=stack) as third:
+        assert {"later": None} == await third.final(["later"])
+
+
+async def test_what_can_not_be_taken_apart_is_named_as_it_was_written(shop: Resolver) -> None:
+    await shop.resolve([touchpoint(identifiers=ANN)])
+
+    with pytest.raises(ValueError, match="all the identifiers of the profile, user_id:ann among them"):
+        await shop.unmerge([("user_id", "ann")])
+    with pytest.raises(ValueError, match=r"nobody has the identifier email:BEN@shop\.example"):
+        await shop.unmerge([("email", "BEN@shop.example")])
+
+
 async def test_the_live_name_space_is_refused(stack: Settings) -> None:
     with pytest.raises(ValueError, match="name space of the live deployment"):
         async with open_resolver(stack.redis_namespace, settings=stack):

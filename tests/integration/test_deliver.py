@@ -11,19 +11,25 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from deploy.configuration import identity_policy
+from deploy.delivery import _People
 from deploy.settings import Settings
 from processors.decode import decode
 from processors.delivery import LEASE_MS, Deliver
+from processors.identify import request_for
 from processors.identity import claims
 from processors.profile import new_profile
 from processors.templates import Templates
 from schemas.delivery import DeliveryDefinitions, Order, Outcome
-from schemas.events import Touchpoint
+from schemas.events import Touchpoint, parse
 from schemas.policy import IdentityPolicy
 from schemas.records import Outgoing, Record
 from schemas.templates import TemplateDefinition
 from schemas.topics import CHANNELS
 from sinks.redis_delivery import RedisDeliveryLedger
+from sinks.redis_identity import RedisIdentityStore
+from sinks.redis_profiles import RedisProfileStore
+from tests.builders import at, touchpoint
 
 pytestmark = pytest.mark.integration
 
@@ -86,11 +92,15 @@ class World:
     outcomes: list[Outcome] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
     people: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    passed_on: bool = False
     die_at: str = ""
     hold: asyncio.Event | None = None
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
         return self.people[profile_id]
+
+    async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        return not self.passed_on
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         return []
@@ -343,6 +353,36 @@ async def test_nobody_who_was_erased_is_sent_anything_or_told_of(world: World) -
 
     assert ([], 1) == (await worker.again(), len(world.orders))
     assert not await world.redis.hexists(f"{{{world.namespace}}}:delivered:m1", "action")
+
+
+@pytest.mark.parametrize("channel", ["email", "app_push"], ids=["an adapter", "a topic"])
+async def test_nothing_goes_to_an_address_that_has_passed_to_somebody_else(world: World, channel: str) -> None:
+    world.passed_on = True
+    worker = world.worker()
+
+    assert ([], []) == (await worker([action(channel=channel)]), await worker([action(channel=channel)]))
+    assert ([], []) == (await worker.again(), world.orders)
+
+
+async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World, stack: Settings) -> None:
+    token, mail = {"type": "push_token", "value": "token"}, {"type": "email", "value": "family@home.example"}
+    policy, secret = identity_policy(stack), stack.identity_secret.get_secret_value().encode()
+    store = RedisIdentityStore(world.redis, world.namespace, policy)
+    people = _People(RedisProfileStore(world.redis, world.namespace), store, policy, secret)
+
+    async def logs_in(who: str, minute: int) -> str:
+        named = [{"type": "user_id", "value": who}, token, mail]
+        event = parse(touchpoint("Signed In", identifiers=named, event_id=who, occurred_at=at(minutes=minute)))
+        request, _ = request_for(event, policy, secret, who.encode(), NOON)
+        return str((await store.resolve([request]))[0].profile_id)
+
+    ann = await logs_in("ann", 1)
+    at_first = await people.reached_at(ann, token)
+    ben = await logs_in("ben", 2)
+
+    assert (True, False, True) == (at_first, await people.reached_at(ann, token), await people.reached_at(ben, token))
+    assert [True, True] == [await people.reached_at(who, mail) for who in (ann, ben)]
+    assert await people.reached_at(ann, {"type": "push_token", "value": "a token that nobody has"})
 
 
 async def test_an_address_stays_in_the_ledger_only_while_its_message_is_on_its_way(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import pytest
@@ -109,6 +109,21 @@ async def test_of_two_known_profiles_the_one_seen_first_goes_on(store: RedisIden
     assert [first, second][older] == joined
 
 
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+async def test_the_order_of_links_does_not_choose_the_profile_that_goes_on(
+    store: RedisIdentityStore, order: tuple[int, ...]
+) -> None:
+    named = [BROWSER, ("email", "1@shop.example"), ("email", "2@shop.example"), DEVICE]
+    base = [request(f"e{n}", one, occurred_ms=RECEIVED_MS + n) for n, one in enumerate(named)]
+    links = [(BROWSER, named[2]), (named[1], named[2]), (DEVICE, BROWSER)]
+    before = await people(store, *base)
+
+    for number in order:
+        await store.resolve([request(f"link {number}", *links[number], occurred_ms=RECEIVED_MS - number)])
+
+    assert [before[1]] * 4 == await people(store, *base)
+
+
 async def test_an_event_that_comes_late_makes_its_profile_older(store: RedisIdentityStore) -> None:
     _, second, _, joined = await people(
         store,
@@ -195,6 +210,22 @@ async def test_a_redelivery_answers_the_same_and_changes_nothing(store: RedisIde
     assert [await store.owner(event.claims[0].leaf) if event.claims else None for event in events] == [
         resolution.profile_id for resolution in again
     ]
+
+
+async def test_a_redelivery_after_its_identifier_made_room_changes_nothing(
+    store_of: StoreOf, client: Redis, stack: Settings
+) -> None:
+    types = (IdentifierRule(type="user_id", limit=1, known=True), IdentifierRule(type="*", limit=1, at_limit="fifo"))
+    policy = IdentityPolicy(types=types)
+    store, audit = store_of(policy), Audit(client, stack.redis_namespace, policy)
+    tagged = request("e1", LOGIN, ("tag", "old"), policy=policy)
+    alone = request("e2", ("tag", "old"), occurred_ms=RECEIVED_MS + 50, received_ms=RECEIVED_MS + 50, policy=policy)
+    late = request("e3", LOGIN, ("tag", "new"), occurred_ms=RECEIVED_MS + 1, policy=policy)
+    first = await people(store, tagged, alone, late)
+    before = await audit.snapshot()
+
+    assert first == await people(store, tagged, alone, late)
+    assert before == await audit.snapshot()
 
 
 async def test_another_record_with_the_same_event_id_is_a_duplicate(store: RedisIdentityStore, audit: Audit) -> None:

@@ -48,6 +48,7 @@ def leaves(identifiers: Any) -> list[bytes]:
         ("phone", "011 44 20 7183 8750", "+442071838750"),
         ("phone", "+44 (0) 20 7183 8750", "+442071838750"),
         ("phone", "+4402071838750", "+442071838750"),
+        ("phone", "0044 20 7183 8750", "+442071838750"),
         ("phone", "+39 06 1234 5678", "+390612345678"),
         ("whatsapp_id", "442071838750", "+442071838750"),
         ("whatsapp_id", "whatsapp:+442071838750", "+442071838750"),
@@ -69,7 +70,9 @@ def test_a_spelling_becomes_the_one_normal_form(kind: str, written: str, expecte
     [
         "null", "NULL", " null ", '"null"', "'null'", "None", "nil", "undefined", "Anonymous", "guest", "NaN", "true",
         "False", "0", "000000", "-", "--", "-1", "[object Object]", "", "   ", "unknown", "n/a", "N/A", "test",
-        "(none)", "00000000-0000-0000-0000-000000000000", "distinct_id", "user_id", "{}",
+        "(none)", "00000000-0000-0000-0000-000000000000", "distinct_id", "user_id", "{}", "0.0", "?", "+000",
+        "\u00a0null", "\u200b", "null\ufeff", "\u201cnull\u201d", "{{ user_id }}", "${user.id}", "*|EMAIL|*", "%EMAIL%",
+        "<email>", "ffffffff-ffff-ffff-ffff-ffffffffffff",
     ],
     ids=repr,
 )  # fmt: skip
@@ -92,6 +95,8 @@ def test_a_placeholder_identifies_nobody(kind: str, placeholder: str) -> None:
         ("phone", "+999 123 456 789"),
         ("phone", "+1 415 555"),
         ("phone", "000 000 0000"),
+        ("phone", "(111) 111-1111"),
+        ("phone", "+11111111111"),
         ("phone", "+1 415 555 0132 ext. 12"),
         ("whatsapp_id", "ann"),
         ("device_id", "9774D56D682E549C"),
@@ -222,6 +227,48 @@ def test_an_operators_own_placeholders_come_on_top_of_the_shipped_ones() -> None
     assert [("user_id", "till 8")] == usable({"user_id": "till 8"}, policy)
 
 
+def test_patterns_do_not_disturb_each_other() -> None:
+    policy = IdentityPolicy(also_blocked_patterns=(r"(?i)^shop-(.)\1$", r"^(.)till\1$", r"(?P<a>x)y$", r"(?P<a>z)y$"))
+
+    assert [] == usable({"user_id": ["shop-aa", "9till9", "xy", "zy"]}, policy)
+    assert [("user_id", "9till8")] == usable({"user_id": "9till8"}, policy)
+
+
+def test_some_types_can_be_changed_alone() -> None:
+    policy = IdentityPolicy.model_validate(
+        {"types": {"loyalty_id": {"at_limit": "fifo"}, "till_id": {"limit": 3}, "device_id": None}}
+    )
+    shipped = [rule.type for rule in POLICY.types]
+
+    assert (1, True, "fifo") == tuple(
+        getattr(policy.rule("loyalty_id"), name) for name in ("limit", "known", "at_limit")
+    )
+    assert [*shipped[:8], "till_id", *shipped[8:]] == [rule.type for rule in policy.types]
+    assert [rule for rule in POLICY.types if rule.type != "loyalty_id"] == [
+        rule for rule in policy.types if rule.type not in ("loyalty_id", "till_id")
+    ]
+
+
+def test_what_an_entry_leaves_out_is_as_shipped_for_its_type() -> None:
+    policy = IdentityPolicy.model_validate(
+        {
+            "types": [
+                {"type": "email", "verified_only": True},
+                {"type": "push_token", "transferable": False},
+                {"type": "*"},
+            ]
+        }
+    )
+
+    assert POLICY.rule("email").model_copy(update={"verified_only": True}) == policy.rule("email")
+    assert (False, None) == (policy.rule("push_token").transferable, policy.rule("push_token").shared_device)
+
+
+def test_a_dumped_policy_is_read_again() -> None:
+    assert POLICY == IdentityPolicy.model_validate(POLICY.model_dump())
+    assert POLICY == IdentityPolicy.model_validate_json(POLICY.model_dump_json())
+
+
 def test_a_type_has_the_policys_choice_unless_it_has_its_own() -> None:
     token, device = (POLICY.rule(kind) for kind in ("push_token", "device_id"))
     neither = IdentityPolicy(shared_device="new_anonymous", at_limit="fifo")
@@ -286,7 +333,12 @@ def test_without_limits_nothing_else_of_the_policy_changes() -> None:
         ({"types": [IdentifierRule(type="*"), IdentifierRule(type="*")]}, "more than one entry"),
         ({"types": [IdentifierRule(type="*"), IdentifierRule(type="a", same_as="b")]}, "the same as b"),
         ({"blocked_patterns": ["("]}, "not a regular expression"),
+        ({"types": {"email": {"limit": 0}}}, "email.limit: Input should be greater"),
+        ({"types": {"email": {"limt": 1}}}, "email.limt"),
+        ({"types": {"email": 1}}, "email is 1: write the fields that differ"),
+        ({"types": [{"limit": 1}]}, "type"),
         ({"default_region": "usa"}, "default_region"),
+        ({"default_region": "UK"}, "'UK' is no region"),
         ({"cap": 0}, "cap"),
         ({"caps": 7}, "caps"),
         ({"at_limit": "lifo"}, "reject_new"),
@@ -302,7 +354,12 @@ def test_without_limits_nothing_else_of_the_policy_changes() -> None:
         "type twice",
         "same as nothing",
         "bad pattern",
+        "no room for a type",
+        "misspelt for a type",
+        "not the fields of a type",
+        "no type",
         "bad region",
+        "not how ISO calls it",
         "no room",
         "misspelt",
         "no such limit rule",
