@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deploy.settings import Settings
     from deploy.simulate import Simulation
+    from processors.journeys.rehearsal import Rehearsed
     from sinks.overview import Outcomes
     from sinks.reports import AttributionOptions
 
 DRAIN_S = 150.0
+REHEARSED_EVENTS = 120_000
+"""A rehearsal of more of them would take longer than anybody waits; then some of the people stand for all."""
 
 Say = Callable[[str], None]
 
@@ -91,12 +94,57 @@ def run(settings: Settings, people: int, cache: Path, say: Say) -> Flow:
 
 def period(models: tuple[str, ...]) -> AttributionOptions:
     """Ask for an attribution report about the days of the simulation."""
-    from deploy.simulate import Options
     from sinks.reports import AttributionOptions
+
+    start, stop = days()
+    return AttributionOptions(models=models, start=start, stop=stop)
+
+
+def days() -> tuple[datetime, datetime]:
+    """Tell when the simulation begins and ends."""
+    from deploy.simulate import Options
 
     simulated = Options()
     start = datetime.combine(simulated.start, datetime.min.time(), UTC)
-    return AttributionOptions(models=models, start=start, stop=start + timedelta(days=simulated.days))
+    return start, start + timedelta(days=simulated.days)
+
+
+def rehearse(settings: Settings, client: Any) -> tuple[Rehearsed, float]:
+    """Run the deployment's journeys over the days of the simulation, with nothing sent.
+
+    Live, they let nobody in for events that are weeks old.
+
+    Args:
+        settings: Of the deployment.
+        client: Of its database.
+
+    Returns:
+        What came out, and the share of people that it is about.
+
+    Raises:
+        DemoError: A definition is wrong.
+    """
+    from deploy.configuration import DefinitionError
+    from deploy.journeys import load_definitions
+    from processors.journeys.rehearsal import rehearse as run_over
+    from sinks.history import read_people
+
+    try:
+        definitions = load_definitions(settings)
+    except DefinitionError as error:
+        raise DemoError(str(error)) from error
+    start, stop = days()
+    events = int(client.query("SELECT count() FROM touchpoints").first_row[0])
+    share = min(1.0, REHEARSED_EVENTS / max(events, 1))
+    rehearsed = run_over(
+        definitions.decider(settings.timezone),
+        [journey.name for journey in definitions.journeys],
+        read_people(client, datetime.now(UTC), share),
+        int(start.timestamp() * 1000),
+        int(stop.timestamp() * 1000),
+        settings.timezone,
+    )
+    return rehearsed, share
 
 
 def _sample(cache: Path) -> tuple[list[bytes], str]:

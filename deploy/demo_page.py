@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from processors.journeys.rehearsal import CONVERSION_DAYS
+
 if TYPE_CHECKING:
     from deploy.demo import Flow
+    from processors.journeys.rehearsal import Rehearsed
     from sinks.overview import Identity, Step
     from sinks.reports import AttributionReport, AttributionRow
 
@@ -25,6 +29,19 @@ MODELS = {
 }
 """The models shown and what their columns are called."""
 _STEPS_SHOWN = 25
+_SEGMENTS = ("prospects", "customers", "vip", "cart_abandoners", "browse_abandoners", "discount_prone", "reachable")
+_GATES = {
+    "consent": "no consent",
+    "suppression": "suppressed",
+    "holdout": "control group",
+    "channel": "no address",
+    "quiet_hours": "quiet hours",
+    "send_time": "waiting for the best hour",
+    "caps": "frequency caps",
+    "priority": "something more important",
+    "expiry": "expired",
+    "withdrawn": "run ended first",
+}
 
 
 def show_flow(console: Console, flow: Flow) -> None:
@@ -129,12 +146,58 @@ def _by_model(*columns: str) -> Table:
     return table
 
 
+def show_journeys(console: Console, rehearsed: Rehearsed, share: float) -> None:
+    """Print whom the journeys would have reached, what held messages back, the lift of the holdout, and segments."""
+    _title(console, "Journeys, in rehearsal")
+    whom = "" if share == 1 else f" of {share:.0%} of all people"
+    console.print(
+        "These events are history, and live journeys start only on fresh ones. So the functions that decide live ran "
+        f"over {rehearsed.events:,} events{whom} as if they happened now; [bold]nothing was sent[/]."
+    )
+    table = Table("journey", "people in", "messages", "by", box=None, header_style="dim", padding=(0, 1))
+    table.columns[0].no_wrap = True
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    tallies = sorted(rehearsed.tallies.items(), key=lambda item: (-len(item[1].people), item[0]))
+    for journey, tally in tallies:
+        channels = rehearsed.channels(journey)
+        each = ", ".join(f"{name} {messages:,}" for name, messages in channels.most_common())
+        if tally.people:
+            table.add_row(journey, f"{len(tally.people):,}", f"{channels.total():,}", each)
+    console.print(table)
+    if idle := [journey for journey, tally in tallies if not tally.people]:
+        console.print(f"Nobody had a reason to enter {', '.join(idle)}.", style="dim")
+    held_back = (f"{_GATES.get(gate, gate)} {times:,}" for gate, times in rehearsed.held_back().most_common())
+    console.print(f"Messages held back: {', '.join(held_back) or 'none'}.")
+    _show_lift(console, rehearsed)
+    sizes = (f"{name} {rehearsed.segments[name]:,}" for name in _SEGMENTS)
+    console.print(f"Segments at the end of these days: {', '.join(sizes)}.")
+    if rehearsed.story:
+        console.print("\nOne person's run, as `throughline journeys why` tells it", style="bold cyan")
+        for line in rehearsed.story[1:]:
+            console.print(Padding(Text(line.strip()), (0, 0, 0, 2)))
+
+
+def _show_lift(console: Console, rehearsed: Rehearsed) -> None:
+    found, reached, held_out = rehearsed.lift, rehearsed.reached, rehearsed.held_out
+    if found is None:
+        console.print("Lift of the holdout: not to be told, as nobody was reached or nobody held out.")
+        return
+    console.print(
+        f"Lift of the holdout: of {reached.people:,} people reached {found.treated:.1%} ordered within "
+        f"{CONVERSION_DAYS} days, of {held_out.people:,} held out {found.control:.1%}: [bold]"
+        f"{found.difference * 100:+.1f} points[/], 95 % interval {found.low * 100:+.1f} to {found.high * 100:+.1f}. "
+        "As nothing was sent, the true lift is zero; the rest is chance."
+    )
+
+
 def show_next(console: Console, clickhouse_url: str, profile_id: str | None) -> None:
     """Print where to look next."""
     _title(console, "Look further")
     rows = [
         (f"{clickhouse_url}/play", "ask ClickHouse: SELECT * FROM throughline.v_paths LIMIT 20"),
         ("throughline attribution report --model all", "every model; --by campaign, creative, product"),
+        ("throughline journeys list", "the journeys; `simulate FILE` rehearses a change, `why` explains a message"),
         ("throughline dead-letters list", "what was refused: field and rule"),
     ]
     if profile_id:

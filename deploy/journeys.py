@@ -6,7 +6,7 @@ linter's affair: `lint_all`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from deploy.configuration import DefinitionError, line_of, load
 from deploy.settings import Settings
 from processors.journeys.decider import Decider
-from processors.journeys.lint import lint
+from processors.journeys.lint import lint, misspelt
 from processors.templates import TemplateError, Templates
 from schemas.delivery import DeliveryDefinitions
 from schemas.journeys import Journey, MessageNode
@@ -63,6 +63,7 @@ class Definitions:
         templates: What messages say.
         delivery: How they leave.
         files: The file of each journey, by name.
+        places: Where each segment and trait is.
     """
 
     segments: SegmentDefinitions
@@ -71,6 +72,7 @@ class Definitions:
     templates: Templates
     delivery: DeliveryDefinitions
     files: Mapping[str, Path] = field(default_factory=dict)
+    places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
 
     def decider(
         self,
@@ -95,13 +97,15 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
     """
     found = [] if without_journeys else yaml_files(settings.definitions_dir / "journeys")
     journeys, files = load_journeys(found)
+    segments, places = _segments(settings)
     return Definitions(
-        segments=load_segments(settings),
+        segments=segments,
         journeys=journeys,
         policy=load(settings.policy_file, MessagePolicy),
         templates=load_templates(settings.definitions_dir / "templates"),
         delivery=load(settings.delivery_file, DeliveryDefinitions),
         files=files,
+        places=places,
     )
 
 
@@ -141,6 +145,11 @@ def load_segments(settings: Settings) -> SegmentDefinitions:
     Raises:
         DefinitionError: A file is wrong, a part that stands once is in two files, or a segment names what there is not.
     """
+    return _segments(settings)[0]
+
+
+def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[Path, Place]]]:
+    """Read segments, and tell where each part is."""
     merged: dict[str, Any] = {}
     origin: dict[str, tuple[Path, Place]] = {}
     for path in yaml_files(settings.definitions_dir / "segments"):
@@ -163,7 +172,7 @@ def load_segments(settings: Settings) -> SegmentDefinitions:
             path, place = origin[name]
             said.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
         raise DefinitionError("\n".join(said))
-    return whole
+    return whole, origin
 
 
 def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str, Path]]:
@@ -210,18 +219,33 @@ def lint_all(definitions: Definitions) -> list[Finding]:
     """Check journeys against everything that they refer to."""
     policy, templates = definitions.policy, definitions.templates
     findings = []
+    for name, message in misspelt(definitions.journeys, definitions.segments):
+        file, place = definitions.places[name]
+        findings.append(Finding(str(file), line_of(file, place), name, message, False))
     problems = lint(definitions.journeys, definitions.segments, templates.names(), channels=tuple(policy.channels))
     for problem in problems:
         findings.append(_finding(definitions, problem.journey, problem.path, problem.message, problem.serious))
     for journey in definitions.journeys:
         for path, step in journey.walk():
             if isinstance(step, MessageNode):
-                names = {step.template, *(variant.template for variant in step.variants if variant.template)}
-                for name in sorted(names & set(templates.names())):
-                    if missing := [one for one in step.channels if one not in templates.channels(name)]:
-                        message = f"template {name} has no text for {', '.join(missing)}"
-                        findings.append(_finding(definitions, journey.name, (*path, "message"), message, True))
+                for where, message, serious in _texts(step, templates):
+                    findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
     return findings
+
+
+def _texts(step: MessageNode, templates: Templates) -> Iterator[tuple[str, str, bool]]:
+    """Look for texts that a message may need and that there are not, and for values that do not fit the texts."""
+    names = {step.template, *(variant.template for variant in step.variants if variant.template)} & {*templates.names()}
+    used: set[str] = set()
+    for name in sorted(names):
+        if missing := [one for one in step.channels if one not in templates.channels(name)]:
+            yield "message", f"template {name} has no text for {', '.join(missing)}", True
+        asked = {one for channel in step.channels or templates.channels(name) for one in templates.data(name, channel)}
+        if unknown := sorted(asked - set(step.data)):
+            yield "message", f"template {name} asks for run.data.{unknown[0]}, which `data` does not give", False
+        used |= asked
+    if names and (unused := sorted(set(step.data) - used)):
+        yield "data", f"no text asks for run.data.{unused[0]}", False
 
 
 def _finding(definitions: Definitions, journey: str, path: Place, message: str, serious: bool) -> Finding:

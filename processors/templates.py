@@ -7,7 +7,8 @@ do nothing but write a message.
 What a template may use: `profile` (as `throughline profile show --json`), `event` (what led here), `run` (the journey's
 run: `data`, `key`, `last`), `message` (`id`, `journey`, `step`, `campaign`, `channel`, `unsubscribe_url`, …) and
 `{% assign products = 4 | recommend %}`, or `recommend: "category"`. A value that is null is as unknown as one that is
-absent: `{% if profile.traits.first_name %}` asks, `| default: "you"` replaces, anything else fails.
+absent: `{% if profile.traits.first_name %}` asks, `| default: "you"` replaces, anything else fails. A trait that a
+producer calls `firstName`, as Segment's libraries do, is `first_name` too.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _FILTERS = frozenset(
         "uniq", "compact",
     }
 )  # fmt: skip
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _RANGE = re.compile(r"\{[{%](?:(?![}%]\}).)*?\(\s*[\w.\[\]'\"-]+\s*\.\.", re.DOTALL)
 _ADDRESS_FROM_DATA = re.compile(r"""(?:href|src)\s*=\s*["']?\s*\{\{(?![^}]*\|\s*link\s*-?\}\})""", re.IGNORECASE)
 _WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
@@ -131,6 +133,12 @@ class Templates:
         """Whether a template uses `recommend`, so that products must be found for it."""
         return any(one.recommends for one in self._compiled.get((name, channel), {}).values())
 
+    def data(self, name: str, channel: str) -> set[str]:
+        """What a template asks of the message's own `data` on a channel: `{"coupon"}` of `run.data.coupon`."""
+        parts = (part for one in self._compiled.get((name, channel), {}).values() for part in one.parts.values())
+        used = (use.segments for part in parts for use in part.analyze().globals.get("run", ()))
+        return {str(path[2]) for path in used if len(path) > 2 and path[1] == "data"}
+
     def render(
         self,
         name: str,
@@ -166,6 +174,8 @@ class Templates:
             "_language": language,
             "_timezone": timezone,
         }
+        if isinstance(traits := (values.get("profile") or {}).get("traits"), Mapping):
+            values["profile"] = {**values["profile"], "traits": {**_in_snake_case(traits), **traits}}
         parts: dict[str, str] = {}
         for part, template in languages[language].parts.items():
             text = _rendered(template, values, name, (channel, language, part))
@@ -274,6 +284,10 @@ def _check(name: str, channel: str, language: str, parts: Mapping[str, str]) -> 
         raise TemplateError(name, (channel, language, "text"), 0, f"{segments} SMS, at most {SMS_SEGMENTS}")
     if (link := parts.get("link")) and not _LINK.fullmatch(link):
         raise TemplateError(name, (channel, language, "link"), 0, f"{link!r} is no address")
+
+
+def _in_snake_case(traits: Mapping[str, Any]) -> dict[str, Any]:
+    return {_HUMP.sub(r"_\1", name).lower(): value for name, value in traits.items()}
 
 
 def _known(value: Any) -> Any:

@@ -21,9 +21,10 @@ one that promises most."""
 
 Gate = Literal[
     "transactional", "consent", "suppression", "holdout", "channel", "quiet_hours", "send_time", "caps", "priority",
-    "expiry", "delivery", "late_event",
+    "expiry", "withdrawn", "delivery", "late_event",
 ]  # fmt: skip
-"""What a message passes, in order; `delivery` and `late_event` stand in rows about what became of it."""
+"""What a message passes, in order; `withdrawn` is a postponed one whose run has ended meanwhile, and `delivery` and
+`late_event` stand in rows about what became of one that was sent."""
 
 
 class Message(Protocol):

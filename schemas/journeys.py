@@ -39,12 +39,13 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from schemas.decisions import Choice
-from schemas.durations import DAY_MS, Duration, milliseconds
+from schemas.durations import DAY_MS, Duration, milliseconds, written
 from schemas.segments import Condition, Where
 from schemas.segments import Name as SegmentName
 
@@ -53,11 +54,11 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 
 
-def _signed(written: object) -> object:
-    if isinstance(written, str) and written.lstrip().startswith("-"):
-        length = milliseconds(written.lstrip()[1:])
-        return -length if isinstance(length, int) else length
-    return milliseconds(written)
+def _signed(length: object, info: ValidationInfo) -> object:
+    if isinstance(length, str) and length.lstrip().startswith("-"):
+        forwards = milliseconds(length.lstrip()[1:])
+        return -forwards if isinstance(forwards, int) else forwards
+    return written(length, info)
 
 
 def _within_properties(path: object) -> object:
@@ -99,7 +100,7 @@ class EventMatch(_Model):
             order that does not name its cart must not be answered by a reminder.
     """
 
-    event: Label | tuple[Label, ...]
+    event: Label | Annotated[tuple[Label, ...], Field(min_length=1)]
     where: Where = Field(default_factory=dict)
     key: PropertyPath | None = None
 
@@ -179,7 +180,8 @@ class LocalMoment(_Model):
             waited for; `trait.birthday`. A date without an hour is at `time`, else at the start of that day.
         offset: Added to the date; `-1d` is the day before.
         every_year: The next such day of any year; a 29 February is kept on the 28th in other years.
-        if_missed: What to do if the date is not known, or has passed.
+        if_missed: What to do if the date is not known, or has passed with its offset: `exit`, `continue`, or
+            `continue_if_ahead`: only if the date itself is still to come.
     """
 
     time: Clock | None = None
@@ -187,7 +189,7 @@ class LocalMoment(_Model):
     date: Annotated[str, StringConstraints(pattern=r"^(event|last|trait)\.[A-Za-z_][\w.]*$")] | None = None
     offset: SignedDuration = 0
     every_year: bool = False
-    if_missed: Literal["exit", "continue"] = "exit"
+    if_missed: Literal["exit", "continue", "continue_if_ahead"] = "exit"
 
     @model_validator(mode="after")
     def _one_way(self) -> LocalMoment:

@@ -186,11 +186,17 @@ class SegmentDefinitions(_Model):
         names = {segment.name: segment for segment in self.segments}
         traits = {trait.name for trait in self.traits}
         for segment in self.segments:
-            for problem in unknown_names(segment.when, names, traits):
-                found.append((segment.name, problem))
+            problems = [*unknown_names(segment.when, names, traits), *self.unknown_classes(segment.when)]
+            found += [(segment.name, problem) for problem in problems]
             if path := _cycle(segment.name, names):
                 found.append((segment.name, f"is defined by itself: {' → '.join(path)}"))
         return found
+
+    def unknown_classes(self, condition: Condition) -> list[str]:
+        """Say which RFM classes a condition names that there are not."""
+        classes = [one.name for one in self.rfm.classes]
+        named = (name for one in condition.walk() for name in one.rfm or () if name not in classes)
+        return [f"there is no RFM class {name!r}: use {', '.join(classes)}" for name in named]
 
 
 def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterable[str]) -> list[str]:

@@ -21,15 +21,17 @@ to the millisecond; so an answer may change by time alone, and the engine knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMILIES, find
 from schemas.durations import DAY_MS, LONGEST_MS, milliseconds
+from schemas.topics import CHANNELS
 
 MOST_TIMES = 200
 """`at_least`, `at_most` and `exactly` go up to this: as many times of an event are kept for a person."""
@@ -55,8 +57,10 @@ class SegmentChange(NamedTuple):
     definition_version: str
 
 
-def _duration(value: object) -> object:
-    """Read a duration; a bare number says no unit."""
+def _duration(value: object, info: ValidationInfo) -> object:
+    """Read a duration; a bare number says no unit, but in JSON, which only programs write, it is milliseconds."""
+    if info.mode == "json" and type(value) is int:
+        return value
     try:
         if isinstance(value, str):
             return milliseconds(value)
@@ -120,6 +124,8 @@ Times = Annotated[int, Field(ge=0, le=MOST_TIMES)]
 Function = Literal["count", "sum", "average", "min", "max", "unique_count", "first", "last", "most_frequent", "unique"]
 """How values of many events become one. `unique` is the list of different values, `unique_count` how many they are."""
 
+STAGES = ("visitor", "prospect", "new", "active", "loyal", "at_risk", "lapsed")
+"""Stages of the life cycle; `schemas.segment_definitions.Lifecycle` says which is which."""
 NUMERIC_FUNCTIONS = frozenset({"count", "sum", "average", "min", "max"})
 
 
@@ -279,7 +285,7 @@ class Condition(Comparison):
                 "should have exactly one of {operators}; it has {found}",
                 {
                     "operators": ", ".join(OPERATORS),
-                    "found": " and ".join(found) or f"only {', '.join(map(str, given))}",
+                    "found": " and ".join(found) or f"only {', '.join(map(str, given))}{_meant(given)}",
                 },
             )
         surplus = [key for key in given if key != found[0] and key not in OPERATORS[found[0]]]
@@ -318,6 +324,11 @@ class Condition(Comparison):
         for one in self.inner:
             yield from one.walk()
 
+    def events(self) -> Iterator[str]:
+        """Name the events that this condition, without those inside it, is about."""
+        for names in (self.performed, self.not_performed, self.event, *(step.event for step in self.sequence or ())):
+            yield from names or ()
+
     def comparisons(self) -> dict[str, Any]:
         """The comparisons that are given, by the key that a marketer writes."""
         return given_comparisons(self)
@@ -341,6 +352,8 @@ def _check_attribute(condition: Condition) -> str:
     given = condition.comparisons()
     if not given:
         return f"say what {name} should be: {', '.join(_FITTING.get(found[0].type, _COMPARISONS))}"
+    if condition.within is not None and condition.older_than is not None and condition.older_than >= condition.within:
+        return "nothing is older than `older_than` and still `within` less: make `within` the longer one"
     fitting = _FITTING.get(found[0].type, _COMPARISONS)
     for key in given:
         if key not in fitting:
@@ -348,9 +361,12 @@ def _check_attribute(condition: Condition) -> str:
     return ""
 
 
-def _nearest(name: str) -> str:
-    from difflib import get_close_matches
+def _meant(given: Iterable[object]) -> str:
+    near = [near for key in given for near in get_close_matches(str(key), OPERATORS, 1, 0.75)]
+    return f": did you mean {near[0]}?" if near else ""
 
+
+def _nearest(name: str) -> str:
     near = get_close_matches(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)], 1)
     return f": did you mean {near[0]}?" if near else ""
 
@@ -396,7 +412,22 @@ def _check_bucket(condition: Condition) -> str:
     return "" if condition.from_ < condition.to else "`from` should be below `to`"
 
 
+def _check_stage(condition: Condition) -> str:
+    unknown = [name for name in condition.stage or () if name not in STAGES]
+    return f"there is no stage {unknown[0]!r}: use {', '.join(STAGES)}" if unknown else ""
+
+
+def _check_engaged(condition: Condition) -> str:
+    """Tell of a slip of the pen; a deployment may have channels of its own."""
+    for name in condition.engaged or ():
+        if name not in CHANNELS and (near := get_close_matches(name, CHANNELS, 1, 0.75)):
+            return f"there is no channel {name!r}: did you mean {near[0]}?"
+    return ""
+
+
 _CHECKS = {
+    "stage": _check_stage,
+    "engaged": _check_engaged,
     "attribute": _check_attribute,
     "performed": _check_performed,
     "aggregate": _check_aggregate,

@@ -46,12 +46,13 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
     return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
-def read_people(client: Any, stop: datetime) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Read the events of everybody, one person after the other.
 
     Args:
         client: As for `read_events`.
         stop: Events that the broker got then or later are left out.
+        share: Of fewer people, each time the same ones.
 
     Yields:
         A person as known now, and their events as `read_events` answers them.
@@ -62,9 +63,10 @@ def read_people(client: Any, stop: datetime) -> Iterator[tuple[str, list[dict[st
         FROM touchpoints AS t FINAL
         LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
         WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{_NOBODY}'
+            AND cityHash64(person) < {{share:Float64}} * 18446744073709551616.
         ORDER BY person, t.received_at, t.event_id
     """  # noqa: S608 - our own column names
-    with client.query_rows_stream(query, {"stop": stop}) as rows:
+    with client.query_rows_stream(query, {"stop": stop, "share": share}) as rows:
         for person, theirs in groupby(rows, key=lambda row: row[0]):
             yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -62,6 +62,7 @@ def journeys_list(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     table = Table("journey", "enters by", "messages", "holdout", "what it does")
+    table.columns[0].no_wrap = True
     for row in rows:
         name = row["name"] if row["enabled"] else f"{row['name']} (off)"
         table.add_row(name, row["entry"], ", ".join(row["messages"]), f"{row['holdout']:.0%}", row["description"])
@@ -104,6 +105,12 @@ def journeys_simulate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A journey; it need not be in force.")],
     first: Annotated[str, typer.Option("--from", help="First day, or an RFC 3339 time.")],
     last: Annotated[str, typer.Option("--to", help="Last day, or the RFC 3339 time it ends at.")],
+    timely: Annotated[
+        bool,
+        typer.Option(
+            "--as-it-happened", help="As if events had come in when they happened: for history that was imported."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a journey over history, with nothing sent: who would enter, what they would get, what would hold it back.
@@ -113,7 +120,7 @@ def journeys_simulate(
     from deploy.configuration import DefinitionError
     from deploy.journeys import load_journeys
     from deploy.settings import settings
-    from processors.journeys.simulate import Simulation, difference
+    from processors.journeys.simulate import Simulation, as_it_happened, difference
     from sinks.history import read_people
 
     zone = ZoneInfo(settings().timezone)
@@ -128,18 +135,18 @@ def journeys_simulate(
 
     def simulation(*chosen: Any) -> Simulation:
         decider = definitions.decider(settings().timezone, [*others, *chosen])
-        return Simulation(decider, draft.name, _ms(start), _ms(stop), settings().timezone)
+        return Simulation(decider, [draft.name], _ms(start), _ms(stop), settings().timezone)
 
     runs = [simulation(draft)] + ([simulation(live)] if live and live.version != draft.version else [])
     people = events = 0
     with clickhouse() as client:
-        for profile_id, theirs in read_people(client, stop):
+        for profile_id, theirs in read_people(client, datetime.now(UTC) if timely else stop):
             people, events = people + 1, events + len(theirs)
             for run in runs:
-                run.replay(profile_id, theirs)
+                run.replay(profile_id, as_it_happened(theirs) if timely else theirs)
             if people % 1000 == 0:
                 typer.echo(f"{people:,} people, {events:,} events", err=True)
-    told = [run.tally.summary() for run in runs]
+    told = [run.tallies[draft.name].summary() for run in runs]
     report = {
         "journey": draft.name,
         "version": draft.version,

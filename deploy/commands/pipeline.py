@@ -124,9 +124,14 @@ def worker(
 
         run_workers(settings())
     elif role in ROLES:
+        from deploy.configuration import DefinitionError
         from deploy.worker import run
 
-        run(role, settings())
+        try:
+            run(role, settings())
+        except DefinitionError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from error
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")
 

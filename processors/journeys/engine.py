@@ -27,12 +27,16 @@ from processors.journeys.turn import Segments, Sender, Turn
 from processors.messaging import clock
 from processors.profile_joins import milliseconds
 from schemas.decisions import Emit
+from schemas.durations import DAY_MS
 from schemas.journeys import EventEntry, Journey, SegmentEntry, SegmentMatch
 from schemas.people import Person
 from schemas.segments import SegmentChange
 
 MOST_KEYS = 20
 """Runs that one event can begin, or answer: keys in a list of products beyond are not looked at."""
+TOLD_MS = DAY_MS
+"""An event that came too late to let anybody in is reported if it was no later than that; what is older is no news
+that was late, but history that is imported, and a row for each event of it would say nothing."""
 
 
 class JourneyEngine:
@@ -97,7 +101,7 @@ class JourneyEngine:
         happened = now_ms if event is None else min(milliseconds(event["occurred_at"]), now_ms)
         if section is None:
             section = {}
-        turn = Turn(person, section, now_ms, event, happened, changes, self._resolver)
+        turn = Turn(person, section, now_ms, event, happened, changes, self._resolver, self._programs)
         if section:
             person.state["journeys"] = section
             turn.settle_collapsed()
@@ -123,7 +127,7 @@ class JourneyEngine:
         runs: dict[str, Run] = section.get("runs", {})
         while waiting := [(run["due"], run_id) for run_id, run in runs.items() if run.get("due", now_ms + 1) <= now_ms]:
             due, run_id = min(waiting)
-            turn = Turn(person, section, due, None, due, (), self._resolver)
+            turn = Turn(person, section, due, None, due, (), self._resolver, self._programs)
             run = runs[run_id]
             program = self._programs.get(run["version"])
             if program is None:
@@ -199,8 +203,8 @@ class JourneyEngine:
         wanted = program.journey.entry
         assert isinstance(wanted, EventEntry)
         keys = entry.keys(event)[:MOST_KEYS] or [""]
-        if turn.now - turn.happened > wanted.max_lateness:
-            for key in keys:
+        if (late := turn.now - turn.happened) > wanted.max_lateness:
+            for key in keys if late <= wanted.max_lateness + TOLD_MS else ():
                 turn.turn_away("too_late", program, key, event["event_id"], happened=clock.text(turn.happened))
         elif self._admits(turn, program):
             for key in keys:
@@ -217,7 +221,7 @@ class JourneyEngine:
             return
         under_way = state.active(section, journey.name, key) if journey.re_entry != "always" else []
         restarts = journey.re_entry == "restart" and not any(
-            "sent" in run or run["since"] > since for _, run in under_way
+            "sent" in run or "ghost" in run or run["since"] > since for _, run in under_way
         )
         if under_way and not restarts:
             return
@@ -247,7 +251,7 @@ class JourneyEngine:
                 state.newest(heard, state.HEARD_KEPT)
 
     def _settle(self, person: Person, section: Section, now_ms: int) -> list[Emit]:
-        turn = Turn(person, section, now_ms, None, now_ms, (), self._resolver)
+        turn = Turn(person, section, now_ms, None, now_ms, (), self._resolver, self._programs)
         turn.settle_collapsed()
         state.tidy(person.state, section)
         return turn.out

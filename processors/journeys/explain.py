@@ -25,11 +25,13 @@ _GATES = {
     "caps": "frequency caps",
     "priority": "more important messages",
     "expiry": "expiry",
+    "withdrawn": "end of the run",
     "delivery": "delivery",
     "late_event": "late event",
 }
 
 _ORDER = {"segment_entered": 0, "segment_left": 0, "journey_entered": 1, "waiting": 7, "exited": 9, "collapsed": 9}
+_NEVER_WAS = frozenset({"too_late", "already_over", "too_many_runs"})
 _STEP, _DECISION = 4, 5
 """What goes before what within one millisecond, in which a run may do several steps: it decides, then it waits."""
 
@@ -54,11 +56,14 @@ def story(decisions: Iterable[Row], events: Iterable[Row], timezone: str = "UTC"
     told: dict[tuple[str, str], list[tuple[str, int, _Place, str, list[str]]]] = {}
     headings: dict[tuple[str, str], str] = {}
     for event in _once(events, "id"):
-        chapter = (event.get("journey") or "", event.get("run_id") or "")
+        never_was = event["kind"] in _NEVER_WAS
+        chapter = (event.get("journey") or "", "" if never_was else event.get("run_id") or "")
         lines = [f"{_time(event['at'], zone)}  {_happening(event, zone)}"]
         rank = _ORDER.get(event["kind"], _STEP)
         told.setdefault(chapter, []).append((event["at"], rank, _place(event.get("step", "")), event["id"], lines))
-        headings[chapter] = _heading(event, event.get("version"))
+        headings[chapter] = (
+            f"Journey {event['journey']}, not entered" if never_was else _heading(event, event.get("version"))
+        )
     for row in _once(decisions, "decision_id"):
         chapter = (row["journey"], row["run_id"])
         lines = [f"{_time(row['decided_at'], zone)}  {_step(row)}message {row['message']}: {row['reason']}"]
@@ -169,6 +174,12 @@ def _exited(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
     return f"left the journey: {str(detail.get('reason') or 'it ended').replace('_', ' ')}"
 
 
+def _late(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
+    when = f"; it had happened {_time(detail['happened'], zone)}" if detail.get("happened") else ""
+    about = f" ({event['key']})" if event.get("key") else ""
+    return f"did not enter{about}: the event came too late{when}"
+
+
 _TELLS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {
     "segment_entered": lambda event, detail, zone: f"entered segment {event['segment']}",
     "segment_left": lambda event, detail, zone: f"left segment {event['segment']}",
@@ -179,7 +190,7 @@ _TELLS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {
     "goal": lambda event, detail, zone: f"reached the goal{_more(detail)}",
     "exited": _exited,
     "collapsed": lambda event, detail, zone: "joined into another run when two people turned out to be one",
-    "too_late": lambda event, detail, zone: f"did not enter: the event came too late{_more(detail)}",
+    "too_late": _late,
     "already_over": lambda event, detail, zone: f"did not enter: it was already over{_more(detail)}",
     "too_many_runs": lambda event, detail, zone: "did not enter: too many runs are under way",
 }

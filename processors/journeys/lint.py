@@ -85,6 +85,20 @@ def lint(
     return found
 
 
+def misspelt(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Iterator[tuple[str, str]]:
+    """Look for slips of the pen in segments and traits, which may be about events that a retailer makes up.
+
+    Yields:
+        The segment or trait, and what may have been meant.
+    """
+    known = {*EVENT_NAMES, *DERIVED_EVENTS, *(name for journey in journeys for name in journey.own_events)}
+    asked = [(one.name, name) for one in segments.segments for part in one.when.walk() for name in part.events()]
+    asked += [(trait.name, name) for trait in segments.traits for name in trait.event]
+    for about, name in dict.fromkeys(asked):
+        if name not in known and (near := _nearest(name, known)):
+            yield about, f"no event that comes with the pipeline is called {name!r}{near}"
+
+
 Found = Iterator[tuple[Path, str, bool]]
 
 
@@ -98,11 +112,10 @@ def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str
         if isinstance(match, EventMatch):
             yield from (((*path, "event"), *one) for one in _unknown(match.names, {*known, *journey.own_events}))
     for path, condition in journey.conditions():
-        for problem in unknown_names(condition, names, traits):
+        for problem in (*unknown_names(condition, names, traits), *segments.unknown_classes(condition)):
             yield path, problem, True
         for one in condition.walk():
-            performed = (*(one.performed or ()), *(one.not_performed or ()), *(one.event or ()))
-            yield from ((path, *problem) for problem in _unknown(performed, {*known, *journey.own_events}))
+            yield from ((path, *problem) for problem in _unknown(one.events(), {*known, *journey.own_events}))
 
 
 def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, bool]]:

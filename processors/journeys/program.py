@@ -95,6 +95,15 @@ class Program:
         """Tell whether something that ends a run of this key is known to have happened since then."""
         return any(one.heard(heard, key, since) for one in self.exits if isinstance(one, Matcher))
 
+    def message(self, op: Op, profile_id: str, arm: str) -> tuple[MessageNode, str]:
+        """Tell which version of a message a person gets, and what it is called: a variant's name, else the `arm`."""
+        node = op.node
+        assert isinstance(node, MessageNode)
+        if not op.versions:
+            return node, arm
+        drawn = draw([one.weight for one, _ in op.versions], profile_id, self.journey.name, op.id)
+        return op.versions[drawn][1], op.versions[drawn][0].name
+
     def remembered_until(self, run: Run, now_ms: int) -> int:
         """Tell until when a run that ends now is to be remembered, for its goals and for events that come late."""
         until = max((run["since"] + goal.within + LATE_MS for goal, _ in self.goals), default=0)

@@ -68,10 +68,11 @@ class Resolver:
             policy.suppression.segments or any(rule.segments for rule in policy.channels.values())
         )
         self._bypassed: frozenset[str] = policy.transactional.bypass
+        self._holdout = Holdout(policy.holdout)
         self._gates: tuple[tuple[Gate, Callable[[Case], Check]], ...] = (
             ("consent", Consent(policy.consent).check),
             ("suppression", Suppression(policy.suppression, policy.channels).check),
-            ("holdout", Holdout(policy.holdout).check),
+            ("holdout", self._holdout.check),
             ("channel", ChannelChoice(policy.channels, policy.choice, bounced=policy.suppression.bounced).check),
             ("quiet_hours", QuietGate(quiet, send_time).check),
             ("send_time", send_time.check),
@@ -130,6 +131,22 @@ class Resolver:
     def withdraw(self, person: Person, key: str) -> None:
         """Take back a postponed message whose run has ended, so that nothing waits for it."""
         sends.settle_pending(person.state, key, None, 0)
+
+    def withdrawn(self, person: Person, request: MessageRequest, reason: str, now_ms: int) -> Row:
+        """Write the last row about a message that was postponed and whose run has ended.
+
+        Args:
+            person: The person.
+            request: What would have been asked next.
+            reason: Why the run has ended.
+            now_ms: Logical time.
+        """
+        case = self._case(person, request, now_ms)
+        if not (request.message.transactional and "holdout" in self._bypassed):
+            self._holdout.check(case)
+        check = Check(False, {"run_ended": reason}, f"its run ended while it waited ({reason.replace('_', ' ')})")
+        said = ledger.sentence(case, "suppressed", check.reason)
+        return ledger.row(case, "suppressed", "withdrawn", said, [_gate_row("withdrawn", check)])
 
     def expire(self, person: Person, now_ms: int) -> None:
         """Settle reservations that nobody has reported on, and forget what no window reaches any more."""

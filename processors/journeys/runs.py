@@ -19,6 +19,7 @@ A run:
 | `passed` | steps behind it |
 | `arm` | of the last random split |
 | `sent` | messages that went out: `[ms, idempotency key]` |
+| `ghost` | a message would have gone out, were the person not held out |
 | `goals` | reached ones |
 | `until` | of a run that is over: until when goals and late events still concern it |
 
@@ -160,6 +161,8 @@ def _give(run: Run, to: Run) -> None:
     """Let one run answer for the messages and goals of another."""
     if sent := run.pop("sent", None):
         to["sent"] = sorted([*to.get("sent", []), *sent])
+    if run.pop("ghost", False):
+        to["ghost"] = True
     if goals := run.pop("goals", None):
         to["goals"] = sorted({*to.get("goals", []), *goals})
     to["since"] = min(to["since"], run["since"])

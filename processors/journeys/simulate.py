@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from processors.journeys.decider import Decider
@@ -74,28 +74,44 @@ class Tally:
         }
 
 
+class Replayed(NamedTuple):
+    """One person after their replay.
+
+    Attributes:
+        person: As they are at the end of the time looked at.
+        decisions: Rows of the ledger, of that time and of the journeys counted.
+        events: What these journeys say about themselves in that time.
+    """
+
+    person: Person
+    decisions: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
 class Simulation:
     """Replays people through a decider.
 
     Args:
-        decider: With the journey in it, among those that compete with it for caps.
-        journey: The journey to count.
+        decider: With the journeys in it, among those that compete with them for caps.
+        journeys: The journeys to count.
         start_ms: Begin of the time looked at.
         stop_ms: Its end, excluded.
         timezone: Of the days, IANA name.
+
+    Attributes:
+        tallies: What each of the journeys did.
     """
 
-    def __init__(self, decider: Decider, journey: str, start_ms: int, stop_ms: int, timezone: str) -> None:
+    def __init__(self, decider: Decider, journeys: Iterable[str], start_ms: int, stop_ms: int, timezone: str) -> None:
         self._decider = decider
-        self._journey = journey
         self._start_ms, self._stop_ms = start_ms, stop_ms
         self._zone = ZoneInfo(timezone)
-        self.tally = Tally()
+        self.tallies = {journey: Tally() for journey in journeys}
 
-    def replay(self, profile_id: str, events: Iterable[Event]) -> None:
+    def replay(self, profile_id: str, events: Iterable[Event]) -> Replayed:
         """Replay one person's events, in the order in which they were received."""
-        person = Person(profile_id, new_profile(profile_id), {})
-        last: dict[tuple[str, str], dict[str, Any]] = {}
+        replayed = Replayed(Person(profile_id, new_profile(profile_id), {}), [], [])
+        person = replayed.person
         seen: set[str] = set()
         for event in events:
             if event["event_id"] in seen:
@@ -105,44 +121,57 @@ class Simulation:
             if now_ms >= self._stop_ms:
                 break
             # As the profile worker does: what was due before an event sees the profile without it.
-            self._count(person, self._decider.on_time(person, now_ms), last)
+            self._count(replayed, self._decider.on_time(person, now_ms))
             join(person.document, of(event))
-            self._count(person, self._decider.on_event(person, event, now_ms), last)
-        self._count(person, self._decider.on_time(person, self._stop_ms - 1), last)
-        self._settle(profile_id, last)
+            self._count(replayed, self._decider.on_event(person, event, now_ms))
+        self._count(replayed, self._decider.on_time(person, self._stop_ms - 1))
+        self._settle(replayed)
+        return replayed
 
-    def _count(self, person: Person, emits: Iterable[Emit], last: dict[tuple[str, str], dict[str, Any]]) -> None:
+    def _count(self, replayed: Replayed, emits: Iterable[Emit]) -> None:
         for topic, value in emits:
-            if value.get("journey") != self._journey:
+            tally = self.tallies.get(value.get("journey", ""))
+            if tally is None:
                 continue
             if topic == DECISIONS:
                 if milliseconds(value["decided_at"]) >= self._start_ms:
-                    last[value["run_id"], value["step"]] = value
-                    self.tally.capped += value["gate"] == "caps"
+                    replayed.decisions.append(value)
+                    tally.capped += value["gate"] == "caps"
             elif "kind" in value and milliseconds(value["at"]) >= self._start_ms:
-                self._happened(person.profile_id, value)
+                replayed.events.append(value)
+                self._happened(tally, value)
 
-    def _happened(self, profile_id: str, value: dict[str, Any]) -> None:
+    def _happened(self, tally: Tally, value: dict[str, Any]) -> None:
         match value["kind"]:
             case "journey_entered":
-                self.tally.runs += 1
-                self.tally.people.add(profile_id)
+                tally.runs += 1
+                tally.people.add(value["profile_id"])
             case "goal":
-                self.tally.goals += 1
+                tally.goals += 1
             case "exited":
-                self.tally.exits[str((value.get("detail") or {}).get("reason") or "")] += 1
+                tally.exits[str((value.get("detail") or {}).get("reason") or "")] += 1
 
-    def _settle(self, profile_id: str, last: dict[tuple[str, str], dict[str, Any]]) -> None:
+    def _settle(self, replayed: Replayed) -> None:
+        last = {(row["run_id"], row["step"]): row for row in replayed.decisions}
         for decided in last.values():
-            outcome = decided["outcome"]
-            self.tally.outcomes[outcome] += 1
+            tally, outcome = self.tallies[decided["journey"]], decided["outcome"]
+            tally.outcomes[outcome] += 1
             if outcome == "sent":
                 day = clock.local(milliseconds(decided["decided_at"]), self._zone).date().isoformat()
-                self.tally.sent[day, decided["channel"]] += 1
+                tally.sent[day, decided["channel"]] += 1
             elif decided["gate"]:
-                self.tally.held_back[decided["gate"]] += 1
+                tally.held_back[decided["gate"]] += 1
             if decided["holdout"]:
-                self.tally.holdout.setdefault(decided["holdout"], set()).add(profile_id)
+                tally.holdout.setdefault(decided["holdout"], set()).add(replayed.person.profile_id)
+
+
+def as_it_happened(events: Iterable[Event]) -> list[Event]:
+    """Tell events as if each had been heard of when it happened: history that was brought in later.
+
+    Live, journeys leave out what they hear of too late, and so would a simulation of such a history.
+    """
+    timely = ({**event, "received_at": event["occurred_at"]} for event in events)
+    return sorted(timely, key=lambda event: (event["occurred_at"], event["event_id"]))
 
 
 def difference(draft: dict[str, Any], live: dict[str, Any]) -> dict[str, int]:

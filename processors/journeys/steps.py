@@ -130,7 +130,8 @@ class Steps:
         due = timers.moment(wanted, stated, turn.now, zone)
         if due is not None:
             return self._wait(turn, run_id, run, op, due)
-        if wanted.if_missed == "continue":
+        ahead = wanted.if_missed == "continue_if_ahead" and timers.ahead(wanted, stated, turn.now, zone)
+        if ahead or wanted.if_missed == "continue":
             return op.next
         turn.end(run_id, run, f"no such moment: {wanted.date}", program.remembered_until(run, turn.now))
         return DONE
@@ -212,11 +213,7 @@ class Steps:
         return DONE
 
     def _message(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        node, variant = cast(MessageNode, op.node), run.get("arm", "")
-        if op.versions:
-            weights = [one.weight for one, _ in op.versions]
-            drawn = draw(weights, turn.person.profile_id, program.journey.name, op.id)
-            variant, node = op.versions[drawn][0].name, op.versions[drawn][1]
+        node, variant = program.message(op, turn.person.profile_id, run.get("arm", ""))
         attempt = run.get("attempt", 0)
         request = MessageRequest(
             journey=run["journey"],
@@ -244,6 +241,8 @@ class Steps:
         if decision.action is not None:
             turn.out.append(Emit(ACTIONS, decision.action))
             run.setdefault("sent", []).append([turn.now, decision.row["idempotency_key"]])
+        elif decision.outcome == "ghost":
+            run["ghost"] = True
         return op.next
 
 

@@ -40,6 +40,12 @@ def moment(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> in
     return due if due >= now_ms else None
 
 
+def ahead(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
+    """Tell whether the date itself, whatever the offset, is still to come; arguments as for `moment`."""
+    at = _date(stated, wanted.hour, local)
+    return at is not None and _ms(at) > now_ms
+
+
 def _ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from processors.journeys.rows import identity, journey_event
 from processors.journeys.runs import Run, Section, keep
 from processors.messaging import clock
 from schemas.decisions import Decision, Emit, MessageRequest
+from schemas.journeys import MessageNode
 from schemas.people import Person
 from schemas.segments import Condition, SegmentChange
 from schemas.topics import DECISIONS
@@ -44,6 +45,10 @@ class Sender(Protocol):
         """Take back a message that was postponed."""
         ...
 
+    def withdrawn(self, person: Person, request: MessageRequest, reason: str, now_ms: int) -> dict[str, Any]:
+        """Write the ledger's last row about a message that was postponed and taken back."""
+        ...
+
 
 class Turn:
     """What is going on.
@@ -56,10 +61,11 @@ class Turn:
         happened: When it happened.
         changes: Segments that were entered or left.
         sender: Decides about messages.
+        programs: Journeys by version.
         out: What comes of it.
     """
 
-    __slots__ = ("changes", "event", "happened", "now", "out", "person", "section", "sender")
+    __slots__ = ("changes", "event", "happened", "now", "out", "person", "programs", "section", "sender")
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Turn:
         happened: int,
         changes: Sequence[SegmentChange],
         sender: Sender,
+        programs: Mapping[str, Program],
     ) -> None:
         self.person = person
         self.section = section
@@ -78,6 +85,7 @@ class Turn:
         self.happened = happened
         self.changes = changes
         self.sender = sender
+        self.programs = programs
         self.out: list[Emit] = []
 
     @property
@@ -122,8 +130,7 @@ class Turn:
         """End a run; what it has sent, and its goals, are remembered until a time."""
         runs = self.section["runs"]
         del runs[run_id]
-        if pending := run.get("pending"):
-            self.sender.withdraw(self.person, pending)
+        self._withdraw(run_id, run, reason)
         self.say("exited", run_id, run, run["step"], reason=reason)
         if until > self.now:
             kept: Run = {
@@ -136,13 +143,36 @@ class Turn:
         run = {"journey": program.journey.name, "version": program.version, "key": key}
         self.say(kind, identity(kind, program.version, self.person.profile_id, key, cause), run, **detail)
 
+    def _withdraw(self, run_id: str, run: Run, reason: str) -> None:
+        """Take back the message that a run waits to send, so that its last word is not that it was postponed."""
+        if (pending := run.get("pending")) is None:
+            return
+        self.sender.withdraw(self.person, pending)
+        program = self.programs.get(run["version"])
+        op = program.ops.get(run["step"]) if program else None
+        if program is None or op is None or not isinstance(op.node, MessageNode):
+            return
+        node, variant = program.message(op, self.person.profile_id, run.get("arm", ""))
+        request = MessageRequest(
+            journey=run["journey"],
+            journey_version=run["version"],
+            run_id=run_id,
+            step=op.id,
+            message=node,
+            asked_ms=run["begun"],
+            attempt=run["attempt"],
+            trigger_event_id=self.event_id,
+            holdout_share=program.journey.holdout,
+            variant=variant,
+        )
+        self.out.append(Emit(DECISIONS, self.sender.withdrawn(self.person, request, reason, self.now)))
+
     def settle_collapsed(self) -> None:
         """Report runs that a merge has ended."""
         collapsed: dict[str, Run] = self.section.pop("collapsed", {})
         for run_id in sorted(collapsed):
             run = collapsed[run_id]
-            if pending := run.get("pending"):
-                self.sender.withdraw(self.person, pending)
+            self._withdraw(run_id, run, "joined into another run")
             into = [
                 other_id
                 for other_id, other in self.section.get("runs", {}).items()

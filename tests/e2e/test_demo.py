@@ -19,6 +19,7 @@ from deploy.importers.ecom import COLUMNS, MEMBER, PACKAGE, VERSION
 from deploy.settings import Settings
 from deploy.simulate import Options, Simulation
 from processors.identity import claim
+from processors.journeys.rehearsal import Rehearsed
 from sinks import overview, reports
 from sinks.clickhouse import connect
 from sinks.redis_identity import RedisIdentityStore
@@ -49,7 +50,7 @@ async def owners(settings: Settings, group: list[tuple[str, str]], store: RedisI
 
 
 async def test_the_demo_accounts_for_everything_and_finds_the_people(
-    stack: Settings, tmp_path: Path, cache: Path
+    stack: Settings, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     with Pipeline(stack, tmp_path / "home"):
@@ -82,6 +83,28 @@ async def test_the_demo_accounts_for_everything_and_finds_the_people(
     page = printed(first, client, report)
     assert f"{lines + 2:,} published = {expected.stored:,} stored" in page
     assert "difference 0" in page
+
+    rehearsed, share = demo.rehearse(stack, client)
+    known = "SELECT uniqExact(event_id) FROM touchpoints WHERE notEmpty(profile_id)"
+    assert (1.0, client.query(known).first_row[0]) == (share, rehearsed.events)
+    welcome, cart = rehearsed.tallies["welcome"], rehearsed.tallies["cart_abandonment"]
+    assert min(welcome.outcomes["sent"], cart.goals, cart.held_back["consent"], rehearsed.reached.people) > 0
+    assert rehearsed == demo.rehearse(stack, client)[0]
+    monkeypatch.setattr(demo, "REHEARSED_EVENTS", rehearsed.events // 2)
+    some, fewer = demo.rehearse(stack, client)
+    assert fewer < 0.5
+    assert 0 < some.people < rehearsed.people
+    shown = journeys(rehearsed, share)
+    assert max(map(len, shown.splitlines())) <= 80
+    for part in ("nothing was sent", "cart_abandonment", "held back: no consent", "Lift of the holdout", "customers"):
+        assert part in shown
+
+
+def journeys(rehearsed: Rehearsed, share: float) -> str:
+    """The part about journeys, as a terminal of 80 columns would show it."""
+    terminal = StringIO()
+    demo_page.show_journeys(Console(width=80, file=terminal), rehearsed, share)
+    return terminal.getvalue()
 
 
 def printed(flow: demo.Flow, client: Any, report: reports.AttributionReport) -> str:

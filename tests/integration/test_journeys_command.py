@@ -26,7 +26,7 @@ from schemas.topics import DECISIONS, JOURNEY_EVENTS
 from sinks.redis_profiles import RedisProfileStore
 from tests.builders import DAY_ONE
 from tests.stack import Addresses, corner
-from tests.warehouse import Warehouse, person, resolved, warehouse
+from tests.warehouse import Warehouse, instant, person, resolved, warehouse
 
 pytestmark = pytest.mark.integration
 
@@ -140,6 +140,25 @@ class TestLint:
         assert 1 == result.exit_code
         assert complaint in said(result)
 
+    @pytest.mark.parametrize(
+        ("data", "hint"),
+        [
+            ("{}", "welcome.yaml:9: steps.0.message: template hello asks for run.data.coupon, which `data` does not"),
+            ("{cupon: X, coupon: Y}", "welcome.yaml:12: steps.0.data: no text asks for run.data.cupon"),
+        ],
+        ids=["missing", "misspelt"],
+    )
+    def test_values_that_do_not_fit_the_text_are_hinted_at(
+        self, settings: Settings, folder: Path, data: str, hint: str
+    ) -> None:
+        write(folder, templates__hello=HELLO.replace("text: Hello", 'text: "{{ run.data.coupon }}"'))
+        write(folder, journeys__welcome=WELCOME.replace("expires_after: 2d", f"expires_after: 2d\n    data: {data}", 1))
+
+        result = run("lint")
+
+        assert 0 == result.exit_code
+        assert hint in said(result)
+
     def test_a_draft_is_checked_against_what_is_in_force(self, settings: Settings, tmp_path: Path) -> None:
         write(tmp_path, draft=WELCOME.replace("message: hello", "message: hallo", 1))
 
@@ -147,6 +166,16 @@ class TestLint:
 
         (finding,) = [one for one in json.loads(result.stdout) if one["serious"]]
         assert (1, "steps.0.message", 9) == (result.exit_code, finding["path"], finding["line"])
+
+    def test_a_segment_about_an_event_that_is_hardly_meant_is_hinted_at(self, settings: Settings, folder: Path) -> None:
+        steps = "[{event: Product Vieved}, {event: My Own Event}]"
+        write(folder, segments__a=f"segments:\n  - {{name: a, description: d, when: {{sequence: {steps}}}}}\n")
+
+        result = run("lint")
+
+        assert 0 == result.exit_code
+        assert "a.yaml:2: a: no event that comes with the pipeline is called 'Product Vieved'" in said(result)
+        assert "My Own Event" not in said(result)
 
     def test_a_worker_does_not_start_with_a_journey_that_cannot_work(self, settings: Settings, folder: Path) -> None:
         write(folder, journeys__welcome=WELCOME.replace("message: hello", "message: hallo", 1))
@@ -189,6 +218,17 @@ class TestSimulate:
         assert (4, 5) == (report["draft"]["people"], report["draft"]["runs"])
         assert report["draft"] == report["live"]
         assert {"people": 0, "runs": 0, "messages": 0, "caps_hit": 0, "goals": 0} == report["difference"]
+
+    def test_history_that_was_imported_later_counts_as_if_it_had_come_in_time(
+        self, database: Warehouse, settings: Settings, folder: Path
+    ) -> None:
+        database.store({**signed_up(6, 1), "received_at": instant(DAY_ONE + timedelta(days=12))})
+        file = str(folder / "journeys" / "welcome.yaml")
+
+        live = json.loads(run("simulate", file, *self.SPAN, "--json").stdout)
+        timely = json.loads(run("simulate", file, *self.SPAN, "--as-it-happened", "--json").stdout)
+
+        assert (4, 5) == (live["draft"]["people"], timely["draft"]["people"])
 
     def test_it_decides_as_the_worker_does(self, settings: Settings, folder: Path) -> None:
         report = json.loads(run("simulate", str(folder / "journeys" / "welcome.yaml"), *self.SPAN, "--json").stdout)

@@ -175,6 +175,15 @@ def test_each_message_that_goes_out_has_its_row_and_each_run_its_beginning(happe
     assert (sent, set()) == (ordered, acted - entered)
 
 
+@settings(max_examples=60, deadline=None)
+@given(HAPPENINGS)
+def test_that_it_was_postponed_is_never_the_last_word_about_a_message(happenings: list[Any]) -> None:
+    _, out = live(events(happenings), end=START + 600 * 1440 * MINUTE)
+    last = {row.value["idempotency_key"]: row.value["outcome"] for row in out if row.topic == DECISIONS}
+
+    assert "postponed" not in last.values()
+
+
 # Merges
 
 

@@ -26,6 +26,20 @@ def _event(kind: str, at: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+def test_runs_that_never_began_are_told_under_one_heading() -> None:
+    late = {"happened": "2026-11-01T08:00:00.000Z"}
+    events = [
+        _event("too_late", "2026-11-03T12:00:00.000Z", run_id="n1", detail=late),
+        _event("already_over", "2026-11-03T13:00:00.000Z", run_id="n2"),
+    ]
+
+    assert [
+        "Journey cart, not entered",
+        "  2026-11-03 12:00:00  Did not enter (c1): the event came too late; it had happened 2026-11-01 08:00:00.",
+        "  2026-11-03 13:00:00  Did not enter: it was already over.",
+    ] == story([], events)
+
+
 def test_a_run_is_told_in_order_of_time_whatever_order_the_rows_come_in() -> None:
     sent = resolver().decide(person(), request(step="1"), NOON + HOUR_MS).row
     events = [

@@ -183,6 +183,31 @@ def test_a_file_that_cannot_be_read_fails(text: str, code: int, said: str, tmp_p
     assert (code, True) == (printed.exit_code, said in printed.stderr)
 
 
+def test_of_events_without_a_column_for_it_those_with_revenue_are_conversions(tmp_path: Path) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text("person,time,channel,revenue\na,2026-11-01,Email,0.0\na,2026-11-02,,10.0\n", "utf-8")
+
+    assert {"Email": (1.0, 10.0)} == report("--events", str(file))["linear"]
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "said"),
+    [
+        pytest.param({"conversion": True, "revenue": float("nan")}, 1, "'nan': expected a number", id="no number"),
+        pytest.param({"conversion": True, "goal": "lead"}, 0, "the file has lead, see --goal", id="another goal"),
+    ],
+)
+def test_what_is_strange_about_a_conversion_is_said(
+    event: dict[str, Any], code: int, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text(json.dumps({"person": "a", "time": "2026-11-01", **event}), "utf-8")
+
+    printed = CliRunner().invoke(app, ["attribution", "report", "--events", str(file)])
+
+    assert (code, True) == (printed.exit_code, said in printed.stderr)
+
+
 @pytest.mark.parametrize("width", ["80", "120"])
 def test_a_narrow_terminal_shortens_names_but_no_number(
     width: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

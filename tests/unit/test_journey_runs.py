@@ -41,7 +41,24 @@ def test_a_run_that_ends_while_its_message_waits_sends_nothing() -> None:
     told = Story(late).at("22:00").event("Product Added", cart_id="c1", product_id="lamp")
     told.at("23:00").event("Order Completed", cart_id="c1", order_id="o1").at("day 3 12:00")
 
-    assert (["postponed"], {}) == ([outcome for _, outcome, _ in told.decisions()], told.person.state.get("sends", {}))
+    assert [("x", "postponed", "quiet_hours"), ("x", "suppressed", "withdrawn")] == told.decisions()
+    assert {} == told.person.state.get("sends", {})
+    last = told.rows("decisions")[-1]
+    assert "Not sent: its run ended while it waited (exit when: Order Completed)." == last["reason"]
+    assert 2 == len({row["decision_id"] for row in told.rows("decisions")})
+
+
+@pytest.mark.parametrize(("held_out", "outcome"), [(0, "sent"), (1, "ghost")], ids=["reached", "held out"])
+def test_a_run_starts_anew_until_its_first_message_be_it_sent_or_a_ghost(held_out: int, outcome: str) -> None:
+    steps = "  - delay: 1h\n  - message: x\n    channel: email\n  - delay: 1d"
+    policy = UNLIMITED.model_copy(update={"holdout": HoldoutRules(share=held_out)})
+    told = story(simple(steps, "{event: Product Added, key: cart_id}", re_entry="restart"), policy=policy)
+    for when in ("10:00", "10:30", "12:00"):
+        told.at(when).event("Product Added", cart_id="c1", product_id="lamp")
+    told.at("day 3 12:00")
+
+    assert [outcome] == [row["outcome"] for row in told.rows("decisions")]
+    assert [("c1", "restarted"), ("c1", "completed")] == told.exits()
 
 
 def test_caps_hold_across_journeys() -> None:

@@ -137,6 +137,14 @@ def test_nobody_enters_by_an_event_that_comes_too_late() -> None:
     assert ([], ["too_late"]) == (told.sent(), [row["kind"] for row in told.told()])
 
 
+@pytest.mark.parametrize(("happened", "rows"), [("day 8 12:00", 1), ("day 8 11:59", 0)], ids=["late", "history"])
+def test_an_event_that_is_imported_as_history_leaves_no_row_either(happened: str, rows: int) -> None:
+    told = Story(cart(), policy=UNLIMITED).at("day 10 12:00")
+    told.event("Product Added", cart_id="c1", product_id="lamp", happened=happened)
+
+    assert (rows, []) == (len(told.told()), told.runs())
+
+
 def test_delays_count_from_the_time_of_the_log() -> None:
     told = story(cart()).event("Product Added", cart_id="c1", product_id="lamp", happened="01:00").at("10:59")
     before = told.sent()

@@ -258,6 +258,21 @@ def test_a_booked_event_is_remembered_a_day_and_two_hours_before() -> None:
     assert [[], [("email", "event-reminder")], [("email", "event-reminder"), ("app_push", "event-soon")]] == sent
 
 
+@pytest.mark.parametrize(
+    ("starts_at", "reminded"),
+    [
+        pytest.param("2026-11-02T22:00:00+01:00", ["event-reminder", "event-soon"], id="on the day of the booking"),
+        pytest.param("2026-11-01T19:00:00+01:00", [], id="the day before the booking"),
+        pytest.param(None, [], id="nobody knows when"),
+        pytest.param("soon", [], id="no date"),
+    ],
+)
+def test_an_event_that_is_over_or_has_no_date_is_not_reminded_of(starts_at: str | None, reminded: list[str]) -> None:
+    told = story("event_reminder").event("Event Booked", booking_id="b1", starts_at=starts_at).at("day 20 12:00")
+
+    assert reminded == told.templates()
+
+
 def test_nobody_is_reminded_of_an_event_that_was_cancelled() -> None:
     told = story("event_reminder").event("Event Booked", booking_id="b1", starts_at="2026-11-10T19:00:00+01:00")
     told.at("day 3 12:00").event("Event Booking Cancelled", booking_id="b1").at("day 12 12:00")

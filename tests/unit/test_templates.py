@@ -43,6 +43,20 @@ def text(source: str, **options: Any) -> str:
 
 
 @pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        pytest.param({"firstName": "Ann"}, "Ann", id="as Segment's libraries write it"),
+        pytest.param({"firstName": "Ann", "first_name": "Anna"}, "Anna", id="both"),
+        pytest.param({"firstname": "Ann"}, "you", id="another word"),
+    ],
+)
+def test_a_trait_goes_by_its_name_with_underlines(traits: dict[str, str], expected: str) -> None:
+    source = "{{ profile.traits.first_name | default: 'you' }}"
+
+    assert expected == templates(text=source).render("t", "email", {"profile": {"traits": traits}}).text
+
+
+@pytest.mark.parametrize(
     ("source", "expected"),
     [
         pytest.param("{{ profile.traits.first_name }}", "<Ann>", id="plain text is not escaped"),
