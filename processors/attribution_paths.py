@@ -17,6 +17,8 @@ Indices = NDArray[np.int64]
 
 DENSE = 400
 """States up to which a chain is solved by inverting its matrix; beyond, by following its probability mass."""
+DENSE_IF_LONG = 3_000
+"""The same for long paths, whose mass takes as long to arrive: the matrix is 72 MB."""
 
 _REST = 1e-14
 """Mass that may still be under way when a large chain is taken as solved; no probability is further off than this."""
@@ -108,6 +110,12 @@ class Chain:
         distinct, self._step = np.unique(steps[0] * max(1, self.states) + steps[1], return_inverse=True)
         self._to, self._from = np.divmod(distinct, max(1, self.states))  # in the order of the state they lead to
         self._step_row = row[:-1][continues]
+        # All but _REST arrives within some 32 times a path's length; one step costs as much as 16 of an inversion.
+        journeys = paths.conversions + paths.nulls
+        steps_each = 32 * float(journeys @ paths.lengths) / max(1.0, float(journeys.sum()))
+        following = 16 * steps_each * len(self._to) * (self._keys + 1)
+        limit = DENSE_IF_LONG if self.states**3 < following else DENSE
+        self._effects = self._inverted if self.states <= limit else self._followed
 
     def removal_effects(self, conversions: Floats, nulls: Floats) -> Floats:
         """Say for each key how much smaller the probability of a conversion is without it; zeros without conversions.
@@ -118,8 +126,7 @@ class Chain:
         """
         if not conversions[self._first_row].any():
             return np.zeros(self._keys)
-        solve = self._inverted if self.states <= DENSE else self._followed
-        return np.clip(solve(*self._probabilities(conversions, nulls)), 0.0, 1.0)
+        return np.clip(self._effects(*self._probabilities(conversions, nulls)), 0.0, 1.0)
 
     def conversion_rate(self, conversions: Floats, nulls: Floats) -> float:
         """P(conversion) of the chain; the same as the share of journeys that converted."""

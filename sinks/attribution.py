@@ -17,6 +17,12 @@ from sinks.reports import AttributionOptions
 PathCount = tuple[Sequence[str], int, Decimal, float, int]
 """A path's keys in order, its conversions, their revenue, the sum of the revenues' squares, its null journeys."""
 
+# The fingerprint of what is in the row, whatever its column `fingerprint` says: the formula is attribution_to_store's.
+_IN_STORE = """
+    SELECT conversion_type, conversion_id, sipHash64(toString(tuple(day, profile_id, converted_at, revenue,
+        net_revenue, currency, is_first, touches, models, credits))) AS fingerprint
+    FROM attribution_stored FINAL
+"""
 _LIVE = "attribution_to_store(start_ms = {start:Int64}, stop_ms = {stop:Int64})"
 _PERIOD = (
     "converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')"
@@ -93,7 +99,7 @@ def latest_run(client: Any, goal: str, dimension: str) -> int:
     )
 
 
-def refresh(client: Any, version: int, start: datetime, stop: datetime) -> int:
+def refresh(client: Any, version: int, start: datetime, stop: datetime, *, anew: bool = False) -> int:
     """Bring the stored credits of conversions of a period up to date: only what changed is written.
 
     Args:
@@ -101,6 +107,7 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime) -> int:
         version: Number of the new version, milliseconds since 1970; higher than every earlier one.
         start: The first instant of the period.
         stop: The first instant after it.
+        anew: Add up every day anew, also where no conversion changed.
 
     Returns:
         How many conversions changed, new and vanished ones included.
@@ -114,8 +121,7 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime) -> int:
         f"""
         INSERT INTO attribution_stored ({columns}, version, is_deleted)
         SELECT {columns}, {{version:UInt64}}, 0 FROM {_LIVE}
-        WHERE (conversion_type, conversion_id, fingerprint) NOT IN
-            (SELECT conversion_type, conversion_id, fingerprint FROM attribution_stored FINAL)
+        WHERE (conversion_type, conversion_id, fingerprint) NOT IN ({_IN_STORE})
         """,  # noqa: S608
         parameters=parameters,
         settings=stored_anew(),
@@ -130,7 +136,7 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime) -> int:
         parameters=parameters,
         settings=stored_anew(),
     )
-    _refresh_days(client, version)
+    _refresh_days(client, version, anew=anew)
     return int(
         client.query(
             "SELECT uniqExact(conversion_type, conversion_id) FROM attribution_history"
@@ -140,47 +146,53 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime) -> int:
     )
 
 
-def _refresh_days(client: Any, version: int) -> None:
-    """Add up anew each day that a changed conversion is of, or was of."""
+_ADDED_UP = """
+    SELECT dimension, conversion_type, day, model, key, sum(weight) AS conversions,
+        sum(weight * toFloat64(revenue)) AS revenue, sum(weight * toFloat64(net_revenue)) AS net_revenue,
+        sum(weight * is_first) AS new_customers
+    FROM
+    (
+        SELECT *, touch, weights
+        FROM attribution_stored FINAL
+        ARRAY JOIN touches AS touch, credits AS weights
+        WHERE {}
+    )
+    ARRAY JOIN models AS model, weights AS weight
+    ARRAY JOIN ['channel', 'campaign', 'creative', 'product'] AS dimension,
+        [touch.channel, touch.campaign, touch.creative, touch.product_id] AS key
+    GROUP BY dimension, conversion_type, day, model, key
+"""
+
+
+def _refresh_days(client: Any, version: int, *, anew: bool) -> None:
+    """Add up anew each day that a changed conversion is of, or was of; or every one."""
+    of_touched = _ADDED_UP.format("(conversion_type, day) IN (SELECT conversion_type, day FROM touched)")
     client.command(
-        """
+        f"""
         INSERT INTO attribution_days (dimension, conversion_type, day, credits, version)
         WITH touched AS
         (
             SELECT DISTINCT conversion_type, day
             FROM attribution_history
-            WHERE (conversion_type, conversion_id) IN
-                (SELECT conversion_type, conversion_id FROM attribution_history WHERE version = {version:UInt64})
+            WHERE {{anew:Bool}} OR (conversion_type, conversion_id) IN
+                (SELECT conversion_type, conversion_id FROM attribution_history WHERE version = {{version:UInt64}})
         )
         SELECT
             dimension,
             conversion_type,
             day,
             groupArrayIf((model, key, conversions, revenue, net_revenue, new_customers), model != '') AS credits,
-            {version:UInt64} AS version
+            {{version:UInt64}} AS version
         FROM
         (
-            SELECT dimension, conversion_type, day, model, key, sum(weight) AS conversions,
-                sum(weight * toFloat64(revenue)) AS revenue, sum(weight * toFloat64(net_revenue)) AS net_revenue,
-                sum(weight * is_first) AS new_customers
-            FROM
-            (
-                SELECT *, touch, weights
-                FROM attribution_stored FINAL
-                ARRAY JOIN touches AS touch, credits AS weights
-                WHERE (conversion_type, day) IN (SELECT conversion_type, day FROM touched)
-            )
-            ARRAY JOIN models AS model, weights AS weight
-            ARRAY JOIN ['channel', 'campaign', 'creative', 'product'] AS dimension,
-                [touch.channel, touch.campaign, touch.creative, touch.product_id] AS key
-            GROUP BY dimension, conversion_type, day, model, key
+            {of_touched}
             UNION ALL
             SELECT arrayJoin(['channel', 'campaign', 'creative', 'product']), conversion_type, day, '', '', 0, 0, 0, 0
             FROM touched
         )
         GROUP BY dimension, conversion_type, day
-        """,
-        parameters={"version": version},
+        """,  # noqa: S608
+        parameters={"version": version, "anew": anew},
         settings=stored_anew(),
     )
 
@@ -209,6 +221,7 @@ class Checked:
         version: Of the stored credits; 0: nothing was stored yet.
         conversions: Live conversions.
         outdated: How many of them, or of the stored ones, are stored otherwise, not stored, or no more; 0 without any.
+        days_off: Days of a goal whose stored sums are not those of the stored credits.
     """
 
     days: int
@@ -216,6 +229,7 @@ class Checked:
     version: int
     conversions: int
     outdated: int
+    days_off: int
 
 
 def check(client: Any) -> Checked:
@@ -230,12 +244,32 @@ def check(client: Any) -> Checked:
         f"""
         SELECT countIf(l.conversion_id != ''), countIf(l.fingerprint != s.fingerprint)
         FROM (SELECT conversion_type, conversion_id, fingerprint FROM {_LIVE}) AS l
-        FULL JOIN (SELECT conversion_type, conversion_id, fingerprint FROM attribution_stored FINAL) AS s
+        FULL JOIN ({_IN_STORE}) AS s
             ON s.conversion_type = l.conversion_type AND s.conversion_id = l.conversion_id
         """,  # noqa: S608
         parameters=AttributionOptions().parameters(),
     ).first_row
-    return Checked(days, [Difference(*row) for row in alerts], version, conversions, outdated if version else 0)
+    days_off = client.query(
+        f"""
+        SELECT uniqExact(conversion_type, day)
+        FROM
+        (
+            SELECT conversion_type, day
+            FROM
+            (
+                SELECT * FROM ({_ADDED_UP.format("true")})
+                UNION ALL
+                SELECT dimension, conversion_type, day, model, key, -conversions, -revenue, -net_revenue, -new_customers
+                FROM v_attribution_stored_by_day
+            )
+            GROUP BY dimension, conversion_type, day, model, key
+            HAVING greatest(abs(sum(conversions)), abs(sum(new_customers))) > 1e-6
+                OR greatest(abs(sum(revenue)), abs(sum(net_revenue))) >= 0.005
+        )
+        """  # noqa: S608
+    ).first_row[0]
+    unlike = outdated if version else 0
+    return Checked(days, [Difference(*row) for row in alerts], version, conversions, unlike, days_off)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO, TypeVar
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ import typer
 
 from deploy.commands import attribution_upkeep
 from deploy.commands.clients import clickhouse
+from deploy.commands.times import instant
 
 if TYPE_CHECKING:
     from deploy.attribution import Chosen
@@ -148,6 +149,9 @@ def _of_file(
         goal = options.goal or rules.goals[0].name
         options = replace(options, goal=goal, milestone=options.milestone or rules.milestone)
         touches, conversions = _read(events, lambda lines: read_events(lines, rules.goals[0].name))
+        there = sorted({one.conversion_type for one in conversions})
+        if there and goal not in ("all", *there):
+            typer.echo(f"no conversion of the goal {goal}: the file has {', '.join(there)}, see --goal", err=True)
         return report_of_events(touches, conversions, options, models, terms, replicates=replicates, seed=seed)
     assert paths
     if "time_decay" in models.rules:
@@ -198,23 +202,6 @@ def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     Console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
-
-
-def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> datetime:
-    """Read a day (its beginning; with `through` its end) or a time with an offset."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return datetime.combine(day + timedelta(days=through), time(), zone)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise typer.BadParameter(f"{text!r}: expected 2026-11-22 or 2026-11-22T10:15:30Z", param_hint=option)
-    return instant
 
 
 def _write_csv(rows: list[AttributionRow], target: str) -> None:

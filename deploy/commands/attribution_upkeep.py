@@ -7,10 +7,12 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 import typer
 
 from deploy.commands.clients import clickhouse
+from deploy.commands.times import instant
 
 if TYPE_CHECKING:
     from deploy.comparison import Disagreement, Drift
@@ -51,6 +53,8 @@ def fit(
     options = AttributionOptions(by=by, goal=goal, start=start, stop=LAST, lookback_days=lookback_days)
     try:
         models = chosen(model).learned
+        if not models:
+            raise UnknownModelError(f"{model}: nothing to work out, a rule model needs no fit")
         with clickhouse() as client:
             wanted = goal or _goal(client)
             if run - latest_run(client, wanted, by) < if_older_h * 3_600_000:
@@ -71,6 +75,7 @@ def fit(
 
 def refresh(
     days: Annotated[float, typer.Option(min=0, help="Only conversions of the last so many days; 0: all.")] = 0,
+    anew: Annotated[bool, typer.Option("--anew", help="Add up every day anew, also where nothing changed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the stored credits up to date: v_attribution_stored, v_attribution_stored_by_day.
@@ -84,7 +89,7 @@ def refresh(
     version = time.time_ns() // 1_000_000
     start = datetime.fromtimestamp(version / 1000, UTC) - timedelta(days=days) if days else FIRST
     with clickhouse() as client:
-        changed = bring_up_to_date(client, version, start, LAST)
+        changed = bring_up_to_date(client, version, start, LAST, anew=anew)
     if as_json:
         print(json.dumps({"version": version, "changed": changed}))
     else:
@@ -112,10 +117,12 @@ def check(as_json: AsJson = False) -> None:
         print(f"{found.days:,} days of a goal and model compared, {len(found.alerts):,} do not add up")
         if found.version:
             print(f"{found.conversions:,} conversions, {found.outdated:,} stored otherwise than they are now")
+            if found.days_off:
+                print(f"{found.days_off:,} days added up wrongly: `throughline attribution refresh --anew`")
         else:
             print("nothing is stored yet: `throughline attribution refresh`")
         print(f"credits of conversions before {until.settled_until:%Y-%m-%d %H:%M} UTC hardly change any more")
-    if found.alerts or found.outdated:
+    if found.alerts or found.outdated or found.days_off:
         raise typer.Exit(1)
 
 
@@ -178,7 +185,10 @@ def disagreement(
 
 def drift(
     days: Annotated[float, typer.Option(min=0.01, help="Length of the two periods to compare.")] = 28,
-    until: Annotated[str, typer.Option(help="End of the later period, RFC 3339; else when credits are settled.")] = "",
+    until: Annotated[
+        str,
+        typer.Option(help="Last day of the later period, or the RFC 3339 time it ends; else when credits are settled."),
+    ] = "",
     by: By = "channel",
     goal: Goal = "",
     model: Annotated[str, typer.Option(help="Models, comma-separated, or all.")] = "all",
@@ -189,14 +199,15 @@ def drift(
 
     from deploy.attribution import UnknownModelError, chosen, report
     from deploy.comparison import drifts
+    from deploy.settings import settings
     from sinks.attribution import settled
     from sinks.reports import AttributionOptions
 
     try:
         models = chosen(model)
-        stop = datetime.fromisoformat(until) if until else None
-    except (UnknownModelError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
+    except UnknownModelError as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from None
+    stop = instant(until, ZoneInfo(settings().timezone), "--until", through=True) if until else None
     with clickhouse() as client:
         stop = stop or settled(client).settled_until.replace(tzinfo=UTC)
         later = AttributionOptions(by=by, goal=goal, start=stop - timedelta(days=days), stop=stop)

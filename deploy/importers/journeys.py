@@ -43,6 +43,7 @@ EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
 SEPARATOR = " > "
 _YES, _NO = frozenset({"true", "1", "1.0", "yes"}), frozenset({"", "false", "0", "0.0", "no", "null", "none"})
 _AMOUNT = "expected a number such as 12.50, not negative"
+_WORTH = "expected a number such as 12.50"
 _TIME = "expected a time such as 2026-11-22T10:15:30Z, or seconds or milliseconds since 1970"
 
 
@@ -93,7 +94,7 @@ def read_events(lines: Iterable[str], goal: str = "purchase") -> tuple[list[Touc
         event_id = _text(row.get("event_id")) or f"line {line:012d}"
         conversion_id = _conversion_id(row, event_id)
         if conversion_id:
-            revenue = value(line, "revenue", _text(row.get("revenue")) or "0", Decimal, _AMOUNT)
+            revenue = value(line, "revenue", _text(row.get("revenue")) or "0", _worth, _WORTH)
             conversions.append(Conversion(conversion_id, _text(row.get("goal")) or goal, person or None, at, revenue))
         channel = _name(row.get("channel"))
         if channel and person:
@@ -169,7 +170,7 @@ def _conversion_id(row: Mapping[str, Any], event_id: str) -> str:
     """The conversion that an event is; empty: none."""
     said = row.get("conversion")
     if said is None:
-        return event_id if _text(row.get("revenue")) not in ("", "0") else ""
+        return "" if _text(row.get("revenue")).strip("0.") == "" else event_id  # a table of numbers writes 0.0
     text = _text(said)
     if text.lower() in _NO:
         return ""
@@ -186,9 +187,16 @@ def _text(given: object) -> str:
     return str(given).strip()
 
 
+def _worth(text: str) -> Decimal:
+    worth = Decimal(text)
+    if not worth.is_finite():
+        raise ValueError
+    return worth
+
+
 def _amount(text: str) -> Decimal:
-    amount = Decimal(text)
-    if not amount.is_finite() or amount < 0:
+    amount = _worth(text)
+    if amount < 0:
         raise ValueError
     return amount
 

@@ -28,7 +28,8 @@ STATES = {
 }
 
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
-_FEW_TICKS = {"tickCount": 4, "format": "~s"}
+# By itself an axis writes all its numbers in one unit: 0k, 0.2k, …
+_FEW_TICKS = {"tickCount": 4, "labelExpr": "format(datum.value, '~s')"}
 _VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--grid)"}
 _CONFIG: Spec = {
     "background": None,

@@ -117,10 +117,12 @@ def _attribution(answers: Answers, currency: str) -> str:
     columns = [Column("channel", "key", _text), *(Column(_words(model), model, _money) for model in models)]
     named = [{**row, "model": _words(row["model"])} for row in rows]
     labels = [_words(model) for model in models]
+    drawn = any(row["low"] is not None for row in rows)
     return _section(
         "What each model credits",
         f"Revenue by marketing channel, {currency}. The models divide the same orders; where they differ most, only a"
-        " holdout decides. (unattributed): nothing had touched the buyer within 30 days. Lines are intervals of 95 %.",
+        " holdout decides. (unattributed): nothing had touched the buyer within 30 days."
+        + (" Lines are intervals of 95 %." if drawn else ""),
         lambda width: charts.attribution(named, labels, width),
         columns,
         table,
@@ -134,10 +136,12 @@ def _returns(answers: Answers, currency: str) -> str:
         Column("revenue", "revenue", _money), Column("margin", "margin", _money), Column("spend", "spend", _money),
         Column("CPA", "cpa", _money), Column("CAC", "cac", _money),
     ]  # fmt: skip
+    rows = answers.returns.rows
+    no_costs = bool(rows) and all(row["margin"] == row["revenue"] for row in rows)
     return _section(
         "What came back of what was spent",
         f"ROMI = (margin − spend) / spend, by channel, model {_words(answers.model)}, {currency}. Channels that cost"
-        " nothing are left out.",
+        " nothing are left out." + (" No margin is set: all revenue is taken for margin." if no_costs else ""),
         lambda width: charts.returns(answers.returns.rows),
         columns,
         answers.returns.rows,

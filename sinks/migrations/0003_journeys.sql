@@ -66,6 +66,19 @@ FROM {{database}}.touchpoints AS t FINAL
 LEFT JOIN (SELECT * FROM {{database}}.identity_overrides FINAL) AS o ON o.anchor = t.anchor
 COMMENT 'Every event with the person as known now, one row for each event.';
 
+-- An analyst's look at one person: who has few identifiers is found by the indexes, where v_touchpoints reads every event.
+-- `person` is a profile id as known now.
+CREATE VIEW IF NOT EXISTS {{database}}.v_touchpoints_of {{on_cluster}}
+AS SELECT *
+FROM {{database}}.v_touchpoints
+WHERE profile_id = {person:UUID} AND anchor IN
+(
+    SELECT anchor FROM {{database}}.touchpoints WHERE profile_id = {person:UUID}
+    UNION ALL
+    SELECT anchor FROM {{database}}.identity_overrides WHERE profile_id = {person:UUID}
+)
+COMMENT 'Every event of one person as known now, one row for each event, without reading those of others: v_touchpoints_of(person = ''…''). The columns are those of v_touchpoints.';
+
 -- A refund takes its amount off, once for each event however often it is delivered; one without an amount, and a
 -- cancellation, take off everything. Profiles reckon the same way (`processors/profile_orders.py`).
 CREATE VIEW IF NOT EXISTS {{database}}.order_refunds {{on_cluster}}

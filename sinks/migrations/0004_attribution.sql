@@ -138,7 +138,7 @@ AS SELECT
     revenue_credit,
     net_revenue_credit
 FROM {{database}}.attribution_credits(
-    start_ms = 0, stop_ms = 4133980800000, lookback_ms = toInt64({lookback_days:Float64} * 86400000),
+    start_ms = 0, stop_ms = 4133980800000, lookback_ms = toInt64(round({lookback_days:Float64} * 86400000)),
     half_life_ms = {half_life_days:Float64} * 86400000, goal = '', scope = 'all', repeats = 'keep', milestone = '', contacts = 'all', only = [], without = [])
 COMMENT 'What each model credits each touch of each conversion with, one row for each of the three: v_attribution(lookback_days = 30, half_life_days = 7). The columns are those of v_attribution_default.';
 

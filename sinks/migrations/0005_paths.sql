@@ -6,11 +6,11 @@
 -- lookback before it.
 -- This reads the touches of everybody, once. So what it keeps of a touch is one number: its time (48 bits), the first 22
 -- bytes of its event id and the number of its key (32 bits). Touches of one millisecond are in the order of their event
--- ids; ids that begin with the same 22 bytes, in that of their keys' numbers.
+-- ids; ids that begin with the same 22 bytes, in that of their keys.
 CREATE VIEW IF NOT EXISTS {{database}}.attribution_paths {{on_cluster}}
 AS
 WITH
-    (SELECT groupUniqArray(toString(multiIf({dimension:String} = 'channel', marketing_channel, {dimension:String} = 'campaign', campaign, {dimension:String} = 'creative', creative, product_id))) FROM {{database}}.touchpoints) AS names
+    (SELECT arraySort(groupUniqArray(toString(multiIf({dimension:String} = 'channel', marketing_channel, {dimension:String} = 'campaign', campaign, {dimension:String} = 'creative', creative, product_id)))) FROM {{database}}.touchpoints) AS names
 SELECT
     arrayMap(code -> names[code], codes) AS path,
     conversions,

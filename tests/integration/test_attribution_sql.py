@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from deploy.settings import Settings
 from processors.attribution import MODELS, Conversion, Touch, credits_of, journeys, null_journeys, with_milestones
 from tests.builders import DAY_ONE
-from tests.warehouse import Warehouse, merged, ordered, person, resolved, warehouse
+from tests.warehouse import Warehouse, merged, ordered, person, resolved
 
 pytestmark = pytest.mark.integration
 
@@ -38,12 +36,6 @@ OPTIONS: list[dict[str, Any]] = [
     {"contacts": "views", "without": ["Direct", "a > b"]},
     {"only": ["(null)", "Email"]},
 ]
-
-
-@pytest.fixture
-def tables(stack: Settings) -> Iterator[Warehouse]:
-    with warehouse(stack) as found:
-        yield found
 
 
 @dataclass
@@ -133,6 +125,23 @@ def test_sql_credits_what_the_definitions_credit(tables: Warehouse, seed: int, m
 
         assert expected.keys() == found.keys()
         assert expected == pytest.approx(found, abs=1e-9)
+
+
+def test_the_events_of_one_person_are_those_that_the_view_of_all_has(tables: Warehouse) -> None:
+    world = random_world(5)
+    half = len(world.deliveries) // 2
+    tables.store(*world.deliveries[:half])
+    tables.change(*world.changes)
+    tables.store(*world.deliveries[half:])
+
+    everybody = tables.rows("SELECT toString(profile_id), event_id FROM v_touchpoints ORDER BY ALL")
+
+    for who in range(100):
+        expected = [row for row in everybody if row[0] == person(who)]
+        assert expected == tables.rows(
+            "SELECT toString(profile_id), event_id FROM v_touchpoints_of(person = {who:UUID}) ORDER BY ALL",
+            who=person(who),
+        )
 
 
 def test_no_revenue_is_lost_or_invented(tables: Warehouse) -> None:

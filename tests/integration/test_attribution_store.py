@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -13,25 +12,17 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
-from deploy.settings import Settings
 from processors.attribution import journeys, null_journeys
 from processors.attribution_exact import Path, markov_effects, shapley
 from sinks.attribution import changes, check, path_counts, refresh, versions
 from sinks.reports import FIRST, LAST, AttributionOptions
 from tests.builders import DAY_ONE
 from tests.integration.test_attribution_sql import random_world
-from tests.warehouse import Warehouse, merged, ordered, person, resolved, warehouse
+from tests.warehouse import Warehouse, merged, ordered, person, resolved
 
 pytestmark = pytest.mark.integration
 
 LINEAR = "SELECT key, conversions, revenue, net_revenue FROM v_attribution_stored_by_day WHERE dimension = 'channel'"
-
-
-@pytest.fixture
-def tables(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehouse]:
-    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
-    with warehouse(stack) as found:
-        yield found
 
 
 def run(*arguments: str) -> Any:
@@ -106,6 +97,7 @@ class TestLearnedModels:
             "SELECT is_latest, uniqExact(run) FROM v_attribution_shapley GROUP BY is_latest ORDER BY is_latest"
         )
         assert "the latest run is younger" in run("fit", "--if-older-h", "1").stderr
+        assert 2 == run("fit", "--model", "linear").exit_code
 
 
 class TestStoredCredits:
@@ -141,13 +133,21 @@ class TestStoredCredits:
             pytest.param("late", {"SMS": (1.0, 100.0, 100.0)}, id="a late touch"),
             pytest.param("refund", {"(unattributed)": (1.0, 100.0, 70.0)}, id="a refund"),
             pytest.param("cancel", {"(unattributed)": (1.0, 100.0, 0.0)}, id="a cancellation"),
+            pytest.param("split", {"Push": (1.0, 100.0, 100.0)}, id="a split"),
+            pytest.param("consent", {"(unattributed)": (1.0, 100.0, 100.0)}, id="withdrawn consent"),
         ],
     )
     def test_what_happens_afterwards_restates_them(
         self, tables: Warehouse, happens: str, expected: dict[str, tuple[float, ...]]
     ) -> None:
         email_then_order(tables)
+        if happens == "split":  # the order's and the push's anchors were taken for one person, and so was the mail's
+            tables.store(resolved("push", 3, DAY_ONE - timedelta(minutes=1), "Push"))
+            tables.change(merged(5, 2, [1, 3]))
+        elif happens == "consent":
+            tables.change(merged(5, 2, [1]))
         refresh(tables.client, 1, FIRST, LAST)
+        before = linear(tables)
         later = DAY_ONE + timedelta(days=3)
         refund = resolved("refund", 2, later, event="Order Refunded", properties={"order_id": "o1", "revenue": "30.00"})
         if happens == "merge":
@@ -156,6 +156,10 @@ class TestStoredCredits:
             tables.store(resolved("late", 2, DAY_ONE - timedelta(days=2), "SMS"))
         elif happens == "refund":
             tables.store(refund, refund)  # delivered twice
+        elif happens == "split":
+            tables.change(merged(7, 1, [1], kind="split"))
+        elif happens == "consent":
+            tables.store(resolved("no", 1, later, event="Consent Updated", consent={"analytics": False}))
         else:
             tables.store(resolved("end", 2, later, event="Order Cancelled", properties={"order_id": "o1"}))
 
@@ -163,8 +167,37 @@ class TestStoredCredits:
         refresh(tables.client, 2, FIRST, LAST)
 
         assert (1, True) == (outdated.exit_code, "1 stored otherwise" in outdated.stdout)
-        assert expected == linear(tables)
+        assert before != expected == linear(tables)
         assert 0 == run("check").exit_code
+
+    @pytest.mark.parametrize(
+        ("tampering", "said"),
+        [
+            pytest.param(
+                "ALTER TABLE attribution_stored UPDATE credits = arrayMap(given -> arrayMap(one -> one / 2, given),"
+                " credits) WHERE conversion_id = 'o1'",
+                "1 conversions, 1 stored otherwise",
+                id="credits",
+            ),
+            pytest.param(
+                "ALTER TABLE attribution_days UPDATE credits = arrayMap(one ->"
+                " (one.1, one.2, one.3 * 2, one.4, one.5, one.6), credits) WHERE dimension = 'creative'",
+                "1 days added up wrongly",
+                id="a day's sums",
+            ),
+        ],
+    )
+    def test_what_was_tampered_with_is_found_and_put_right(self, tables: Warehouse, tampering: str, said: str) -> None:
+        email_then_order(tables)
+        refresh(tables.client, 1, FIRST, LAST)
+        before = run("check")
+        tables.client.command(tampering, settings={"mutations_sync": 1})
+
+        found = run("check")
+        run("refresh", "--anew")
+
+        assert (0, 1, 0) == (before.exit_code, found.exit_code, run("check").exit_code)
+        assert said in found.stdout
 
     def test_versions_can_be_compared(self, tables: Warehouse) -> None:
         email_then_order(tables)
@@ -274,7 +307,7 @@ class TestComparisons:
             when = DAY_ONE + timedelta(days=7 * week)
             who = 1 + week
             tables.store(resolved(channel, who, when - timedelta(hours=1), channel), ordered(f"o{week}", who, when))
-        until = (DAY_ONE + timedelta(days=10)).isoformat()
+        until = (DAY_ONE + timedelta(days=9)).date().isoformat()  # the whole day, so ten days on
 
         rows = json.loads(run("drift", "--days", "7", "--until", until, "--model", "linear", "--json").stdout)
 

@@ -113,6 +113,7 @@ def test_totals_are_those_of_the_database(database: Warehouse, page: str) -> Non
 def test_the_page_needs_nothing_else_and_shows_names_as_they_are(page: str) -> None:
     assert [] == re.findall(r"<(?:script|link|img|iframe)\b|(?:src|href)=|url\(|@import", page)
     assert 14 == page.count("<svg")
+    assert (False, True) == ("Lines are intervals" in page, "No margin is set" in page)
     assert ("&lt;Display&gt;" in page, "<Display>" in page) == (True, False)
 
 

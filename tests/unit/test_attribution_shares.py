@@ -71,7 +71,8 @@ class TestTheTextbook:
 def test_a_chain_of_any_order_is_solved_exactly(
     seed: int, order: int, dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attribution_paths, "DENSE", 10_000 if dense else 0)
+    for limit in ("DENSE", "DENSE_IF_LONG"):
+        monkeypatch.setattr(attribution_paths, limit, 10_000 if dense else 0)
     paths = random_paths(seed)
 
     rows = by_key(shares(compact(paths), [f"markov_{order}"]), f"markov_{order}")
