@@ -119,28 +119,36 @@ def register_profile(
     async def update_profile(stream: Any) -> None:
         async for batch in batches(stream, max_records=batching.records):
             at("profile:taken")
-            pace.taken(batch)
-            events, refused = _parse(batch.records, "update_profile")
-            done = await stage([event for event, _ in events])
+            parsed, refused = _parse(batch.records, "update_profile")
+            events = [event for event, _ in parsed]
+            pace.taken(events)
+            done = await stage(events)
             at("profile:written")
-            origin = {id(event): record for event, record in events}
+            origin = {id(event): record for event, record in parsed}
             refused += [
                 dead_letter(origin[id(event)], "update_profile", Reason.BUG, message) for event, message in done.refused
             ]
-            await publisher.send(refused + await catalogue([event for event, _ in events]))
+            await publisher.send(refused + await catalogue(events))
             await batch.done()
+            pace.done()
+
+    @app.on_partitions_assigned.connect
+    async def begin(_app: faust.App, assigned: set[Any], **_: Any) -> None:
+        if assigned:
+            pace.begin()
 
     @app.task
     async def fire_timers() -> None:
         """Do what time alone brings about, one process at a time, up to the time that events have come to."""
         while not app.should_stop:
             due = []
-            if await timers.acquire_timers(token, LEASE_MS):
+            if pace.begun and await timers.acquire_timers(token, LEASE_MS):
                 until = pace.until()
                 due = await timers.due(until, TIMERS)
                 for error in await stage.fire(due, until):
                     log.error("a timer failed and is tried again in an hour: %s", error)
-                at("timers:fired")
+                if due:
+                    at("timers:fired")
             await asyncio.sleep(0 if len(due) == TIMERS else 0.2)
 
     _carry(app, outbox, publisher, token, at, "outbox:published")

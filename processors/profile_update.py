@@ -271,8 +271,10 @@ class ProfileUpdate:
         assert self._decider is not None
         try:
             emits = self._decider.on_time(known.person, now_ms)
+            due = self._decider.due(known.person)
             # A timer that is still due would be asked for again and again, at full speed.
-            return self._change(known, (), emits, (), not_before=now_ms + 1000)
+            pause = 1000 if due is not None and due <= now_ms else 1
+            return self._change(known, (), emits, (), not_before=now_ms + pause)
         except Exception as error:  # noqa: BLE001 - a bug costs this person the timer, not the others theirs
             errors.append(f"{known.person.profile_id}: {type(error).__name__}: {error}")
             self._restore(known)

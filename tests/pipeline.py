@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -115,6 +116,16 @@ class Pipeline:
         """Fail at once, with the end of its log, if a worker has died that nobody killed."""
         for name, worker in self.workers.items():
             assert worker.alive or worker.exit_code in (-9, -15, 0, 137), f"{name} died:\n{worker.last_log_lines(40)}"
+
+    def wait(
+        self, condition: Callable[[], Any], timeout_s: float = 60.0, said: Callable[[], str] | None = None
+    ) -> None:
+        """Wait until something holds; `said` tells what is missing when it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            self.check()
+            assert time.monotonic() < deadline, said() if said else f"it has not happened after {timeout_s} s"
+            time.sleep(0.1)
 
     def behind(self, role: str) -> int:
         """Records that the workers of a role have not committed."""

@@ -7,6 +7,8 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
 - `attribution`: reports over ten million touches.
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
+- `journeys`: the end-to-end race on events of now, with all shipped segments and journeys and without (`journeys.py`).
+- `timers`: how late timers are when many are due within a minute.
 """
 
 from __future__ import annotations
@@ -20,11 +22,7 @@ import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,82 +37,18 @@ from deploy.lag import ROLES
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
 from deploy.settings import Settings
-from deploy.simulate import Options, Simulation
 from processors.identity import leaf_of
 from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
+from tests.benchmarks import journeys
 from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.identity import identity
+from tests.benchmarks.race import lines, page_view, progress, race, wait, warm_up
 from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
 console = Console(stderr=True)
-PARTS = ("end_to_end", "plain_faust", "identity", "latency", "attribution")
-
-
-@dataclass
-class Usage:
-    """CPU seconds and peak memory of named processes between `start` and `stop`."""
-
-    pids: dict[str, int]
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    peak_mb: dict[str, float] = field(default_factory=dict)
-    _halt: threading.Event = field(default_factory=threading.Event)
-
-    def start(self) -> None:
-        """Note the CPU time so far and begin to watch memory."""
-        self._processes = {name: psutil.Process(pid) for name, pid in self.pids.items()}
-        self._before = {name: _cpu(process) for name, process in self._processes.items()}
-        self._watch = threading.Thread(target=self._sample, daemon=True)
-        self._watch.start()
-
-    def _sample(self) -> None:
-        while not self._halt.wait(0.5):
-            for name, process in self._processes.items():
-                self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), process.memory_info().rss / 2**20)
-
-    def stop(self) -> None:
-        """Take the differences."""
-        self.cpu_s = {name: _cpu(process) - self._before[name] for name, process in self._processes.items()}
-        self._halt.set()
-        self._watch.join()
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def lines(count: int) -> Iterator[bytes]:
-    """`count` events of the simulated retailer, as JSON lines that reach a topic."""
-    return itertools.islice(Simulation(Options(people=count // 20 + 100, seed=7)).lines(), count)
-
-
-def progress(pipeline: Pipeline) -> int:
-    """Events that are visible in ClickHouse, whatever became of them."""
-    return int(
-        pipeline.value(
-            "SELECT (SELECT uniqExact(event_id) FROM touchpoints) + (SELECT uniqExact(topic, partition, offset)"
-            " FROM dropped_touchpoints) + (SELECT uniqExact(topic, partition, offset) FROM dead_letters)"
-        )
-    )
-
-
-def warm_up(pipeline: Pipeline) -> None:
-    """Send one event through, so that every worker has joined its group and compiled its scripts."""
-    pipeline.publish(page_view("warm-up"))
-    pipeline.drain(60)
-
-
-def page_view(name: str) -> dict[str, Any]:
-    """An event of a visitor that nobody else is."""
-    return {
-        "event_id": name,
-        "event": "Page Viewed",
-        "channel": "web",
-        "occurred_at": datetime.now(UTC).isoformat(),
-        "identifiers": {"anonymous_id": name},
-    }
+PARTS = ("end_to_end", "plain_faust", "identity", "latency", "journeys", "timers", "attribution")
 
 
 def end_to_end(servers: Servers, home: Path, count: int) -> dict[str, Any]:
@@ -123,7 +57,7 @@ def end_to_end(servers: Servers, home: Path, count: int) -> dict[str, Any]:
         settings = Settings(**{**dict(found), "session_timeout_s": 60})
         with Pipeline(settings, home) as pipeline:
             warm_up(pipeline)
-            measured = _race(pipeline, servers, count, pipeline.workers)
+            measured = race(pipeline, servers, lines(count), pipeline.workers)
             pipeline.drain(60)
             measured["profiles"] = pipeline.value("SELECT uniqExact(profile_id) FROM profiles")
             measured["difference"] = pipeline.value("SELECT sum(difference) FROM v_accounting")
@@ -145,45 +79,8 @@ def plain_faust(servers: Servers, home: Path, count: int) -> dict[str, Any]:
                 worker.launch()
                 pipeline.workers[role] = worker
             pipeline.publish(page_view("warm-up"))
-            _wait(lambda: progress(pipeline) >= 1, 60)
-            return _race(pipeline, servers, count, pipeline.workers)
-
-
-def _race(pipeline: Pipeline, servers: Servers, count: int, workers: dict[str, ChildProcess]) -> dict[str, Any]:
-    """Publish while `identify` is frozen, let it go, and stop the clock when all is stored and in the profiles."""
-    before = progress(pipeline)
-    workers["identify"].pause()
-    published = pipeline.publish_lines(lines(count))
-    usage = Usage(
-        {server.name: server.pid for server in servers if server.pid}
-        | {name: worker.pid for name, worker in workers.items() if worker.pid}
-    )
-    usage.start()
-    started = time.monotonic()
-    workers["identify"].resume()
-
-    def done() -> bool:
-        pipeline.check()
-        return progress(pipeline) >= before + published and not pipeline.behind("profile")
-
-    _wait(done, 600)
-    seconds = time.monotonic() - started
-    usage.stop()
-    return {
-        "events": published,
-        "seconds": round(seconds, 2),
-        "events_per_s": round(published / seconds),
-        "cpu_us_per_event": {name: round(cpu / published * 1e6, 1) for name, cpu in usage.cpu_s.items()},
-        "peak_mb": {name: round(peak) for name, peak in usage.peak_mb.items()},
-    }
-
-
-def _wait(condition: Any, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not done after {timeout_s:.0f} s")
-        time.sleep(0.25)
+            wait(lambda: progress(pipeline) >= 1, 60)
+            return race(pipeline, servers, lines(count), pipeline.workers)
 
 
 def latency(servers: Servers, home: Path, rate: int, seconds: int) -> dict[str, Any]:
@@ -244,6 +141,8 @@ def main() -> None:
     parser.add_argument("--baseline-events", type=int, default=20_000, help="events of the plain Faust race")
     parser.add_argument("--rate", type=int, default=1000, help="events a second of the latency part")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency part")
+    parser.add_argument("--journey-events", type=int, default=100_000, help="events of each race of the journeys part")
+    parser.add_argument("--timers", type=int, default=10_000, help="timers due within a minute")
     parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--broker", choices=["tansu", "kafka"], default="tansu")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
@@ -268,6 +167,12 @@ def main() -> None:
         if "attribution" in parts:
             console.print("attribution over ten million touches …")
             result["attribution"] = attribution(Settings.model_validate(dict(servers.settings)))
+        if "journeys" in parts:
+            console.print(f"journeys, {chosen.journey_events:,} events with and without …")
+            result["journeys"] = journeys.cost(servers, home, chosen.journey_events)
+        if "timers" in parts:
+            console.print(f"{chosen.timers:,} timers within a minute …")
+            result["timers"] = journeys.timers(servers, home, chosen.timers)
     if "end_to_end" in result and "plain_faust" in result:
         baseline = result["plain_faust"]["events_per_s"]
         result["end_to_end"]["plain_faust_events_per_s"] = baseline
@@ -299,6 +204,8 @@ def show(result: dict[str, Any]) -> None:
         found = result["latency"]
         print(f"at {found['rate']:,} events/s, ms: to profile {found['to_profile_ms']}")
         print(f"                      to ClickHouse {found['to_clickhouse_ms']}")
+    for line in journeys.told(result):
+        print(line)
 
 
 if __name__ == "__main__":

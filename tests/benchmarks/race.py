@@ -1,0 +1,123 @@
+"""A race: events are published before the clock starts; it stops when ClickHouse and the profiles hold them all."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from deploy.local.process import ChildProcess
+from deploy.local.servers import Servers
+from deploy.simulate import Options, Simulation
+from tests.pipeline import Pipeline
+
+
+@dataclass
+class Usage:
+    """CPU seconds and peak memory of named processes between `start` and `stop`."""
+
+    pids: dict[str, int]
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    _halt: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Note the CPU time so far and begin to watch memory."""
+        self._processes = {name: psutil.Process(pid) for name, pid in self.pids.items()}
+        self._before = {name: _cpu(process) for name, process in self._processes.items()}
+        self._watch = threading.Thread(target=self._sample, daemon=True)
+        self._watch.start()
+
+    def _sample(self) -> None:
+        while not self._halt.wait(0.5):
+            for name, process in self._processes.items():
+                self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), process.memory_info().rss / 2**20)
+
+    def stop(self) -> None:
+        """Take the differences."""
+        self.cpu_s = {name: _cpu(process) - self._before[name] for name, process in self._processes.items()}
+        self._halt.set()
+        self._watch.join()
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def lines(count: int) -> Iterator[bytes]:
+    """`count` events of the simulated retailer, as JSON lines that reach a topic."""
+    return itertools.islice(Simulation(Options(people=count // 20 + 100, seed=7)).lines(), count)
+
+
+def progress(pipeline: Pipeline) -> int:
+    """Events that are visible in ClickHouse, whatever became of them."""
+    return int(
+        pipeline.value(
+            "SELECT (SELECT uniqExact(event_id) FROM touchpoints) + (SELECT uniqExact(topic, partition, offset)"
+            " FROM dropped_touchpoints) + (SELECT uniqExact(topic, partition, offset) FROM dead_letters)"
+        )
+    )
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Send one event through, so that every worker has joined its group and compiled its scripts."""
+    pipeline.publish(page_view("warm-up"))
+    pipeline.drain(60)
+
+
+def page_view(name: str) -> dict[str, Any]:
+    """An event of a visitor that nobody else is."""
+    return {
+        "event_id": name,
+        "event": "Page Viewed",
+        "channel": "web",
+        "occurred_at": datetime.now(UTC).isoformat(),
+        "identifiers": {"anonymous_id": name},
+    }
+
+
+def race(
+    pipeline: Pipeline, servers: Servers, events: Iterable[bytes], workers: Mapping[str, ChildProcess]
+) -> dict[str, Any]:
+    """Publish while `identify` is frozen, let it go, and stop the clock when all is stored and in the profiles."""
+    before = progress(pipeline)
+    workers["identify"].pause()
+    published = pipeline.publish_lines(events)
+    usage = Usage(
+        {server.name: server.pid for server in servers if server.pid}
+        | {name: worker.pid for name, worker in workers.items() if worker.pid}
+    )
+    usage.start()
+    started = time.monotonic()
+    workers["identify"].resume()
+
+    def done() -> bool:
+        pipeline.check()
+        return progress(pipeline) >= before + published and not pipeline.behind("profile")
+
+    wait(done, 600)
+    seconds = time.monotonic() - started
+    usage.stop()
+    return {
+        "events": published,
+        "seconds": round(seconds, 2),
+        "events_per_s": round(published / seconds),
+        "cpu_us_per_event": {name: round(cpu / published * 1e6, 1) for name, cpu in usage.cpu_s.items()},
+        "peak_mb": {name: round(peak) for name, peak in usage.peak_mb.items()},
+    }
+
+
+def wait(condition: Any, timeout_s: float) -> None:
+    """Look four times a second until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not done after {timeout_s:.0f} s")
+        time.sleep(0.25)
