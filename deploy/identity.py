@@ -25,7 +25,6 @@ from redis.asyncio import Redis
 
 from deploy.configuration import DefinitionError, identity_policy
 from deploy.settings import Settings
-from deploy.settings import settings as process_settings
 from processors.decode import explain
 from processors.identify import request_for
 from processors.identity import claim
@@ -91,7 +90,9 @@ async def open_resolver(
         DefinitionError: The policy is not one.
         redis.RedisError: Redis does not answer.
     """
-    found = settings or process_settings()
+    from deploy.settings import settings as of_the_process
+
+    found = settings or of_the_process()
     name = namespace or f"scratch-{uuid4().hex}"
     if name == found.redis_namespace:
         raise ValueError(f"{name!r} is the name space of the live deployment: choose another one to try things out")

@@ -48,6 +48,7 @@ from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
 console = Console(stderr=True)
+STAGES = ("identify", "profile", "record")  # of the baseline
 PARTS = ("end_to_end", "plain_faust", "identity", "latency", "journeys", "timers", "attribution")
 
 
@@ -69,7 +70,7 @@ def plain_faust(servers: Servers, home: Path, count: int) -> dict[str, Any]:
     with corner(servers.settings) as found:
         settings = Settings(**{**dict(found), "session_timeout_s": 60})
         with Pipeline(settings, home, roles=()) as pipeline:
-            for role in ROLES:
+            for role in STAGES:
                 worker = ChildProcess(
                     f"plain-{role}",
                     [sys.executable, "-m", "tests.benchmarks.plain_faust", role],
