@@ -33,7 +33,6 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.configuration import identity_policy
-from deploy.lag import ROLES
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
 from deploy.settings import Settings
