@@ -103,7 +103,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, object]:
 def _best(client: Any, work: Callable[[], object], times: int = 2) -> tuple[float, float]:
     """Best time in seconds, and the server's highest memory for queries of this database meanwhile, in MB."""
     peak, over = [0.0], threading.Event()
-    watcher = connect(settings().clickhouse_url, client.database)
+    watcher = connect(client.url, client.database)
 
     def watch() -> None:
         while not over.wait(0.02):
