@@ -14,13 +14,12 @@ topic sends again. A message's address is here only while it is on its way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from redis.asyncio import Redis
 
 from schemas.delivery import Claim
+from sinks.scripts import source
 
 KEPT_MS = 35 * 86_400_000
 """How long a settled message is remembered: the longest that the topics of decisions and actions reach back."""
@@ -40,7 +39,7 @@ class RedisDeliveryLedger:
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._prefix = f"{{{namespace}}}:"
         self._key = f"{self._prefix}delivery:due"
-        self._script = redis.register_script(_source())
+        self._script = redis.register_script(source("delivery"))
 
     async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> Claim:
         """Ask for the right to send a message for the first time.
@@ -84,8 +83,3 @@ def _claims(found: Any) -> list[tuple[str, Claim]]:
         (key.decode(), Claim(state.decode(), int(attempt), action, settlement))
         for key, state, attempt, action, settlement in found
     ]
-
-
-@cache
-def _source() -> str:
-    return (files("sinks") / "lua" / "delivery.lua").read_text("utf-8")

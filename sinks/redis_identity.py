@@ -30,9 +30,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from hashlib import blake2b
-from importlib.resources import files
 from typing import Any, cast
 
 import msgpack
@@ -53,6 +51,8 @@ from schemas.identity import (
 )
 from schemas.policy import OTHER, IdentityPolicy
 from sinks import seen
+from sinks.outbox import LeasedStream
+from sinks.scripts import source
 
 EVENTS_A_CALL = 200
 """Most events in one script call: a call of 200 blocks the server for about 3 ms."""
@@ -90,7 +90,6 @@ class RedisIdentityStore:
         self._prefix = f"{{{namespace}}}:"
         self._log = f"{self._prefix}identity:log"
         self._version = f"{self._prefix}identity:version"
-        self._lease = f"{self._prefix}identity:relay"
         self._policy = _for_script(policy)
         # A registered script is called by its hash, and loaded and called again when the server does not know it.
         self._resolve = redis.register_script(_identity_script("moves", "decide", seen.script("resolve")))
@@ -98,9 +97,8 @@ class RedisIdentityStore:
         self._erase = redis.register_script(_identity_script("erase_identity"))
         self._separated = redis.register_script(_identity_script("separated"))
         self._release = redis.register_script(_identity_script("release_identifier"))
-        self._follow = redis.register_script(_script("follow"))
-        self._take_relay = redis.register_script(_script("take_relay"))
-        self._trim_log = redis.register_script(_script("trim_log"))
+        self._follow = redis.register_script(source("follow"))
+        self._outbox = LeasedStream(redis, self._log, f"{self._prefix}identity:relay")
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Find or make each event's profile, in order; merge profiles that turn out to be one person.
@@ -220,12 +218,11 @@ class RedisIdentityStore:
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
         """Take or renew the right to relay the log for `ttl_ms` milliseconds; False while another token has it."""
-        return bool(await self._take_relay(keys=[self._lease], args=[token, ttl_ms]))
+        return await self._outbox.acquire(token, ttl_ms)
 
     async def pending_changes(self, count: int) -> list[tuple[str, IdentityChange]]:
         """Read the oldest changes that are not acknowledged, with their stream ids; at most `count`."""
-        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], await self._redis.xrange(self._log, count=count))
-        return [(entry.decode(), _change(fields[b"c"])) for entry, fields in entries]
+        return [(entry, _change(fields[b"c"])) for entry, fields in await self._outbox.oldest(count)]
 
     async def acknowledge_changes(self, last_id: str, token: str) -> bool:
         """Remove changes up to and with `last_id`, once they are safe elsewhere.
@@ -233,9 +230,7 @@ class RedisIdentityStore:
         Returns:
             False, with nothing removed, when `token` no longer has the right to relay: the successor sends them again.
         """
-        milliseconds, _, sequence = last_id.partition("-")
-        keep = f"{milliseconds}-{int(sequence) + 1}"
-        return bool(await self._trim_log(keys=[self._log, self._lease], args=[token, keep]))
+        return await self._outbox.acknowledge(last_id, token)
 
     async def _run(self, script: Any, *asked: Any) -> Any:
         return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
@@ -269,15 +264,10 @@ def index_bucket(leaf: bytes) -> int:
     return int.from_bytes(leaf[:2], "big") % BUCKETS
 
 
-@cache
-def _script(name: str) -> str:
-    return (files("sinks") / "lua" / f"{name}.lua").read_text("utf-8")
-
-
 def _identity_script(*parts: str) -> str:
     """Put `lua/identity.lua` and its constants before scripts: names of files or, the last, a text."""
     constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
-    texts = [part if "\n" in part else _script(part) for part in ("identity", *parts)]
+    texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
     return constants + "".join(texts)
 
 

@@ -27,6 +27,7 @@ from redis.asyncio import Redis
 
 from schemas.profile import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from sinks import seen
+from sinks.scripts import source
 
 EVENTS_A_CALL = 500
 """Most events of one script call: about 2 ms in which the server does nothing else."""
@@ -52,8 +53,8 @@ class RedisProfileStore:
         self._write = redis.register_script(seen.script("write_profiles"))
         self._exported = redis.register_script(seen.script("exported_profiles"))
         self._erase = redis.register_script(seen.script("erase_profile"))
-        self._exchange = redis.register_script(seen.script("exchange_product"))
-        self._take = redis.register_script(seen.script("take_relay"))
+        self._exchange = redis.register_script(source("exchange_product"))
+        self._take = redis.register_script(source("take_relay"))
         self._replace = redis.register_script(seen.script("replace_profile"))
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:

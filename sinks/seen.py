@@ -13,7 +13,8 @@ A bucket lives `TTL_S` from its first mark by the server's own clock, so a mark 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+
+from sinks.scripts import source
 
 GENERATION_MS = 7 * 86_400_000
 """Length of a generation of marks, milliseconds."""
@@ -50,6 +51,5 @@ def script(name: str) -> str:
     They are `seen_find(prefix, event_key, received_ms)` → value or false, bucket key;
     `seen_write(bucket key, event_key, value)`; `seen_applied(value)`. `prefix` is `{namespace}:`.
     """
-    folder = files("sinks") / "lua"
     constants = f"local GENERATION_MS, BUCKETS, TTL_S = {GENERATION_MS}, {BUCKETS}, {TTL_S}\n"
-    return constants + (folder / "seen.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return constants + source("seen") + source(name)
