@@ -28,7 +28,8 @@ from deploy.settings import Settings
 from processors.decode import explain
 from processors.identify import request_for
 from processors.identity import claim
-from schemas.events import Touchpoint, parse
+from processors.profile_joins import milliseconds
+from schemas.events import Event, Touchpoint, canonical, read
 from schemas.identity import Erased, Resolution, ResolveRequest, Split, uuid_text
 from schemas.policy import IdentityPolicy
 from sinks.redis_identity import ImpossibleSplitError, RedisIdentityStore
@@ -254,7 +255,7 @@ class Resolver:
 
     def _request(self, position: int, event: Touchpoint | Mapping[str, Any]) -> ResolveRequest:
         try:
-            touchpoint = event if isinstance(event, Touchpoint) else parse(_plain(event))
+            touchpoint = canonical(event) if isinstance(event, Touchpoint) else read(_plain(event))
         except ValidationError as error:
             rejected = explain(error)
             named = event.get("event_id") if isinstance(event, Mapping) else None
@@ -313,15 +314,15 @@ def _owner_of(place: _Place | None, moved: Mapping[str, list[tuple[int, str]]]) 
     return max(later)[1] if later else place.profile_id
 
 
-def _request(event: Touchpoint, policy: IdentityPolicy, secret: bytes) -> ResolveRequest:
+def _request(event: Event, policy: IdentityPolicy, secret: bytes) -> ResolveRequest:
     """Ask about an event that did not come through Kafka: it was received when it happened.
 
     In place of its offset stands a hash of whom it names, so that the same event again is a redelivery.
     """
-    named = "\x1f".join(f"{one.type}\x1f{one.value}" for one in event.identifiers)
-    content = f"{event.event_id}\x1f{event.source}\x1f{named}"
+    named = "\x1f".join(f"{one['type']}\x1f{one['value']}" for one in event["identifiers"])
+    content = f"{event['event_id']}\x1f{event['source']}\x1f{named}"
     origin = blake2b(content.encode(), digest_size=8).digest()
-    return request_for(event, policy, secret, origin, _milliseconds(event.occurred_at))[0]
+    return request_for(event, policy, secret, origin, milliseconds(event["occurred_at"]))[0]
 
 
 def _plain(event: object) -> object:

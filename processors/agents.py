@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 LEASE_MS = 5_000
 RELAYED = 2_000
-SNAPSHOTS = 2_000
+SNAPSHOTS = 1_000
 TIMERS = 500
 CHORES_S = 60.0
 
@@ -189,7 +189,7 @@ def register_record(
             started = clock()
             found = await changed.changed(SNAPSHOTS)
             if found:
-                snapshots = [rows.profile_row(version, document) for _, version, document in found]
+                snapshots = [rows.profile_row(*snapshot) for snapshot in found]
                 await tables.insert_all("profiles", snapshots, "")
                 at("snapshot:inserted")
                 await changed.exported([(profile_id, version) for profile_id, version, _ in found])

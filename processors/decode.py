@@ -1,4 +1,4 @@
-"""From a record's bytes to a valid touchpoint, or to the reason why not, said so that the producer can mend it.
+"""From a record's bytes to a valid event, or to the reason why not, said so that the producer can mend it.
 
 `decode` never raises, whatever the bytes. Its message names the field, the value, the rule and what to do. It goes to
 logs and tables, so it never quotes what may identify a person: only the value's kind is told then.
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas import bounds
 from schemas.dead_letter import Reason
-from schemas.events import Touchpoint, parse, validate
+from schemas.events import Event, read
 
 LONGEST_VALUE = 60
 LONGEST_FIELD = 200
@@ -55,7 +55,7 @@ class Rejected:
     message: str
 
 
-def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Touchpoint | Rejected:
+def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Event | Rejected:
     """Read one record of a topic `touchpoints.<channel>`.
 
     Args:
@@ -64,7 +64,7 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
         max_bytes: The largest value that is looked at, in bytes.
 
     Returns:
-        The event, or why there is none. Of keys given twice in an object, the last counts.
+        The event in its canonical form, or why there is none. Of keys given twice in an object, the last counts.
     """
     if value is None:
         return Rejected(
@@ -91,11 +91,11 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
             f"The record is {_kind(event)}: send one JSON object a record, not a list or a text.",
         )
     try:
-        touchpoint = validate(event) if bounds.surely_within(value) else parse(event)
+        touchpoint = read(event, within_bounds=bounds.surely_within(value))
     except ValidationError as error:
         return explain(error)
-    if touchpoint.channel not in channels:
-        return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint.channel, channels))
+    if touchpoint["channel"] not in channels:
+        return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint["channel"], channels))
     return touchpoint
 
 
@@ -122,7 +122,7 @@ def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
 
 
 def explain(error: ValidationError) -> Rejected:
-    """Say what `schemas.events.parse` found: the first broken rule, for the producer to mend."""
+    """Say what `schemas.events.read` found: the first broken rule, for the producer to mend."""
     first = error.errors(include_url=False)[0]
     at = (first.get("ctx") or {}).get("at")
     path = (*first["loc"], *str(at).split(".")) if at else first["loc"]

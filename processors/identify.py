@@ -16,8 +16,9 @@ import orjson
 from processors.decode import Rejected, decode
 from processors.identity import candidate_profile, claim, claims, event_key, origin_key
 from processors.ports import IdentityStore
+from processors.profile_joins import milliseconds
 from schemas.dead_letter import DeadLetter, Reason, encode
-from schemas.events import Touchpoint, canonical
+from schemas.events import Event
 from schemas.identity import Resolution, ResolveRequest
 from schemas.policy import IdentityPolicy
 from schemas.records import Outgoing, Record
@@ -36,7 +37,7 @@ class Arrived(NamedTuple):
     """A record that holds a valid touchpoint, ready to be resolved."""
 
     record: Record
-    event: Touchpoint
+    event: Event
     identifiers: list[dict[str, Any]]
     request: ResolveRequest
 
@@ -128,12 +129,12 @@ class Identify:
 
 
 def request_for(
-    event: Touchpoint, policy: IdentityPolicy, secret: bytes, origin: bytes, received_ms: int
+    event: Event, policy: IdentityPolicy, secret: bytes, origin: bytes, received_ms: int
 ) -> tuple[ResolveRequest, list[dict[str, Any]]]:
     """Ask whose an event is.
 
     Args:
-        event: The event.
+        event: The event in its canonical form.
         policy: Which identifiers count and how they are normalised.
         secret: Key of the identifier hashes.
         origin: 8 bytes that tell our own redelivery from a producer's duplicate.
@@ -143,15 +144,16 @@ def request_for(
         What the identity store is asked, and the identifiers that count in clear.
     """
     found, identifiers = claims(event, policy, secret)
+    event_id = event["event_id"]
     request = ResolveRequest(
-        event_id=event.event_id,
-        event_key=event_key(event.event_id),
-        origin=origin,
-        received_ms=received_ms,
-        occurred_ms=round(event.occurred_at.timestamp() * 1000),
-        claims=found,
-        candidate=candidate_profile(event.event_id, secret),
-        signed_out=event.event == SIGNED_OUT,
+        event_id,
+        event_key(event_id),
+        origin,
+        received_ms,
+        milliseconds(event["occurred_at"]),
+        found,
+        candidate_profile(event_id, secret),
+        event["event"] == SIGNED_OUT,
     )
     return request, identifiers
 
@@ -163,23 +165,22 @@ def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
     origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     if resolution.duplicate or resolution.suppressed:
         dropped = {
-            "event_id": event.event_id,
+            "event_id": event["event_id"],
             "reason": "duplicate" if resolution.duplicate else "erased",
-            "source": event.source,
-            "channel": event.channel,
+            "source": event["source"],
+            "channel": event["channel"],
             **origin,
             "received_at": received_at,
         }
-        return Outgoing(DROPPED_TOUCHPOINTS, event.event_id.encode(), orjson.dumps(dropped))
-    value = canonical(event)
-    value["identifiers"] = arrived.identifiers
-    value["received_at"] = received_at
-    value["profile_id"] = resolution.profile_id
-    value["anchor"] = resolution.anchor
-    value["identity_version"] = resolution.version
-    value["origin"] = origin
-    key = resolution.profile_id or event.event_id
-    return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(value))
+        return Outgoing(DROPPED_TOUCHPOINTS, event["event_id"].encode(), orjson.dumps(dropped))
+    event["identifiers"] = arrived.identifiers
+    event["received_at"] = received_at
+    event["profile_id"] = resolution.profile_id
+    event["anchor"] = resolution.anchor
+    event["identity_version"] = resolution.version
+    event["origin"] = origin
+    key = resolution.profile_id or event["event_id"]
+    return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event))
 
 
 def dead_letter(record: Record, stage: str, reason: Reason, message: str, field: str = "") -> Outgoing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from schemas.profile import TEXT_KEPT
 Section = dict[str, Any]
 
 
+@lru_cache(maxsize=8192)  # an event's times are asked for again and again, and a batch was received at few
 def milliseconds(time: str) -> int:
     """Read an RFC 3339 time as milliseconds since 1970."""
     return round(datetime.fromisoformat(time).timestamp() * 1000)

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from schemas.one_pass import AtOnce
 from schemas.properties import Open, Properties, without_nulls
 from schemas.text import Id, Name, Text
 
@@ -30,6 +31,7 @@ FIRST_YEAR, LAST_YEAR = 1970, 2100
 MAX_IDENTIFIERS = 50
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+_AS_WRITTEN = re.compile(r"(?:19[7-9]\d|20\d\d)-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _TIME_ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
 
 
@@ -75,11 +77,24 @@ def to_text(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
+def to_time_text(value: object) -> str:
+    """Read a time and write it at once: `to_text(to_time(value))`, faster for those who write it as we do."""
+    if isinstance(value, str) and _AS_WRITTEN.fullmatch(value):
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            pass  # to_time says why
+        else:
+            return value
+    return to_text(to_time(value))
+
+
 Time = Annotated[
     AwareDatetime,
     BeforeValidator(to_time),
     PlainSerializer(to_text, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
+    AtOnce(to_time_text),
 ]
 
 

@@ -1,7 +1,7 @@
 """The touchpoint event: every known event with the shape of its properties, and the way in and out.
 
-`parse` reads what a producer sent, `canonical` writes what every later stage gets. An event whose name is not in
-`EVENT_NAMES` is a custom one: free inside, within the limits of `schemas/bounds.py`.
+`parse` reads what a producer sent, `canonical` writes what every later stage gets, `read` does both at once. An event
+whose name is not in `EVENT_NAMES` is a custom one: free inside, within the limits of `schemas/bounds.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from pydantic_core import InitErrorDetails
 
 from schemas import bounds, commerce, engagement, messages
 from schemas.envelope import Touchpoint
+from schemas.one_pass import one_pass_validator
 from schemas.properties import Properties
 
-__all__ = ["EVENT_NAMES", "MODELS", "CustomTouchpoint", "Touchpoint", "adapter", "canonical", "parse", "validate"]
+__all__ = ["EVENT_NAMES", "MODELS", "CustomTouchpoint", "Touchpoint", "adapter", "canonical", "parse", "read"]
+
+
+Event = dict[str, Any]
+"""An event in its canonical form: JSON values only."""
 
 
 class CustomTouchpoint(Touchpoint):
@@ -54,28 +59,55 @@ def parse(event: Any) -> Touchpoint:
     Raises:
         ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
     """
+    _check_bounds(event)
+    return _model(event).model_validate(event)
+
+
+def read(event: Any, *, within_bounds: bool = False) -> Event:
+    """Do what `canonical(parse(event))` does, in half the time.
+
+    Args:
+        event: A parsed JSON object.
+        within_bounds: The caller knows that `bounds.check` has nothing to say, so it is not asked.
+
+    Raises:
+        ValidationError: As `parse`.
+    """
+    if not within_bounds:
+        _check_bounds(event)
+    model = _model(event)
+    try:
+        return _without_empty(_one_pass(model).validate_python(event))
+    except ValidationError:
+        return canonical(model.model_validate(event))  # its words, and what the one pass does not know
+
+
+def _check_bounds(event: Any) -> None:
     try:
         bounds.check(event)
     except bounds.OutOfBoundsError as error:
         details = InitErrorDetails(type=error.rule, loc=error.path, input=error.value)
         raise ValidationError.from_exception_data("Touchpoint", [details]) from None
-    return validate(event)
 
 
-def validate(event: Any) -> Touchpoint:
-    """Do what `parse` does after its walk through the event, for a caller who knows that it is within bounds."""
+def _model(event: Any) -> type[Touchpoint]:
     name = event.get("event") if isinstance(event, dict) else None
-    model = MODELS.get(name, CustomTouchpoint) if isinstance(name, str) else CustomTouchpoint
-    return model.__pydantic_validator__.validate_python(event)  # type: ignore[no-any-return]
+    return MODELS.get(name, CustomTouchpoint) if isinstance(name, str) else CustomTouchpoint
 
 
-def canonical(event: Touchpoint) -> dict[str, Any]:
+_one_pass = cache(one_pass_validator)
+
+
+def canonical(event: Touchpoint) -> Event:
     """Write an event the one way that later stages read: JSON values, times in UTC, money as decimal strings.
 
     Absent and empty parts are left out, but `source` and `identifiers` are always there. Parsing the result gives the
     same event.
     """
-    out: dict[str, Any] = event.__pydantic_serializer__.to_python(event, mode="json", exclude_none=True)
+    return _without_empty(event.__pydantic_serializer__.to_python(event, mode="json", exclude_none=True))
+
+
+def _without_empty(out: Event) -> Event:
     for part in ("campaign", "context", "properties", "traits", "consent"):
         if part in out and not out[part]:
             del out[part]

@@ -16,6 +16,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstrain
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from schemas.one_pass import AT_ONCE
+
 MAX_DECIMAL_PLACES = 4
 MAX_WHOLE_DIGITS = 12
 """An amount is smaller than 10^12 in size."""
@@ -38,6 +40,7 @@ _LONGEST = 100
 _PLAIN = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 # The usual amount: nothing to check but the pattern.
 _USUAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
+_AS_WRITTEN = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)  # what `plain` writes, but for debts
 _PATTERN = r"^-?[0-9]{1,12}(\.[0-9]{1,4}0*)?$"
 _ADVICE = 'send a decimal string in major units such as "49.90", or minor units in the field with the suffix _minor'
 
@@ -113,6 +116,13 @@ def plain(amount: Decimal) -> str:
     return format(amount, "f")
 
 
+def to_money_text(value: object) -> str:
+    """Read an amount and write it at once: `plain(to_money(value))`, faster for those who write it as we do."""
+    if type(value) is str and _AS_WRITTEN.fullmatch(value):
+        return value
+    return plain(to_money(value))
+
+
 def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
     """What an event is worth: its `revenue`, else its `total`; None when it has neither.
 
@@ -142,6 +152,7 @@ class _Money:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             to_money,
+            metadata={AT_ONCE: to_money_text},
             serialization=core_schema.plain_serializer_function_ser_schema(
                 plain, return_schema=core_schema.str_schema(), when_used="json"
             ),

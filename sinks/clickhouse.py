@@ -27,6 +27,8 @@ INSERT_SETTINGS = {
     "date_time_input_format": "best_effort",
     "input_format_skip_unknown_fields": "1",
     "input_format_null_as_default": "1",
+    "input_format_json_read_objects_as_strings": "1",  # a column of text takes a JSON object or list as its bytes
+    "input_format_json_read_arrays_as_strings": "1",
     "input_format_parallel_parsing": "0",  # "(at row 7)" in an error then counts from the insert's first row
     "max_partitions_per_insert_block": "0",  # years of history may arrive in one insert
 }

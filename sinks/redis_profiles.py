@@ -51,6 +51,7 @@ class RedisProfileStore:
         self._timers = f"{self._prefix}timers"
         self._read = redis.register_script(seen.script("read_profiles"))
         self._write = redis.register_script(seen.script("write_profiles"))
+        self._list = redis.register_script(source("changed_profiles"))
         self._exported = redis.register_script(seen.script("exported_profiles"))
         self._erase = redis.register_script(seen.script("erase_profile"))
         self._exchange = redis.register_script(source("exchange_product"))
@@ -192,15 +193,11 @@ class RedisProfileStore:
             Profile id, version and document. Of a profile that is no more, because it was merged into another or
             erased, the document says so: `{"profile_id": …, "event_count": 0, "gone": true}`.
         """
-        listed: Any = await self._redis.zrange(self._changed, 0, count - 1, withscores=True)
-        pipeline = self._redis.pipeline(transaction=False)
-        for profile_id, _ in listed:
-            pipeline.hmget(f"{self._prefix}profile:{profile_id.decode()}", ["version", "document"])
-        found = []
-        for (profile_id, score), (version, document) in zip(listed, await pipeline.execute(), strict=True):
-            name = profile_id.decode()
-            found.append((name, int(version or score), document or _gone(name)))
-        return found
+        found: Any = await self._list(keys=[self._changed], args=[self._prefix, count])
+        return [
+            (name, version, document or _gone(name))
+            for name, version, document in ((one[0].decode(), *one[1:]) for one in found)
+        ]
 
     async def exported(self, done: Sequence[tuple[str, int]]) -> None:
         """Note that these versions are stored elsewhere; a profile that has changed again stays listed."""

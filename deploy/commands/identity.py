@@ -33,7 +33,7 @@ from deploy.commands.persons import (
 if TYPE_CHECKING:
     from deploy.deployment import Deployment
     from deploy.identity import Resolver
-    from schemas.events import Touchpoint
+    from schemas.events import Event
     from schemas.identity import Named, Resolution
 
 LINES_AT_ONCE = 1_000
@@ -246,13 +246,13 @@ def _opened(file: str) -> BinaryIO:
         fail(f"cannot read {file}: {error.strerror}")
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Touchpoint], int]]:
+def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
     """Read events, `LINES_AT_ONCE` at most at once, and how many lines among them were none."""
     from deploy.settings import settings
     from processors.decode import Rejected, decode
 
     channels, max_bytes = frozenset(settings().channels), settings().max_event_bytes
-    events: list[Touchpoint] = []
+    events: list[Event] = []
     broken = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():

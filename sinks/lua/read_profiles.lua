@@ -35,7 +35,6 @@ for index, profile_id in ipairs(request[1]) do
 end
 
 local applied = {}
-for index, event in ipairs(request[2]) do
-  applied[index] = seen_applied((seen_find(prefix, event[1], event[2]))) and '1' or '0'
-end
+local marks = seen_find(prefix, request[2], 1, 2)
+for index, event in ipairs(request[2]) do applied[index] = seen_applied(marks[event[1]]) and '1' or '0' end
 return {live, profiles, table.concat(applied)}

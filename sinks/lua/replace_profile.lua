@@ -7,7 +7,6 @@ local prefix, change = ARGV[1], cmsgpack.unpack(ARGV[2])
 local profile_id, version, document, absorbed, events, state, due = unpack(change)
 local key, absorb = prefix .. 'profile:' .. profile_id, prefix .. 'absorb:' .. profile_id
 local timers, changed = prefix .. 'timers', prefix .. 'profiles:changed'
-local unknown_origin = string.rep('\0', 8)
 
 local function version_of(id) return tonumber(redis.call('HGET', prefix .. 'profile:' .. id, 'version') or 0) end
 
@@ -25,13 +24,12 @@ for _, loser in ipairs(absorbed) do
   if redis.call('DEL', prefix .. 'profile:' .. loser[1]) == 1 then redis.call('ZADD', changed, loser[2] + 1, loser[1]) end
 end
 redis.call('DEL', absorb)
+local marks, homes = seen_find(prefix, events)
+local anew = {}
 for index = 1, #events, 2 do
-  local value, bucket = seen_find(prefix, events[index], events[index + 1])
-  if not value then
-    seen_write(bucket, events[index], unknown_origin .. '!')
-  elseif not seen_applied(value) then
-    redis.call('HSET', bucket, string.sub(events[index], 3, 12), value .. '!')
-  end
+  local event_key = events[index]
+  if not seen_applied(marks[event_key]) then anew[event_key] = seen_and_applied(marks[event_key]) end
 end
+seen_write(homes, anew)
 if due == 0 then redis.call('ZREM', timers, profile_id) elseif due then redis.call('ZADD', timers, due, profile_id) end
 return 1

@@ -198,16 +198,18 @@ local function resolve(packed, again)
   })
 end
 
-local answers = {}
-for number, packed in ipairs(cmsgpack.unpack(ARGV[3])) do
-  local key, origin, received = packed[2], packed[3], packed[4]
-  local mark, where = seen_find(prefix, key, received)
+local answers, events, fresh = {}, cmsgpack.unpack(ARGV[3]), {}
+local marks, homes = seen_find(prefix, events, 2, 4)
+for number, packed in ipairs(events) do
+  local key, origin = packed[2], packed[3]
+  local mark = marks[key]
   if mark and string.sub(mark, 1, 8) ~= origin then
     answers[number] = 0
   else
-    if not mark then seen_write(where, key, origin) end
+    if not mark then marks[key], fresh[key] = origin, origin end
     answers[number] = #packed[7] > 0 and resolve(packed, mark and true)
   end
 end
+seen_write(homes, fresh)
 close_log()
 return cmsgpack.pack(answers)

@@ -1,31 +1,74 @@
 -- The marks of events that were seen: one layout for every script that reads or writes them (see sinks/seen.py).
 -- This text is put before those scripts; GENERATION_MS, BUCKETS and TTL_S come from sinks/seen.py.
-local function seen_bucket(prefix, event_key, generation)
-  local high, low = string.byte(event_key, 1, 2)
-  return prefix .. 'seen:' .. generation .. ':' .. (high * 256 + low) % BUCKETS
+--
+-- One command for all marks of a hash: a command for each costs ten times as much as the mark itself.
+local SEEN_AT_ONCE = 1000 -- fields of one command: unpack() fails near 8,000
+
+local function seen_hash(prefix, generation, number) return prefix .. 'seen:' .. generation .. ':' .. number end
+
+local function seen_field(event_key) return string.sub(event_key, 3, 12) end
+
+-- Look some events up: their marks by event key (absent: not seen), and the hash that holds each or is to hold it.
+-- `events` are event key and received_ms by turns, or the two at `key_at` and `received_at` of each.
+local function seen_find(prefix, events, key_at, received_at)
+  local marks, homes, groups = {}, {}, {}
+  for index = 1, #events, key_at and 1 or 2 do
+    local event = events[index]
+    local key = key_at and event[key_at] or event
+    local received = key_at and event[received_at] or events[index + 1]
+    local generation = math.floor(received / GENERATION_MS)
+    local number = string.byte(key) % BUCKETS
+    local id = generation * BUCKETS + number
+    local group = groups[id]
+    if not group or #group.fields == SEEN_AT_ONCE then
+      group = {hash = seen_hash(prefix, generation, number), fields = {}, keys = {}, after = group}
+      group.earlier = seen_hash(prefix, generation - 1, number)
+      groups[id] = group
+    end
+    group.fields[#group.fields + 1], group.keys[#group.keys + 1] = seen_field(key), key
+  end
+  for _, group in pairs(groups) do
+    while group do
+      local found, missing, keys = redis.call('HMGET', group.hash, unpack(group.fields)), {}, {}
+      for index, key in ipairs(group.keys) do
+        homes[key], marks[key] = group.hash, found[index] or nil
+        if not found[index] then missing[#missing + 1], keys[#keys + 1] = group.fields[index], key end
+      end
+      if #missing > 0 then
+        found = redis.call('HMGET', group.earlier, unpack(missing))
+        for index, key in ipairs(keys) do
+          if found[index] then homes[key], marks[key] = group.earlier, found[index] end
+        end
+      end
+      group = group.after
+    end
+  end
+  return marks, homes
 end
 
--- The mark of an event: its value or false, and the bucket that holds it (or that a new mark belongs in).
-local function seen_find(prefix, event_key, received_ms)
-  local generation = math.floor(received_ms / GENERATION_MS)
-  local bucket = seen_bucket(prefix, event_key, generation)
-  local field = string.sub(event_key, 3, 12)
-  local value = redis.call('HGET', bucket, field)
-  if value then return value, bucket end
-  local earlier = seen_bucket(prefix, event_key, generation - 1)
-  value = redis.call('HGET', earlier, field)
-  if value then return value, earlier end
-  return false, bucket
-end
-
--- Write a mark into the bucket that seen_find named.
-local function seen_write(bucket, event_key, value)
-  redis.call('HSET', bucket, string.sub(event_key, 3, 12), value)
-  -- The bucket's first mark sets its life: it is of a generation, so later ones do not need a longer one.
-  if redis.call('HLEN', bucket) == 1 then redis.call('EXPIRE', bucket, TTL_S) end
+-- Write marks (event key -> value) into the hashes that seen_find named.
+local function seen_write(homes, marks)
+  local by_hash = {}
+  for key, value in pairs(marks) do
+    local hash = homes[key]
+    local pairs_ = by_hash[hash] or {}
+    by_hash[hash] = pairs_
+    pairs_[#pairs_ + 1], pairs_[#pairs_ + 2] = seen_field(key), value
+  end
+  for hash, pairs_ in pairs(by_hash) do
+    local new = 0
+    for from = 1, #pairs_, SEEN_AT_ONCE do
+      new = new + redis.call('HSET', hash, unpack(pairs_, from, math.min(from + SEEN_AT_ONCE - 1, #pairs_)))
+    end
+    -- A hash's first marks set its life: it is of a generation, so later ones do not need a longer one.
+    if new > 0 and redis.call('HLEN', hash) == new then redis.call('EXPIRE', hash, TTL_S) end
+  end
 end
 
 -- Has the profile store applied the event that has this mark?
-local function seen_applied(value)
-  return value and string.byte(value, -1) == 33 and #value > 8
+local function seen_applied(mark)
+  return mark and string.byte(mark, -1) == 33 and #mark > 8
 end
+
+-- The mark of an event, given its former one, once the profile store has applied it.
+local function seen_and_applied(mark) return (mark or string.rep('\0', 8)) .. '!' end

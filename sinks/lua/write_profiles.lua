@@ -4,35 +4,56 @@
 --    state | false, due_ms | false, [topic, key, value, …], [product, …]].
 -- Answer: the ids of the profiles that are out of date and were not touched.
 local prefix, changes = ARGV[1], cmsgpack.unpack(ARGV[2])
-local call, sub, byte = redis.call, string.sub, string.byte
-local timers, outbox = prefix .. 'timers', prefix .. 'outbox'
-local unknown_origin = string.rep('\0', 8)
+local call = redis.call
+local timers, changed, outbox = prefix .. 'timers', prefix .. 'profiles:changed', prefix .. 'outbox'
 local WATCHERS = 10000       -- of one product: those who looked last
 local WATCHED_S = 90 * 86400 -- a product that nobody looks at is forgotten
+local AT_ONCE = 1000         -- arguments of one command: unpack() fails near 8,000
 local conflicts = {}
 
-local function version_of(profile_id)
-  return tonumber(call('HGET', prefix .. 'profile:' .. profile_id, 'version') or 0)
+local function key_of(profile_id) return prefix .. 'profile:' .. profile_id end
+
+local function version_of(profile_id) return tonumber(call('HGET', key_of(profile_id), 'version') or 0) end
+
+-- What may be said of all changes at once, which costs a command and not one for each.
+local asked, events = {}, {}
+for _, change in ipairs(changes) do
+  asked[#asked + 1], asked[#asked + 2] = prefix .. 'alias:' .. change[1], prefix .. 'absorb:' .. change[1]
+  for index = 1, #change[5] do events[#events + 1] = change[5][index] end
 end
+local merged = false -- of nearly nobody is there a merge to know of
+for from = 1, #asked, AT_ONCE do
+  merged = merged or call('EXISTS', unpack(asked, from, math.min(from + AT_ONCE - 1, #asked))) > 0
+end
+local marks, homes = seen_find(prefix, events)
+local applied, anew, rescheduled, unscheduled = {}, {}, {}, {}
 
 -- The profile is live, and the losers that it is to absorb now are those that the document holds, in the same versions.
 local function live_and_absorbs(profile_id, absorbed)
-  local alias, key = prefix .. 'alias:' .. profile_id, prefix .. 'absorb:' .. profile_id
-  if #absorbed == 0 then return call('EXISTS', alias, key) == 0 end
-  if call('EXISTS', alias) == 1 or call('SCARD', key) ~= #absorbed then return false end
+  if not merged then return #absorbed == 0 end
+  local alias, absorb = prefix .. 'alias:' .. profile_id, prefix .. 'absorb:' .. profile_id
+  if #absorbed == 0 then return call('EXISTS', alias, absorb) == 0 end
+  if call('EXISTS', alias) == 1 or call('SCARD', absorb) ~= #absorbed then return false end
   for _, loser in ipairs(absorbed) do
-    if call('SISMEMBER', key, loser[1]) == 0 or version_of(loser[1]) ~= loser[2] then return false end
+    if call('SISMEMBER', absorb, loser[1]) == 0 or version_of(loser[1]) ~= loser[2] then return false end
   end
   return true
 end
 
+local function none_applied(some)
+  for index = 1, #some, 2 do
+    if seen_applied(marks[some[index]]) then return false end
+  end
+  return true
+end
+
+local function note_change(profile_id, version) anew[#anew + 1], anew[#anew + 2] = version, profile_id end
+
 local function absorb(profile_id, absorbed)
   for _, loser in ipairs(absorbed) do
-    call('ZREM', timers, loser[1])
+    unscheduled[#unscheduled + 1] = loser[1]
     -- Its snapshots elsewhere are out of date too: the exporter says that it is gone.
-    if call('DEL', prefix .. 'profile:' .. loser[1]) == 1 then
-      call('ZADD', prefix .. 'profiles:changed', loser[2] + 1, loser[1])
-    end
+    if call('DEL', key_of(loser[1])) == 1 then note_change(loser[1], loser[2] + 1) end
   end
   call('DEL', prefix .. 'absorb:' .. profile_id)
 end
@@ -44,41 +65,43 @@ local function watch(product, profile_id, at)
   call('EXPIRE', key, WATCHED_S)
 end
 
-for _, change in ipairs(changes) do
-  local profile_id, version, document, absorbed, events = change[1], change[2], change[3], change[4], change[5]
-  local current = version_of(profile_id) == version and live_and_absorbs(profile_id, absorbed)
-  local marks, buckets = {}, {}
-  for index = 1, #events, 2 do
-    if not current then break end
-    local value, bucket = seen_find(prefix, events[index], events[index + 1])
-    current = not seen_applied(value)
-    marks[index], buckets[index] = value, bucket
+local function all(command, key, arguments)
+  for from = 1, #arguments, AT_ONCE do
+    call(command, key, unpack(arguments, from, math.min(from + AT_ONCE - 1, #arguments)))
   end
-  if current then
-    local key, state, due, outgoing = prefix .. 'profile:' .. profile_id, change[6], change[7], change[8]
+end
+
+for _, change in ipairs(changes) do
+  local profile_id, version, document, absorbed, its = change[1], change[2], change[3], change[4], change[5]
+  if version_of(profile_id) == version and live_and_absorbs(profile_id, absorbed) and none_applied(its) then
+    local key, state, due, outgoing = key_of(profile_id), change[6], change[7], change[8]
     if state and state ~= '' then
       call('HSET', key, 'version', version + 1, 'document', document, 'state', state)
     else
       call('HSET', key, 'version', version + 1, 'document', document)
       if state then call('HDEL', key, 'state') end
     end
-    call('ZADD', prefix .. 'profiles:changed', version + 1, profile_id)
+    note_change(profile_id, version + 1)
     if #absorbed > 0 then absorb(profile_id, absorbed) end
-    for index = 1, #events, 2 do
-      local event_key, value = events[index], marks[index]
-      if value then
-        call('HSET', buckets[index], sub(event_key, 3, 12), value .. '!')
-      else
-        seen_write(buckets[index], event_key, unknown_origin .. '!')
-      end
+    for index = 1, #its, 2 do
+      local mark = seen_and_applied(marks[its[index]])
+      marks[its[index]], applied[its[index]] = mark, mark
     end
-    if due == 0 then call('ZREM', timers, profile_id) elseif due then call('ZADD', timers, due, profile_id) end
+    if due == 0 then
+      unscheduled[#unscheduled + 1] = profile_id
+    elseif due then
+      rescheduled[#rescheduled + 1], rescheduled[#rescheduled + 2] = due, profile_id
+    end
     for index = 1, #outgoing, 3 do
       call('XADD', outbox, '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
     end
-    for _, product in ipairs(change[9]) do watch(product, profile_id, events[#events]) end
+    for _, product in ipairs(change[9]) do watch(product, profile_id, its[#its]) end
   else
     conflicts[#conflicts + 1] = profile_id
   end
 end
+seen_write(homes, applied)
+all('ZADD', changed, anew)
+all('ZREM', timers, unscheduled)
+all('ZADD', timers, rescheduled)
 return conflicts

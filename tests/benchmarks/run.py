@@ -42,7 +42,7 @@ from sinks.redis_profiles import RedisProfileStore
 from tests.benchmarks import journeys
 from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.identity import identity
-from tests.benchmarks.race import lines, page_view, progress, race, wait, warm_up
+from tests.benchmarks.race import Progress, lines, page_view, race, wait, warm_up
 from tests.pipeline import Pipeline, environment
 from tests.stack import corner
 
@@ -79,7 +79,7 @@ def plain_faust(servers: Servers, home: Path, count: int) -> dict[str, Any]:
                 worker.launch()
                 pipeline.workers[role] = worker
             pipeline.publish(page_view("warm-up"))
-            wait(lambda: progress(pipeline) >= 1, 60)
+            wait(lambda: Progress(pipeline).has(1), 60)
             return race(pipeline, servers, lines(count), pipeline.workers)
 
 

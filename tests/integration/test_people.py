@@ -17,7 +17,7 @@ from processors.identity import candidate_profile, claims, event_key
 from processors.profile_joins import milliseconds
 from processors.profile_update import update
 from processors.record import identity_rows
-from schemas.events import parse
+from schemas.events import read
 from schemas.identity import ResolveRequest
 from schemas.policy import IdentityPolicy
 from sinks.clickhouse import ClickHouseSink
@@ -57,12 +57,12 @@ async def _arrive(stack: Settings, events: list[dict[str, Any]]) -> dict[str, st
         identities = RedisIdentityStore(redis, stack.redis_namespace, policy)
         found = []
         for number, sent in enumerate(events):
-            event = parse(sent)
+            event = read(sent)
             named, clear = claims(event, policy, secret)
-            key, candidate = event_key(event.event_id), candidate_profile(event.event_id, secret)
+            key, candidate = event_key(event["event_id"]), candidate_profile(event["event_id"], secret)
             received = milliseconds(at(days=3))
             asked = ResolveRequest(
-                event.event_id, key, bytes([number] * 8), received, milliseconds(at()), named, candidate
+                event["event_id"], key, bytes([number] * 8), received, milliseconds(at()), named, candidate
             )
             (resolution,) = await identities.resolve([asked])
             body = {**sent, "identifiers": clear, "profile_id": resolution.profile_id, "received_at": at(days=3)}

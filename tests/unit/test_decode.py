@@ -35,7 +35,7 @@ def with_properties(raw: bytes) -> bytes:
 def test_a_good_record_becomes_the_event_that_parse_makes() -> None:
     event = order("o1")
 
-    assert parse(event) == decode(dumped(event), channels=CHANNELS, max_bytes=MAX_BYTES)
+    assert canonical(parse(event)) == decode(dumped(event), channels=CHANNELS, max_bytes=MAX_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
     event = decode(with_properties(raw), channels=CHANNELS, max_bytes=MAX_BYTES)
 
     assert not isinstance(event, Rejected), event
-    assert expected == canonical(event)["properties"]["x"]
+    assert expected == event["properties"]["x"]
 
 
 @pytest.mark.parametrize(

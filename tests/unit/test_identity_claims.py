@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from processors import identity
 from processors.identity import candidate_profile, claim, claims, event_key, leaf_of, origin_key
-from schemas.events import parse
+from schemas.events import read
 from schemas.policy import IdentifierRule, IdentityPolicy
 from tests.builders import touchpoint
 
@@ -23,12 +23,12 @@ SHIPPED = Path(__file__).parents[2] / "deploy" / "definitions" / "identity.yaml"
 
 
 def usable(identifiers: Any, policy: IdentityPolicy = POLICY, source: str = "shop") -> list[tuple[str, str]]:
-    _, clear = claims(parse(touchpoint(identifiers=identifiers, source=source)), policy, SECRET)
+    _, clear = claims(read(touchpoint(identifiers=identifiers, source=source)), policy, SECRET)
     return [(one["type"], one["value"]) for one in clear]
 
 
 def leaves(identifiers: Any) -> list[bytes]:
-    found, _ = claims(parse(touchpoint(identifiers=identifiers)), POLICY, SECRET)
+    found, _ = claims(read(touchpoint(identifiers=identifiers)), POLICY, SECRET)
     return [one.leaf for one in found]
 
 
@@ -143,7 +143,7 @@ def test_claims_are_in_the_order_of_strength_whatever_the_order_of_the_event() -
         "push_token", "anonymous_id",
     ]  # fmt: skip
     values = {kind: f"{kind}-7" for kind in strongest_first} | {"email": "a@b.example", "phone": "+14155550132"}
-    event = parse(touchpoint(identifiers=dict(sorted(values.items()))))
+    event = read(touchpoint(identifiers=dict(sorted(values.items()))))
 
     found, clear = claims(event, POLICY, SECRET)
 
@@ -152,7 +152,7 @@ def test_claims_are_in_the_order_of_strength_whatever_the_order_of_the_event() -
 
 
 def test_the_same_identifier_in_two_spellings_is_one_claim_and_verified_if_one_of_them_is() -> None:
-    event = parse(
+    event = read(
         touchpoint(
             identifiers=[
                 {"type": "email", "value": "ann@shop.example", "verified": True},
@@ -178,7 +178,7 @@ def test_user_ids_differ_by_case_and_types_differ_by_name() -> None:
 
 
 def test_the_traits_of_an_identify_join_nobody() -> None:
-    event = parse(
+    event = read(
         touchpoint(
             "Identify", traits={"email": "ann@shop.example", "phone": "+14155550132"}, identifiers={"user_id": "7"}
         )
@@ -290,7 +290,7 @@ def test_sources_with_name_spaces_do_not_share_their_user_ids() -> None:
 
 
 def test_an_operators_look_up_finds_the_claim_of_the_event() -> None:
-    event = parse(touchpoint(identifiers={"phone": "+1 415 555 0132"}))
+    event = read(touchpoint(identifiers={"phone": "+1 415 555 0132"}))
 
     found, _ = claims(event, POLICY, SECRET)
 

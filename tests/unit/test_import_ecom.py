@@ -37,7 +37,7 @@ def test_each_event_has_a_name_and_is_valid(theirs: str, ours: str) -> None:
     (line,) = touchpoints([HEADER, row(theirs)])
     event = decode(line, channels=frozenset(CHANNELS), max_bytes=65_536)
     assert not isinstance(event, Rejected), event
-    assert ours == event.event
+    assert ours == event["event"]
 
 
 def test_events_come_in_order_of_time() -> None:
