@@ -244,10 +244,12 @@ class ProfileUpdate:
     def _decide(self, known: _Known, one: _Pending, emits: list[Emit], done: Updated) -> list[Emit]:
         """Join an event into the document and add what follows, after what was due before it."""
         assert one.adds is not None
+        assert self._decider is not None
         at = one.request.received_ms
         if known.person.state:
-            # What was due before must not see the event.
-            emits = self._safely(known, one, emits, done, lambda decider, person: decider.on_time(person, at))
+            due = self._decider.due(known.person)
+            if due is not None and due <= at:  # and must not see the event
+                emits = self._safely(known, one, emits, done, lambda decider, person: decider.on_time(person, at))
         join(known.person.document, one.adds)
         return self._safely(known, one, emits, done, lambda decider, person: decider.on_event(person, one.event, at))
 

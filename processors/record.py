@@ -25,6 +25,22 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
+_OF_PROPERTIES = (
+    ("product_id", "product_id"),
+    ("campaign_name", "campaign"),
+    ("creative", "creative"),
+    ("currency", "currency"),
+)
+_OF_CAMPAIGN = (
+    ("name", "campaign"),
+    ("creative", "creative"),
+    ("id", "campaign_id"),
+    ("source", "campaign_source"),
+    ("medium", "campaign_medium"),
+    ("term", "campaign_term"),
+    ("content", "campaign_content"),
+    ("click_id", "click_id"),
+)
 
 
 def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
@@ -41,12 +57,11 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     if event.get("derived"):
         return []  # ours, and nothing that the person did
     properties = event.get("properties") or _NOTHING
-    campaign = event.get("campaign") or _NOTHING
     context = event.get("context") or _NOTHING
     origin = event["origin"]
     touch = rules.classify(event)
     goals = rules.goals(event)
-    order_id = _text(properties.get("order_id"))
+    order_id = _text(properties["order_id"]) if "order_id" in properties else ""
     row: dict[str, Any] = {
         "event_id": event["event_id"],
         "event": event["event"],
@@ -61,39 +76,27 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "marketing_channel": touch.marketing_channel,
         "conversion_id": (order_id or event["event_id"]) if goals else "",
         "order_id": order_id,
-        "product_id": _text(properties.get("product_id")),
         "session_id": context.get("session_id", ""),
         "origin_topic": origin["topic"],
         "origin_partition": origin["partition"],
         "origin_offset": origin["offset"],
     }
+    # A column that is left out is empty.
     if properties:
         row["properties"] = properties
-        row["campaign"] = _text(properties.get("campaign_name"))
-        row["creative"] = _text(properties.get("creative"))
-        row["currency"] = _text(properties.get("currency"))
+        for name, column in _OF_PROPERTIES:
+            if name in properties:
+                row[column] = _text(properties[name])
         if "revenue" in properties or goals:
             row["revenue"] = _worth(properties)
-    if identifiers := event.get("identifiers"):
-        row["identifiers"] = identifiers
-    if traits := event.get("traits"):
-        row["traits"] = traits
-    if campaign:
+    for name in ("identifiers", "traits", "context", "consent"):
+        if part := event.get(name):
+            row[name] = part
+    if campaign := event.get("campaign"):
         row["campaign_fields"] = campaign
-        row.update(
-            campaign=campaign.get("name") or row.get("campaign", ""),
-            creative=campaign.get("creative") or row.get("creative", ""),
-            campaign_id=campaign.get("id", ""),
-            campaign_source=campaign.get("source", ""),
-            campaign_medium=campaign.get("medium", ""),
-            campaign_term=campaign.get("term", ""),
-            campaign_content=campaign.get("content", ""),
-            click_id=campaign.get("click_id", ""),
-        )
-    if context:
-        row["context"] = context
-    if consent := event.get("consent"):
-        row["consent"] = consent
+        for name, column in _OF_CAMPAIGN:
+            if value := campaign.get(name):
+                row[column] = value
     rows = [("touchpoints", orjson.dumps(row))]
     rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
     if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):

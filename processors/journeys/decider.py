@@ -118,8 +118,12 @@ class Decider:
         """Tell when time alone will do something; None: never."""
         if not person.state:
             return None
-        times = (self.segments.due(person), self.journeys.due(person), self.resolver.due(person))
-        return min((at for at in times if at is not None), default=None)
+        found: int | None = None
+        for engine in (self.segments, self.journeys, self.resolver):  # no generator: it is asked for every event
+            at = engine.due(person)
+            if at is not None and (found is None or at < found):
+                found = at
+        return found
 
     def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
         """Join the states of two people who turned out to be one into `winner`; `loser` is given away."""

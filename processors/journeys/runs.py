@@ -46,8 +46,10 @@ HEARD_KEPT = 20
 
 def earliest(section: Section) -> int | None:
     """Tell when time alone will do something."""
-    times = [run["due"] for run in section.get("runs", {}).values() if "due" in run]
-    times += [run["begun"] for run in section.get("collapsed", {}).values()]
+    runs, collapsed = section.get("runs"), section.get("collapsed")
+    times = [run["due"] for run in runs.values() if "due" in run] if runs else []
+    if collapsed:
+        times += [run["begun"] for run in collapsed.values()]
     return min(times) if times else None
 
 

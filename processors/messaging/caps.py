@@ -119,9 +119,8 @@ class Caps:
 
     def due(self, state: State) -> int | None:
         """When the next reservation is given back; None where silence counts as sent, for then nothing changes."""
-        if not self._release:
-            return None
-        return min((sent[_EXPIRES] for sent in state.get("caps", {}).values() if sent[_EXPIRES]), default=None)
+        caps = state.get("caps") if self._release else None
+        return min((sent[_EXPIRES] for sent in caps.values() if sent[_EXPIRES]), default=None) if caps else None
 
     def _counting(self, state: State, now_ms: int) -> list[list[Any]]:
         log = state.get("caps", {}).values()
