@@ -124,10 +124,12 @@ def register_profile(
             pace.taken(events)
             done = await stage(events)
             at("profile:written")
-            origin = {id(event): record for event, record in parsed}
-            refused += [
-                dead_letter(origin[id(event)], "update_profile", Reason.BUG, message) for event, message in done.refused
-            ]
+            if done.refused:
+                origin = {id(event): record for event, record in parsed}
+                refused += [
+                    dead_letter(origin[id(event)], "update_profile", Reason.BUG, message)
+                    for event, message in done.refused
+                ]
             await publisher.send(refused + await catalogue(events))
             await batch.done()
             pace.done()

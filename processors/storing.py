@@ -11,12 +11,13 @@ from processors.batches import Batch
 from processors.erasure import Erasures, no_trace
 from processors.identify import dead_letter
 from processors.ports import Tables
+from processors.record import Row
 from schemas.dead_letter import Reason
 from schemas.erasure import Trace
 from schemas.records import Outgoing, Record
 from schemas.topics import DEAD_LETTERS
 
-Build = Callable[[dict[str, Any]], list[tuple[str, bytes]]]
+Build = Callable[[dict[str, Any]], list[Row]]
 """Makes the rows of a record's value."""
 
 
@@ -29,23 +30,26 @@ async def store(
     Returns:
         Dead letters for what the store refuses; a refused row never takes its neighbours with it.
     """
-    found: list[tuple[Record, dict[str, Any], Trace]] = []
-    by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
+    built: list[tuple[Record, list[Row] | Exception]] = []  # one pass, while what a record says is at hand
+    traces: list[Trace] = []
     refused: list[Outgoing] = []
     for record in batch.records:
         try:
             value = orjson.loads(record.value or b"")
-            found.append((record, value, trace(value)))
+            traces.append(trace(value))
         except Exception as error:  # noqa: BLE001 - a bug costs this record its way, not its neighbours theirs
             refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
-    erased = [False] * len(found) if trace is no_trace else await erasures.erased([one for _, _, one in found])
-    for (record, value, _), gone in zip(found, erased, strict=True):
-        try:
-            built = remains(value) if gone else build(value)
-        except Exception as error:  # noqa: BLE001 - the same
-            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
+        else:
+            built.append((record, _rows(build, value)))
+    erased = [False] * len(built) if trace is no_trace else await erasures.erased(traces)
+    by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
+    for (record, rows), gone in zip(built, erased, strict=True):
+        if gone:
+            rows = _rows(remains, orjson.loads(record.value or b""))
+        if isinstance(rows, Exception):
+            refused.append(_refuse(record, "record", Reason.BUG, f"{type(rows).__name__}: {rows}"))
             continue
-        for table, row in built:
+        for table, row in rows:
             into, origins = by_table.setdefault(table, ([], []))
             into.append(row)
             origins.append(record)
@@ -53,6 +57,13 @@ async def store(
         for index, message in await tables.insert_all(table, into, f"{table}:{batch.token}"):
             refused.append(_refuse(origins[index], "record", Reason.REFUSED_BY_STORE, f"{table}: {message}"))
     return refused
+
+
+def _rows(build: Build, value: dict[str, Any]) -> list[Row] | Exception:
+    try:
+        return build(value)
+    except Exception as error:  # noqa: BLE001 - the same
+        return error
 
 
 def _refuse(record: Record, stage: str, reason: Reason, message: str) -> Outgoing:

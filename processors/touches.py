@@ -17,7 +17,7 @@ REMEMBERED = 50_000
 """Combinations kept before starting over: campaign names are unbounded, memory is not."""
 
 _HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?:www\.)?([^/?#:]+)", re.IGNORECASE)
-_CAMPAIGN_FIELDS = ("source", "medium", "name", "id", "term", "content", "creative", "click_id")
+_OTHER_CAMPAIGN_FIELDS = ("id", "term", "content", "creative", "click_id")
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -76,22 +76,22 @@ class TouchRules:
 
         A `campaign.channel` names the channel outright and makes any event a touch.
         """
-        campaign = event.get("campaign") or _NOTHING
-        if named := campaign.get("channel"):
-            return Touch("rule", named)
+        source = medium = name = None
+        more = False
+        if campaign := event.get("campaign"):
+            if named := campaign.get("channel"):
+                return Touch("rule", named)
+            source, medium, name = campaign.get("source"), campaign.get("medium"), campaign.get("name")
+            more = not (source or medium or name) and any(map(campaign.get, _OTHER_CAMPAIGN_FIELDS))
         context = event.get("context") or _NOTHING
         properties = event.get("properties") or _NOTHING
         page = context.get("page") or properties
-        key = (
-            event["event"],
-            event["channel"],
-            *(map(campaign.get, _CAMPAIGN_FIELDS[:3]) if campaign else (None, None, None)),
-            any(map(campaign.get, _CAMPAIGN_FIELDS[3:])) if campaign else False,
-            properties.get("network"),
-            self._click_id_in(page),
-            _host(page.get("referrer")),
-            _host(page.get("url")),
-        )
+        network = properties.get("network")
+        if "url" in page or "search" in page or "referrer" in page:
+            click_id, referrer, host = self._click_id_in(page), _host(page.get("referrer")), _host(page.get("url"))
+        else:
+            click_id = referrer = host = ""
+        key = (event["event"], event["channel"], source, medium, name, more, network, click_id, referrer, host)
         known = self._known.get(key)
         if known is None:
             known = self._work_out(*key)

@@ -102,6 +102,8 @@ class SegmentEngine:
             Who entered and left, in the order of the definitions.
         """
         state = person.state.get("segments")
+        if state is None and not self._names:
+            return []
         if state is None or state["of"] != self._of:
             return self._evaluate_all(person, max(now_ms, state["at"]) if state else now_ms)
         now_ms = max(now_ms, state["at"])

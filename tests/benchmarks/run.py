@@ -3,6 +3,7 @@
 Prints a table and writes `bench.json`. Its parts run one after the other, so that they can be compared:
 
 - `end_to_end`: events are published before the clock starts; it stops when ClickHouse and the profiles hold them all.
+- `faust_loop`: a Faust loop that only counts: how fast this machine is at this hour (`faust_loop.py`).
 - `plain_faust`: the same stages, written the way Faust's guide shows, one event at a time (`plain_faust.py`).
 - `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
 - `attribution`: reports over ten million touches.
@@ -23,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 from tests.benchmarks import journeys
 from tests.benchmarks.attribution import measure as attribution
+from tests.benchmarks.faust_loop import bare_loop
 from tests.benchmarks.identity import identity
 from tests.benchmarks.race import Progress, lines, page_view, race, wait, warm_up
 from tests.pipeline import Pipeline, environment
@@ -48,13 +51,15 @@ from tests.stack import corner
 
 console = Console(stderr=True)
 STAGES = ("identify", "profile", "record")  # of the baseline
-PARTS = ("end_to_end", "plain_faust", "identity", "latency", "journeys", "timers", "attribution")
+PARTS = ("end_to_end", "faust_loop", "plain_faust", "identity", "latency", "journeys", "timers", "attribution")
 
 
 def end_to_end(servers: Servers, home: Path, count: int) -> dict[str, Any]:
-    """The product itself: three workers, three servers, two cores."""
+    """The spine: everything that runs, with no segments and journeys, as in the baseline; `journeys` adds those."""
+    nothing = home / "nothing"
+    nothing.mkdir(parents=True, exist_ok=True)
     with corner(servers.settings) as found:
-        settings = Settings(**{**dict(found), "session_timeout_s": 60})
+        settings = Settings(**{**dict(found), "session_timeout_s": 60, "definitions_dir": nothing})
         with Pipeline(settings, home) as pipeline:
             warm_up(pipeline)
             measured = race(pipeline, servers, lines(count), pipeline.workers)
@@ -139,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=300_000, help="events of the end-to-end race")
     parser.add_argument("--baseline-events", type=int, default=20_000, help="events of the plain Faust race")
+    parser.add_argument("--loop-events", type=int, default=60_000, help="events of the bare Faust loop")
     parser.add_argument("--rate", type=int, default=1000, help="events a second of the latency part")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency part")
     parser.add_argument("--journey-events", type=int, default=100_000, help="events of each race of the journeys part")
@@ -154,6 +160,9 @@ def main() -> None:
         if "end_to_end" in parts:
             console.print(f"end to end, {chosen.events:,} events …")
             result["end_to_end"] = end_to_end(servers, home, chosen.events)
+        if "faust_loop" in parts:
+            console.print(f"a bare Faust loop, {chosen.loop_events:,} events …")
+            result["faust_loop"] = bare_loop(servers, home, chosen.loop_events)
         if "plain_faust" in parts:
             console.print(f"plain Faust, {chosen.baseline_events:,} events …")
             result["plain_faust"] = plain_faust(servers, home, chosen.baseline_events)
@@ -177,8 +186,18 @@ def main() -> None:
         baseline = result["plain_faust"]["events_per_s"]
         result["end_to_end"]["plain_faust_events_per_s"] = baseline
         result["end_to_end"]["times_plain_faust"] = round(result["end_to_end"]["events_per_s"] / baseline, 1)
+    if "end_to_end" in result and "faust_loop" in result:
+        loop = result["faust_loop"]["events_per_s"]
+        result["end_to_end"]["times_bare_faust_loop"] = round(result["end_to_end"]["events_per_s"] / loop, 2)
     chosen.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     show(result)
+
+
+def _compared(result: dict[str, Any]) -> Iterator[str]:
+    if "faust_loop" in result:
+        yield f"a bare Faust loop that only counts: {result['faust_loop']}"
+    if times := result.get("end_to_end", {}).get("times_bare_faust_loop"):
+        yield f"the whole pipeline runs {times} times as fast as that"
 
 
 def show(result: dict[str, Any]) -> None:
@@ -195,6 +214,8 @@ def show(result: dict[str, Any]) -> None:
     if "times_plain_faust" in ours:
         table.add_row("times plain Faust", f"{ours['times_plain_faust']}", "1")
     Console().print(table)
+    for line in _compared(result):
+        print(line)
     for name, figure in result.get("attribution", {}).items():
         print(f"attribution, {name}: {figure}")
     if "identity" in result:
