@@ -29,6 +29,7 @@ MOST_LOOKS = 64
 """How often `next_change` looks further before it says: look again then."""
 
 NOTHING: frozenset[str] = frozenset()
+NEWCOMER: frozenset[str] = frozenset({"newcomer"})
 
 
 class Compiler:
@@ -122,19 +123,21 @@ class Compiler:
     def _times(self, condition: Condition, names: tuple[str, ...], least: int, most: int | None) -> Check:
         events, within = frozenset(names), condition.within
         needs = frozenset(f"event:{name}" for name in events)
+        # An event adds to the count: without an upper bound it ends nothing, without a lower one it makes nothing hold.
+        makes, breaks = needs if least else NOTHING, NOTHING if most is None else needs
         plain = not condition.where and condition.after is None and condition.before is None and events <= EVENT_NAMES
         if plain and within is None:
-            return Check(_counted(events, least, most), needs)
+            return Check(_counted(events, least, most), makes, breaks)
         keep = max(least, 0 if most is None else most + 1)
         if plain and keep == 1:
-            return Check(_in_window(_last_of(events), least, most, within or 0), needs)
+            return Check(_in_window(_last_of(events), least, most, within or 0), makes, breaks)
         between = (
             milliseconds_of(condition.after, self._zone) or 0 if condition.after else 0,
             milliseconds_of(condition.before, self._zone) or 0 if condition.before else NEVER,
         )
         key = key_of("t", sorted(events), sorted(condition.where.items()), between)
         self._keep([times(key, events, matching(condition.where, self._zone), between, max(keep, 1))])
-        return Check(_in_window(lambda moment: moment.features.get(key, ()), least, most, within), needs)
+        return Check(_in_window(lambda moment: moment.features.get(key, ()), least, most, within), makes, breaks)
 
     def _sequence(self, condition: Condition) -> Check:
         found = condition.sequence or ()
@@ -170,7 +173,7 @@ class Compiler:
         channels = condition.engaged or ()
         read = readers.last_of_channels(channels, opens=condition.opens)
         needs = frozenset(f"answered:{name}" if name in MESSAGE_CHANNELS else f"channel:{name}" for name in channels)
-        return Check(_in_window(_alone(read), 1, None, condition.within), needs)
+        return Check(_in_window(_alone(read), 1, None, condition.within), needs, NOTHING)
 
     def _can_reach(self, condition: Condition) -> Check:
         channels = condition.can_reach or ()
@@ -187,7 +190,7 @@ class Compiler:
     def _bucket(self, condition: Condition) -> Check:
         salt = condition.bucket or ""
         low, high = condition.from_, condition.to
-        return Check(lambda moment: (low <= bucket(moment.profile_id, salt) < high, NEVER), NOTHING)
+        return Check(lambda moment: (low <= bucket(moment.profile_id, salt) < high, NEVER), NEWCOMER)
 
 
 def bucket(profile_id: str, salt: str) -> float:
@@ -256,7 +259,8 @@ def _joined(checks: list[Check], every: bool) -> Check:
             moment.sure = False
         return not every, last
 
-    return Check(ask, NOTHING.union(*(check.needs for check in checks)))
+    makes, breaks = ([getattr(check, words) for check in checks] for words in ("makes", "breaks"))
+    return Check(ask, NOTHING.union(*makes), NOTHING.union(*breaks))
 
 
 def _not(check: Check) -> Check:
@@ -266,7 +270,7 @@ def _not(check: Check) -> Check:
         holds, until = ask(moment)
         return not holds, until
 
-    return Check(negated, check.needs)
+    return Check(negated, check.breaks, check.makes)
 
 
 def _counted(events: frozenset[str], least: int, most: int | None) -> Callable[[Moment], Answer]:

@@ -15,7 +15,8 @@ than `STRANGERS_KEPT` of them: an older worker beside newer ones does not throw 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -64,7 +65,7 @@ class SegmentEngine:
         }
         self._series: dict[str, Series] = dict(self._compiler.series)
         self._by_event, self._every = by_event(self._series.values())
-        self._touched = Touched({name: check.needs for name, check in self._checks.items()})
+        self._touched = Touched(self._checks)
         self.version = _hash(definitions.model_dump_json(), timezone)
         # What others ask for has no place in the version of a segment, but what is kept for them has to begin too.
         self._of = _hash(self.version, *sorted(self._series))
@@ -105,14 +106,15 @@ class SegmentEngine:
         if state is None and not self._names:
             return []
         if state is None or state["of"] != self._of:
-            return self._evaluate_all(person, max(now_ms, state["at"]) if state else now_ms)
+            asked = self._of_newcomer(person, event) if state is None else self._names
+            return self._begin(person, max(now_ms, state["at"]) if state else now_ms, asked)
         now_ms = max(now_ms, state["at"])
         due = state.get("due")
         if event is None:
             asked = [name for name in self._names if due.get(name, NEVER) <= now_ms] if due else []
         else:
             mark = address_mark(person.document)
-            asked = self._touched.by(event, person.document, addresses=mark != state["addresses"])
+            asked = self._touched.by(event, person.document, state["in"], addresses=mark != state["addresses"])
             state["addresses"] = mark
             if due and (late := [name for name, at in due.items() if at <= now_ms and name not in asked]):
                 asked = sorted([*asked, *late], key=self._names.index)
@@ -195,7 +197,21 @@ class SegmentEngine:
             known = self._extra[id(condition)] = condition, check
         return known[1]
 
-    def _evaluate_all(self, person: Person, now_ms: int) -> list[SegmentChange]:
+    def _of_newcomer(self, person: Person, event: Event | None) -> Sequence[str]:
+        """Name what has to be asked of somebody of whom nothing is kept yet: after the first event, mostly little."""
+        if event is None or person.document["event_count"] != 1 or event.get("derived") or "scores" in person.state:
+            return self._names
+        mark = address_mark(person.document)
+        touched = set(self._touched.by(event, person.document, (), addresses=mark != 0, newcomer=True))
+        return [name for name in self._names if name in touched or name in self._of_nobody]
+
+    @cached_property
+    def _of_nobody(self) -> frozenset[str]:
+        """The segments that a person of whom nothing is known is in, or will be in as time goes by."""
+        nobody = self._moment(Person("", {"event_count": 0}, {}), 0)
+        return frozenset(name for name, check in self._checks.items() if next_change(check, nobody) != (False, NEVER))
+
+    def _begin(self, person: Person, now_ms: int, asked: Sequence[str]) -> list[SegmentChange]:
         features = person.state.get("features") or {}
         strangers = sorted(key for key in features if key not in self._series)
         for key in strangers[STRANGERS_KEPT:]:
@@ -210,7 +226,7 @@ class SegmentEngine:
         }
         person.state["segments"] = state
         left = [SegmentChange(name, False, now_ms, self.version) for name in sorted(gone)]
-        return left + self._ask(person, state, self._names, now_ms)
+        return left + self._ask(person, state, asked, now_ms)
 
     def _ask(self, person: Person, state: dict[str, Any], names: Iterable[str], now_ms: int) -> list[SegmentChange]:
         moment = self._moment(person, now_ms)

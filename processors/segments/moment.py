@@ -58,16 +58,29 @@ Answer = tuple[bool, int]
 class Check:
     """A compiled condition.
 
+    An event that can only make a condition hold need not be looked at while it holds: at most it goes on holding for
+    longer, now and at any time to come. Likewise the other way round. So the moment until which an answer is known may
+    then be too early, never too late: whoever asks again at that moment is told the right one.
+
     Attributes:
         ask: Answers for a moment.
-        needs: What of an event can change the answer, as the words of `touched.Touched`.
+        makes: What of an event can make it hold, as the words of `touched.Touched`.
+        breaks: What of an event can end it.
     """
 
-    __slots__ = ("ask", "needs")
+    __slots__ = ("ask", "breaks", "makes")
 
-    def __init__(self, ask: Callable[[Moment], Answer], needs: frozenset[str]) -> None:
+    def __init__(
+        self, ask: Callable[[Moment], Answer], makes: frozenset[str], breaks: frozenset[str] | None = None
+    ) -> None:
         self.ask = ask
-        self.needs = needs
+        self.makes = makes
+        self.breaks = makes if breaks is None else breaks
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of an event can change the answer."""
+        return self.makes | self.breaks
 
 
 @lru_cache(maxsize=1000)

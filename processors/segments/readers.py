@@ -130,7 +130,7 @@ def of_score(name: str) -> Reader:
         found = moment.state.get("scores", {}).get(name)
         return None if found is None else found[0]
 
-    return Reader(read)
+    return Reader(read, frozenset())  # no event: whoever writes it back has everything asked again
 
 
 def last_engaged(channel: str, *, opens: bool = False) -> Read:

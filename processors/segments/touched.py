@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from processors.profile_contact import STATEMENTS
 from processors.profile_joins import milliseconds
+from processors.segments.moment import Check
 from schemas.messages import STEPS
 
 _REMEMBERED = 20_000
@@ -48,25 +49,36 @@ class Touched:
     """Finds the segments whose answer an event may change.
 
     Args:
-        needs: For each segment, in the order of the definitions, the words for what it depends on: `any` (every event),
-            `first` (the earliest event), `event:<name>`, `channel:<name>`; the parts of an event that are there:
-            `context`, `traits`, `consent`, `campaign`, `store`; what an event tells by its name: `viewed`, `cart`,
-            `orders`, `loyalty`, `messages`, `messages:<channel>`, `answered:<channel>`, `consent`; and `addresses`:
-            there are others than before, or one was verified, bounced or works again.
+        checks: The segments' conditions, in the order of the definitions. They name what they depend on by words: `any`
+            (every event), `first` (the earliest event), `event:<name>`, `channel:<name>`; the parts of an event that
+            are there: `context`, `traits`, `consent`, `campaign`, `store`; what an event tells by its name: `viewed`,
+            `cart`, `orders`, `loyalty`, `messages`, `messages:<channel>`, `answered:<channel>`, `consent`; and
+            `addresses`: there are others than before, or one was verified, bounced or works again; and `newcomer`: it
+            is the person's first event that was heard of.
     """
 
-    def __init__(self, needs: Mapping[str, frozenset[str]]) -> None:
-        self._needs = needs
-        self._known: dict[tuple[Any, ...], list[str]] = {}
-        self._reads_first = any("first" in words for words in needs.values())
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._known: dict[tuple[Any, ...], list[tuple[str, bool | None]]] = {}
+        self._reads_first = any("first" in check.needs for check in checks.values())
 
-    def by(self, event: dict[str, Any], document: dict[str, Any], *, addresses: bool) -> list[str]:
-        """Name the segments, in order. The list is shared: do not change it.
+    def by(
+        self,
+        event: dict[str, Any],
+        document: dict[str, Any],
+        members: Container[str],
+        *,
+        addresses: bool,
+        newcomer: bool = False,
+    ) -> list[str]:
+        """Name the segments, in order.
 
         Args:
             event: The event.
             document: The profile, which holds the event.
+            members: The segments that the person is in.
             addresses: Whether `address_mark` has changed.
+            newcomer: Whether nothing was known of the person before.
         """
         properties = event.get("properties")
         key = (
@@ -79,19 +91,26 @@ class Touched:
             "consent" in event,
             "campaign" in event,
             properties is not None and "store_id" in properties,
+            newcomer,
         )
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             known = self._known[key] = self._work_out(*key)
-        return known
+        return [name for name, only in known if only is None or only is (name in members)]
 
-    def _work_out(self, name: str, channel: str, *present: bool) -> list[str]:
+    def _work_out(self, name: str, channel: str, *present: bool) -> list[tuple[str, bool | None]]:
+        """List the segments, with those to ask for members only (True), or for everybody else only (False)."""
         words = {"any", f"event:{name}", f"channel:{channel}", *_TOLD_BY.get(name, ())}
-        parts = ("addresses", "first", "context", "traits", "consent", "campaign", "store")
+        parts = ("addresses", "first", "context", "traits", "consent", "campaign", "store", "newcomer")
         words |= {word for word, there in zip(parts, present, strict=True) if there}
-        return [segment for segment, needs in self._needs.items() if not needs.isdisjoint(words)]
+        found: list[tuple[str, bool | None]] = []
+        for segment, check in self._checks.items():
+            makes, breaks = not check.makes.isdisjoint(words), not check.breaks.isdisjoint(words)
+            if makes or breaks:
+                found.append((segment, None if makes and breaks else breaks))
+        return found
 
 
 def address_mark(document: dict[str, Any]) -> int:
