@@ -26,6 +26,7 @@ INSERT_SETTINGS = {
     "deduplicate_blocks_in_dependent_materialized_views": "1",
     "date_time_input_format": "best_effort",
     "input_format_skip_unknown_fields": "1",
+    "optimize_on_insert": "0",  # rows of one id are put together when parts are merged and read, not once more here
     "input_format_null_as_default": "1",
     "input_format_json_read_objects_as_strings": "1",  # a column of text takes a JSON object or list as its bytes
     "input_format_json_read_arrays_as_strings": "1",
