@@ -219,8 +219,8 @@ def run(role: Role, settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT; exit code 1 when it cannot go on and wants to be restarted."""
     app = build_app(role, settings)
     app.conf.datadir.mkdir(parents=True, exist_ok=True)
-    # A batch makes hundreds of thousands of short-lived objects and no cycles. Collecting at Python's default pace walks
-    # all of them several times a batch: it doubled the cost of an event. What is in hand must not start it.
+    # A batch makes hundreds of thousands of short-lived objects and no cycles. Collecting at Python's default pace
+    # walks all of them several times a batch: it doubled the cost of an event. What is in hand must not start it.
     gc.collect()
     gc.freeze()
     gc.set_threshold(1_000_000, 20, 20)

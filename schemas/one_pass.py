@@ -68,6 +68,8 @@ def _rewrite(node: _Node) -> _Node:
         return _rewrite(node["schema"])
     if kind == "tuple":
         return _list(node)
+    if kind == "function-after" and node["schema"]["type"] == "model":
+        raise TypeError("a function-after of a model needs an instance: it can not be applied in one pass")
     if kind not in _UNCHANGED and kind not in _WITH_CHILDREN:
         raise TypeError(f"a schema of type {kind!r} can not be written in one pass: teach schemas/one_pass.py")
     out = {name: value for name, value in node.items() if name != "serialization"}
@@ -138,8 +140,8 @@ def _field(node: _Node) -> _Node:
         return {"type": "typed-dict-field", "schema": _rewrite(node), "required": True}
     if node.get("default", ...) in (None, ...):  # nothing, or made by a factory: empty, and so not written
         return {"type": "typed-dict-field", "schema": _rewrite(node["schema"]), "required": False}
-    default = list(node["default"]) if isinstance(node["default"], tuple) else node["default"]
-    schema = {**node, "schema": _rewrite(node["schema"]), "default": default}
-    # The list would be shared by all that lack it.
-    schema["copy_default"] = isinstance(default, list)
+    inner = _rewrite(node["schema"])
+    written = [] if node["default"] == () else SchemaValidator(cast(CoreSchema, inner)).validate_python(node["default"])
+    # A list would be shared by all that lack it.
+    schema = {**node, "schema": inner, "default": written, "copy_default": isinstance(written, list)}
     return {"type": "typed-dict-field", "schema": schema, "required": False}
