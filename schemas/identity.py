@@ -32,7 +32,7 @@ class ResolveRequest(NamedTuple):
     Attributes:
         event_id: The producer's id of the event.
         event_key: 16 bytes, hash of `event_id`: the key for de-duplication.
-        origin: 8 bytes, hash of topic, partition and offset. The same origin again is a redelivery of ours;
+        origin: 8 bytes that name topic, partition and offset. The same origin again is a redelivery of ours;
             another origin with the same `event_id` is a producer's duplicate.
         received_ms: Broker time of the record, milliseconds since 1970.
         occurred_ms: Time of the event, milliseconds since 1970.

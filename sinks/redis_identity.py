@@ -55,7 +55,7 @@ from sinks.outbox import LeasedStream
 from sinks.scripts import source
 
 EVENTS_A_CALL = 500
-"""Most events in one script call: a call of 200 blocks the server for about 3 ms."""
+"""Most events in one script call: a call of 500 blocks the server for about 7 ms."""
 BUCKETS = 16_384
 """Hashes of the index: the server keeps them packed up to some 500 identifiers each, and overhead small before."""
 ERASED_S = 90 * 86_400

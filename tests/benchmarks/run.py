@@ -84,7 +84,9 @@ def plain_faust(servers: Servers, home: Path, count: int) -> dict[str, Any]:
                 worker.launch()
                 pipeline.workers[role] = worker
             pipeline.publish(page_view("warm-up"))
-            wait(lambda: Progress(pipeline).has(1), 60)
+            progress = Progress(pipeline)
+            wait(lambda: progress.has(1), 60)
+            progress.close()
             return race(pipeline, servers, lines(count), pipeline.workers)
 
 
