@@ -2,7 +2,7 @@
 
 * Google Ads, Customer Match: https://support.google.com/google-ads/answer/7659867
 * Meta, customer list custom audiences: https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences
-* TikTok, customer file audiences: https://ads.tiktok.com/help/article/custom-audience-customer-file
+* TikTok, customer file audiences: https://ads.tiktok.com/help/article/customer-file
 
 A person is named only with a yes to marketing, and with no objection to advertising (a no to the channel `ads`, or to a
 purpose `ads` or `advertising`). No answer is a no.
@@ -103,5 +103,5 @@ def _digits(value: str) -> str:
 FORMS: dict[Network, Form] = {
     "google": Form(("Email", "Phone"), _google_email, _with_plus),
     "meta": Form(("email", "phone"), _email, _digits),
-    "tiktok": Form(("EMAIL_SHA256", "PHONE_SHA256"), _email, _with_plus),
+    "tiktok": Form(("Email_SHA256", "Phone_SHA256"), _email, _with_plus),
 }

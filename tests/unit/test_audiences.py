@@ -42,7 +42,7 @@ def test_every_network_has_its_own_columns() -> None:
     assert {
         "google": ("Email", "Phone"),
         "meta": ("email", "phone"),
-        "tiktok": ("EMAIL_SHA256", "PHONE_SHA256"),
+        "tiktok": ("Email_SHA256", "Phone_SHA256"),
     } == {network: form.columns for network, form in FORMS.items()}
 
 
