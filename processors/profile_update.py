@@ -235,8 +235,8 @@ class ProfileUpdate:
                 join(document, one.adds)
             else:
                 emits = self._decide(known, one, emits, done)
-                if one.event["event"] in WATCHED_EVENTS:
-                    watches.append(one.event["properties"]["product_id"])
+                if one.event["event"] in WATCHED_EVENTS and (product := _product(one.event)):
+                    watches.append(product)
             one.adds = None
         events = tuple((one.request.event_key, one.request.received_ms) for one in pending)
         return self._change(known, events, emits, tuple(dict.fromkeys(watches)))
@@ -376,6 +376,12 @@ def _prepare(events: Sequence[Event], done: Updated) -> list[_Pending]:
         except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
             done.refused.append((event, f"{type(error).__name__}: {error}"))
     return list(pending.values())
+
+
+def _product(event: Event) -> str | None:
+    """The product that an event is about; it may name it by something else than its id, or not at all."""
+    found: str | None = (event.get("properties") or {}).get("product_id")
+    return found
 
 
 def _told(event: Event) -> Document:

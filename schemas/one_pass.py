@@ -138,10 +138,19 @@ _LEFT_OUT: _Node = {
 def _field(node: _Node) -> _Node:
     if node["type"] != "default":
         return {"type": "typed-dict-field", "schema": _rewrite(node), "required": True}
-    if node.get("default", ...) in (None, ...):  # nothing, or made by a factory: empty, and so not written
-        return {"type": "typed-dict-field", "schema": _rewrite(node["schema"]), "required": False}
-    inner = _rewrite(node["schema"])
-    written = [] if node["default"] == () else SchemaValidator(cast(CoreSchema, inner)).validate_python(node["default"])
-    # A list would be shared by all that lack it.
-    schema = {**node, "schema": inner, "default": written, "copy_default": isinstance(written, list)}
+    schema = inner = _rewrite(node["schema"])
+    default = _default(node, inner)
+    if default is not None and default != {}:  # what is empty is not written
+        # A list or dict would be shared by all that lack it.
+        schema = {"type": "default", "schema": inner, "default": default, "copy_default": True}
     return {"type": "typed-dict-field", "schema": schema, "required": False}
+
+
+def _default(node: _Node, inner: _Node) -> object:
+    """Write the value of a field that is absent."""
+    if "default_factory" in node:
+        made = node["default_factory"]()
+        return made.model_dump(mode="json", exclude_none=True) if isinstance(made, BaseModel) else made
+    if node["default"] is None or node["default"] == ():
+        return None if node["default"] is None else []
+    return SchemaValidator(cast(CoreSchema, inner)).validate_python(node["default"])

@@ -31,6 +31,7 @@ class Valkey(Server):
             *(_binary(), "--bind", LOOPBACK, "--port", str(self.port)),
             *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
             *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
+            *("--lazyfree-lazy-expire", "yes"),  # marks of a week expire as a few large hashes
         ]
 
     def answers(self) -> bool:

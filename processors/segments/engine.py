@@ -199,7 +199,8 @@ class SegmentEngine:
 
     def _of_newcomer(self, person: Person, event: Event | None) -> Sequence[str]:
         """Name what has to be asked of somebody of whom nothing is kept yet: after the first event, mostly little."""
-        if event is None or person.document["event_count"] != 1 or event.get("derived") or "scores" in person.state:
+        happened = event is not None and "event_id" in event and not event.get("derived")
+        if event is None or not happened or person.document["event_count"] != 1 or "scores" in person.state:
             return self._names
         mark = address_mark(person.document)
         touched = set(self._touched.by(event, person.document, (), addresses=mark != 0, newcomer=True))

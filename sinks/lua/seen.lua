@@ -9,9 +9,10 @@ local function seen_hash(prefix, generation, number) return prefix .. 'seen:' ..
 local function seen_field(event_key) return string.sub(event_key, 3, 12) end
 
 -- Look some events up: their marks by event key (absent: not seen), and the hash that holds each or is to hold it.
--- `events` are event key and received_ms by turns, or the two at `key_at` and `received_at` of each.
+-- `events` are event key and received_ms by turns, or the two at `key_at` and `received_at` of each. Of an event that
+-- comes twice, in two generations, the first says where a new mark belongs.
 local function seen_find(prefix, events, key_at, received_at)
-  local marks, homes, groups = {}, {}, {}
+  local marks, homes, groups, open = {}, {}, {}, {}
   for index = 1, #events, key_at and 1 or 2 do
     local event = events[index]
     local key = key_at and event[key_at] or event
@@ -19,29 +20,29 @@ local function seen_find(prefix, events, key_at, received_at)
     local generation = math.floor(received / GENERATION_MS)
     local number = string.byte(key) % BUCKETS
     local id = generation * BUCKETS + number
-    local group = groups[id]
+    local group = open[id]
     if not group or #group.fields == SEEN_AT_ONCE then
-      group = {hash = seen_hash(prefix, generation, number), fields = {}, keys = {}, after = group}
+      group = {fields = {}, keys = {}, hash = seen_hash(prefix, generation, number)}
       group.earlier = seen_hash(prefix, generation - 1, number)
-      groups[id] = group
+      open[id], groups[#groups + 1] = group, group
     end
     group.fields[#group.fields + 1], group.keys[#group.keys + 1] = seen_field(key), key
+    homes[key] = homes[key] or group.hash
   end
-  for _, group in pairs(groups) do
-    while group do
-      local found, missing, keys = redis.call('HMGET', group.hash, unpack(group.fields)), {}, {}
-      for index, key in ipairs(group.keys) do
-        homes[key], marks[key] = group.hash, found[index] or nil
-        if not found[index] then missing[#missing + 1], keys[#keys + 1] = group.fields[index], key end
+  local function look(hash, fields, keys)
+    local missing, of = {}, {}
+    for index, mark in ipairs(redis.call('HMGET', hash, unpack(fields))) do
+      if mark then
+        marks[keys[index]], homes[keys[index]] = mark, hash
+      else
+        missing[#missing + 1], of[#of + 1] = fields[index], keys[index]
       end
-      if #missing > 0 then
-        found = redis.call('HMGET', group.earlier, unpack(missing))
-        for index, key in ipairs(keys) do
-          if found[index] then homes[key], marks[key] = group.earlier, found[index] end
-        end
-      end
-      group = group.after
     end
+    return missing, of
+  end
+  for _, group in ipairs(groups) do
+    local missing, keys = look(group.hash, group.fields, group.keys)
+    if #missing > 0 then look(group.earlier, missing, keys) end
   end
   return marks, homes
 end

@@ -71,36 +71,43 @@ local function all(command, key, arguments)
   end
 end
 
+-- First it is decided what is written, with the marks of its events; a document without them would be written again.
+local current = {}
 for _, change in ipairs(changes) do
-  local profile_id, version, document, absorbed, its = change[1], change[2], change[3], change[4], change[5]
+  local profile_id, version, absorbed, its = change[1], change[2], change[4], change[5]
   if version_of(profile_id) == version and live_and_absorbs(profile_id, absorbed) and none_applied(its) then
-    local key, state, due, outgoing = key_of(profile_id), change[6], change[7], change[8]
-    if state and state ~= '' then
-      call('HSET', key, 'version', version + 1, 'document', document, 'state', state)
-    else
-      call('HSET', key, 'version', version + 1, 'document', document)
-      if state then call('HDEL', key, 'state') end
-    end
-    note_change(profile_id, version + 1)
-    if #absorbed > 0 then absorb(profile_id, absorbed) end
+    current[#current + 1] = change
     for index = 1, #its, 2 do
       local mark = seen_and_applied(marks[its[index]])
       marks[its[index]], applied[its[index]] = mark, mark
     end
-    if due == 0 then
-      unscheduled[#unscheduled + 1] = profile_id
-    elseif due then
-      rescheduled[#rescheduled + 1], rescheduled[#rescheduled + 2] = due, profile_id
-    end
-    for index = 1, #outgoing, 3 do
-      call('XADD', outbox, '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
-    end
-    for _, product in ipairs(change[9]) do watch(product, profile_id, its[#its]) end
   else
     conflicts[#conflicts + 1] = profile_id
   end
 end
 seen_write(homes, applied)
+
+for _, change in ipairs(current) do
+  local profile_id, version, document, absorbed, its = change[1], change[2], change[3], change[4], change[5]
+  local key, state, due, outgoing = key_of(profile_id), change[6], change[7], change[8]
+  if state and state ~= '' then
+    call('HSET', key, 'version', version + 1, 'document', document, 'state', state)
+  else
+    call('HSET', key, 'version', version + 1, 'document', document)
+    if state then call('HDEL', key, 'state') end
+  end
+  note_change(profile_id, version + 1)
+  if #absorbed > 0 then absorb(profile_id, absorbed) end
+  if due == 0 then
+    unscheduled[#unscheduled + 1] = profile_id
+  elseif due then
+    rescheduled[#rescheduled + 1], rescheduled[#rescheduled + 2] = due, profile_id
+  end
+  for index = 1, #outgoing, 3 do
+    call('XADD', outbox, '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
+  end
+  for _, product in ipairs(change[9]) do watch(product, profile_id, its[#its]) end
+end
 all('ZADD', changed, anew)
 all('ZREM', timers, unscheduled)
 all('ZADD', timers, rescheduled)

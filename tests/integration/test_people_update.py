@@ -99,6 +99,18 @@ async def test_what_follows_from_an_event_is_stored_with_it_and_waits_in_the_out
     )
 
 
+@pytest.mark.parametrize("properties", [{}, {"sku": "s-1"}], ids=["nothing", "another name"])
+async def test_a_product_without_an_id_is_watched_by_nobody_and_stops_nobody(
+    corner: Corner, properties: dict[str, str]
+) -> None:
+    viewed = [resolved("Product Viewed", properties=properties), resolved("Product Added", properties=properties)]
+    bare = {name: value for name, value in resolved("Product Viewed").items() if name != "properties"}
+
+    done = await corner.worker()([*viewed, {**bare, "event_id": "bare"}])
+
+    assert (3, []) == (done.applied, done.refused)
+
+
 async def test_a_remembered_profile_is_written_without_being_read(corner: Corner) -> None:
     worker = corner.worker()
     await worker([resolved()])

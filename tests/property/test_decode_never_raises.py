@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -164,6 +165,14 @@ def test_reading_at_once_is_parsing_and_writing_also_in_what_is_refused(
 
     assert repr(expected) == repr(outcome_at_once(event, within_bounds=False))
     assert type(expected) is list or expected == outcome_at_once(event, within_bounds=True)
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_NAMES))
+@pytest.mark.parametrize("properties", [{}, {"properties": {}}, {"properties": None}], ids=["absent", "empty", "null"])
+def test_reading_at_once_fills_in_what_the_model_fills_in(name: str, properties: dict[str, Any]) -> None:
+    event = {"event_id": "e", "event": name, "channel": "web", "occurred_at": "2026-11-22T10:15:30Z", **properties}
+
+    assert repr(outcome_in_two_steps(event)) == repr(outcome_at_once(event, within_bounds=True))
 
 
 @given(st.sampled_from(sorted(EVENT_NAMES)), st.dictionaries(st.sampled_from(FIELDS), values | amounts, max_size=4))

@@ -113,6 +113,22 @@ def test_every_membership_is_found_by_following_events_and_due_times_alone(
     assert [] == wrong
 
 
+@laws
+@given(st.lists(conditions, min_size=1, max_size=3), histories.filter(bool), st.booleans())
+def test_what_is_not_asked_of_a_newcomer_is_as_if_it_had_been(
+    written: list[dict[str, Any]], events: list[dict[str, Any]], by_event: bool
+) -> None:
+    engine = engine_for(*written)
+    person, other = person_of(engine, events[:1]), person_of(engine, events[:1])
+    now = milliseconds(events[0]["occurred_at"])
+    told = events[0] if by_event else {"event": "", "channel": "", "occurred_at": events[0]["occurred_at"]}
+
+    engine.evaluate(person, now, told)
+    engine.evaluate(other, now, None)
+
+    assert (engine.members(other), engine.due(other)) == (engine.members(person), engine.due(person))
+
+
 @pytest.mark.usefixtures("bounds")
 @bounded
 @given(st.lists(leaves, min_size=1, max_size=4), histories, st.data())
