@@ -124,7 +124,7 @@ class Shop:
     def finish(self) -> None:
         """Wait until all runs are over and everything is told."""
         self.pipeline.wait(
-            lambda: self.ended() >= self.carts, 60, lambda: f"only {self.ended()} of {self.carts} runs are over"
+            lambda: self.ended() >= self.carts, 120, lambda: f"only {self.ended()} of {self.carts} runs are over"
         )
         self.pipeline.drain(180)  # a busy machine is not a fault: the slower it is, the more carts were filled
         # A claim whose worker is gone is in doubt three minutes later: let them be over.
