@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     max_event_bytes: int = Field(65_536, ge=1024, description="Largest event in bytes.")
 
     # The workers
-    batch_records: int = Field(2000, ge=1, description="Most records handled as one batch.")
+    batch_records: int = Field(4000, ge=1, description="Most records handled as one batch.")
     session_timeout_s: int = Field(30, ge=6, description="Kafka group session timeout, seconds.")
     record_flush_rows: int = Field(10_000, ge=1, description="ClickHouse insert size, rows.")
     record_flush_s: float = Field(1.0, gt=0, description="Longest wait to fill an insert, seconds.")

@@ -91,7 +91,7 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
             f"The record is {_kind(event)}: send one JSON object a record, not a list or a text.",
         )
     try:
-        touchpoint = read(event, within_bounds=bounds.surely_within(value))
+        touchpoint = read(event, value)
     except ValidationError as error:
         return explain(error)
     if touchpoint["channel"] not in channels:

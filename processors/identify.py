@@ -91,9 +91,9 @@ class Identify:
         return [self._onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
 
     def _onward(self, arrived: Arrived, resolution: Resolution) -> Outgoing:
-        apart = {refusal.anchor for refusal in resolution.refused if refusal.rule == "separated"}
-        if not apart:
+        if not resolution.refused:
             return _onward(arrived, resolution)
+        apart = {refusal.anchor for refusal in resolution.refused if refusal.rule == "separated"}
         # What was taken apart from a person must not come back as an address of theirs.
         made = [claim(one["type"], one["value"], self._policy, self._secret) for one in arrived.identifiers]
         kept = [

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import phonenumbers
 
 from schemas.events import Event
-from schemas.identity import Claim, uuid_text
+from schemas.identity import Claim
 from schemas.policy import IdentifierRule, IdentityPolicy, Normaliser
 
 _SEPARATOR = b"\x1f"
@@ -151,11 +151,11 @@ def _partition_key(topic: str, partition: int) -> bytes:
     return blake2b(b"%s/%d" % (topic.encode(), partition), digest_size=4).digest()
 
 
-def candidate_profile(event_id: str, secret: bytes) -> str:
-    """Derive the id of the profile that this event would found: the same whenever the event is replayed."""
+def candidate_profile(event_id: str, secret: bytes) -> bytes:
+    """Derive the 16 bytes of the profile id that this event would found: the same whenever the event is replayed."""
     hasher = _keyed(secret, b"profile").copy()
     hasher.update(event_id.encode())
-    return uuid_text(hasher.digest())
+    return bytes(hasher.digest())
 
 
 @lru_cache(maxsize=8)

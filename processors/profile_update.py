@@ -249,9 +249,9 @@ class ProfileUpdate:
         if known.person.state:
             due = self._decider.due(known.person)
             if due is not None and due <= at:  # and must not see the event
-                emits = self._safely(known, one, emits, done, lambda decider, person: decider.on_time(person, at))
+                emits = self._safely(known, one, emits, done, self._decider.on_time, at)
         join(known.person.document, one.adds)
-        return self._safely(known, one, emits, done, lambda decider, person: decider.on_event(person, one.event, at))
+        return self._safely(known, one, emits, done, self._decider.on_event, one.event, at)
 
     def _safely(
         self,
@@ -259,11 +259,12 @@ class ProfileUpdate:
         one: _Pending,
         emits: list[Emit],
         done: Updated,
-        decide: Callable[[Decider, Person], list[Emit]],
+        decide: Callable[..., list[Emit]],
+        *asked: Any,
     ) -> list[Emit]:
-        assert self._decider is not None
         try:
-            return emits + decide(self._decider, known.person)
+            decided = decide(known.person, *asked)
+            return emits + decided if emits else decided
         except Exception as error:  # noqa: BLE001 - a bug costs this person a decision, not the others theirs
             done.refused.append((one.event, f"{type(error).__name__}: {error}"))
             self._restore(known)

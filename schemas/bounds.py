@@ -15,6 +15,7 @@ from schemas.text import MAX_TEXT
 
 MAX_DEPTH = 16
 MAX_KEYS = 1000
+_SHORTEST_MEMBER = len(b'"":0,')
 
 Path = tuple[str | int, ...]
 
@@ -52,7 +53,7 @@ def surely_within(raw: bytes) -> bool:
     """
     return (
         len(raw) <= MAX_TEXT
-        and raw.count(b":") <= MAX_KEYS
+        and (len(raw) <= MAX_KEYS * _SHORTEST_MEMBER or raw.count(b":") <= MAX_KEYS)
         and raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
         and b"\\u0000" not in raw
     )

@@ -15,7 +15,7 @@ from pydantic_core import InitErrorDetails
 from schemas import bounds, commerce, engagement, messages
 from schemas.envelope import Touchpoint
 from schemas.one_pass import one_pass_validator
-from schemas.properties import Properties
+from schemas.properties import TIDY, Properties, surely_tidy
 
 __all__ = ["EVENT_NAMES", "MODELS", "CustomTouchpoint", "Touchpoint", "adapter", "canonical", "parse", "read"]
 
@@ -63,21 +63,22 @@ def parse(event: Any) -> Touchpoint:
     return _model(event).model_validate(event)
 
 
-def read(event: Any, *, within_bounds: bool = False) -> Event:
+def read(event: Any, raw: bytes | None = None) -> Event:
     """Do what `canonical(parse(event))` does, in half the time.
 
     Args:
         event: A parsed JSON object.
-        within_bounds: The caller knows that `bounds.check` has nothing to say, so it is not asked.
+        raw: The bytes that it was parsed from, if they are at hand: nobody looks in the object for what they rule out.
 
     Raises:
         ValidationError: As `parse`.
     """
-    if not within_bounds:
+    if raw is None or not bounds.surely_within(raw):
         _check_bounds(event)
     model = _model(event)
+    validator = _one_pass(model, TIDY if raw is not None and surely_tidy(raw) else "")
     try:
-        return _without_empty(_one_pass(model).validate_python(event))
+        return _without_empty(validator.validate_python(event))
     except ValidationError:
         return canonical(model.model_validate(event))  # its words, and what the one pass does not know
 

@@ -5,7 +5,7 @@ What is made for every event is a named tuple: a frozen dataclass costs four tim
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 
@@ -37,8 +37,8 @@ class ResolveRequest(NamedTuple):
         received_ms: Broker time of the record, milliseconds since 1970.
         occurred_ms: Time of the event, milliseconds since 1970.
         claims: Identifiers, strongest first, without repeats. Empty: the event is about no person.
-        candidate: The profile id to mint if none of the claims is known: derived from `event_id`, so that a
-            replay mints the same.
+        candidate: 16 bytes, the profile id to mint if none of the claims is known: derived from `event_id`, so that
+            a replay mints the same.
         signed_out: The event says that the person signed out on the devices that it names.
     """
 
@@ -48,7 +48,7 @@ class ResolveRequest(NamedTuple):
     received_ms: int
     occurred_ms: int
     claims: tuple[Claim, ...]
-    candidate: str
+    candidate: bytes
     signed_out: bool = False
 
 
@@ -159,8 +159,7 @@ class Erased(NamedTuple):
 ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityChange:
+class IdentityChange(NamedTuple):
     """One entry of the identity log: the value of a record of `identity-changes`.
 
     Merges and splits move the past of the anchors that they list; nothing else does. A transfer lists the new anchor
@@ -186,9 +185,10 @@ class IdentityChange:
     anchors: tuple[tuple[str, str], ...] = ()
     event_id: str = ""
     occurred_ms: int = 0
-    rule: str = field(default="")
+    rule: str = ""
 
 
+@lru_cache(maxsize=65_536)  # people and their identifiers come back; about 16 MB
 def uuid_text(raw: bytes) -> str:
     """Write 16 bytes as a UUID's text, faster than `uuid.UUID`."""
     digits = raw.hex()

@@ -29,16 +29,18 @@ _UNCHANGED = frozenset(
 _WITH_CHILDREN = frozenset({"dict", "list", "union", "default", "function-before", "function-after", "definitions"})
 
 
-def one_pass_validator(model: type[BaseModel]) -> SchemaValidator:
+def one_pass_validator(model: type[BaseModel], without: str = "") -> SchemaValidator:
     """Make the validator that gives `model_dump(mode="json", exclude_none=True)` of what it reads.
 
     Args:
         model: Frozen, without validators that need an instance (`mode="after"` or `"wrap"` on the model).
+        without: Name of the models' validators of `mode="before"` that have nothing to do, so they are not called.
 
     Raises:
         TypeError: The model uses a kind of schema that this module does not know how to rewrite.
     """
-    return SchemaValidator(cast(CoreSchema, _rewrite(cast(_Node, model.__pydantic_core_schema__))))
+    rewritten = _rewrite(cast(_Node, model.__pydantic_core_schema__))
+    return SchemaValidator(cast(CoreSchema, _without(rewritten, without) if without else rewritten))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,18 @@ def _fields_of(node: _Node, config: _Node) -> _Node:
         "extra_behavior": config.get("extra_fields_behavior", "ignore"),
         "config": {name: value for name, value in config.items() if name != "extra_fields_behavior"},
     }
+
+
+def _without(part: Any, name: str) -> Any:
+    """Leave the functions of a name out of a schema: each is a call from Rust into Python."""
+    if isinstance(part, list):
+        return [_without(inner, name) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") == "function-before" and getattr(part["function"]["function"], "__name__", "") == name:
+        inner = _without(part["schema"], name)
+        return {**inner, "ref": part["ref"]} if "ref" in part else inner
+    return {key: _without(inner, name) for key, inner in part.items()}
 
 
 class _Nothing:

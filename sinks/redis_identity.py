@@ -302,7 +302,7 @@ def _pack(request: ResolveRequest) -> tuple[Any, ...]:
         request.origin,
         request.received_ms,
         request.occurred_ms,
-        bytes.fromhex(request.candidate.replace("-", "")),
+        request.candidate,
         claims,
         request.signed_out,
     )
@@ -324,9 +324,11 @@ def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
         request.event_id,
         profile,
         request.claims[anchor // 2].anchor if isinstance(anchor, int) else uuid_text(anchor),
-        merged=tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
-        refused=_refusals(request, refused) if refused else (),
-        version=version,
+        False,
+        tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
+        _refusals(request, refused) if refused else (),
+        False,
+        version,
     )
 
 
@@ -346,12 +348,12 @@ def _count(named: Sequence[Named]) -> dict[str, int]:
 def _change(packed: bytes) -> IdentityChange:
     version, kind, profile, before, flat, event_id, occurred_ms, rule = msgpack.unpackb(packed, raw=True)
     return IdentityChange(
-        version=version,
-        kind=cast(ChangeKind, kind.decode()),
-        profile_id=uuid_text(profile) if profile else "",
-        from_profile_id=uuid_text(before) if before else "",
-        anchors=tuple((uuid_text(leaf), name.decode()) for leaf, name in zip(flat[::2], flat[1::2], strict=True)),
-        event_id=event_id.decode(),
-        occurred_ms=occurred_ms,
-        rule=rule.decode(),
+        version,
+        cast(ChangeKind, kind.decode()),
+        uuid_text(profile) if profile else "",
+        uuid_text(before) if before else "",
+        tuple([(uuid_text(leaf), name.decode()) for leaf, name in zip(flat[::2], flat[1::2], strict=True)]),
+        event_id.decode(),
+        occurred_ms,
+        rule.decode(),
     )

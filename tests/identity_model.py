@@ -254,7 +254,7 @@ class IdentityModel:
         return True
 
     def _settle(self, asked: ResolveRequest, union: Union, time: int) -> tuple[str, tuple[str, ...]]:
-        winner = min(union.joined, key=self._order) if union.joined else self._unused(asked.candidate)
+        winner = min(union.joined, key=self._order) if union.joined else self._unused(uuid_text(asked.candidate))
         for one in union.leaving:
             self._leave(one, time)
         losers = tuple(name for name in union.joined if name != winner)
@@ -294,7 +294,7 @@ class IdentityModel:
     def _part(
         self, asked: ResolveRequest, leaves: Sequence[bytes], until: int, rule: str, *, nobodys: bool = False
     ) -> None:
-        name = self._unused(_derived(bytes.fromhex(asked.candidate.replace("-", "")) + rule.encode()))
+        name = self._unused(_derived(asked.candidate + rule.encode()))
         self.people[name] = Person(asked.occurred_ms, {one: self._leave(one, until) for one in leaves}, nobodys=nobodys)
 
     def _sign_out(

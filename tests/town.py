@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -87,7 +86,7 @@ class Town:
         """Bring identity's changes to ClickHouse, again and again the same ones too."""
         rows = []
         for _, change in await self.identities.pending_changes(10_000):
-            rows += identity_rows({**asdict(change), "occurred_at": utc_text(change.occurred_ms)})
+            rows += identity_rows({**change._asdict(), "occurred_at": utc_text(change.occurred_ms)})
         for table in {table for table, _ in rows}:
             await self.insert(table, *[row for name, row in rows if name == table])
 
