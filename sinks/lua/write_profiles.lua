@@ -9,28 +9,31 @@ local timers, changed, outbox = prefix .. 'timers', prefix .. 'profiles:changed'
 local WATCHERS = 10000       -- of one product: those who looked last
 local WATCHED_S = 90 * 86400 -- a product that nobody looks at is forgotten
 local AT_ONCE = 1000         -- arguments of one command: unpack() fails near 8,000
+local GROUP = 25             -- people of whom one command tells whether any was merged
 local conflicts = {}
 
 local function key_of(profile_id) return prefix .. 'profile:' .. profile_id end
 
 local function version_of(profile_id) return tonumber(call('HGET', key_of(profile_id), 'version') or 0) end
 
--- What may be said of all changes at once, which costs a command and not one for each.
-local asked, events = {}, {}
-for _, change in ipairs(changes) do
-  asked[#asked + 1], asked[#asked + 2] = prefix .. 'alias:' .. change[1], prefix .. 'absorb:' .. change[1]
-  for index = 1, #change[5] do events[#events + 1] = change[5][index] end
-end
-local merged = false -- of nearly nobody is there a merge to know of
-for from = 1, #asked, AT_ONCE do
-  merged = merged or call('EXISTS', unpack(asked, from, math.min(from + AT_ONCE - 1, #asked))) > 0
+-- What may be said of many at once, which costs a command and not one for each. Of nearly nobody is there a merge to
+-- know of; where there is one, the others of its group are asked about one by one.
+local merged, events = {}, {}
+for from = 1, #changes, GROUP do
+  local group, asked = math.ceil(from / GROUP), {}
+  for index = from, math.min(from + GROUP - 1, #changes) do
+    local profile_id, its = changes[index][1], changes[index][5]
+    asked[#asked + 1], asked[#asked + 2] = prefix .. 'alias:' .. profile_id, prefix .. 'absorb:' .. profile_id
+    for at = 1, #its do events[#events + 1] = its[at] end
+  end
+  merged[group] = call('EXISTS', unpack(asked)) > 0
 end
 local marks, homes = seen_find(prefix, events)
 local applied, anew, rescheduled, unscheduled = {}, {}, {}, {}
 
 -- The profile is live, and the losers that it is to absorb now are those that the document holds, in the same versions.
-local function live_and_absorbs(profile_id, absorbed)
-  if not merged then return #absorbed == 0 end
+local function live_and_absorbs(number, profile_id, absorbed)
+  if not merged[math.ceil(number / GROUP)] then return #absorbed == 0 end
   local alias, absorb = prefix .. 'alias:' .. profile_id, prefix .. 'absorb:' .. profile_id
   if #absorbed == 0 then return call('EXISTS', alias, absorb) == 0 end
   if call('EXISTS', alias) == 1 or call('SCARD', absorb) ~= #absorbed then return false end
@@ -73,9 +76,9 @@ end
 
 -- First it is decided what is written, with the marks of its events; a document without them would be written again.
 local current = {}
-for _, change in ipairs(changes) do
+for number, change in ipairs(changes) do
   local profile_id, version, absorbed, its = change[1], change[2], change[4], change[5]
-  if version_of(profile_id) == version and live_and_absorbs(profile_id, absorbed) and none_applied(its) then
+  if version_of(profile_id) == version and live_and_absorbs(number, profile_id, absorbed) and none_applied(its) then
     current[#current + 1] = change
     for index = 1, #its, 2 do
       local mark = seen_and_applied(marks[its[index]])
