@@ -9,6 +9,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -54,6 +55,8 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
     OSError,
 )
 POLL_SILENCE_S = 30.0
+DELIVERIES = 500
+"""Messages that are handed over at once: the claims of all are to outlive the slowest mail server."""
 
 
 def build_app(role: Role, settings: Settings) -> faust.App:
@@ -177,9 +180,8 @@ def _wire_deliver(app: faust.App, topic: Callable[..., Any], settings: Settings)
         clock=lambda: int(time() * 1000),
         at=at,
     )
-    register_deliver(
-        app, topic, stage=stage, chores=lambda: refresh_in_turn(settings), batching=_batching(settings), at=at
-    )
+    few = replace(_batching(settings), records=min(settings.batch_records, DELIVERIES))
+    register_deliver(app, topic, stage=stage, chores=lambda: refresh_in_turn(settings), batching=few, at=at)
 
 
 _WIRES: dict[str, Callable[[faust.App, Callable[..., Any], Settings], None]] = {

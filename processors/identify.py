@@ -5,6 +5,7 @@ Invariant: every record gives exactly one outgoing record, on one of three topic
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ class Identify:
     """
 
     WINDOW = 10_000
+    AT_ONCE = 500
 
     def __init__(
         self,
@@ -84,7 +86,10 @@ class Identify:
         Raises:
             TooManyDeadLettersError: Nothing of the batch may be acknowledged.
         """
-        prepared = [self._prepare(record) for record in records]
+        prepared: list[Arrived | Outgoing] = []
+        for start in range(0, len(records), self.AT_ONCE):
+            prepared += map(self._prepare, records[start : start + self.AT_ONCE])
+            await asyncio.sleep(0)  # the largest events take milliseconds each, and the relay has a lease to renew
         arrived = [one for one in prepared if isinstance(one, Arrived)]
         self._watch(len(records), len(records) - len(arrived))
         resolutions = iter(await self._identities.resolve([one.request for one in arrived]))

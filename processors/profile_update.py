@@ -263,8 +263,7 @@ class ProfileUpdate:
         *asked: Any,
     ) -> list[Emit]:
         try:
-            decided = decide(known.person, *asked)
-            return emits + decided if emits else decided
+            return [*emits, *decide(known.person, *asked)]
         except Exception as error:  # noqa: BLE001 - a bug costs this person a decision, not the others theirs
             done.refused.append((one.event, f"{type(error).__name__}: {error}"))
             self._restore(known)

@@ -15,7 +15,7 @@ from schemas.text import MAX_TEXT
 
 MAX_DEPTH = 16
 MAX_KEYS = 1000
-_SHORTEST_MEMBER = len(b'"":0,')
+_SHORTEST_MEMBER = len(b'"":0,')  # so fewer bytes than this for each key can not hold so many
 
 Path = tuple[str | int, ...]
 

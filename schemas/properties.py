@@ -13,7 +13,8 @@ from schemas.text import Id, Name, Text
 
 MINOR = "_minor"
 TIDY = "_tidy"
-"""Name of the validators that take out `null` and turn minor units into major ones."""
+"""Name of the validators that take out `null` and turn minor units into major ones. None of them may do anything else:
+what `surely_tidy` says of an event is that they have nothing to do."""
 
 Quantity = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Position = Annotated[int, Field(ge=0, le=1_000_000_000)]

@@ -324,11 +324,9 @@ def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
         request.event_id,
         profile,
         request.claims[anchor // 2].anchor if isinstance(anchor, int) else uuid_text(anchor),
-        False,
-        tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
-        _refusals(request, refused) if refused else (),
-        False,
-        version,
+        merged=tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
+        refused=_refusals(request, refused) if refused else (),
+        version=version,
     )
 
 

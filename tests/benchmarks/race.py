@@ -129,8 +129,11 @@ def race(
         pipeline.check()
         return progress.has(before + published) and not pipeline.behind("profile")
 
-    # Each look costs the server some milliseconds: often only near the end, where it tells the time.
-    wait(lambda: progress.stored() >= before + 0.9 * published, 600, every_s=2)
+    def nearly_done() -> bool:
+        pipeline.check()
+        return progress.stored() >= before + 0.8 * published
+
+    wait(nearly_done, 600, every_s=1)  # a look costs the server some milliseconds: often only near the end
     wait(done, 600)
     seconds = time.monotonic() - started
     usage.stop()

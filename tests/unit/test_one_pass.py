@@ -51,6 +51,27 @@ def test_it_may_refuse_and_then_the_model_is_asked(value: object) -> None:
         one_pass_validator(Whole).validate_python(value)
 
 
+def test_functions_before_the_model_can_be_left_out_by_name() -> None:
+    class Shy(BaseModel):
+        name: str = ""
+
+        @model_validator(mode="before")
+        @classmethod
+        def _tidy(cls, value: dict[str, Any]) -> dict[str, Any]:
+            return {"name": "tidied"}
+
+    class Group(BaseModel):
+        first: Shy
+        others: tuple[Shy, ...] = ()
+
+    value = {"first": {"name": "a"}, "others": [{"name": "b"}]}
+    tidied = {"name": "tidied"}
+
+    assert {"first": tidied, "others": [tidied]} == one_pass_validator(Group).validate_python(value)
+    assert {"first": tidied, "others": [tidied]} == one_pass_validator(Group, "_other").validate_python(value)
+    assert value == one_pass_validator(Group, "_tidy").validate_python(value)
+
+
 def test_code_that_needs_an_instance_is_refused_when_the_validator_is_made() -> None:
     with pytest.raises(TypeError, match="function-after"):
         one_pass_validator(Careful)
