@@ -56,7 +56,9 @@ class Identify:
     """
 
     WINDOW = 10_000
+    """Records over which the share of refused ones is taken."""
     AT_ONCE = 500
+    """Records prepared in one go; then others of this process may work: large events take milliseconds each."""
 
     def __init__(
         self,
@@ -89,16 +91,16 @@ class Identify:
         prepared: list[Arrived | Outgoing] = []
         for start in range(0, len(records), self.AT_ONCE):
             prepared += map(self._prepare, records[start : start + self.AT_ONCE])
-            await asyncio.sleep(0)  # the largest events take milliseconds each, and the relay has a lease to renew
+            await asyncio.sleep(0)  # the relay has a lease to renew
         arrived = [one for one in prepared if isinstance(one, Arrived)]
         self._watch(len(records), len(records) - len(arrived))
         resolutions = iter(await self._identities.resolve([one.request for one in arrived]))
         return [self._onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
 
     def _onward(self, arrived: Arrived, resolution: Resolution) -> Outgoing:
-        if not resolution.refused:
+        apart = resolution.refused and {one.anchor for one in resolution.refused if one.rule == "separated"}
+        if not apart:
             return _onward(arrived, resolution)
-        apart = {refusal.anchor for refusal in resolution.refused if refusal.rule == "separated"}
         # What was taken apart from a person must not come back as an address of theirs.
         made = [claim(one["type"], one["value"], self._policy, self._secret) for one in arrived.identifiers]
         kept = [
