@@ -276,8 +276,7 @@ def pending(settings: Settings, reader: LagReader, redis: Any) -> Pending:
     lags = reader.lags()
     namespace = settings.redis_namespace
     identity_changes = int(redis.xlen(f"{{{namespace}}}:identity:log"))
-    changed = f"{{{namespace}}}:profiles:changed"
-    profiles = int(redis.zcard(changed) if redis.type(changed) == b"zset" else redis.scard(changed))
+    profiles = int(redis.zcard(f"{{{namespace}}}:profiles:changed"))
     outbox = int(redis.xlen(f"{{{namespace}}}:outbox"))
     return Pending(tuple(lag for lag in lags if lag.records), identity_changes, profiles, outbox)
 

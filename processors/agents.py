@@ -45,7 +45,7 @@ from processors.identity_changes import IdentityChanges
 from processors.pace import Pace
 from processors.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
 from processors.profile_update import ProfileUpdate
-from processors.storing import Build, store
+from processors.storing import Build, rest_after, store
 from processors.touches import TouchRules
 from schemas.dead_letter import Reason
 from schemas.erasure import Trace
@@ -66,7 +66,6 @@ log = logging.getLogger(__name__)
 LEASE_MS = 5_000
 RELAYED = 2_000
 SNAPSHOTS = 1_000
-LONGEST_PAUSE_S = 10.0  # between two turns of snapshots: one that sat out an outage is no measure of the load
 TIMERS = 500
 CHORES_S = 60.0
 
@@ -196,7 +195,7 @@ def register_record(
                 await tables.insert_all("profiles", snapshots, "")
                 at("snapshot:inserted")
                 await changed.exported([(profile_id, version) for profile_id, version, _ in found])
-            await asyncio.sleep(min(max(0.5, 4 * (clock() - started)), LONGEST_PAUSE_S))
+            await asyncio.sleep(rest_after(clock() - started))
 
 
 def register_deliver(

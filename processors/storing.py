@@ -17,6 +17,9 @@ from schemas.erasure import Trace
 from schemas.records import Outgoing, Record
 from schemas.topics import DEAD_LETTERS
 
+SHORTEST_REST_S = 0.5
+LONGEST_REST_S = 10.0
+
 Build = Callable[[dict[str, Any]], list[Row]]
 """Makes the rows of a record's value."""
 
@@ -57,6 +60,14 @@ async def store(
         for index, message in await tables.insert_all(table, into, f"{table}:{batch.token}"):
             refused.append(_refuse(origins[index], "record", Reason.REFUSED_BY_STORE, f"{table}: {message}"))
     return refused
+
+
+def rest_after(turn_s: float) -> float:
+    """How long to rest after a turn of snapshots, in seconds, so that they take at most a fifth of the time.
+
+    Never longer than `LONGEST_REST_S`: a turn that sat out an outage of the store is no measure of the load.
+    """
+    return min(max(SHORTEST_REST_S, 4 * turn_s), LONGEST_REST_S)
 
 
 def _rows(build: Build, value: dict[str, Any]) -> list[Row] | Exception:

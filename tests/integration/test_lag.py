@@ -71,7 +71,7 @@ def test_the_outbox_and_the_changed_profiles_are_pending_too(stack: Settings) ->
     apply_topics(stack)
     with redis.Redis.from_url(stack.redis_url) as client, LagReader(stack) as reader:
         client.xadd(f"{{{stack.redis_namespace}}}:identity:log", {"change": "1"})
-        client.sadd(f"{{{stack.redis_namespace}}}:profiles:changed", "a", "b")
+        client.zadd(f"{{{stack.redis_namespace}}}:profiles:changed", {"a": 1, "b": 1})
         found = pending(stack, reader, client)
     assert (found.behind, found.identity_changes, found.profiles) == ((), 1, 2)
 

@@ -17,7 +17,7 @@ from processors.erasure import (
     person_trace,
 )
 from processors.record import Row, dead_letter_rows, dropped_rows, identity_rows
-from processors.storing import store
+from processors.storing import rest_after, store
 from schemas.erasure import Trace
 from tests.builders import DAY_ONE
 from tests.warehouse import merged, person, resolved
@@ -125,3 +125,7 @@ async def test_records_that_name_nobody_are_not_asked_about() -> None:
     rows, _ = await stored([{"profile_id": GONE.profile_id}], dropped_rows, no_trace)
 
     assert [("dropped_touchpoints", {"profile_id": GONE.profile_id})] == rows
+
+
+def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
+    assert [0.5, 0.5, 4.0, 10.0, 10.0] == [rest_after(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
