@@ -114,9 +114,9 @@ class Router:
             raise NotPublishableError(
                 f"channel: {channel!r} is not known; add it to THROUGHLINE_CHANNELS or correct the event"
             )
-        return topic, self._key(event)
+        return topic, self.key(event)
 
-    def _key(self, event: dict[str, Any]) -> bytes | None:
+    def key(self, event: dict[str, Any]) -> bytes | None:
         """Hash the strongest identifier; an event about nobody is keyed by its own id."""
         named = event.get("identifiers")
         if type(named) is dict:

@@ -39,10 +39,20 @@ class KafkaPublisher:
 
     unavailable = (PublishFailedError,)
 
-    def __init__(self, bootstrap: str, topic_prefix: str = "") -> None:
+    def __init__(self, bootstrap: str, topic_prefix: str = "", *, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
         self._prefix = topic_prefix
+        self._timeout_s = timeout_s
         # Only errors are reported back: a callback into Python for each success costs more than the send.
-        self._producer = Producer(producer_config(bootstrap, **{"linger.ms": 1000, "delivery.report.only.error": True}))
+        self._producer = Producer(
+            producer_config(
+                bootstrap,
+                **{
+                    "linger.ms": 1000,
+                    "delivery.report.only.error": True,
+                    "delivery.timeout.ms": int(timeout_s * 1000),
+                },
+            )
+        )
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
 
     async def send(self, records: Sequence[Outgoing]) -> None:
@@ -71,7 +81,7 @@ class KafkaPublisher:
                     self._producer.poll(0.1)
                 except KafkaException as error:
                     raise PublishFailedError(str(error)) from error
-        left = self._producer.flush(DELIVERY_TIMEOUT_S)
+        left = self._producer.flush(self._timeout_s)
         if failures or left:
             self._producer.purge()
             reason = failures[0] if failures else "no answer from the broker"
@@ -81,6 +91,17 @@ class KafkaPublisher:
         """Wait for what is in flight and stop the thread."""
         self._producer.flush(5)
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def missing_topics(bootstrap: str, names: Iterable[str], *, timeout_s: float = 2.0) -> list[str]:
+    """List which of some topics do not exist.
+
+    Raises:
+        KafkaException: The broker does not answer in time.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    existing = set(admin.list_topics(timeout=timeout_s).topics)
+    return [name for name in names if name not in existing]
 
 
 def create_topics(

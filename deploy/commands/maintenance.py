@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
     app.add_typer(schema, name="schema")
     letters = typer.Typer(help="Records that were refused: why, and once more.", no_args_is_help=True)
     letters.command("list")(dead_letters_list)
-    letters.command("show")(dead_letters_show)
+    # What the collector refused has partition -1, which is no option.
+    letters.command("show", context_settings={"ignore_unknown_options": True})(dead_letters_show)
     letters.command("replay")(dead_letters_replay)
     app.add_typer(letters, name="dead-letters")
 

@@ -46,14 +46,14 @@ def dropped(offset: int, reason: str, received_at: str = "") -> bytes:
     )
 
 
-def dead_letter(offset: int, value: bytes, topic: str = "touchpoints.web") -> bytes:
+def dead_letter(offset: int, value: bytes, topic: str = "touchpoints.web", partition: int = 0) -> bytes:
     return orjson.dumps(
         {
             "reason": "invalid_field",
             "message": "x",
             "stage": "identify",
             "topic": topic,
-            "partition": 0,
+            "partition": partition,
             "offset": offset,
             "received_at": instant(DAY_ONE),
             "value_base64": b64encode(value).decode(),
@@ -132,6 +132,14 @@ def test_offsets_without_an_outcome_are_named(tables: Warehouse) -> None:
     gaps = tables.rows("SELECT topic, first_offset, last_offset, missing FROM v_missing_offsets ORDER BY first_offset")
 
     assert [("touchpoints.web", 2, 4, 3), ("touchpoints.web", 6, 6, 1)] == gaps
+
+
+def test_what_the_collector_refused_counts_and_leaves_no_gap(tables: Warehouse) -> None:
+    tables.store(at_offset(0, "e1"), at_offset(1, "e2"))
+    tables.insert("dead_letters", *(dead_letter(offset, b"{}", partition=-1) for offset in (5, 2**63 - 1)))
+
+    assert [(4, 2, 0, 0, 2, 0)] == tables.rows(COUNTS)
+    assert [] == tables.rows("SELECT * FROM v_missing_offsets")
 
 
 def test_the_command_prints_the_totals(tables: Warehouse) -> None:

@@ -27,10 +27,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def row(topic: str, offset: int, reason: str, key: bytes, value: bytes) -> list[Any]:
+def row(topic: str, offset: int, reason: str, key: bytes, value: bytes, partition: int = 0) -> list[Any]:
     received_at = datetime(2026, 11, 22, 10, offset, tzinfo=UTC)
     texts = [b64encode(raw).decode() for raw in (key, value)]
-    return [topic, 0, offset, received_at, "identify", reason, "", f"record {offset}\x1b[2J", *texts]
+    return [topic, partition, offset, received_at, "identify", reason, "", f"record {offset}\x1b[2J", *texts]
 
 
 @pytest.fixture
@@ -108,6 +108,15 @@ def test_show_has_the_original_bytes(web: str) -> None:
 
     assert (0, "k1", b64encode(BAD_BYTES).decode()) == (code, shown["key"], shown["value_base64"])
     assert 1 == run("show", web, "0", "99")[0]
+
+
+def test_what_the_collector_refused_is_shown_by_the_partition_that_it_never_had(web: str, stack: Settings) -> None:
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    client.insert("dead_letters", [row(web, 7, "missing_field", b"", b'{"type": "track"}', partition=-1)], COLUMNS)
+    client.close()
+    code, out, _ = run("show", web, "-1", "7", "--json")
+
+    assert (0, {"type": "track"}) == (code, json.loads(json.loads(out)["value"]))
 
 
 def test_replay_publishes_the_original_keys_and_bytes_to_the_original_topic(web: str, stack: Settings) -> None:

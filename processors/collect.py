@@ -1,0 +1,208 @@
+"""What the collector makes of a request: touchpoints to publish, dead letters, and an answer for each event.
+
+The judge is the pipeline's own (`processors.decode`), so what is accepted here is accepted there. What is refused is
+told to the producer and kept as a dead letter: the official SDKs read no answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from processors.decode import Rejected, decode
+from processors.sdk_calls import Arrival, Translated, spelling, translate
+from schemas import bounds
+from schemas.dead_letter import DeadLetter, Reason, encode
+from schemas.events import Event
+from schemas.records import Outgoing
+from schemas.sources import Source
+from schemas.topics import DEAD_LETTERS, touchpoint_topic
+
+NO_PARTITION = -1
+"""The partition of a dead letter that never was in the log; its offset then is a number made of its content."""
+
+KEPT_BYTES = 524_288
+"""A refused event larger than this is answered, not kept: a broker takes records up to a megabyte."""
+
+_TOO_DEEP = Rejected(
+    Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
+)
+
+
+class Refusal(NamedTuple):
+    """Why one event of a request is refused.
+
+    Attributes:
+        place: Its number in the request, from 0.
+        event_id: Its id, as far as it has one.
+        rejected: The reason, with the field as the producer spells it.
+    """
+
+    place: int
+    event_id: str
+    rejected: Rejected
+
+    def as_json(self) -> dict[str, Any]:
+        """For the answer."""
+        return {
+            "index": self.place,
+            "messageId": self.event_id,
+            "code": self.rejected.reason.value,
+            "field": self.rejected.field,
+            "message": self.rejected.message,
+        }
+
+
+@dataclass(slots=True)
+class Collected:
+    """What became of the events of a request.
+
+    Attributes:
+        outgoing: What to publish: touchpoints and dead letters, in the order of the request.
+        accepted: How many are touchpoints.
+        refusals: The others.
+    """
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    accepted: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def add(self, more: Collected, start: int) -> None:
+        """Add what became of the events from `start` on."""
+        self.outgoing += more.outgoing
+        self.accepted += more.accepted
+        self.refusals += [one._replace(place=start + one.place) for one in more.refusals]
+
+
+class Collect:
+    """Turns the events of a request into records.
+
+    Args:
+        channels: Channels that the deployment knows.
+        max_event_bytes: The largest event, in bytes, once it is a touchpoint.
+        key: Gives the record key of an event: a hash, never an address.
+        topic_prefix: What the deployment puts before its topics' names; a dead letter says the whole name.
+    """
+
+    def __init__(
+        self, *, channels: frozenset[str], max_event_bytes: int, key: Callable[[dict[str, Any]], bytes | None],
+        topic_prefix: str,
+    ) -> None:  # fmt: skip
+        self._channels = channels
+        self._max_event_bytes = max_event_bytes
+        self._key = key
+        self._prefix = topic_prefix
+
+    def calls(
+        self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Read calls of a Segment-compatible SDK, each with its verb.
+
+        Args:
+            name: The source's name.
+            source: Whose write key they came with.
+            calls: What came, and which of the six calls it is.
+            arrivals: What else is known of each.
+        """
+        collected = Collected()
+        for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
+            found = _translated(call, verb, name, source, arrival)
+            if isinstance(found, Translated):
+                self._judge(collected, place, found.event, source, arrival, found.places)
+            else:
+                kept = {**call, "source": name} if isinstance(call, dict) else call  # whose it is, for who looks at it
+                refusal = Refusal(place, _named(call, "messageId"), found)
+                self._refuse(collected, refusal, kept, _written(kept), source, arrival)
+        return collected
+
+    def touchpoints(
+        self, name: str, source: Source, events: Sequence[object], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Read touchpoints as they are on a channel's topic; the source is that of the write key, whatever they say."""
+        collected = Collected()
+        for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+            if isinstance(event, dict):
+                event = {"channel": source.channel, **event, "source": name}
+                if source.kind == "browser" and isinstance(event.get("identifiers"), list):
+                    event["identifiers"] = [_claimed(one) for one in event["identifiers"]]
+            self._judge(collected, place, event, source, arrival)
+        return collected
+
+    def _judge(
+        self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival,
+        places: list[str] | None = None,
+    ) -> None:  # fmt: skip
+        value = _written(event)
+        if value is None:
+            judged: Event | Rejected = _TOO_DEEP
+        else:
+            judged = decode(value, channels=self._channels, max_bytes=self._max_event_bytes)
+        if isinstance(judged, Rejected):
+            told = judged if places is None else _respelt(judged, places)
+            self._refuse(collected, Refusal(place, _named(event, "event_id"), told), event, value, source, arrival)
+        else:
+            record = Outgoing(touchpoint_topic(judged["channel"]), self._key(judged) or b"", value or b"")
+            collected.outgoing.append(record)
+            collected.accepted += 1
+
+    def _refuse(
+        self, collected: Collected, refusal: Refusal, event: object, value: bytes | None, source: Source,
+        arrival: Arrival,
+    ) -> None:  # fmt: skip
+        collected.refusals.append(refusal)
+        if value is None or len(value) > KEPT_BYTES:
+            return
+        channel = _named(event, "channel")
+        key = self._key(event) or b"" if isinstance(event, dict) else b""
+        letter = DeadLetter(
+            reason=refusal.rejected.reason,
+            field=refusal.rejected.field,
+            message=refusal.rejected.message[:1000],
+            stage="collect",
+            topic=self._prefix + touchpoint_topic(channel if channel in self._channels else source.channel),
+            partition=NO_PARTITION,
+            offset=int.from_bytes(blake2b(value, digest_size=8, salt=b"%d" % refusal.place).digest()) >> 1,
+            received_at=arrival.received,
+            key_base64=encode(key),
+            value_base64=encode(value),
+        )
+        collected.outgoing.append(Outgoing(DEAD_LETTERS, key, letter.model_dump_json().encode()))
+
+
+def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
+    if not isinstance(call, dict):
+        return Rejected(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
+    try:
+        return translate(call, verb, name, source, arrival)
+    except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
+        return Rejected(Reason.BUG, "", f"{type(error).__name__}: {error}")
+
+
+def _written(event: object) -> bytes | None:
+    """Write an event; None for what nests so deep that nothing can write it."""
+    try:
+        return orjson.dumps(event)
+    except orjson.JSONEncodeError:
+        return None
+
+
+def _named(event: object, field: str) -> str:
+    found = event.get(field) if isinstance(event, dict) else None
+    return found[:100] if isinstance(found, str) else ""
+
+
+def _claimed(identifier: object) -> object:
+    return {**identifier, "verified": False} if isinstance(identifier, dict) else identifier
+
+
+def _respelt(rejected: Rejected, places: list[str]) -> Rejected:
+    """Say a refusal in the names of the call."""
+    field, message = rejected.field, rejected.message
+    theirs = spelling(field, places)
+    if field and message.startswith(field):
+        message = theirs + message.removeprefix(field)
+    return Rejected(rejected.reason, theirs, message)
