@@ -96,6 +96,19 @@ class Settings(BaseSettings):
         (), description="Networks that webhooks may reach although they are not public, comma-separated."
     )
 
+    # How events come in over HTTP
+    collector_url: str = Field("http://127.0.0.1:8088", description="Where the collector listens.")
+    sources_file: Path = Field(DEFINITIONS / "sources.yaml", description="Who may publish over HTTP.")
+    write_keys: SecretStr = Field(
+        SecretStr(""), description="Keys of those sources, source=key, comma-separated; several of a source all count."
+    )
+    collector_max_request_bytes: int = Field(
+        5_242_880, ge=65_536, description="Largest request that the collector takes, in bytes, inflated."
+    )
+    collector_trusts_proxy: bool = Field(
+        False, description="Believe X-Forwarded-For and X-Forwarded-Proto: only behind a proxy that sets them."
+    )
+
     # Limits of an event
     max_event_bytes: int = Field(65_536, ge=1024, description="Largest event in bytes.")
 

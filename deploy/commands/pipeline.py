@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(topics, name="topics")
     app.command("migrate")(migrate_command)
     app.command("worker")(worker)
+    app.command("collector")(collector)
     app.command("health")(health)
 
 
@@ -136,7 +137,29 @@ def worker(
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")
 
 
-def health(role: Annotated[str, typer.Argument(help="identify, profile or record.")]) -> None:
+def collector() -> None:
+    """Take events over HTTP, from Segment-compatible SDKs, browsers and curl, until it is stopped.
+
+    It listens at THROUGHLINE_COLLECTOR_URL. Who may publish is in THROUGHLINE_SOURCES_FILE and THROUGHLINE_WRITE_KEYS.
+    """
+    import asyncio
+    import logging
+
+    from deploy.collector.server import serve
+    from deploy.configuration import DefinitionError
+    from deploy.settings import settings
+
+    logging.basicConfig(level=settings().log_level, format="[%(asctime)s] %(levelname)s %(message)s")
+    try:
+        asyncio.run(serve(settings()))
+    except (DefinitionError, OSError) as error:
+        typer.echo(f"The collector cannot run: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def health(
+    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver or collector.")],
+) -> None:
     """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
     from deploy.local.state import Home
     from deploy.settings import home

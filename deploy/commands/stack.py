@@ -28,7 +28,7 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="Kafka, Redis and ClickHouse alone: no topics, tables, workers.")
     ] = False,
-    workers: Annotated[bool, typer.Option(help="Run the workers identify, profile and record.")] = True,
+    workers: Annotated[bool, typer.Option(help="Run the workers and the collector.")] = True,
     broker: Annotated[
         str,
         typer.Option(
@@ -105,7 +105,7 @@ def status(as_json: AsJson = False) -> None:
     report: dict[str, Any] = {
         "home": str(home()),
         "running": state is not None,
-        "settings": _addresses_of(settings()),
+        "settings": _addresses_of(settings(), with_collector="collector" in (state or {}).get("processes", {})),
         **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "notices") if state},
         "processes": _processes(state) if state else [],
         "kafka_answers": kafka,
@@ -197,10 +197,11 @@ def _fail(message: str) -> Any:
     raise typer.Exit(1)
 
 
-def _addresses_of(settings: Settings) -> dict[str, str]:
+def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]:
     from deploy.doctor import hidden
 
-    return {name: hidden(getattr(settings, name)) for name in ("kafka_bootstrap", "redis_url", "clickhouse_url")}
+    names = ("kafka_bootstrap", "redis_url", "clickhouse_url", *(("collector_url",) if with_collector else ()))
+    return {name: hidden(getattr(settings, name)) for name in names}
 
 
 def _addresses(state: dict[str, Any]) -> Table:
@@ -211,7 +212,7 @@ def _addresses(state: dict[str, Any]) -> Table:
         table.add_row(name, state["settings"][field], state["versions"][name], str(state["processes"][name]["pid"]))
     for name, process in state["processes"].items():
         if name not in state["versions"]:
-            table.add_row(name, "worker", "", str(process["pid"]))
+            table.add_row(name, state["settings"].get(f"{name}_url", "worker"), "", str(process["pid"]))
     return table
 
 

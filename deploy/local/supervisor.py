@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, get_args
+from urllib.parse import urlsplit
 
 from deploy.lag import ROLES
 from deploy.local.broker import Tansu
 from deploy.local.keeper import Keeper
+from deploy.local.ports import free_port
 from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
@@ -29,6 +31,8 @@ from deploy.local.state import AlreadyRunningError, Home
 from deploy.settings import Settings, home
 
 WORKERS: tuple[str, ...] = ROLES
+LOCAL_WRITE_KEYS = "web=local-web,app=local-app,server=local-server"
+"""Keys of the local stack's collector, where the environment gives none; it listens on loopback alone."""
 _TICK_S = 0.2
 _WORKERS_READY_WITHIN_S = 60.0
 _WORKER_TRIES = 3
@@ -56,7 +60,7 @@ class Supervisor:
             home: Where it lives.
             broker: Which Kafka.
             provision: Create the topics and the database.
-            workers: The roles to run.
+            workers: The roles to run; with any, the collector runs too.
             tell: Told how the start goes: `{"step": …}`, then `{"ready": true}`.
         """
         self._home = home
@@ -66,6 +70,7 @@ class Supervisor:
         self._tell = tell
         self._servers = Servers(home.path, broker=broker, standard_ports=True)
         self._workers: list[ChildProcess] = []
+        self._collector: dict[str, str] = {}
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
         self._ready = False
@@ -89,7 +94,7 @@ class Supervisor:
             self._start_workers()
             self._ready = True
             self._write()
-            self._report("ready: " + ", ".join(self._servers.settings.values()))
+            self._report("ready: " + ", ".join(self._settings.values()))
             self._tell({"ready": True})
             while not self._stop.wait(_TICK_S):
                 if self._keeper.tick():
@@ -159,7 +164,14 @@ class Supervisor:
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
             # Tansu has a member wait half its session timeout before it may join.
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = _TANSU_SESSION_TIMEOUT_S
+        if not Settings().write_keys.get_secret_value():
+            environment["THROUGHLINE_WRITE_KEYS"] = LOCAL_WRITE_KEYS
+        wanted = urlsplit(Settings().collector_url)
+        self._collector = {"collector_url": f"http://{wanted.hostname}:{free_port(wanted.port)}"}
+        environment |= address_environment(self._collector)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
+        command = [sys.executable, "-m", "deploy.cli", "collector"]
+        self._workers.append(ChildProcess("collector", command, self._home.log("collector"), environment=environment))
         for worker in self._workers:
             self._home.heartbeat(worker.name).unlink(missing_ok=True)
             worker.launch()
@@ -182,8 +194,12 @@ class Supervisor:
         self._servers.stop(_STOP_WITHIN_S)
         self._home.forget()
 
+    @property
+    def _settings(self) -> dict[str, str]:
+        return {**self._servers.settings, **self._collector}
+
     def _environment(self) -> dict[str, str]:
-        return {**address_environment(self._servers.settings), "THROUGHLINE_HOME": str(self._home.path)}
+        return {**address_environment(self._settings), "THROUGHLINE_HOME": str(self._home.path)}
 
     def _notice(self, text: str) -> None:
         self._report(f"WARNING: {text}")
@@ -200,7 +216,7 @@ class Supervisor:
                 "started_at": self._started_at.isoformat(timespec="seconds"),
                 "ready": self._ready,
                 "broker": self._broker,
-                "settings": self._servers.settings,
+                "settings": self._settings,
                 "versions": self._versions,
                 "notices": self._notices,
                 "processes": {

@@ -303,6 +303,16 @@ class TestCommands:
             "clickhouse": True,
         }
 
+    def test_an_event_posted_to_the_whole_stack_is_stored_and_the_collector_is_kept_running(self, home: Home) -> None:
+        state, _ = up(home, broker="tansu")
+        assert {"identify", "profile", "record", "deliver", "collector"} <= set(state["processes"])
+        collect(state["settings"]["collector_url"], "before")
+        os.kill(state["processes"]["collector"]["pid"], signal.SIGKILL)
+        wait_until(lambda: _takes(state["settings"]["collector_url"], "after"))
+        assert self.run(home, "drain", "--json")["drained"]
+        counted = "SELECT groupArray(event_id) FROM (SELECT event_id FROM throughline.touchpoints ORDER BY received_at)"
+        assert "['before','after']" == ask_clickhouse(state["settings"]["clickhouse_url"], counted)
+
     def test_down_with_wipe_leaves_no_data(self, home: Home) -> None:
         self.run(home, "up", "--servers-only")
         self.run(home, "down", "--wipe")
@@ -310,6 +320,21 @@ class TestCommands:
 
     def test_an_unknown_broker_is_a_usage_error(self, home: Home) -> None:
         self.run(home, "up", "--broker", "rabbit", code=2)
+
+
+def collect(url: str, event_id: str) -> None:
+    """Post an event with the key that the local stack's collector has."""
+    body = json.dumps({"userId": "u", "event": "Seen", "messageId": event_id, "writeKey": "local-server"}).encode()
+    with urllib.request.urlopen(f"{url}/v1/track", body, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def _takes(url: str, event_id: str) -> bool:
+    try:
+        collect(url, event_id)
+    except OSError:
+        return False
+    return True
 
 
 def _answers(client: Any) -> bool:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
@@ -19,47 +16,9 @@ from deploy.publish import KafkaNotReadyError, publish
 from deploy.settings import Settings
 from deploy.simulate import Options, Simulation
 from tests.builders import touchpoint
+from tests.topic_reader import everything
 
 pytestmark = pytest.mark.integration
-
-Arrived = list[tuple[str, int, bytes | None, bytes]]
-"""Topic without prefix, partition, key, value; in order within a partition."""
-
-
-def everything(settings: Settings) -> Arrived:
-    """Read all topics of producers from the start to the end."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "group.id": f"{settings.topic_prefix}test",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-        }
-    )
-    prefix = f"{settings.topic_prefix}touchpoints."
-    known = consumer.list_topics(timeout=10).topics
-    partitions = [
-        TopicPartition(name, partition, 0)
-        for name in known
-        if name.startswith(prefix)
-        for partition in known[name].partitions
-    ]
-    consumer.assign(partitions)
-    found: Arrived = []
-    ended: set[tuple[Any, Any]] = set()
-    deadline = time.monotonic() + 60
-    while len(ended) < len(partitions) and time.monotonic() < deadline:
-        for message in consumer.consume(1000, timeout=0.2):
-            error = message.error()
-            if error is None:
-                topic = str(message.topic()).removeprefix(settings.topic_prefix)
-                found.append((topic, message.partition(), message.key(), message.value()))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add((message.topic(), message.partition()))
-            else:
-                raise AssertionError(str(error))
-    consumer.close()
-    return found
 
 
 @pytest.fixture

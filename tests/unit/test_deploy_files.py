@@ -59,15 +59,17 @@ def test_every_variable_of_ours_is_a_setting(file: Path) -> None:
 
 def test_secrets_have_no_default() -> None:
     text = COMPOSE.read_text("utf-8")
-    secrets = ["THROUGHLINE_IDENTITY_SECRET", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_ANALYST_PASSWORD"]
+    secrets = [
+        "THROUGHLINE_IDENTITY_SECRET", "CLICKHOUSE_PASSWORD", "CLICKHOUSE_ANALYST_PASSWORD", "THROUGHLINE_WRITE_KEYS",
+    ]  # fmt: skip
 
-    assert [True] * 3 == [f"${{{secret}:?" in text for secret in secrets]
+    assert [True] * 4 == [f"${{{secret}:?" in text for secret in secrets]
     assert [] == [secret for secret in secrets if re.search(rf"\$\{{{secret}(?!:\?)", text)]
     assert secrets == re.findall(r"^(\w+)=$", (ROOT / "deploy/env.example").read_text("utf-8"), re.MULTILINE)
 
 
 def test_there_is_one_service_for_each_store_one_shot_and_role() -> None:
-    assert STORES | ONE_SHOTS | set(ROLES) == set(SERVICES)
+    assert STORES | ONE_SHOTS | set(ROLES) | {"collector"} == set(SERVICES)
 
 
 @pytest.mark.parametrize("role", ROLES)

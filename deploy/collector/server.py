@@ -1,0 +1,132 @@
+"""Runs the collector: puts it together, listens, watches Kafka, and ends without dropping what has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from deploy.collector.answers import Collector
+from deploy.collector.write_keys import WriteKeys
+from deploy.configuration import DefinitionError, load
+from deploy.local.state import Home
+from deploy.publish import Router
+from deploy.settings import Settings, home
+from processors.collect import Collect
+from schemas.sources import SourceDefinitions
+from schemas.topics import topics
+from sinks.kafka import KafkaPublisher, missing_topics
+from sinks.kafka_gathering import GatheringPublisher
+
+log = logging.getLogger(__name__)
+
+WAITING_BYTES = 64 * 1024 * 1024
+PUBLISH_WITHIN_S = 10.0
+PROBE_S = 2.0
+NOT_READY_AFTER_S = 10.0
+TALLY_S = 10.0
+
+
+def build_collector(settings: Settings) -> Collector:
+    """Put a collector together; nothing connects before it is used.
+
+    Raises:
+        DefinitionError: The sources or their keys are not what they should be.
+    """
+    sources = load(settings.sources_file, SourceDefinitions).sources
+    for name, source in sources.items():
+        if source.channel not in settings.channels:
+            raise DefinitionError(
+                f"{settings.sources_file}: sources.{name}.channel: {source.channel!r} is not in THROUGHLINE_CHANNELS"
+            )
+    keys = WriteKeys(settings.write_keys.get_secret_value(), sources)
+    if not keys:
+        log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
+    router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
+    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=PUBLISH_WITHIN_S)
+    return Collector(
+        sources=sources,
+        keys=keys,
+        collect=Collect(
+            channels=frozenset(settings.channels),
+            max_event_bytes=settings.max_event_bytes,
+            key=router.key,
+            topic_prefix=settings.topic_prefix,
+        ),
+        publisher=GatheringPublisher(publisher, WAITING_BYTES),
+        most_bytes=settings.collector_max_request_bytes,
+        trusts_proxy=settings.collector_trusts_proxy,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Run a collector until SIGTERM or SIGINT; then finish what has begun.
+
+    Raises:
+        DefinitionError: As `build_collector`.
+        OSError: The address cannot be listened on.
+    """
+    collector = build_collector(settings)
+    address = urlsplit(settings.collector_url)
+    # What follows a request that was refused half-way is read on for a moment, or the client would not see the answer.
+    runner = web.AppRunner(
+        collector.app(), access_log=None, keepalive_timeout=60, lingering_time=2, shutdown_timeout=10
+    )  # fmt: skip
+    await runner.setup()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await web.TCPSite(runner, address.hostname, address.port, backlog=1024).start()
+        log.info("the collector listens on %s", settings.collector_url)
+        watching = [asyncio.create_task(_watch(collector, settings)), asyncio.create_task(_report(collector.tally))]
+        await stop.wait()
+        collector.ready = False
+        for task in watching:
+            task.cancel()
+    finally:
+        await runner.cleanup()
+
+
+async def _watch(collector: Collector, settings: Settings) -> None:
+    """Keep `ready` true, and the file that health checks look at fresh, while Kafka answers and has all topics."""
+    heartbeat = Home(home()).heartbeat("collector")
+    heartbeat.parent.mkdir(parents=True, exist_ok=True)
+    names = [settings.topic_prefix + topic.name for topic in topics(settings.channels)]
+    loop = asyncio.get_running_loop()
+    answered, before = loop.time() - NOT_READY_AFTER_S, None
+    while True:
+        problem = await asyncio.to_thread(_problem, settings.kafka_bootstrap, names)
+        if not problem:
+            answered = loop.time()
+            with suppress(OSError):
+                heartbeat.touch()
+        if problem != before:
+            log.log(logging.WARNING if problem else logging.INFO, "%s", problem or "Kafka answers and has all topics")
+            before = problem
+        collector.ready = loop.time() - answered < NOT_READY_AFTER_S
+        await asyncio.sleep(PROBE_S)
+
+
+def _problem(bootstrap: str, names: list[str]) -> str:
+    try:
+        missing = missing_topics(bootstrap, names)
+    except Exception as error:  # noqa: BLE001 - of whatever kind: it does not answer
+        return f"Kafka at {bootstrap} does not answer: {error}"
+    if not missing:
+        return ""
+    return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
+
+
+async def _report(tally: Counter[str]) -> None:
+    """Log now and then what came in, and what was refused why."""
+    while True:
+        await asyncio.sleep(TALLY_S)
+        if tally:
+            log.info("in %g s: %s", TALLY_S, ", ".join(f"{what} {count:,}" for what, count in sorted(tally.items())))
+            tally.clear()
