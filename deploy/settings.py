@@ -11,6 +11,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
     )
 
     # Limits of an event
-    max_event_bytes: int = Field(65_536, ge=1024, description="Largest event in bytes.")
+    max_event_bytes: int = Field(65_536, ge=1024, le=900_000, description="Largest event in bytes.")
 
     # The workers
     batch_records: int = Field(4000, ge=1, description="Most records handled as one batch.")
@@ -131,6 +132,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("collector_url")
+    @classmethod
+    def _has_host_and_port(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/")
+        except ValueError:
+            whole = False
+        if not whole:
+            raise ValueError("write it as http://127.0.0.1:8088: TLS is a proxy's")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -6,6 +6,7 @@ told to the producer and kept as a dead letter: the official SDKs read no answer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -17,20 +18,15 @@ from processors.decode import Rejected, decode
 from processors.sdk_calls import Arrival, Translated, spelling, translate
 from schemas import bounds
 from schemas.dead_letter import DeadLetter, Reason, encode
-from schemas.events import Event
 from schemas.records import Outgoing
 from schemas.sources import Source
 from schemas.topics import DEAD_LETTERS, touchpoint_topic
 
 NO_PARTITION = -1
-"""The partition of a dead letter that never was in the log; its offset then is a number made of its content."""
+"""The partition of a dead letter that never was in the log; its offset then is a number that no other has."""
 
 KEPT_BYTES = 524_288
 """A refused event larger than this is answered, not kept: a broker takes records up to a megabyte."""
-
-_TOO_DEEP = Rejected(
-    Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
-)
 
 
 class Refusal(NamedTuple):
@@ -112,11 +108,11 @@ class Collect:
         for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
             found = _translated(call, verb, name, source, arrival)
             if isinstance(found, Translated):
-                self._judge(collected, place, found.event, source, arrival, found.places)
+                self._judge(collected, place, found.event, source, arrival, found.spelt)
             else:
                 kept = {**call, "source": name} if isinstance(call, dict) else call  # whose it is, for who looks at it
-                refusal = Refusal(place, _named(call, "messageId"), found)
-                self._refuse(collected, refusal, kept, _written(kept), source, arrival)
+                told = Refusal(place, _text(call, "messageId"), found)
+                self._refuse(collected, told, found, kept, source, arrival)
         return collected
 
     def touchpoints(
@@ -127,45 +123,42 @@ class Collect:
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
             if isinstance(event, dict):
                 event = {"channel": source.channel, **event, "source": name}
-                if source.kind == "browser" and isinstance(event.get("identifiers"), list):
-                    event["identifiers"] = [_claimed(one) for one in event["identifiers"]]
-            self._judge(collected, place, event, source, arrival)
+            self._judge(collected, place, event, source, arrival, {})
         return collected
 
     def _judge(
-        self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival,
-        places: list[str] | None = None,
-    ) -> None:  # fmt: skip
-        value = _written(event)
-        if value is None:
-            judged: Event | Rejected = _TOO_DEEP
-        else:
+        self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival, spelt: dict[str, str]
+    ) -> None:
+        try:
+            value = orjson.dumps(event)
             judged = decode(value, channels=self._channels, max_bytes=self._max_event_bytes)
+        except orjson.JSONEncodeError as error:
+            judged = _unwritable(str(error))
         if isinstance(judged, Rejected):
-            told = judged if places is None else _respelt(judged, places)
-            self._refuse(collected, Refusal(place, _named(event, "event_id"), told), event, value, source, arrival)
+            told = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
+            self._refuse(collected, told, judged, event, source, arrival)
         else:
-            record = Outgoing(touchpoint_topic(judged["channel"]), self._key(judged) or b"", value or b"")
-            collected.outgoing.append(record)
+            collected.outgoing.append(Outgoing(touchpoint_topic(judged["channel"]), self._key(judged) or b"", value))
             collected.accepted += 1
 
     def _refuse(
-        self, collected: Collected, refusal: Refusal, event: object, value: bytes | None, source: Source,
-        arrival: Arrival,
-    ) -> None:  # fmt: skip
-        collected.refusals.append(refusal)
-        if value is None or len(value) > KEPT_BYTES:
+        self, collected: Collected, told: Refusal, judged: Rejected, event: object, source: Source, arrival: Arrival
+    ) -> None:
+        """Note a refusal, and keep the event as a dead letter: in our form as far as it has one, so with our names."""
+        collected.refusals.append(told)
+        value = _written(event)
+        if len(value) > KEPT_BYTES:
             return
-        channel = _named(event, "channel")
+        channel = _text(event, "channel")
         key = self._key(event) or b"" if isinstance(event, dict) else b""
         letter = DeadLetter(
-            reason=refusal.rejected.reason,
-            field=refusal.rejected.field,
-            message=refusal.rejected.message[:1000],
+            reason=judged.reason,
+            field=judged.field,
+            message=judged.message[:1000],
             stage="collect",
             topic=self._prefix + touchpoint_topic(channel if channel in self._channels else source.channel),
             partition=NO_PARTITION,
-            offset=int.from_bytes(blake2b(value, digest_size=8, salt=b"%d" % refusal.place).digest()) >> 1,
+            offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
             received_at=arrival.received,
             key_base64=encode(key),
             value_base64=encode(value),
@@ -182,27 +175,40 @@ def _translated(call: object, verb: object, name: str, source: Source, arrival: 
         return Rejected(Reason.BUG, "", f"{type(error).__name__}: {error}")
 
 
-def _written(event: object) -> bytes | None:
-    """Write an event; None for what nests so deep that nothing can write it."""
+def _unwritable(said: str) -> Rejected:
+    """Say what JSON has no word for, from what the writer says of it."""
+    if "ecursion" in said:
+        return Rejected(
+            Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
+        )
+    if "surrogate" in said:
+        what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
+    else:
+        what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
+    return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
+
+
+def _written(event: object) -> bytes:
+    """Write an event, also one that JSON has no words for: what it cannot say becomes a text."""
     try:
         return orjson.dumps(event)
     except orjson.JSONEncodeError:
-        return None
+        pass
+    try:
+        return json.dumps(event, default=str).encode()
+    except (RecursionError, ValueError) as error:
+        return orjson.dumps(str(error))
 
 
-def _named(event: object, field: str) -> str:
+def _text(event: object, field: str) -> str:
     found = event.get(field) if isinstance(event, dict) else None
-    return found[:100] if isinstance(found, str) else ""
+    return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
 
 
-def _claimed(identifier: object) -> object:
-    return {**identifier, "verified": False} if isinstance(identifier, dict) else identifier
-
-
-def _respelt(rejected: Rejected, places: list[str]) -> Rejected:
+def _respelt(rejected: Rejected, spelt: dict[str, str]) -> Rejected:
     """Say a refusal in the names of the call."""
     field, message = rejected.field, rejected.message
-    theirs = spelling(field, places)
+    theirs = spelling(field, spelt)
     if field and message.startswith(field):
         message = theirs + message.removeprefix(field)
     return Rejected(rejected.reason, theirs, message)

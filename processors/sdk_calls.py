@@ -1,13 +1,14 @@
 """From a call of a Segment-compatible SDK to a touchpoint, and from a touchpoint's field back to the call's.
 
 The six calls are those of Segment's specification (https://segment.com/docs/connections/spec); what RudderStack's SDKs
-write differently is read as well. Nothing is judged here: a field that makes no sense is passed on as it is, so that
+write differently is read as well. Little is judged here: a field that makes no sense is passed on as it is, so that
 `processors.decode` says what is wrong with it, and `spelling` says it in the call's own words.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -16,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from processors.decode import Rejected
 from schemas.dead_letter import Reason
-from schemas.envelope import to_text, to_time
+from schemas.envelope import FIRST_YEAR, MAX_IDENTIFIERS, to_text, to_time
 from schemas.sources import Source
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
@@ -30,10 +31,11 @@ _UTM = {"utm_source": "source", "utm_medium": "medium", "utm_campaign": "name", 
         "utm_content": "content", "utm_id": "id"}  # fmt: skip
 _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
-_ELSEWHERE = frozenset({"campaign", "channel", "externalIds"})
+_ELSEWHERE = frozenset({"campaign", "channel"})
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
 _NOTABLE = timedelta(seconds=1)
 _LONGEST_QUERY = 8192
+_LONGEST_NAME = 500  # of a campaign; what an address says is cut, not refused
 
 
 class Arrival(NamedTuple):
@@ -42,7 +44,7 @@ class Arrival(NamedTuple):
     Attributes:
         received: When it came in, UTC.
         sent_at: What the batch says of when it was sent; only its difference to the call's own time counts.
-        event_id: The id of the event if the call has none.
+        event_id: The id of the event if the call has none; no other call has it.
         address: The network address that it came from; empty: unknown, or not to be noted.
         user_agent: What the client calls itself; empty likewise.
     """
@@ -59,11 +61,11 @@ class Translated(NamedTuple):
 
     Attributes:
         event: As a producer would put it on a channel's topic.
-        places: For each identifier, the field of the call that it came from.
+        spelt: The call's names of the touchpoint's fields, where they differ.
     """
 
     event: dict[str, Any]
-    places: list[str]
+    spelt: dict[str, str]
 
 
 def translate(call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
@@ -87,111 +89,136 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         )
     context = call.get("context")
     known = context if isinstance(context, dict) else {}
-    identifiers, places = _identifiers(call, known, verb)
+    spelt = {"event_id": "messageId", "channel": "context.channel", "consent": "context.consent",
+             **{f"context.{ours}": f"context.{theirs}" for theirs, ours in _CONTEXT.items()}}  # fmt: skip
     event_name = call.get("event") if verb == "track" else _NAMES[str(verb)]
+    channel = known.get("channel") or source.channel
+    if source.kind == "browser" and (beyond := _beyond_a_page(event_name, channel, source)):
+        return beyond
+    identifiers = _identifiers(call, known, verb, source, spelt)
     if not identifiers and event_name not in ABOUT_PRODUCTS:
         return Rejected(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
     message_id = call.get("messageId")
-    sent = _sent(call, arrival)
+    occurred_at, original = _occurred(call, arrival, spelt)
     event: dict[str, Any] = {
         "event_id": arrival.event_id if message_id is None or message_id == "" else message_id,
         "event": event_name,
-        "channel": known.get("channel") or source.channel,
-        "occurred_at": _occurred(call, sent, arrival.received),
+        "channel": channel,
+        "occurred_at": occurred_at,
         "source": name,
         "identifiers": identifiers,
-        "campaign": _campaign(known),
-        "context": _context(context, call, sent, arrival),
-        "properties": _properties(call, verb, source),
+        "campaign": _campaign(known, spelt),
+        "context": _context(context, original, arrival),
+        "properties": _properties(call, verb, source, spelt),
     }
     if verb == "identify":
         traits = call.get("traits")
-        event["traits"] = known.get("traits") if traits is None else traits
+        if traits is None:  # RudderStack
+            traits, spelt["traits"] = known.get("traits"), "context.traits"
+        event["traits"] = traits
     if (consent := _consent(known, source)) is not None:
         event["consent"] = consent
-    return Translated({part: value for part, value in event.items() if value is not None}, places)
+    return Translated({part: value for part, value in event.items() if value is not None}, spelt)
 
 
-def spelling(field: str, places: list[str]) -> str:
+def spelling(field: str, spelt: dict[str, str]) -> str:
     """Give the call's name of a touchpoint's field, as `userId` for `identifiers.0.value`."""
-    first, _, rest = field.partition(".")
-    match first:
-        case "identifiers":
-            number = rest.split(".")[0]
-            return places[int(number)] if number.isdigit() and int(number) < len(places) else "userId"
-        case "event_id":
-            return "messageId"
-        case "occurred_at":
-            return "timestamp"
-        case "campaign" | "channel" | "consent":
-            return f"context.{field}"
-        case "context":
-            part, _, more = rest.partition(".")
-            part = next((theirs for theirs, ours in _CONTEXT.items() if ours == part), part)
-            return ".".join(filter(None, (first, part, more)))
+    parts = field.split(".")
+    for known in range(len(parts), 0, -1):
+        theirs = spelt.get(".".join(parts[:known]))
+        if theirs is not None:
+            rest = parts[known:] if parts[0] != "identifiers" else []
+            return ".".join((theirs, *rest))
     return field
 
 
-def _identifiers(call: dict[str, Any], context: dict[str, Any], verb: object) -> tuple[list[dict[str, Any]], list[str]]:
+def _beyond_a_page(event_name: object, channel: object, source: Source) -> Rejected | None:
+    """Say what a key that everybody can read is not believed."""
+    if channel != source.channel:
+        return Rejected(
+            Reason.INVALID_FIELD,
+            "context.channel",
+            f"context.channel is not {source.channel}, for which this write key counts alone: use a server's key.",
+        )
+    if event_name in ABOUT_PRODUCTS:
+        return Rejected(
+            Reason.INVALID_FIELD, "event", f"event is {event_name}, which a page cannot say: use a server's key."
+        )
+    return None
+
+
+def _identifiers(
+    call: dict[str, Any], context: dict[str, Any], verb: object, source: Source, spelt: dict[str, str]
+) -> list[dict[str, Any]]:
     """Find who the call is about, strongest first; the same value twice is one identifier."""
-    device = context.get("device")
-    device = device if isinstance(device, dict) else {}
-    found: list[tuple[str, Any, str]] = [("user_id", call.get("userId"), "userId")]
+    identifiers: list[dict[str, Any]] = []
+    for kind, value, place in _named(call, context, verb):
+        one: dict[str, Any] = {"type": kind, "value": value}
+        if kind in source.verified:
+            one["verified"] = True
+        if value is None or value == "" or not source.joins_by(kind) or one in identifiers:
+            continue
+        spelt[f"identifiers.{len(identifiers)}"] = place
+        identifiers.append(one)
+        if len(identifiers) > MAX_IDENTIFIERS:  # it is refused for that; counting on would take long
+            spelt["identifiers"] = "context.externalIds"
+            break
+    return identifiers
+
+
+def _named(call: dict[str, Any], context: dict[str, Any], verb: object) -> Iterator[tuple[str, Any, str]]:
+    """List every place of a call that may name its person: identifier type, value, field."""
+    yield "user_id", call.get("userId"), "userId"
     for place, traits in (("traits", call.get("traits")), ("context.traits", context.get("traits"))):
         if isinstance(traits, dict) and (verb != "group" or place != "traits"):  # a group's traits are not a person's
-            found += [(kind, traits.get(kind), f"{place}.{kind}") for kind in ("email", "phone")]
+            for kind in ("email", "phone"):
+                yield kind, traits.get(kind), f"{place}.{kind}"
+    device = context.get("device")
+    if isinstance(device, dict):
+        yield "push_token", device.get("token"), "context.device.token"
+        yield "device_id", device.get("id"), "context.device.id"
+    yield "anonymous_id", call.get("anonymousId"), "anonymousId"
+    if verb == "alias":  # the name until now; never a login, so two customers cannot be made one
+        yield "anonymous_id", call.get("previousId"), "previousId"
     outside = context.get("externalIds")
     for number, one in enumerate(outside if isinstance(outside, list) else ()):
-        kind = one.get("type") if isinstance(one, dict) else None
-        if isinstance(kind, str) and _TYPE.fullmatch(kind):
-            found.append((kind, one.get("id"), f"context.externalIds.{number}.id"))
-    found += [
-        ("push_token", device.get("token"), "context.device.token"),
-        ("device_id", device.get("id"), "context.device.id"),
-        ("anonymous_id", call.get("anonymousId"), "anonymousId"),
-    ]
-    if verb == "alias":  # the name until now; never a login, so two customers cannot be made one
-        found.append(("anonymous_id", call.get("previousId"), "previousId"))
-    identifiers: list[dict[str, Any]] = []
-    places: list[str] = []
-    for kind, value, place in found:
-        one = {"type": kind, "value": value}
-        if value is not None and value != "" and one not in identifiers:
-            identifiers.append(one)
-            places.append(place)
-    return identifiers, places
+        theirs = one.get("type") if isinstance(one, dict) else None
+        if isinstance(theirs, str) and _TYPE.fullmatch(theirs):
+            yield theirs, one.get("id"), f"context.externalIds.{number}.id"
 
 
-def _occurred(call: dict[str, Any], sent: datetime | None, received: datetime) -> object:
-    """Correct the client's time by how far its clock is off: received - (sent - said)."""
-    said = _said(call)
+def _occurred(call: dict[str, Any], arrival: Arrival, spelt: dict[str, str]) -> tuple[object, object]:
+    """Correct the client's time by how far its clock is off: received - (sent - said); never after it came in.
+
+    Returns:
+        The time, and what the client said if that is another.
+    """
+    field = "timestamp" if call.get("timestamp") is not None else "originalTimestamp"
+    said: Any = call.get(field)
+    spelt["occurred_at"] = field
     if said is None:
-        return to_text(received)
+        return to_text(arrival.received), None
     try:
         time = to_time(said)
     except PydanticCustomError:
-        return said
-    return to_text(time if sent is None else received - (sent - time))
-
-
-def _said(call: dict[str, Any]) -> object:
-    said = call.get("timestamp")
-    return call.get("originalTimestamp") if said is None else said
-
-
-def _sent(call: dict[str, Any], arrival: Arrival) -> datetime | None:
+        return said, None
     sent_at = call.get("sentAt")
     try:
-        return to_time(arrival.sent_at if sent_at is None else sent_at)
+        off = arrival.received - to_time(arrival.sent_at if sent_at is None else sent_at)
     except PydanticCustomError:
-        return None
+        off = timedelta()
+    corrected = time + off
+    if corrected.year < FIRST_YEAR:  # no clock is off by so much: the one of the two that can be
+        corrected = time
+    corrected = min(corrected, arrival.received)
+    return to_text(corrected), said if abs(corrected - time) >= _NOTABLE else None
 
 
-def _campaign(context: dict[str, Any]) -> object:
+def _campaign(context: dict[str, Any], spelt: dict[str, str]) -> object:
     """The call's campaign; else what the page's address says of one."""
-    campaign = context.get("campaign")
+    campaign, spelt["campaign"] = context.get("campaign"), "context.campaign"
     if campaign:
         return campaign
     page = context.get("page")
@@ -204,10 +231,10 @@ def _campaign(context: dict[str, Any]) -> object:
     if "utm_" not in said:
         return None
     query = parse_qs(said.removeprefix("?")[:_LONGEST_QUERY], errors="replace")
-    return {ours: query[theirs][0] for theirs, ours in _UTM.items() if theirs in query} or None
+    return {ours: query[theirs][0][:_LONGEST_NAME] for theirs, ours in _UTM.items() if theirs in query} or None
 
 
-def _context(context: object, call: dict[str, Any], sent: datetime | None, arrival: Arrival) -> object:
+def _context(context: object, original: object, arrival: Arrival) -> object:
     if context is not None and not isinstance(context, dict):
         return context
     found = {
@@ -218,19 +245,20 @@ def _context(context: object, call: dict[str, Any], sent: datetime | None, arriv
     for name, value in (("ip", arrival.address), ("user_agent", arrival.user_agent)):
         if value and not found.get(name):
             found[name] = value
-    said = _said(call)
-    if sent is not None and isinstance(said, str) and abs(arrival.received - sent) >= _NOTABLE:
-        found["original_timestamp"] = said
+    if original is not None:
+        found["original_timestamp"] = original
     return found
 
 
-def _properties(call: dict[str, Any], verb: object, source: Source) -> object:
+def _properties(call: dict[str, Any], verb: object, source: Source, spelt: dict[str, str]) -> object:
     properties = call.get("properties")
-    if verb in ("page", "screen"):
-        named = {part: call.get(part) for part in ("name", "category") if call.get(part) is not None}
-        if named and (properties is None or isinstance(properties, dict)):
-            properties = {**named, **(properties or {})}
+    if verb in ("page", "screen") and (properties is None or isinstance(properties, dict)):
+        own = properties or {}
+        named = [part for part in ("name", "category") if call.get(part) is not None and own.get(part) is None]
+        spelt |= {f"properties.{part}": part for part in named}
+        properties = {**own, **{part: call[part] for part in named}} or None
     elif verb == "group":
+        spelt |= {"properties.group_id": "groupId", "properties.traits": "traits"}
         properties = {"group_id": call.get("groupId"), "traits": call.get("traits")}
     elif verb == "alias":
         properties = None

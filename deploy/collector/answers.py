@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -27,12 +28,19 @@ log = logging.getLogger(__name__)
 MOST_EVENTS = 5_000
 CONFIRM_WITHIN_S = 2.0
 """How long a producer waits for Kafka before it is told to try again."""
-AT_ONCE = 250
+FAILING_S = 5.0
+"""So long after a failure it is not ready, unless something was confirmed since."""
+AT_ONCE = 100
 """Events that are read before other requests get their turn."""
+MOST_COMMON_BYTES = 32_768
+"""What a batch says for all of its calls is in each of them."""
+MOST_BYTES_OUT = 32 * 1024 * 1024
+"""What the events of a request may have together once they are touchpoints, or dead letters."""
 
 _CORS = {
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
-    "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count",
+    # AnonymousId is RudderStack's
+    "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count, anonymousid",
     "Access-Control-Max-Age": "86400",
 }
 _Some = Callable[[Sequence[Any], Sequence[Arrival]], Collected]
@@ -52,6 +60,8 @@ class Collector:
 
     Attributes:
         ready: Whether Kafka has answered lately; whoever watches it says so.
+        stopping: Whether each connection is to end with its next answer; whoever stops it says so.
+        idle: Set while no request waits for its answer.
         tally: What was accepted and refused; whoever reports it empties it.
     """
 
@@ -59,7 +69,11 @@ class Collector:
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publisher: GatheringPublisher,
         most_bytes: int, trusts_proxy: bool = False, confirm_within_s: float = CONFIRM_WITHIN_S,
     ) -> None:  # fmt: skip
-        self.ready = False
+        self.ready = self.stopping = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._in_hand = 0
+        self._failed_at: float | None = None
         self.tally: Counter[str] = Counter()
         self._sources = sources
         self._keys = keys
@@ -90,6 +104,8 @@ class Collector:
     ) -> web.StreamResponse:
         """Say every refusal the same way, and let pages read the answer."""
         response: web.StreamResponse
+        self._in_hand += 1
+        self.idle.clear()
         try:
             preflight = request.method == "OPTIONS"  # a browser asks before it sends; whatever the path
             response = web.Response(status=204, headers=_CORS) if preflight else await handler(request)
@@ -101,10 +117,17 @@ class Collector:
         except web.HTTPException as error:  # no such path, another method
             code = error.reason.lower().replace(" ", "_")
             response = _refusal(error.status, code, f"{request.method} {request.path}: {error.reason}.")
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self.idle.set()
+        if self.stopping:
+            response.force_close()
         response.headers["Server"] = "throughline"
         origin = request.headers.get("Origin")
         if origin and any(source.allows(origin) for source in self._sources.values()):
             response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
             response.headers["Vary"] = "Origin"
         return response
 
@@ -131,6 +154,8 @@ class Collector:
     async def _touchpoints(self, http: web.Request) -> web.Response:
         """Take one event in our own form, a list of them, or `{"batch": [...]}`."""
         request = await self._reader.read(http)
+        if request.source.kind == "browser":
+            raise RefusedError(403, "server_key", "Events of our own form need the write key of a server.")
         said = request.said
         events = said["batch"] if isinstance(said, dict) and "batch" in said else said
         collected = await self._collected(
@@ -145,13 +170,18 @@ class Collector:
         batch = said.get("batch") if isinstance(said, dict) else None
         if not isinstance(batch, list):
             raise RefusedError(400, "batch_missing", 'The body should be an object with a list: {"batch": [...]}.')
-        calls = [_with_common_parts(call, said) for call in batch]
-        return await self._collected(
-            request,
-            [(call, call.get("type") if isinstance(call, dict) else None) for call in calls],
-            partial(self._collect.calls, request.name, request.source),
-            said.get("sentAt"),
-        )
+        common = {part: said[part] for part in ("context", "timestamp") if said.get(part) is not None}
+        if len(orjson.dumps(common, default=str)) > MOST_COMMON_BYTES:
+            raise RefusedError(
+                413, "context_too_large", f"What all calls have in common has at most {MOST_COMMON_BYTES:,} bytes."
+            )
+
+        def collect(some: Sequence[Any], arrivals: Sequence[Arrival]) -> Collected:
+            calls = [_with_common_parts(call, common) for call in some]
+            verbs = [call.get("type") if isinstance(call, dict) else None for call in calls]
+            return self._collect.calls(request.name, request.source, list(zip(calls, verbs, strict=True)), arrivals)
+
+        return await self._collected(request, batch, collect, said.get("sentAt"))
 
     async def _collected(
         self, request: Request, events: Sequence[Any], collect: _Some, sent_at: object = None
@@ -162,7 +192,7 @@ class Collector:
                 413, "too_many_events", f"The batch has {len(events):,} events: send at most {MOST_EVENTS:,} at once."
             )
         received, request_id = datetime.now(UTC), uuid4().hex
-        total = Collected()
+        total, size = Collected(), 0
         for start in range(0, len(events), AT_ONCE):
             some = events[start : start + AT_ONCE]
             part = collect(
@@ -173,6 +203,11 @@ class Collector:
                 ],
             )
             total.add(part, start)
+            size += sum(len(record.value) for record in part.outgoing)
+            if size > MOST_BYTES_OUT:
+                raise RefusedError(
+                    413, "too_large", f"The events have over {MOST_BYTES_OUT:,} bytes together: send fewer at once."
+                )
             await asyncio.sleep(0)
         return total
 
@@ -186,11 +221,14 @@ class Collector:
         except OverloadedError:
             raise RefusedError(429, "overloaded", "More events wait than can be held: send them again.", 1) from None
         except (TimeoutError, PublishFailedError) as error:
+            self._failed_at = monotonic()
             if isinstance(error, PublishFailedError):
                 log.warning("Kafka did not confirm: %s", error)
             raise RefusedError(
                 503, "kafka_not_confirmed", "Kafka has not confirmed the events: send them again.", 2
             ) from None
+        if collected.outgoing:
+            self._failed_at = None
         self.tally[f"{request.name} accepted"] += collected.accepted
         if http.headers.get("X-Retry-Count"):
             self.tally[f"{request.name} tried again (requests)"] += 1
@@ -213,13 +251,16 @@ class Collector:
         return _json(200, {"alive": True})
 
     async def _readiness(self, _: web.Request) -> web.Response:
-        return _json(200 if self.ready else 503, {"ready": self.ready, "waiting_bytes": self._publisher.waiting_bytes})
+        failing = self._failed_at is not None and monotonic() - self._failed_at < FAILING_S
+        ready = self.ready and not failing
+        return _json(200 if ready else 503, {"ready": ready, "waiting_bytes": self._publisher.waiting_bytes})
 
 
 def _with_common_parts(call: object, batch: Mapping[str, Any]) -> object:
-    """Add what a batch says for all of its calls; a call's own words win."""
+    """Add what a batch says for all of its calls; a call's own words win. A write key goes no further."""
     if not isinstance(call, dict):
         return call
+    call.pop("writeKey", None)
     common, own = batch.get("context"), call.get("context")
     if isinstance(common, dict) and (own is None or isinstance(own, dict)):
         call = {**call, "context": {**common, **(own or {})}}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -15,6 +17,10 @@ from deploy.collector.write_keys import WriteKeys
 from schemas.sources import Source
 
 BODY_WITHIN_S = 20.0
+IN_HAND_BYTES = 64 * 1024 * 1024
+"""What bodies that are being read may hold at once, in bytes."""
+MOST_PARTS = 250_000
+"""Objects and lists of a request: each takes far more memory than the two bytes that it is written with."""
 SOURCE = web.RequestKey("source", str)
 """The source of a request, once it is known."""
 
@@ -71,6 +77,7 @@ class Reader:
         self._keys = keys
         self._most_bytes = most_bytes
         self._trusts_proxy = trusts_proxy
+        self._in_hand = 0
 
     async def read(self, request: web.Request) -> Request:
         """Read a request.
@@ -78,22 +85,27 @@ class Reader:
         Raises:
             RefusedError: It is too large, too slow, no JSON, nobody's, or from a page that may not send.
         """
+        key = _user_name(request.headers.get("Authorization", "")) or request.query.get("writeKey", "")
+        if key and self._keys.source(key) is None:
+            raise _nobodys("is not known")  # before the body takes any memory
+        held = 0
         try:
             async with asyncio.timeout(BODY_WITHIN_S):
-                raw = await self._body(request)
+                parts: list[bytes] = []
+                async for part in self._parts(request):
+                    parts.append(part)
+                    held += len(part)
+                    self._in_hand += len(part)
+                said = parse(b"".join(parts))
         except TimeoutError:
             raise RefusedError(408, "too_slow", f"The body did not come within {BODY_WITHIN_S:g} s.") from None
         except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
             raise RefusedError(
                 400, "unreadable", "The body cannot be read: is it what its Content-Encoding says?"
             ) from None
-        try:
-            said = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
-            raise RefusedError(
-                400, "not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-            ) from None
-        name = request[SOURCE] = self._whose(request, said)
+        finally:
+            self._in_hand -= held
+        name = request[SOURCE] = self._whose(key, said)
         source = self._sources[name]
         origin = request.headers.get("Origin")
         if origin and not source.allows(origin):
@@ -102,11 +114,10 @@ class Reader:
             )
         if source.kind == "server":
             return Request(said, name, source, "", "")
-        return Request(said, name, source, self._address(request), request.headers.get("User-Agent", "")[:500])
+        return Request(said, name, source, self._address(request), _text(request.headers.get("User-Agent", ""))[:500])
 
-    async def _body(self, request: web.Request) -> bytes:
-        """Read and inflate the body, no further than it may be long."""
-        parts: list[bytes] = []
+    async def _parts(self, request: web.Request) -> AsyncIterator[bytes]:
+        """Read and inflate the body, no further than it may be long, and than all bodies together may be."""
         size = request.content_length or 0  # still deflated
         if size <= self._most_bytes:
             size = 0
@@ -114,34 +125,86 @@ class Reader:
                 size += len(part)
                 if size > self._most_bytes:
                     break
-                parts.append(part)
+                if self._in_hand + len(part) > IN_HAND_BYTES:
+                    raise RefusedError(503, "overloaded", "Too much is being read at once: send it again.", 1)
+                yield part
         if size > self._most_bytes:
             raise RefusedError(
                 413, "too_large", f"A request has at most {self._most_bytes:,} bytes: send fewer events at once."
             )
-        return b"".join(parts)
 
-    def _whose(self, request: web.Request, said: object) -> str:
-        """Find the source by the write key: in the Authorization header, the body, or the query."""
-        header = _user_name(request.headers.get("Authorization", ""))
-        stated = said.get("writeKey") if isinstance(said, dict) else None
+    def _whose(self, key: str, said: object) -> str:
+        """Find the source by the write key: in the Authorization header or the query, or in the body; take it out."""
+        stated = said.pop("writeKey", None) if isinstance(said, dict) else None
         body = stated if isinstance(stated, str) else ""
-        key = header or body or request.query.get("writeKey", "")
-        if not key:
-            problem = "is missing"
-        elif header and body and header != body:
-            problem = "of the Authorization header and that of the body differ"
-        elif (name := self._keys.source(key)) is not None:
-            return name
-        else:
-            problem = "is not known"
-        raise RefusedError(
-            401, "write_key", f"The write key {problem}: send it as the user name of HTTP Basic, or as writeKey."
-        )
+        if not (key or body):
+            raise _nobodys("is missing")
+        if key and body and key != body:
+            raise _nobodys("of the request and that of its body differ")
+        name = self._keys.source(key or body)
+        if name is None:
+            raise _nobodys("is not known")
+        return name
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.get("X-Forwarded-For", "") if self._trusts_proxy else ""
-        return forwarded.rpartition(",")[2].strip()[:100] or request.remote or ""
+        return _text(forwarded).rpartition(",")[2].strip()[:100] or request.remote or ""
+
+
+def parse(raw: bytes) -> Any:
+    """Parse JSON; what only some of its values break is left for whoever looks at them.
+
+    Several languages write NaN, and cut texts inside an emoji. One such event is no reason to refuse its neighbours, so
+    what JSON has no words for is read, too: as something that cannot be written again.
+
+    Raises:
+        RefusedError: It is no JSON, or has more parts than a request of so many events has.
+    """
+    if raw.count(b"{") + raw.count(b"[") > MOST_PARTS:
+        raise RefusedError(413, "too_many_parts", f"A request has at most {MOST_PARTS:,} objects and lists.")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        refused = RefusedError(
+            400, "not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        )
+    try:
+        return json.loads(
+            raw.decode(), parse_constant=_Unsayable, parse_int=_integer, parse_float=_finite
+        )  # twenty times slower
+    except (ValueError, RecursionError):
+        raise refused from None
+
+
+class _Unsayable:
+    """A value that no JSON is written with."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text[:100]
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def _finite(text: str) -> object:
+    number = float(text)
+    return number if isfinite(number) else _Unsayable(text)
+
+
+def _integer(text: str) -> object:
+    """As orjson has it, which makes a float of one that is too long."""
+    return int(text) if len(text) < 19 else _finite(text)
+
+
+def _nobodys(problem: str) -> RefusedError:
+    return RefusedError(
+        401, "write_key", f"The write key {problem}: send it as the user name of HTTP Basic, or as writeKey."
+    )
+
+
+def _text(header: str) -> str:
+    """A header as text: what was no UTF-8 becomes a question mark."""
+    return header.encode("utf-8", "replace").decode()
 
 
 def _user_name(header: str) -> str:

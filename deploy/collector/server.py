@@ -10,6 +10,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.answers import Collector
 from deploy.collector.write_keys import WriteKeys
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 WAITING_BYTES = 64 * 1024 * 1024
 PUBLISH_WITHIN_S = 10.0
+FINISH_WITHIN_S = 8.0
 PROBE_S = 2.0
 NOT_READY_AFTER_S = 10.0
 TALLY_S = 10.0
@@ -71,26 +73,38 @@ async def serve(settings: Settings) -> None:
         DefinitionError: As `build_collector`.
         OSError: The address cannot be listened on.
     """
+    logging.getLogger("aiohttp.server").addFilter(_says_no_request)
     collector = build_collector(settings)
     address = urlsplit(settings.collector_url)
     # What follows a request that was refused half-way is read on for a moment, or the client would not see the answer.
     runner = web.AppRunner(
-        collector.app(), access_log=None, keepalive_timeout=60, lingering_time=2, shutdown_timeout=10
+        collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1
     )  # fmt: skip
     await runner.setup()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        await web.TCPSite(runner, address.hostname, address.port, backlog=1024).start()
+        site = web.TCPSite(runner, address.hostname, address.port, backlog=1024)
+        await site.start()
         log.info("the collector listens on %s", settings.collector_url)
         watching = [asyncio.create_task(_watch(collector, settings)), asyncio.create_task(_report(collector.tally))]
         await stop.wait()
-        collector.ready = False
         for task in watching:
             task.cancel()
+        collector.ready, collector.stopping = False, True
+        await site.stop()  # nobody new; aiohttp's own end would not read on what is half sent
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_WITHIN_S):
+                await collector.idle.wait()
     finally:
         await runner.cleanup()
+
+
+def _says_no_request(record: logging.LogRecord) -> bool:
+    """Keep out what aiohttp logs of a request that cannot be read: whole lines of it, write keys among them."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 async def _watch(collector: Collector, settings: Settings) -> None:

@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import IO, Any, get_args
 from urllib.parse import urlsplit
 
+from deploy.configuration import DefinitionError, load
 from deploy.lag import ROLES
 from deploy.local.broker import Tansu
 from deploy.local.keeper import Keeper
-from deploy.local.ports import free_port
+from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, Home
 from deploy.settings import Settings, home
+from schemas.sources import SourceDefinitions
 
 WORKERS: tuple[str, ...] = ROLES
-LOCAL_WRITE_KEYS = "web=local-web,app=local-app,server=local-server"
-"""Keys of the local stack's collector, where the environment gives none; it listens on loopback alone."""
 _TICK_S = 0.2
 _WORKERS_READY_WITHIN_S = 60.0
 _WORKER_TRIES = 3
@@ -164,9 +164,9 @@ class Supervisor:
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
             # Tansu has a member wait half its session timeout before it may join.
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = _TANSU_SESSION_TIMEOUT_S
-        if not Settings().write_keys.get_secret_value():
-            environment["THROUGHLINE_WRITE_KEYS"] = LOCAL_WRITE_KEYS
         wanted = urlsplit(Settings().collector_url)
+        if wanted.hostname in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
+            environment["THROUGHLINE_WRITE_KEYS"] = local_write_keys(Settings())
         self._collector = {"collector_url": f"http://{wanted.hostname}:{free_port(wanted.port)}"}
         environment |= address_environment(self._collector)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
@@ -234,6 +234,15 @@ class Supervisor:
 def worker_process(role: str, log: Path | None, environment: dict[str, str]) -> ChildProcess:
     """Describe the worker of a role, as a child process that is not started."""
     return ChildProcess(role, [sys.executable, "-m", "deploy.cli", "worker", role], log, environment=environment)
+
+
+def local_write_keys(settings: Settings) -> str:
+    """Give each source a key, `local-` and its name: anybody can guess it, but only loopback reaches the collector."""
+    try:
+        sources = load(settings.sources_file, SourceDefinitions).sources
+    except DefinitionError as error:
+        raise ServerFailedError(str(error)) from error
+    return ",".join(f"{name}=local-{name}" for name in sources)
 
 
 def address_environment(settings: dict[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
--- What the collector refuses never was in the log: partition -1, and an offset made of its content. It is no gap.
+-- What the collector refuses never was in the log: partition -1, and an offset that no other has. It is no gap.
 
 CREATE OR REPLACE VIEW {{database}}.v_missing_offsets {{on_cluster}}
 (

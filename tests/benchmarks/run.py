@@ -8,6 +8,7 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
 - `attribution`: reports over ten million touches.
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
+- `collector`: events over HTTP, beside the Kafka client that publishes the same (`collector.py`).
 - `journeys`: the end-to-end race on events of now, with all shipped segments and journeys and without (`journeys.py`).
 - `timers`: how late timers are when many are due within a minute.
 """
@@ -43,6 +44,7 @@ from sinks.redis_identity import RedisIdentityStore
 from sinks.redis_profiles import RedisProfileStore
 from tests.benchmarks import journeys
 from tests.benchmarks.attribution import measure as attribution
+from tests.benchmarks.collector import collecting
 from tests.benchmarks.faust_loop import bare_loop
 from tests.benchmarks.identity import identity
 from tests.benchmarks.race import Progress, lines, page_view, race, wait, warm_up
@@ -51,7 +53,17 @@ from tests.stack import corner
 
 console = Console(stderr=True)
 STAGES = ("identify", "profile", "record")  # of the baseline
-PARTS = ("end_to_end", "faust_loop", "plain_faust", "identity", "latency", "journeys", "timers", "attribution")
+PARTS = (
+    "end_to_end",
+    "faust_loop",
+    "plain_faust",
+    "identity",
+    "latency",
+    "collector",
+    "journeys",
+    "timers",
+    "attribution",
+)
 
 
 def end_to_end(servers: Servers, home: Path, count: int) -> dict[str, Any]:
@@ -149,6 +161,7 @@ def main() -> None:
     parser.add_argument("--loop-events", type=int, default=60_000, help="events of the bare Faust loop")
     parser.add_argument("--rate", type=int, default=1000, help="events a second of the latency part")
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency part")
+    parser.add_argument("--collector-events", type=int, default=50_000, help="events of the collector part")
     parser.add_argument("--journey-events", type=int, default=100_000, help="events of each race of the journeys part")
     parser.add_argument("--timers", type=int, default=10_000, help="timers due within a minute")
     parser.add_argument("--only", nargs="*", choices=PARTS)
@@ -175,6 +188,9 @@ def main() -> None:
         if "latency" in parts:
             console.print(f"latency at {chosen.rate:,} events/s for {chosen.seconds} s …")
             result["latency"] = latency(servers, home, chosen.rate, chosen.seconds)
+        if "collector" in parts:
+            console.print(f"the collector, {chosen.collector_events:,} events …")
+            result["collector"] = collecting(servers, home, chosen.collector_events)
         if "attribution" in parts:
             console.print("attribution over ten million touches …")
             result["attribution"] = attribution(Settings.model_validate(dict(servers.settings)))
@@ -218,11 +234,9 @@ def show(result: dict[str, Any]) -> None:
     Console().print(table)
     for line in _compared(result):
         print(line)
-    for name, figure in result.get("attribution", {}).items():
-        print(f"attribution, {name}: {figure}")
-    if "identity" in result:
-        for name, figure in result["identity"].items():
-            print(f"identity, {name}: {figure}")
+    for part in ("attribution", "identity", "collector"):
+        for name, figure in result.get(part, {}).items():
+            print(f"{part}, {name}: {figure}")
     if "latency" in result:
         found = result["latency"]
         print(f"at {found['rate']:,} events/s, ms: to profile {found['to_profile_ms']}")

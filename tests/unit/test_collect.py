@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from deploy.collector.requests import RefusedError, parse
 from processors.collect import KEPT_BYTES, Collect, Collected
 from processors.sdk_calls import Arrival
 from schemas.dead_letter import DeadLetter
@@ -83,12 +84,37 @@ def test_a_refused_touchpoint_is_told_with_our_own_names() -> None:
     assert ["occurred_at"] == [one.rejected.field for one in collected.refusals]
 
 
-def test_a_page_cannot_say_that_an_address_is_verified() -> None:
-    event = touchpoint(identifiers=[{"type": "email", "value": "a@shop.example", "verified": True}])
+def test_the_answer_speaks_of_the_call_and_the_dead_letter_of_the_touchpoint_that_it_holds() -> None:
+    collected = calls({**GOOD, "messageId": "x" * 101})
+    [letter] = letters(collected)
 
-    assert [False, True] == [
-        published(touchpoints(event, source=source))[0]["identifiers"][0]["verified"] for source in (WEB, TILL)
-    ]
+    assert ("messageId", "event_id") == (collected.refusals[0].rejected.field, letter.field)
+    assert letter.field in orjson.loads(letter.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'"\\ud83d"', "surrogate"),
+        (b"1" * 400, "bounds"),
+    ],
+)  # fmt: skip
+def test_what_json_has_no_words_for_costs_its_own_event_alone(value: bytes, said: str) -> None:
+    batch = parse(
+        b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD))
+    )
+    collected = calls(*batch)
+
+    assert (1, ["not_json"]) == (collected.accepted, [one.rejected.reason.value for one in collected.refusals])
+    assert said in collected.refusals[0].rejected.message
+    assert b'"event": "E"' in letters(collected)[0].value
+
+
+def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() -> None:
+    for raw, code in ((b'{"a": NaN', "not_json"), (b"[" * 5_000, "not_json"), (b"[{}," * 130_000, "too_many_parts")):
+        with pytest.raises(RefusedError) as refused:
+            parse(raw)
+        assert code == refused.value.code
 
 
 @pytest.mark.parametrize(
@@ -97,7 +123,7 @@ def test_a_page_cannot_say_that_an_address_is_verified() -> None:
         ({**GOOD, "properties": {"text": ["x" * 8_000] * 9}}, "too_large", True),
         ({**GOOD, "properties": {"text": "x" * KEPT_BYTES}}, "too_large", False),
         ({**GOOD, "properties": {"a": orjson.loads(b"[" * 200 + b"]" * 200)}}, "too_deep", True),
-        ({**GOOD, "properties": {"a": orjson.loads(b"[" * 900 + b"]" * 900)}}, "too_deep", False),
+        ({**GOOD, "properties": {"a": orjson.loads(b"[" * 900 + b"]" * 900)}}, "too_deep", True),
         ({**GOOD, "properties": {str(number): 1 for number in range(2_000)}}, "too_many_keys", True),
     ],
     ids=["large", "huge", "deep", "bottomless", "wide"],

@@ -89,6 +89,13 @@ def test_a_worker_starts_when_its_stores_are_healthy_and_the_one_shots_are_done(
     )
 
 
+def test_the_collector_needs_kafka_alone_and_is_asked_for_its_own_health() -> None:
+    service = SERVICES["collector"]
+
+    assert (["collector"], {"kafka", "topics"}) == (service["command"], set(service["depends_on"]))
+    assert ["CMD", "throughline", "health", "collector"] == service["healthcheck"]["test"]
+
+
 @EVERY_LASTING_SERVICE
 def test_lasting_services_have_a_health_check_and_are_started_again(service: dict[str, Any]) -> None:
     assert {"test", "interval", "timeout", "retries"} <= set(service["healthcheck"])

@@ -46,6 +46,8 @@ def test_pages_may_send_from_the_origins_that_are_listed() -> None:
     "wrong",
     [
         {"channel": "web", "origins": ["*"]},
+        {"channel": "web", "join_by": ["email"]},
+        {"channel": "web", "kind": "browser", "verified": ["email"]},
         {"channel": "web", "kind": "browser", "origins": ["shop.example"]},
         {"channel": "web", "kind": "browser", "origins": ["https://shop.example/"]},
         {"channel": "web", "currency": "euro"},
@@ -63,3 +65,9 @@ def test_the_shipped_sources_are_of_channels_that_are_known() -> None:
 
     assert {"web", "app", "server"} == set(shipped)
     assert {source.channel for source in shipped.values()} <= set(Settings().channels)
+
+
+@pytest.mark.parametrize("url", ["localhost:8088", "http://127.0.0.1", "https://127.0.0.1:8088", "http://h:99999", ""])
+def test_where_to_listen_is_a_whole_address(url: str) -> None:
+    with pytest.raises(ValidationError, match="write it as http://127"):
+        Settings(collector_url=url)
