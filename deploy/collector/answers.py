@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -139,7 +141,7 @@ class Collector:
     async def _validate(self, http: web.Request) -> web.Response:
         """Judge a batch of calls and store nothing."""
         collected = await self._calls(await self._reader.read(http))
-        return _answer(collected, strict=True)
+        return _told(collected, strict=True)
 
     async def _call(self, verb: str, http: web.Request) -> web.Response:
         """Take one call."""
@@ -171,7 +173,7 @@ class Collector:
         if not isinstance(batch, list):
             raise RefusedError(400, "batch_missing", 'The body should be an object with a list: {"batch": [...]}.')
         common = {part: said[part] for part in ("context", "timestamp") if said.get(part) is not None}
-        if len(orjson.dumps(common, default=str)) > MOST_COMMON_BYTES:
+        if _size(common) > MOST_COMMON_BYTES:
             raise RefusedError(
                 413, "context_too_large", f"What all calls have in common has at most {MOST_COMMON_BYTES:,} bytes."
             )
@@ -221,13 +223,14 @@ class Collector:
         except OverloadedError:
             raise RefusedError(429, "overloaded", "More events wait than can be held: send them again.", 1) from None
         except (TimeoutError, PublishFailedError) as error:
+            if self._failed_at is None:  # once, not for everybody who waits
+                log.warning("Kafka does not confirm: %s", error or "no answer in time")
             self._failed_at = monotonic()
-            if isinstance(error, PublishFailedError):
-                log.warning("Kafka did not confirm: %s", error)
             raise RefusedError(
                 503, "kafka_not_confirmed", "Kafka has not confirmed the events: send them again.", 2
             ) from None
-        if collected.outgoing:
+        if collected.outgoing and self._failed_at is not None:
+            log.info("Kafka confirms again")
             self._failed_at = None
         self.tally[f"{request.name} accepted"] += collected.accepted
         if http.headers.get("X-Retry-Count"):
@@ -236,7 +239,7 @@ class Collector:
             self.tally[f"{request.name} refused: {refusal.rejected.reason.value}"] += 1
         if alone and collected.refusals:
             return _json(400, {"success": False, **collected.refusals[0].as_json()})
-        return _answer(collected, strict=http.query.get("strict") in ("1", "true"))
+        return _told(collected, strict=http.query.get("strict") in ("1", "true"))
 
     async def _sdk_settings(self, http: web.Request) -> web.Response:
         """Say what analytics.js asks for before anything else: where to send."""
@@ -269,7 +272,19 @@ def _with_common_parts(call: object, batch: Mapping[str, Any]) -> object:
     return call
 
 
-def _answer(collected: Collected, *, strict: bool) -> web.Response:
+def _size(common: Mapping[str, Any]) -> float:
+    """How large something is once it is written, in bytes."""
+    try:
+        return len(orjson.dumps(common))
+    except orjson.JSONEncodeError:  # what JSON has no words for, or nests deep
+        pass
+    try:
+        return len(json.dumps(common, default=str))
+    except (RecursionError, ValueError):
+        return inf
+
+
+def _told(collected: Collected, *, strict: bool) -> web.Response:
     status = 400 if strict and collected.refusals else 200
     rejected = [refusal.as_json() for refusal in collected.refusals]
     return _json(status, {"success": status == 200, "accepted": collected.accepted, "rejected": rejected})

@@ -297,6 +297,8 @@ def test_many_equal_bad_calls_are_as_many_dead_letters(place: Settings, door: Do
 
 def test_what_all_calls_of_a_batch_have_in_common_is_bounded(door: Door) -> None:
     answer = door.post("/v1/batch", {"batch": [{}] * 5_000, "context": {str(n): 0 for n in range(5_000)}})
+    odd = door.post("/v1/batch", b'{"batch":[%b],"context":{"x":"\\ud83d"}}' % orjson.dumps(track("x")))
+    assert (200, ["not_json"]) == (odd.status, [one["code"] for one in odd.body["rejected"]])
     heavy = door.post("/v1/batch", {"batch": [track("x")] * 5_000, "context": {"x": "y" * 8_000}})
 
     assert [(413, "context_too_large"), (413, "too_large")] == [
