@@ -79,6 +79,7 @@ def build_app(role: Role, settings: Settings) -> faust.App:
         agent_supervisor=CrashingSupervisor,  # a worker that cannot go on ends, unacknowledged, and is restarted
         broker_max_poll_records=5000,
         broker_commit_interval=1.0,
+        broker_commit_livelock_soft_timeout=3600.0,  # who waits for a store says so; Faust would suspect our code
         broker_session_timeout=float(settings.session_timeout_s),
         broker_heartbeat_interval=settings.session_timeout_s / 6,
         broker_rebalance_timeout=float(max(settings.session_timeout_s, 10)),
