@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     collector_max_request_bytes: int = Field(
         5_242_880, ge=65_536, description="Largest request that the collector takes, in bytes, inflated."
     )
+    collector_confirm_s: float = Field(
+        2.0, gt=0, le=60, description="Longest wait for Kafka before a producer is told to send again, seconds."
+    )
     collector_trusts_proxy: bool = Field(
         False, description="Believe X-Forwarded-For and X-Forwarded-Proto: only behind a proxy that sets them."
     )

@@ -123,6 +123,7 @@ class Collect:
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
             if isinstance(event, dict):
                 event = {"channel": source.channel, **event, "source": name}
+                event.pop("writeKey", None)
             self._judge(collected, place, event, source, arrival, {})
         return collected
 
@@ -183,6 +184,8 @@ def _unwritable(said: str) -> Rejected:
         )
     if "surrogate" in said:
         what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
+    elif "nteger" in said:
+        what, hint = "an integer that does not fit into 64 bits", "send it as a text"
     else:
         what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
     return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import ChildProcess
@@ -37,8 +40,6 @@ class Door:
     """
 
     def __init__(self, settings: Settings, home: Path, **extra: str) -> None:
-        import sys
-
         self.url = f"http://{LOOPBACK}:{free_port()}"
         self.process = ChildProcess(
             "collector",
@@ -49,6 +50,7 @@ class Door:
                 "THROUGHLINE_HOME": str(home),
                 "THROUGHLINE_COLLECTOR_URL": self.url,
                 "THROUGHLINE_WRITE_KEYS": KEYS,
+                "THROUGHLINE_COLLECTOR_CONFIRM_S": "20",  # the machine may be busy
                 **{f"THROUGHLINE_{key.upper()}": value for key, value in extra.items()},
             },
         )
@@ -65,6 +67,11 @@ class Door:
                 assert self.process.alive, self.process.last_log_lines()
             assert time.monotonic() < deadline, self.process.last_log_lines()
             time.sleep(0.05)
+
+    def connect(self) -> socket.socket:
+        """Open a connection, to send what no client sends."""
+        host = urlsplit(self.url)
+        return socket.create_connection((str(host.hostname), host.port or 0), timeout=20)
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET."""

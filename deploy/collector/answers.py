@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from uuid import uuid4
 import orjson
 from aiohttp import web
 
-from deploy.collector.requests import SOURCE, Reader, RefusedError, Request
+from deploy.collector.requests import SOURCE, Reader, RefusedError, Request, text
 from deploy.collector.write_keys import WriteKeys
 from processors.collect import Collect, Collected
 from processors.sdk_calls import VERBS, Arrival
@@ -28,8 +29,6 @@ from sinks.kafka_gathering import GatheringPublisher, OverloadedError
 log = logging.getLogger(__name__)
 
 MOST_EVENTS = 5_000
-CONFIRM_WITHIN_S = 2.0
-"""How long a producer waits for Kafka before it is told to try again."""
 FAILING_S = 5.0
 """So long after a failure it is not ready, unless something was confirmed since."""
 AT_ONCE = 100
@@ -69,7 +68,7 @@ class Collector:
 
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publisher: GatheringPublisher,
-        most_bytes: int, trusts_proxy: bool = False, confirm_within_s: float = CONFIRM_WITHIN_S,
+        most_bytes: int, confirm_within_s: float, trusts_proxy: bool = False,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
@@ -119,6 +118,10 @@ class Collector:
         except web.HTTPException as error:  # no such path, another method
             code = error.reason.lower().replace(" ", "_")
             response = _refusal(error.status, code, f"{request.method} {request.path}: {error.reason}.")
+        except Exception as error:  # noqa: BLE001 - a bug of ours, which the next try may not meet
+            where = traceback.extract_tb(error.__traceback__)[-1]  # not what it says: that may be somebody's words
+            log.error("%s at %s:%d", type(error).__name__, where.filename, where.lineno or 0)
+            response = _refusal(500, "bug", "The collector could not answer this: it is our mistake.")
         finally:
             self._in_hand -= 1
             if not self._in_hand:
@@ -135,37 +138,41 @@ class Collector:
 
     async def _batch(self, http: web.Request) -> web.Response:
         """Take a batch of calls."""
-        request = await self._reader.read(http)
-        return await self._take(http, request, await self._calls(request))
+        return await self._take(http, *await self._read_batch(http))
 
     async def _validate(self, http: web.Request) -> web.Response:
         """Judge a batch of calls and store nothing."""
-        collected = await self._calls(await self._reader.read(http))
+        _, collected = await self._read_batch(http)
         return _told(collected, strict=True)
 
     async def _call(self, verb: str, http: web.Request) -> web.Response:
         """Take one call."""
-        request = await self._reader.read(http)
-        said = request.said
-        sent_at = said.get("sentAt") if isinstance(said, dict) else None
-        collected = await self._collected(
-            request, [(said, verb)], partial(self._collect.calls, request.name, request.source), sent_at
-        )
-        return await self._take(http, request, collected, alone=True)
+        return await self._take(http, *await self._read_call(http, verb), alone=True)
 
     async def _touchpoints(self, http: web.Request) -> web.Response:
         """Take one event in our own form, a list of them, or `{"batch": [...]}`."""
-        request = await self._reader.read(http)
-        if request.source.kind == "browser":
-            raise RefusedError(403, "server_key", "Events of our own form need the write key of a server.")
-        said = request.said
-        events = said["batch"] if isinstance(said, dict) and "batch" in said else said
-        collected = await self._collected(
-            request,
-            events if isinstance(events, list) else [events],
-            partial(self._collect.touchpoints, request.name, request.source),
-        )
-        return await self._take(http, request, collected, alone=not isinstance(events, list))
+        name, collected, alone = await self._read_touchpoints(http)
+        return await self._take(http, name, collected, alone=alone)
+
+    async def _read_batch(self, http: web.Request) -> tuple[str, Collected]:
+        async with self._reader.read(http) as request:
+            return request.name, await self._calls(request)
+
+    async def _read_call(self, http: web.Request, verb: str) -> tuple[str, Collected]:
+        async with self._reader.read(http) as request:
+            sent_at = request.said.get("sentAt") if isinstance(request.said, dict) else None
+            collect = partial(self._collect.calls, request.name, request.source)
+            return request.name, await self._collected(request, [(request.said, verb)], collect, sent_at)
+
+    async def _read_touchpoints(self, http: web.Request) -> tuple[str, Collected, bool]:
+        async with self._reader.read(http) as request:
+            if request.source.kind == "browser":
+                raise RefusedError(403, "server_key", "Events of our own form need the write key of a server.")
+            said = request.said
+            events = said["batch"] if isinstance(said, dict) and "batch" in said else said
+            several = events if isinstance(events, list) else [events]
+            collect = partial(self._collect.touchpoints, request.name, request.source)
+            return request.name, await self._collected(request, several, collect), several is not events
 
     async def _calls(self, request: Request) -> Collected:
         said = request.said
@@ -213,9 +220,7 @@ class Collector:
             await asyncio.sleep(0)
         return total
 
-    async def _take(
-        self, http: web.Request, request: Request, collected: Collected, *, alone: bool = False
-    ) -> web.Response:
+    async def _take(self, http: web.Request, name: str, collected: Collected, *, alone: bool = False) -> web.Response:
         """Answer when Kafka has all of it."""
         try:
             async with asyncio.timeout(self._confirm_within_s):
@@ -232,11 +237,11 @@ class Collector:
         if collected.outgoing and self._failed_at is not None:
             log.info("Kafka confirms again")
             self._failed_at = None
-        self.tally[f"{request.name} accepted"] += collected.accepted
+        self.tally[f"{name} accepted"] += collected.accepted
         if http.headers.get("X-Retry-Count"):
-            self.tally[f"{request.name} tried again (requests)"] += 1
+            self.tally[f"{name} tried again (requests)"] += 1
         for refusal in collected.refusals:
-            self.tally[f"{request.name} refused: {refusal.rejected.reason.value}"] += 1
+            self.tally[f"{name} refused: {refusal.rejected.reason.value}"] += 1
         if alone and collected.refusals:
             return _json(400, {"success": False, **collected.refusals[0].as_json()})
         return _told(collected, strict=http.query.get("strict") in ("1", "true"))
@@ -246,8 +251,8 @@ class Collector:
         key = http.match_info["key"]
         if self._keys.source(key) is None:
             raise RefusedError(404, "write_key", "No source has this write key.")
-        forwarded = http.headers.get("X-Forwarded-Proto") if self._trusts_proxy else None
-        where = {"apiKey": key, "apiHost": f"{http.host}/v1", "protocol": forwarded or http.scheme}
+        forwarded = http.headers.get("X-Forwarded-Proto", "") if self._trusts_proxy else ""
+        where = {"apiKey": key, "apiHost": f"{text(http.host)}/v1", "protocol": text(forwarded) or http.scheme}
         return _json(200, {"integrations": {"Segment.io": where}, "plan": {}, "edgeFunction": {}})
 
     async def _health(self, _: web.Request) -> web.Response:

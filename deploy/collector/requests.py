@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -17,10 +18,14 @@ from deploy.collector.write_keys import WriteKeys
 from schemas.sources import Source
 
 BODY_WITHIN_S = 20.0
-IN_HAND_BYTES = 64 * 1024 * 1024
-"""What bodies that are being read may hold at once, in bytes."""
-MOST_PARTS = 250_000
-"""Objects and lists of a request: each takes far more memory than the two bytes that it is written with."""
+NOBODY = "nobody"
+IN_HAND_BYTES = {"server": 64 << 20, "browser": 32 << 20, NOBODY: 16 << 20}
+"""What bodies in hand may have together, by who sends them as far as a request's head says: whoever has no key, or one
+that everybody can read, keeps no server waiting."""
+PARSED_AT_ONCE = 4
+MOST_PARTS, MOST_VALUES = 250_000, 1_000_000
+"""Objects and lists of a request, and commas: each takes far more memory than it is written with."""
+SLOWLY_BYTES, SLOWLY_BYTES_OF_NOBODY, MOST_VALUES_SLOWLY = 1 << 20, 64 << 10, 50_000
 SOURCE = web.RequestKey("source", str)
 """The source of a request, once it is known."""
 
@@ -77,34 +82,43 @@ class Reader:
         self._keys = keys
         self._most_bytes = most_bytes
         self._trusts_proxy = trusts_proxy
-        self._in_hand = 0
+        self._in_hand = dict.fromkeys(IN_HAND_BYTES, 0)
+        self._places = asyncio.Semaphore(PARSED_AT_ONCE)
 
-    async def read(self, request: web.Request) -> Request:
-        """Read a request.
+    @asynccontextmanager
+    async def read(self, request: web.Request) -> AsyncIterator[Request]:
+        """Read a request; what it says takes memory until the context ends, so few are inside at once.
 
         Raises:
             RefusedError: It is too large, too slow, no JSON, nobody's, or from a page that may not send.
         """
         key = _user_name(request.headers.get("Authorization", "")) or request.query.get("writeKey", "")
-        if key and self._keys.source(key) is None:
+        known = self._keys.source(key) if key else None
+        if key and known is None:
             raise _nobodys("is not known")  # before the body takes any memory
-        held = 0
+        sender = self._sources[known].kind if known else NOBODY
+        parts: list[bytes] = []
         try:
-            async with asyncio.timeout(BODY_WITHIN_S):
-                parts: list[bytes] = []
-                async for part in self._parts(request):
-                    parts.append(part)
-                    held += len(part)
-                    self._in_hand += len(part)
-                said = parse(b"".join(parts))
-        except TimeoutError:
-            raise RefusedError(408, "too_slow", f"The body did not come within {BODY_WITHIN_S:g} s.") from None
-        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
-            raise RefusedError(
-                400, "unreadable", "The body cannot be read: is it what its Content-Encoding says?"
-            ) from None
+            try:
+                async with asyncio.timeout(BODY_WITHIN_S):
+                    async for part in self._parts(request, sender):
+                        parts.append(part)
+                        self._in_hand[sender] += len(part)
+            except TimeoutError:
+                raise RefusedError(408, "too_slow", f"The body did not come within {BODY_WITHIN_S:g} s.") from None
+            except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
+                raise RefusedError(
+                    400, "unreadable", "The body cannot be read: is it what its Content-Encoding says?"
+                ) from None
+            except ConnectionError:  # it has gone, and hears nothing of this
+                raise RefusedError(400, "unreadable", "The body broke off.") from None
+            async with self._places:
+                yield self._understood(request, key, b"".join(parts))
         finally:
-            self._in_hand -= held
+            self._in_hand[sender] -= sum(map(len, parts))
+
+    def _understood(self, request: web.Request, key: str, raw: bytes) -> Request:
+        said = parse(raw, SLOWLY_BYTES if key else SLOWLY_BYTES_OF_NOBODY)
         name = request[SOURCE] = self._whose(key, said)
         source = self._sources[name]
         origin = request.headers.get("Origin")
@@ -114,10 +128,10 @@ class Reader:
             )
         if source.kind == "server":
             return Request(said, name, source, "", "")
-        return Request(said, name, source, self._address(request), _text(request.headers.get("User-Agent", ""))[:500])
+        return Request(said, name, source, self._address(request), text(request.headers.get("User-Agent", ""))[:500])
 
-    async def _parts(self, request: web.Request) -> AsyncIterator[bytes]:
-        """Read and inflate the body, no further than it may be long, and than all bodies together may be."""
+    async def _parts(self, request: web.Request, sender: str) -> AsyncIterator[bytes]:
+        """Read and inflate the body, no further than it may be long, and than bodies of its kind together may be."""
         size = request.content_length or 0  # still deflated
         if size <= self._most_bytes:
             size = 0
@@ -125,7 +139,7 @@ class Reader:
                 size += len(part)
                 if size > self._most_bytes:
                     break
-                if self._in_hand + len(part) > IN_HAND_BYTES:
+                if self._in_hand[sender] + len(part) > IN_HAND_BYTES[sender]:
                     raise RefusedError(503, "overloaded", "Too much is being read at once: send it again.", 1)
                 yield part
         if size > self._most_bytes:
@@ -148,19 +162,23 @@ class Reader:
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.get("X-Forwarded-For", "") if self._trusts_proxy else ""
-        return _text(forwarded).rpartition(",")[2].strip()[:100] or request.remote or ""
+        return text(forwarded).rpartition(",")[2].strip()[:100] or request.remote or ""
 
 
-def parse(raw: bytes) -> Any:
+def parse(raw: bytes, slowly_bytes: int) -> Any:
     """Parse JSON; what only some of its values break is left for whoever looks at them.
 
     Several languages write NaN, and cut texts inside an emoji. One such event is no reason to refuse its neighbours, so
-    what JSON has no words for is read, too: as something that cannot be written again.
+    what JSON has no words for is read, too: as something that cannot be written again. That takes long.
+
+    Args:
+        raw: The text.
+        slowly_bytes: The longest text that is worth it.
 
     Raises:
         RefusedError: It is no JSON, or has more parts than a request of so many events has.
     """
-    if raw.count(b"{") + raw.count(b"[") > MOST_PARTS:
+    if raw.count(b"{") + raw.count(b"[") > MOST_PARTS or raw.count(b",") > MOST_VALUES:
         raise RefusedError(413, "too_many_parts", f"A request has at most {MOST_PARTS:,} objects and lists.")
     try:
         return orjson.loads(raw)
@@ -168,16 +186,18 @@ def parse(raw: bytes) -> Any:
         refused = RefusedError(
             400, "not_json", f"The body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
         )
+    if len(raw) > slowly_bytes or raw.count(b",") > MOST_VALUES_SLOWLY:
+        raise refused
     try:
-        return json.loads(
-            raw.decode(), parse_constant=_Unsayable, parse_int=_integer, parse_float=_finite
-        )  # twenty times slower
+        return json.loads(raw.decode(), parse_constant=_Unsayable, parse_float=_finite)
     except (ValueError, RecursionError):
         raise refused from None
 
 
 class _Unsayable:
     """A value that no JSON is written with."""
+
+    __slots__ = ("_text",)
 
     def __init__(self, text: str) -> None:
         self._text = text[:100]
@@ -191,18 +211,13 @@ def _finite(text: str) -> object:
     return number if isfinite(number) else _Unsayable(text)
 
 
-def _integer(text: str) -> object:
-    """As orjson has it, which makes a float of one that is too long."""
-    return int(text) if len(text) < 19 else _finite(text)
-
-
 def _nobodys(problem: str) -> RefusedError:
     return RefusedError(
         401, "write_key", f"The write key {problem}: send it as the user name of HTTP Basic, or as writeKey."
     )
 
 
-def _text(header: str) -> str:
+def text(header: str) -> str:
     """A header as text: what was no UTF-8 becomes a question mark."""
     return header.encode("utf-8", "replace").decode()
 

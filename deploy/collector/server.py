@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 WAITING_BYTES = 64 * 1024 * 1024
 PUBLISH_WITHIN_S = 10.0
-FINISH_WITHIN_S = 8.0
+FINISH_WITHIN_S = 6.0
 PROBE_S = 2.0
 NOT_READY_AFTER_S = 10.0
 TALLY_S = 10.0
@@ -50,7 +50,9 @@ def build_collector(settings: Settings) -> Collector:
     if not keys:
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
     router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
-    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=PUBLISH_WITHIN_S)
+    publisher = KafkaPublisher(
+        settings.kafka_bootstrap, settings.topic_prefix, timeout_s=max(PUBLISH_WITHIN_S, settings.collector_confirm_s)
+    )
     return Collector(
         sources=sources,
         keys=keys,
@@ -62,6 +64,7 @@ def build_collector(settings: Settings) -> Collector:
         ),
         publisher=GatheringPublisher(publisher, WAITING_BYTES),
         most_bytes=settings.collector_max_request_bytes,
+        confirm_within_s=settings.collector_confirm_s,
         trusts_proxy=settings.collector_trusts_proxy,
     )
 

@@ -167,7 +167,7 @@ class Supervisor:
         wanted = urlsplit(Settings().collector_url)
         if wanted.hostname in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
             environment["THROUGHLINE_WRITE_KEYS"] = local_write_keys(Settings())
-        self._collector = {"collector_url": f"http://{wanted.hostname}:{free_port(wanted.port)}"}
+        self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{free_port(wanted.port)}"}
         environment |= address_environment(self._collector)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
         command = [sys.executable, "-m", "deploy.cli", "collector"]

@@ -81,7 +81,7 @@ def test_kill_9_of_the_collector_under_load_loses_nothing(settings: Settings, tm
 def test_a_frozen_broker_is_told_within_seconds_and_costs_neither_events_nor_memory(
     settings: Settings, broker: Servers, tmp_path: Path
 ) -> None:
-    with collector(settings, tmp_path) as door:
+    with collector(settings, tmp_path, collector_confirm_s="2") as door:
         shop = Shop(door)
         shop.send(50)
         memory = psutil.Process(door.process.pid).memory_info().rss

@@ -96,12 +96,12 @@ def test_the_answer_speaks_of_the_call_and_the_dead_letter_of_the_touchpoint_tha
     ("value", "said"),
     [
         (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'"\\ud83d"', "surrogate"),
-        (b"1" * 400, "bounds"),
+        (b"1" * 400, "64 bits"),
     ],
 )  # fmt: skip
 def test_what_json_has_no_words_for_costs_its_own_event_alone(value: bytes, said: str) -> None:
     batch = parse(
-        b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD))
+        b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD)), 1 << 20
     )
     collected = calls(*batch)
 
@@ -110,10 +110,28 @@ def test_what_json_has_no_words_for_costs_its_own_event_alone(value: bytes, said
     assert b'"event": "E"' in letters(collected)[0].value
 
 
+def test_a_neighbours_mistake_alters_no_value() -> None:
+    large = {**GOOD, "userId": 1234567890123456789, "properties": {"receipt": -123456789012345678, "part": 0.1}}
+    batch = parse(
+        b'[{"a":NaN},%b,{"type":"track","userId":%b,"event":"E"}]' % (orjson.dumps(large), b"9" * 25), 1 << 20
+    )
+    collected = calls(*batch)
+
+    assert [large["properties"]] == [event["properties"] for event in published(collected)]
+    assert ["missing_field", "not_json"] == [one.rejected.reason.value for one in collected.refusals]
+
+
 def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() -> None:
-    for raw, code in ((b'{"a": NaN', "not_json"), (b"[" * 5_000, "not_json"), (b"[{}," * 130_000, "too_many_parts")):
+    for raw, code in (
+        (b'{"a": NaN', "not_json"),
+        (b"[" * 5_000, "not_json"),
+        (b"[{}," * 130_000, "too_many_parts"),
+        (b"1," * 1_000_001, "too_many_parts"),
+        (b"[NaN" + b",1" * 50_001 + b"]", "not_json"),
+        (b"[NaN" + b" " * (1 << 20) + b"]", "not_json"),
+    ):
         with pytest.raises(RefusedError) as refused:
-            parse(raw)
+            parse(raw, 1 << 20)
         assert code == refused.value.code
 
 
