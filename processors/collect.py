@@ -178,13 +178,14 @@ def _translated(call: object, verb: object, name: str, source: Source, arrival: 
 
 def _unwritable(said: str) -> Rejected:
     """Say what JSON has no word for, from what the writer says of it."""
-    if "ecursion" in said:
+    said = said.lower()
+    if "recursion" in said:
         return Rejected(
             Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
         )
     if "surrogate" in said:
         what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
-    elif "nteger" in said:
+    elif "integer" in said:
         what, hint = "an integer that does not fit into 64 bits", "send it as a text"
     else:
         what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
