@@ -19,6 +19,7 @@ from processors.profile_joins import milliseconds
 from schemas.records import Outgoing
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
+ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
 
@@ -39,7 +40,7 @@ class Catalogue:
         """Write the derived events that follow from a batch; the same batch again gives the same."""
         news: list[Outgoing] = []
         for event in events:
-            if event["event"] in ("Price Changed", "Stock Changed"):
+            if event["event"] in ABOUT_PRODUCTS:
                 name, properties = await self._news(event)
                 if name:
                     for profile_id in await self._products.watchers(properties["product_id"]):

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.decode import Rejected, decode
+from processors.identify import dead_letter
 from processors.sdk_calls import Arrival, Translated, spelling, translate
 from schemas import bounds
-from schemas.dead_letter import DeadLetter, Reason, encode
+from schemas.dead_letter import Reason
 from schemas.records import Outgoing
 from schemas.sources import Source
-from schemas.topics import DEAD_LETTERS, touchpoint_topic
+from schemas.topics import touchpoint_topic
 
 NO_PARTITION = -1
 """The partition of a dead letter that never was in the log; its offset then is a number that no other has."""
@@ -110,9 +111,8 @@ class Collect:
             if isinstance(found, Translated):
                 self._judge(collected, place, found.event, source, arrival, found.spelt)
             else:
-                kept = {**call, "source": name} if isinstance(call, dict) else call  # whose it is, for who looks at it
                 told = Refusal(place, _text(call, "messageId"), found)
-                self._refuse(collected, told, found, kept, source, arrival)
+                self._refuse(collected, told, found, _signed(call, name), source, arrival)
         return collected
 
     def touchpoints(
@@ -121,9 +121,9 @@ class Collect:
         """Read touchpoints as they are on a channel's topic; the source is that of the write key, whatever they say."""
         collected = Collected()
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+            event = _signed(event, name)
             if isinstance(event, dict):
-                event = {"channel": source.channel, **event, "source": name}
-                event.pop("writeKey", None)
+                event = {"channel": source.channel, **event}
             self._judge(collected, place, event, source, arrival, {})
         return collected
 
@@ -147,24 +147,38 @@ class Collect:
     ) -> None:
         """Note a refusal, and keep the event as a dead letter: in our form as far as it has one, so with our names."""
         collected.refusals.append(told)
-        value = _written(event)
+        value = written(event) or b'"nested too deep to be written"'
         if len(value) > KEPT_BYTES:
             return
         channel = _text(event, "channel")
         key = self._key(event) or b"" if isinstance(event, dict) else b""
-        letter = DeadLetter(
-            reason=judged.reason,
-            field=judged.field,
-            message=judged.message[:1000],
-            stage="collect",
+        record = _NeverInTheLog(
             topic=self._prefix + touchpoint_topic(channel if channel in self._channels else source.channel),
             partition=NO_PARTITION,
             offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
-            received_at=arrival.received,
-            key_base64=encode(key),
-            value_base64=encode(value),
+            timestamp=int(arrival.received.timestamp() * 1000),
+            key=key,
+            value=value,
         )
-        collected.outgoing.append(Outgoing(DEAD_LETTERS, key, letter.model_dump_json().encode()))
+        collected.outgoing.append(dead_letter(record, "collect", judged.reason, judged.message, judged.field))
+
+
+class _NeverInTheLog(NamedTuple):
+    """A `Record` that was refused before it became one."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+
+
+def _signed(event: object, name: str) -> object:
+    """An event with its source's name, and without the key that proves it: that goes no further."""
+    if not isinstance(event, dict):
+        return event
+    return {**{part: value for part, value in event.items() if part != "writeKey"}, "source": name}
 
 
 def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
@@ -192,16 +206,16 @@ def _unwritable(said: str) -> Rejected:
     return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
 
 
-def _written(event: object) -> bytes:
-    """Write an event, also one that JSON has no words for: what it cannot say becomes a text."""
+def written(event: object) -> bytes | None:
+    """Write anything, also what JSON has no words for: that becomes a text. None for what is nested too deep."""
     try:
         return orjson.dumps(event)
     except orjson.JSONEncodeError:
         pass
     try:
         return json.dumps(event, default=str).encode()
-    except (RecursionError, ValueError) as error:
-        return orjson.dumps(str(error))
+    except (RecursionError, ValueError):
+        return None
 
 
 def _text(event: object, field: str) -> str:

@@ -15,15 +15,13 @@ from urllib.parse import parse_qs
 
 from pydantic_core import PydanticCustomError
 
+from processors.catalogue import ABOUT_PRODUCTS
 from processors.decode import Rejected
 from schemas.dead_letter import Reason
 from schemas.envelope import FIRST_YEAR, MAX_IDENTIFIERS, to_text, to_time
 from schemas.sources import Source
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
-
-ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
-"""Events that are about no person."""
 
 _NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
           "alias": "Alias Created"}  # fmt: skip

@@ -87,21 +87,19 @@ class KafkaPublisher:
             reason = failures[0] if failures else "no answer from the broker"
             raise PublishFailedError(f"{len(failures) + left} of {len(records)} records not confirmed: {reason}")
 
+    def missing(self, topics: Iterable[str], timeout_s: float = 2.0) -> list[str]:
+        """List the full names of those topics that do not exist; may be called from any thread.
+
+        Raises:
+            KafkaException: The broker does not answer in time.
+        """
+        existing = self._producer.list_topics(timeout=timeout_s).topics
+        return [self._prefix + name for name in topics if self._prefix + name not in existing]
+
     def close(self) -> None:
         """Wait for what is in flight and stop the thread."""
         self._producer.flush(5)
         self._thread.shutdown(wait=False, cancel_futures=True)
-
-
-def missing_topics(bootstrap: str, names: Iterable[str], *, timeout_s: float = 2.0) -> list[str]:
-    """List which of some topics do not exist.
-
-    Raises:
-        KafkaException: The broker does not answer in time.
-    """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    existing = set(admin.list_topics(timeout=timeout_s).topics)
-    return [name for name in names if name not in existing]
 
 
 def create_topics(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from math import inf
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -20,7 +18,7 @@ from aiohttp import web
 
 from deploy.collector.requests import SOURCE, Reader, RefusedError, Request, text
 from deploy.collector.write_keys import WriteKeys
-from processors.collect import Collect, Collected
+from processors.collect import Collect, Collected, written
 from processors.sdk_calls import VERBS, Arrival
 from schemas.sources import Source
 from sinks.kafka import PublishFailedError
@@ -160,9 +158,8 @@ class Collector:
 
     async def _read_call(self, http: web.Request, verb: str) -> tuple[str, Collected]:
         async with self._reader.read(http) as request:
-            sent_at = request.said.get("sentAt") if isinstance(request.said, dict) else None
             collect = partial(self._collect.calls, request.name, request.source)
-            return request.name, await self._collected(request, [(request.said, verb)], collect, sent_at)
+            return request.name, await self._collected(request, [(request.said, verb)], collect)
 
     async def _read_touchpoints(self, http: web.Request) -> tuple[str, Collected, bool]:
         async with self._reader.read(http) as request:
@@ -180,7 +177,8 @@ class Collector:
         if not isinstance(batch, list):
             raise RefusedError(400, "batch_missing", 'The body should be an object with a list: {"batch": [...]}.')
         common = {part: said[part] for part in ("context", "timestamp") if said.get(part) is not None}
-        if _size(common) > MOST_COMMON_BYTES:
+        shared = written(common)
+        if shared is None or len(shared) > MOST_COMMON_BYTES:
             raise RefusedError(
                 413, "context_too_large", f"What all calls have in common has at most {MOST_COMMON_BYTES:,} bytes."
             )
@@ -265,28 +263,15 @@ class Collector:
 
 
 def _with_common_parts(call: object, batch: Mapping[str, Any]) -> object:
-    """Add what a batch says for all of its calls; a call's own words win. A write key goes no further."""
+    """Add what a batch says for all of its calls; a call's own words win."""
     if not isinstance(call, dict):
         return call
-    call.pop("writeKey", None)
     common, own = batch.get("context"), call.get("context")
     if isinstance(common, dict) and (own is None or isinstance(own, dict)):
         call = {**call, "context": {**common, **(own or {})}}
     if call.get("timestamp") is None and call.get("originalTimestamp") is None and batch.get("timestamp") is not None:
         call = {**call, "timestamp": batch["timestamp"]}
     return call
-
-
-def _size(common: Mapping[str, Any]) -> float:
-    """How large something is once it is written, in bytes."""
-    try:
-        return len(orjson.dumps(common))
-    except orjson.JSONEncodeError:  # what JSON has no words for, or nests deep
-        pass
-    try:
-        return len(json.dumps(common, default=str))
-    except (RecursionError, ValueError):
-        return inf
 
 
 def _told(collected: Collected, *, strict: bool) -> web.Response:

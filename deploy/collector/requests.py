@@ -148,8 +148,8 @@ class Reader:
             )
 
     def _whose(self, key: str, said: object) -> str:
-        """Find the source by the write key: in the Authorization header or the query, or in the body; take it out."""
-        stated = said.pop("writeKey", None) if isinstance(said, dict) else None
+        """Find the source by the write key: in the Authorization header or the query, or in the body."""
+        stated = said.get("writeKey") if isinstance(said, dict) else None
         body = stated if isinstance(stated, str) else ""
         if not (key or body):
             raise _nobodys("is missing")
@@ -179,7 +179,11 @@ def parse(raw: bytes, slowly_bytes: int) -> Any:
         RefusedError: It is no JSON, or has more parts than a request of so many events has.
     """
     if raw.count(b"{") + raw.count(b"[") > MOST_PARTS or raw.count(b",") > MOST_VALUES:
-        raise RefusedError(413, "too_many_parts", f"A request has at most {MOST_PARTS:,} objects and lists.")
+        raise RefusedError(
+            413,
+            "too_many_parts",
+            f"A request has at most {MOST_PARTS:,} objects and lists, and {MOST_VALUES:,} values.",
+        )
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:

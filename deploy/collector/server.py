@@ -21,7 +21,7 @@ from deploy.settings import Settings, home
 from processors.collect import Collect
 from schemas.sources import SourceDefinitions
 from schemas.topics import topics
-from sinks.kafka import KafkaPublisher, missing_topics
+from sinks.kafka import KafkaPublisher
 from sinks.kafka_gathering import GatheringPublisher
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ NOT_READY_AFTER_S = 10.0
 TALLY_S = 10.0
 
 
-def build_collector(settings: Settings) -> Collector:
+def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
     """Put a collector together; nothing connects before it is used.
 
     Raises:
@@ -50,9 +50,6 @@ def build_collector(settings: Settings) -> Collector:
     if not keys:
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
     router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
-    publisher = KafkaPublisher(
-        settings.kafka_bootstrap, settings.topic_prefix, timeout_s=max(PUBLISH_WITHIN_S, settings.collector_confirm_s)
-    )
     return Collector(
         sources=sources,
         keys=keys,
@@ -77,7 +74,9 @@ async def serve(settings: Settings) -> None:
         OSError: The address cannot be listened on.
     """
     logging.getLogger("aiohttp.server").addFilter(_says_no_request)
-    collector = build_collector(settings)
+    publish_s = max(PUBLISH_WITHIN_S, settings.collector_confirm_s)
+    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
+    collector = build_collector(settings, publisher)
     address = urlsplit(settings.collector_url)
     # What follows a request that was refused half-way is read on for a moment, or the client would not see the answer.
     runner = web.AppRunner(
@@ -91,7 +90,10 @@ async def serve(settings: Settings) -> None:
         site = web.TCPSite(runner, address.hostname, address.port, backlog=1024)
         await site.start()
         log.info("the collector listens on %s", settings.collector_url)
-        watching = [asyncio.create_task(_watch(collector, settings)), asyncio.create_task(_report(collector.tally))]
+        watching = [
+            asyncio.create_task(_watch(collector, publisher, settings)),
+            asyncio.create_task(_report(collector.tally)),
+        ]
         await stop.wait()
         for task in watching:
             task.cancel()
@@ -110,15 +112,15 @@ def _says_no_request(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
-async def _watch(collector: Collector, settings: Settings) -> None:
+async def _watch(collector: Collector, publisher: KafkaPublisher, settings: Settings) -> None:
     """Keep `ready` true, and the file that health checks look at fresh, while Kafka answers and has all topics."""
     heartbeat = Home(home()).heartbeat("collector")
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
-    names = [settings.topic_prefix + topic.name for topic in topics(settings.channels)]
+    names = [topic.name for topic in topics(settings.channels)]
     loop = asyncio.get_running_loop()
     answered, before = loop.time() - NOT_READY_AFTER_S, None
     while True:
-        problem = await asyncio.to_thread(_problem, settings.kafka_bootstrap, names)
+        problem = await asyncio.to_thread(_problem, publisher, names)
         if not problem:
             answered = loop.time()
             with suppress(OSError):
@@ -130,11 +132,11 @@ async def _watch(collector: Collector, settings: Settings) -> None:
         await asyncio.sleep(PROBE_S)
 
 
-def _problem(bootstrap: str, names: list[str]) -> str:
+def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
     try:
-        missing = missing_topics(bootstrap, names)
+        missing = publisher.missing(names)
     except Exception as error:  # noqa: BLE001 - of whatever kind: it does not answer
-        return f"Kafka at {bootstrap} does not answer: {error}"
+        return f"Kafka does not answer: {error}"
     if not missing:
         return ""
     return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
