@@ -23,17 +23,17 @@ import orjson
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from deploy.configuration import DefinitionError, identity_policy
+from deploy.operations.definition_files import DefinitionError, identity_policy
 from deploy.settings import Settings
-from processors.decode import explain
-from processors.identify import request_for
-from processors.identity import claim
-from processors.profile_joins import milliseconds
-from schemas.events import Event, Touchpoint, canonical, read
-from schemas.identity import Erased, Resolution, ResolveRequest, Split, uuid_text
-from schemas.policy import IdentityPolicy
-from sinks.redis_identity import ImpossibleSplitError, RedisIdentityStore
-from sinks.redis_profiles import RedisProfileStore
+from processors.identity.claims import claim
+from processors.identity.stage import request_for
+from processors.intake.decode import explain
+from processors.profiles.joins import milliseconds
+from schemas.events.touchpoint import Event, Touchpoint, canonical, read
+from schemas.identity.policy import IdentityPolicy
+from schemas.identity.resolution import Erased, Resolution, ResolveRequest, Split, uuid_text
+from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
+from sinks.redis.profiles import RedisProfileStore
 
 PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
 """A policy, a YAML file with one, its fields as a dict (what is left out stays at its default), or the deployment's."""

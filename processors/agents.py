@@ -26,12 +26,14 @@ from typing import Any
 import faust
 import orjson
 
-from processors import record as rows
-from processors.batches import batches
-from processors.catalogue import Catalogue
-from processors.decision_rows import decision_rows, journey_event_rows
-from processors.delivery import DUE, Deliver
-from processors.erasure import (
+from processors.delivery.stage import DUE, Deliver
+from processors.identity.changes import IdentityChanges
+from processors.identity.stage import Identify, dead_letter
+from processors.profiles.product_news import Catalogue
+from processors.profiles.stage import ProfileUpdate
+from processors.recording import rows
+from processors.recording.decision_rows import decision_rows, journey_event_rows
+from processors.recording.erasure_filter import (
     Erasures,
     change_remains,
     event_remains,
@@ -40,15 +42,13 @@ from processors.erasure import (
     nothing_remains,
     person_trace,
 )
-from processors.identify import Identify, dead_letter
-from processors.identity_changes import IdentityChanges
-from processors.pace import Pace
-from processors.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
-from processors.profile_update import ProfileUpdate
-from processors.storing import Build, rest_after, store
-from processors.touches import TouchRules
-from schemas.dead_letter import Reason
-from schemas.erasure import Trace
+from processors.recording.stage import Build, rest_after, store
+from processors.recording.touch_rules import TouchRules
+from processors.stream.batches import batches
+from processors.stream.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
+from processors.stream.watermark import Pace
+from schemas.dead_letters import Reason
+from schemas.identity.erasure import Trace
 from schemas.records import Outgoing, Record
 from schemas.topics import (
     ACTIONS,

@@ -16,7 +16,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstrain
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from schemas.one_pass import AT_ONCE
+from schemas.events.one_pass import AT_ONCE
 
 MAX_DECIMAL_PLACES = 4
 MAX_WHOLE_DIGITS = 12

@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test may ask for. How they work is in `tests/stack.py`."""
+"""Fixtures that every kind of test may ask for. How they work is in `tests/support/stack.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from deploy.local.kafka import missing_tools
 from deploy.local.servers import Servers
 from deploy.settings import Settings
-from tests.stack import Addresses, addresses, corner, local_stack, unavailable
+from tests.support.stack import Addresses, addresses, corner, local_stack, unavailable
 
 
 @pytest.fixture(scope="session")

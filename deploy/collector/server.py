@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from deploy.collector.answers import Collector
-from deploy.collector.write_keys import WriteKeys
-from deploy.configuration import DefinitionError, load
+from deploy.collector.authentication import WriteKeys
+from deploy.collector.routes import Collector
 from deploy.local.state import Home
-from deploy.publish import Router
+from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.publish import Router
 from deploy.settings import Settings, home
-from processors.collect import Collect
-from schemas.sources import SourceDefinitions
+from processors.intake.collect import Collect
+from schemas.intake.sources import SourceDefinitions
 from schemas.topics import topics
-from sinks.kafka import KafkaPublisher
-from sinks.kafka_gathering import GatheringPublisher
+from sinks.kafka.group_commit import GatheringPublisher
+from sinks.kafka.producer import KafkaPublisher
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import IO, Any, get_args
 from urllib.parse import urlsplit
 
-from deploy.configuration import DefinitionError, load
-from deploy.lag import ROLES
 from deploy.local.broker import Tansu
 from deploy.local.keeper import Keeper
 from deploy.local.ports import LOOPBACK, free_port
@@ -29,8 +27,10 @@ from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, Home
+from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.lag import ROLES
 from deploy.settings import Settings, home
-from schemas.sources import SourceDefinitions
+from schemas.intake.sources import SourceDefinitions
 
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
@@ -170,7 +170,7 @@ class Supervisor:
         self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{free_port(wanted.port)}"}
         environment |= address_environment(self._collector)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
-        command = [sys.executable, "-m", "deploy.cli", "collector"]
+        command = [sys.executable, "-m", "deploy.cli.main", "collector"]
         self._workers.append(ChildProcess("collector", command, self._home.log("collector"), environment=environment))
         for worker in self._workers:
             self._home.heartbeat(worker.name).unlink(missing_ok=True)
@@ -233,7 +233,7 @@ class Supervisor:
 
 def worker_process(role: str, log: Path | None, environment: dict[str, str]) -> ChildProcess:
     """Describe the worker of a role, as a child process that is not started."""
-    return ChildProcess(role, [sys.executable, "-m", "deploy.cli", "worker", role], log, environment=environment)
+    return ChildProcess(role, [sys.executable, "-m", "deploy.cli.main", "worker", role], log, environment=environment)
 
 
 def local_write_keys(settings: Settings) -> str:

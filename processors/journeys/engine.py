@@ -18,19 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from processors.decisions import calendar as clock
 from processors.journeys import runs as state
+from processors.journeys.compiled import Program
 from processors.journeys.matching import Event, Matcher
-from processors.journeys.program import Program
 from processors.journeys.runs import Run, Section
 from processors.journeys.steps import Steps
 from processors.journeys.turn import Segments, Sender, Turn
-from processors.messaging import clock
-from processors.profile_joins import milliseconds
-from schemas.decisions import Emit
+from processors.profiles.joins import milliseconds
+from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
-from schemas.journeys import EventEntry, Journey, SegmentEntry, SegmentMatch
-from schemas.people import Person
-from schemas.segments import SegmentChange
+from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch
+from schemas.profiles.person import Person
+from schemas.segments.conditions import SegmentChange
 
 MOST_KEYS = 20
 """Runs that one event can begin, or answer: keys in a list of products beyond are not looked at."""

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from schemas.durations import DAY_MS, words
-from schemas.events import EVENT_NAMES
-from schemas.journeys import (
+from schemas.events.touchpoint import EVENT_NAMES
+from schemas.journeys.definitions import (
     AnyStep,
     Delay,
     EventMatch,
@@ -24,7 +24,7 @@ from schemas.journeys import (
     Until,
     WaitFor,
 )
-from schemas.segment_definitions import SegmentDefinitions, unknown_names
+from schemas.segments.definitions import SegmentDefinitions, unknown_names
 
 Path = tuple[str | int, ...]
 

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from processors.segments.events import matching, values_at
-from schemas.journeys import EventMatch
+from processors.segments.event_filters import matching, values_at
+from schemas.journeys.definitions import EventMatch
 
 Event = dict[str, Any]
 KEY_CHARACTERS = 200

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from processors.experiments import Group, Lift, lift
-from processors.journeys.decider import Decider
-from processors.journeys.explain import story
+from processors.attribution.experiments import Group, Lift, lift
+from processors.decisions.engine import Decider
+from processors.decisions.explain import story
 from processors.journeys.simulate import Event, Replayed, Simulation, Tally, as_it_happened
-from processors.profile_joins import milliseconds
+from processors.profiles.joins import milliseconds
 from schemas.durations import DAY_MS
 
 CONVERSION_DAYS = 14

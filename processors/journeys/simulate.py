@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from processors.journeys.decider import Decider
-from processors.messaging import clock
-from processors.profile import join, new_profile, of
-from processors.profile_joins import milliseconds
-from schemas.decisions import Emit
-from schemas.people import Person
+from processors.decisions import calendar as clock
+from processors.decisions.engine import Decider
+from processors.profiles.document import join, new_profile, of
+from processors.profiles.joins import milliseconds
+from schemas.decisions.decision import Emit
+from schemas.profiles.person import Person
 from schemas.topics import DECISIONS
 
 Event = dict[str, Any]

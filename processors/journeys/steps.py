@@ -7,20 +7,31 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from processors.decisions import calendar as clock
 from processors.journeys import timers
+from processors.journeys.compiled import END, Op, Program, draw
+from processors.journeys.events import identity
 from processors.journeys.matching import Event, Matcher
-from processors.journeys.program import END, Op, Program, draw
-from processors.journeys.rows import identity
 from processors.journeys.runs import Run
 from processors.journeys.turn import Segments, Turn
-from processors.messaging import clock
-from processors.profile_joins import first_by_name
-from processors.segments.events import values_at
-from schemas.decisions import Emit, MessageRequest
+from processors.profiles.joins import first_by_name
+from processors.segments.event_filters import values_at
+from schemas.decisions.decision import Emit, MessageRequest
 from schemas.durations import SECOND_MS
-from schemas.journeys import Delay, Exit, If, MessageNode, RandomSplit, SegmentMatch, SetTrait, Until, WaitFor, Webhook
-from schemas.people import Person
-from schemas.profile import TRAIT_BYTES, TRAITS_KEPT
+from schemas.journeys.definitions import (
+    Delay,
+    Exit,
+    If,
+    MessageNode,
+    RandomSplit,
+    SegmentMatch,
+    SetTrait,
+    Until,
+    WaitFor,
+    Webhook,
+)
+from schemas.profiles.document import TRAIT_BYTES, TRAITS_KEPT
+from schemas.profiles.person import Person
 from schemas.topics import ACTIONS, DECISIONS
 
 EVENT_BYTES = 4000

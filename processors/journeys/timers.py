@@ -10,8 +10,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.messaging import clock
-from schemas.journeys import WEEKDAYS, LocalMoment
+from processors.decisions import calendar as clock
+from schemas.journeys.definitions import WEEKDAYS, LocalMoment
 
 _MIDNIGHT = time()
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
+from processors.decisions import calendar as clock
+from processors.journeys.compiled import Program, Trigger
+from processors.journeys.events import identity, journey_event
 from processors.journeys.matching import Event, Matcher, about
-from processors.journeys.program import Program, Trigger
-from processors.journeys.rows import identity, journey_event
 from processors.journeys.runs import Run, Section, keep
-from processors.messaging import clock
-from schemas.decisions import Decision, Emit, MessageRequest
-from schemas.journeys import MessageNode
-from schemas.people import Person
-from schemas.segments import Condition, SegmentChange
+from schemas.decisions.decision import Decision, Emit, MessageRequest
+from schemas.journeys.definitions import MessageNode
+from schemas.profiles.person import Person
+from schemas.segments.conditions import Condition, SegmentChange
 from schemas.topics import DECISIONS
 
 

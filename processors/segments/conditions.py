@@ -11,19 +11,19 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.segments import readers
-from processors.segments.aggregates import Aggregate, aggregate
-from processors.segments.catalogue import Catalogue
-from processors.segments.comparing import milliseconds_of, predicate, thresholds, turning_points
-from processors.segments.events import matching, values_at
-from processors.segments.moment import NEVER, Answer, Check, Moment
-from processors.segments.reach import can_reach
-from processors.segments.reading import Read, Reader
+from processors.segments import profile_attributes as readers
+from processors.segments.attribute_catalogue import Catalogue
+from processors.segments.comparison import milliseconds_of, predicate, thresholds, turning_points
+from processors.segments.evaluation import NEVER, Answer, Check, Moment
+from processors.segments.event_aggregates import Aggregate, aggregate
+from processors.segments.event_filters import matching, values_at
+from processors.segments.reachability import can_reach
+from processors.segments.reader import Read, Reader
 from processors.segments.series import Series, key_of, steps, times
-from schemas.attributes import MESSAGE_CHANNELS
-from schemas.events import EVENT_NAMES
-from schemas.segment_definitions import SegmentDefinitions
-from schemas.segments import Comparison, Condition
+from schemas.events.touchpoint import EVENT_NAMES
+from schemas.segments.attributes import MESSAGE_CHANNELS
+from schemas.segments.conditions import Comparison, Condition
+from schemas.segments.definitions import SegmentDefinitions
 
 MOST_LOOKS = 64
 """How often `next_change` looks further before it says: look again then."""

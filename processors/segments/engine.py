@@ -21,15 +21,15 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.profile_joins import json, milliseconds
+from processors.profiles.joins import json, milliseconds
 from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
-from processors.segments.moment import NEVER, Check, Moment
+from processors.segments.evaluation import NEVER, Check, Moment
+from processors.segments.index import Touched, address_mark
 from processors.segments.series import Series, by_event, join
-from processors.segments.touched import Touched, address_mark
-from schemas.people import Person
-from schemas.segment_definitions import SegmentDefinitions
-from schemas.segments import Condition, SegmentChange
+from schemas.profiles.person import Person
+from schemas.segments.conditions import Condition, SegmentChange
+from schemas.segments.definitions import SegmentDefinitions
 
 Event = dict[str, Any]
 

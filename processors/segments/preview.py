@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.profile import join, new_profile, of
-from processors.profile_joins import milliseconds
+from processors.profiles.document import join, new_profile, of
+from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
-from schemas.people import Person
-from schemas.segment_definitions import SegmentDefinitions
-from schemas.segments import SegmentChange
+from schemas.profiles.person import Person
+from schemas.segments.conditions import SegmentChange
+from schemas.segments.definitions import SegmentDefinitions
 
 Event = dict[str, Any]
 

@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from processors.profile_joins import json, short
-from processors.segments.events import Event, Filter, Reads, scaled
-from processors.segments.moment import DAY_MS
-from schemas.segments import MOST_TIMES
+from processors.profiles.joins import json, short
+from processors.segments.evaluation import DAY_MS
+from processors.segments.event_filters import Event, Filter, Reads, scaled
+from schemas.segments.conditions import MOST_TIMES
 
 ROWS_KEPT = 100
 """Latest values of a series, kept with their times."""

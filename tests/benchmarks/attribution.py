@@ -14,15 +14,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.attribution import database_paths
+from deploy.reporting.attribution import database_paths
 from deploy.settings import Settings, settings
-from processors.attribution_shares import shares
-from sinks.attribution import refresh
-from sinks.clickhouse import connect
-from sinks.migrate import migrate
-from sinks.reports import FIRST, LAST, AttributionOptions, attribution
+from processors.attribution.learned import shares
+from sinks.clickhouse.attribution import refresh
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrate import migrate
+from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions, attribution
 from tests.benchmarks.attribution_history import History, generate
-from tests.stack import corner
+from tests.support.stack import corner
 
 SIX = ("first_touch", "last_touch", "last_non_direct", "linear", "time_decay", "position_based")
 MONTH = AttributionOptions(

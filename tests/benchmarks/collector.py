@@ -13,11 +13,11 @@ import aiohttp
 import orjson
 import psutil
 
-from deploy.commands.pipeline import apply_topics
+from deploy.cli.pipeline import apply_topics
 from deploy.local.servers import Servers
-from deploy.publish import publish
-from tests.collecting import collector
-from tests.stack import corner
+from deploy.operations.publish import publish
+from tests.support.collector import collector
+from tests.support.stack import corner
 
 CONNECTIONS = 8
 BATCH = 100

@@ -21,9 +21,9 @@ from confluent_kafka import Producer
 
 from deploy.local.servers import Servers
 from schemas.topics import Topic
-from sinks.kafka import create_topics, producer_config
+from sinks.kafka.producer import create_topics, producer_config
 from tests.benchmarks.race import lines
-from tests.stack import corner
+from tests.support.stack import corner
 
 PARTITIONS = 8
 

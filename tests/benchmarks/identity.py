@@ -16,10 +16,10 @@ import psutil
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
-from schemas.identity import ResolveRequest
-from schemas.policy import IdentityPolicy
-from sinks.redis_identity import EVENTS_A_CALL, RedisIdentityStore
-from tests.identity_model import RECEIVED_MS, Named, request
+from schemas.identity.policy import IdentityPolicy
+from schemas.identity.resolution import ResolveRequest
+from sinks.redis.identity import EVENTS_A_CALL, RedisIdentityStore
+from tests.oracles.identity_model import RECEIVED_MS, Named, request
 
 _RELAY = "bench"
 

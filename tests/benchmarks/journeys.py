@@ -24,9 +24,9 @@ from deploy.local.servers import Servers
 from deploy.settings import DEFINITIONS, Settings
 from schemas.topics import DECISIONS
 from tests.benchmarks.race import lines, race, warm_up
-from tests.builders import touchpoint
-from tests.pipeline import Pipeline
-from tests.stack import corner
+from tests.support.builders import touchpoint
+from tests.support.pipeline import Pipeline
+from tests.support.stack import corner
 
 LEAD_S = 30
 """From publishing to the first timer: everybody must have entered by then."""

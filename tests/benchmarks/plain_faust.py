@@ -14,16 +14,16 @@ import faust
 import orjson
 import redis.asyncio
 
-from deploy.configuration import identity_policy, touch_rules
-from deploy.lag import group_id
+from deploy.operations.definition_files import identity_policy, touch_rules
+from deploy.operations.lag import group_id
 from deploy.settings import Settings, home, settings
-from processors import record as rows
-from processors.identify import Identify
-from processors.profile_update import update
+from processors.identity.stage import Identify
+from processors.profiles.stage import update
+from processors.recording import rows
 from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS, touchpoint_topic
-from sinks.clickhouse import ClickHouseSink
-from sinks.redis_identity import RedisIdentityStore
-from sinks.redis_profiles import RedisProfileStore
+from sinks.clickhouse.client import ClickHouseSink
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.profiles import RedisProfileStore
 
 
 def build(role: str, chosen: Settings) -> faust.App:

@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
+from deploy.demo.simulator import Options, Simulation
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
-from deploy.simulate import Options, Simulation
-from sinks.clickhouse import connect
-from tests.pipeline import Pipeline
+from sinks.clickhouse.client import connect
+from tests.support.pipeline import Pipeline
 
 
 @dataclass

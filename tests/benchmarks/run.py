@@ -35,21 +35,21 @@ import redis.asyncio
 from rich.console import Console
 from rich.table import Table
 
-from deploy.configuration import identity_policy
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
+from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
-from processors.identity import leaf_of
-from sinks.redis_identity import RedisIdentityStore
-from sinks.redis_profiles import RedisProfileStore
+from processors.identity.claims import leaf_of
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.profiles import RedisProfileStore
 from tests.benchmarks import journeys
 from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.collector import collecting
 from tests.benchmarks.faust_loop import bare_loop
 from tests.benchmarks.identity import identity
 from tests.benchmarks.race import Progress, lines, page_view, race, wait, warm_up
-from tests.pipeline import Pipeline, environment
-from tests.stack import corner
+from tests.support.pipeline import Pipeline, environment
+from tests.support.stack import corner
 
 console = Console(stderr=True)
 STAGES = ("identify", "profile", "record")  # of the baseline

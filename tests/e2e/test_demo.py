@@ -13,17 +13,18 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
-from deploy import demo, demo_page
-from deploy.configuration import identity_policy
-from deploy.importers.ecom import COLUMNS, MEMBER, PACKAGE, VERSION
+from deploy.demo import page as demo_page
+from deploy.demo import run as demo
+from deploy.demo.ecom import COLUMNS, MEMBER, PACKAGE, VERSION
+from deploy.demo.simulator import Options, Simulation
+from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
-from deploy.simulate import Options, Simulation
-from processors.identity import claim
+from processors.identity.claims import claim
 from processors.journeys.rehearsal import Rehearsed
-from sinks import overview, reports
-from sinks.clickhouse import connect
-from sinks.redis_identity import RedisIdentityStore
-from tests.pipeline import Pipeline
+from sinks.clickhouse import overview, reports
+from sinks.clickhouse.client import connect
+from sinks.redis.identity import RedisIdentityStore
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
 

@@ -14,13 +14,13 @@ from confluent_kafka import Consumer, TopicPartition
 from redis.asyncio import Redis
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from deploy.lag import ROLES, consumed_topics, group_id
+from deploy.cli.main import app
+from deploy.operations.lag import ROLES, consumed_topics, group_id
 from deploy.settings import Settings
-from sinks.clickhouse import connect
-from sinks.erasure import count_rows, rows_of
-from tests.builders import at, order, touchpoint, visit
-from tests.pipeline import Pipeline
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.erasure import count_rows, rows_of
+from tests.support.builders import at, order, touchpoint, visit
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
 

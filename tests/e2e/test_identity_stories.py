@@ -11,8 +11,8 @@ import pytest
 
 from deploy.identity import InvalidEventError, Resolver, open_resolver
 from deploy.settings import Settings
-from schemas.events import parse
-from tests.builders import DAY_ONE, at, order, touchpoint, visit
+from schemas.events.touchpoint import parse
+from tests.support.builders import DAY_ONE, at, order, touchpoint, visit
 
 pytestmark = pytest.mark.e2e
 

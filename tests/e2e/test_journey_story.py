@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli.main import app
 from deploy.settings import DEFINITIONS, Settings
-from tests.builders import touchpoint
-from tests.mail_server import MailServer, mail_server
-from tests.pipeline import Pipeline
+from tests.support.builders import touchpoint
+from tests.support.mail_server import MailServer, mail_server
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deploy.settings import Settings
-from tests.collecting import Door, collector
-from tests.pipeline import Pipeline
+from tests.support.collector import Door, collector
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from deploy.settings import Settings
-from tests.builders import at, order, touchpoint, visit
-from tests.pipeline import Pipeline
+from tests.support.builders import at, order, touchpoint, visit
+from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
 

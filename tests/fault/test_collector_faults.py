@@ -11,11 +11,11 @@ import orjson
 import psutil
 import pytest
 
-from deploy.commands.pipeline import apply_topics
+from deploy.cli.pipeline import apply_topics
 from deploy.local.servers import Servers
 from deploy.settings import Settings
-from tests.collecting import Door, collector
-from tests.topic_reader import everything
+from tests.support.collector import Door, collector
+from tests.support.topic_reader import everything
 
 pytestmark = pytest.mark.fault
 

@@ -19,14 +19,14 @@ import redis
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from pydantic import SecretStr
 
-from deploy.lag import ROLES
 from deploy.local.process import ChildProcess
+from deploy.operations.lag import ROLES
 from deploy.settings import Settings
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
-from tests.builders import touchpoint
-from tests.mail_server import MailServer, mail_server
-from tests.pipeline import Pipeline
-from tests.stack import Addresses, corner
+from tests.support.builders import touchpoint
+from tests.support.mail_server import MailServer, mail_server
+from tests.support.pipeline import Pipeline
+from tests.support.stack import Addresses, corner
 
 pytestmark = pytest.mark.fault
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from deploy.lag import ROLES
 from deploy.local.servers import Servers
+from deploy.operations.lag import ROLES
 from deploy.settings import Settings
 from schemas.topics import RESOLVED_TOUCHPOINTS
-from tests.builders import at, order, touchpoint
-from tests.pipeline import Pipeline
-from tests.stack import corner, local_stack
+from tests.support.builders import at, order, touchpoint
+from tests.support.pipeline import Pipeline
+from tests.support.stack import corner, local_stack
 
 pytestmark = pytest.mark.fault
 

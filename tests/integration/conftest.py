@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import Addresses, corner
-from tests.warehouse import Warehouse, warehouse
+from tests.support.stack import Addresses, corner
+from tests.support.warehouse import Warehouse, warehouse
 
 
 @pytest.fixture(scope="session")

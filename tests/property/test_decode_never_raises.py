@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from processors.decode import Rejected, decode
-from schemas import bounds
-from schemas.dead_letter import Reason
-from schemas.events import EVENT_NAMES, MODELS, Event, adapter, canonical, parse, read
-from tests.builders import touchpoint
+from processors.intake.decode import Rejected, decode
+from schemas.dead_letters import Reason
+from schemas.events import limits as bounds
+from schemas.events.touchpoint import EVENT_NAMES, MODELS, Event, adapter, canonical, parse, read
+from tests.support.builders import touchpoint
 
 CHANNELS = frozenset({"web", "store"})
 ALL = adapter()

@@ -16,11 +16,11 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
-from schemas.policy import IdentifierRule, IdentityPolicy
-from sinks.redis_identity import RedisIdentityStore
-from tests.identity_audit import Audit, answer_of, partition
-from tests.identity_model import RECEIVED_MS, IdentityModel, leaf, request
-from tests.identity_workload import Delivery, components, deliver, workload
+from schemas.identity.policy import IdentifierRule, IdentityPolicy
+from sinks.redis.identity import RedisIdentityStore
+from tests.oracles.identity_audit import Audit, answer_of, partition
+from tests.oracles.identity_model import RECEIVED_MS, IdentityModel, leaf, request
+from tests.support.identity_workload import Delivery, components, deliver, workload
 
 pytestmark = pytest.mark.integration
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
-from schemas.identity import ResolveRequest, uuid_text
-from schemas.policy import IdentifierRule, IdentityPolicy
-from sinks.redis_identity import ImpossibleSplitError, RedisIdentityStore
-from tests.identity_audit import Audit, answer_of
-from tests.identity_model import RECEIVED_MS, Answer, IdentityModel, Named, leaf, request
+from schemas.identity.policy import IdentifierRule, IdentityPolicy
+from schemas.identity.resolution import ResolveRequest, uuid_text
+from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
+from tests.oracles.identity_audit import Audit, answer_of
+from tests.oracles.identity_model import RECEIVED_MS, Answer, IdentityModel, Named, leaf, request
 
 KINDS = ("user_id", "card", "email", "tag", "device", "token", "browser")
 named = st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"))  # few, so that events meet

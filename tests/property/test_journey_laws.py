@@ -11,15 +11,15 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.journeys.decider import Decider
-from processors.messaging.clock import text
-from processors.profile import join, new_profile, of
-from processors.profile_joins import milliseconds
-from schemas.decisions import Emit
-from schemas.message_policy import HoldoutRules, MessagePolicy
-from schemas.people import Person
+from processors.decisions.calendar import text
+from processors.decisions.engine import Decider
+from processors.profiles.document import join, new_profile, of
+from processors.profiles.joins import milliseconds
+from schemas.decisions.decision import Emit
+from schemas.decisions.policy import HoldoutRules, MessagePolicy
+from schemas.profiles.person import Person
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
-from tests.stories import FIRST_DAY, journey, shipped_journeys, shipped_segments
+from tests.support.stories import FIRST_DAY, journey, shipped_journeys, shipped_segments
 
 MINUTE = 60_000
 START = round(FIRST_DAY.timestamp() * 1000)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.messaging import clock
+from processors.decisions import calendar as clock
+from schemas.decisions.policy import CapRule
 from schemas.durations import DAY_MS, HOUR_MS
-from schemas.message_policy import CapRule
-from tests.messaging import NOON, Note, ms, person, receipt, request, resolver
+from tests.support.messages import NOON, Note, ms, person, receipt, request, resolver
 
 laws = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

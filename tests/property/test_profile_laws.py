@@ -8,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors import profile as profiles
-from processors import profile_cart, profile_contact, profile_orders
-from processors.profile import apply, combine, encode, new_profile
-from schemas.profile import Profile
-from tests.profiles import resolved
+from processors.profiles import cart as profile_cart
+from processors.profiles import contact as profile_contact
+from processors.profiles import document as profiles
+from processors.profiles import orders as profile_orders
+from processors.profiles.document import apply, combine, encode, new_profile
+from schemas.profiles.document import Profile
+from tests.support.profiles import resolved
 
 laws = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from processors.profile import apply
-from processors.profile_joins import milliseconds
+from processors.profiles.document import apply
+from processors.profiles.joins import milliseconds
 from processors.segments import series
-from schemas.segments import Condition
-from tests.segment_history import (
+from schemas.segments.conditions import Condition
+from tests.oracles.segment_history import (
     HOUR,
     HOURS,
     START,

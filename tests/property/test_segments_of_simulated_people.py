@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 import pytest
 
-from deploy.journeys import load_segments
+from deploy.demo.simulator.run import Options, Simulation
+from deploy.operations.engines import load_segments
 from deploy.settings import Settings
-from deploy.simulate.run import Options, Simulation
-from processors.profile import join, new_profile, of
-from processors.profile_joins import milliseconds
+from processors.profiles.document import join, new_profile, of
+from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
-from schemas.attributes import ATTRIBUTES
-from schemas.events import canonical, parse
-from schemas.people import Person
-from schemas.segments import Condition
-from tests.builders import at
-from tests.segment_history import person_of
+from schemas.events.touchpoint import canonical, parse
+from schemas.profiles.person import Person
+from schemas.segments.attributes import ATTRIBUTES
+from schemas.segments.conditions import Condition
+from tests.oracles.segment_history import person_of
+from tests.support.builders import at
 
 HISTORY = Options(people=60, days=45, junk=0)
 

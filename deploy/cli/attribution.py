@@ -1,0 +1,218 @@
+"""Commands that ask what marketing brought, and where every record ended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO, TypeVar
+from zoneinfo import ZoneInfo
+
+import typer
+
+from deploy.cli import attribution_models as attribution_upkeep
+from deploy.cli.connections import clickhouse
+from deploy.cli.times import instant
+
+if TYPE_CHECKING:
+    from deploy.reporting.attribution import Chosen
+    from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow
+
+T = TypeVar("T")
+
+CSV_COLUMNS = ("model", "key", "conversions", "revenue")
+COUNTS = ("received", "stored", "duplicate", "suppressed", "dead_lettered", "difference")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    attribution = typer.Typer(help="What led to conversions.", no_args_is_help=True)
+    attribution.command("report")(attribution_report)
+    attribution_upkeep.register(attribution)
+    app.add_typer(attribution, name="attribution")
+    app.command("accounting")(accounting)
+
+
+def attribution_report(
+    model: Annotated[str, typer.Option(help="Models, comma-separated, or all.")] = "all",
+    by: Annotated[
+        Literal["channel", "campaign", "creative", "product"], typer.Option(help="What gets the credit.")
+    ] = "channel",
+    goal: Annotated[str, typer.Option(help="A conversion type, or all; else the first goal of the touches file.")] = "",
+    first: Annotated[str, typer.Option("--from", help="First day, or an RFC 3339 time; else the beginning.")] = "",
+    last: Annotated[str, typer.Option("--to", help="Last day, or the RFC 3339 time it ends at; else the end.")] = "",
+    lookback_days: Annotated[float, typer.Option(min=0, max=36_500, help="How long before it a touch counts.")] = 30,
+    half_life_days: Annotated[float, typer.Option(min=0.001, max=36_500, help="Of time_decay.")] = 7,
+    scope: Annotated[
+        Literal["all", "since_previous"],
+        typer.Option(help="Every touch, or only those since the person's previous conversion of the goal."),
+    ] = "all",
+    repeats: Annotated[
+        Literal["keep", "collapse"], typer.Option(help="Whether a run of touches of one channel counts once.")
+    ] = "keep",
+    milestone: Annotated[str, typer.Option(help="Goal with a role of its own in w_shaped; else the file's.")] = "",
+    contacts: Annotated[
+        Literal["all", "clicks", "views"], typer.Option(help="Views were only seen or sent; clicks are all others.")
+    ] = "all",
+    only: Annotated[list[str] | None, typer.Option(help="Look at this marketing channel; may be repeated.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave out this marketing channel; likewise.")] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Replicates for the intervals of Markov and Shapley.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    paths: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of paths: no database.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="A file of timed events: no database.")
+    ] = None,
+    separator: Annotated[str, typer.Option(help="Between the channels of a path in --paths.")] = " > ",
+    csv_file: Annotated[str, typer.Option("--csv", metavar="FILE|-", help=f"Write {','.join(CSV_COLUMNS)}.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of rows as JSON.")] = False,
+) -> None:
+    """Credit conversions and their revenue to what led to them, next to what it cost.
+
+    Days are those of THROUGHLINE_TIMEZONE. Exit code 1 if the credits do not add up to the conversions.
+
+    A file of --paths has the columns path, conversions and, if known, revenue and null; one of --events person, time,
+    channel, conversion and, if known, revenue, goal, event_id. Both are CSV or JSON Lines. A path is text with a
+    separator, or a JSON array of channels.
+    """
+    from deploy.reporting.attribution import UnknownModelError, chosen, report
+    from deploy.reporting.attribution_page import show
+    from deploy.settings import settings
+    from processors.attribution.learned import TooManyKeysError
+    from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions
+
+    zone = ZoneInfo(settings().timezone)
+    options = AttributionOptions(
+        by=by,
+        goal=goal,
+        start=instant(first, zone, "--from") if first else FIRST,
+        stop=instant(last, zone, "--to", through=True) if last else LAST,
+        lookback_days=lookback_days,
+        half_life_days=half_life_days,
+        scope=scope,
+        repeats=repeats,
+        timezone=settings().timezone,
+        milestone=milestone,
+        contacts=contacts,
+        only=tuple(only or ()),
+        without=tuple(without or ()),
+    )
+    try:
+        models = chosen(model)
+        if paths or events:
+            if by != "channel" or (paths and events):
+                raise typer.BadParameter("a file has channels only, and one file is enough", param_hint="--by")
+            found = _of_file(paths, events, separator, options, models, bootstrap, seed)
+        else:
+            with clickhouse() as client:
+                found = report(client, options, models, replicates=bootstrap, seed=seed)
+    except (UnknownModelError, TooManyKeysError) as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from None
+    if csv_file:
+        _write_csv(found.rows, csv_file)
+    if as_json:
+        print(json.dumps([asdict(row) for row in found.rows], indent=2, ensure_ascii=False, default=str))
+    elif not csv_file:
+        show(found, by)
+    problems = found.discrepancies()
+    for problem in problems:
+        typer.echo(f"does not add up: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _of_file(
+    paths: Path | None,
+    events: Path | None,
+    separator: str,
+    options: AttributionOptions,
+    models: Chosen,
+    replicates: int,
+    seed: int,
+) -> AttributionReport:
+    from dataclasses import replace
+
+    from deploy.operations.definition_files import touch_rules
+    from deploy.operations.importers.journeys import read_events, read_paths
+    from deploy.reporting.attribution import report_of_events, report_of_paths
+    from deploy.settings import settings
+    from processors.attribution.rules import Terms
+
+    rules = touch_rules(settings()).definitions
+    terms = Terms(timedelta(days=options.half_life_days), rules.direct_channels)
+    if events:
+        goal = options.goal or rules.goals[0].name
+        options = replace(options, goal=goal, milestone=options.milestone or rules.milestone)
+        touches, conversions = _read(events, lambda lines: read_events(lines, rules.goals[0].name))
+        there = sorted({one.conversion_type for one in conversions})
+        if there and goal not in ("all", *there):
+            typer.echo(f"no conversion of the goal {goal}: the file has {', '.join(there)}, see --goal", err=True)
+        return report_of_events(touches, conversions, options, models, terms, replicates=replicates, seed=seed)
+    assert paths
+    if "time_decay" in models.rules:
+        typer.echo("a file of paths has no times: time_decay is left out", err=True)
+    rows = _read(paths, lambda lines: read_paths(lines, separator))
+    collapse = options.repeats == "collapse"
+    return report_of_paths(rows, models, terms, collapse=collapse, replicates=replicates, seed=seed)
+
+
+def _read(file: Path, read: Callable[[TextIO], T]) -> T:
+    from deploy.operations.importers.tables import TableError
+
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return read(lines)
+    except (TableError, UnicodeDecodeError) as error:
+        _fail(f"{file}: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show where every record of the producers ended: stored, duplicate, suppressed or dead-lettered."""
+    from sinks.clickhouse.reports import accounting as account
+
+    with clickhouse() as client:
+        found = account(client)
+    total = found.total()
+    if as_json:
+        counts = {name: getattr(total, name) for name in COUNTS}
+        print(
+            json.dumps(
+                {**counts, "missing": found.missing, "sources": [asdict(row) for row in found.sources]}, indent=2
+            )
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("source", overflow="fold")  # what does not fit goes on in the next line
+    for name in COUNTS:
+        table.add_column(name.replace("_", "-"), justify="right", no_wrap=True)
+    for row in [*found.sources, total]:
+        table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
+    Console().print(table)
+    print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
+
+
+def _write_csv(rows: list[AttributionRow], target: str) -> None:
+    def write(file: TextIO) -> None:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(CSV_COLUMNS)
+        lines.writerows([row.model, row.key, repr(row.conversions), repr(row.revenue)] for row in rows)
+
+    if target == "-":
+        write(sys.stdout)
+        return
+    with Path(target).open("w", newline="", encoding="utf-8") as file:
+        write(file)
+    typer.echo(f"{len(rows):,} rows written to {target}", err=True)

@@ -1,0 +1,333 @@
+"""Commands about who is who: why, try a policy, take people apart, see what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from deploy.cli.lookup import (
+    PROFILE_ID,
+    AsJson,
+    Source,
+    Stores,
+    TimeoutS,
+    Waiting,
+    Who,
+    Yes,
+    advised,
+    ask,
+    fail,
+    find,
+    typed,
+    work,
+)
+from deploy.cli.profile import erase
+
+if TYPE_CHECKING:
+    from deploy.identity import Resolver
+    from deploy.operations.deployment import Deployment
+    from schemas.events.touchpoint import Event
+    from schemas.identity.resolution import Named, Resolution
+
+LINES_AT_ONCE = 1_000
+
+Identifiers = Annotated[
+    list[str], typer.Argument(metavar="TYPE:VALUE…", help="Identifiers to take out, such as email:a@b.example.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    identity = typer.Typer(help="Who is who, and why.", no_args_is_help=True)
+    identity.command("explain")(identity_explain)
+    identity.command("resolve")(identity_resolve)
+    identity.command("unmerge")(identity_unmerge)
+    identity.command("refusals")(identity_refusals)
+    identity.command("erase")(erase)
+    app.add_typer(identity, name="identity")
+
+
+def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> None:
+    """Say which identifiers a person has, as keyed hashes, and which events brought them together, or did not."""
+
+    async def read(stores: Stores) -> tuple[str, list[Named]]:
+        profile_id = (await find(stores, who, source)).profile_id
+        return profile_id, await stores.identities.members(profile_id)
+
+    profile_id, members = ask(read)
+    changes = _changes(profile_id, members)
+    if as_json:
+        named = [{"anchor": anchor, "type": kind} for anchor, kind in members]
+        print(json.dumps({"profile_id": profile_id, "identifiers": named, "changes": changes}, indent=2))
+        return
+    print(f"profile {profile_id}: {_counted(Counter(kind for _, kind in members))}")
+    for anchor, kind in sorted(members, key=lambda member: (member[1], member[0])):
+        print(f"  {kind:16} {anchor}")
+    for change in changes or ():
+        print(f"{change['occurred_at']}  {_sentence(change, profile_id)}")
+
+
+def identity_resolve(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, one event a line; - for standard input.")],
+    policy: Annotated[Path | None, typer.Option(help="Try this policy instead of the deployment's.")] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Add final_profile_id: whose each event is after the last one.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Name of the scratch name space; a fresh one by default.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the name space, to go on in it later.")] = False,
+) -> None:
+    """Resolve a file of events in order, in a scratch name space of the real store: live people are not touched.
+
+    Prints one JSON object a line for each event: event_id, profile_id (null: nobody), anchor, merged (winner, loser),
+    refused (type, anchor, rule). With --final they are printed after the last event, each with final_profile_id. A
+    line that is no valid event is named on standard error with the field and the rule; the others are resolved, and the
+    exit code is 1.
+    """
+    from deploy.identity import open_resolver
+
+    async def resolved() -> int:
+        held: list[Resolution] = []
+        bad = 0
+        async with open_resolver(namespace or None, policy, keep=keep) as resolver:
+            with _opened(file) as lines:
+                for events, broken in _parsed(lines):
+                    bad += broken
+                    answers = await resolver.resolve(events)
+                    if final:
+                        held += answers
+                    else:
+                        _print_lines(answers)
+            if final:
+                await _print_final(resolver, held)
+        return bad
+
+    with advised():
+        try:
+            bad = asyncio.run(resolved())
+        except ValueError as error:
+            fail(str(error))
+    if bad:
+        fail(f"{bad:,} lines are no valid events")
+
+
+def identity_unmerge(
+    identifiers: Identifiers, source: Source = "", yes: Yes = False, timeout_s: TimeoutS = 300, as_json: AsJson = False
+) -> None:
+    """Take identifiers out of a person into a person of their own, and keep the two apart from now on.
+
+    Events recorded by those identifiers go with them, in every report at once; both profiles are made again from
+    history, as if they had never been one.
+    """
+    asked = [typed(identifier) for identifier in identifiers]
+
+    async def unmerge(deployment: Deployment) -> dict[str, Any]:
+        from deploy.identity import in_clear
+        from sinks.redis.identity import ImpossibleSplitError
+
+        leaves = [_leaf(deployment, kind, value, source) for kind, value in asked]
+        try:
+            return await (_unmerge(deployment, leaves, timeout_s) if yes else _preview(deployment, leaves))
+        except ImpossibleSplitError as error:
+            fail(in_clear(str(error), dict(zip(leaves, identifiers, strict=True))))
+
+    answer = work(unmerge)
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    elif yes:
+        print(f"{answer['target']} has {_counted(answer['moved'])} ({answer['rebuilt'][answer['target']]:,} events)")
+        print(f"{answer['source']} keeps {_counted(answer['stayed'])} ({answer['rebuilt'][answer['source']]:,} events)")
+    else:
+        print(f"profile {answer['source']}")
+        print(f"  would lose {_counted(answer['moved'])}: {answer['events']:,} events, {answer['orders']:,} orders")
+        print(f"  would keep {_counted(answer['stayed'])}")
+    if not yes:
+        typer.echo("nothing was changed: add --yes to do it", err=True)
+
+
+def identity_refusals(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    release: Annotated[
+        str, typer.Option(metavar="TYPE:VALUE|ANCHOR", help="Let this quarantined identifier take part again.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the identifiers that were refused to most people: kiosks, shared mailboxes, constants.
+
+    One that was refused to too many (quarantine_after in the policy) is in quarantine: it is left out of resolution
+    until it is released.
+    """
+
+    async def read(stores: Stores) -> list[tuple[str, str, int, bool]]:
+        if release:
+            anchor = release.lower()
+            named = PROFILE_ID.fullmatch(anchor)
+            leaf = bytes.fromhex(anchor.replace("-", "")) if named else _leaf(stores, *typed(release), "")
+            if not await stores.identities.release(leaf):
+                fail(f"{release} is not in quarantine")
+            typer.echo(f"{release} takes part again", err=True)
+        return await stores.identities.most_refused(limit)
+
+    refused = ask(read)
+    if as_json:
+        names = ("anchor", "type", "refusals", "quarantined")
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in refused], indent=2))
+        return
+    if not refused:
+        typer.echo("nothing was refused", err=True)
+    for anchor, kind, times, quarantined in refused:
+        print(f"{times:10,}  {kind:16} {anchor}{'  in quarantine' if quarantined else ''}")
+
+
+async def _preview(deployment: Deployment, leaves: list[bytes]) -> dict[str, Any]:
+    from sinks.clickhouse.history import affected
+
+    found = await deployment.identities.preview_split(leaves)
+    follow = affected(deployment.tables, [anchor for anchor, _ in found.moved], found.source)
+    return {"source": found.source, "moved": found.moved_counts, "stayed": found.stayed_counts, **follow}
+
+
+async def _unmerge(deployment: Deployment, leaves: list[bytes], timeout_s: float) -> dict[str, Any]:
+    from time import time
+    from uuid import uuid4
+
+    from deploy.operations.rebuild import NotRebuiltError, decider_of, rebuild_people
+
+    decider = decider_of(deployment.settings)
+    deployment.lags.lags()  # a broker that is down is better found out before than between
+    split = await deployment.identities.split(uuid4().hex, leaves, occurred_ms=int(time() * 1000))
+    try:
+        rebuilt = await rebuild_people(
+            deployment,
+            (split.source, split.target),
+            timeout_s=timeout_s,
+            after_version=split.version,
+            decider=decider,
+            progress=Waiting(),
+        )
+    except NotRebuiltError as error:
+        raise NotRebuiltError(
+            f"{error}\nThe identifiers are apart, the profiles are as before. Once the workers are through:"
+            f" throughline profile rebuild {split.source} {split.target}"
+        ) from error
+    moved, stayed = (dict(sorted(Counter(kind for _, kind in part).items())) for part in (split.moved, split.stayed))
+    return {
+        "source": split.source,
+        "target": split.target,
+        "moved": moved,
+        "stayed": stayed,
+        "version": split.version,
+        "rebuilt": rebuilt,
+    }
+
+
+def _leaf(stores: Stores | Deployment, kind: str, value: str, source: str) -> bytes:
+    from deploy.cli.lookup import UnknownPersonError
+    from processors.identity.claims import claim
+
+    made = claim(kind, value, stores.policy, stores.secret, source)
+    if made is None:
+        raise UnknownPersonError(f"{kind}:{value} identifies nobody: it is malformed or a blocked placeholder")
+    return made.leaf
+
+
+def _opened(file: str) -> BinaryIO:
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        fail(f"cannot read {file}: {error.strerror}")
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
+    """Read events, `LINES_AT_ONCE` at most at once, and how many lines among them were none."""
+    from deploy.settings import settings
+    from processors.intake.decode import Rejected, decode
+
+    channels, max_bytes = frozenset(settings().channels), settings().max_event_bytes
+    events: list[Event] = []
+    broken = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        event = decode(line.strip(), channels=channels, max_bytes=max_bytes)
+        if isinstance(event, Rejected):
+            broken += 1
+            typer.echo(f"line {number}: {event.field or 'event'}: {event.message}", err=True)
+        else:
+            events.append(event)
+        if len(events) == LINES_AT_ONCE:
+            yield events, broken
+            events, broken = [], 0
+    yield events, broken
+
+
+def _print_lines(answers: Iterable[Resolution]) -> None:
+    for answer in answers:
+        print(json.dumps(_line(answer), ensure_ascii=False))
+
+
+async def _print_final(resolver: Resolver, answers: list[Resolution]) -> None:
+    owners = await resolver.final(answer.event_id for answer in answers)
+    for answer in answers:
+        print(json.dumps({**_line(answer), "final_profile_id": owners[answer.event_id]}, ensure_ascii=False))
+
+
+def _line(answer: Resolution) -> dict[str, Any]:
+    return {
+        "event_id": answer.event_id,
+        "profile_id": answer.profile_id,
+        "anchor": answer.anchor,
+        "merged": [merge._asdict() for merge in answer.merged],
+        "refused": [refusal._asdict() for refusal in answer.refused],
+    }
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "no identifier"
+
+
+def _sentence(change: dict[str, Any], profile_id: str) -> str:
+    """Say in a line what happened to the person."""
+    about = ", ".join(f"{kind} {anchor}" for anchor, kind in change["anchors"]) or "nothing"
+    before, after = change["from_profile_id"], change["profile_id"]
+    what = {
+        "bind": f"bind: {about}" + (f" to {after}" if after != profile_id else ""),
+        "merge": f"merge of {before}" + (f" into {after}" if after != profile_id else "") + f": {about}",
+        "split": f"split from {before}: {about}" if after == profile_id else f"split into {after}: {about}",
+        "transfer": f"transfer from {before} to {after or 'nobody'}: {about}",
+        "refuse": f"refuse: {about}" + (f", which is of {before}" if before else ""),
+        "erase": f"erase: {about}",
+    }[change["kind"]]
+    evidence = f"event {change['event_id']}" if change["event_id"] else "an operator's command"
+    if change["kind"] in ("split", "erase"):
+        evidence = "an operator's command"
+    return f"{what} (by {evidence}; {change['rule']})"
+
+
+def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | None:
+    """Read why from ClickHouse; None, and a word on standard error, when it cannot tell."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from deploy.settings import settings
+    from processors.identity.stage import utc_text
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.identity_log import read_changes
+
+    try:
+        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        try:
+            changes = read_changes(client, profile_id, [anchor for anchor, _ in members])
+        finally:
+            client.close()
+    except (StoreDown, ClickHouseError) as error:
+        typer.echo(f"no history, ClickHouse does not tell: {str(error).strip().splitlines()[0]}", err=True)
+        return None
+    return [{**change, "occurred_at": utc_text(change.pop("occurred_ms"))} for change in changes]

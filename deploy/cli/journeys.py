@@ -1,0 +1,265 @@
+"""Commands for those who write journeys: list, check, simulate, and why a person got a message or did not."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from deploy.cli.connections import clickhouse
+from deploy.cli.lookup import AsJson, Source, Stores, Who, ask, fail, find
+from deploy.cli.times import instant
+
+if TYPE_CHECKING:
+    from deploy.operations.engines import Definitions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    journeys = typer.Typer(help="Journeys: what is sent to whom, and why.", no_args_is_help=True)
+    journeys.command("list")(journeys_list)
+    journeys.command("lint")(journeys_lint)
+    journeys.command("simulate")(journeys_simulate)
+    journeys.command("why")(journeys_why)
+    app.add_typer(journeys, name="journeys")
+    recommendations = typer.Typer(help="Products that go with what people bought.", no_args_is_help=True)
+    recommendations.callback()(_group)
+    recommendations.command("refresh")(recommendations_refresh)
+    app.add_typer(recommendations, name="recommendations")
+
+
+def _group() -> None:
+    """Keep a group with one command a group."""
+
+
+def journeys_list(as_json: AsJson = False) -> None:
+    """List the journeys of this deployment, with what lets people in and what they may be sent."""
+    from schemas.journeys.definitions import MessageNode
+
+    found = _definitions()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": journey.name,
+            "version": journey.version,
+            "enabled": journey.enabled,
+            "description": journey.description,
+            "entry": _entry(journey),
+            "messages": [step.template for _, step in journey.walk() if isinstance(step, MessageNode)],
+            "goals": [goal.name for goal in journey.goals],
+            "holdout": journey.holdout,
+            "file": str(found.files[journey.name]),
+        }
+        for journey in found.journeys
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("journey", "enters by", "messages", "holdout", "what it does")
+    table.columns[0].no_wrap = True
+    for row in rows:
+        name = row["name"] if row["enabled"] else f"{row['name']} (off)"
+        table.add_row(name, row["entry"], ", ".join(row["messages"]), f"{row['holdout']:.0%}", row["description"])
+    Console().print(table)
+
+
+def journeys_lint(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATH]…", help="Journey files, or folders of them; else all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check journeys: their shape, and what they refer to. Exit code 1 if one of them cannot work."""
+    from dataclasses import replace
+
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.engines import lint_all, load_journeys
+
+    definitions = _definitions(without_journeys=paths is not None)
+    if paths is not None:
+        try:
+            journeys, files = load_journeys(_files(paths))
+        except DefinitionError as error:
+            fail(str(error))
+        definitions = replace(definitions, journeys=journeys, files=files)
+    findings = lint_all(definitions)
+    serious = sum(finding.serious for finding in findings)
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            print(f"{finding}" if finding.serious else f"{finding} (a hint)")
+    checked = len(definitions.journeys)
+    typer.echo(f"{checked} journeys, {serious} errors, {len(findings) - serious} hints", err=True)
+    if serious:
+        raise typer.Exit(1)
+
+
+def journeys_simulate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A journey; it need not be in force.")],
+    first: Annotated[str, typer.Option("--from", help="First day, or an RFC 3339 time.")],
+    last: Annotated[str, typer.Option("--to", help="Last day, or the RFC 3339 time it ends at.")],
+    timely: Annotated[
+        bool,
+        typer.Option(
+            "--as-it-happened", help="As if events had come in when they happened: for history that was imported."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a journey over history, with nothing sent: who would enter, what they would get, what would hold it back.
+
+    It competes for frequency caps with the other journeys in force, and is compared with its own version in force.
+    """
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.engines import load_journeys
+    from deploy.settings import settings
+    from processors.journeys.simulate import Simulation, as_it_happened, difference
+    from sinks.clickhouse.history import read_people
+
+    zone = ZoneInfo(settings().timezone)
+    start, stop = instant(first, zone, "--from"), instant(last, zone, "--to", through=True)
+    definitions = _definitions()
+    try:
+        (draft,), _ = load_journeys([file])
+    except DefinitionError as error:
+        fail(str(error))
+    others = [journey for journey in definitions.journeys if journey.name != draft.name]
+    live = next((journey for journey in definitions.journeys if journey.name == draft.name), None)
+
+    def simulation(*chosen: Any) -> Simulation:
+        decider = definitions.decider(settings().timezone, [*others, *chosen])
+        return Simulation(decider, [draft.name], _ms(start), _ms(stop), settings().timezone)
+
+    runs = [simulation(draft)] + ([simulation(live)] if live and live.version != draft.version else [])
+    people = events = 0
+    with clickhouse() as client:
+        for profile_id, theirs in read_people(client, datetime.now(UTC) if timely else stop):
+            people, events = people + 1, events + len(theirs)
+            for run in runs:
+                run.replay(profile_id, as_it_happened(theirs) if timely else theirs)
+            if people % 1000 == 0:
+                typer.echo(f"{people:,} people, {events:,} events", err=True)
+    told = [run.tallies[draft.name].summary() for run in runs]
+    report = {
+        "journey": draft.name,
+        "version": draft.version,
+        "live_version": live.version if live else None,
+        "from": start.isoformat(),
+        "to": stop.isoformat(),
+        "people_replayed": people,
+        "events_replayed": events,
+        "draft": told[0],
+        "live": told[-1] if live else None,
+        "difference": difference(told[0], told[-1]) if live else None,
+    }
+    if as_json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _show(report)
+
+
+def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None:
+    """Tell why a person was sent a message, or was not: every decision with the gates that it passed."""
+    from deploy.settings import settings
+    from processors.decisions.explain import story
+    from sinks.clickhouse.decisions import read_decisions, read_journey_events
+
+    async def look(stores: Stores) -> str:
+        return (await find(stores, who, source)).profile_id
+
+    profile_id = ask(look)
+    with clickhouse() as client:
+        decisions, events = read_decisions(client, profile_id), read_journey_events(client, profile_id)
+    if as_json:
+        for row in decisions:
+            row["gates"] = json.loads(row["gates"])
+        for row in events:
+            row["detail"] = json.loads(row.get("detail") or "{}")
+        told = {"profile_id": profile_id, "decisions": decisions, "journey_events": events}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+        return
+    for line in story(decisions, events, settings().timezone):
+        print(line)
+    if not decisions and not events:
+        print(f"no journey and no segment has concerned {profile_id} yet")
+
+
+def recommendations_refresh(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How far back orders count.")] = 180,
+    as_json: AsJson = False,
+) -> None:
+    """Work out from orders what goes with what, and put it where templates find it. Run it once a day."""
+    import asyncio
+
+    from deploy.operations.recommendations import refresh
+    from deploy.settings import settings
+
+    with clickhouse() as client:
+        found = asyncio.run(refresh(settings(), client, days=days))
+    if as_json:
+        print(json.dumps(found._asdict()))
+    else:
+        print(f"{found.products:,} products, {found.pairs:,} pairs, {found.best:,} best sellers")
+
+
+def _definitions(*, without_journeys: bool = False) -> Definitions:
+    """Read the deployment's definitions; a wrong one ends the command."""
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.engines import load_definitions
+    from deploy.settings import settings
+
+    try:
+        return load_definitions(settings(), without_journeys=without_journeys)
+    except DefinitionError as error:
+        fail(str(error))
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    from deploy.operations.engines import yaml_files
+
+    return [file for path in paths for file in (yaml_files(path) if path.is_dir() else [path])]
+
+
+def _entry(journey: Any) -> str:
+    entry = journey.entry
+    if hasattr(entry, "segment"):
+        return f"{entry.when} {entry.segment}"
+    return " or ".join(entry.names) + (f", each {entry.key}" if entry.key else "")
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    print(f"{report['journey']} {report['version']}, {report['from']} to {report['to']}: nothing was sent")
+    print(f"{report['people_replayed']:,} people and {report['events_replayed']:,} events replayed")
+    table = Table("", "this file", "in force", "difference")
+    live, change = report["live"] or {}, report["difference"] or {}
+    rows = {"people": "people who enter", "runs": "runs", "messages": "messages", "caps_hit": "times a cap was hit",
+            "goals": "goals reached"}  # fmt: skip
+    for name, heading in rows.items():
+        more = f"{change[name]:+,}" if change else "–"
+        table.add_row(heading, f"{report['draft'][name]:,}", f"{live[name]:,}" if live else "–", more)
+    for group in ("holdout_people", "held_back_by_gate", "messages_by_channel"):
+        for name in sorted({*report["draft"][group], *live.get(group, {})}):
+            mine, theirs = report["draft"][group].get(name, 0), live.get(group, {}).get(name, 0)
+            heading = f"{group.replace('_', ' ')}: {name}"
+            more = f"{mine - theirs:+,}" if live else "–"
+            table.add_row(heading, f"{mine:,}", f"{theirs:,}" if live else "–", more)
+    console.print(table)
+    days = Table("day", "channel", "messages")
+    for row in report["draft"]["messages_by_day"]:
+        days.add_row(row["day"], row["channel"], f"{row['messages']:,}")
+    console.print(days)

@@ -1,0 +1,46 @@
+"""The command `throughline`: puts the groups of commands together; each is a module of `deploy/cli`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+app = typer.Typer(
+    name="throughline",
+    help="An omnichannel event pipeline: one person, one history, attribution that reconciles.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Each module has a function `register(app)`; the order is that of `throughline --help`.
+MODULES = (
+    "stack",
+    "pipeline",
+    "produce",
+    "profile",
+    "identity",
+    "segments",
+    "journeys",
+    "attribution",
+    "behaviour",
+    "maintenance",
+)
+
+for _name in MODULES:
+    importlib.import_module(f"deploy.cli.{_name}").register(app)
+
+
+def main() -> None:
+    """Run the command line; a closed pipe downstream (`| head`) is not an error."""
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

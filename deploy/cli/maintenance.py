@@ -1,0 +1,235 @@
+"""Commands that look after the contract and its exceptions: the schema, the tables, and dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from deploy.cli.connections import clickhouse
+
+if TYPE_CHECKING:
+    from sinks.clickhouse.dead_letters import DeadLetterFilter, StoredDeadLetter
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"]
+_MESSAGE_WIDTH = 120
+
+Reason = Annotated[str, typer.Option(help="Only this reason, such as not_json.")]
+Stage = Annotated[str, typer.Option(help="Only what this stage refused, such as identify.")]
+Topic = Annotated[str, typer.Option(help="Only records of this topic, such as touchpoints.web.")]
+From = Annotated[datetime | None, typer.Option("--from", formats=_TIMES, help="Received then or later; UTC.")]
+To = Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Received before then; UTC.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    schema = typer.Typer(help="The contract with producers and with analysts.", no_args_is_help=True)
+    schema.command("export")(schema_export)
+    schema.command("tables")(schema_tables)
+    app.add_typer(schema, name="schema")
+    letters = typer.Typer(help="Records that were refused: why, and once more.", no_args_is_help=True)
+    letters.command("list")(dead_letters_list)
+    # What the collector refused has partition -1, which is no option.
+    letters.command("show", context_settings={"ignore_unknown_options": True})(dead_letters_show)
+    letters.command("replay")(dead_letters_replay)
+    app.add_typer(letters, name="dead-letters")
+
+
+def schema_export(
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Print the JSON Schema of a touchpoint event."""
+    from schemas.events.json_schema import text
+
+    if out is None:
+        print(text(), end="")
+        return
+    try:
+        out.write_text(text(), "utf-8")
+    except OSError as error:
+        _fail(f"cannot write {out}: {error.strerror}")
+    typer.echo(f"wrote {out}", err=True)
+
+
+def schema_tables(
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Describe every table and view for analysts, with ten questions, as Markdown: `sinks/TABLES.md`."""
+    from sinks.clickhouse.tables import describe, markdown, questions
+
+    with clickhouse() as client:
+        text = markdown(describe(client), questions())
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        _fail(f"cannot write {out}: {error.strerror}")
+    typer.echo(f"wrote {out}", err=True)
+
+
+def dead_letters_list(
+    reason: Reason = "",
+    stage: Stage = "",
+    topic: Topic = "",
+    from_: From = None,
+    to: To = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, the newest first; how many there are of each reason goes to standard error."""
+    from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
+
+    wanted = _filter(reason, stage, topic, from_, to)
+    with clickhouse() as client:
+        counts = count_dead_letters(client, wanted)
+        letters = list(read_dead_letters(client, wanted, limit=limit, newest_first=True))
+    total = sum(counts.values())
+    by_reason = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    typer.echo(f"{total:,} dead letters{f': {by_reason}' if by_reason else ''}", err=True)
+    if as_json:
+        print(json.dumps([_described(letter) for letter in letters], indent=2))
+        return
+    for letter in letters:
+        at = letter.received_at.isoformat(" ", "seconds")[:19]
+        place = f"{letter.topic} {letter.partition} {letter.offset}"
+        print(_printable(f"{at}  {letter.reason:16} {place:28} {letter.message[:_MESSAGE_WIDTH]}"))
+    if total > len(letters):
+        typer.echo(f"the newest {len(letters):,} of {total:,}; see more with --limit", err=True)
+
+
+def dead_letters_show(
+    topic: Annotated[str, typer.Argument(help="The topic of the record.")],
+    partition: Annotated[int, typer.Argument(help="Its partition.")],
+    offset: Annotated[int, typer.Argument(help="Its offset.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter with its original value; `dead-letters list` prints the three arguments."""
+    from sinks.clickhouse.dead_letters import DeadLetterFilter, read_dead_letters
+
+    with clickhouse() as client:
+        found = list(read_dead_letters(client, DeadLetterFilter(topic=topic, partition=partition, offset=offset)))
+    if not found:
+        _fail(f"no dead letter of {topic}, partition {partition}, offset {offset}: see `throughline dead-letters list`")
+    described = _described(found[0], whole=True)
+    if as_json:
+        print(json.dumps(described, indent=2))
+        return
+    for name, value in described.items():
+        if not name.endswith("_base64"):
+            print(_printable(f"{name:12} {value}"))
+
+
+def dead_letters_replay(
+    reason: Reason = "",
+    stage: Stage = "",
+    topic: Topic = "",
+    from_: From = None,
+    to: To = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish the original bytes again to their topic, once the cause is mended.
+
+    Safe to repeat: an event that was stored meanwhile counts as a duplicate; one that is still bad is refused again.
+    """
+    from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
+
+    wanted = _filter(reason, stage, topic, from_, to)
+    with clickhouse() as client:
+        counts = count_dead_letters(client, wanted)
+        published, problem = (0, "") if dry_run else republish(read_dead_letters(client, wanted))
+    if as_json:
+        print(json.dumps({"matching": counts, "published": published, "dry_run": dry_run}, indent=2))
+    for name, count in counts.items():
+        typer.echo(f"{count:10,} {name}", err=True)
+    typer.echo(
+        f"{'would publish' if dry_run else 'published'} {sum(counts.values()) if dry_run else published:,}", err=True
+    )
+    if problem:
+        _fail(f"Kafka did not confirm every record ({problem}): replay again, what has arrived is not counted twice")
+
+
+def republish(letters: Iterable[StoredDeadLetter]) -> tuple[int, str]:
+    """Publish dead letters' original keys and values to their original topics.
+
+    Returns:
+        How many the broker confirmed, and the first failure or an empty string.
+    """
+    from confluent_kafka import KafkaException, Producer
+
+    from deploy.settings import settings
+    from sinks.kafka.producer import DELIVERY_TIMEOUT_S, producer_config
+
+    confirmed = 0
+    failures: list[str] = []
+
+    def delivered(error: object, _message: object) -> None:
+        nonlocal confirmed
+        if error is None:
+            confirmed += 1
+        else:
+            failures.append(str(error))
+
+    producer = Producer(producer_config(settings().kafka_bootstrap))
+    for letter in letters:
+        while not failures:
+            try:
+                producer.produce(letter.topic, letter.value, letter.key, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.1)
+            except KafkaException as error:
+                failures.append(str(error))
+        if failures:
+            break
+        producer.poll(0)
+    unconfirmed = producer.flush(DELIVERY_TIMEOUT_S + 5)
+    if unconfirmed and not failures:
+        failures.append(f"no answer for {unconfirmed:,} records")
+    return confirmed, failures[0] if failures else ""
+
+
+def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: datetime | None) -> DeadLetterFilter:
+    from schemas.dead_letters import Reason as Known
+    from sinks.clickhouse.dead_letters import DeadLetterFilter
+
+    known = [str(one) for one in Known]
+    if reason and reason not in known:
+        raise typer.BadParameter(f"{reason!r} is no reason: expected one of {', '.join(known)}", param_hint="--reason")
+    return DeadLetterFilter(reason=reason, stage=stage, topic=topic, start=_utc(start), end=_utc(end))
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+
+
+def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, Any]:
+    """A dead letter as JSON values; `whole` adds the key and the value, as text as far as they are text."""
+    from dataclasses import asdict
+
+    described = asdict(letter)
+    for name in ("received_at", "stored_at"):
+        described[name] = described[name].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    key, value = described.pop("key_base64"), described.pop("value_base64")
+    if whole:
+        described["key"] = (letter.key or b"").decode(errors="backslashreplace")
+        described["value"] = letter.value.decode(errors="backslashreplace")
+        described |= {"key_base64": key, "value_base64": value}
+    return described
+
+
+def _printable(text: str) -> str:
+    """Escape what would steer the terminal: a record may hold anything."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)

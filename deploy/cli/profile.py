@@ -1,0 +1,194 @@
+"""Commands about one person's profile: show it, hand it out, make it again, erase it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deploy.cli.lookup import (
+    AsJson,
+    Source,
+    Stores,
+    TimeoutS,
+    UnknownPersonError,
+    Waiting,
+    Who,
+    Yes,
+    ask,
+    fail,
+    find,
+    work,
+)
+
+if TYPE_CHECKING:
+    from deploy.operations.deployment import Deployment
+    from deploy.operations.erasure import Named
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    profile = typer.Typer(help="What is known of one person.", no_args_is_help=True)
+    profile.command("show")(profile_show)
+    profile.command("export")(profile_export)
+    profile.command("rebuild")(profile_rebuild)
+    profile.command("erase")(erase)
+    app.add_typer(profile, name="profile")
+
+
+def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None:
+    """Show a person's profile: channels, orders, cart, consent, messages, touches."""
+
+    async def read(stores: Stores) -> dict[str, Any]:
+        return await _person(stores, (await find(stores, who, source)).profile_id)
+
+    person = ask(read)
+    if as_json:
+        print(json.dumps(person, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from deploy.reporting.profile_page import show
+
+    show(person, Console())
+
+
+def profile_export(
+    who: Who,
+    source: Source = "",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Print everything that is known of a person as JSON: profile, identifiers, why they are theirs, every event."""
+
+    async def read(deployment: Deployment) -> dict[str, Any]:
+        from processors.identity.stage import utc_text
+        from sinks.clickhouse.history import read_events
+        from sinks.clickhouse.identity_log import read_changes
+
+        profile_id = (await find(deployment, who, source)).profile_id
+        members = await deployment.identities.members(profile_id)
+        changes = read_changes(deployment.tables, profile_id, [anchor for anchor, _ in members])
+        return {
+            "profile": await _person(deployment, profile_id),
+            "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
+            "identity_changes": [
+                {**change, "occurred_at": utc_text(change.pop("occurred_ms"))} for change in changes
+            ],
+            "events": read_events(deployment.tables, profile_id),
+        }  # fmt: skip
+
+    written = json.dumps(work(read), indent=2, ensure_ascii=False)
+    if out is None:
+        print(written)
+        return
+    try:
+        out.write_text(written + "\n", "utf-8")
+    except OSError as error:
+        fail(f"cannot write {out}: {error.strerror}")
+    typer.echo(f"wrote {out}", err=True)
+
+
+def profile_rebuild(
+    who: Annotated[list[str], typer.Argument(metavar="WHO…", help="Profile ids or identifiers such as user_id:42.")],
+    timeout_s: TimeoutS = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Make profiles, segments and journeys again from all stored events, while events keep coming; nothing is sent."""
+
+    async def remake(deployment: Deployment) -> dict[str, int]:
+        from deploy.operations.rebuild import decider_of, rebuild_people
+
+        people = [(await find(deployment, one)).profile_id for one in who]
+        return await rebuild_people(
+            deployment,
+            dict.fromkeys(people),
+            timeout_s=timeout_s,
+            decider=decider_of(deployment.settings),
+            progress=Waiting(),
+        )
+
+    rebuilt = work(remake)
+    if as_json:
+        print(json.dumps(rebuilt, indent=2))
+        return
+    for profile_id, events in rebuilt.items():
+        print(f"{profile_id}  made of {events:,} events")
+
+
+def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS = 120, as_json: AsJson = False) -> None:
+    """Erase a person from every store and print a receipt; who comes back later is somebody new.
+
+    Repeat it if it broke off: it goes on where it was. No replay of any topic brings the person back.
+    """
+
+    async def prepare(deployment: Deployment) -> dict[str, Any]:
+        from deploy.operations.erasure import before, erase_person
+
+        named = await _named(deployment, who, source)
+        if yes:
+            return (await erase_person(deployment, named, timeout_s=timeout_s, progress=Waiting())).as_json()
+        if named.erased is not None:
+            return {"profile_id": named.profile_id, "identifiers": {}, "documents": 0, "rows": {}, "erased": True}
+        return await before(deployment, named.profile_id)
+
+    answer = work(prepare)
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    elif yes:
+        _print_receipt(answer)
+    else:
+        counted = ", ".join(f"{number} {kind}" for kind, number in answer["identifiers"].items())
+        print(f"profile {answer['profile_id']}: {counted or 'no identifier'}; {answer['documents']} documents")
+        for table, rows in answer["rows"].items():
+            print(f"  {table:24} {rows:10,} rows")
+    if not yes:
+        typer.echo("nothing was erased: add --yes to do it; it can not be undone", err=True)
+
+
+async def _named(deployment: Deployment, who: str, source: str) -> Named:
+    """Find the person to erase, or an earlier erasure that is to be completed."""
+    from deploy.cli.lookup import PROFILE_ID, typed
+    from deploy.operations.erasure import Named, earlier
+    from processors.identity.claims import claim
+
+    try:
+        found = await find(deployment, who, source)
+        return Named(found.profile_id, identifier=found.identifier)
+    except UnknownPersonError:
+        if PROFILE_ID.fullmatch(who.lower()):
+            erased = earlier(deployment, profile_id=who.lower())
+        elif ":" in who and (made := claim(*typed(who), deployment.policy, deployment.secret, source)):
+            erased = earlier(deployment, anchor=made.anchor)
+        else:
+            erased = None
+        if erased is None:
+            raise
+        identifier = typed(who) if ":" in who else None
+        return Named(erased.profile_id, erased, identifier)
+
+
+async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:
+    from processors.profiles.stage import load
+    from processors.profiles.view import view
+
+    stored = await stores.profiles.get(profile_id)
+    if stored is None:
+        raise UnknownPersonError(f"{profile_id}: this person was erased", erased=True)
+    kinds = Counter(kind for _, kind in await stores.identities.members(profile_id))
+    return {**view(load(stored)), "identifiers": dict(kinds), "version": stored.version}
+
+
+def _print_receipt(receipt: dict[str, Any]) -> None:
+    print(f"erased {receipt['profile_ids'][0]}, events up to {receipt['at']}")
+    for former in receipt["profile_ids"][1:]:
+        print(f"  which {former} had been merged into")
+    stores = receipt["stores"]
+    counted = ", ".join(f"{number:,} {what}" for what, number in stores["redis_identity"].items())
+    print(f"  {'Redis':24} {counted}, {stores['redis_profiles']:,} documents")
+    for table, rows in stores["clickhouse"].items():
+        print(f"  {'ClickHouse ' + table:36} {rows:10,} rows")
+    for remains in receipt["remains"]:
+        print(f"  remains: {remains}")

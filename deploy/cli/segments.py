@@ -1,0 +1,325 @@
+"""Commands about segments: which there are, who is in them, what a new one would be, lists for advertising networks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import typer
+
+from deploy.cli.connections import clickhouse
+from deploy.cli.lookup import AsJson, fail
+from deploy.cli.times import instant
+
+if TYPE_CHECKING:
+    from processors.segments.preview import Preview
+    from schemas.segments.definitions import Segment, SegmentDefinitions
+
+At = Annotated[str, typer.Option("--at", help="A day (its end) or an RFC 3339 time; else now.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    segments = typer.Typer(help="Segments: who belongs together, kept up to date by itself.", no_args_is_help=True)
+    segments.command("list")(segments_list)
+    segments.command("show")(segments_show)
+    segments.command("attributes")(segments_attributes)
+    segments.command("preview")(segments_preview)
+    segments.command("export")(segments_export)
+    segments.command("score")(segments_score)
+    app.add_typer(segments, name="segments")
+
+
+def segments_list(
+    counts: Annotated[bool, typer.Option("--counts", help="Count their members, from ClickHouse.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the segments, with what they mean and, if asked for, how many people are in them."""
+    from sinks.clickhouse.audiences import count_members
+
+    members: dict[str, int] | None = None
+    if counts:
+        with clickhouse() as client:
+            members = count_members(client, datetime.now(UTC))
+    rows = [
+        {
+            "name": segment.name,
+            "description": segment.description,
+            **({} if members is None else {"members": members.get(segment.name, 0)}),
+        }
+        for segment in _definitions().segments
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    _table(["segment", "members", "who they are"] if counts else ["segment", "who they are"], rows)
+
+
+def segments_show(name: str, as_json: AsJson = False) -> None:
+    """Show one segment: its condition, and how many people are in it."""
+    from sinks.clickhouse.audiences import count_members
+
+    segment = _segment(_definitions(), name)
+    with clickhouse() as client:
+        members = count_members(client, datetime.now(UTC)).get(name, 0)
+    when = _written(segment)
+    if as_json:
+        shown = {"name": name, "description": segment.description, "when": when, "members": members}
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    import yaml
+
+    print(f"{name}: {segment.description}\n{members:,} people are in it now.\n")
+    print(yaml.safe_dump({"when": when}, sort_keys=False, allow_unicode=True), end="")
+
+
+def segments_attributes(
+    like: Annotated[str, typer.Argument(help="Part of a name or a meaning.")] = "", as_json: AsJson = False
+) -> None:
+    """List the attributes that conditions can be about: name, type, unit, meaning and an example of each."""
+    from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, Attribute
+
+    computed = [
+        Attribute(f"computed.{trait.name}", "any", "", trait.description, None) for trait in _definitions().traits
+    ]
+    rows = [
+        one._asdict()
+        for one in (*ATTRIBUTES.values(), *OPEN_FAMILIES, *computed)
+        if like.lower() in f"{one.name} {one.meaning}".lower()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    _table(["attribute", "type", "unit", "meaning", "example"], rows)
+    typer.echo(f"{len(rows)} attributes", err=True)
+
+
+def segments_preview(
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file of segments, or one that there is.")],
+    at: At = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say who would be in a segment, over all history: members, who entered and left by day, and examples."""
+    from deploy.settings import settings
+    from processors.segments.preview import preview
+    from sinks.clickhouse.history import read_people
+
+    timezone = settings().timezone
+    moment = _moment(at, timezone)
+    chosen, definitions = _to_preview(what)
+    with clickhouse() as client:
+        found, people = preview(
+            definitions, read_people(client, moment), round(moment.timestamp() * 1000), timezone=timezone
+        )
+    shown = {name: found[name] for name in chosen}
+    for hint in _hints(definitions):
+        typer.echo(f"note: {hint}", err=True)
+    if as_json:
+        print(json.dumps({"people": people, "segments": {name: _told(one) for name, one in shown.items()}}, indent=2))
+        return
+    for name, one in shown.items():
+        print(f"{name}: {one.members:,} of {people:,} people")
+        for day in sorted({*one.entered, *one.left})[-14:]:
+            print(f"  {day}  {one.entered[day]:>6,} entered  {one.left[day]:>6,} left")
+        if one.examples:
+            print(f"  for example {', '.join(one.examples)}")
+
+
+def segments_export(
+    name: str,
+    network: Annotated[Literal["google", "meta", "tiktok"], typer.Option("--for", help="The advertising network.")],
+    hashing: Annotated[Literal["sha256"], typer.Option("--hash", help="How addresses are hashed.")] = "sha256",
+    change: Annotated[
+        Literal["all", "entered", "left"], typer.Option(help="Everybody, or who has come or gone since a time.")
+    ] = "all",
+    since: Annotated[str, typer.Option(help="That time: a day, or an RFC 3339 time.")] = "",
+    out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="Where to write the list.")] = "-",
+) -> None:
+    """Write hashed e-mail addresses and telephone numbers of a segment as a CSV file of an advertising network.
+
+    People without consent are left out, and counted on standard error. Who has `entered` is to be added to the
+    network's list: whoever has come into the segment since then, or has agreed. Who has `left` is to be taken off:
+    whoever is in the segment no more, or has withdrawn consent.
+    """
+    from deploy.settings import settings
+    from processors.segments.audiences import FORMS, agreed_since, may_be_targeted, rows, withdrew_since
+    from sinks.clickhouse.audiences import member_ids, read_members, read_members_since
+
+    _segment(_definitions(), name)
+    if (change == "all") != (not since):
+        raise typer.BadParameter("entered and left need --since, and only they do", param_hint="--since")
+    now = datetime.now(UTC)
+    written: list[tuple[str, str]] = []
+    refused = since_ms = 0
+    with clickhouse() as client:
+        if change == "all":
+            people, elsewhere = read_members(client, name, now), set[str]()
+        else:
+            then = instant(since, ZoneInfo(settings().timezone), "--since")
+            since_ms = round(then.timestamp() * 1000)
+            if change == "entered":
+                people, elsewhere = read_members(client, name, now), member_ids(client, name, then)
+            else:
+                people, elsewhere = read_members_since(client, name, then), member_ids(client, name, now)
+        for profile_id, document in people:
+            allowed = may_be_targeted(document)
+            if change == "left":
+                # Nobody is named who was never on a list: who had not agreed then, and has not since.
+                gone = profile_id not in elsewhere and allowed
+                written += rows(document, network) if gone or withdrew_since(document, since_ms) else []
+            elif profile_id not in elsewhere or agreed_since(document, since_ms):
+                refused += not allowed
+                written += rows(document, network) if allowed else []
+    _write(out, FORMS[network].columns, written)
+    typer.echo(f"{len(written):,} rows of {name} ({hashing}); {refused:,} people left out without consent", err=True)
+
+
+def segments_score(as_json: AsJson = False) -> None:
+    """Write the predictions of `ltv fit` back to the people, for conditions about `scores.…`; segments follow."""
+    from deploy.cli.lookup import Stores, ask
+    from deploy.operations.scores import Written, write_scores
+    from processors.segments.scores import Prediction
+    from sinks.clickhouse.audiences import read_predictions
+
+    with clickhouse() as client:
+        predictions = {who: Prediction(*one) for who, one in read_predictions(client).items()}
+    if not predictions:
+        fail("nothing is predicted yet: run `throughline ltv fit` first")
+    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+
+    async def write(stores: Stores) -> Written:
+        return await write_scores(stores.profiles, predictions, now_ms)
+
+    written = asdict(ask(write))
+    if as_json:
+        print(json.dumps(written))
+        return
+    print(", ".join(f"{count:,} {name}" for name, count in written.items()))
+
+
+def _write(out: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> None:
+    if out == "-":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([columns, *rows])
+        return
+    with Path(out).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+
+
+def _definitions() -> SegmentDefinitions:
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.engines import load_segments
+    from deploy.settings import settings
+
+    try:
+        return load_segments(settings())
+    except DefinitionError as error:
+        fail(str(error))
+
+
+def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
+    from difflib import get_close_matches
+
+    names = [segment.name for segment in definitions.segments]
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        fail(f"there is no segment {name!r}{f': did you mean {near[0]}?' if near else ''}")
+    return definitions.segments[names.index(name)]
+
+
+def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
+    """Find the segments meant, and these with all that they refer to as definitions of their own."""
+    from deploy.operations.definition_files import DefinitionError, load
+    from schemas.segments.definitions import SegmentDefinitions
+
+    known = _definitions()
+    by_name = {segment.name: segment for segment in known.segments}
+    changes: dict[str, Any] = {}
+    if what in by_name:
+        chosen = [what]
+    else:
+        try:
+            file = load(Path(what), SegmentDefinitions)
+        except DefinitionError as error:
+            fail(str(error))
+        chosen = [segment.name for segment in file.segments]
+        by_name |= {segment.name: segment for segment in file.segments}
+        traits = {trait.name: trait for trait in (*known.traits, *file.traits)}
+        given = file.model_fields_set - {"segments", "traits"}
+        changes = {"traits": tuple(traits.values()), **{name: getattr(file, name) for name in given}}
+    needed, waiting = dict.fromkeys(chosen), list(chosen)
+    while waiting:
+        for one in by_name[waiting.pop()].when.walk():
+            if one.segment in by_name and one.segment not in needed:
+                needed[one.segment] = None
+                waiting.append(one.segment)
+    definitions = known.model_copy(update={**changes, "segments": tuple(by_name[name] for name in needed)})
+    if problems := definitions.problems():
+        fail("\n".join(f"{what}: {name}: {problem}" for name, problem in problems))
+    return chosen, definitions
+
+
+def _hints(definitions: SegmentDefinitions) -> list[str]:
+    """Events that nobody may ever send: custom ones are welcome, misspelt ones never happen."""
+    from difflib import get_close_matches
+
+    from schemas.events.touchpoint import EVENT_NAMES
+
+    found = []
+    for segment in definitions.segments:
+        for one in segment.when.walk():
+            steps = [name for step in one.sequence or () for name in step.event]
+            for name in (*(one.performed or ()), *(one.not_performed or ()), *(one.event or ()), *steps):
+                near = [] if name in EVENT_NAMES else get_close_matches(name, EVENT_NAMES, 1, 0.8)
+                if near:
+                    found.append(f"{segment.name}: {name!r} is a custom event; did you mean {near[0]}?")
+    return found
+
+
+def _moment(at: str, timezone: str) -> datetime:
+    return instant(at, ZoneInfo(timezone), "--at", through=True) if at else datetime.now(UTC)
+
+
+def _written(segment: Segment) -> Any:
+    """The condition as its file has it: durations as text."""
+    import yaml
+
+    from deploy.operations.engines import yaml_files
+    from deploy.settings import settings
+
+    for path in yaml_files(settings().definitions_dir / "segments"):
+        for one in yaml.safe_load(path.read_text("utf-8")).get("segments", ()):
+            if one["name"] == segment.name:
+                return one["when"]
+    return segment.when.model_dump(by_alias=True, exclude_unset=True)
+
+
+def _told(one: Preview) -> dict[str, Any]:
+    return {
+        "members": one.members,
+        "entered": dict(sorted(one.entered.items())),
+        "left": dict(sorted(one.left.items())),
+        "examples": one.examples,
+    }
+
+
+def _table(columns: list[str], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    order = {"segment": "name", "attribute": "name", "who they are": "description"}
+    for row in rows:
+        table.add_row(*(_cell(row[order.get(column, column)]) for column in columns))
+    Console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else f"{value:,}" if type(value) is int else str(value)

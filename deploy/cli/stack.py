@@ -1,0 +1,294 @@
+"""Commands of the local stack: start it, stop it, look at it, wait until everything is through."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from deploy.operations.lag import PartitionLag
+    from deploy.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    for command in (up, down, status, drain, doctor):
+        app.command()(command)
+
+
+def up(
+    servers_only: Annotated[
+        bool, typer.Option("--servers-only", help="Kafka, Redis and ClickHouse alone: no topics, tables, workers.")
+    ] = False,
+    workers: Annotated[bool, typer.Option(help="Run the workers and the collector.")] = True,
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="THROUGHLINE_BROKER", help="tansu (in memory, quick) or kafka (Java and Maven; keeps data)."
+        ),
+    ] = "tansu",
+) -> None:
+    """Start the local stack, unless it runs; returns when it can be used."""
+    from typing import cast, get_args
+
+    from rich.console import Console
+
+    from deploy.local.control import StackFailedError
+    from deploy.local.control import up as start
+    from deploy.local.servers import Broker
+    from deploy.local.state import Home
+    from deploy.settings import home
+
+    if broker not in get_args(Broker):
+        raise typer.BadParameter(f"{broker!r}: expected {' or '.join(get_args(Broker))}", param_hint="--broker")
+    here = Home(home())
+    try:
+        with Console(stderr=True).status("starting") as spinner:
+            state, started = start(
+                here,
+                broker=cast("Broker", broker),
+                servers_only=servers_only,
+                workers=workers,
+                progress=lambda step: spinner.update(f"starting {step}"),
+            )
+    except StackFailedError as error:
+        _fail(f"The stack did not start: {error}")
+    if not started:
+        typer.echo(f"The stack in {here.path} was already up.", err=True)
+        _say_if_other(state, broker=broker, workers=workers and not servers_only)
+    Console().print(_addresses(state))
+    _say_if_hidden(state)
+
+
+def down(
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove its data and logs, too.")] = False,
+) -> None:
+    """Stop the local stack; what Redis and ClickHouse hold stays, unless you say --wipe."""
+    from deploy.local.control import StackFailedError
+    from deploy.local.control import down as stop
+    from deploy.local.state import Home
+    from deploy.settings import home
+
+    here = Home(home())
+    state = here.read()
+    if state is not None and state["broker"] == "tansu" and not wipe:
+        _say_what_is_lost(state)
+    try:
+        stopped = stop(here)
+    except StackFailedError as error:
+        _fail(str(error))
+    if wipe:
+        here.wipe()
+    typer.echo(("Stopped" if stopped else "No stack ran") + (f", and {here.path} is empty." if wipe else "."), err=True)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show addresses, processes, versions and how far each worker is behind; exit code 1 when nothing answers."""
+    from deploy.local.state import Home
+    from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.settings import home, settings
+
+    state = Home(home()).read()
+    try:
+        with LagReader(settings(), timeout_s=3) as reader:
+            lags, kafka = _by_topic(reader.lags()), True
+    except KafkaUnreachableError:
+        lags, kafka = [], False
+    report: dict[str, Any] = {
+        "home": str(home()),
+        "running": state is not None,
+        "settings": _addresses_of(settings(), with_collector="collector" in (state or {}).get("processes", {})),
+        **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "notices") if state},
+        "processes": _processes(state) if state else [],
+        "kafka_answers": kafka,
+        "lag": lags,
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        _print_status(report, state)
+    if state is None and not kafka:
+        raise typer.Exit(1)
+
+
+def drain(
+    timeout: Annotated[float, typer.Option(min=0, help="Longest wait, in seconds.")] = 120.0,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until everything that was published is processed and can be seen in ClickHouse."""
+    import redis
+    from rich.console import Console
+
+    from deploy.operations.lag import KafkaUnreachableError, LagReader, pending
+    from deploy.operations.lag import drain as wait
+    from deploy.settings import settings
+
+    try:
+        with (
+            LagReader(settings()) as reader,
+            redis.Redis.from_url(settings().redis_url, socket_timeout=10) as client,
+            Console(stderr=True).status("looking") as spinner,
+        ):
+            left = wait(
+                lambda: pending(settings(), reader, client),
+                timeout,
+                progress=lambda found: spinner.update(f"pending: {found}"),
+            )
+    except (KafkaUnreachableError, redis.RedisError) as error:
+        _fail(f"Cannot tell what is pending: {error}. `throughline doctor` says more.")
+    if as_json:
+        behind = _by_topic(left.behind)
+        print(
+            json.dumps(
+                {
+                    "drained": left.nothing,
+                    "lag": behind,
+                    "identity_changes": left.identity_changes,
+                    "profiles": left.profiles,
+                },
+                indent=2,
+            )
+        )
+    elif left.nothing:
+        typer.echo("Everything is through.", err=True)
+    if not left.nothing:
+        if not as_json:
+            typer.echo(f"Still pending after {timeout:g} s: {left}. `throughline status` shows the workers.", err=True)
+        raise typer.Exit(1)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check settings, packages and servers, and say what to do about what is wrong."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from deploy.operations.doctor import examine, shown
+    from deploy.settings import settings
+
+    checks = examine(settings())
+    values = shown(settings())
+    if as_json:
+        found = [{"name": c.name, "ok": c.ok, "found": c.found, "hint": c.hint} for c in checks]
+        print(json.dumps({"settings": values, "checks": found}, indent=2))
+    else:
+        table = Table("setting", Column("value", overflow="fold"), box=None)
+        for name, value in values.items():
+            table.add_row(f"THROUGHLINE_{name.upper()}", value)
+        Console().print(table, "")
+        for check in checks:
+            mark = "[green]ok[/]  " if check.ok else "[red]fail[/]"
+            Console(highlight=False).print(f"{mark} {check.name}: {check.found}", soft_wrap=True)
+            if check.hint:
+                Console(highlight=False).print(f"       → {check.hint}", soft_wrap=True)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _fail(message: str) -> Any:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]:
+    from deploy.operations.doctor import hidden
+
+    names = ("kafka_bootstrap", "redis_url", "clickhouse_url", *(("collector_url",) if with_collector else ()))
+    return {name: hidden(getattr(settings, name)) for name in names}
+
+
+def _addresses(state: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table("", "address", "version", "pid", box=None)
+    for name, field in (("kafka", "kafka_bootstrap"), ("redis", "redis_url"), ("clickhouse", "clickhouse_url")):
+        table.add_row(name, state["settings"][field], state["versions"][name], str(state["processes"][name]["pid"]))
+    for name, process in state["processes"].items():
+        if name not in state["versions"]:
+            table.add_row(name, state["settings"].get(f"{name}_url", "worker"), "", str(process["pid"]))
+    return table
+
+
+def _processes(state: dict[str, Any]) -> list[dict[str, Any]]:
+    import psutil
+
+    rows = []
+    for name, process in {"supervisor": {"pid": state["supervisor_pid"]}, **state["processes"]}.items():
+        try:
+            rss_mb = round(psutil.Process(process["pid"]).memory_info().rss / 1e6)
+        except psutil.NoSuchProcess:
+            rss_mb = None
+        rows.append({"name": name, **process, "alive": rss_mb is not None, "rss_mb": rss_mb})
+    return rows
+
+
+def _by_topic(lags: list[PartitionLag] | tuple[PartitionLag, ...]) -> list[dict[str, Any]]:
+    total: dict[tuple[str, str], int] = defaultdict(int)
+    for lag in lags:
+        total[lag.role, lag.topic] += lag.records
+    return [{"role": role, "topic": topic, "records": records} for (role, topic), records in total.items()]
+
+
+def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    console = Console(highlight=False)
+    if state is None:
+        console.print(f"No local stack runs in {report['home']}; `throughline up` starts one.")
+    else:
+        console.print(_addresses(state), "")
+        table = Table("process", "pid", "restarts", "MB", Column("log", overflow="fold"), box=None)
+        for row in report["processes"]:
+            memory = "[red]ended[/]" if row["rss_mb"] is None else str(row["rss_mb"])
+            table.add_row(row["name"], str(row["pid"]), str(row.get("restarts", "")), memory, row.get("log", ""))
+        console.print(table, "")
+        for notice in report["notices"]:
+            console.print(f"[yellow]{notice}[/]", soft_wrap=True)
+    if not report["kafka_answers"]:
+        console.print(f"Kafka at {report['settings']['kafka_bootstrap']} does not answer.")
+        return
+    behind = Table("worker", "topic", "records behind", box=None)
+    for row in report["lag"]:
+        if row["records"]:
+            behind.add_row(row["role"], row["topic"], f"{row['records']:,}")
+    console.print(behind if behind.row_count else "No worker is behind.")
+
+
+def _say_if_other(state: dict[str, Any], *, broker: str, workers: bool) -> None:
+    """Tell when what runs is not what was asked for."""
+    if state["broker"] != broker:
+        typer.echo(f"Its broker is {state['broker']}; `throughline down` first for {broker}.", err=True)
+    if workers and "identify" not in state["processes"]:
+        typer.echo("It runs without workers; `throughline down` and `throughline up` to have them.", err=True)
+
+
+def _say_if_hidden(state: dict[str, Any]) -> None:
+    """Tell when a variable of the environment keeps later commands from using what runs here."""
+    from deploy.settings import Settings
+
+    for name, address in state["settings"].items():
+        if getattr(Settings(), name) != address:
+            typer.echo(
+                f"THROUGHLINE_{name.upper()} is set in your environment: other commands use that server.", err=True
+            )
+
+
+def _say_what_is_lost(state: dict[str, Any]) -> None:
+    from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.settings import Settings
+
+    try:
+        with LagReader(Settings(**state["settings"]), timeout_s=3) as reader:
+            lost = sum(lag.records for lag in reader.lags())
+    except KafkaUnreachableError:
+        return
+    if lost:
+        print(f"Tansu keeps nothing: {lost:,} records that were not processed are gone.", file=sys.stderr)

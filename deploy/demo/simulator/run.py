@@ -1,0 +1,91 @@
+"""Runs the retailer for some days and gives its events as lines, in the order in which they are delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from hashlib import blake2b
+from typing import Any
+
+from deploy.demo.simulator import behaviour, messages, service
+from deploy.demo.simulator.delivery import DAY_MS
+from deploy.demo.simulator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to simulate. The same options give the same bytes.
+
+    Attributes:
+        people: How many people there are.
+        seed: Seed of all chance.
+        days: How many days pass.
+        start: The first day.
+        junk: Share of lines that are broken, 0 up to 0.5.
+    """
+
+    people: int = 2_000
+    seed: int = 1
+    days: int = 60
+    start: date = date(2026, 9, 1)
+    junk: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.people < 1 or self.days < 1 or not 0 <= self.junk <= 0.5:
+            raise ValueError("people and days must be at least 1, junk between 0 and 0.5")
+
+    @property
+    def run(self) -> str:
+        """Prefix of every id of the run: other options never repeat an id of this run."""
+        text = f"{self.people} {self.seed} {self.days} {self.start} {self.junk}"
+        return blake2b(text.encode(), digest_size=5).hexdigest()
+
+
+class Simulation:
+    """One run. Take `lines` first; the ledger, the truth and the counts are complete when it is exhausted."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._world = World(options.seed, options.people, options.days, options.start, options.junk, options.run)
+
+    def lines(self) -> Iterator[bytes]:
+        """Give every event as a JSON line without the line's end, in order of delivery."""
+        world = self._world
+        behaviour.begin(world)
+        messages.begin(world)
+        service.begin(world)
+        today = 0
+        while (task := world.next()) is not None:
+            ms, act, subject = task
+            if ms // DAY_MS > today:
+                today = ms // DAY_MS
+                yield from world.outbox.deliver(today)
+            act(world, ms, subject)
+        yield from world.outbox.deliver(None)
+
+    def counts(self) -> dict[str, int]:
+        """How many distinct valid events, exact duplicates and broken lines the run delivered, and how many orders."""
+        outbox = self._world.outbox
+        return {
+            "lines": outbox.events + outbox.duplicates + outbox.broken,
+            "events": outbox.events,
+            "duplicates": outbox.duplicates,
+            "junk": outbox.broken,
+            "orders": self._world.orders,
+        }
+
+    def spend(self) -> Iterator[tuple[str, ...]]:
+        """Give what marketing cost, as rows of `advertising.SPEND_COLUMNS`."""
+        return self._world.ledger.lines()
+
+    def truth(self) -> Iterator[dict[str, Any]]:
+        """Give what identity resolution should find out: for each person, the groups of identifiers that events link.
+
+        A group should be one profile; two groups, or two persons, should never share one. A browser that a household
+        shares is in no group.
+        """
+        for person in self._world.people:
+            groups = [[list(pair) for pair in group] for group in person.profiles()]
+            if groups:
+                yield {"person": person.index, "profiles": groups, "shared": bool(person.shared)}

@@ -1,0 +1,93 @@
+"""Time and chance: the agenda of what happens next, and the few things that every behaviour needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from heapq import heappop, heappush
+from math import exp
+from random import Random
+from typing import Any
+
+from deploy.demo.simulator.advertising import EFFECT, EFFECT_HALF_LIFE_DAYS, MESSAGE_MICROS, Campaign, Ledger
+from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, Outbox
+from deploy.demo.simulator.people import Person, population
+from deploy.demo.simulator.retailer import Product, catalogue
+
+# Log-odds of buying at an opportunity, for a person whom nothing has touched lately.
+_BASE = -3.4
+
+Task = Callable[["World", int, Any], None]
+
+
+class World:
+    """One run's state.
+
+    Attributes:
+        rng: The one source of chance.
+        people: Everybody, by index.
+        products: The catalogue, best sellers first.
+        outbox: Where events go.
+        ledger: What marketing costs.
+        end_ms: Nothing new begins after this moment; milliseconds since the start.
+        on_abandoned: What the retailer does when somebody leaves a cart behind.
+    """
+
+    def __init__(self, seed: int, count: int, days: int, start: date, junk: float, run: str) -> None:
+        self.rng = Random(seed)
+        self.end_ms = days * DAY_MS
+        self.products: list[Product] = catalogue(self.rng)
+        self.people: list[Person] = population(self.rng, count, run)
+        self.outbox = Outbox(self.rng, start, run, junk, self.end_ms)
+        self.ledger = Ledger(start)
+        self.run = run
+        self.sessions = self.orders = 0
+        self.on_abandoned: Callable[[World, int, Person], None] = lambda world, ms, person: None
+        self._agenda: list[tuple[int, int, Task, Any]] = []
+        self._planned = 0
+
+    def plan(self, ms: int, task: Task, subject: Any) -> None:
+        """Let `task` happen at `ms`, unless the run is over by then."""
+        if ms < self.end_ms:
+            self._planned += 1
+            heappush(self._agenda, (ms, self._planned, task, subject))
+
+    def next(self) -> tuple[int, Task, Any] | None:
+        """Take the earliest task from the agenda."""
+        if not self._agenda:
+            return None
+        ms, _, task, subject = heappop(self._agenda)
+        return ms, task, subject
+
+    def waking_hour(self, day: int) -> int:
+        """Draw a moment of `day`: most between 8 and 22 o'clock, the evening busiest."""
+        draw = self.rng.random()
+        return day * DAY_MS + int((6.5 + 14.5 * (1 - (1 - draw) ** 1.6)) * HOUR_MS)
+
+    def pick(self) -> int:
+        """Draw an article by its index: best sellers more often."""
+        draw = self.rng.random()
+        return int(draw * draw * len(self.products))
+
+    def touched(self, person: Person, ms: int, channel: str) -> None:
+        """A touch of a marketing channel adds its true effect to the person's desire."""
+        person.desire = self.desire(person, ms) + EFFECT[channel]
+        person.desire_ms = ms
+
+    def desire(self, person: Person, ms: int) -> float:
+        """What is left of earlier touches: each halves every `EFFECT_HALF_LIFE_DAYS`."""
+        return float(person.desire * 0.5 ** ((ms - person.desire_ms) / (EFFECT_HALF_LIFE_DAYS * DAY_MS)))
+
+    def satisfied(self, person: Person, ms: int) -> None:
+        """The person has bought: most of the wish is gone."""
+        person.desire = 0.2 * self.desire(person, ms)
+        person.desire_ms = ms
+
+    def buys(self, person: Person, ms: int, bias: float = 0.0) -> bool:
+        """Decide whether the person buys at this opportunity."""
+        return self.rng.random() < 1 / (1 + exp(-(_BASE + bias + self.desire(person, ms))))
+
+    def message_cost(self, ms: int, channel: str, source: str, name: str, creative: str, sent: bool) -> None:
+        """Book a message (`sent`) or the click on one."""
+        campaign = Campaign(channel, source, "", name, (), impression_micros=MESSAGE_MICROS[channel])
+        self.ledger.add(ms // DAY_MS, campaign, creative, impressions=int(sent), clicks=int(not sent))

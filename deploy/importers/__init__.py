@@ -1,1 +1,0 @@
-"""Brings in data of another form: tables of marketing spend, a public sample of a shop's history."""

@@ -1,0 +1,134 @@
+"""Says what is wrong with a definition in the words of whoever wrote it: where in the file, and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from processors.decisions.labels import either
+
+Place = tuple[str | int, ...]
+
+_WORDS = {
+    "missing": "is missing",
+    "string_type": "should be a text",
+    "int_type": "should be a whole number",
+    "int_parsing": "should be a whole number",
+    "int_from_float": "should be a whole number",
+    "float_type": "should be a number",
+    "float_parsing": "should be a number",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
+    "tuple_type": "should be a list: [one, another]",
+    "list_type": "should be a list: [one, another]",
+    "frozen_set_type": "should be a list: [one, another]",
+    "set_type": "should be a list: [one, another]",
+    "dict_type": "should have parts: {name: value}",
+    "model_type": "should have parts: {name: value}",
+    "model_attributes_type": "should have parts: {name: value}",
+    "invalid_key": "should be a text",
+}
+_EXAMPLES = {
+    r"^([01]\d|2[0-3]):[0-5]\d$": "a time of day such as 09:30",
+    r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, - and _, such as win-back",
+    r"^[a-z][a-z0-9_]{0,63}$": "a name of small letters, digits and _, such as big_spenders",
+    r"^[a-z][a-z0-9_]{0,49}$": "a name of small letters, digits and _, such as paid_search",
+    r"^[^.\s]+(\.[^.\s]+)*$": "a property of the event, such as cart_id or products.product_id",
+    r"^(event|last|trait)\.[A-Za-z_][\w.]*$": "a date of the event or the person, such as event.starts_at",
+    r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$": "a language such as en or pt-BR",
+    r"^https?://[^\s@]+$": "an address such as https://crm.example/hook",
+    r"\S": "a text that is not empty",
+}
+_NOTHING = object()
+_PROPERTY = "a part of the event, such as channel, properties.price or campaign.source"
+
+
+def complaint(invalid: ValidationError, value: Any, model: type[BaseModel]) -> tuple[Place, str]:
+    """Put the first error into words.
+
+    Args:
+        invalid: What the model has said.
+        value: What the file holds.
+        model: The model.
+
+    Returns:
+        The place in the file, and what is wrong with it. Where several things would do, all of them are named.
+    """
+    errors = invalid.errors(include_url=False)
+    first = errors[0]
+    where = _place(tuple(first["loc"]), value, absent=first["type"] == "missing")
+    same = [one for one in errors if _place(tuple(one["loc"]), value, absent=one["type"] == "missing") == where]
+    # Where a text or a list will do and there is a list, what is wrong with the list counts.
+    closer = [one for one in same if not one["type"].endswith("_type")]
+    said = list(dict.fromkeys(_say(one, model) for one in closer or same))
+    if len(said) > 1 and all(one.startswith("should be ") for one in said):
+        said = [one for one in said if one != _WORDS["int_type"] or _WORDS["float_type"] not in said]
+        return where, f"should be {either(one.removeprefix('should be ') for one in said)}"
+    return where, said[0]
+
+
+def _say(error: Any, model: type[BaseModel]) -> str:
+    kind, message, context = error["type"], error["msg"], error.get("ctx", {})
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind == "extra_forbidden":
+        name, known = str(error["loc"][-1]), _names(model)
+        if name in known:
+            return f"{name} does not belong here"
+        near = get_close_matches(name, known, 1, 0.7)
+        return f"nothing is called {name} here{f'; did you mean {near[0]}?' if near else ''}"
+    if kind == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        example = _PROPERTY if pattern.startswith("^(event|channel") else _EXAMPLES.get(pattern)
+        return f"should be {example}" if example else f"should look like {pattern}"
+    if kind == "too_short":
+        return f"should have at least {context['min_length']}, and has {context['actual_length']}"
+    if kind == "too_long":
+        return f"should have at most {context['max_length']}"
+    for start in ("Value error, ", "Assertion failed, "):
+        message = message.removeprefix(start)
+    for start in ("Input should", "String should"):
+        message = message.replace(start, "should", 1) if message.startswith(start) else message
+    return str(message)
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    """Every name that a file of this model may hold."""
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({*(name for part in parts for name in part.get("properties", {})), "channel"})
+
+
+def _place(loc: Place, value: Any, *, absent: bool) -> Place:
+    """Find a place of the model in the file, which knows nothing of the model's alternatives.
+
+    Of the ways to read it, with each element a place in the file or the name of an alternative, the one that accounts
+    for the last element counts, then the longest.
+    """
+    return max(_readings(loc, value, absent), key=lambda found: (found[1], len(found[0])))[0]
+
+
+def _readings(loc: Place, value: Any, absent: bool) -> Iterator[tuple[Place, bool]]:
+    if not loc:
+        yield (), False
+        return
+    head, rest = loc[0], loc[1:]
+    last = not rest
+    inner = _inner(value, head)
+    if inner is not _NOTHING:
+        for found, accounted in _readings(rest, inner, absent):
+            yield (head, *found), accounted or last
+    elif last and absent and isinstance(value, dict):
+        yield (head,), True
+    yield from _readings(rest, value, absent)
+
+
+def _inner(value: Any, head: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(head, _NOTHING)
+    if isinstance(value, list) and isinstance(head, int) and head < len(value):
+        return value[head]
+    return _NOTHING

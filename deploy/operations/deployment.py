@@ -1,0 +1,104 @@
+"""The running deployment as an operator's command needs it: its stores, its tables, and how far its workers are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from deploy.operations.catch_up import catch_up
+from deploy.operations.definition_files import identity_policy
+from deploy.operations.lag import LagReader, Role
+from deploy.settings import Settings
+from schemas.identity.policy import IdentityPolicy
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.identity_log import has_version
+from sinks.redis.erasures import RedisErasures
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.profiles import RedisProfileStore
+
+Progress = Callable[[str], None]
+"""Told in a few words what is being waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The stores of one deployment.
+
+    Attributes:
+        settings: Where everything is.
+        policy: The effective identity policy.
+        identities: Who is who.
+        profiles: The live profiles.
+        erasures: Who was erased.
+        tables: A client of the ClickHouse database.
+        lags: How far the workers are.
+    """
+
+    settings: Settings
+    policy: IdentityPolicy
+    identities: RedisIdentityStore
+    profiles: RedisProfileStore
+    erasures: RedisErasures
+    tables: Any
+    lags: LagReader
+
+    @property
+    def secret(self) -> bytes:
+        """Key of the identifier hashes."""
+        return self.settings.identity_secret.get_secret_value().encode()
+
+    async def caught_up(self, role: Role, timeout_s: float, progress: Progress) -> int:
+        """Wait until workers have handled what is published now.
+
+        Returns:
+            How many of those records are still to be handled after `timeout_s` seconds; 0: none.
+        """
+
+        def told(left: int) -> None:
+            if left:
+                progress(f"{left:,} records before {role}")
+
+        return await asyncio.to_thread(catch_up, self.lags, role, timeout_s, progress=told)
+
+    async def recorded(self, version: int, timeout_s: float, progress: Progress) -> bool:
+        """Wait until a change of identity is in ClickHouse; False when it is not after `timeout_s` seconds."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        while not await asyncio.to_thread(has_version, self.tables, version):
+            if clock() > deadline:
+                return False
+            progress("the identity log")
+            await asyncio.sleep(0.2)
+        return True
+
+
+@asynccontextmanager
+async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
+    """Connect to everything.
+
+    Raises:
+        DefinitionError: The identity policy is not one.
+        StoreDown: ClickHouse does not answer.
+        redis.RedisError: Redis does not answer.
+    """
+    policy, namespace = identity_policy(settings), settings.redis_namespace
+    tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+    try:
+        async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
+            with LagReader(settings) as lags:
+                yield Deployment(
+                    settings=settings,
+                    policy=policy,
+                    identities=RedisIdentityStore(redis, namespace, policy),
+                    profiles=RedisProfileStore(redis, namespace),
+                    erasures=RedisErasures(redis, namespace),
+                    tables=tables,
+                    lags=lags,
+                )
+    finally:
+        tables.close()

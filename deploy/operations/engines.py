@@ -1,0 +1,259 @@
+"""Segments, journeys, the message policy and templates, from the files of a deployment to the engines that run them.
+
+An error names file, line and path. What only the whole can tell (a journey names a template that there is not) is the
+linter's affair: `lint_all`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from deploy.operations.definition_files import DefinitionError, line_of, load
+from deploy.settings import Settings
+from processors.decisions.engine import Decider
+from processors.delivery.templates import TemplateError, Templates
+from processors.journeys.lint import lint, misspelt
+from schemas.decisions.policy import MessagePolicy
+from schemas.delivery.outbound import DeliveryDefinitions
+from schemas.delivery.templates import Layout, TemplateDefinition
+from schemas.journeys.definitions import Journey, MessageNode
+from schemas.segments.definitions import SegmentDefinitions
+from sinks.redis.journey_archive import keep
+
+LAYOUT = "_layout"
+
+Place = tuple[str | int, ...]
+
+
+class Finding(NamedTuple):
+    """Something that the linter has to say.
+
+    Attributes:
+        file: The file.
+        line: The line.
+        path: The place in it, such as `steps.2.message`.
+        message: What is wrong, and what would be right.
+        serious: It cannot work; else it may be meant.
+    """
+
+    file: str
+    line: int
+    path: str
+    message: str
+    serious: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.path or '(file)'}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything that decides.
+
+    Attributes:
+        segments: Segments and computed traits.
+        journeys: Journeys.
+        policy: The message policy.
+        templates: What messages say.
+        delivery: How they leave.
+        files: The file of each journey, by name.
+        places: Where each segment and trait is.
+    """
+
+    segments: SegmentDefinitions
+    journeys: tuple[Journey, ...]
+    policy: MessagePolicy
+    templates: Templates
+    delivery: DeliveryDefinitions
+    files: Mapping[str, Path] = field(default_factory=dict)
+    places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
+
+    def decider(
+        self,
+        timezone: str,
+        journeys: Iterable[Journey] | None = None,
+        archive: Mapping[str, Journey] | None = None,
+    ) -> Decider:
+        """Put the engines together, with other journeys if they are given, and with former ones."""
+        chosen = self.journeys if journeys is None else tuple(journeys)
+        return Decider(self.segments, chosen, self.policy, timezone=timezone, archive=archive)
+
+
+def load_definitions(settings: Settings, *, without_journeys: bool = False) -> Definitions:
+    """Read all files.
+
+    Args:
+        settings: Where they are.
+        without_journeys: Leave the journeys out, to check others in their place.
+
+    Raises:
+        DefinitionError: One of them is wrong; the message names file, line and path.
+    """
+    found = [] if without_journeys else yaml_files(settings.definitions_dir / "journeys")
+    journeys, files = load_journeys(found)
+    segments, places = _segments(settings)
+    return Definitions(
+        segments=segments,
+        journeys=journeys,
+        policy=load(settings.policy_file, MessagePolicy),
+        templates=load_templates(settings.definitions_dir / "templates"),
+        delivery=load(settings.delivery_file, DeliveryDefinitions),
+        files=files,
+        places=places,
+    )
+
+
+def load_decider(settings: Settings, redis: Any = None) -> Decider:
+    """Read all files and put the engines together: what the profile worker runs.
+
+    Args:
+        settings: Where the files are.
+        redis: A synchronous client of the archive of journeys, for runs that entered with a former version; None:
+            there are no such runs.
+
+    Raises:
+        DefinitionError: A file is wrong, or a journey names what there is not.
+    """
+    definitions = load_definitions(settings)
+    serious = [finding for finding in lint_all(definitions) if finding.serious]
+    if serious:
+        raise DefinitionError("\n".join(map(str, serious)))
+    if redis is None:
+        return definitions.decider(settings.timezone)
+    current = {journey.version: journey.archived() for journey in definitions.journeys}
+    return definitions.decider(settings.timezone, archive=_readable(keep(redis, settings.redis_namespace, current)))
+
+
+def _readable(archived: Mapping[str, bytes]) -> dict[str, Journey]:
+    """Read former journeys; what a newer release no longer understands is left out, and its runs end."""
+    found = {}
+    for version, journey in archived.items():
+        with suppress(ValidationError):
+            found[version] = Journey.model_validate_json(journey)
+    return found
+
+
+def load_segments(settings: Settings) -> SegmentDefinitions:
+    """Read the files of `segments/` as one.
+
+    Raises:
+        DefinitionError: A file is wrong, a part that stands once is in two files, or a segment names what there is not.
+    """
+    return _segments(settings)[0]
+
+
+def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[Path, Place]]]:
+    """Read segments, and tell where each part is."""
+    merged: dict[str, Any] = {}
+    origin: dict[str, tuple[Path, Place]] = {}
+    for path in yaml_files(settings.definitions_dir / "segments"):
+        part = load(path, SegmentDefinitions)
+        for name in sorted(part.model_fields_set):
+            value = getattr(part, name)
+            if isinstance(value, tuple):
+                merged[name] = merged.get(name, ()) + value
+                origin.update({one.name: (path, (name, index)) for index, one in enumerate(value)})
+            elif name in merged:
+                other = origin[name][0]
+                raise DefinitionError(f"{path}:{line_of(path, (name,))}: {name}: it is in {other} already")
+            else:
+                merged[name] = value
+                origin[name] = path, (name,)
+    whole = SegmentDefinitions(**merged)
+    if problems := whole.problems():
+        said = []
+        for name, problem in problems:
+            path, place = origin[name]
+            said.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
+        raise DefinitionError("\n".join(said))
+    return whole, origin
+
+
+def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str, Path]]:
+    """Read journeys, one a file.
+
+    Returns:
+        The journeys, and the file of each by name.
+
+    Raises:
+        DefinitionError: A file is wrong, or two journeys have one name.
+    """
+    files: dict[str, Path] = {}
+    journeys = []
+    for path in paths:
+        journey = load(path, Journey)
+        if journey.name in files:
+            line = line_of(path, ("name",))
+            raise DefinitionError(f"{path}:{line}: name: {files[journey.name]} has a journey {journey.name} already")
+        files[journey.name] = path
+        journeys.append(journey)
+    return tuple(journeys), files
+
+
+def load_templates(folder: Path) -> Templates:
+    """Read and compile templates: one a file, which names it; `_layout.yaml` stands around every e-mail.
+
+    Raises:
+        DefinitionError: A file is wrong, or a template does not parse.
+    """
+    files = {path.stem: path for path in yaml_files(folder)}
+    layout = load(files[LAYOUT], Layout) if LAYOUT in files else None
+    definitions = {name: load(path, TemplateDefinition) for name, path in files.items() if name != LAYOUT}
+    try:
+        return Templates(definitions, layout)
+    except TemplateError as error:
+        path = files[error.template]
+        where = error.path if error.template == LAYOUT else ("channels", *error.path)
+        # A text in a block begins on the line after its key.
+        line = line_of(path, where) + error.line
+        raise DefinitionError(f"{path}:{line}: {'.'.join(where)}: {error.message}") from error
+
+
+def lint_all(definitions: Definitions) -> list[Finding]:
+    """Check journeys against everything that they refer to."""
+    policy, templates = definitions.policy, definitions.templates
+    findings = []
+    for name, message in misspelt(definitions.journeys, definitions.segments):
+        file, place = definitions.places[name]
+        findings.append(Finding(str(file), line_of(file, place), name, message, False))
+    problems = lint(definitions.journeys, definitions.segments, templates.names(), channels=tuple(policy.channels))
+    for problem in problems:
+        findings.append(_finding(definitions, problem.journey, problem.path, problem.message, problem.serious))
+    for journey in definitions.journeys:
+        for path, step in journey.walk():
+            if isinstance(step, MessageNode):
+                for where, message, serious in _texts(step, templates):
+                    findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
+    return findings
+
+
+def _texts(step: MessageNode, templates: Templates) -> Iterator[tuple[str, str, bool]]:
+    """Look for texts that a message may need and that there are not, and for values that do not fit the texts."""
+    names = {step.template, *(variant.template for variant in step.variants if variant.template)} & {*templates.names()}
+    used: set[str] = set()
+    for name in sorted(names):
+        if missing := [one for one in step.channels if one not in templates.channels(name)]:
+            yield "message", f"template {name} has no text for {', '.join(missing)}", True
+        asked = {one for channel in step.channels or templates.channels(name) for one in templates.data(name, channel)}
+        if unknown := sorted(asked - set(step.data)):
+            yield "message", f"template {name} asks for run.data.{unknown[0]}, which `data` does not give", False
+        used |= asked
+    if names and (unused := sorted(set(step.data) - used)):
+        yield "data", f"no text asks for run.data.{unused[0]}", False
+
+
+def _finding(definitions: Definitions, journey: str, path: Place, message: str, serious: bool) -> Finding:
+    file = definitions.files.get(journey)
+    line = line_of(file, path) if file else 1
+    return Finding(str(file or journey), line, ".".join(map(str, path)), message, serious)
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files of a folder, by name; none when there is no such folder."""
+    return sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))

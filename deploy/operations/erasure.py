@@ -1,0 +1,267 @@
+"""Erases a person from every store, so that no replay of any topic brings them back; who returns later is somebody new.
+
+The order is what makes it hold. First Redis: from then on identify suppresses what names the person, the profile
+worker applies nothing to them, and the recorder stores nothing of theirs. Then the workers are waited for, because a
+batch that was under way may still land. Then the tables are emptied, and looked at again until nothing is left. Every
+step may be repeated: an erasure that broke off is completed by the same command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from deploy.operations.deployment import Deployment, Progress
+from processors.identity.claims import claim
+from schemas.identity.erasure import LetterPlace
+from schemas.identity.resolution import Erased
+from schemas.topics import topics
+from sinks.clickhouse.erasure import Rows, count_rows, delete_letters, delete_rows, find_letters, rows_of
+from sinks.clickhouse.history import read_events
+from sinks.clickhouse.identity_log import former_ids, last_erasure
+from sinks.redis.identity import ERASED_S
+
+ROUNDS = 5
+SHORTEST_TEXT = 5
+"""Shorter texts than this are too common to say by themselves whose a dead letter is."""
+_DAY_MS = 86_400_000
+
+
+class NotErasedError(Exception):
+    """Something of the person is left; the message says what, and that the command may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was erased, and what could not be.
+
+    Attributes:
+        profile_ids: Every id that the person had, the last one first.
+        at: Events up to this time that name the person are suppressed from now on.
+        stores: By store what was deleted: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
+            rows by table of `clickhouse`.
+        remains: Where traces are left, in plain words.
+    """
+
+    profile_ids: list[str]
+    at: str
+    stores: dict[str, Any]
+    remains: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipt as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The person as the operator named them.
+
+    Attributes:
+        profile_id: The profile: live, or the one that was erased.
+        erased: The earlier erasure that is to be completed; None for a person who is known.
+        identifier: What the operator wrote, as (type, value), if it was an identifier.
+    """
+
+    profile_id: str
+    erased: Erased | None = None
+    identifier: tuple[str, str] | None = None
+
+
+async def before(deployment: Deployment, profile_id: str) -> dict[str, Any]:
+    """Say what an erasure would take away: identifiers by type, documents, rows by table."""
+    members = await deployment.identities.members(profile_id)
+    stored = await deployment.profiles.get(profile_id)
+    rows = await asyncio.to_thread(lambda: count_rows(deployment.tables, rows_of(deployment.tables, [profile_id])))
+    by_type: dict[str, int] = {}
+    for _, kind in members:
+        by_type[kind] = by_type.get(kind, 0) + 1
+    return {
+        "profile_id": profile_id,
+        "identifiers": dict(sorted(by_type.items())),
+        "documents": int(bool(stored and stored.document)) + (len(stored.absorbed) if stored else 0),
+        "rows": {table: count for table, count in rows.items() if count},
+    }
+
+
+def earlier(deployment: Deployment, *, profile_id: str | None = None, anchor: str | None = None) -> Erased | None:
+    """Find an erasure that was begun before, in the log."""
+    found = last_erasure(deployment.tables, profile_id=profile_id, anchor=anchor)
+    if found is None:
+        return None
+    former = former_ids(deployment.tables, found.profile_id)
+    return Erased(found.profile_id, tuple(sorted(former)), found.anchors, found.at_ms, found.version)
+
+
+async def erase_person(
+    deployment: Deployment, who: Named, *, timeout_s: float, progress: Progress = lambda _: None
+) -> Receipt:
+    """Erase a person everywhere.
+
+    Args:
+        deployment: Where.
+        who: The person, or the erasure that is to be completed.
+        timeout_s: Longest wait for the workers, each time they are waited for, in seconds.
+        progress: Told what is being done.
+
+    Returns:
+        What was deleted and what remains.
+
+    Raises:
+        NotErasedError: The person is unknown, or some of it is left; repeat the command then.
+    """
+    now_ms = int(time.time() * 1000)
+    clear = await _identifiers(deployment, who)
+    erased, identifiers = await _erase_identity(deployment, who, clear, now_ms)
+    ids = [erased.profile_id, *erased.former_ids]
+    anchors = [anchor for anchor, _ in erased.anchors]
+    await deployment.erasures.erase(anchors, [], now_ms)
+    documents = sum([await deployment.profiles.erase(profile_id) for profile_id in ids])
+    behind = await _settled(deployment, erased.version, timeout_s, progress)
+
+    progress("the tables")
+    deleted = await _empty_tables(deployment, ids, progress)
+    letters = await asyncio.to_thread(_letters, deployment, clear, frozenset(ids))
+    if letters:
+        await deployment.erasures.erase([], letters, now_ms)
+        deleted["dead_letters"] = await asyncio.to_thread(delete_letters, deployment.tables, letters)
+    return Receipt(
+        profile_ids=ids,
+        at=_utc(erased.at_ms),
+        stores={"redis_identity": identifiers, "redis_profiles": documents, "clickhouse": deleted},
+        remains=[*behind, *_remains(deployment)],
+    )
+
+
+async def _erase_identity(
+    deployment: Deployment, who: Named, clear: set[tuple[str, str]], now_ms: int
+) -> tuple[Erased, dict[str, int]]:
+    if who.erased is not None:
+        return who.erased, {"identifiers": 0, "profiles": 0}
+    # An anchor is the leaf, unless the identifier was somebody else's before: then it is known in clear.
+    anchors = [
+        bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(who.profile_id)
+    ]
+    for leaf in [*_leaves(deployment, clear), *anchors]:
+        if await deployment.identities.owner(leaf) == who.profile_id:
+            erased = await deployment.identities.erase(leaf, now_ms)
+            if erased is not None:
+                return erased, {"identifiers": len(erased.anchors), "profiles": 1 + len(erased.former_ids)}
+    raise NotErasedError(
+        f"profile {who.profile_id} is not known by any identifier: name one, such as email:a@b.example"
+    )
+
+
+def _leaves(deployment: Deployment, identifiers: Iterable[tuple[str, str]]) -> list[bytes]:
+    made = (claim(kind, value, deployment.policy, deployment.secret) for kind, value in sorted(identifiers))
+    return [one.leaf for one in made if one]
+
+
+async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str]]:
+    """The person's identifiers in clear: what the operator wrote, and what stored events name."""
+    events = await asyncio.to_thread(read_events, deployment.tables, who.profile_id)
+    named = {(one["type"], one["value"]) for event in events for one in event["identifiers"]}
+    if who.identifier:
+        named.add(who.identifier)
+    erased = {anchor for anchor, _ in who.erased.anchors} if who.erased else set()
+    found = set()
+    for kind, value in named:
+        made = claim(kind, value, deployment.policy, deployment.secret)
+        # The event of a shared device may name another person too, whose dead letters are none of ours.
+        if made and (made.anchor in erased or await deployment.identities.owner(made.leaf) == who.profile_id):
+            found.add((kind, value))
+    return found
+
+
+async def _settled(deployment: Deployment, version: int, timeout_s: float, progress: Progress) -> list[str]:
+    """Wait for what was under way when Redis forgot the person; say what was not through in time."""
+    left = await deployment.caught_up("identify", timeout_s, progress)
+    await deployment.recorded(version, timeout_s, progress)
+    left += await deployment.caught_up("record", timeout_s, progress)
+    if not left:
+        return []
+    return [
+        f"{left:,} records were still on their way after {timeout_s:g} s; the workers leave out what is this person's,"
+        " but repeat the command once they are through to be sure"
+    ]
+
+
+async def _empty_tables(deployment: Deployment, ids: list[str], progress: Progress) -> dict[str, int]:
+    rows: Rows = await asyncio.to_thread(rows_of, deployment.tables, ids)
+    deleted: dict[str, int] = {}
+    for round_ in range(ROUNDS):
+        for table, count in (await asyncio.to_thread(delete_rows, deployment.tables, rows)).items():
+            deleted[table] = deleted.get(table, 0) + count
+        left = await asyncio.to_thread(count_rows, deployment.tables, rows)
+        if not any(left.values()):
+            return deleted
+        progress(f"what came meanwhile ({round_ + 2})")
+        await asyncio.sleep(1)
+    named = ", ".join(f"{count:,} in {table}" for table, count in left.items() if count)
+    raise NotErasedError(f"rows keep coming: {named}; repeat the command, and see that all workers have this version")
+
+
+def _letters(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
+    """Find the dead letters that are about the person."""
+    leaves, texts = set(_leaves(deployment, clear)), {value for _, value in clear}
+    telling = [text for text in texts if len(text) >= SHORTEST_TEXT]
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in telling) or r"(?!)", re.IGNORECASE)
+
+    def theirs(key: bytes, value: bytes) -> bool:
+        if pattern.search(key.decode(errors="replace")) or pattern.search(value.decode(errors="replace")):
+            return True
+        try:
+            event = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
+        if not isinstance(event, dict):
+            return False
+        claimed = (claim(kind, named, deployment.policy, deployment.secret) for kind, named in _claimed(event))
+        return event.get("profile_id") in ids or any(made.leaf in leaves for made in claimed if made)
+
+    return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if theirs(key, value)]
+
+
+def _claimed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What an event that broke the contract claims, as far as it can be read."""
+    identifiers = event.get("identifiers")
+    if isinstance(identifiers, dict):
+        named = [
+            (kind, one)
+            for kind, found in identifiers.items()
+            for one in (found if isinstance(found, list) else [found])
+        ]
+    elif isinstance(identifiers, list):
+        named = [(one.get("type"), one.get("value")) for one in identifiers if isinstance(one, dict)]
+    else:
+        named = []
+    for kind, value in named:
+        if isinstance(kind, str) and isinstance(value, str | int) and not isinstance(value, bool):
+            yield kind, str(value)
+
+
+def _remains(deployment: Deployment) -> list[str]:
+    kept = ", ".join(
+        f"{topic.name} {topic.retention_ms // _DAY_MS} days"
+        for topic in topics(deployment.settings.channels[:1])
+        if topic.retention_ms > 0
+    )
+    forgotten = f"{ERASED_S // 86_400} days"
+    return [
+        f"Kafka keeps the bytes until the topics' retention ends ({kept}, as far as the broker's settings are ours);"
+        " the workers leave them out",
+        f"Redis keeps keyed hashes of the identifiers for {forgotten}, so that a replay is recognised",
+        "ClickHouse keeps the erasure itself in identity_log: profile id and keyed hashes",
+        "Backups and what receivers of messages already have are out of reach",
+    ]
+
+
+def _utc(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -1,0 +1,1 @@
+"""Reads tables of spend, rates, margins and journeys."""

@@ -1,0 +1,275 @@
+"""Publishes JSON Lines to Kafka: each line to its channel's topic, idempotently, with every failure counted and named.
+
+A line needs to be an object with a known `channel`: then it can be routed, and what else may be wrong with it is for
+the pipeline to judge, which keeps it as a dead letter with the reason. `strict` judges here and now instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from schemas.topics import touchpoint_topic
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+STRENGTH = (
+    "user_id", "crm_id", "loyalty_id", "email", "phone", "whatsapp_id", "messenger_id", "telegram_id", "push_token",
+    "device_id", "anonymous_id",
+)  # fmt: skip
+"""Identifier types, strongest first: the strongest one of an event keys its record."""
+
+_RANK = {kind: rank for rank, kind in enumerate(STRENGTH)}
+_TICK = 2_000  # lines between two looks at the clock
+_SHOWN = 20  # problems kept word for word
+
+Progress = Callable[[int, int], None]
+"""Told now and then how many lines and bytes have been handled."""
+
+
+class NotPublishableError(ValueError):
+    """A line that is not sent: it has no topic, or it is not valid and was to be."""
+
+
+class KafkaNotReadyError(RuntimeError):
+    """No broker, or no topics; the message says what to do."""
+
+
+@dataclass(slots=True)
+class Published:
+    """What became of the lines.
+
+    Attributes:
+        published: Lines confirmed by the broker.
+        refused: Lines that were not sent: not routable or, with `strict`, not valid.
+        failed: Lines that the broker did not confirm.
+        seconds: How long it took, up to the last confirmation.
+        problems: The first of them in words, with line numbers where there is one.
+    """
+
+    published: int = 0
+    refused: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Every line is in Kafka."""
+        return not self.refused and not self.failed
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers, for `--json`."""
+        return {
+            "published": self.published,
+            "refused": self.refused,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+            "events_per_s": round(self.published / self.seconds) if self.seconds else 0,
+            "problems": self.problems,
+        }
+
+    def problem(self, text: str) -> None:
+        """Keep the first problems word for word; a million of them say no more."""
+        if len(self.problems) < _SHOWN:
+            self.problems.append(text)
+
+
+class Router:
+    """Finds the topic and the key of a line.
+
+    Args:
+        channels: Channels that the deployment knows.
+        topic_prefix: What the deployment puts before its topics' names.
+        secret: Key of the hash that stands in the record key for an identifier: no raw address leaves the value.
+    """
+
+    def __init__(self, channels: Iterable[str], topic_prefix: str, secret: bytes) -> None:
+        self._topics = {channel: topic_prefix + touchpoint_topic(channel) for channel in channels}
+        self._secret = secret[:64]  # the longest key that BLAKE2b takes
+
+    def route(self, line: bytes) -> tuple[str, bytes | None]:
+        """Give topic and key.
+
+        Raises:
+            NotPublishableError: With the reason and, as far as there is one, what to do.
+        """
+        try:
+            event = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise NotPublishableError(f"not JSON: {error}") from None
+        if type(event) is not dict:
+            raise NotPublishableError(f"a touchpoint is a JSON object, this is a {type(event).__name__}")
+        channel = event.get("channel")
+        topic = self._topics.get(channel) if type(channel) is str else None
+        if topic is None:
+            if channel is None:
+                raise NotPublishableError("channel: missing; it names the topic")
+            raise NotPublishableError(
+                f"channel: {channel!r} is not known; add it to THROUGHLINE_CHANNELS or correct the event"
+            )
+        return topic, self.key(event)
+
+    def key(self, event: dict[str, Any]) -> bytes | None:
+        """Hash the strongest identifier; an event about nobody is keyed by its own id."""
+        named = event.get("identifiers")
+        if type(named) is dict:
+            named = [{"type": kind, "value": value} for kind, value in named.items()]
+        strongest, strength = None, len(STRENGTH) + 1
+        for identifier in named if type(named) is list else ():
+            if type(identifier) is dict and type(identifier.get("value")) is str:
+                rank = _RANK.get(str(identifier.get("type")), len(STRENGTH))
+                if rank < strength:
+                    strongest, strength = identifier, rank
+        if strongest is None:
+            event_id = event.get("event_id")
+            return event_id[:100].encode("utf-8", "replace") if type(event_id) is str else None
+        text = f"{strongest.get('type')}:{strongest['value'].strip().lower()}"
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._secret).hexdigest().encode()
+
+
+def judge(settings: Settings) -> Callable[[bytes], str | None]:
+    """Give the function that says what is wrong with a line, as the pipeline would; None when nothing is."""
+    from processors.intake.decode import Rejected, decode
+
+    channels = frozenset(settings.channels)
+
+    def wrong(line: bytes) -> str | None:
+        outcome = decode(line, channels=channels, max_bytes=settings.max_event_bytes)
+        return outcome.message if isinstance(outcome, Rejected) else None
+
+    return wrong
+
+
+class _Sender:
+    """Hands lines to librdkafka and counts what does not arrive."""
+
+    def __init__(self, settings: Settings, outcome: Published) -> None:
+        from confluent_kafka import KafkaException, Producer
+
+        from sinks.kafka.producer import producer_config
+
+        self._outcome = outcome
+        self._bootstrap = settings.kafka_bootstrap
+        self._refusal = KafkaException
+        self.sent = self._unsent = 0
+        extra: dict[str, Any] = {"linger.ms": 10, "queue.buffering.max.messages": 100_000, "log_level": 0}
+        # Only errors are reported back: one callback into Python for each success would halve the speed.
+        extra["delivery.report.only.error"] = True
+        self._producer = Producer(producer_config(settings.kafka_bootstrap, **extra))
+        self._check(settings)
+
+    def _check(self, settings: Settings) -> None:
+        """Ask for the topics first: librdkafka would wait half a minute for a broker or a topic that is not there."""
+        try:
+            found = self._producer.list_topics(timeout=5).topics
+        except self._refusal as error:
+            reason = error.args[0].str()
+            raise KafkaNotReadyError(
+                f"Kafka does not answer at {self._bootstrap} ({reason}): start it with `throughline up`"
+                " or set THROUGHLINE_KAFKA_BOOTSTRAP"
+            ) from None
+        missing = [
+            channel for channel in settings.channels if settings.topic_prefix + touchpoint_topic(channel) not in found
+        ]
+        if missing:
+            raise KafkaNotReadyError(f"no topic for {', '.join(missing)}: run `throughline topics apply`")
+
+    def _report(self, error: Any, message: Any) -> None:
+        if error is not None:
+            self._outcome.failed += 1
+            self._outcome.problem(f"not confirmed by {message.topic()}: {error}")
+
+    def send(self, number: int, line: bytes, topic: str, key: bytes | None) -> None:
+        """Queue one line; wait while the queue is full."""
+        while True:
+            try:
+                self._producer.produce(topic, line, key, on_delivery=self._report)
+            except BufferError:
+                self.wait(0.05)
+            except self._refusal as error:  # larger than the client may send, mostly
+                self._unsent += 1
+                self._outcome.problem(f"line {number}: {error.args[0].str()}")
+                return
+            else:
+                self.sent += 1
+                return
+
+    def wait(self, seconds: float) -> None:
+        """Serve reports for so long."""
+        self._producer.poll(seconds)
+
+    def finish(self) -> None:
+        """Wait for the broker and settle the counts."""
+        from sinks.kafka.producer import DELIVERY_TIMEOUT_S
+
+        left = self._producer.flush(DELIVERY_TIMEOUT_S + 5)
+        if left:
+            self._outcome.failed += left
+            self._outcome.problem(f"{left} events not confirmed: no answer from {self._bootstrap}")
+        self._outcome.published = self.sent - self._outcome.failed
+        self._outcome.failed += self._unsent
+
+
+def publish(
+    lines: Iterable[bytes],
+    settings: Settings,
+    *,
+    strict: bool = False,
+    rate: float | None = None,
+    progress: Progress | None = None,
+) -> Published:
+    """Publish lines and wait until the broker has confirmed every one.
+
+    Args:
+        lines: One event each; an empty line counts as a line and is skipped.
+        settings: Where Kafka is and what the deployment knows.
+        strict: Do not send an event that the pipeline would make a dead letter of.
+        rate: At most so many events a second.
+        progress: Told now and then how many lines and bytes have been handled.
+
+    Returns:
+        The counts. A line that is refused or not confirmed is never silent.
+
+    Raises:
+        KafkaNotReadyError: No broker answers, or its topics are missing. Nothing has been sent.
+    """
+    outcome = Published()
+    router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
+    wrong = judge(settings) if strict else None
+    sender = _Sender(settings, outcome)
+    started = time.perf_counter()
+    handled = size = 0
+    for handled, raw in enumerate(lines, start=1):
+        size += len(raw)
+        line = raw.strip()
+        if not line:
+            continue
+        try:
+            topic, key = router.route(line)
+            if wrong is not None and (reason := wrong(line)) is not None:
+                raise NotPublishableError(reason)
+        except NotPublishableError as error:
+            outcome.refused += 1
+            outcome.problem(f"line {handled}: {error}")
+            continue
+        sender.send(handled, line, topic, key)
+        if not handled % _TICK:
+            sender.wait(0)
+            if progress is not None:
+                progress(handled, size)
+        if rate:
+            ahead = sender.sent / rate - (time.perf_counter() - started)
+            if ahead > 0.01:
+                sender.wait(ahead)
+    sender.finish()
+    outcome.seconds = time.perf_counter() - started
+    if progress is not None:
+        progress(handled, size)
+    return outcome

@@ -1,0 +1,124 @@
+"""Makes people's live profiles again from history, while events keep coming.
+
+Why nothing is lost or counted twice: the profile's version is read first, then the recorder is waited for, so every
+event that the profile holds is in the history that is read next. The profile is replaced only if its version is still
+the same, and in that step all events of the history count as applied. An event that comes later is in neither and is
+applied as usual; one that came meanwhile changed the version, and everything is done once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from redis import Redis
+
+from deploy.operations.deployment import Deployment, Progress
+from deploy.operations.engines import load_decider
+from deploy.operations.lag import Role
+from deploy.settings import Settings
+from processors.identity.claims import claim
+from processors.profiles.rebuild import Decides, rebuild, replacement
+from sinks.clickhouse.history import read_events
+from sinks.redis.deduplication import TTL_S
+
+MOST_ATTEMPTS = 20
+
+
+class NotRebuiltError(Exception):
+    """A profile could not be made again; it is as it was. The message says why and what to do."""
+
+
+def decider_of(settings: Settings) -> Decides:
+    """Make the decider that the profile workers run.
+
+    Raises:
+        DefinitionError: A file of definitions is wrong.
+        redis.RedisError: Redis does not answer.
+    """
+    with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+        return load_decider(settings, client)
+
+
+async def rebuild_people(
+    deployment: Deployment,
+    profile_ids: Iterable[str],
+    *,
+    timeout_s: float,
+    after_version: int = 0,
+    decider: Decides | None = None,
+    progress: Progress = lambda _: None,
+) -> dict[str, int]:
+    """Make profiles again.
+
+    Args:
+        deployment: Where.
+        profile_ids: Whose.
+        timeout_s: Longest wait for the workers, each time they are waited for, in seconds.
+        after_version: A change of identity that history must know.
+        decider: Replays segments and journeys too.
+        progress: Told what is being waited for.
+
+    Returns:
+        How many events each profile was made of, by profile id; a person who was erased is left out.
+
+    Raises:
+        NotRebuiltError: The workers did not get there in time, or the profile never stood still.
+    """
+    # What identify had under way was resolved before the change; then it is published, and the recorder has it to do.
+    await _wait(deployment, "identify", timeout_s, progress)
+    if after_version and not await deployment.recorded(after_version, timeout_s, progress):
+        raise NotRebuiltError(
+            f"the change of identity did not reach ClickHouse within {timeout_s:g} s: do the workers run?"
+            " `throughline status` tells"
+        )
+    return {
+        found[0]: found[1]
+        for profile_id in profile_ids
+        if (found := await _rebuild(deployment, profile_id, timeout_s, decider, progress))
+    }
+
+
+async def _rebuild(
+    deployment: Deployment, profile_id: str, timeout_s: float, decider: Decides | None, progress: Progress
+) -> tuple[str, int] | None:
+    for _ in range(MOST_ATTEMPTS):
+        stored = await deployment.profiles.get(profile_id)
+        if stored is None:
+            return None
+        await _wait(deployment, "record", timeout_s, progress)
+        progress("history")
+        events = await asyncio.to_thread(read_events, deployment.tables, stored.profile_id)
+        foreign = await separated_identifiers(deployment, stored.profile_id, events)
+        now_ms = int(time.time() * 1000)
+        rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
+        since_ms = now_ms - TTL_S * 1000
+        change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)
+        if await deployment.profiles.replace(change):
+            return stored.profile_id, rebuilt.event_count
+    raise NotRebuiltError(f"profile {profile_id} kept changing: try again when its events come less fast")
+
+
+async def separated_identifiers(
+    deployment: Deployment, profile_id: str, events: Iterable[dict[str, Any]]
+) -> set[tuple[str, str]]:
+    """Find the identifiers that a person's events name and that are of somebody taken apart from them."""
+    owners: dict[tuple[str, str], str] = {}
+    for kind, value in {(one["type"], one["value"]) for event in events for one in event["identifiers"]}:
+        made = claim(kind, value, deployment.policy, deployment.secret)
+        owner = await deployment.identities.owner(made.leaf) if made else None
+        if owner is not None and owner != profile_id:
+            owners[kind, value] = owner
+    apart = await deployment.identities.separated(profile_id, sorted(set(owners.values())))
+    return {identifier for identifier, owner in owners.items() if owner in apart}
+
+
+async def _wait(deployment: Deployment, role: Role, timeout_s: float, progress: Progress) -> None:
+    left = await deployment.caught_up(role, timeout_s, progress)
+    if left:
+        raise NotRebuiltError(
+            f"{role} still had {left:,} records to handle after {timeout_s:g} s: does it run?"
+            " `throughline status` tells"
+        )

@@ -1,0 +1,1 @@
+"""Reports: attribution, comparison, pages for a terminal and for a browser."""

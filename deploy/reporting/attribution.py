@@ -1,0 +1,214 @@
+"""Attribution reports: rule models from ClickHouse or from files, models that learn from all journeys beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from deploy.operations.importers.journeys import PathRow
+from processors.attribution.learned import LEARNED, OPTIONAL, THIN, Share, shares
+from processors.attribution.paths import Paths, paths_of
+from processors.attribution.rules import (
+    MODELS,
+    UNATTRIBUTED,
+    Conversion,
+    Journey,
+    Terms,
+    Touch,
+    channel_totals,
+    journey_of,
+    journeys,
+    null_journeys,
+    with_milestones,
+)
+from sinks.clickhouse.attribution import LearnedRow, path_counts
+from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow, attribution, row_of
+
+NOT_ADDITIVE = ("participation",)
+
+
+class Chosen(NamedTuple):
+    """Names of models: those that look at one journey at a time, and those that learn from all."""
+
+    rules: tuple[str, ...]
+    learned: tuple[str, ...]
+
+
+class UnknownModelError(ValueError):
+    """No model has that name; the message lists those that there are."""
+
+
+def chosen(names: str) -> Chosen:
+    """Read `all` or a list of names separated by commas.
+
+    Raises:
+        UnknownModelError: A name is not a model's.
+    """
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    if listed == ["all"]:
+        return Chosen(tuple(MODELS), LEARNED)
+    known = (*MODELS, *LEARNED, *OPTIONAL)
+    unknown = [name for name in listed if name not in known]
+    if unknown or not listed:
+        raise UnknownModelError(f"{', '.join(unknown) or 'nothing'}: expected all or some of {', '.join(known)}")
+    return Chosen(
+        tuple(name for name in listed if name in MODELS), tuple(name for name in listed if name not in MODELS)
+    )
+
+
+def report(
+    client: Any, options: AttributionOptions, models: Chosen, *, replicates: int = 0, seed: int = 0
+) -> AttributionReport:
+    """Report what the database holds, by every model asked for.
+
+    Args:
+        client: A client of the database.
+        options: What it is about; its `models` are not looked at.
+        models: The models.
+        replicates: Bootstrap replicates for the intervals of models that learn; 0: no intervals.
+        seed: Of the bootstrap.
+    """
+    # One rule model at least, since it brings the totals, and the spend of each key.
+    found = attribution(client, replace(options, models=models.rules or ("linear",)))
+    if not models.learned:
+        return found
+    spend = {row.key: row.spend for row in found.rows}
+    learned = shares(database_paths(client, options), models.learned, replicates=replicates, seed=seed)
+    rows = [] if not models.rules else found.rows
+    return replace(found, rows=[*rows, *_rows(learned, spend, found.margin)])
+
+
+def database_paths(client: Any, options: AttributionOptions) -> Paths:
+    """Read all journeys from the database."""
+    return paths_of(
+        (path, conversions, float(revenue), squares, nulls)
+        for path, conversions, revenue, squares, nulls in path_counts(client, options)
+    )
+
+
+def learned_rows(found: Sequence[Share]) -> list[LearnedRow]:
+    """The same as rows of the table `attribution_models`."""
+    return [
+        LearnedRow(
+            row.model, row.key, row.removal_effect, row.share, row.conversions, row.revenue, row.share_low,
+            row.share_high, row.revenue_low, row.revenue_high, round(row.journeys),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def thin(found: Sequence[Share]) -> list[str]:
+    """Keys with so few converting journeys that what a model says of them is hardly more than chance."""
+    return sorted({row.key for row in found if 0 < row.journeys < THIN and row.key != UNATTRIBUTED})
+
+
+def report_of_paths(
+    rows: Sequence[PathRow], models: Chosen, terms: Terms, *, collapse: bool = False, replicates: int = 0, seed: int = 0
+) -> AttributionReport:
+    """Report a file of paths. It has no times, so there is no `time_decay`."""
+    paths = [row._replace(channels=_collapsed(row.channels)) for row in rows] if collapse else list(rows)
+    rules = [model for model in models.rules if model != "time_decay"]
+    totals = channel_totals(
+        ((Journey(row.channels), float(row.conversions), float(row.revenue)) for row in paths), rules, terms
+    )
+    table = paths_of(
+        (row.channels, float(row.conversions), float(row.revenue), _squares(row), float(row.nulls)) for row in paths
+    )
+    conversions, revenue = sum(row.conversions for row in paths), sum((row.revenue for row in paths), Decimal(0))
+    return _of_file(totals, table, models.learned, (float(conversions), revenue), replicates, seed)
+
+
+def report_of_events(
+    touches: Sequence[Touch],
+    conversions: Sequence[Conversion],
+    options: AttributionOptions,
+    models: Chosen,
+    terms: Terms,
+    *,
+    replicates: int = 0,
+    seed: int = 0,
+) -> AttributionReport:
+    """Report a file of events, as the database would."""
+    known = {(one.conversion_type, one.conversion_id): one for one in reversed(conversions)}
+    of_goal = [one for one in with_milestones(known.values(), options.milestone or "signup")
+               if options.goal in ("all", one.conversion_type)]  # fmt: skip
+    lookback = timedelta(days=options.lookback_days)
+    found = journeys(
+        touches, of_goal, lookback=lookback, scope=options.scope, repeats=options.repeats, contacts=options.contacts,
+        only=options.only, without=options.without,
+    )  # fmt: skip
+    wanted = [one for one in of_goal if options.start <= one.converted_at < options.stop]
+    seen = [(journey_of(one, found[one.conversion_type, one.conversion_id]), one.revenue) for one in wanted]
+    looked_at = [one for one in touches if _is_looked_at(one, options) and one.touched_at < options.stop]
+    nulls = null_journeys(looked_at, {one.person or "" for one in of_goal}, lookback=lookback)
+    not_sold = [
+        tuple(touch.channel for touch in path) for path in nulls.values() if path[-1].touched_at >= options.start
+    ]
+    if options.repeats == "collapse":
+        not_sold = [_collapsed(path) for path in not_sold]
+    totals = channel_totals(((journey, 1.0, float(worth)) for journey, worth in seen), models.rules, terms)
+    table = paths_of(
+        [(journey.channels, 1.0, float(worth), float(worth) ** 2, 0.0) for journey, worth in seen]
+        + [(path, 0.0, 0.0, 0.0, 1.0) for path in not_sold]
+    )
+    whole = float(len(seen)), sum((worth for _, worth in seen), Decimal(0))
+    return _of_file(totals, table, models.learned, whole, replicates, seed)
+
+
+def _of_file(
+    totals: dict[tuple[str, str], tuple[float, float]],
+    table: Paths,
+    learned: tuple[str, ...],
+    whole: tuple[float, Decimal],
+    replicates: int,
+    seed: int,
+) -> AttributionReport:
+    rules = [
+        row_of(model, key, conversions, revenue, None, None, margin=1.0)
+        for (model, key), (conversions, revenue) in totals.items()
+    ]
+    order = {model: place for place, model in enumerate(MODELS)}
+    rules.sort(key=lambda row: (order[row.model], -row.conversions, row.key))
+    rows = [*rules, *_rows(shares(table, learned, replicates=replicates, seed=seed), {}, 1.0)]
+    return AttributionReport(rows, whole[0], whole[1], None, (), NOT_ADDITIVE)
+
+
+def _rows(found: Sequence[Share], spend: dict[str, Decimal | None], margin: float) -> list[AttributionRow]:
+    """What was learned as rows of a report; what cost money and earned nothing keeps a row."""
+    rows = [
+        row_of(
+            row.model, row.key, row.conversions, row.revenue, None, spend.get(row.key, Decimal(0) if spend else None),
+            margin=margin, share_low=row.share_low, share_high=row.share_high,
+            revenue_low=row.revenue_low, revenue_high=row.revenue_high,
+        )
+        for row in found
+    ]  # fmt: skip
+    credited = {(row.model, row.key) for row in rows}
+    for model in dict.fromkeys(row.model for row in rows):
+        rows.extend(
+            row_of(model, key, 0.0, 0.0, None, cost, margin=margin)
+            for key, cost in spend.items()
+            if cost and (model, key) not in credited
+        )
+    order = {model: place for place, model in enumerate(dict.fromkeys(row.model for row in rows))}
+    return sorted(rows, key=lambda row: order[row.model])
+
+
+def _collapsed(channels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for place, name in enumerate(channels) if place == 0 or name != channels[place - 1])
+
+
+def _is_looked_at(touch: Touch, options: AttributionOptions) -> bool:
+    return (
+        (options.contacts == "all" or touch.view == (options.contacts == "views"))
+        and (not options.only or touch.channel in options.only)
+        and touch.channel not in options.without
+    )
+
+
+def _squares(row: PathRow) -> float:
+    """Of a path only the sum of its revenues is known: they are taken as equal."""
+    return float(row.revenue**2 / row.conversions) if row.conversions else 0.0

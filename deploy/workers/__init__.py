@@ -1,0 +1,1 @@
+"""Workers: one Faust app for each role."""

@@ -1,0 +1,105 @@
+"""Puts the stage `deliver` together: its ledger, its templates, its adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from deploy.operations.definition_files import DefinitionError, identity_policy, load
+from deploy.operations.engines import load_templates
+from deploy.settings import Settings
+from processors.delivery.recommend import Recommender, Related
+from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
+from processors.identity.claims import claim
+from processors.profiles.stage import load as read_profile
+from processors.stream.ports import Publisher
+from schemas.delivery.outbound import DeliveryDefinitions
+from schemas.identity.policy import IdentityPolicy
+from schemas.profiles.document import StoredProfile
+from sinks.channels.smtp import SmtpAdapter
+from sinks.channels.webhook import Destinations, WebhookAdapter
+
+
+class Profiles(Protocol):
+    """The profile store."""
+
+    async def get(self, profile_id: str) -> StoredProfile | None:
+        """A person's live profile; None when they were erased."""
+
+
+class Identities(Protocol):
+    """The identity store."""
+
+    async def owner(self, leaf: bytes) -> str | None:
+        """Which profile has an identifier; None when nobody has it."""
+
+    async def follow(self, profile_id: str) -> str | None:
+        """Who a profile is now; None when it was erased."""
+
+
+class _People:
+    """Profiles as documents, and whose an address is."""
+
+    def __init__(self, profiles: Profiles, identities: Identities, policy: IdentityPolicy, secret: bytes) -> None:
+        self._profiles = profiles
+        self._identities = identities
+        self._policy = policy
+        self._secret = secret
+
+    async def document(self, profile_id: str) -> dict[str, Any] | None:
+        stored = await self._profiles.get(profile_id)
+        return None if stored is None else read_profile(stored)
+
+    async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        kind, value = address["type"], address["value"]
+        if not self._policy.rule(kind).transferable:
+            return True  # a family's mailbox reaches both, though one of them alone is known by it
+        made = claim(kind, value, self._policy, self._secret)
+        owner = await self._identities.owner(made.leaf) if made else None
+        return owner is None or owner == await self._identities.follow(profile_id)
+
+
+def build_deliver(
+    settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
+    identities: Identities, related: Related, clock: Callable[[], int], at: Callable[[str], None],
+) -> Deliver:  # fmt: skip
+    """Read the definitions and make the stage.
+
+    Raises:
+        DefinitionError: A file is wrong, or names what the settings do not have.
+    """
+    definitions = load(settings.delivery_file, DeliveryDefinitions)
+    return Deliver(
+        ledger,
+        publisher,
+        people=_People(
+            profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
+        ),
+        recommendations=Recommender(related),
+        templates=load_templates(settings.definitions_dir / "templates"),
+        definitions=definitions,
+        adapters=adapters(settings, definitions),
+        clock=clock,
+        timezone=settings.timezone,
+        at=at,
+    )
+
+
+def adapters(settings: Settings, definitions: DeliveryDefinitions) -> dict[str, Adapter]:
+    """Make an adapter for each way out that is in use.
+
+    Raises:
+        DefinitionError: A setting that it needs is missing or wrong.
+    """
+    found: dict[str, Adapter] = {}
+    try:
+        if any(route.through == "smtp" for route in definitions.channels.values()):
+            url = settings.smtp_url.get_secret_value()
+            found["smtp"] = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")
+        destinations = Destinations(settings.webhook_hosts, settings.webhook_networks)
+        secrets = [one.strip() for one in settings.webhook_secret.get_secret_value().split(",")]
+        for name, target in definitions.webhooks.items():
+            found[f"webhook:{name}"] = WebhookAdapter(target, secrets, destinations)
+    except ValueError as error:
+        raise DefinitionError(f"{settings.delivery_file}: {error}") from error
+    return found

@@ -1,0 +1,1 @@
+"""Attribution and statistics: rules, learned models, experiments, frequency, response, lifetime value."""

@@ -1,0 +1,137 @@
+"""The person's own clock: their time zone, quiet hours and calendar, right through changes of the clocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas.decisions.policy import EVERY, Calendar, QuietHours
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.events.envelope import to_text
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+@lru_cache(maxsize=1024)
+def zone_named(name: str) -> ZoneInfo | None:
+    """Find a time zone by its IANA name; None when there is none of that name."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, malformed, or a folder of the time zone database
+        return None
+
+
+def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
+    """The person's time zone: the one that they state, else the last that one of their devices had."""
+    for section in ("traits", "known"):
+        stated = document.get(section, {}).get("timezone")
+        if stated and isinstance(stated[0], str) and (zone := zone_named(stated[0])):
+            return zone
+    return fallback
+
+
+def local(at_ms: int, zone: ZoneInfo) -> datetime:
+    """Read a moment on a clock of the zone."""
+    return datetime.fromtimestamp(at_ms / 1000, zone)
+
+
+def moment(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
+    """The moment, in milliseconds, at which a clock of the zone shows a time.
+
+    A time that the clocks skip is read on the clock as it was before, which gives a later one; of a time that they show
+    twice, `fold` 0 is the first.
+    """
+    return round(datetime.combine(day, at, zone).replace(fold=fold).timestamp() * 1000)
+
+
+def text(at_ms: int) -> str:
+    """Write a moment the way all records carry it."""
+    return to_text(datetime.fromtimestamp(at_ms / 1000, UTC))
+
+
+def say(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
+    """Say when something is to a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
+    then = local(at_ms, zone)
+    if then.second or then.microsecond:  # "possible after 09:00" must not be said of 09:00:20
+        then = local((at_ms // MINUTE_MS + 1) * MINUTE_MS, zone)
+    day = _DAYS[then.weekday()]
+    if abs(at_ms - now_ms) >= 6 * DAY_MS:
+        day = f"{day} {then.day} {_MONTHS[then.month - 1]}"
+    return f"{day} {then.hour:02d}:{then.minute:02d}"
+
+
+def next_hour(at_ms: int, zone: ZoneInfo) -> int:
+    """The moment at which the person's clock next shows a full hour, also where zones differ by half an hour."""
+    then = local(at_ms, zone)
+    into_hour = (then.minute * 60 + then.second) * 1000 + at_ms % 1000
+    return at_ms + HOUR_MS - into_hour
+
+
+def this_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
+    """The moment at which the person's day, week (from Monday) or month began that a moment is in."""
+    return moment(_first_day(local(at_ms, zone).date(), calendar), time.min, zone)
+
+
+def next_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
+    """The moment at which the person's next day, week or month begins."""
+    start = _first_day(local(at_ms, zone).date(), calendar)
+    if calendar == "month":
+        following = (start + timedelta(days=31)).replace(day=1)
+    else:
+        following = start + timedelta(days=7 if calendar == "week" else 1)
+    return moment(following, time.min, zone)
+
+
+def _first_day(day: date, calendar: Calendar) -> date:
+    if calendar == "week":
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if calendar == "month" else day
+
+
+class Quiet:
+    """Quiet hours by channel."""
+
+    def __init__(self, rules: dict[str, QuietHours | None]) -> None:
+        self._rules = {name: _Span(rule) if rule else None for name, rule in rules.items()}
+
+    def span(self, channel: str) -> str:
+        """Say the hours of a channel, `21:00-09:00`; empty: it has none."""
+        span = self._of(channel)
+        return span.text if span else ""
+
+    def until(self, channel: str, at_ms: int, zone: ZoneInfo) -> int | None:
+        """Tell when the quiet that a moment lies in ends; None: it is not quiet then."""
+        span = self._of(channel)
+        return span.until(at_ms, zone) if span else None
+
+    def _of(self, channel: str) -> _Span | None:
+        return self._rules[channel] if channel in self._rules else self._rules.get(EVERY)
+
+
+class _Span:
+    """One span of a day, on the clock of whoever it is asked for."""
+
+    __slots__ = ("_end", "_start", "text")
+
+    def __init__(self, rule: QuietHours) -> None:
+        self._start, self._end = time.fromisoformat(rule.start), time.fromisoformat(rule.end)
+        self.text = f"{rule.start}-{rule.end}"
+
+    def until(self, at_ms: int, zone: ZoneInfo) -> int | None:
+        now = local(at_ms, zone)
+        if not self._covers(now.time()):
+            return None
+        day = now.date() if now.time() < self._end else now.date() + timedelta(days=1)
+        end = moment(day, self._end, zone)
+        if end <= at_ms:  # the clocks have just gone back, and show this time again
+            end = moment(day, self._end, zone, fold=1)
+        # Clocks that go back at the very end of the quiet make it quiet anew.
+        return end if not self._covers(local(end, zone).time()) else self.until(end, zone)
+
+    def _covers(self, at: time) -> bool:
+        if self._start < self._end:
+            return self._start <= at < self._end
+        return at >= self._start or at < self._end

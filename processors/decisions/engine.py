@@ -1,0 +1,177 @@
+"""Segments, journeys and the resolver as one: what follows from an event, or from the time alone.
+
+Invariant: at any time everything that was due before has been done, each thing at the time that it was due. So it does
+not matter how often, or how late, somebody looks at the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from processors.decisions.calendar import text
+from processors.decisions.resolver import Resolver
+from processors.journeys.engine import JourneyEngine
+from processors.journeys.events import segment_event
+from processors.segments.engine import SegmentEngine
+from schemas.decisions.decision import Emit
+from schemas.decisions.policy import MessagePolicy
+from schemas.journeys.definitions import Journey
+from schemas.profiles.person import Person
+from schemas.segments.conditions import SegmentChange
+from schemas.segments.definitions import SegmentDefinitions, unknown_names
+from schemas.topics import DECISIONS, JOURNEY_EVENTS
+
+Event = dict[str, Any]
+
+MOST_ROUNDS = 8
+"""A journey may set a trait, which may change a segment, which may start a journey, …: no further than this at once."""
+MOST_MOMENTS = 10_000
+"""Moments at which something is due for one person, in one call; what is left is still due in the next one."""
+
+
+class Decider:
+    """Decides what follows.
+
+    Args:
+        segments: The segments in force.
+        journeys: The journeys in force.
+        policy: The message policy.
+        timezone: Time zone of people whose own is not known.
+        archive: Former journeys by version, for runs that are still under way in them.
+
+    Raises:
+        LookupError: A condition of a journey in force refers to something that there is not.
+
+    Attributes:
+        version: Hash of all definitions: another version may decide otherwise.
+        segments: The segment engine.
+        journeys: The journey engine.
+        resolver: The resolver.
+    """
+
+    def __init__(
+        self,
+        segments: SegmentDefinitions,
+        journeys: Iterable[Journey],
+        policy: MessagePolicy,
+        *,
+        timezone: str = "UTC",
+        archive: Mapping[str, Journey] | None = None,
+    ) -> None:
+        current = list(journeys)
+        names = [segment.name for segment in segments.segments], [trait.name for trait in segments.traits]
+        # A former journey may ask for a segment that is no more; its runs end, the others go on.
+        former = {
+            version: journey
+            for version, journey in (archive or {}).items()
+            if not any(unknown_names(condition, *names) for _, condition in journey.conditions())
+        }
+        asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
+        self.segments = SegmentEngine(segments, timezone=timezone, extra=asked)
+        self.resolver = Resolver(policy, segments=self.segments, timezone=timezone)
+        self.journeys = JourneyEngine(current, self.segments, self.resolver, timezone=timezone, archive=former)
+        self.version = _version(
+            segments.model_dump(by_alias=True, exclude_unset=True),
+            policy.model_dump(),
+            sorted(journey.version for journey in current),
+            timezone,
+        )
+
+    def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
+        """Say what follows from an event of a person.
+
+        First comes everything that was due before it. A caller who wants that to see the profile as it was before the
+        event calls `on_time` before the event is joined into the document, when `due` has come.
+
+        Args:
+            person: The document holds the event; the state is changed, and so are traits that a journey sets.
+            event: A resolved touchpoint. One that is `derived` is news for the person, nothing that they did.
+            now_ms: The event's `received_at`.
+
+        Returns:
+            What to publish, in order.
+        """
+        out = self.on_time(person, now_ms) if person.state else []
+        if not event.get("derived"):
+            self.segments.observe(person, event, now_ms)
+        changes = self.segments.evaluate(person, now_ms, event)
+        out += [Emit(DECISIONS, row) for row in self.resolver.on_event(person, event, now_ms)]
+        return self._follow(person, event, changes, now_ms, out)
+
+    def on_time(self, person: Person, now_ms: int) -> list[Emit]:
+        """Do everything that is due, each at its own time; asked more often, or later, it does the same."""
+        out: list[Emit] = []
+        before: int | None = None
+        for _ in range(MOST_MOMENTS):
+            at = self.due(person)
+            if at is None or at > now_ms or at == before:
+                break
+            before = at
+            out = self._at(person, at, out)
+        return out
+
+    def due(self, person: Person) -> int | None:
+        """Tell when time alone will do something; None: never."""
+        if not person.state:
+            return None
+        found: int | None = None
+        for engine in (self.segments, self.journeys, self.resolver):  # no generator: it is asked for every event
+            at = engine.due(person)
+            if at is not None and (found is None or at < found):
+                found = at
+        return found
+
+    def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
+        """Join the states of two people who turned out to be one into `winner`; `loser` is given away."""
+        self.segments.combine(winner, loser)
+        self.journeys.combine(winner, loser)
+        self.resolver.combine(winner, loser)
+
+    def _at(self, person: Person, at: int, out: list[Emit]) -> list[Emit]:
+        """Do what is due at one moment: first caps are freed, then segments change, then runs go on."""
+        if (due := self.resolver.due(person)) is not None and due <= at:
+            self.resolver.expire(person, at)
+        if (due := self.segments.due(person)) is not None and due <= at:
+            out = self._follow(person, None, self.segments.evaluate(person, at, None), at, out)
+        if (due := self.journeys.due(person)) is not None and due <= at:
+            done = self.journeys.on_time(person, at)
+            out += done
+            if _sets_traits(done):
+                out = self._follow(person, None, self.segments.evaluate(person, at, _traits_stated(at)), at, out)
+        return out
+
+    def _follow(
+        self, person: Person, event: Event | None, changes: Sequence[SegmentChange], now_ms: int, out: list[Emit]
+    ) -> list[Emit]:
+        """Let journeys answer an event and changes of segments, and what they change in turn."""
+        for _ in range(MOST_ROUNDS):
+            event_id = event["event_id"] if event is not None else ""
+            if changes:
+                out += [segment_event(change, person.profile_id, event_id) for change in changes]
+            done = self.journeys.on_event(person, event, changes, now_ms)
+            if not done:
+                break
+            out += done
+            if not _sets_traits(done):
+                break
+            event, changes = None, self.segments.evaluate(person, now_ms, _traits_stated(now_ms))
+        return out
+
+
+def _traits_stated(at_ms: int) -> Event:
+    """What a journey's `set_trait` is to segments: they look at what depends on traits."""
+    return {"event": "", "channel": "", "occurred_at": text(at_ms), "identifiers": [], "traits": {}}
+
+
+def _sets_traits(done: list[Emit]) -> bool:
+    return any(emit.topic == JOURNEY_EVENTS and emit.value["kind"] == "trait_updated" for emit in done)
+
+
+def _version(*parts: Any) -> str:
+    # Sets have an order of their own in every process.
+    text = orjson.dumps(parts, default=lambda value: sorted(value), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:12]

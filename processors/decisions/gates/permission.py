@@ -1,0 +1,163 @@
+"""Whether a person may be written to: consent, suppression, holdout."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from processors.decisions import labels as words
+from processors.decisions.gates.candidate import Case, Check
+from processors.decisions.sampling import uniform
+from schemas.decisions.policy import EVERY, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
+
+_SECTION: dict[str, Any] = {}
+
+
+def channel_answer(document: dict[str, Any], channel: str) -> list[Any] | None:
+    """What a person has last said about a channel, `[granted, at, explicit]`; None: nothing."""
+    answer: list[Any] | None = document.get("consent", _SECTION).get("channels", _SECTION).get(channel)
+    return answer
+
+
+class Consent:
+    """The person must have agreed to the purpose and to the channel."""
+
+    def __init__(self, rules: ConsentRules) -> None:
+        self._regimes = rules.opt_out
+
+    def check(self, case: Case) -> Check:
+        """Keep the channels that the person has agreed to."""
+        document, purpose = case.document, case.message.purpose
+        stated = document.get("consent", _SECTION).get("purposes", _SECTION).get(purpose)
+        to_purpose = stated[0] if stated else None
+        to_channels = {
+            name: answer[0] if (answer := channel_answer(document, name)) else None for name in case.channels
+        }
+        known = document.get("known", _SECTION).get("country")
+        country = str(known[0]).upper() if known else ""
+        given: dict[str, Any] = {"purpose": {purpose: to_purpose}, "channels": to_channels}
+        if self._regimes:
+            given["country"] = country
+        case.channels = [name for name in case.channels if self._yes(to_purpose, to_channels[name], name, country)]
+        if case.channels:
+            return Check(True, given)
+        return Check(False, given, _refusal(purpose, to_purpose, to_channels))
+
+    def _yes(self, to_purpose: bool | None, to_channel: bool | None, channel: str, country: str) -> bool:
+        if to_purpose is False or to_channel is False:
+            return False
+        missing = [part for part, answer in (("purpose", to_purpose), ("channel", to_channel)) if answer is None]
+        return not missing or any(_covers(regime, channel, country, missing) for regime in self._regimes)
+
+
+def _covers(regime: OptOutRegime, channel: str, country: str, missing: list[str]) -> bool:
+    return (
+        not regime.channels.isdisjoint((EVERY, channel))
+        and not regime.countries.isdisjoint((EVERY, country))
+        and regime.unknown.issuperset(missing)
+    )
+
+
+def _refusal(purpose: str, to_purpose: bool | None, to_channels: dict[str, bool | None]) -> str:
+    if to_purpose is False:
+        return f"the person has said no to {purpose}"
+    refused = [name for name, answer in to_channels.items() if answer is False]
+    if to_channels and len(refused) == len(to_channels):
+        return f"the person has said no to {purpose} by {words.either(map(words.medium, refused))}"
+    if to_purpose is None:
+        return f"the person has not agreed to {purpose}"
+    return f"the person has not agreed to {purpose} by {words.either(map(words.medium, to_channels or ['message']))}"
+
+
+class Suppression:
+    """Some people are never written to, and some channels are closed for good."""
+
+    def __init__(self, rules: SuppressionRules, channels: dict[str, ChannelRule]) -> None:
+        self._rules = rules
+        self._channels = channels
+        self._segments = frozenset(rules.segments)
+
+    def check(self, case: Case) -> Check:
+        """Stop for a person who is suppressed, and leave out channels that are."""
+        if case.document.get("gone"):
+            return Check(False, {"erased": True}, "the person was erased or merged into another")
+        traits = case.document.get("traits", _SECTION)
+        for name in self._rules.traits:
+            if (trait := traits.get(name)) and trait[0] not in (None, False, 0, "", "false", "no"):
+                return Check(False, {"trait": name}, f"the person is on the suppression list ({name})")
+        if self._segments and (found := sorted(self._segments.intersection(case.members))):
+            return Check(False, {"segment": found[0]}, f"the person is in the suppressed segment {found[0]}")
+        given: dict[str, Any] = {}
+        for name in case.channels:
+            if why := self._closed(case.document, name):
+                given.setdefault(why, []).append(name)
+        if not given:
+            return Check(True, given)
+        closed = {name for names in given.values() for name in names}
+        case.channels = [name for name in case.channels if name not in closed]
+        if case.channels:
+            return Check(True, given)
+        each = "; ".join(f"{_CLOSED[why]} by {words.either(map(words.medium, names))}" for why, names in given.items())
+        return Check(False, given, each)
+
+    def _closed(self, document: dict[str, Any], channel: str) -> str:
+        if self._rules.complained and _complained(document, channel):
+            return "complained"
+        return "bounced" if self._rules.bounced and _bounced(document, self._channels[channel]) else ""
+
+
+_CLOSED = {
+    "complained": "the person has marked an earlier message as spam",
+    "bounced": "every known address bounces",
+}
+
+
+def _bounced(document: dict[str, Any], rule: ChannelRule) -> bool:
+    addresses = document.get("addresses", _SECTION)
+    known = [address for kind in (rule.address, *rule.also) for address in addresses.get(kind, _SECTION).values()]
+    return bool(known) and all(address[3] for address in known)
+
+
+def _complained(document: dict[str, Any], channel: str) -> bool:
+    tally = document.get("messages", _SECTION).get(channel, _SECTION).get("complained")
+    if not tally:
+        return False
+    answer = channel_answer(document, channel)
+    return not (answer and answer[0] and answer[2] and answer[1] > tally[1])
+
+
+class Holdout:
+    """Some people get nothing, so that it can be told what messages do to the others."""
+
+    def __init__(self, rules: HoldoutRules) -> None:
+        self._rules = rules
+
+    def check(self, case: Case) -> Check:
+        """Mark the case of a person who is held out; it still passes the other gates, as the others' do.
+
+        So a ghost stands where, and when, a message would have been sent. As ghosts use up no caps, a person who is
+        held out may have more ghosts than another has messages: compare people, from their first ghost or message on.
+        """
+        person, share = case.person.profile_id, case.request.holdout_share
+        everybody = uniform(self.salt(case.now_ms), person)
+        given: dict[str, Any] = {"global": {"drawn": round(everybody, 6), "share": self._rules.share}}
+        if everybody < self._rules.share:
+            case.holdout = "global"
+        if share:
+            journey = uniform("journey holdout", case.request.journey, person)
+            given["journey"] = {"drawn": round(journey, 6), "share": share}
+            if journey < share and not case.holdout:
+                case.holdout = "journey"
+        whom = "all messages" if case.holdout == "global" else "this journey"
+        return Check(not case.holdout, given, f"the person is in the control group of {whom}" if case.holdout else "")
+
+    def salt(self, now_ms: int) -> str:
+        """The word that draws the people of this quarter (or month, or year; in UTC)."""
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        turn = {
+            "never": "",
+            "year": f"{now.year}",
+            "quarter": f"{now.year}Q{(now.month + 2) // 3}",
+            "month": f"{now.year}-{now.month:02d}",
+        }[self._rules.renew]
+        return f"global holdout {self._rules.salt} {turn}"

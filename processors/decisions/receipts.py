@@ -1,0 +1,134 @@
+"""What becomes of a message: reports of delivery, and what is learned from them.
+
+A report names its message by `message_id`, the idempotency key. Reports may come in any order and more than once: what
+has arrived counts for the caps whatever else is said, what has failed does not, and a first click counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from processors.decisions import calendar as clock
+from processors.decisions import labels as words
+from processors.decisions import ledger, sends
+from processors.decisions.gates import caps
+from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
+from processors.profiles.joins import milliseconds, short
+from schemas.events.messages import STEPS, Step
+from schemas.profiles.person import Person
+
+Event = dict[str, Any]
+Row = dict[str, Any]
+Handler = Callable[[Person, Event, int], list[Row]]
+
+_FAILURES = frozenset({"bounced", "failed"})
+_ARRIVALS = frozenset({"delivered", "opened", "clicked", "replied", "unsubscribed", "complained"})
+_ENGAGED = frozenset({"clicked", "replied"})
+_PUSH = frozenset({"web_push", "app_push"})
+_STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items() if name.startswith("Email ")]
+"""`Delivered`, `Link Clicked`, …: what each step is called in the name of an event."""
+
+
+class Receipts:
+    """Follows what becomes of messages."""
+
+    def __init__(self, channels: Iterable[str], visits: frozenset[str], fallback: ZoneInfo) -> None:
+        """Prepare the handlers, by name of event.
+
+        Args:
+            channels: The channels of the policy; reports of one that has no events of its own begin with its name,
+                such as `Direct Mail Failed`.
+            visits: Events that show the person at their device.
+            fallback: The time zone of people who have not shown one.
+        """
+        self._fallback = fallback
+        own = {f"{name.replace('_', ' ').title()} {said}": (name, step) for name in channels for said, step in _STEPS}
+        reports: dict[str, tuple[str, Step]] = {**own, **STEPS}
+        self.handlers: dict[str, Handler] = dict.fromkeys(visits, self._visit)
+        self.handlers |= {name: self._report(*report) for name, report in reports.items() if report[1] != "sent"}
+
+    def _report(self, kind: str, step: Step) -> Handler:
+        failure, arrival, engaged = step in _FAILURES, step in _ARRIVALS, step in _ENGAGED
+
+        def handle(person: Person, event: Event, now_ms: int) -> list[Row]:
+            properties = event.get("properties") or {}
+            key = str(properties.get("message_id") or "")
+            sent = sends.entry(person.state, key) if key else None
+            channel = sent.channel if sent else _channel(kind, event)
+            if engaged:
+                self._present(person, event)
+                if not (sent and sent.flags & CLICKED):
+                    sends.learn(person.state, channel, clicked=1)
+            if sent is None:
+                if step == "delivered":  # sent by another system, which says no more than that
+                    sends.learn(person.state, channel, sent=1)
+                return []
+            if arrival:
+                _arrived(person, key, sent, CLICKED if engaged else 0)
+            return _failed(person, key, sent, step, event, properties, now_ms) if failure else []
+
+        return handle
+
+    def _visit(self, person: Person, event: Event, now_ms: int) -> list[Row]:
+        self._present(person, event)
+        return []
+
+    def _present(self, person: Person, event: Event) -> None:
+        zone = clock.zone_of(person.document, self._fallback)
+        sends.present(person.state, clock.local(milliseconds(event["occurred_at"]), zone).hour)
+
+
+def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) -> Row | None:
+    """Say that a message should not have gone out, as is known now.
+
+    Args:
+        person: The person.
+        key: The message's idempotency key.
+        reason: Why, as a sentence without its full stop: "the order had been placed before".
+        now_ms: Logical time.
+        event_id: The event that shows it.
+
+    Returns:
+        The row; None if the message is not known, has failed, or is regretted already.
+    """
+    sent = sends.entry(person.state, key)
+    if sent is None or sent.flags & (FAILED | REGRETTED):
+        return None
+    sends.flag(person.state, key, sent.flags | REGRETTED)
+    said = f"Regretted: {reason}."
+    given = {"sent_at": clock.text(sent.at)}
+    return ledger.later_row(person.profile_id, key, sent, "regretted", "late_event", said, given, now_ms, event_id)
+
+
+def _arrived(person: Person, key: str, sent: LogEntry, further: int) -> None:
+    if sent.flags & FAILED:
+        sends.learn(person.state, sent.channel, sent=1)
+    sends.flag(person.state, key, (sent.flags | ARRIVED | further) & ~FAILED)
+    if sent.flags & COUNTED:
+        caps.commit(person.state, key, sent.at, sent.channel, sent.tags)
+
+
+def _failed(
+    person: Person, key: str, sent: LogEntry, step: Step, event: Event, properties: dict[str, Any], now_ms: int
+) -> list[Row]:
+    if sent.flags & (FAILED | ARRIVED):
+        return []
+    sends.flag(person.state, key, sent.flags | FAILED)
+    sends.learn(person.state, sent.channel, sent=-1)
+    caps.release(person.state, key)
+    kind, why = short(properties.get("bounce_type")), short(properties.get("reason"))
+    what = f"bounced{f' ({kind})' if kind else ''}" if step == "bounced" else "could not be delivered"
+    said = f"Not delivered: the {words.one(sent.channel)} {what}{f': {why}' if why else ''}."
+    given = {"report": event["event"], "bounce_type": kind, "reason": why}
+    return [
+        ledger.later_row(person.profile_id, key, sent, "failed", "delivery", said, given, now_ms, event["event_id"])
+    ]
+
+
+def _channel(kind: str, event: Event) -> str:
+    if kind != "push":
+        return kind
+    channel: str = event["channel"]
+    return channel if channel in _PUSH else "app_push"

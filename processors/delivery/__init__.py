@@ -1,0 +1,1 @@
+"""From an action to a message that leaves, and to its receipt."""

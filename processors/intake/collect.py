@@ -1,0 +1,232 @@
+"""What the collector makes of a request: touchpoints to publish, dead letters, and an answer for each event.
+
+The judge is the pipeline's own (`processors.intake.decode`), so what is accepted here is accepted there. What is
+refused is told to the producer and kept as a dead letter: the official SDKs read no answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import orjson
+
+from processors.identity.stage import dead_letter
+from processors.intake.decode import Rejected, decode
+from processors.intake.segment_calls import Arrival, Translated, spelling, translate
+from schemas.dead_letters import Reason
+from schemas.events import limits as bounds
+from schemas.intake.sources import Source
+from schemas.records import Outgoing
+from schemas.topics import touchpoint_topic
+
+NO_PARTITION = -1
+"""The partition of a dead letter that never was in the log; its offset then is a number that no other has."""
+
+KEPT_BYTES = 524_288
+"""A refused event larger than this is answered, not kept: a broker takes records up to a megabyte."""
+
+
+class Refusal(NamedTuple):
+    """Why one event of a request is refused.
+
+    Attributes:
+        place: Its number in the request, from 0.
+        event_id: Its id, as far as it has one.
+        rejected: The reason, with the field as the producer spells it.
+    """
+
+    place: int
+    event_id: str
+    rejected: Rejected
+
+    def as_json(self) -> dict[str, Any]:
+        """For the answer."""
+        return {
+            "index": self.place,
+            "messageId": self.event_id,
+            "code": self.rejected.reason.value,
+            "field": self.rejected.field,
+            "message": self.rejected.message,
+        }
+
+
+@dataclass(slots=True)
+class Collected:
+    """What became of the events of a request.
+
+    Attributes:
+        outgoing: What to publish: touchpoints and dead letters, in the order of the request.
+        accepted: How many are touchpoints.
+        refusals: The others.
+    """
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    accepted: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def add(self, more: Collected, start: int) -> None:
+        """Add what became of the events from `start` on."""
+        self.outgoing += more.outgoing
+        self.accepted += more.accepted
+        self.refusals += [one._replace(place=start + one.place) for one in more.refusals]
+
+
+class Collect:
+    """Turns the events of a request into records.
+
+    Args:
+        channels: Channels that the deployment knows.
+        max_event_bytes: The largest event, in bytes, once it is a touchpoint.
+        key: Gives the record key of an event: a hash, never an address.
+        topic_prefix: What the deployment puts before its topics' names; a dead letter says the whole name.
+    """
+
+    def __init__(
+        self, *, channels: frozenset[str], max_event_bytes: int, key: Callable[[dict[str, Any]], bytes | None],
+        topic_prefix: str,
+    ) -> None:  # fmt: skip
+        self._channels = channels
+        self._max_event_bytes = max_event_bytes
+        self._key = key
+        self._prefix = topic_prefix
+
+    def calls(
+        self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Read calls of a Segment-compatible SDK, each with its verb.
+
+        Args:
+            name: The source's name.
+            source: Whose write key they came with.
+            calls: What came, and which of the six calls it is.
+            arrivals: What else is known of each.
+        """
+        collected = Collected()
+        for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
+            found = _translated(call, verb, name, source, arrival)
+            if isinstance(found, Translated):
+                self._judge(collected, place, found.event, source, arrival, found.spelt)
+            else:
+                told = Refusal(place, _text(call, "messageId"), found)
+                self._refuse(collected, told, found, _signed(call, name), source, arrival)
+        return collected
+
+    def touchpoints(
+        self, name: str, source: Source, events: Sequence[object], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Read touchpoints as they are on a channel's topic; the source is that of the write key, whatever they say."""
+        collected = Collected()
+        for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+            event = _signed(event, name)
+            if isinstance(event, dict):
+                event = {"channel": source.channel, **event}
+            self._judge(collected, place, event, source, arrival, {})
+        return collected
+
+    def _judge(
+        self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival, spelt: dict[str, str]
+    ) -> None:
+        try:
+            value = orjson.dumps(event)
+            judged = decode(value, channels=self._channels, max_bytes=self._max_event_bytes)
+        except orjson.JSONEncodeError as error:
+            judged = _unwritable(str(error))
+        if isinstance(judged, Rejected):
+            told = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
+            self._refuse(collected, told, judged, event, source, arrival)
+        else:
+            collected.outgoing.append(Outgoing(touchpoint_topic(judged["channel"]), self._key(judged) or b"", value))
+            collected.accepted += 1
+
+    def _refuse(
+        self, collected: Collected, told: Refusal, judged: Rejected, event: object, source: Source, arrival: Arrival
+    ) -> None:
+        """Note a refusal, and keep the event as a dead letter: in our form as far as it has one, so with our names."""
+        collected.refusals.append(told)
+        value = written(event) or b'"nested too deep to be written"'
+        if len(value) > KEPT_BYTES:
+            return
+        channel = _text(event, "channel")
+        key = self._key(event) or b"" if isinstance(event, dict) else b""
+        record = _NeverInTheLog(
+            topic=self._prefix + touchpoint_topic(channel if channel in self._channels else source.channel),
+            partition=NO_PARTITION,
+            offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
+            timestamp=int(arrival.received.timestamp() * 1000),
+            key=key,
+            value=value,
+        )
+        collected.outgoing.append(dead_letter(record, "collect", judged.reason, judged.message, judged.field))
+
+
+class _NeverInTheLog(NamedTuple):
+    """A `Record` that was refused before it became one."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+
+
+def _signed(event: object, name: str) -> object:
+    """An event with its source's name, and without the key that proves it: that goes no further."""
+    if not isinstance(event, dict):
+        return event
+    return {**{part: value for part, value in event.items() if part != "writeKey"}, "source": name}
+
+
+def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
+    if not isinstance(call, dict):
+        return Rejected(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
+    try:
+        return translate(call, verb, name, source, arrival)
+    except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
+        return Rejected(Reason.BUG, "", f"{type(error).__name__}: {error}")
+
+
+def _unwritable(said: str) -> Rejected:
+    """Say what JSON has no word for, from what the writer says of it."""
+    said = said.lower()
+    if "recursion" in said:
+        return Rejected(
+            Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
+        )
+    if "surrogate" in said:
+        what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
+    elif "integer" in said:
+        what, hint = "an integer that does not fit into 64 bits", "send it as a text"
+    else:
+        what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
+    return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
+
+
+def written(event: object) -> bytes | None:
+    """Write anything, also what JSON has no words for: that becomes a text. None for what is nested too deep."""
+    try:
+        return orjson.dumps(event)
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        return json.dumps(event, default=str).encode()
+    except (RecursionError, ValueError):
+        return None
+
+
+def _text(event: object, field: str) -> str:
+    found = event.get(field) if isinstance(event, dict) else None
+    return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
+
+
+def _respelt(rejected: Rejected, spelt: dict[str, str]) -> Rejected:
+    """Say a refusal in the names of the call."""
+    field, message = rejected.field, rejected.message
+    theirs = spelling(field, spelt)
+    if field and message.startswith(field):
+        message = theirs + message.removeprefix(field)
+    return Rejected(rejected.reason, theirs, message)

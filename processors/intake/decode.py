@@ -1,0 +1,216 @@
+"""From a record's bytes to a valid event, or to the reason why not, said so that the producer can mend it.
+
+`decode` never raises, whatever the bytes. Its message names the field, the value, the rule and what to do. It goes to
+logs and tables, so it never quotes what may identify a person: only the value's kind is told then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from schemas.dead_letters import Reason
+from schemas.events import limits as bounds
+from schemas.events.touchpoint import Event, read
+
+LONGEST_VALUE = 60
+LONGEST_FIELD = 200
+
+_PRIVATE_ROOTS = frozenset({"identifiers", "traits", "received_at"})
+_PRIVATE_NAMES = frozenset({"ip", "recipient", "username", "agent_name", "user_agent"})
+_HINTS = (
+    ("byte order mark", "remove the byte order mark at the start: send plain UTF-8"),
+    ("UTF-8", "send UTF-8"),
+    ("surrogate", "a \\u escape is half a surrogate pair: send both halves, or the character itself in UTF-8"),
+    ("infinity", "send a number of a usual size"),
+    ("control character", "escape control characters in strings, a line break as \\n"),
+    ("zero-length", "send one JSON object a record"),
+    ("end of data", "the text stops in the middle: was it cut off?"),
+    ("unexpected content after", "send one JSON object a record"),
+)
+_REASONS = {
+    "missing": Reason.MISSING_FIELD,
+    "missing_currency": Reason.MISSING_FIELD,
+    "too_deep": Reason.TOO_DEEP,
+    "too_many_keys": Reason.TOO_MANY_KEYS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a record is no touchpoint.
+
+    Attributes:
+        reason: The code.
+        field: The path of the offending field, as `properties.products.0.price`; empty when it is the whole record.
+        message: The field, the value (shortened; never one that may identify a person), the rule, what to do.
+    """
+
+    reason: Reason
+    field: str
+    message: str
+
+
+def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Event | Rejected:
+    """Read one record of a topic `touchpoints.<channel>`.
+
+    Args:
+        value: The record's value; None for a tombstone.
+        channels: The channels that this deployment knows.
+        max_bytes: The largest value that is looked at, in bytes.
+
+    Returns:
+        The event in its canonical form, or why there is none. Of keys given twice in an object, the last counts.
+    """
+    if value is None:
+        return Rejected(
+            Reason.NOT_AN_OBJECT, "", "The record has no value (a tombstone): send one JSON object a record."
+        )
+    if len(value) > max_bytes:
+        return Rejected(
+            Reason.TOO_LARGE,
+            "",
+            f"The event has {len(value)} bytes: at most {max_bytes} are accepted; shorten its texts.",
+        )
+    try:
+        event = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in error.msg:
+            return Rejected(
+                Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
+            )
+        return Rejected(Reason.NOT_JSON, "", _not_json(error, value))
+    if type(event) is not dict:
+        return Rejected(
+            Reason.NOT_AN_OBJECT,
+            "",
+            f"The record is {_kind(event)}: send one JSON object a record, not a list or a text.",
+        )
+    try:
+        touchpoint = read(event, value)
+    except ValidationError as error:
+        return explain(error)
+    if touchpoint["channel"] not in channels:
+        return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint["channel"], channels))
+    return touchpoint
+
+
+def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:
+    said = error.msg
+    hint = next((hint for words, hint in _HINTS if words in said), "")
+    if not hint:
+        near = value[error.pos : error.pos + 9]
+        hint = (
+            "JSON knows no NaN or Infinity: leave the field out"
+            if near.startswith((b"NaN", b"Infinity", b"-Infinity"))
+            else "send one JSON object a record"
+        )
+    return f"The record is not JSON: {said} (line {error.lineno}, column {error.colno}): {hint}."
+
+
+def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
+    near = get_close_matches(channel[:100], sorted(channels), n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    return (
+        f"channel is {_shown(channel, ('channel',))}, which this deployment does not know.{meant} "
+        f"Send one of: {', '.join(sorted(channels))}; or add it to THROUGHLINE_CHANNELS."
+    )
+
+
+def explain(error: ValidationError) -> Rejected:
+    """Say what `schemas.events.touchpoint.read` found: the first broken rule, for the producer to mend."""
+    first = error.errors(include_url=False)[0]
+    at = (first.get("ctx") or {}).get("at")
+    path = (*first["loc"], *str(at).split(".")) if at else first["loc"]
+    field = _field(path)
+    kind = first["type"]
+    reason = _REASONS.get(kind, Reason.INVALID_FIELD)
+    return Rejected(reason, field, _sentence(kind, field, path, first))
+
+
+def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) -> str:
+    name = field or "The event"
+    if kind == "missing":
+        return f"{name} is missing: every event of this kind needs it; send it."
+    if kind == "missing_currency":
+        return f"{name} is missing: {error['msg']}; send the three letters of ISO 4217, such as EUR."
+    if kind == "extra_forbidden":
+        what = (
+            "remove it" if path[0] in ("identifiers", "consent") else "put it under properties or context, or remove it"
+        )
+        return f"{name} is not a field of the contract: check its spelling, {what}."
+    context = error.get("ctx") or {}
+    # A rule over several fields names the one at fault in its context.
+    value = context.get("value") if "at" in context else error["input"]
+    # Bounds hold everywhere, also for fields that we do not know and that may hold anything.
+    shown = _kind(value) if kind == "bounds" else _shown(value, path)
+    if kind == "string_pattern_mismatch":
+        rule = _PATTERNS.get(str(path[-1]), error["msg"])
+    else:
+        rule = _TYPES.get(kind) or error["msg"]
+    for formal, plain in (("Input should be", "it should be"), ("String should", "it should")):
+        rule = rule.replace(formal, plain)
+    return f"{name} is {shown}: {rule}."
+
+
+_TYPES = {
+    "string_type": "it should be a text",
+    "string_unicode": "it should be valid Unicode",
+    "tuple_type": "it should be a list",
+    "list_type": "it should be a list",
+    "dict_type": "it should be an object",
+    "model_type": "it should be an object",
+    "model_attributes_type": "it should be an object",
+    "bool_type": "it should be true or false",
+    "int_type": "it should be a whole number",
+    "int_from_float": "it should be a whole number",
+    "int_parsing": "it should be a whole number",
+}
+_PATTERNS = {
+    "currency": "it should be the three letters of ISO 4217, such as EUR",
+    "event_id": "it should not be blank: send an id that is unique to the event, such as a UUID",
+    "event": "it should not be blank: send an event's name, such as Product Viewed",
+    "type": "it should be the name of an identifier type in lower case, such as user_id or email",
+}
+
+
+def _field(path: tuple[int | str, ...]) -> str:
+    """Join a path by dots; a part that may hold an address or does not print is masked."""
+    parts = [str(part) for part in path]
+    return ".".join("?" if "@" in part or not part.isprintable() else part for part in parts)[:LONGEST_FIELD]
+
+
+def _shown(value: object, path: tuple[int | str, ...]) -> str:
+    if isinstance(value, str) and value == "":
+        return "empty"
+    private = bool(path) and (path[0] in _PRIVATE_ROOTS or path[-1] in _PRIVATE_NAMES)
+    if isinstance(value, str | int | float) and not isinstance(value, bool) and private:
+        return f"{_kind(value)} (not shown)"
+    if isinstance(value, str):  # an e-mail address, or a telephone number
+        return f"{_kind(value)} (not shown)" if "@" in value or value.startswith("+") else repr(_shortened(value))
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return _shortened(repr(value))
+    return _kind(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+
+
+def _kind(value: object) -> str:
+    """Name a value's JSON type with its article."""
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return "null" if value is None else names.get(type(value), "no JSON value")

@@ -1,0 +1,1 @@
+"""Profiles of people, kept up to date event by event."""

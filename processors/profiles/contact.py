@@ -1,0 +1,114 @@
+"""How a person can be reached, may be reached, and has answered: addresses, consent, messages.
+
+Consent fails closed. A purpose has the last answer by time of the event; no wins over yes at the same time. A channel
+has the last answer too, but a yes that merely rides along on some other event (an app that has not heard of the
+unsubscription) never overturns a no: that takes an event which states consent (`STATEMENTS`). Unsubscribing, and
+marking a message as spam, is a no to the channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from processors.profiles.joins import Section, first_by_name, recent, short
+from schemas.events.messages import STEPS
+from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
+
+STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
+"""Events that state the person's own will about channels."""
+
+ADDRESS_TYPES = frozenset({"email", "phone", "whatsapp_id", "messenger_id", "telegram_id", "push_token"})
+"""Identifier types that a message can be sent to."""
+
+_ADDRESSED_BY = {
+    "email": "email",
+    "sms": "phone",
+    "push": "push_token",
+    "whatsapp": "whatsapp_id",
+    "messenger": "messenger_id",
+    "telegram": "telegram_id",
+}
+_PUSH_CHANNELS = frozenset({"web_push", "app_push"})
+_ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
+_SOFT = frozenset({"soft", "transient", "temporary", "blocked", "undetermined"})
+
+
+def addresses(one: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
+    """Note the addresses that an event names."""
+    for identifier in identifiers:
+        kind = identifier["type"]
+        if kind in ADDRESS_TYPES:
+            found = one.setdefault("addresses", {}).setdefault(kind, {})
+            found[identifier["value"]] = [at, bool(identifier.get("verified")), 0, False]
+            recent(found, ADDRESSES_KEPT, _seen)
+
+
+def join_addresses(mine: Section, other: Section) -> Section:
+    """Join addresses of one type: once verified stays verified; the last delivery tells whether it bounces."""
+    for value, theirs in other.items():
+        known = mine.get(value)
+        mine[value] = (
+            theirs if known is None else [max(known[0], theirs[0]), known[1] or theirs[1], *max(known[2:], theirs[2:])]
+        )
+    return recent(mine, ADDRESSES_KEPT, _seen)
+
+
+def message(one: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+    """Note what became of a message, and what that says about the address and the consent."""
+    kind, step = STEPS[event["event"]]
+    channel: str = kind
+    if kind == "push":
+        channel = event["channel"] if event["channel"] in _PUSH_CHANNELS else "app_push"
+    one["messages"] = {channel: {step: [1, at]}}
+    if step in ("unsubscribed", "complained"):
+        consents = one.setdefault("consent", {}).setdefault("channels", {})
+        join_channel_consent(consents, {channel: [False, at, True]})
+    bounced = step == "bounced" and short(properties.get("bounce_type")).lower() not in _SOFT
+    if bounced or step in _ARRIVED:
+        for address in one.get("addresses", {}).get(_ADDRESSED_BY[kind], {}).values():
+            address[2:] = [at, bounced]
+
+
+def consent(one: dict[str, Any], event: dict[str, Any], at: int) -> None:
+    """Note the answers that an event carries."""
+    answers = event["consent"]
+    section: dict[str, Any] = {}
+    purposes = {name: [answer, at] for name, answer in answers.items() if isinstance(answer, bool)}
+    if purposes:
+        section["purposes"] = first_by_name(purposes, PURPOSES_KEPT)
+    if channels := answers.get("channels"):
+        stated = event["event"] in STATEMENTS
+        section["channels"] = first_by_name(
+            {short(name): [answer, at, stated or not answer] for name, answer in channels.items()}, PURPOSES_KEPT
+        )
+    if section:
+        one["consent"] = section
+
+
+def join_consent(mine: Section, other: Section) -> Section:
+    """Join answers by purpose and by channel."""
+    for part, join in (("purposes", _join_purposes), ("channels", join_channel_consent)):
+        if part in other:
+            mine[part] = first_by_name(join(mine.get(part, {}), other[part]), PURPOSES_KEPT)
+    return mine
+
+
+def join_channel_consent(mine: Section, other: Section) -> Section:
+    """Join answers by channel: an explicit one, then the last one, then the stricter one."""
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None or (theirs[2], theirs[1], not theirs[0]) > (known[2], known[1], not known[0]):
+            mine[name] = theirs
+    return mine
+
+
+def _join_purposes(mine: Section, other: Section) -> Section:
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None or (theirs[1], not theirs[0]) > (known[1], not known[0]):
+            mine[name] = theirs
+    return mine
+
+
+def _seen(address: list[Any]) -> Any:
+    return address[0]

@@ -1,0 +1,261 @@
+"""The profile of a person is the join of the profiles of their events.
+
+`of` says what one event tells of its person, as a profile of its own; `join` puts two profiles together. So applying an
+event is a join, and merging two people is the same join. It is commutative and associative, from which follow the laws
+(`tests/property/test_profile_laws.py`):
+
+1. Any order of the same events gives the same profile.
+2. `combine(fold(A), fold(B))` is `fold(A and B)`: after a merge it looks as if it had always been one person.
+3. `combine` is commutative, but for the `profile_id`, and associative.
+
+It is not idempotent, since counts add: the store sees to it that an event is applied once (`stage.py`).
+The laws hold within the bounds of `schemas/profiles/document.py`. Counters, traits, lists of products and times keep
+them beyond those too; orders, cart operations and addresses beyond theirs are forgotten oldest first, as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from processors.profiles import cart, contact, orders
+from processors.profiles.joins import (
+    Section,
+    counters,
+    first_by_name,
+    greatest,
+    json,
+    latest,
+    milliseconds,
+    nested,
+    newest,
+    recent,
+    short,
+    tallies,
+)
+from schemas.events.messages import STEPS
+from schemas.events.touchpoint import EVENT_NAMES
+from schemas.profiles.document import EVENT_NAMES_KEPT, ITEMS_KEPT, TEXT_KEPT, TRAIT_BYTES, TRAITS_KEPT
+
+Document = dict[str, Any]
+Event = dict[str, Any]
+
+_MOST_POINTS = 1_000_000_000
+
+
+def new_profile(profile_id: str) -> Document:
+    """The profile of a person of whom nothing has happened yet."""
+    return {"profile_id": profile_id, "event_count": 0}
+
+
+def apply(profile: Document, event: Event) -> None:
+    """Add one event to a profile.
+
+    Args:
+        profile: The document; changed in place, so it must be the caller's own.
+        event: A resolved touchpoint of this person that the profile does not hold yet. It is not changed.
+    """
+    join(profile, of(event))
+
+
+def combine(winner: Document, loser: Document) -> Document:
+    """Make the profile of one person out of two that turned out to be the same.
+
+    Args:
+        winner: The profile whose id stays.
+        loser: The profile that ends here.
+
+    Returns:
+        A new document; both arguments are left as they are.
+    """
+    combined: Document = orjson.loads(orjson.dumps(winner))
+    other: Document = orjson.loads(orjson.dumps(loser))
+    del other["profile_id"]
+    join(combined, other)
+    return combined
+
+
+def encode(profile: Document) -> bytes:
+    """Write a profile so that equal profiles are equal bytes."""
+    return json(profile)
+
+
+def join(mine: Document, other: Document) -> None:
+    """Put `other`, which the caller gives away and which has no `profile_id`, into `mine`."""
+    for section, theirs in other.items():
+        known = mine.get(section)
+        mine[section] = theirs if known is None else _JOINS[section](known, theirs)
+
+
+def of(event: Event) -> Document:
+    """Say what one event tells of its person: a profile without a `profile_id`."""
+    at = milliseconds(event["occurred_at"])
+    name, channel = event["event"], event["channel"]
+    one: Document = {
+        "event_count": 1,
+        "first_seen": at,
+        "last_seen": at,
+        "channels": {channel: [1, at, at, name]},
+        "events": {name: [1, at, at]},
+    }
+    properties = event.get("properties") or {}
+    if identifiers := event.get("identifiers"):
+        contact.addresses(one, identifiers, at)
+    if context := event.get("context"):
+        _note_context(one, context, at)
+    if "store_id" in properties and (store := short(properties["store_id"])):
+        one.setdefault("stores", {})[store] = at
+    if traits := event.get("traits"):
+        _note_traits(one, traits, at)
+    if "consent" in event:
+        contact.consent(one, event, at)
+    if "campaign" in event and STEPS.get(name, ("", "clicked"))[1] == "clicked":
+        _note_touch(one, event, at)
+    if tell := _TELLS.get(name):
+        tell(one, event, properties, at)
+    return one
+
+
+def _note_context(one: Document, context: dict[str, Any], at: int) -> None:
+    """Note where, on what and in which language the person was."""
+    known: dict[str, Any] = {}
+    for name in ("timezone", "locale"):
+        if name in context and (value := short(context[name])):
+            known[name] = [value, at]
+    for name, part, field in _CIRCUMSTANCES:
+        if part in context and (value := short(context[part].get(field))):
+            known[name] = [value, at]
+    if known:
+        one["known"] = known
+    if "store_id" in context and (store := short(context["store_id"])):
+        one["stores"] = {store: at}
+
+
+_CIRCUMSTANCES = (
+    ("country", "geo", "country"),
+    ("city", "geo", "city"),
+    ("device", "device", "type"),
+    ("os", "os", "name"),
+)
+
+
+def _note_traits(one: Document, traits: dict[str, Any], at: int) -> None:
+    kept = {
+        name: [value, at]
+        for name, value in traits.items()
+        if len(name) <= TEXT_KEPT and (type(value) is bool or len(json(value)) <= TRAIT_BYTES)
+    }
+    one["traits"] = first_by_name(kept, TRAITS_KEPT)
+
+
+def _note_touch(one: Document, event: Event, at: int) -> None:
+    """Note an event that names a campaign; of messages only clicks are touches."""
+    campaign = {name: kept for name, value in event["campaign"].items() if name in _CAMPAIGN and (kept := short(value))}
+    touch = {"at": at, "channel": campaign.pop("channel", event["channel"]), "campaign": campaign}
+    one["first_touch"] = one["last_touch"] = touch
+
+
+_CAMPAIGN = frozenset({"channel", "source", "medium", "name", "id", "creative"})
+
+
+def _note_points(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    points = min(abs(_whole(properties.get("points"))), _MOST_POINTS)
+    loyalty: dict[str, Any] = {"earned" if event["event"] == "Loyalty Points Earned" else "redeemed": points}
+    if "balance" in properties:
+        loyalty["reported"] = [_whole(properties["balance"]), at]
+    one["loyalty"] = loyalty
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) else 0
+
+
+def _sold(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    one["orders"] = orders.sale(event, properties, at)
+    if event["event"] == "Order Completed" or (event["event"] == "Receipt Issued" and properties.get("products")):
+        cart.buy(one, properties, at, event["channel"])
+
+
+def _refunded(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    one["orders"] = orders.refund(event, properties)
+
+
+def _cancelled(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    one["orders"] = orders.cancellation(event, properties)
+
+
+def _about_cart(
+    tell: Callable[[Document, dict[str, Any], int], None],
+) -> Callable[[Document, Event, dict[str, Any], int], None]:
+    return lambda one, event, properties, at: tell(one, properties, at)
+
+
+_TELLS: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
+    "Product Viewed": _about_cart(cart.view),
+    "Product Added": _about_cart(cart.add),
+    "Wishlist Product Added to Cart": _about_cart(cart.add),
+    "Product Removed": _about_cart(cart.remove),
+    "Cart Viewed": _about_cart(cart.snapshot),
+    "Checkout Started": _about_cart(cart.snapshot),
+    "Order Completed": _sold,
+    "Order Updated": _sold,
+    "Receipt Issued": _sold,
+    "Order Refunded": _refunded,
+    "Order Cancelled": _cancelled,
+    "Loyalty Points Earned": _note_points,
+    "Loyalty Points Redeemed": _note_points,
+    **dict.fromkeys(STEPS, contact.message),
+}
+"""What an event tells beyond its envelope, by its name."""
+
+
+def _join_channels(mine: Section, other: Section) -> Section:
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None:
+            mine[name] = theirs
+            continue
+        known[0] += theirs[0]
+        known[1] = min(known[1], theirs[1])
+        known[2:] = max(known[2:], theirs[2:])
+    return mine
+
+
+def _join_loyalty(mine: Section, other: Section) -> Section:
+    for name in ("earned", "redeemed"):
+        if name in other:
+            mine[name] = mine.get(name, 0) + other[name]
+    if "reported" in other and other["reported"][::-1] > mine.get("reported", [0, -1])[::-1]:
+        mine["reported"] = other["reported"]
+    return mine
+
+
+def _order_of_touch(touch: dict[str, Any]) -> tuple[int, str, bytes]:
+    return touch["at"], touch["channel"], json(touch["campaign"])
+
+
+_JOINS: dict[str, Callable[[Any, Any], Any]] = {
+    "event_count": int.__add__,
+    "first_seen": min,
+    "last_seen": max,
+    "channels": _join_channels,
+    "events": lambda mine, other: first_by_name(counters(mine, other), EVENT_NAMES_KEPT, EVENT_NAMES),
+    "first_touch": lambda mine, other: min(mine, other, key=_order_of_touch),
+    "last_touch": lambda mine, other: max(mine, other, key=_order_of_touch),
+    "traits": lambda mine, other: first_by_name(latest(mine, other), TRAITS_KEPT),
+    "known": latest,
+    "viewed": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
+    "bought": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
+    "carted": lambda mine, other: recent(greatest(mine, other), ITEMS_KEPT, lambda entry: entry[0]),
+    "settled": max,
+    "cart": cart.join_cart,
+    "orders": orders.join_orders,
+    "messages": nested(tallies),
+    "loyalty": _join_loyalty,
+    "consent": contact.join_consent,
+    "addresses": nested(contact.join_addresses),
+    "stores": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
+}
+"""How each section of two profiles becomes one."""

@@ -1,0 +1,119 @@
+"""How two statements about the same thing become one: the joins that a profile is made of.
+
+Each join is commutative and associative, so the order in which events arrive cannot be seen in the result. A join may
+change `mine`, which its caller owns, and may keep parts of `other`, which its caller gives away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from schemas.profiles.document import TEXT_KEPT
+
+Section = dict[str, Any]
+
+
+@lru_cache(maxsize=8192)  # an event's times are asked for again and again, and a batch was received at few
+def milliseconds(time: str) -> int:
+    """Read an RFC 3339 time as milliseconds since 1970."""
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def short(value: object) -> str:
+    """Keep a name or an id at a bounded length; what is neither text nor an integer becomes the empty string."""
+    if type(value) is str:
+        return value if len(value) <= TEXT_KEPT else value[:TEXT_KEPT]
+    return str(value) if type(value) is int else ""
+
+
+def counters(mine: Section, other: Section) -> Section:
+    """Join `[count, first, last]` by name: counts add, times widen."""
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None:
+            mine[name] = theirs
+            continue
+        known[0] += theirs[0]
+        if theirs[1] < known[1]:
+            known[1] = theirs[1]
+        if theirs[2] > known[2]:
+            known[2] = theirs[2]
+    return mine
+
+
+def tallies(mine: Section, other: Section) -> Section:
+    """Join `[count, last]` by name."""
+    for name, (count, last) in other.items():
+        known = mine.get(name)
+        mine[name] = [count, last] if known is None else [known[0] + count, max(known[1], last)]
+    return mine
+
+
+def newest(mine: Section, other: Section) -> Section:
+    """Join times by name: the later one stays."""
+    for name, at in other.items():
+        if at > mine.get(name, at - 1):
+            mine[name] = at
+    return mine
+
+
+def latest(mine: Section, other: Section) -> Section:
+    """Join `[value, at]` by name: the last writer by time of the event stays; at the same time, the greater JSON."""
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None or theirs[1] > known[1] or (theirs[1] == known[1] and json(theirs[0]) > json(known[0])):
+            mine[name] = theirs
+    return mine
+
+
+def greatest(mine: Section, other: Section) -> Section:
+    """Join rows by name: the greater row stays."""
+    for name, theirs in other.items():
+        known = mine.get(name)
+        if known is None or theirs > known:
+            mine[name] = theirs
+    return mine
+
+
+def nested(join: Callable[[Section, Section], Section]) -> Callable[[Section, Section], Section]:
+    """Join sections of sections."""
+
+    def by_name(mine: Section, other: Section) -> Section:
+        for name, theirs in other.items():
+            known = mine.get(name)
+            mine[name] = theirs if known is None else join(known, theirs)
+        return mine
+
+    return by_name
+
+
+def recent(times: Section, limit: int, at: Callable[[Any], Any] = lambda time: time) -> Section:
+    """Keep the most recent entries; at the same time, those last in the alphabet.
+
+    Args:
+        times: Name → a time, or something that has one.
+        limit: How many to keep.
+        at: Reads the time of an entry.
+    """
+    if len(times) > limit:
+        for name in sorted(times, key=lambda name: (at(times[name]), name))[:-limit]:
+            del times[name]
+    return times
+
+
+def first_by_name(section: Section, limit: int, known: frozenset[str] = frozenset()) -> Section:
+    """Keep the names that come first, known ones before others: which those are does not depend on what came when."""
+    if len(section) > limit:
+        for name in sorted(section, key=lambda name: (name not in known, name))[limit:]:
+            del section[name]
+    return section
+
+
+def json(value: object) -> bytes:
+    """Write a value the one way in which equal values are equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

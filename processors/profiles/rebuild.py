@@ -1,0 +1,116 @@
+"""Make a person's profile again from all their events, as if they had always been who they are known to be now.
+
+After an unmerge both people are made again: counts, carts, orders and consents of two people cannot be told apart in
+the profile of one. `tests/integration/profiles/test_rebuild.py` holds that merging and splitting leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, Protocol
+
+from processors.identity.claims import event_key
+from processors.profiles.document import Document, Event, encode, join, new_profile, of
+from processors.profiles.joins import json, milliseconds
+from schemas.profiles.document import ProfileWrite, StoredProfile
+from schemas.profiles.person import Person
+
+
+class Decides(Protocol):
+    """Keeps the part of a person that is not in the profile: segments, journeys, caps."""
+
+    def on_event(self, person: Person, event: Event, now_ms: int) -> object:
+        """Change `person.state` as the event demands; what it answers, it said when the event first came."""
+
+    def on_time(self, person: Person, now_ms: int) -> object:
+        """Do what time alone has brought about by then."""
+
+    def due(self, person: Person) -> int | None:
+        """When time alone will change something, milliseconds since 1970."""
+
+
+class Rebuilt(NamedTuple):
+    """What history says of a person.
+
+    Attributes:
+        document: The profile.
+        state: What the decider remembers; empty without one.
+        due_ms: When time alone will change something; None: never.
+        marks: (event key, received_ms) of each event.
+    """
+
+    document: Document
+    state: dict[str, Any]
+    due_ms: int | None
+    marks: tuple[tuple[bytes, int], ...]
+
+    @property
+    def event_count(self) -> int:
+        """How many events it was made of."""
+        return len(self.marks)
+
+
+def rebuild(
+    profile_id: str,
+    events: Iterable[Event],
+    *,
+    foreign: Collection[tuple[str, str]] = frozenset(),
+    decider: Decides | None = None,
+    until_ms: int = 0,
+) -> Rebuilt:
+    """Fold a person's events.
+
+    Args:
+        profile_id: The person.
+        events: Resolved touchpoints, in any order; of two with one id the one received first counts.
+        foreign: Identifiers (type, value) of people from whom this one was taken apart. The event that had joined them
+            names them still; they are no addresses of this person.
+        decider: Replays segments and journeys beside the profile, in the order of receipt. What it wants to publish
+            is dropped: it was published when the events first came. Price and stock changes, which are no events of a
+            person, are not replayed.
+        until_ms: With a decider: what was due by then has been done already, and is not done once more.
+    """
+    in_order = sorted(events, key=lambda event: (event["received_at"], event["event_id"]))
+    person = Person(profile_id, new_profile(profile_id), {})
+    marks: dict[bytes, int] = {}
+    for event in in_order:
+        key, received_ms = event_key(event["event_id"]), milliseconds(event["received_at"])
+        if key in marks:
+            continue
+        marks[key] = received_ms
+        event = without(event, foreign)
+        if decider is not None and person.state:
+            decider.on_time(person, received_ms)  # what was due before must not see the event
+        join(person.document, of(event))
+        if decider is not None:
+            decider.on_event(person, event, received_ms)
+    if decider is not None and person.state:
+        decider.on_time(person, until_ms)
+    due_ms = decider.due(person) if decider is not None else None
+    return Rebuilt(person.document, person.state, due_ms, tuple(marks.items()))
+
+
+def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:
+    """Leave identifiers out of an event; the same event where it names none of them."""
+    kept = [one for one in event["identifiers"] if (one["type"], one["value"]) not in foreign]
+    return event if len(kept) == len(event["identifiers"]) else {**event, "identifiers": kept}
+
+
+def replacement(stored: StoredProfile, rebuilt: Rebuilt, *, decided: bool, marked_since_ms: int) -> ProfileWrite:
+    """Write what history says over what is stored.
+
+    Args:
+        stored: The profile as it was read before history was; a change since then makes the write fail.
+        rebuilt: What history says, the profiles that `stored` is to absorb included.
+        decided: Whether `rebuilt` has the decider's state; else the stored state stays.
+        marked_since_ms: Events received before then need no mark: none of theirs would be found any more.
+    """
+    return ProfileWrite(
+        profile_id=stored.profile_id,
+        expected_version=stored.version,
+        document=encode(rebuilt.document),
+        absorbed=tuple((loser.profile_id, loser.version) for loser in stored.absorbed),
+        events=tuple(mark for mark in rebuilt.marks if mark[1] >= marked_since_ms),
+        state=(json(rebuilt.state) if rebuilt.state else b"") if decided else None,
+        due_ms=(rebuilt.due_ms or 0) if decided else None,
+    )

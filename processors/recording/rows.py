@@ -1,0 +1,210 @@
+"""Rows: what each record of our topics looks like in ClickHouse. Pure functions, one JSON object a row.
+
+Columns are explained in `sinks/migrations`. Where a column holds JSON as text, the row has the object itself: the store
+keeps its bytes, and nobody has to write a text into a text. A row of `touchpoints` holds the whole event, so that a
+profile can be made again from history (`sinks/clickhouse/history.py`); identifiers and traits are in no view. A nil
+UUID means nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from processors.recording.touch_rules import TouchRules
+from schemas.events.messages import STEPS
+from schemas.money import plain, revenue
+
+Row = tuple[str, bytes]
+"""A table's name and one JSON object."""
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+_USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
+_NOTHING: Mapping[str, Any] = {}
+_OF_PROPERTIES = (
+    ("product_id", "product_id"),
+    ("campaign_name", "campaign"),
+    ("creative", "creative"),
+    ("currency", "currency"),
+)
+_OF_CAMPAIGN = (
+    ("name", "campaign"),
+    ("creative", "creative"),
+    ("id", "campaign_id"),
+    ("source", "campaign_source"),
+    ("medium", "campaign_medium"),
+    ("term", "campaign_term"),
+    ("content", "campaign_content"),
+    ("click_id", "click_id"),
+)
+
+
+def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
+    """Write one resolved event.
+
+    Args:
+        event: A value of the topic `resolved-touchpoints`, parsed.
+        rules: Which events are touches and conversions.
+
+    Returns:
+        A row of `touchpoints`, a row of `conversions` for each goal that it reaches, and a row of `messages` when it
+        is a step of a message that has an id. A derived event gives none.
+    """
+    if event.get("derived"):
+        return []  # ours, and nothing that the person did
+    properties = event.get("properties") or _NOTHING
+    context = event.get("context") or _NOTHING
+    origin = event["origin"]
+    touch = rules.classify(event)
+    goals = rules.goals(event)
+    order_id = _text(properties["order_id"]) if "order_id" in properties else ""
+    row: dict[str, Any] = {
+        "event_id": event["event_id"],
+        "event": event["event"],
+        "channel": event["channel"],
+        "source": event["source"],
+        "occurred_at": event["occurred_at"],
+        "received_at": event["received_at"],
+        "anchor": event["anchor"] or NOBODY,
+        "profile_id": event["profile_id"] or NOBODY,
+        "identity_version": event.get("identity_version", 0),
+        "touch": touch.kind,
+        "marketing_channel": touch.marketing_channel,
+        "conversion_id": (order_id or event["event_id"]) if goals else "",
+        "order_id": order_id,
+        "session_id": context.get("session_id", ""),
+        "origin_topic": origin["topic"],
+        "origin_partition": origin["partition"],
+        "origin_offset": origin["offset"],
+    }
+    # A column that is left out is empty.
+    if properties:
+        row["properties"] = properties
+        for name, column in _OF_PROPERTIES:
+            if name in properties:
+                row[column] = _text(properties[name])
+        if "revenue" in properties or goals:
+            row["revenue"] = _worth(properties)
+    for name in ("identifiers", "traits", "context", "consent"):
+        if part := event.get(name):
+            row[name] = part
+    if campaign := event.get("campaign"):
+        row["campaign_fields"] = campaign
+        for name, column in _OF_CAMPAIGN:
+            if value := campaign.get(name):
+                row[column] = value
+    rows = [("touchpoints", orjson.dumps(row))]
+    rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
+    if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):
+        rows.append(("messages", _message(message_id, row, properties)))
+    return rows
+
+
+def identity_rows(change: dict[str, Any]) -> list[Row]:
+    """Write one change of identity.
+
+    Args:
+        change: A value of the topic `identity-changes`, parsed.
+
+    Returns:
+        A row of `identity_log`; for a merge or a split also a row of `identity_overrides` for each identifier that
+        moved. A transfer moves an identifier from now on and leaves its history where it is.
+    """
+    logged = {
+        "version": change["version"],
+        "kind": change["kind"],
+        "profile_id": change["profile_id"] or NOBODY,
+        "from_profile_id": change["from_profile_id"] or NOBODY,
+        "anchors": [{"anchor": anchor, "type": kind} for anchor, kind in change["anchors"]],
+        "event_id": change["event_id"],
+        "occurred_at": change["occurred_at"],
+        "rule": change["rule"],
+    }
+    rows = [("identity_log", orjson.dumps(logged))]
+    if change["kind"] in ("merge", "split"):
+        for anchor, _ in change["anchors"]:
+            override = {"anchor": anchor, "profile_id": change["profile_id"], "version": change["version"]}
+            rows.append(("identity_overrides", orjson.dumps(override)))
+    return rows
+
+
+def dropped_rows(dropped: dict[str, Any]) -> list[Row]:
+    """Write one event that was left out on purpose: a value of the topic `dropped-touchpoints`, parsed."""
+    return [("dropped_touchpoints", orjson.dumps(dropped))]
+
+
+def dead_letter_rows(letter: dict[str, Any]) -> list[Row]:
+    """Write one record that could not be processed: a value of the topic `dead-letters`, parsed."""
+    return [("dead_letters", orjson.dumps(letter))]
+
+
+def profile_row(profile_id: str, version: int, document: bytes) -> bytes:
+    """Write a snapshot of a profile.
+
+    Args:
+        profile_id: The person.
+        version: The profile's version; the highest stays.
+        document: The profile, JSON; `gone` marks one that was merged away or erased.
+    """
+    gone = b'"gone"' in document and bool(orjson.loads(document).get("gone"))  # mostly not, and reading it takes long
+    row = {
+        "profile_id": profile_id,
+        "version": version,
+        "document": orjson.Fragment(document),
+        "is_deleted": int(gone),
+    }
+    return orjson.dumps(row)
+
+
+def _conversion(goal: str, row: dict[str, Any]) -> bytes:
+    return orjson.dumps(
+        {
+            "conversion_id": row["conversion_id"],
+            "conversion_type": goal,
+            "converted_at": row["occurred_at"],
+            "event_id": row["event_id"],
+            "channel": row["channel"],
+            "source": row["source"],
+            "anchor": row["anchor"],
+            "profile_id": row["profile_id"],
+            "identity_version": row["identity_version"],
+            "revenue": row.get("revenue", "0"),
+            "currency": row.get("currency", ""),
+            "received_at": row["received_at"],
+        }
+    )
+
+
+def _message(message_id: str, row: dict[str, Any], properties: Mapping[str, Any]) -> bytes:
+    kind, step = STEPS[row["event"]]
+    return orjson.dumps(
+        {
+            "message_id": message_id,
+            "kind": kind,
+            "anchor": row["anchor"],
+            "profile_id": row["profile_id"],
+            "campaign": row.get("campaign", ""),
+            "creative": row.get("creative", ""),
+            "journey_id": _text(properties.get("journey_id")),
+            f"{step}_at": row["occurred_at"],
+        }
+    )
+
+
+def _worth(properties: Mapping[str, Any]) -> str:
+    usual = properties.get("revenue")
+    if type(usual) is str and _USUAL_MONEY.fullmatch(usual):
+        return usual
+    found = revenue(properties)
+    return "0" if found is None else plain(found)
+
+
+def _text(value: object) -> str:
+    """Custom events may hold anything where known events hold a text."""
+    if type(value) is str:
+        return value
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

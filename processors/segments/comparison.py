@@ -1,0 +1,159 @@
+"""Comparisons: whether a value is what a definition asks for, and when time alone changes that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas.segments.conditions import Comparison, given_comparisons
+
+Predicate = Callable[[Any, int], bool]
+"""Of a value and now: whether the comparison holds."""
+
+
+def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False) -> Predicate:
+    """Compile a comparison.
+
+    Args:
+        comparison: What is asked for.
+        zone: Where a date begins.
+        recorded: The value is the time of an event: past as soon as it is known, even if a shop's clock is ahead.
+    """
+    tests = [_test(key, wanted, zone, recorded) for key, wanted in given_comparisons(comparison).items()]
+    if len(tests) == 1:
+        return tests[0]
+    return lambda value, now: all(test(value, now) for test in tests)
+
+
+def thresholds(comparison: Comparison) -> list[float]:
+    """The numbers at which the answer about a growing number may change."""
+    found: list[float] = [
+        limit for key in ("gt", "gte", "lt", "lte") if (limit := getattr(comparison, key)) is not None
+    ]
+    for key in ("eq", "ne"):
+        if (value := getattr(comparison, key)) is not None:
+            found.append(value)
+    found += [*(comparison.in_ or ()), *(comparison.not_in or ())]  # type: ignore[list-item]
+    return sorted({float(value) for value in found if isinstance(value, int | float)})
+
+
+def turning_points(comparison: Comparison, at: int) -> Iterable[int]:
+    """The times at which an answer about the time `at` may change."""
+    found = [at, at + 1]
+    for span in (comparison.within, comparison.older_than):
+        if span is not None:
+            found.append(at + span)
+    if comparison.within_next is not None:
+        found.append(at - comparison.within_next)
+    return found
+
+
+def milliseconds_of(value: Any, zone: ZoneInfo) -> int | None:
+    """Read a time: milliseconds as they are, a date as its midnight, a text with a zone; None when it is no time."""
+    if type(value) is int:
+        return value
+    if type(value) is not str:
+        return None
+    try:
+        if len(value) == len("2026-11-22"):
+            day = date.fromisoformat(value)
+            return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
+        time = datetime.fromisoformat(value)
+        return round((time if time.tzinfo else time.replace(tzinfo=zone)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
+    """Compile one comparison."""
+    if key in ("before", "after", "within", "within_next", "older_than"):
+        return _of_time(key, wanted, zone, recorded)
+    if key in ("gt", "gte", "lt", "lte"):
+        return _of_number(key, wanted)
+    if key == "exists":
+        return lambda value, now: (value is not None) is wanted
+    if key in ("contains", "starts_with", "ends_with"):
+        return _of_text(key, wanted)
+    among = [wanted] if key in ("eq", "ne") else list(wanted)
+    same = frozenset(_plain(one) for one in among)
+    if key in ("eq", "in"):
+        return lambda value, now: value is not None and _is_among(value, same)
+    return lambda value, now: value is None or not _is_among(value, same)
+
+
+def _plain(value: Any) -> Any:
+    """Make values comparable: numbers by what they are worth, so that 49.9 is "49.90" of money; true is not 1."""
+    if type(value) is bool:
+        return (value,)
+    if type(value) is float:
+        return Decimal(repr(value))
+    return value
+
+
+def _is_among(value: Any, wanted: frozenset[Any]) -> bool:
+    if type(value) is list:
+        return any(_is_among(element, wanted) for element in value)
+    if type(value) is dict:
+        return False
+    # A text that is a number is one too, as money is on the wire: "49.90" is 49.9.
+    return _plain(value) in wanted or (
+        type(value) is str and (number := _number(value)) is not None and number in wanted
+    )
+
+
+def _of_number(key: str, wanted: float) -> Predicate:
+    limit: Any = int(wanted) if wanted == int(wanted) else Decimal(repr(wanted))
+    if key == "gte":
+        return lambda value, now: (number := _number(value)) is not None and number >= limit
+    if key == "gt":
+        return lambda value, now: (number := _number(value)) is not None and number > limit
+    if key == "lte":
+        return lambda value, now: (number := _number(value)) is not None and number <= limit
+    return lambda value, now: (number := _number(value)) is not None and number < limit
+
+
+def _number(value: Any) -> Any:
+    """Read a number; a text counts if it is one, as money is on the wire."""
+    kind = type(value)
+    if kind is int or kind is Decimal:
+        return value
+    if kind is float:
+        return Decimal(repr(value))
+    if kind is str and len(value) <= 30:
+        try:
+            number = Decimal(value)
+        except ArithmeticError:
+            return None
+        return number if number.is_finite() else None
+    return None
+
+
+def _of_text(key: str, wanted: Any) -> Predicate:
+    text = str(wanted).lower()
+    if key == "contains":
+        return lambda value, now: (
+            text in value.lower()
+            if type(value) is str
+            else type(value) is list and any(str(element).lower() == text for element in value)
+        )
+    if key == "starts_with":
+        return lambda value, now: type(value) is str and value.lower().startswith(text)
+    return lambda value, now: type(value) is str and value.lower().endswith(text)
+
+
+def _of_time(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
+    if key in ("before", "after"):
+        limit = milliseconds_of(wanted, zone) or 0
+        if key == "before":
+            return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at < limit
+        return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at >= limit
+    if key == "within":
+        return lambda value, now: (
+            (at := milliseconds_of(value, zone)) is not None and (now - wanted < at and (recorded or at <= now))
+        )
+    if key == "older_than":
+        return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at <= now - wanted
+    return lambda value, now: (at := milliseconds_of(value, zone)) is not None and now < at <= now + wanted

@@ -1,0 +1,1 @@
+"""What every agent uses: batches, the watermark, ports."""

@@ -1,0 +1,1 @@
+"""Decisions about messages: request, decision, and the policy that they follow."""

@@ -1,0 +1,294 @@
+"""The message policy: who may be written to, on which channel, when and how often.
+
+Invariant: `MessagePolicy()` equals the shipped `deploy/definitions/policy.yaml`, so a partial policy overrides what it
+names and nothing else.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
+from schemas.journeys.definitions import Clock
+
+EVERY = "*"
+"""Stands for every channel, or every country, that has no entry of its own."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Calendar = Literal["day", "week", "month"]
+_Sorted = PlainSerializer(sorted, return_type=list[str], when_used="json")
+"""A set is written the same way by every process, so that equal policies have equal hashes."""
+Names = Annotated[frozenset[str], _Sorted]
+
+_CALENDAR_MS: dict[Calendar, int] = {"day": DAY_MS, "week": WEEK_MS, "month": 31 * DAY_MS}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prior(_Part):
+    """What is expected of a person on a channel before they have shown anything.
+
+    Attributes:
+        rate: Share of messages that are clicked.
+        strength: As how many messages the expectation counts; their own behaviour outweighs it after as many.
+    """
+
+    rate: float = Field(gt=0, lt=1)
+    strength: float = Field(gt=0, le=10_000)
+
+
+class ChannelRule(_Part):
+    """One channel that messages go out on.
+
+    Attributes:
+        address: The type of identifier that it sends to; None: it needs no address (a banner on the site).
+        also: Further types to look for when the person has none of the first.
+        verified_only: Send only to an address that a source has called verified.
+        fresh_for: An address last seen longer ago no longer reaches anybody; None: it never ages.
+        cost: What one message costs, in the money of `margin`.
+        prior: What is expected of everybody.
+        segments: What is expected of the members of a segment instead; the first that fits.
+    """
+
+    address: str | None
+    also: tuple[str, ...] = ()
+    verified_only: bool = False
+    fresh_for: Duration | None = None
+    cost: float = Field(0.0, ge=0)
+    prior: Prior = Prior(rate=0.03, strength=30)
+    segments: dict[str, Prior] = Field(default_factory=dict)
+
+
+class OptOutRegime(_Part):
+    """Where a missing answer counts as a yes. A no is a no everywhere.
+
+    Attributes:
+        channels: On these; `*` is every channel.
+        countries: To people in these countries, ISO 3166; `*` is every country, also an unknown one.
+        unknown: Which missing answers: the one about the `purpose`, the one about the `channel`.
+    """
+
+    channels: Names = frozenset({EVERY})
+    countries: Names = frozenset({EVERY})
+    unknown: Annotated[frozenset[Literal["purpose", "channel"]], _Sorted] = frozenset({"purpose", "channel"})
+
+
+class ConsentRules(_Part):
+    """Consent fails closed: no answer is a no, but where an opt-out regime says otherwise."""
+
+    opt_out: tuple[OptOutRegime, ...] = ()
+
+
+class SuppressionRules(_Part):
+    """Who is never written to, whatever they have agreed to; this holds for transactional messages too.
+
+    Attributes:
+        traits: A person for whom one of these is true.
+        segments: The members of these.
+        bounced: Addresses whose last delivery bounced for good.
+        complained: Channels on which the person marked a message as spam, until they agree to the channel anew.
+    """
+
+    traits: tuple[str, ...] = ("suppressed", "do_not_contact")
+    segments: tuple[str, ...] = ()
+    bounced: bool = True
+    complained: bool = True
+
+
+Bypassed = Literal["consent", "holdout", "quiet_hours", "send_time", "caps", "priority"]
+
+
+class TransactionalRules(_Part):
+    """Messages that a contract asks for: an order confirmation, a payment notice.
+
+    Attributes:
+        bypass: The gates that they do not stand at.
+        counted: They use up caps, so that other messages have to wait for them.
+    """
+
+    bypass: Annotated[frozenset[Bypassed], _Sorted] = frozenset(
+        {"consent", "holdout", "quiet_hours", "send_time", "caps", "priority"}
+    )
+    counted: bool = False
+
+
+class HoldoutRules(_Part):
+    """The people who get no message at all, so that the effect of all messages can be measured.
+
+    Attributes:
+        share: How many of all, 0 to 1.
+        renew: When other people take their turn.
+        salt: Another word draws other people.
+    """
+
+    share: Share = 0.05
+    renew: Literal["never", "year", "quarter", "month"] = "quarter"
+    salt: str = "everybody"
+
+
+class ChoiceRules(_Part):
+    """How the channel is chosen.
+
+    Attributes:
+        preferred_trait: The trait that names the channel which the person prefers.
+        margin: What a click is worth on average.
+        remembered: Of a person's own messages, only so many weigh in: old habits fade.
+    """
+
+    preferred_trait: str = "preferred_channel"
+    margin: float = Field(1.0, gt=0)
+    remembered: int = Field(200, ge=1, le=10_000)
+
+
+class QuietHours(_Part):
+    """A part of the day, in the person's time zone, in which nothing is sent; it may span midnight."""
+
+    start: Clock
+    end: Clock
+
+    @model_validator(mode="after")
+    def _leaves_time(self) -> Self:
+        if self.start == self.end:
+            raise ValueError("quiet hours that start and end at the same time leave no time to send")
+        return self
+
+
+_DAILY_RHYTHM = (1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 7, 6, 5, 5, 6, 7, 9, 10, 9, 7, 4, 2)
+
+
+class SendTimeRules(_Part):
+    """How a person's best hour is found.
+
+    Attributes:
+        rhythm: How often people click in each of the 24 local hours; only the proportions count.
+        strength: As how many clicks the rhythm counts; a person's own outweigh it after as many.
+        visits: Events that show the person at their device. Clicks and replies always count; opens never do, since
+            mail programs fetch pictures by themselves.
+    """
+
+    rhythm: tuple[Annotated[float, Field(gt=0)], ...] = Field(_DAILY_RHYTHM, min_length=24, max_length=24)
+    strength: float = Field(10.0, gt=0)
+    visits: Names = frozenset({"Signed In", "Application Opened", "Checkout Started"})
+
+
+class CapRule(_Part):
+    """So many messages and no more.
+
+    Attributes:
+        limit: How many.
+        channel: On this channel; None: on all channels together.
+        tag: Of messages with this tag; None: of all.
+        within: In any stretch of time so long, a rolling window: `7d`.
+        calendar: In a day, week (from Monday) or month of the person's calendar.
+    """
+
+    limit: int = Field(ge=0, le=1000)
+    channel: str | None = None
+    tag: str | None = None
+    within: Duration | None = Field(None, gt=0, le=366 * DAY_MS)
+    calendar: Calendar | None = None
+
+    @model_validator(mode="after")
+    def _one_period(self) -> Self:
+        if (self.within is None) == (self.calendar is None):
+            raise ValueError("say either within (such as 7d) or calendar (day, week, month)")
+        return self
+
+    @property
+    def longest_ms(self) -> int:
+        """How long a message can count."""
+        return self.within if self.calendar is None and self.within else _CALENDAR_MS[self.calendar or "day"] + HOUR_MS
+
+
+class PriorityRules(_Part):
+    """A less important message waits while a more important one is about to go out, at most so far ahead."""
+
+    window: Duration = 4 * HOUR_MS
+
+
+class ReceiptRules(_Part):
+    """What is made of a message that nobody reports on.
+
+    Attributes:
+        within: How long a report is waited for.
+        without: Then it counts as sent (`commit`, on the safe side) or as not sent (`release`).
+    """
+
+    within: Duration = DAY_MS
+    without: Literal["commit", "release"] = "commit"
+
+
+_PUSH = ChannelRule(address="push_token", fresh_for=270 * DAY_MS, cost=0.0, prior=Prior(rate=0.04, strength=30))
+
+_CHANNELS = {
+    "email": ChannelRule(address="email", cost=0.001, prior=Prior(rate=0.03, strength=30)),
+    "app_push": _PUSH,
+    "web_push": _PUSH.model_copy(update={"prior": Prior(rate=0.02, strength=30)}),
+    "whatsapp": ChannelRule(address="whatsapp_id", cost=0.06, prior=Prior(rate=0.12, strength=30)),
+    "sms": ChannelRule(address="phone", cost=0.05, prior=Prior(rate=0.06, strength=30)),
+    "messenger": ChannelRule(address="messenger_id", cost=0.01, prior=Prior(rate=0.08, strength=30)),
+    "telegram": ChannelRule(address="telegram_id", cost=0.0, prior=Prior(rate=0.06, strength=30)),
+}
+
+_CAPS = (
+    CapRule(limit=3, channel="email", within=WEEK_MS),
+    CapRule(limit=1, channel="sms", within=WEEK_MS),
+    CapRule(limit=2, channel="whatsapp", within=WEEK_MS),
+    CapRule(limit=2, calendar="day"),
+    CapRule(limit=10, within=30 * DAY_MS),
+    CapRule(limit=2, tag="promotion", calendar="week"),
+)
+
+
+class MessagePolicy(_Part):
+    """Who may be written to, on which channel, when and how often: one policy for all journeys.
+
+    Attributes:
+        channels: The channels, in the order in which they are tried when nothing else decides.
+        consent: What counts as a yes.
+        suppression: Who is never written to.
+        transactional: What messages that a contract asks for need not wait for.
+        holdout: Who gets nothing, so that the effect can be measured.
+        choice: How the channel is chosen.
+        quiet_hours: By channel; `*` is every channel without an entry; null has none.
+        send_time: How the best hour is found, for messages that ask for it.
+        caps: All of them hold.
+        when_capped: A message over a cap is not sent (`suppress`), or waits until it is possible (`postpone`).
+        priority: Who waits for whom.
+        expires_after: Nobody wants a message any more so long after its reason.
+        receipts: What is made of a message that nobody reports on.
+    """
+
+    channels: dict[str, ChannelRule] = Field(default_factory=lambda: dict(_CHANNELS))
+    consent: ConsentRules = ConsentRules()
+    suppression: SuppressionRules = SuppressionRules()
+    transactional: TransactionalRules = TransactionalRules()
+    holdout: HoldoutRules = HoldoutRules()
+    choice: ChoiceRules = ChoiceRules()
+    quiet_hours: dict[str, QuietHours | None] = Field(
+        default_factory=lambda: {EVERY: QuietHours(start="21:00", end="09:00"), "email": None}
+    )
+    send_time: SendTimeRules = SendTimeRules()
+    caps: tuple[CapRule, ...] = _CAPS
+    when_capped: Literal["suppress", "postpone"] = "suppress"
+    priority: PriorityRules = PriorityRules()
+    expires_after: Duration = 3 * DAY_MS
+    receipts: ReceiptRules = ReceiptRules()
+
+    @model_validator(mode="after")
+    def _known_channels(self) -> Self:
+        named = {rule.channel for rule in self.caps} | set(self.quiet_hours)
+        unknown = sorted(str(name) for name in named - {None, EVERY, *self.channels})
+        if unknown:
+            raise ValueError(f"these channels have no entry under channels: {', '.join(unknown)}")
+        return self
+
+    @cached_property
+    def remembered_ms(self) -> int:
+        """How long a message that was sent is remembered: the longest window of a cap, or the wait for a report."""
+        return max((self.receipts.within, *(rule.longest_ms for rule in self.caps)))

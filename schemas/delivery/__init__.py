@@ -1,0 +1,1 @@
+"""Delivery: definitions, templates, and what an adapter is handed and answers."""

@@ -1,0 +1,77 @@
+"""Messages that a retailer sends, and what becomes of them.
+
+An event's name is a kind of message and a step: `Email Sent`, `Email Link Clicked`, `SMS Delivered`, `Push Opened`,
+`WhatsApp Sent`, `Messenger Message Sent`. `Email Delivered`, `Email Opened`, `Email Link Clicked`, `Email Bounced` and
+`Email Marked as Spam` are Segment's own spelling and the others follow it. The longer `WhatsApp Message Sent` is known
+too, and so are Segment's `Unsubscribed` (from e-mail) and `Push Notification Received`, `… Tapped`, `… Bounced`. No
+name is rewritten: `STEPS` tells what each of them means.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.events.properties import Properties
+from schemas.text import Id, Name, Text
+
+Kind = Literal["email", "sms", "push", "whatsapp", "messenger", "telegram"]
+Step = Literal["sent", "delivered", "opened", "clicked", "replied", "bounced", "failed", "unsubscribed", "complained"]
+
+_KINDS: dict[str, Kind] = {
+    "Email": "email",
+    "SMS": "sms",
+    "Push": "push",
+    "WhatsApp": "whatsapp",
+    "WhatsApp Message": "whatsapp",
+    "Messenger Message": "messenger",
+    "Telegram Message": "telegram",
+}
+_STEPS: dict[str, Step] = {
+    "Sent": "sent",
+    "Delivered": "delivered",
+    "Opened": "opened",
+    "Link Clicked": "clicked",
+    "Replied": "replied",
+    "Bounced": "bounced",
+    "Failed": "failed",
+    "Unsubscribed": "unsubscribed",
+    "Marked as Spam": "complained",
+}
+
+STEPS: dict[str, tuple[Kind, Step]] = {
+    **{f"{kind} {step}": (_KINDS[kind], _STEPS[step]) for kind in _KINDS for step in _STEPS},
+    "Unsubscribed": ("email", "unsubscribed"),
+    "Push Notification Received": ("push", "delivered"),
+    "Push Notification Tapped": ("push", "clicked"),
+    "Push Notification Bounced": ("push", "bounced"),
+}
+"""Every message event: the kind of message and the step it has reached."""
+
+
+class Message(Properties):
+    """One message to one person.
+
+    `message_id` ties its events together; `link_url` and `link_id` are of a click; `bounce_type` is `hard` or `soft`;
+    `reason` is why it failed; `journey_id`, `variant_id` and `template_id` are where it came from.
+    """
+
+    message_id: Id | None = None
+    campaign_id: Id | None = None
+    campaign_name: Name | None = None
+    journey_id: Id | None = None
+    variant_id: Id | None = None
+    template_id: Id | None = None
+    email_id: Id | None = None
+    email_subject: Name | None = None
+    push_type: Name | None = None
+    link_id: Id | None = None
+    link_url: Text | None = None
+    list_id: Id | None = None
+    list_name: Name | None = None
+    bounce_type: Name | None = None
+    reason: Name | None = None
+    product_id: Id | None = None
+
+
+EVENTS: dict[type[Properties], tuple[str, ...]] = {Message: tuple(STEPS)}
+"""The shape of each event's properties."""

@@ -1,0 +1,1 @@
+"""What producers may send, and who they are."""

@@ -1,0 +1,453 @@
+"""The shape of a journey: a YAML file that a marketer can read, from the event that lets somebody in to the way out.
+
+A journey is data: a closed set of steps, no code and no expressions. Steps are a list, with further lists where the
+path splits, so there are no loops and every run ends. A step may have an `id`, which reports then show; else its place
+names it: `2` is the second step, `2.else.1` the first one on its other path.
+
+The kind of a step is told by its first word:
+
+| step | meaning |
+| --- | --- |
+| `delay: 2h` | wait so long |
+| `until: {time: "10:00", weekdays: [saturday]}` | wait for that hour where the person lives |
+| `until: {date: event.starts_at, offset: -1d}` | wait for a date that the event or a trait tells |
+| `wait_for: {event: …}`, `timeout`, `then`, `else` | wait for something to happen; `else` if it does not in time |
+| `if: <condition>`, `then`, `else` | split by what is known of the person |
+| `random: [{weight: 90, steps: […]}, …]` | split at random, the same way whenever it is replayed |
+| `message: template`, `channel`, … | consider a message: the resolver decides, the ledger says why |
+| `set_trait: {name: value}` | note something in the profile |
+| `webhook: name` | tell another system |
+| `exit: reason` | leave |
+
+Times are those of the pipeline's log, and delays count from the moment at which a step was reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import time as TimeOfDay  # noqa: N812 - a field is called time
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from schemas.decisions.decision import Choice
+from schemas.durations import DAY_MS, Duration, milliseconds, written
+from schemas.segments.conditions import Condition, Where
+from schemas.segments.conditions import Name as SegmentName
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""A name in file names, reports and hashes: small letters, digits, `-` and `_`."""
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
+
+
+def _signed(length: object, info: ValidationInfo) -> object:
+    if isinstance(length, str) and length.lstrip().startswith("-"):
+        forwards = milliseconds(length.lstrip()[1:])
+        return -forwards if isinstance(forwards, int) else forwards
+    return written(length, info)
+
+
+def _within_properties(path: object) -> object:
+    return path.removeprefix("properties.") if isinstance(path, str) else path
+
+
+def _unquoted(value: object) -> object:
+    """YAML reads 10:30 without quotes as 630, ten sixties and thirty."""
+    return f"{value // 60:02d}:{value % 60:02d}" if type(value) is int else value
+
+
+Clock = Annotated[str, BeforeValidator(_unquoted), StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+"""A local time of day, `HH:MM`."""
+SignedDuration = Annotated[int, BeforeValidator(_signed)]
+"""Milliseconds, forwards or (`-1d`) backwards."""
+PropertyPath = Annotated[
+    str, BeforeValidator(_within_properties), StringConstraints(pattern=r"^[^.\s]+(\.[^.\s]+)*$", max_length=200)
+]
+"""A property of an event, `cart_id` or `products.product_id`; through a list it means each of its items."""
+Share = Annotated[float, Field(ge=0, lt=1)]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+Scalar = str | int | float | bool | None
+
+WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class EventMatch(_Model):
+    """Something that happens.
+
+    Attributes:
+        event: The event's name, or several of which any will do.
+        where: What the event must be like, as in a condition: `{properties.points: {gte: 100}}`.
+        key: The property that must equal the run's key: `cart_id`, so that the order of another cart does not count.
+            An event without that property counts for every run, and so does every event for a run without a key: an
+            order that does not name its cart must not be answered by a reminder.
+    """
+
+    event: Label | Annotated[tuple[Label, ...], Field(min_length=1)]
+    where: Where = Field(default_factory=dict)
+    key: PropertyPath | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the events."""
+        return (self.event,) if isinstance(self.event, str) else self.event
+
+
+class SegmentMatch(_Model):
+    """A person is, or comes to be, in a segment (`entered`), or out of it (`left`)."""
+
+    segment: SegmentName
+    when: Literal["entered", "left"] = "entered"
+
+
+def _of_event(value: Any) -> str:
+    has = "segment" in value if isinstance(value, dict) else isinstance(value, SegmentMatch)
+    return "segment" if has else "event"
+
+
+Match = Annotated[
+    Annotated[EventMatch, Tag("event")] | Annotated[SegmentMatch, Tag("segment")], Discriminator(_of_event)
+]
+
+
+class EventEntry(EventMatch):
+    """An event lets its person in.
+
+    Attributes:
+        key: Makes one run for each value: two carts are two runs. An event without that property makes the run of the
+            person as a whole, of which there is one, as if the journey had no key.
+        condition: `if`; must hold at that moment, else nobody enters.
+        max_lateness: An event that comes later than this after it happened lets nobody in: nobody wants to hear of the
+            cart of last week.
+    """
+
+    condition: Condition | None = Field(default=None, alias="if")
+    max_lateness: Duration = DAY_MS
+
+
+class SegmentEntry(SegmentMatch):
+    """Entering, or leaving, a segment lets a person in; `if` must hold at that moment."""
+
+    condition: Condition | None = Field(default=None, alias="if")
+
+
+Entry = Annotated[
+    Annotated[EventEntry, Tag("event")] | Annotated[SegmentEntry, Tag("segment")], Discriminator(_of_event)
+]
+
+
+class Goal(EventMatch):
+    """What the journey is for. It counts, in event time, from entry on and for `within`; it ends nothing."""
+
+    name: Slug = "goal"
+    within: Duration = 7 * DAY_MS
+
+
+class _Step(_Model):
+    id: Slug | None = None
+
+
+class Delay(_Step):
+    """Wait for a time."""
+
+    delay: Annotated[Duration, Field(ge=1)]
+
+
+class LocalMoment(_Model):
+    """A moment where the person lives; in the deployment's time zone if theirs is not known.
+
+    Attributes:
+        time: `10:00`. Without a date it is the next such hour, on one of `weekdays`.
+        weekdays: Any day when left out.
+        date: `event.starts_at`, a property of the event that let the person in; `last.…`, of the last one that was
+            waited for; `trait.birthday`. A date without an hour is at `time`, else at the start of that day.
+        offset: Added to the date; `-1d` is the day before.
+        every_year: The next such day of any year; a 29 February is kept on the 28th in other years.
+        if_missed: What to do if the date is not known, or has passed with its offset: `exit`, `continue`, or
+            `continue_if_ahead`: only if the date itself is still to come.
+    """
+
+    time: Clock | None = None
+    weekdays: Annotated[tuple[Weekday, ...], Field(min_length=1)] | None = None
+    date: Annotated[str, StringConstraints(pattern=r"^(event|last|trait)\.[A-Za-z_][\w.]*$")] | None = None
+    offset: SignedDuration = 0
+    every_year: bool = False
+    if_missed: Literal["exit", "continue", "continue_if_ahead"] = "exit"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> LocalMoment:
+        if self.time is None and self.date is None:
+            raise ValueError("it needs a time or a date")
+        if self.date is not None and self.weekdays is not None:
+            raise ValueError("weekdays and a date exclude each other")
+        if self.date is None and (self.offset or self.every_year):
+            raise ValueError("offset and every_year belong to a date")
+        return self
+
+    @property
+    def hour(self) -> TimeOfDay | None:
+        """The time of day."""
+        return TimeOfDay.fromisoformat(self.time) if self.time else None
+
+
+class Until(_Step):
+    """Wait for a moment where the person lives."""
+
+    until: LocalMoment
+
+
+class WaitFor(_Step):
+    """Wait for something to happen.
+
+    Attributes:
+        wait_for: What; it also counts if it is heard of late or out of order, as long as it happened after the wait
+            began.
+        timeout: How long.
+        then: Steps when it has happened.
+        otherwise: `else`; steps when it has not.
+    """
+
+    wait_for: Match
+    timeout: Annotated[Duration, Field(ge=1)] | None = None
+    then: tuple[Step, ...] = ()
+    otherwise: tuple[Step, ...] = Field(default=(), alias="else")
+
+
+class If(_Step):
+    """Split by what is known of the person at that moment."""
+
+    condition: Condition = Field(alias="if")
+    then: tuple[Step, ...] = ()
+    otherwise: tuple[Step, ...] = Field(default=(), alias="else")
+
+
+class Arm(_Model):
+    """One way of a random split, with its share of all weights."""
+
+    name: Slug
+    weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    steps: tuple[Step, ...] = ()
+
+
+class RandomSplit(_Step):
+    """Split at random: by a hash of person, journey and step, so that a replay and a second run take the same way."""
+
+    random: Annotated[tuple[Arm, ...], Field(min_length=2)]
+
+
+class Variant(_Model):
+    """One version of a message, with its share of all weights; `template` when it has its own."""
+
+    name: Slug
+    weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    template: Slug | None = None
+
+
+class MessageNode(_Step):
+    """Consider a message. Whether, where and when it is sent is the resolver's decision.
+
+    Attributes:
+        template: `message`; the template's name.
+        channels: Where it may go out, best first; `channel` for just one; all that the policy knows when left out.
+        choose: `declared`: the first that reaches the person; their `preferred` one; the `next_best` one.
+        purpose: What the person must have agreed to. `transactional` is part of a service, such as a payment notice,
+            and passes the gates that the policy names.
+        tags: For caps by kind, and for reports.
+        campaign: What its clicks will carry: the campaign's name, or `{name, source, medium, id, …}`.
+        priority: Among messages that wait, the higher goes first.
+        best_within_ms: `best_within`; wait for the hour at which this person answers, but at most so long.
+        expires_after_ms: `expires_after`; not worth sending any more so long after the step was reached.
+        margin: What a click on it is worth, in the policy's money.
+        variants: A/B versions of the message, chosen as a random split is.
+        data: Fixed values for the template.
+    """
+
+    template: Slug = Field(alias="message")
+    channels: tuple[Slug, ...] = Field(default=(), validation_alias=AliasChoices("channels", "channel"))
+    choose: Choice = "declared"
+    purpose: Slug = "marketing"
+    tags: tuple[Slug, ...] = ()
+    campaign: dict[Slug, Label] = Field(default_factory=dict)
+    priority: Annotated[int, Field(ge=0, le=100)] = 50
+    best_within_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="best_within")
+    expires_after_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="expires_after")
+    margin: Annotated[float, Field(gt=0)] | None = None
+    variants: tuple[Variant, ...] = ()
+    data: dict[Label, Scalar] = Field(default_factory=dict)
+
+    @property
+    def transactional(self) -> bool:
+        """It is part of a service, not an advertisement."""
+        return self.purpose == "transactional"
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _one_channel(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("campaign", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class SetTrait(_Step):
+    """Note traits in the profile, as if an event had stated them at that moment."""
+
+    set_trait: Annotated[dict[Label, Scalar], Field(min_length=1)]
+
+
+class Webhook(_Step):
+    """Tell another system; the deployment's settings say where `webhook` is and how it is signed."""
+
+    webhook: Slug
+    data: dict[Label, Scalar] = Field(default_factory=dict)
+
+
+class Exit(_Step):
+    """Leave here; the reason is for the reports."""
+
+    exit: Label
+
+
+AnyStep = Delay | Until | WaitFor | If | RandomSplit | MessageNode | SetTrait | Webhook | Exit
+_KINDS: dict[str, str] = {
+    "delay": "delay",
+    "until": "until",
+    "wait_for": "wait_for",
+    "if": "if",
+    "condition": "if",
+    "random": "random",
+    "message": "message",
+    "template": "message",
+    "set_trait": "set_trait",
+    "webhook": "webhook",
+    "exit": "exit",
+}
+
+
+def _kind(value: Any) -> str | None:
+    keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, _Step) else ()
+    return next((kind for word, kind in _KINDS.items() if word in keys), None)
+
+
+Step = Annotated[
+    Annotated[Delay, Tag("delay")]
+    | Annotated[Until, Tag("until")]
+    | Annotated[WaitFor, Tag("wait_for")]
+    | Annotated[If, Tag("if")]
+    | Annotated[RandomSplit, Tag("random")]
+    | Annotated[MessageNode, Tag("message")]
+    | Annotated[SetTrait, Tag("set_trait")]
+    | Annotated[Webhook, Tag("webhook")]
+    | Annotated[Exit, Tag("exit")],
+    Discriminator(
+        _kind,
+        custom_error_type="step",
+        custom_error_message=(
+            "not a step: it needs one of delay, until, wait_for, if, random, message, set_trait, webhook, exit"
+        ),
+    ),
+]
+
+
+class Journey(_Model):
+    """One journey.
+
+    Attributes:
+        name: Unique among journeys; runs, decisions and reports carry it.
+        description: What it does, for people.
+        revision: A name for this state of the definition, if one is wanted in reports.
+        own_events: Names of events that the retailer makes up, so that any other unknown name is a slip of the pen.
+        enabled: When false nobody enters; who is under way goes on.
+        entry: What lets a person in.
+        re_entry: For each key by itself: `once` in a life; `after_exit`, one run at a time; `restart`, likewise, but
+            until its first message is sent a run begins anew with each entry; `always`, each entry is a run.
+        re_entry_after: Further: not within so long of the last entry; a restart is none.
+        exit_when: What ends a run wherever it is. An order that comes late ends it too, and a message that had been
+            sent although the order was placed before is marked as regretted.
+        goals: What the journey is for.
+        holdout: Share of people who get none of its messages, to measure what it brings.
+        steps: What happens.
+    """
+
+    name: Slug
+    description: Label
+    revision: Slug | None = None
+    own_events: tuple[Label, ...] = ()
+    enabled: bool = True
+    entry: Entry
+    re_entry: Literal["once", "after_exit", "restart", "always"] = "after_exit"
+    re_entry_after: Duration = 0
+    exit_when: tuple[Match, ...] = ()
+    goals: tuple[Goal, ...] = ()
+    holdout: Share = 0.0
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Journey:
+        ids = [step.id for _, step in self.walk() if step.id]
+        for what, names in (("steps", ids), ("goals", [goal.name for goal in self.goals])):
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"two {what} are called {twice!r}")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Hash of what the definition does, after its `revision` if it has one; pausing it makes no new version."""
+        digest = hashlib.sha256(self._written(exclude={"enabled", "description"})).hexdigest()[:12]
+        return f"{self.revision}-{digest}" if self.revision else digest
+
+    def archived(self) -> bytes:
+        """Write the definition as JSON, to be kept for runs that go on with it; `model_validate_json` reads it."""
+        return self._written(exclude=set())
+
+    def _written(self, exclude: set[str]) -> bytes:
+        plain = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=exclude)
+        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+
+    def walk(self) -> Iterator[tuple[tuple[str | int, ...], AnyStep]]:
+        """Go through all steps in the order of the file, each with its path in it."""
+        return _walk(self.steps, ("steps",))
+
+    def matches(self) -> Iterator[tuple[tuple[str | int, ...], EventMatch | SegmentMatch]]:
+        """Go through everything that the journey listens to, each with its path in the file."""
+        yield ("entry",), self.entry
+        yield from ((("exit_when", index), match) for index, match in enumerate(self.exit_when))
+        yield from ((("goals", index), goal) for index, goal in enumerate(self.goals))
+        yield from (((*path, "wait_for"), step.wait_for) for path, step in self.walk() if isinstance(step, WaitFor))
+
+    def conditions(self) -> Iterator[tuple[tuple[str | int, ...], Condition]]:
+        """Go through everything that the journey asks about a person, each with its path in the file."""
+        if self.entry.condition is not None:
+            yield ("entry", "if"), self.entry.condition
+        yield from (((*path, "if"), step.condition) for path, step in self.walk() if isinstance(step, If))
+
+
+def _walk(steps: tuple[AnyStep, ...], path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], AnyStep]]:
+    for index, step in enumerate(steps):
+        here = (*path, index)
+        yield here, step
+        if isinstance(step, WaitFor | If):
+            yield from _walk(step.then, (*here, "then"))
+            yield from _walk(step.otherwise, (*here, "else"))
+        elif isinstance(step, RandomSplit):
+            for number, arm in enumerate(step.random):
+                yield from _walk(arm.steps, (*here, "random", number, "steps"))

@@ -1,0 +1,1 @@
+"""A person: the profile document, its store's requests and answers, the state beside it."""

@@ -1,0 +1,1 @@
+"""What is recorded of events: touches and conversions."""

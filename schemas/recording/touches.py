@@ -1,0 +1,155 @@
+"""The shape of `deploy/definitions/touches.yaml`: which events are touches, what they are credited to, what converts.
+
+Two ordered tables, first match wins: `touches` says whether an event is a touch, `marketing_channels` names the channel
+that attribution credits. All conditions of a rule must hold; a condition holds when any of its values does; a rule
+without conditions always matches.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.events.messages import Kind, Step
+
+TouchKind = Literal["rule", "session", ""]
+"""How a stored event can be a touch: outright, as the first event of its session, or not at all."""
+
+ArrivedBy = Literal["campaign", "click_id", "referrer", "nothing"]
+"""What shows where a visitor came from, the strongest sign there is."""
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
+Labels = Annotated[tuple[Label, ...], Field(min_length=1)]
+
+
+def _compilable(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_compilable)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Conditions(_Model):
+    """When a rule applies.
+
+    `source` and `medium` are compared without regard to case. In `source`, `google` also stands for every host name
+    with the label `google` before its last one, and `t.co` for every host below it. `$name` stands for a list.
+
+    Attributes:
+        events: The event's name.
+        channels: Where it happened.
+        message_kinds: It is a message event of this kind.
+        message_steps: It is a message event of this step.
+        arrived_by: What shows where the visitor came from.
+        source: Campaign source, else the click id's, else the referring host.
+        medium: Campaign medium, else the click id's, else `referral` for a referring host.
+        medium_matches: Regular expression found in the medium.
+        campaign_matches: Regular expression found in the campaign's name.
+    """
+
+    events: Labels | None = None
+    channels: Labels | None = None
+    message_kinds: tuple[Kind, ...] | None = None
+    message_steps: tuple[Step, ...] | None = None
+    arrived_by: tuple[ArrivedBy, ...] | None = None
+    source: Labels | None = None
+    medium: Labels | None = None
+    medium_matches: Pattern | None = None
+    campaign_matches: Pattern | None = None
+
+    def lists(self) -> list[str]:
+        """Names of the lists that the rule refers to."""
+        return [value[1:] for value in (*(self.source or ()), *(self.medium or ())) if value.startswith("$")]
+
+
+class TouchRule(Conditions):
+    """Whether an event is a touch.
+
+    Attributes:
+        touch: `always`; `first_of_session`: only as the first event of its `session_id`; `never`.
+    """
+
+    touch: Literal["always", "first_of_session", "never"]
+
+
+class ChannelRule(Conditions):
+    """The marketing channel of a touch.
+
+    Attributes:
+        name: As it appears in reports and in the spend table; case matters.
+    """
+
+    name: Label
+
+
+class Goal(_Model):
+    """A conversion worth counting. Its id is the event's `order_id`, else `event_id`.
+
+    Attributes:
+        name: The conversion type, as in reports.
+        events: Events that reach it.
+        channels: Only there; everywhere when left out.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+    events: Labels
+    channels: Labels | None = None
+
+
+class ClickId(_Model):
+    """What a click id in a page's address says when the campaign says nothing."""
+
+    source: Label
+    medium: Label = ""
+
+
+class TouchDefinitions(_Model):
+    """The whole file.
+
+    Attributes:
+        direct_channels: Marketing channels that `last_non_direct` passes over.
+        margin: Share of revenue that is margin, for ROMI.
+        milestone: The goal that `w_shaped` gives a role of its own, such as a registration before the first order.
+        lists: Named lists of sources or media, for `$name`.
+        click_ids: Address parameters that advertising systems add.
+        ignored_referrers: Hosts that visitors only pass through, such as payment pages, and the retailer's own.
+        touches: Ordered rules; an event that none matches is no touch.
+        marketing_channels: Ordered rules; the last has no conditions.
+        goals: Conversions; the first is the one that reports are about unless another is asked for.
+    """
+
+    direct_channels: Labels = ("Direct",)
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    milestone: str = "signup"
+    lists: dict[str, Labels] = Field(default_factory=dict)
+    click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], ClickId] = Field(default_factory=dict)
+    ignored_referrers: tuple[Label, ...] = ()
+    touches: Annotated[tuple[TouchRule, ...], Field(min_length=1)]
+    marketing_channels: Annotated[tuple[ChannelRule, ...], Field(min_length=1)]
+    goals: Annotated[tuple[Goal, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TouchDefinitions:
+        for rule in (*self.touches, *self.marketing_channels):
+            for name in rule.lists():
+                if name not in self.lists:
+                    raise ValueError(f"there is no list {name!r}; lists: {', '.join(self.lists)}")
+        last = self.marketing_channels[-1]
+        if last.model_dump(exclude_none=True) != {"name": last.name}:
+            raise ValueError("the last of marketing_channels needs to match everything: give it no conditions")
+        names = [goal.name for goal in self.goals]
+        if len(set(names)) != len(names):
+            raise ValueError("two goals have the same name")
+        if "all" in names:
+            raise ValueError("a goal cannot be called all: reports mean every goal by it")
+        return self

@@ -1,0 +1,1 @@
+"""Segments: conditions, definitions, and the attributes that conditions are about."""

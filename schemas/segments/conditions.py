@@ -1,0 +1,436 @@
+"""Segments as marketers write them: a closed language of conditions in YAML.
+
+A condition is a mapping. One of its keys names the operator (`performed`, `attribute`, `all`, …), the others say more:
+
+    when:
+      all:
+        - performed: Product Added
+          within: 7d
+          where: {properties.price: {gte: 50}}
+        - not_performed: Order Completed
+          within: 7d
+        - can_reach: email
+
+Journeys use the same conditions for entry filters, splits and waits.
+
+**Time.** `within: 7d` of an event means that it happened later than seven days ago, by the time at which it happened,
+to the millisecond; so an answer may change by time alone, and the engine knows when. **Days** (`7d`) have 24 hours.
+**Absent values:** a comparison with something that is not known does not hold, except `ne`, `not_in` and
+`exists: false`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.durations import DAY_MS, LONGEST_MS, milliseconds
+from schemas.segments.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMILIES, find
+from schemas.topics import CHANNELS
+
+MOST_TIMES = 200
+"""`at_least`, `at_most` and `exactly` go up to this: as many times of an event are kept for a person."""
+LONGEST_AGGREGATE_DAYS = 400
+"""The longest window of an `aggregate` or a computed trait; without a window it is about all time."""
+
+_PATH = r"^(event|channel|source|occurred_at|(properties|context|campaign|traits)(\.[^.\s][^.]*)+)$"
+
+
+class SegmentChange(NamedTuple):
+    """A person has entered or left a segment.
+
+    Attributes:
+        segment: Its name.
+        entered: False: left.
+        at_ms: When, milliseconds since 1970: the time of an event, or the very moment at which time alone decided.
+        definition_version: Which definitions said so.
+    """
+
+    segment: str
+    entered: bool
+    at_ms: int
+    definition_version: str
+
+
+def _duration(value: object, info: ValidationInfo) -> object:
+    """Read a duration; a bare number says no unit, but in JSON, which only programs write, it is milliseconds."""
+    if info.mode == "json" and type(value) is int:
+        return value
+    try:
+        if isinstance(value, str):
+            return milliseconds(value)
+    except ValueError:
+        pass
+    raise PydanticCustomError("duration", "should be a duration such as 30m, 12h, 7d or 2w")
+
+
+def _instant(value: object) -> object:
+    """Write a date or a time with its zone as text; YAML reads both by itself."""
+    text = value.isoformat() if isinstance(value, date) else value
+    advice = "should be a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00:00Z"
+    if not isinstance(text, str):
+        raise PydanticCustomError("instant", advice)
+    try:
+        found = datetime.fromisoformat(text.replace(" ", "T", 1))
+    except ValueError:
+        raise PydanticCustomError("instant", advice) from None
+    if len(text) > len("2026-11-22") and found.tzinfo is None:
+        raise PydanticCustomError("instant", advice)
+    return text
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise PydanticCustomError("scalar", "should be a text, a number, true or false")
+
+
+def _many(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _comparison(value: object) -> object:
+    """Let `country: FR` and `country: [FR, BE]` stand for `eq` and `in`."""
+    if isinstance(value, dict):
+        for key in ("within", "within_next", "older_than"):
+            if key in value:
+                raise PydanticCustomError(
+                    "comparison", "`{key}` compares with now, but a filter is about one event", {"key": key}
+                )
+    if isinstance(value, dict | Comparison):
+        return value
+    return {"in": value} if isinstance(value, list) else {"eq": value}
+
+
+Duration = Annotated[int, Field(gt=0, le=LONGEST_MS), BeforeValidator(_duration)]
+"""Milliseconds; written as 30m, 12h, 7d or 2w, or in words."""
+Instant = Annotated[str, BeforeValidator(_instant)]
+"""A date, which begins at midnight of the configured zone, or a time with its zone."""
+Scalar = Annotated[bool | int | float | str, BeforeValidator(_scalar)]
+Scalars = Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=1000), BeforeValidator(_many)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100), BeforeValidator(_many)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=200)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Times = Annotated[int, Field(ge=0, le=MOST_TIMES)]
+Function = Literal["count", "sum", "average", "min", "max", "unique_count", "first", "last", "most_frequent", "unique"]
+"""How values of many events become one. `unique` is the list of different values, `unique_count` how many they are."""
+
+STAGES = ("visitor", "prospect", "new", "active", "loyal", "at_risk", "lapsed")
+"""Stages of the life cycle; `schemas.segments.definitions.Lifecycle` says which is which."""
+NUMERIC_FUNCTIONS = frozenset({"count", "sum", "average", "min", "max"})
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Comparison(_Model):
+    """What a value is compared with; all that is given must hold.
+
+    Attributes:
+        eq: Equal. A list: it has this element.
+        ne: Not equal, or absent.
+        in_: One of these.
+        not_in: None of these, or absent.
+        gt, gte, lt, lte: A number is greater, at least, less, at most.
+        exists: There is a value, or (false) there is none.
+        contains: A text contains this, a list has it; upper and lower case are the same.
+        starts_with, ends_with: Of a text; upper and lower case are the same.
+        before, after: A time is before, or at or after.
+        within: A time is in the past, by less than this.
+        within_next: A time is to come, in at most this.
+        older_than: A time is in the past, by at least this.
+    """
+
+    eq: Scalar | None = None
+    ne: Scalar | None = None
+    in_: Scalars | None = Field(None, alias="in")
+    not_in: Scalars | None = None
+    gt: Number | None = None
+    gte: Number | None = None
+    lt: Number | None = None
+    lte: Number | None = None
+    exists: bool | None = None
+    contains: Scalar | None = None
+    starts_with: Text | None = None
+    ends_with: Text | None = None
+    before: Instant | None = None
+    after: Instant | None = None
+    within: Duration | None = None
+    within_next: Duration | None = None
+    older_than: Duration | None = None
+
+
+Where = dict[Path, Annotated[Comparison, BeforeValidator(_comparison)]]
+"""Properties of an event, such as `properties.price` or `channel`, and what they must be; of a list any element."""
+
+
+class Step(_Model):
+    """One step of a sequence.
+
+    Attributes:
+        event: Its event, or any of several.
+        where: What the event must be like.
+        within: At most this long after the step before; as long as one likes if left out.
+    """
+
+    event: Texts
+    where: Where = Field(default_factory=dict)
+    within: Duration | None = None
+
+
+_NUMBERS = ("eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "exists")
+_TEXTS = ("eq", "ne", "in", "not_in", "exists", "contains", "starts_with", "ends_with")
+_MOMENTS = ("before", "after", "within", "within_next", "older_than", "exists")
+_FITTING: dict[str, tuple[str, ...]] = {
+    "number": _NUMBERS,
+    "money": _NUMBERS,
+    "time": _MOMENTS,
+    "text": _TEXTS,
+    "list": ("eq", "ne", "in", "not_in", "contains", "exists"),
+    "yes/no": ("eq", "ne", "exists"),
+}
+_COMPARISONS = tuple(dict.fromkeys((*_NUMBERS, *_TEXTS, *_MOMENTS)))
+
+OPERATORS: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "any": (),
+    "not": (),
+    "attribute": _COMPARISONS,
+    "performed": ("within", "at_least", "at_most", "exactly", "where", "after", "before"),
+    "not_performed": ("within", "where", "after", "before"),
+    "sequence": ("within", "same"),
+    "aggregate": ("event", "of", "where", "within", *_TEXTS, *_NUMBERS),
+    "engaged": ("within", "opens"),
+    "can_reach": (),
+    "consent": ("granted",),
+    "stage": (),
+    "rfm": (),
+    "segment": (),
+    "bucket": ("from", "to"),
+}
+"""Operators, each with the keys that may go with it."""
+
+
+class Condition(Comparison):
+    """One condition; exactly one of the operators is given.
+
+    Attributes:
+        all, any, not_: Of other conditions.
+        attribute: The name of an attribute; the comparisons are about its value.
+        performed: An event, or any of several, happened `at_least` (1 unless said), `at_most`, `exactly` so many times
+            `within` a duration, or from `after` to `before`.
+        not_performed: It did not happen then.
+        sequence: Events that happened one after the other, the last one `within` a duration. With `same`, all of them
+            have the same value there, such as `properties.product_id`.
+        aggregate: A function over the values `of` a property of an `event`; the comparisons are about its result.
+        engaged: Clicked or answered a message of a channel, or (`opens`) opened it; was met on any other channel.
+        can_reach: There is consent and an address that works, on any of these channels.
+        consent: A purpose, or `channels.<channel>`, was `granted` (or, false, refused). No answer is neither.
+        stage: Is at one of these stages of the life cycle.
+        rfm: Is of one of these classes.
+        segment: Is in another segment.
+        bucket: A hash of the person, from 0 up to 100, is at least `from` and below `to`. The same name gives a person
+            the same number, another name another.
+    """
+
+    all: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = None
+    any: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = None
+    not_: Condition | None = Field(None, alias="not")
+    attribute: Text | None = None
+    performed: Texts | None = None
+    not_performed: Texts | None = None
+    at_least: Annotated[int, Field(ge=1, le=MOST_TIMES)] | None = None
+    at_most: Times | None = None
+    exactly: Times | None = None
+    where: Where = Field(default_factory=dict)
+    sequence: Annotated[tuple[Step, ...], Field(min_length=2, max_length=5)] | None = None
+    same: Path | None = None
+    aggregate: Function | None = None
+    event: Texts | None = None
+    of: Path | Literal["revenue"] | None = None
+    engaged: Texts | None = None
+    opens: bool = False
+    can_reach: Texts | None = None
+    consent: Text | None = None
+    granted: bool = True
+    stage: Texts | None = None
+    rfm: Texts | None = None
+    segment: Name | None = None
+    bucket: Text | None = None
+    from_: Annotated[float, Field(ge=0, le=100)] = Field(0, alias="from")
+    to: Annotated[float, Field(ge=0, le=100)] = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_operator(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            if isinstance(value, Condition):
+                return value
+            raise PydanticCustomError("condition", "should be a condition, such as `performed: Order Completed`")
+        given = {"not" if key == "not_" else key: inner for key, inner in value.items() if inner is not None}
+        found = [key for key in given if key in OPERATORS]
+        if len(found) != 1:
+            raise PydanticCustomError(
+                "condition",
+                "should have exactly one of {operators}; it has {found}",
+                {
+                    "operators": ", ".join(OPERATORS),
+                    "found": " and ".join(found) or f"only {', '.join(map(str, given))}{_meant(given)}",
+                },
+            )
+        surplus = [key for key in given if key != found[0] and key not in OPERATORS[found[0]]]
+        if surplus:
+            raise PydanticCustomError(
+                "condition",
+                "`{surplus}` does not go with `{operator}`, which takes {fitting}",
+                {
+                    "surplus": surplus[0],
+                    "operator": found[0],
+                    "fitting": ", ".join(OPERATORS[found[0]]) or "nothing else",
+                },
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Condition:
+        check = _CHECKS.get(self.operator)
+        if check is not None and (problem := check(self)):
+            raise PydanticCustomError("condition", "{problem}", {"problem": problem})
+        return self
+
+    @property
+    def operator(self) -> str:
+        """The key that names the operator."""
+        return next(name for name in OPERATORS if getattr(self, "not_" if name == "not" else name) is not None)
+
+    @property
+    def inner(self) -> tuple[Condition, ...]:
+        """The conditions directly inside this one."""
+        return self.all or self.any or ((self.not_,) if self.not_ else ())
+
+    def walk(self) -> Iterator[Condition]:
+        """Give this condition and all inside it."""
+        yield self
+        for one in self.inner:
+            yield from one.walk()
+
+    def events(self) -> Iterator[str]:
+        """Name the events that this condition, without those inside it, is about."""
+        for names in (self.performed, self.not_performed, self.event, *(step.event for step in self.sequence or ())):
+            yield from names or ()
+
+    def comparisons(self) -> dict[str, Any]:
+        """The comparisons that are given, by the key that a marketer writes."""
+        return given_comparisons(self)
+
+
+def given_comparisons(comparison: Comparison) -> dict[str, Any]:
+    """The comparisons that are given, by the key that a marketer writes."""
+    found = {}
+    for key in _COMPARISONS:
+        value = getattr(comparison, "in_" if key == "in" else key)
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _check_attribute(condition: Condition) -> str:
+    name = condition.attribute or ""
+    found = find(name)
+    if found is None:
+        return f"there is no attribute {name!r}{_nearest(name)}; `throughline segments attributes` lists them"
+    given = condition.comparisons()
+    if not given:
+        return f"say what {name} should be: {', '.join(_FITTING.get(found[0].type, _COMPARISONS))}"
+    if condition.within is not None and condition.older_than is not None and condition.older_than >= condition.within:
+        return "nothing is older than `older_than` and still `within` less: make `within` the longer one"
+    fitting = _FITTING.get(found[0].type, _COMPARISONS)
+    for key in given:
+        if key not in fitting:
+            return f"`{key}` does not go with {name}, a {found[0].type}: use {', '.join(fitting)}"
+    return ""
+
+
+def _meant(given: Iterable[object]) -> str:
+    near = [near for key in given for near in get_close_matches(str(key), OPERATORS, 1, 0.75)]
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _nearest(name: str) -> str:
+    near = get_close_matches(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)], 1)
+    return f": did you mean {near[0]}?" if near else ""
+
+
+def _check_performed(condition: Condition) -> str:
+    if condition.exactly is not None and (condition.at_least is not None or condition.at_most is not None):
+        return "`exactly` does not go with `at_least` and `at_most`"
+    if condition.at_least is not None and condition.at_most is not None and condition.at_least > condition.at_most:
+        return "`at_least` should not be above `at_most`"
+    return ""
+
+
+def _check_aggregate(condition: Condition) -> str:
+    if condition.event is None:
+        return "say of which `event`"
+    given = {key for key in condition.comparisons() if key != "within"}
+    if not given:
+        return "say what the result should be, such as `gte: 100`"
+    texts = {"contains", "starts_with", "ends_with"} & given
+    if texts and condition.aggregate in {*NUMERIC_FUNCTIONS, "unique_count"}:
+        return f"`{min(texts)}` does not go with a number"
+    return check_function(condition.aggregate or "count", condition.of, condition.within)
+
+
+def check_function(function: str, of: str | None, within: int | None) -> str:
+    """Say what is wrong with a function over events; the empty string when nothing is."""
+    if function == "count":
+        if of is not None:
+            return "`count` counts events: leave `of` out"
+    elif of is None:
+        return f"say what to take the {function} `of`, such as properties.price"
+    if within is not None and within > LONGEST_AGGREGATE_DAYS * DAY_MS:
+        return f"`within` should be at most {LONGEST_AGGREGATE_DAYS}d"
+    return ""
+
+
+def _check_reach(condition: Condition) -> str:
+    unknown = [name for name in condition.can_reach or () if name not in MESSAGE_CHANNELS]
+    return f"no messages are sent on {unknown[0]!r}: use {', '.join(MESSAGE_CHANNELS)}" if unknown else ""
+
+
+def _check_bucket(condition: Condition) -> str:
+    return "" if condition.from_ < condition.to else "`from` should be below `to`"
+
+
+def _check_stage(condition: Condition) -> str:
+    unknown = [name for name in condition.stage or () if name not in STAGES]
+    return f"there is no stage {unknown[0]!r}: use {', '.join(STAGES)}" if unknown else ""
+
+
+def _check_engaged(condition: Condition) -> str:
+    """Tell of a slip of the pen; a deployment may have channels of its own."""
+    for name in condition.engaged or ():
+        if name not in CHANNELS and (near := get_close_matches(name, CHANNELS, 1, 0.75)):
+            return f"there is no channel {name!r}: did you mean {near[0]}?"
+    return ""
+
+
+_CHECKS = {
+    "stage": _check_stage,
+    "engaged": _check_engaged,
+    "attribute": _check_attribute,
+    "performed": _check_performed,
+    "aggregate": _check_aggregate,
+    "can_reach": _check_reach,
+    "bucket": _check_bucket,
+}

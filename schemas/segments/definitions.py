@@ -1,0 +1,238 @@
+"""The files of `deploy/definitions/segments`: segments, computed traits, and the parameters of the traits built in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.segments.conditions import Condition, Duration, Function, Name, Path, Texts, Where, check_function
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
+Score = Annotated[int, Field(ge=1, le=5)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Segment(_Model):
+    """A set of people, kept up to date by itself.
+
+    Attributes:
+        name: As other definitions, reports and events call it.
+        description: Who they are, in one sentence.
+        when: The condition that makes a person one of them.
+    """
+
+    name: Name
+    description: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    when: Condition
+
+
+class ComputedTrait(_Model):
+    """A value worked out of events, addressed as `computed.<name>`.
+
+    Attributes:
+        name: Its name.
+        description: What it tells, in one sentence.
+        function: How the values of many events become one.
+        event: Of which events.
+        of: Of which property; `revenue` is an order's worth (revenue, else total). `count` needs none.
+        where: What the events must be like.
+        within: Of the last so long; of all time if left out.
+    """
+
+    name: Name
+    description: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    function: Function
+    event: Texts
+    of: Path | None = None
+    where: Where = Field(default_factory=dict)
+    within: Duration | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ComputedTrait:
+        if problem := check_function(self.function, self.of, self.within):
+            raise ValueError(problem)
+        return self
+
+
+Four = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
+
+
+class RfmClass(_Model):
+    """A class of customers: scores from and to, both included, of which all must fit.
+
+    Attributes:
+        name: Its name.
+        recency, frequency, monetary: Lowest and highest score.
+    """
+
+    name: Name
+    recency: tuple[Score, Score] = (1, 5)
+    frequency: tuple[Score, Score] = (1, 5)
+    monetary: tuple[Score, Score] = (1, 5)
+
+
+class Rfm(_Model):
+    """How recency, frequency and money become scores from 1 to 5 and a class. Set the thresholds at your quintiles.
+
+    Attributes:
+        recency_days: Less than the first of these days since the last order: 5; less than the second: 4; and so on.
+        frequency: As many orders as the first: 2; as the second: 3; and so on.
+        monetary: Net revenue of the first: 2; of the second: 3; and so on, in the person's main currency.
+        classes: The first that fits counts; the last fits everybody.
+    """
+
+    recency_days: Four = (30, 60, 120, 240)
+    frequency: Four = (2, 3, 5, 9)
+    monetary: Four = (50, 100, 250, 500)
+    classes: Annotated[tuple[RfmClass, ...], Field(min_length=1)] = (RfmClass(name="customers"),)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Rfm:
+        for name in ("recency_days", "frequency", "monetary"):
+            values = getattr(self, name)
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{name}: each should be above the one before")
+        if self.classes[-1] != RfmClass(name=self.classes[-1].name):
+            raise ValueError("the last of classes needs to fit everybody: give it no scores")
+        return self
+
+
+class Lifecycle(_Model):
+    """When a person goes from one stage of the life cycle to the next.
+
+    The stages: `visitor` (no address, no order), `prospect` (an address, no order), `new` (one order, younger than
+    `new`), `loyal` (`loyal_orders` or more, the last younger than `active`), `active` (the last order younger than
+    `active`), `at_risk` (younger than `at_risk`), `lapsed` (older).
+
+    Attributes:
+        new: How long a first order makes a person new.
+        active: How long an order makes a person active.
+        at_risk: How long after an order a person is not lapsed yet.
+        loyal_orders: How many orders make a person loyal.
+    """
+
+    new: Duration = 30 * 86_400_000
+    active: Duration = 90 * 86_400_000
+    at_risk: Duration = 180 * 86_400_000
+    loyal_orders: Annotated[int, Field(ge=2)] = 3
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Lifecycle:
+        if not self.new <= self.active < self.at_risk:
+            raise ValueError("new should be at most active, and active below at_risk")
+        return self
+
+
+class Engagement(_Model):
+    """What is believed of a channel before a person has answered: so many clicks of so many messages.
+
+    The likelihood is the mean of a beta distribution: (clicks + prior_clicks) / (sent + prior_messages).
+
+    Attributes:
+        prior_clicks: Clicks imagined.
+        prior_messages: Messages imagined.
+    """
+
+    prior_clicks: Annotated[float, Field(gt=0)] = 1.0
+    prior_messages: Annotated[float, Field(gt=0)] = 20.0
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Engagement:
+        if self.prior_clicks >= self.prior_messages:
+            raise ValueError("prior_clicks should be below prior_messages")
+        return self
+
+
+class Affinity(_Model):
+    """How interest is measured.
+
+    Attributes:
+        viewed, carted, bought: What a product viewed, put into a cart, bought counts.
+        prior_discounted: Discounted orders imagined before the first order.
+        prior_orders: Orders imagined: discount affinity is (discounted + prior) / (orders + prior).
+    """
+
+    viewed: Annotated[int, Field(ge=0, le=100)] = 1
+    carted: Annotated[int, Field(ge=0, le=100)] = 3
+    bought: Annotated[int, Field(ge=0, le=100)] = 5
+    prior_discounted: Annotated[float, Field(ge=0)] = 0.5
+    prior_orders: Annotated[float, Field(gt=0)] = 2.0
+
+
+class SegmentDefinitions(_Model):
+    """One file, or all files together.
+
+    Attributes:
+        segments: Segments.
+        traits: Computed traits.
+        rfm, lifecycle, engagement, affinity: Parameters of traits that are built in; each in one file at most.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    traits: tuple[ComputedTrait, ...] = ()
+    rfm: Rfm = Rfm()
+    lifecycle: Lifecycle = Lifecycle()
+    engagement: Engagement = Engagement()
+    affinity: Affinity = Affinity()
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Say what does not fit together, as pairs of a segment's (or trait's) name and what is wrong with it."""
+        found = [*_repeated(self.segments), *_repeated(self.traits)]
+        names = {segment.name: segment for segment in self.segments}
+        traits = {trait.name for trait in self.traits}
+        for segment in self.segments:
+            problems = [*unknown_names(segment.when, names, traits), *self.unknown_classes(segment.when)]
+            found += [(segment.name, problem) for problem in problems]
+            if path := _cycle(segment.name, names):
+                found.append((segment.name, f"is defined by itself: {' → '.join(path)}"))
+        return found
+
+    def unknown_classes(self, condition: Condition) -> list[str]:
+        """Say which RFM classes a condition names that there are not."""
+        classes = [one.name for one in self.rfm.classes]
+        named = (name for one in condition.walk() for name in one.rfm or () if name not in classes)
+        return [f"there is no RFM class {name!r}: use {', '.join(classes)}" for name in named]
+
+
+def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterable[str]) -> list[str]:
+    """Say which segments and computed traits a condition names that there are not."""
+    found = []
+    for one in condition.walk():
+        if one.segment is not None and one.segment not in segments:
+            found.append(f"there is no segment {one.segment!r}")
+        if one.attribute is not None and one.attribute.startswith("computed."):
+            name = one.attribute.removeprefix("computed.")
+            if name not in traits:
+                found.append(f"there is no computed trait {name!r}")
+    return found
+
+
+def _repeated(named: Iterable[Segment | ComputedTrait]) -> list[tuple[str, str]]:
+    seen: set[str] = set()
+    found = []
+    for one in named:
+        if one.name in seen:
+            found.append((one.name, "the name is taken"))
+        seen.add(one.name)
+    return found
+
+
+def _cycle(start: str, segments: dict[str, Segment]) -> list[str]:
+    """Find a way from a segment back to itself, through the segments that it is defined by."""
+    waiting = [[start]]
+    seen: set[str] = set()
+    while waiting:
+        path = waiting.pop()
+        segment = segments.get(path[-1])
+        for one in segment.when.walk() if segment else ():
+            if one.segment == start:
+                return [*path, start]
+            if one.segment is not None and one.segment not in seen:
+                seen.add(one.segment)
+                waiting.append([*path, one.segment])
+    return []

@@ -1,0 +1,1 @@
+"""Adapters: the ways on which messages leave."""

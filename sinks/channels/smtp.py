@@ -1,0 +1,147 @@
+"""E-mail over SMTP: each message once, with what mailbox providers ask of bulk senders.
+
+That is a `Message-ID` made from the idempotency key, so that a mailbox sees the same message in every attempt; a plain
+text beside the HTML; and `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058).
+
+A message counts as sent when the server has taken responsibility for it. Until the text itself is under way, whatever
+goes wrong is certain, and may be tried again; from then on a lost connection leaves it open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime, formataddr, parseaddr
+from urllib.parse import unquote, urlsplit
+
+import aiosmtplib
+
+from schemas.delivery.outbound import Order, Outcome
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+IDLE = 8
+"""Connections kept open between messages."""
+
+
+class SmtpAdapter:
+    """Sends e-mail through one server.
+
+    Args:
+        url: `smtp://user:password@host:587` (STARTTLS when the server offers it, and always before a password is said)
+            or `smtps://…:465`.
+        sender: `Shop <news@shop.example>`.
+        reply_to: Where answers go; the sender when empty.
+        timeout_s: Longest wait for one answer of the server, in seconds.
+    """
+
+    def __init__(self, url: str, sender: str, *, reply_to: str = "", timeout_s: float = 20.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("THROUGHLINE_SMTP_URL: expected smtp://user:password@host:587 or smtps://host:465")
+        self._host = parts.hostname
+        self._secure = parts.scheme == "smtps"
+        self._port = parts.port or (465 if self._secure else 587)
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._sender, self._reply_to = sender, reply_to
+        self._domain = parseaddr(sender)[1].rpartition("@")[2]
+        self._timeout_s = timeout_s
+        self._idle: list[aiosmtplib.SMTP] = []
+
+    async def send(self, order: Order, now_ms: int) -> Outcome:
+        """Make one attempt."""
+        try:
+            message = self._written(order, now_ms)
+            receiver = message["To"].addresses[0].addr_spec
+        except (ValueError, IndexError) as error:
+            return Outcome("refused", f"the message cannot be written: {error}")
+        try:
+            client = await self._connected()
+        except aiosmtplib.SMTPAuthenticationError as error:
+            return Outcome("again", f"{error.code} {error.message}")
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            return Outcome("again", f"{type(error).__name__}: {error}")
+        outcome = await self._hand_in(client, receiver, message.as_bytes(policy=SMTP_POLICY))
+        if client.is_connected and len(self._idle) < IDLE:
+            self._idle.append(client)
+        else:
+            client.close()
+        return outcome
+
+    async def close(self) -> None:
+        """Take leave of the server."""
+        while self._idle:
+            with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+                await self._idle.pop().quit()
+
+    async def _hand_in(self, client: aiosmtplib.SMTP, receiver: str, text: bytes) -> Outcome:
+        step = "mail"
+        try:
+            await client.mail(parseaddr(self._sender)[1])
+            step = "rcpt"
+            await client.rcpt(receiver)
+            step = "data"
+            answer = await client.data(text)
+            return Outcome("sent", f"{answer.code} {answer.message}"[:200])
+        except aiosmtplib.SMTPResponseException as error:
+            with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
+                await client.rset()
+            said = f"{error.code} {error.message}"[:200]
+            if error.code < 500:
+                return Outcome("again", said)
+            # 5.1.x of RFC 3463 is about the address; the codes alone say so of a mailbox that is not there.
+            return Outcome("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", said)
+        except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+            client.close()
+            return Outcome("unknown" if step == "data" else "again", f"{type(error).__name__}: {error}")
+
+    async def _connected(self) -> aiosmtplib.SMTP:
+        while self._idle:
+            client = self._idle.pop()
+            try:
+                await client.noop()
+                return client
+            except (aiosmtplib.SMTPException, OSError, TimeoutError):
+                client.close()
+        secret_needs_tls = bool(self._password) and self._host not in LOOPBACK and not self._secure
+        client = aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            use_tls=self._secure,
+            start_tls=True if secret_needs_tls else False if self._secure else None,
+            username=self._user or None,
+            password=self._password or None,
+            timeout=self._timeout_s,
+            tls_context=ssl.create_default_context(),
+        )
+        await client.connect()
+        return client
+
+    def _written(self, order: Order, now_ms: int) -> EmailMessage:
+        if order.message is None:
+            raise ValueError("it has no text")
+        message = EmailMessage(policy=SMTP_POLICY)
+        name, address = parseaddr(self._sender)
+        message["From"] = formataddr((name, address))
+        message["To"] = order.address.get("value", "")
+        if len(message["To"].addresses) != 1 or message["To"].defects:
+            raise ValueError("its address is none")
+        if self._reply_to:
+            message["Reply-To"] = self._reply_to
+        message["Subject"] = order.message.subject
+        message["Date"] = format_datetime(datetime.fromtimestamp(now_ms // 1000, UTC))
+        digest = hashlib.blake2b(order.key.encode(), digest_size=16).hexdigest()
+        message["Message-ID"] = f"<{digest}@{self._domain}>"
+        message["X-Throughline-Message-Id"] = order.key
+        if order.unsubscribe_url:
+            message["List-Unsubscribe"] = f"<{order.unsubscribe_url}>"
+            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        message.set_content(order.message.text)
+        if order.message.html:
+            message.add_alternative(order.message.html, subtype="html")
+        if order.message.language:
+            message["Content-Language"] = order.message.language  # last: content takes such headers along
+        return message

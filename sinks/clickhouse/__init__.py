@@ -1,0 +1,1 @@
+"""ClickHouse: inserts rows, applies migrations, answers questions."""

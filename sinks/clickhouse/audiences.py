@@ -1,0 +1,68 @@
+"""Reads who is in a segment, with their profiles, and what is predicted of people, from ClickHouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+_IN_IT = (
+    "SELECT profile_id FROM v_segment_memberships"
+    " WHERE segment = {segment:String} AND since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)}"
+)
+_EVER = "SELECT profile_id FROM v_segment_memberships WHERE segment = {segment:String} AND until > {at:DateTime64(3)}"
+
+
+def read_members(client: Any, segment: str, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read who is in a segment at a time.
+
+    Args:
+        client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
+        segment: Its name.
+        at: The moment.
+
+    Yields:
+        Profile id and profile document as last stored; people whose profile was erased are left out.
+    """
+    yield from _profiles(client, _IN_IT, segment, at)
+
+
+def read_members_since(client: Any, segment: str, since: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read who was in a segment at a time or entered it later, as `read_members` does."""
+    yield from _profiles(client, _EVER, segment, since)
+
+
+def member_ids(client: Any, segment: str, at: datetime) -> set[str]:
+    """The ids of those who are in a segment at a time."""
+    return {str(row[0]) for row in client.query(_IN_IT, {"segment": segment, "at": at}).result_rows}
+
+
+def count_members(client: Any, at: datetime) -> dict[str, int]:
+    """Count the people in each segment at a time; segments without any are left out."""
+    query = (
+        "SELECT segment, uniqExact(profile_id) FROM v_segment_memberships"
+        " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} GROUP BY segment"
+    )
+    return {str(segment): int(count) for segment, count in client.query(query, {"at": at}).result_rows}
+
+
+def read_predictions(client: Any) -> dict[str, tuple[float, float, float]]:
+    """Read what the newest fit expects of people: probability of being alive, orders, revenue, by profile id."""
+    query = (
+        "SELECT toString(profile_id), probability_alive, predicted_orders, predicted_revenue"
+        " FROM v_ltv WHERE probability_alive IS NOT NULL"
+    )
+    return {str(row[0]): (float(row[1]), float(row[2]), float(row[3])) for row in client.query(query).result_rows}
+
+
+def _profiles(client: Any, members: str, segment: str, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
+    query = (
+        "SELECT toString(profile_id), document FROM profiles FINAL"  # noqa: S608 - the parts are constants
+        f" WHERE profile_id IN ({members}) ORDER BY profile_id"
+    )
+    with client.query_rows_stream(query, {"segment": segment, "at": at}) as rows:
+        for profile_id, document in rows:
+            if document:
+                yield str(profile_id), orjson.loads(document)

@@ -1,0 +1,220 @@
+"""What people do, as answers to questions with parameters: funnels, message frequency, response to spend, orders.
+
+What needs no parameter is a view of its own, see `sinks/TABLES.md`. Every function takes a clickhouse-connect client
+that is connected to the product's database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.reports import FIRST, LAST
+
+FunnelKey = Literal["", "segment", "channel", "marketing_channel"]
+
+LTV_COLUMNS = ("run_id", "profile_id", "probability_alive", "orders", "order_value", "revenue")
+
+
+class FunnelRow(NamedTuple):
+    """One step of a funnel, for one key.
+
+    Attributes:
+        key: Segment or channel; `(all)` for everybody.
+        step: Number of the step, from 1.
+        name: Event of the step.
+        people: People who got so far.
+        dropped: Those who got no further.
+        from_previous: Share of those who reached the step before; None: nobody did.
+        from_first: Share of those who took the first step.
+        median_hours: Hours since the step before, half of the people need less; None at the first step.
+        p90_hours: Hours since the step before, nine of ten need less.
+    """
+
+    key: str
+    step: int
+    name: str
+    people: int
+    dropped: int
+    from_previous: float | None
+    from_first: float
+    median_hours: float | None
+    p90_hours: float | None
+
+
+class FrequencyRow(NamedTuple):
+    """What weeks with a number of messages brought, of one group of people; see `v_message_frequency`."""
+
+    segment: str
+    channel: str
+    messages: int
+    group: int
+    people: int
+    person_weeks: int
+    responses: int
+    conversions: int
+    revenue: float
+    margin: float
+    unsubscribes: int
+
+
+class ChannelDays(NamedTuple):
+    """Spend and credited revenue of one channel, a number for each day, days without either included."""
+
+    channel: str
+    first_day: date
+    spend: list[float]
+    revenue: list[float]
+
+
+def funnel(
+    client: Any,
+    steps: Sequence[str],
+    *,
+    window_days: float = 7.0,
+    by: FunnelKey = "",
+    start: datetime = FIRST,
+    stop: datetime = LAST,
+) -> list[FunnelRow]:
+    """Count how many people reach each step, in order, within the window of the first.
+
+    Args:
+        client: A client.
+        steps: Names of events, or `name@channel`.
+        window_days: From the first step to the last, in days of 24 hours.
+        by: What people are told apart by: their segment at the first step, where that step was, or the marketing
+            channel of the last touch within 30 days before it.
+        start: The first instant of the period.
+        stop: The first instant after it.
+
+    Returns:
+        By key, `(all)` first and then the one with most people, and by step.
+    """
+    rows = client.query(
+        """
+        SELECT key, step, name, people, dropped, from_previous, from_first, median_hours, p90_hours
+        FROM funnel(steps = {steps:Array(String)}, window_ms = {window:Int64}, by = {by:String},
+            start_ms = {start:Int64}, stop_ms = {stop:Int64})
+        ORDER BY key != '(all)', max(people) OVER (PARTITION BY key) DESC, key, step
+        """,
+        parameters={
+            "steps": list(steps),
+            "window": round(window_days * 86_400_000),
+            "by": by,
+            "start": _milliseconds(start),
+            "stop": _milliseconds(stop),
+        },
+    ).result_rows
+    return [FunnelRow(*row) for row in rows]
+
+
+def message_frequency(
+    client: Any,
+    *,
+    segment: str = "",
+    channel: str = "",
+    start: datetime = FIRST,
+    stop: datetime = LAST,
+    groups: int = 1,
+) -> list[FrequencyRow]:
+    """Count what weeks with so many messages bring, people parted into `groups` by a hash.
+
+    Args:
+        client: A client.
+        segment: Only this one; all when empty.
+        channel: Only this one; all when empty.
+        start: The first instant of the period in which messages were sent.
+        stop: The first instant after it.
+        groups: How many groups of people, for resampling.
+    """
+    rows = client.query(
+        """
+        SELECT segment, channel, messages, people_group, people, person_weeks, responses, conversions, revenue, margin,
+            unsubscribes
+        FROM message_frequency(start_ms = {start:Int64}, stop_ms = {stop:Int64}, groups = {groups:UInt32})
+        WHERE {segment:String} IN ('', segment) AND {channel:String} IN ('', channel)
+        ORDER BY segment != '(all)', segment, channel != '(all)', channel, messages, people_group
+        """,
+        parameters={
+            "start": _milliseconds(start),
+            "stop": _milliseconds(stop),
+            "groups": groups,
+            "segment": segment,
+            "channel": channel,
+        },
+    ).result_rows
+    return [FrequencyRow(*row) for row in rows]
+
+
+def spend_and_revenue(client: Any, model: str) -> list[ChannelDays]:
+    """Give each channel that ever spent its spend and credited revenue by day, in the currency of reports."""
+    rows = client.query(
+        """
+        SELECT channel, day, toFloat64(sum(spend)), sum(revenue)
+        FROM v_marketing_returns
+        WHERE model = {model:String}
+        GROUP BY channel, day
+        ORDER BY channel, day
+        """,
+        parameters={"model": model},
+    ).result_rows
+    if not rows:
+        return []
+    first, last = min(row[1] for row in rows), max(row[1] for row in rows)
+    found: dict[str, ChannelDays] = {}
+    days = (last - first).days + 1
+    for channel, day, spend, revenue in rows:
+        series = found.setdefault(channel, ChannelDays(channel, first, [0.0] * days, [0.0] * days))
+        series.spend[(day - first).days] += spend
+        series.revenue[(day - first).days] += revenue
+    return [series for series in found.values() if any(series.spend)]
+
+
+def customer_orders(client: Any) -> list[tuple[str, date, float]]:
+    """List the orders of known people: who, which day, revenue after refunds in the currency of reports."""
+    rows = client.query("SELECT toString(profile_id), day, revenue FROM customer_orders").result_rows
+    return [(profile_id, day, revenue) for profile_id, day, revenue in rows]
+
+
+def last_day(client: Any) -> date | None:
+    """Tell the last day with an event, in the time zone of reports; None without any."""
+    day: date | None = client.query(
+        """
+        WITH (SELECT timezone FROM v_attribution_settings) AS zone
+        SELECT if(count() = 0, NULL, toDate(toTimeZone(max(occurred_at), assumeNotNull(zone)))) FROM touchpoints
+        """
+    ).first_row[0]
+    return day
+
+
+def store_ltv(client: Any, run: Mapping[str, Any], expected: Iterable[tuple[str, float, float, float, float]]) -> str:
+    """Store a fit of the lifetime value: its predictions first, so that the views never see half a run.
+
+    Args:
+        client: A client.
+        run: Columns of `ltv_runs` but `run_id`; `fitted_at` a datetime, `parameters` a mapping.
+        expected: For each person the columns of `ltv_predictions` but `run_id`.
+
+    Returns:
+        The run's id: fitting the same to the same orders gives the same id.
+    """
+    people = sorted(expected)
+    described = {name: value for name, value in run.items() if name != "fitted_at"}
+    run_id = blake2b(repr((sorted(described.items(), key=str), people)).encode(), digest_size=8).hexdigest()
+    client.insert(
+        "ltv_predictions",
+        [[run_id, *row] for row in people],
+        column_names=list(LTV_COLUMNS),
+        settings=stored_anew(),
+    )
+    columns = {**run, "run_id": run_id, "parameters": json.dumps(run["parameters"])}
+    client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=stored_anew())
+    return run_id
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - FIRST) // timedelta(milliseconds=1)

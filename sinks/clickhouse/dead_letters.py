@@ -1,0 +1,136 @@
+"""Reads stored dead letters: what was refused, why, and the original bytes."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+_COLUMNS = (
+    "topic", "partition", "offset", "received_at", "stored_at", "stage", "reason", "field", "message",
+    "key_base64", "value_base64",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDeadLetter:
+    """One row of the table `dead_letters`.
+
+    Attributes:
+        topic: Where the record came from, the full name.
+        partition: Its partition there.
+        offset: Its offset there.
+        received_at: The broker's time of the record.
+        stored_at: When the row was written.
+        stage: The agent that refused it.
+        reason: The code, see `schemas.dead_letters.Reason`.
+        field: The path of the offending field, or empty.
+        message: What was found and which rule it breaks.
+        key_base64: The original key.
+        value_base64: The original value.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    received_at: datetime
+    stored_at: datetime
+    stage: str
+    reason: str
+    field: str
+    message: str
+    key_base64: str
+    value_base64: str
+
+    @property
+    def key(self) -> bytes | None:
+        """The original key; None for an empty one, which is not told apart."""
+        return b64decode(self.key_base64) or None
+
+    @property
+    def value(self) -> bytes:
+        """The original value."""
+        return b64decode(self.value_base64)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters; what is None or empty does not narrow.
+
+    Attributes:
+        reason: Only this code.
+        stage: Only those that this agent refused.
+        topic: Only those of this topic, the full name.
+        partition: Only those of this partition.
+        offset: Only that of this offset.
+        start: Received at this time or later.
+        end: Received before this time.
+    """
+
+    reason: str = ""
+    stage: str = ""
+    topic: str = ""
+    partition: int | None = None
+    offset: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def sql(self) -> tuple[str, dict[str, Any]]:
+        """The condition and its parameters; values never become part of the text."""
+        conditions: list[str] = []
+        parameters: dict[str, Any] = {}
+        for name, type_ in (
+            ("reason", "String"), ("stage", "String"), ("topic", "String"), ("partition", "Int64"), ("offset", "Int64"),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value not in ("", None):
+                conditions.append(f"{name} = {{{name}:{type_}}}")
+                parameters[name] = value
+        for name, operator in (("start", ">="), ("end", "<")):
+            time = getattr(self, name)
+            if time is not None:
+                conditions.append(f"received_at {operator} fromUnixTimestamp64Milli({{{name}:Int64}})")
+                parameters[name] = int(time.timestamp() * 1000)
+        return " AND ".join(conditions) or "1", parameters
+
+
+def count_dead_letters(client: Any, wanted: DeadLetterFilter) -> dict[str, int]:
+    """Count dead letters by reason, the most frequent first."""
+    condition, parameters = wanted.sql()
+    query = (
+        f"SELECT reason, count() FROM dead_letters FINAL WHERE {condition} "  # noqa: S608 - fixed text, bound values
+        "GROUP BY reason ORDER BY count() DESC, reason"
+    )
+    return {str(reason): int(count) for reason, count in client.query(query, parameters).result_rows}
+
+
+def read_dead_letters(
+    client: Any, wanted: DeadLetterFilter, *, limit: int | None = None, newest_first: bool = False
+) -> Iterator[StoredDeadLetter]:
+    """Read dead letters, in the order in which they were published or the newest first, without holding all in memory.
+
+    Args:
+        client: From `sinks.clickhouse.client.connect`.
+        wanted: Which ones.
+        limit: At most so many.
+        newest_first: By time of receipt, descending.
+    """
+    condition, parameters = wanted.sql()
+    order = "received_at DESC, topic, partition, offset DESC" if newest_first else "topic, partition, offset"
+    query = (
+        f"SELECT {', '.join(_COLUMNS)} FROM dead_letters FINAL WHERE {condition} "  # noqa: S608 - the same
+        f"ORDER BY {order}{'' if limit is None else f' LIMIT {int(limit)}'}"
+    )
+    with client.query_rows_stream(query, parameters) as rows:
+        for row in rows:
+            fields = dict(zip(_COLUMNS, row, strict=True))
+            for name in ("received_at", "stored_at"):
+                fields[name] = _utc(fields[name])
+            yield StoredDeadLetter(**fields)
+
+
+def _utc(time: datetime) -> datetime:
+    """Times of a column without a zone come without one; the server keeps them in UTC."""
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

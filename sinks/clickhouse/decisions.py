@@ -1,0 +1,58 @@
+"""Reads what was decided about one person: the ledger, their journeys and their segments."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+_DECISIONS = (
+    "decision_id", "decided_at", "journey", "journey_version", "run_id", "step", "message", "channel", "purpose",
+    "tags", "campaign", "outcome", "gate", "reason", "until", "idempotency_key", "variant", "holdout", "propensity",
+    "gates", "event_id",
+)  # fmt: skip
+_EVENTS = ("id", "kind", "at", "journey", "version", "run_id", "key", "step", "detail", "event_id")
+_OF = "WHERE profile_id = {person:UUID}"
+
+
+def read_decisions(client: Any, profile_id: str) -> list[dict[str, Any]]:
+    """Read every decision about a person, in order of time.
+
+    Args:
+        client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
+        profile_id: The live profile; what was decided about profiles that were merged into it counts too.
+
+    Returns:
+        Rows of the topic `decisions`, with `gates` as JSON.
+    """
+    query = f"SELECT {', '.join(_DECISIONS)} FROM v_decisions {_OF} ORDER BY decided_at, decision_id"  # noqa: S608
+    return _rows(client, query, _DECISIONS, profile_id)
+
+
+def read_journey_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
+    """Read what journeys and segments did with a person, in order of time.
+
+    Returns:
+        Rows of the topic `journey-events`, with `detail` as JSON.
+    """
+    query = f"SELECT {', '.join(_EVENTS)} FROM v_journey_events {_OF}"  # noqa: S608
+    found = _rows(client, query, _EVENTS, profile_id)
+    changes = """
+        SELECT change_id, if(entered, 'segment_entered', 'segment_left'), changed_at, segment, definition_version,
+            event_id
+        FROM v_segment_changes
+    """
+    names = ("id", "kind", "at", "segment", "version", "event_id")
+    found += _rows(client, f"{changes} {_OF}", names, profile_id)
+    return sorted(found, key=lambda row: (row["at"], row["id"]))
+
+
+def _rows(client: Any, query: str, names: tuple[str, ...], profile_id: str) -> list[dict[str, Any]]:
+    rows = client.query(query, {"person": profile_id}).result_rows
+    return [{name: _plain(name, value) for name, value in zip(names, row, strict=True)} for row in rows]
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        utc = value.astimezone(UTC) if value.tzinfo else value
+        return utc.isoformat(timespec="milliseconds")[:23] + "Z"
+    return str(value) if name in ("decision_id", "id") else value

@@ -1,0 +1,191 @@
+"""Deletes a person from ClickHouse: every table that names a person, whichever migration made it.
+
+A table names a person if it has a column `profile_id`. With an `anchor` beside it, its rows follow merges and splits,
+as they do in the views. What stays on purpose: the log's entry of the erasure itself (keyed hashes alone), and in
+`profiles` the mark that the profile is gone.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.identity.erasure import LetterPlace
+
+IDENTITY_LOG, OVERRIDES, PROFILES = "identity_log", "identity_overrides", "profiles"
+
+_NOW = {"mutations_sync": 2}  # come back when every replica has deleted
+_KEYS_AT_ONCE = 1_000
+_FOLLOWS = (
+    "if(transform(toString(anchor), {{moved:Array(String)}}, {{versions:Array(UInt64)}}, toUInt64(0)) > {version},"
+    " toString(anchor) IN {{mine:Array(String)}}, profile_id IN {{people:Array(UUID)}})"
+)
+_SPECIAL = {
+    IDENTITY_LOG: "(profile_id IN {people:Array(UUID)} OR from_profile_id IN {people:Array(UUID)}) AND kind != 'erase'",
+    OVERRIDES: "profile_id IN {people:Array(UUID)}",
+    PROFILES: "profile_id IN {people:Array(UUID)} AND NOT is_deleted",
+}
+_LAST = (IDENTITY_LOG, OVERRIDES)  # they say whose the other rows are
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of which tables are a person's.
+
+    Attributes:
+        conditions: By table, the tables that say whose rows are whose last.
+        parameters: What stands for the names in the conditions.
+    """
+
+    conditions: dict[str, str]
+    parameters: dict[str, Any]
+
+
+def rows_of(client: Any, profile_ids: Iterable[str]) -> Rows:
+    """Find out which rows are of a person.
+
+    Args:
+        client: Of the deployment's database.
+        profile_ids: Every id that the person has and had.
+    """
+    people = sorted(profile_ids)
+    overrides = client.query(
+        """
+        SELECT toString(anchor), version, profile_id IN {people:Array(UUID)} FROM identity_overrides FINAL
+        WHERE profile_id IN {people:Array(UUID)}
+            OR anchor IN (SELECT anchor FROM touchpoints WHERE profile_id IN {people:Array(UUID)})
+        """,
+        parameters={"people": people},
+    ).result_rows
+    parameters = {
+        "people": people,
+        "moved": [anchor for anchor, _, _ in overrides],
+        "versions": [version for _, version, _ in overrides],
+        "mine": [anchor for anchor, _, mine in overrides if mine],
+    }
+    conditions = {}
+    for table, columns in _tables(client):
+        if table in _SPECIAL:
+            conditions[table] = _SPECIAL[table]
+        elif "anchor" in columns:
+            conditions[table] = _FOLLOWS.format(version="identity_version" if "identity_version" in columns else 0)
+        else:
+            conditions[table] = "profile_id IN {people:Array(UUID)}"
+    ordered = sorted(conditions, key=lambda table: (table in _LAST, table))
+    return Rows({table: conditions[table] for table in ordered}, parameters)
+
+
+def count_rows(client: Any, rows: Rows) -> dict[str, int]:
+    """Count a person's rows, table by table."""
+    return {
+        table: int(client.query(f"SELECT count() FROM {table} WHERE {condition}", rows.parameters).first_row[0])  # noqa: S608
+        for table, condition in rows.conditions.items()
+    }
+
+
+def delete_rows(client: Any, rows: Rows) -> dict[str, int]:
+    """Delete a person's rows from the disks of all replicas, and what was computed from them and names their records.
+
+    Returns:
+        How many rows were deleted, by table; tables without any are left out.
+    """
+    deleted: dict[str, int] = {}
+    for table, condition in rows.conditions.items():
+        found = count_rows(client, Rows({table: condition}, rows.parameters))[table]
+        if not found:
+            continue
+        after = _unlinked(client, condition, rows.parameters) if table == "touchpoints" else None
+        client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", rows.parameters, settings=_NOW)
+        deleted[table] = found
+        if after:
+            deleted |= after()
+    return deleted
+
+
+def _unlinked(client: Any, condition: str, parameters: dict[str, Any]) -> Callable[[], dict[str, int]]:
+    """Note which visits and arrivals the person's events were; the answer deletes those once the events are gone.
+
+    The accounting must stay right: what was stored is suppressed from now on, also if it is delivered once more.
+    """
+    found = client.query(
+        f"SELECT event_id, session FROM touchpoints WHERE {condition}",  # noqa: S608 - fixed texts
+        parameters,
+    ).result_rows
+    sessions = sorted({session for _, session in found if session})
+    event_ids = sorted({event_id for event_id, _ in found})
+
+    def unlink() -> dict[str, int]:
+        for part in _parts(sessions):
+            client.command(
+                "ALTER TABLE sessions DELETE WHERE session IN {sessions:Array(UInt64)}", {"sessions": part},
+                settings=_NOW,
+            )  # fmt: skip
+            client.command(
+                "INSERT INTO sessions SELECT arrayJoin([toDate(occurred_at), toDate(occurred_at) + 1]) AS day, session,"
+                " min(place) FROM touchpoints WHERE session IN {sessions:Array(UInt64)} GROUP BY day, session",
+                {"sessions": part},
+            )
+        for part in _parts(event_ids):
+            client.command(
+                "INSERT INTO arrivals SELECT topic, partition, offset, 'suppressed', '', source, received_at"
+                " FROM arrivals FINAL WHERE outcome = 'stored' AND event_id IN {events:Array(String)}",
+                {"events": part},
+            )
+            client.command(
+                "ALTER TABLE arrivals DELETE WHERE outcome = 'stored' AND event_id IN {events:Array(String)}",
+                {"events": part}, settings=_NOW,
+            )  # fmt: skip
+        return {"sessions": len(sessions), "arrivals": len(event_ids)} if sessions else {"arrivals": len(event_ids)}
+
+    return unlink
+
+
+def find_letters(client: Any, texts: Iterable[str]) -> Iterator[tuple[LetterPlace, bytes, bytes]]:
+    """Read the dead letters whose original bytes hold one of these texts in any case: place, key and value."""
+    needles = sorted({text for text in texts if text})
+    if not needles:
+        return
+    query = """
+        SELECT topic, partition, offset, key_base64, value_base64 FROM dead_letters FINAL
+        WHERE arrayExists(
+            text -> positionCaseInsensitiveUTF8(
+                concat(tryBase64Decode(key_base64), ' ', tryBase64Decode(value_base64)), text
+            ) > 0,
+            {texts:Array(String)}
+        )
+    """
+    for topic, partition, offset, key, value in client.query(query, {"texts": needles}).result_rows:
+        yield LetterPlace(topic, partition, offset), b64decode(key), b64decode(value)
+
+
+def delete_letters(client: Any, places: Iterable[LetterPlace]) -> int:
+    """Delete dead letters; answers how many rows that were."""
+    deleted = 0
+    for part in _parts(sorted(places)):
+        parameters = {"places": [tuple(place) for place in part]}
+        condition = "(topic, partition, offset) IN {places:Array(Tuple(String, Int32, Int64))}"
+        deleted += int(client.query(f"SELECT count() FROM dead_letters WHERE {condition}", parameters).first_row[0])  # noqa: S608
+        client.command(f"ALTER TABLE dead_letters DELETE WHERE {condition}", parameters, settings=_NOW)
+    return deleted
+
+
+def _tables(client: Any) -> list[tuple[str, set[str]]]:
+    """Tables (no views) with a column `profile_id`, and the names of all their columns."""
+    rows = client.query(
+        """
+        SELECT table, groupArray(name) FROM system.columns
+        WHERE database = currentDatabase()
+            AND table IN (
+                SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
+            )
+        GROUP BY table HAVING has(groupArray(name), 'profile_id')
+        """
+    ).result_rows
+    return [(table, set(columns)) for table, columns in rows]
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _KEYS_AT_ONCE):
+        yield items[start : start + _KEYS_AT_ONCE]

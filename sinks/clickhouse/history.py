@@ -1,0 +1,103 @@
+"""Reads a person's events back from ClickHouse, as they were published.
+
+Who a person is, is what is known now: merges and splits count for the past too, as in the views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+_COLUMNS = (
+    "event_id", "event", "channel", "source", "occurred_at", "received_at", "anchor", "profile_id", "identity_version",
+    "identifiers", "campaign_fields", "context", "properties", "traits", "consent", "origin_topic", "origin_partition",
+    "origin_offset",
+)  # fmt: skip
+_PARTS = {"campaign": "campaign_fields", **{name: name for name in ("context", "properties", "traits", "consent")}}
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+
+# A row's person as known now is what v_touchpoints says. The condition before it lets the indexes skip others' rows.
+_THEIRS = """
+    FROM touchpoints AS t FINAL
+    LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
+    WHERE (t.profile_id = {person:UUID} OR t.anchor IN (
+        SELECT anchor FROM identity_overrides FINAL WHERE profile_id = {person:UUID}
+    )) AND if(o.version > t.identity_version, o.profile_id, t.profile_id) = {person:UUID}
+"""
+
+
+def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
+    """Read every event of a person.
+
+    Args:
+        client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
+        profile_id: The live profile.
+
+    Returns:
+        Resolved touchpoints equal to those that were published (values of the topic `resolved-touchpoints`; their
+        `profile_id` is the one of that time), in the order in which the broker got them.
+    """
+    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_THEIRS} ORDER BY t.received_at, t.event_id"
+    rows = client.query(query, {"person": profile_id}).result_rows
+    return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+
+
+def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Read the events of everybody, one person after the other.
+
+    Args:
+        client: As for `read_events`.
+        stop: Events that the broker got then or later are left out.
+        share: Of fewer people, each time the same ones.
+
+    Yields:
+        A person as known now, and their events as `read_events` answers them.
+    """
+    query = f"""
+        SELECT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
+            t.{", t.".join(_COLUMNS)}
+        FROM touchpoints AS t FINAL
+        LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
+        WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{_NOBODY}'
+            AND cityHash64(person) < {{share:Float64}} * 18446744073709551616.
+        ORDER BY person, t.received_at, t.event_id
+    """  # noqa: S608 - our own column names
+    with client.query_rows_stream(query, {"stop": stop, "share": share}) as rows:
+        for person, theirs in groupby(rows, key=lambda row: row[0]):
+            yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+
+
+def affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
+    """Count what would follow these identifiers if they left a person.
+
+    Returns:
+        `events`, and `orders` as the distinct numbers of orders among them.
+    """
+    counts = "SELECT count(), uniqExactIf(t.order_id, t.order_id != '')"
+    parameters = {"person": profile_id, "anchors": sorted(anchors)}
+    row = client.query(f"{counts} {_THEIRS} AND t.anchor IN {{anchors:Array(UUID)}}", parameters).first_row
+    return {"events": int(row[0]), "orders": int(row[1])}
+
+
+def _event(row: dict[str, Any]) -> dict[str, Any]:
+    event = {name: row[name] for name in ("event_id", "event", "channel", "source")}
+    event |= {"occurred_at": _time(row["occurred_at"]), "received_at": _time(row["received_at"])}
+    event["identifiers"] = orjson.loads(row["identifiers"]) if row["identifiers"] else []
+    event |= {name: orjson.loads(row[column]) for name, column in _PARTS.items() if row[column]}
+    for name in ("profile_id", "anchor"):
+        found = str(row[name])
+        event[name] = None if found == _NOBODY else found
+    event["identity_version"] = row["identity_version"]
+    names = ("topic", "partition", "offset")
+    event["origin"] = {name: row[f"origin_{name}"] for name in names}
+    return event
+
+
+def _time(time: datetime) -> str:
+    """Write a time as all records carry it. A column's times may come without a zone: the server keeps UTC."""
+    utc = time.astimezone(UTC) if time.tzinfo else time
+    return utc.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -1,0 +1,100 @@
+"""Reads the stored log of identity changes: why a person has these identifiers, and who was erased."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+_CHANGES = """
+    SELECT version, kind, toString(profile_id), toString(from_profile_id),
+           arrayMap(one -> (toString(one.1), one.2), anchors), event_id, toUnixTimestamp64Milli(occurred_at), rule
+    FROM identity_log FINAL
+    WHERE profile_id IN {profiles:Array(UUID)} OR from_profile_id IN {profiles:Array(UUID)}
+        OR hasAny(anchors.anchor, {members:Array(UUID)})
+    ORDER BY version
+"""
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+_MOST_ROUNDS = 100
+
+
+class LoggedErasure(NamedTuple):
+    """A person who was erased, as the log remembers it.
+
+    Attributes:
+        profile_id: The profile.
+        anchors: The identifiers that it had, as (UUID's text, type).
+        at_ms: Up to when events were erased, milliseconds since 1970.
+        version: Of the log entry.
+    """
+
+    profile_id: str
+    anchors: tuple[tuple[str, str], ...]
+    at_ms: int
+    version: int
+
+
+def has_version(client: Any, version: int) -> bool:
+    """Tell whether a change is in the log."""
+    query = "SELECT count() FROM identity_log WHERE version = {version:UInt64}"
+    return bool(client.query(query, parameters={"version": version}).first_row[0])
+
+
+def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | None = None) -> LoggedErasure | None:
+    """Find the latest erasure of a profile, or of whoever had an identifier."""
+    row = client.query(
+        """
+        SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
+            toUnixTimestamp64Milli(occurred_at), version
+        FROM identity_log FINAL
+        WHERE kind = 'erase' AND (toString(profile_id) = {profile:String}
+            OR arrayExists(one -> toString(one.1) = {anchor:String}, anchors))
+        ORDER BY version DESC LIMIT 1
+        """,
+        parameters={"profile": profile_id or "", "anchor": anchor or ""},
+    ).result_rows
+    if not row:
+        return None
+    found, anchors, at_ms, version = row[0]
+    return LoggedErasure(found, tuple((one, kind) for one, kind in anchors), at_ms, version)
+
+
+def former_ids(client: Any, profile_id: str) -> set[str]:
+    """Name every profile that was merged into this one, at any remove."""
+    people = fresh = {profile_id}
+    while fresh:
+        rows = client.query(
+            "SELECT DISTINCT toString(from_profile_id) FROM identity_log"
+            " WHERE kind = 'merge' AND profile_id IN {people:Array(UUID)}",
+            parameters={"people": sorted(fresh)},
+        ).result_rows
+        fresh = {row[0] for row in rows} - people
+        people = people | fresh
+    return people - {profile_id}
+
+
+def read_changes(client: Any, profile_id: str, members: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Read every change that made a profile what it is, those of the profiles that were merged into it included.
+
+    Args:
+        client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
+        profile_id: The live profile.
+        members: Anchors whose changes count too, wherever they happened: those that came with a split.
+
+    Returns:
+        Changes in order: `version`, `kind`, `profile_id` and `from_profile_id` (empty: nobody), `anchors` as (UUID's
+        text, type), `event_id`, `occurred_ms`, `rule`.
+    """
+    people = {profile_id}
+    for _ in range(_MOST_ROUNDS):
+        rows = client.query(_CHANGES, parameters={"profiles": sorted(people), "members": list(members)}).result_rows
+        merged = {row[3] for row in rows if row[1] == "merge" and row[2] in people}
+        if merged <= people:
+            break
+        people |= merged
+    names = ("version", "kind", "profile_id", "from_profile_id", "anchors", "event_id", "occurred_ms", "rule")
+    changes = [dict(zip(names, row, strict=True)) for row in rows]
+    for change in changes:
+        for name in ("profile_id", "from_profile_id"):
+            change[name] = change[name].replace(_NOBODY, "")
+        change["anchors"] = [tuple(anchor) for anchor in change["anchors"]]
+    return changes

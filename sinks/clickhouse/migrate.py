@@ -1,0 +1,228 @@
+"""Brings a ClickHouse database to the present: numbered SQL files, each applied once, in order.
+
+Files are `sinks/migrations/NNNN_name.sql`. ClickHouse has no transactions around DDL, so every statement is safe to
+repeat (`IF NOT EXISTS`, `OR REPLACE`): a run that was cut short, or two runs at once, end in the same schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from sinks.clickhouse.client import stored_anew
+
+LEDGER = "schema_migrations"
+
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+# One alternative for each thing in which a semicolon is not the end of a statement. ClickHouse's lexer knows backslash
+# escapes and doubled quotes, `--` and `# ` line comments, block comments that nest, and heredocs `$tag$ … $tag$`.
+_TOKEN = re.compile(
+    r"""
+      (?P<quoted>  '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*` )
+    | (?P<heredoc> (?P<tag> \$\w*\$ ) .*? (?P=tag) )
+    | (?P<line>    (?: -- | \#[\ !] ) [^\n]* )
+    | (?P<block>   /\* )
+    | (?P<end>     ; )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK_EDGE = re.compile(r"/\*|\*/")
+
+
+class MigrationError(Exception):
+    """The migrations cannot be applied as they are; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of migrations.
+
+    Attributes:
+        number: Its place in the order.
+        name: Its file name.
+        sql: Its text, before substitution.
+    """
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text; substitutions do not count, so that clusters and laptops agree."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration that this run applied, or would apply.
+
+    Attributes:
+        number: Its place in the order.
+        name: Its file name.
+        statements: What was sent to the server, in order.
+    """
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+def migrate(
+    client: Any,
+    database: str,
+    substitutions: Mapping[str, str] | None = None,
+    *,
+    folder: Traversable | None = None,
+    dry_run: bool = False,
+) -> list[Applied]:
+    """Apply what is missing.
+
+    Args:
+        client: A clickhouse-connect client, connected to any database.
+        database: The database to create or update: letters, digits and underscores.
+        substitutions: Values of `{{name}}` in the files. `replicated` is put before every engine's name
+            (`Replicated` on a cluster), `on_cluster` after every object's name (`ON CLUSTER shop`).
+        folder: Where the files are; the package's own by default.
+        dry_run: Only tell what would be applied.
+
+    Returns:
+        The migrations of this run; empty when the database is up to date.
+
+    Raises:
+        MigrationError: An applied file was changed, a number is used twice, or a name or placeholder is unknown.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", database):
+        raise MigrationError(f"database name {database!r}: use letters, digits and underscores")
+    values = {"replicated": "", "on_cluster": "", **(substitutions or {}), "database": database}
+    known = _applied(client, database)
+    todo: list[Applied] = []
+    for migration in migrations(folder):
+        checksum = known.get(migration.number)
+        if checksum is None:
+            statements = split(_substitute(migration, values))
+            todo.append(Applied(migration.number, migration.name, tuple(statements)))
+        elif checksum != migration.checksum:
+            raise MigrationError(
+                f"{migration.name} was changed after it had been applied to {database}: "
+                "restore the file and put the change into a new one"
+            )
+    if todo and not dry_run:
+        checksums = {migration.number: migration.checksum for migration in migrations(folder)}
+        _prepare(client, values)
+        for applied in todo:
+            for statement in applied.statements:
+                client.command(statement)
+            client.insert(
+                LEDGER,
+                [[applied.number, applied.name, checksums[applied.number]]],
+                column_names=["number", "name", "checksum"],
+                database=database,
+                settings=stored_anew(),
+            )
+    return todo
+
+
+def migrations(folder: Traversable | None = None) -> list[Migration]:
+    """Read the files, in order.
+
+    Raises:
+        MigrationError: A file's name is not `NNNN_name.sql`, or a number is used twice.
+    """
+    found: dict[int, Migration] = {}
+    for file in sorted((folder or _package_folder()).iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".sql"):
+            continue
+        named = _NAME.fullmatch(file.name)
+        if named is None:
+            raise MigrationError(f"{file.name}: expected NNNN_name.sql, such as 0007_funnels.sql")
+        number = int(named[1])
+        if number in found:
+            raise MigrationError(f"{file.name}: number {named[1]} is taken by {found[number].name}")
+        found[number] = Migration(number, file.name, file.read_text("utf-8"))
+    return list(found.values())
+
+
+def split(sql: str) -> list[str]:
+    """Cut SQL text into statements at the semicolons that end one.
+
+    Comments between statements are dropped with the empty statements that they make; those inside one stay.
+    """
+    statements: list[str] = []
+    start = position = 0
+    empty = True  # nothing but blanks and comments since `start`
+    while token := _TOKEN.search(sql, position):
+        empty = empty and not sql[position : token.start()].strip()
+        position = token.end()
+        if token["block"]:
+            position = _block_end(sql, position)
+        elif token["end"]:
+            if not empty:
+                statements.append(sql[start : token.start()].strip())
+            start, empty = position, True
+        elif not token["line"]:
+            empty = False
+    if not empty or sql[position:].strip():
+        statements.append(sql[start:].strip())
+    return statements
+
+
+def _block_end(sql: str, position: int) -> int:
+    depth = 1
+    for edge in _BLOCK_EDGE.finditer(sql, position):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(sql)
+
+
+def _substitute(migration: Migration, values: Mapping[str, str]) -> str:
+    def value(placeholder: re.Match[str]) -> str:
+        name = placeholder[1]
+        if name not in values:
+            raise MigrationError(f"{migration.name}: no value for {{{{{name}}}}}; known: {', '.join(sorted(values))}")
+        return values[name]
+
+    return _PLACEHOLDER.sub(value, migration.sql)
+
+
+def _applied(client: Any, database: str) -> dict[int, str]:
+    """Checksums of the migrations that the database already has, by number."""
+    exists = client.query(
+        "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {name:String}",
+        parameters={"database": database, "name": LEDGER},
+    )
+    if not exists.first_row[0]:
+        return {}
+    rows = client.query(f"SELECT number, checksum FROM {database}.{LEDGER} FINAL").result_rows  # noqa: S608
+    return {int(number): str(checksum) for number, checksum in rows}
+
+
+def _prepare(client: Any, values: Mapping[str, str]) -> None:
+    client.command(f"CREATE DATABASE IF NOT EXISTS {values['database']} {values['on_cluster']}")
+    client.command(
+        f"""
+        CREATE TABLE IF NOT EXISTS {values["database"]}.{LEDGER} {values["on_cluster"]}
+        (
+            number UInt32 COMMENT 'Place in the order: the digits of the file name',
+            name String COMMENT 'File name',
+            checksum String COMMENT 'SHA-256 of the file: an applied file must not change',
+            applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was applied'
+        )
+        ENGINE = {values["replicated"]}ReplacingMergeTree(applied_at) ORDER BY number
+        COMMENT 'Which migrations this database has'
+        """
+    )
+
+
+@cache
+def _package_folder() -> Traversable:
+    return files("sinks") / "migrations"

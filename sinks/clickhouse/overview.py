@@ -1,0 +1,166 @@
+"""Reads what a newcomer wants to see first: where records ended, how identifiers became people, one person's path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+_OUTCOMES = """
+    SELECT
+        (SELECT uniqExact(event_id) FROM touchpoints WHERE received_at >= since),
+        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason = 'duplicate'),
+        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason != 'duplicate'),
+        (SELECT count() FROM dead_letters FINAL WHERE received_at >= since AND stage = 'identify')
+"""
+_SINCE = "WITH fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS since"
+
+_IDENTITY = """
+    SELECT
+        uniqExactArrayIf(anchors.anchor, kind IN ('bind', 'merge')),
+        countIf(kind = 'merge'),
+        countIf(kind = 'refuse'),
+        (SELECT count() FROM profiles FINAL)
+    FROM identity_log FINAL
+"""
+
+_MERGES = """
+    SELECT event, count() AS merges
+    FROM (SELECT event_id FROM identity_log FINAL WHERE kind = 'merge') AS merge
+    INNER JOIN (SELECT DISTINCT event_id, event FROM touchpoints) AS cause USING event_id
+    GROUP BY event
+    ORDER BY merges DESC, event
+    LIMIT {most:UInt8}
+"""
+
+# Few events and many marketing channels: a path that fits on a page and still shows everything.
+_SOMEBODY = """
+    SELECT toString(profile_id)
+    FROM v_touchpoints
+    WHERE profile_id IN (SELECT profile_id FROM identity_log FINAL WHERE kind = 'merge')
+    GROUP BY profile_id
+    HAVING uniqExactIf(marketing_channel, touch = 'rule') >= 3
+        AND countIf(marketing_channel = 'In-Store') > 0
+        AND countIf(event = 'Order Completed' AND channel = 'store') > 0
+        AND countIf(event = 'Order Completed' AND channel != 'store') > 0
+        AND countIf(touch = 'rule') BETWEEN 5 AND 18
+    ORDER BY uniqExactIf(marketing_channel, touch = 'rule') DESC, count(), profile_id
+    LIMIT 1
+"""
+
+_PATH = """
+    WITH (SELECT groupUniqArray(event_id) FROM identity_log FINAL WHERE kind = 'merge') AS merging
+    SELECT
+        occurred_at, channel, event, if(touch = 'rule' OR opens, marketing_channel, ''),
+        campaign, revenue, currency, joins
+    FROM
+    (
+        SELECT *, touch = 'session' AND row_number() OVER visit = 1 AS opens, has(merging, event_id) AS joins
+        FROM v_touchpoints
+        WHERE profile_id = {profile_id:UUID}
+        WINDOW visit AS (PARTITION BY source, session_id ORDER BY occurred_at, event_id)
+    )
+    WHERE touch = 'rule' OR opens OR joins OR event = 'Order Completed'
+    ORDER BY occurred_at, event_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Where the records of producers ended.
+
+    Attributes:
+        stored: Distinct events in `touchpoints`.
+        duplicate: Further deliveries of an event.
+        suppressed: Left out on purpose.
+        dead_lettered: Refused and kept, with the reason.
+    """
+
+    stored: int
+    duplicate: int
+    suppressed: int
+    dead_lettered: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.stored + self.duplicate + self.suppressed + self.dead_lettered
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How identifiers became people.
+
+    Attributes:
+        identifiers: Distinct identifiers that were seen.
+        people: Profiles now.
+        merges: How often two profiles turned out to be one person.
+        refused: Links that the policy did not allow.
+        causes: The events that caused most merges: name and how many.
+    """
+
+    identifiers: int
+    people: int
+    merges: int
+    refused: int
+    causes: list[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One touch, order or merge on a person's path.
+
+    Attributes:
+        at: When.
+        channel: Where.
+        event: What happened.
+        marketing_channel: What the touch is credited to; empty when it is none.
+        campaign: Its campaign's name.
+        revenue: Of an order, in units of currency.
+        currency: ISO 4217.
+        joins: Two profiles turned out to be one person.
+    """
+
+    at: datetime
+    channel: str
+    event: str
+    marketing_channel: str
+    campaign: str
+    revenue: Decimal
+    currency: str
+    joins: bool
+
+
+def outcomes(client: Any, since_ms: int) -> Outcomes:
+    """Count what became of all records that the broker received since a moment.
+
+    Unlike `v_accounting`, which is about the whole history, this asks the tables themselves.
+
+    Args:
+        client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
+        since_ms: The moment, broker time, milliseconds since 1970.
+    """
+    ((stored, duplicate, suppressed, dead),) = client.query(
+        _SINCE + _OUTCOMES, parameters={"since_ms": since_ms}
+    ).result_rows
+    return Outcomes(stored, duplicate, suppressed, dead)
+
+
+def identity(client: Any, causes: int = 5) -> Identity:
+    """Sum up the identity log; `causes` is how many kinds of events that caused merges are named."""
+    ((identifiers, merges, refused, people),) = client.query(_IDENTITY).result_rows
+    found = client.query(_MERGES, parameters={"most": causes}).result_rows
+    return Identity(identifiers, people, merges, refused, [(event, times) for event, times in found])
+
+
+def somebody(client: Any) -> str | None:
+    """Find a person worth showing: many marketing channels, a merge, orders in a shop and elsewhere; None: nobody."""
+    rows = client.query(_SOMEBODY).result_rows
+    return str(rows[0][0]) if rows else None
+
+
+def path(client: Any, profile_id: str) -> list[Step]:
+    """List a person's touches, orders and merges in order of time."""
+    rows = client.query(_PATH, parameters={"profile_id": profile_id}).result_rows
+    return [Step(*row) for row in rows]

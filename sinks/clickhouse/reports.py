@@ -1,0 +1,335 @@
+"""Reports: questions that the command line, the demo and a notebook ask of ClickHouse, with their answers as data.
+
+Every function takes a clickhouse-connect client that is connected to the product's database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from sinks.clickhouse.client import stored_anew
+
+Dimension = Literal["channel", "campaign", "creative", "product"]
+Scope = Literal["all", "since_previous"]
+Repeats = Literal["keep", "collapse"]
+Contacts = Literal["all", "clicks", "views"]
+
+FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+LAST = datetime(2101, 1, 1, tzinfo=UTC)
+"""Events are from years 1970 to 2100."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionOptions:
+    """What an attribution report is about.
+
+    Attributes:
+        by: The key: marketing channel, campaign, creative or product.
+        models: Names of models; empty: all.
+        goal: A conversion type; `all`; empty: the first goal of the touches file.
+        start: The first instant of the period.
+        stop: The first instant after it.
+        lookback_days: Length of a conversion's window, in days of 24 hours.
+        half_life_days: Of `time_decay`.
+        scope: `all`, or only touches since the person's previous conversion of the goal.
+        repeats: `keep`, or count a run of touches of one channel once.
+        timezone: Of the days that spend belongs to; empty: the one of the settings.
+        milestone: The conversion type that `w_shaped` gives a role of its own; empty: the one of the settings.
+        contacts: Which touches are looked at: `views` were only seen or sent, `clicks` are all others.
+        only: Marketing channels that are looked at; empty: all.
+        without: Marketing channels that are not.
+    """
+
+    by: Dimension = "channel"
+    models: tuple[str, ...] = ()
+    goal: str = ""
+    start: datetime = FIRST
+    stop: datetime = LAST
+    lookback_days: float = 30.0
+    half_life_days: float = 7.0
+    scope: Scope = "all"
+    repeats: Repeats = "keep"
+    timezone: str = ""
+    milestone: str = ""
+    contacts: Contacts = "all"
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """The same as parameters of a query; times in milliseconds."""
+        return {
+            "by": self.by,
+            "goal": self.goal,
+            "start": _milliseconds(self.start),
+            "stop": _milliseconds(self.stop),
+            "lookback": round(self.lookback_days * 86_400_000),
+            "half_life": self.half_life_days * 86_400_000,
+            "scope": self.scope,
+            "repeats": self.repeats,
+            "timezone": self.timezone,
+            "milestone": self.milestone,
+            "contacts": self.contacts,
+            "only": list(self.only),
+            "without": list(self.without),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionRow:
+    """One model's result for one key.
+
+    Attributes:
+        model: The model.
+        key: Channel, campaign, creative or product; `(unattributed)` for conversions without a touch.
+        conversions: Credited conversions.
+        revenue: Credited revenue.
+        new_customers: Credited conversions that were the person's first; None: the model does not tell them.
+        spend: Money spent; None by product, where it is not known.
+        roas: revenue / spend; None without spend, as all rates with an empty denominator.
+        romi: (revenue x margin - spend) / spend.
+        cpa: spend / conversions.
+        cac: spend / new_customers.
+        net_revenue: Credited revenue after refunds; None: the model does not tell it.
+        share_low: Lower end of the 95 % interval of the key's share of the conversions with a touch; None without one.
+        share_high: Upper end.
+        revenue_low: Lower end of the 95 % interval of the credited revenue.
+        revenue_high: Upper end.
+        romi_low: Lower end of the 95 % interval of romi.
+        romi_high: Upper end.
+    """
+
+    model: str
+    key: str
+    conversions: float
+    revenue: float
+    new_customers: float | None
+    spend: Decimal | None
+    roas: float | None
+    romi: float | None
+    cpa: float | None
+    cac: float | None
+    net_revenue: float | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    revenue_low: float | None = None
+    revenue_high: float | None = None
+    romi_low: float | None = None
+    romi_high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionReport:
+    """An attribution report and what it has to add up to.
+
+    Attributes:
+        rows: By model, then most conversions first.
+        conversions: Conversions of the period.
+        revenue: Their revenue.
+        spend: Money spent in the period; None by product.
+        currencies: Currencies of the conversions and of the spend. Amounts of several are added up as they are.
+        not_additive: Models of the report whose credits are not meant to add up.
+        margin: Share of revenue that is margin.
+    """
+
+    rows: list[AttributionRow]
+    conversions: float
+    revenue: Decimal
+    spend: Decimal | None
+    currencies: tuple[str, ...]
+    not_additive: tuple[str, ...] = field(default=())
+    margin: float = 1.0
+
+    def discrepancies(self) -> list[str]:
+        """Name each additive model whose credits are not all conversions and, to the cent, all revenue."""
+        found = []
+        for model in dict.fromkeys(row.model for row in self.rows):
+            rows = [row for row in self.rows if row.model == model]
+            conversions, revenue = sum(row.conversions for row in rows), sum(row.revenue for row in rows)
+            if model not in self.not_additive and (
+                abs(conversions - self.conversions) > 1e-6 * max(1, self.conversions)
+                or abs(revenue - float(self.revenue)) >= 0.005
+            ):
+                found.append(
+                    f"{model}: {conversions} of {self.conversions} conversions, {revenue} of {self.revenue} revenue"
+                )
+        return found
+
+
+def models(client: Any) -> list[str]:
+    """Name the models, in the order of reports."""
+    return [name for (name,) in client.query("SELECT model FROM v_attribution_models").result_rows]
+
+
+def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
+    """Credit conversions and their revenue to what led to them, and hold it against spend."""
+    parameters = {**options.parameters(), "models": list(options.models)}
+    margin, goal = client.query("SELECT margin, goal FROM v_attribution_settings").first_row
+    known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
+    order = {model: place for place, (model, _) in enumerate(known)}
+    rows = [
+        row_of(*values[:-1], margin=margin, net_revenue=values[-1])
+        for values in client.query(
+            """
+            SELECT model, key, sum(conversions), sum(revenue), sum(new_customers), sum(spend), sum(net_revenue)
+            FROM attribution_by_day(
+                start_ms = {start:Int64}, stop_ms = {stop:Int64}, lookback_ms = {lookback:Int64},
+                half_life_ms = {half_life:Float64}, goal = {goal:String}, dimension = {by:String},
+                scope = {scope:String}, repeats = {repeats:String}, timezone = {timezone:String},
+                milestone = {milestone:String}, contacts = {contacts:String}, only = {only:Array(String)},
+                without = {without:Array(String)})
+            WHERE empty({models:Array(String)}) OR has({models:Array(String)}, model)
+            GROUP BY model, key
+            """,
+            parameters=parameters,
+        ).result_rows
+    ]
+    rows.sort(key=lambda row: (order[row.model], -row.conversions, -(row.spend or 0), row.key))
+    conversions, revenue, currencies = client.query(
+        """
+        SELECT count(), sum(revenue), groupUniqArray(currency)
+        FROM v_conversions
+        WHERE {goal:String} IN ('all', conversion_type)
+            AND converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
+            AND converted_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')
+        """,
+        parameters={**parameters, "goal": options.goal or goal},
+    ).first_row
+    spent_in = client.query("SELECT DISTINCT currency FROM spend FINAL").result_rows
+    a_model = rows[0].model if rows else ""
+    return AttributionReport(
+        rows=rows,
+        conversions=conversions,
+        revenue=revenue,
+        spend=None
+        if options.by == "product"
+        else sum((row.spend or Decimal(0) for row in rows if row.model == a_model), Decimal(0)),
+        currencies=tuple(sorted({*currencies, *(currency for (currency,) in spent_in)} - {""})),
+        not_additive=tuple(model for model, additive in known if not additive),
+        margin=margin,
+    )
+
+
+def publish_settings(
+    client: Any,
+    *,
+    goal: str,
+    direct_channels: Sequence[str],
+    margin: float,
+    timezone: str,
+    milestone: str = "signup",
+) -> bool:
+    """Tell the attribution views what the configuration says.
+
+    Returns:
+        Whether that was news.
+    """
+    wanted = (goal, list(direct_channels), margin, timezone, milestone)
+    columns = ["goal", "direct_channels", "margin", "timezone", "milestone"]
+    if client.query(f"SELECT {', '.join(columns)} FROM v_attribution_settings").first_row == wanted:  # noqa: S608
+        return False
+    client.insert(
+        "attribution_settings",
+        [list(wanted)],
+        column_names=columns,
+        settings=stored_anew(),
+    )
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class AccountingRow:
+    """What became of one source's records.
+
+    Attributes:
+        source: The producer; empty: not readable.
+        received: Records with a known outcome.
+        stored: Distinct events stored.
+        duplicate: Further deliveries of an event.
+        suppressed: Left out on purpose: consent, erasure.
+        dead_lettered: Refused, with the original bytes kept.
+        difference: What is left of `received`; other than 0, a record had two outcomes.
+    """
+
+    source: str
+    received: int
+    stored: int
+    duplicate: int
+    suppressed: int
+    dead_lettered: int
+    difference: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What became of the producers' records.
+
+    Attributes:
+        sources: One row for each source.
+        missing: Records without any outcome between the first and the last that have one; work in progress, or lost.
+    """
+
+    sources: list[AccountingRow]
+    missing: int
+
+    def total(self) -> AccountingRow:
+        """All sources together."""
+        counts = zip(*(tuple(asdict(row).values())[1:] for row in self.sources), strict=True)
+        return AccountingRow("(all)", *map(sum, counts)) if self.sources else AccountingRow("(all)", *[0] * 6)
+
+
+def accounting(client: Any) -> Accounting:
+    """Account for every record: received = stored + duplicate + suppressed + dead-lettered."""
+    rows = client.query(
+        """
+        SELECT source, sum(received), sum(stored), sum(duplicate), sum(suppressed), sum(dead_lettered), sum(difference)
+        FROM v_accounting GROUP BY source ORDER BY source
+        """
+    ).result_rows
+    missing = client.query("SELECT sum(missing) FROM v_missing_offsets").first_row[0]
+    return Accounting([AccountingRow(*row) for row in rows], missing)
+
+
+def row_of(
+    model: str,
+    key: str,
+    conversions: float,
+    revenue: float,
+    new_customers: float | None,
+    spend: Decimal | None,
+    *,
+    margin: float,
+    **more: float | None,
+) -> AttributionRow:
+    """Hold a credit against what it cost; `more` are further fields of the row."""
+    cost = float(spend or 0)
+    ends = {
+        f"romi_{end}": _ratio(worth * margin - cost, cost)
+        for end in ("low", "high")
+        if (worth := more.get(f"revenue_{end}")) is not None
+    }
+    return AttributionRow(
+        model=model,
+        key=key,
+        conversions=conversions,
+        revenue=revenue,
+        new_customers=new_customers,
+        spend=spend,
+        roas=_ratio(revenue, cost),
+        romi=_ratio(revenue * margin - cost, cost),
+        cpa=_ratio(cost, conversions) if spend is not None else None,
+        cac=_ratio(cost, new_customers) if spend is not None and new_customers is not None else None,
+        **ends,
+        **more,
+    )
+
+
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - FIRST) // timedelta(milliseconds=1)

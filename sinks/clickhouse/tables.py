@@ -1,0 +1,121 @@
+"""The reference for analysts: every table and view with what is in it, written from the database's own comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+_INTRODUCTION = """\
+# Tables and views
+
+Written by `throughline schema tables` from the comments in `sinks/migrations`: change those, not this file.
+
+Read the views whose names begin with `v_`: they know every person as known now, so a merge, a split or a late event
+restates them, and their days are those of `THROUGHLINE_TIMEZONE`. Amounts are in `THROUGHLINE_CURRENCY` at the rate of
+their day where the column says so; what has no rate is in no sum and has a row in `v_missing_rates`. A view with
+parameters is called like a function; its columns are those of the view that its comment names. The rest is what these
+views are made of: it may hold a row twice, or people as they were known once.
+
+The user `analyst` reads all of it but addresses and traits in clear, within limits, and changes nothing: see
+`deploy/clickhouse/analyst.xml`. Days are not to be added up where a column says so, and rates never.
+"""
+
+
+class Column(NamedTuple):
+    """A column: its name, its type and what it means."""
+
+    name: str
+    type: str
+    comment: str
+
+
+class Table(NamedTuple):
+    """A table or view: what it has, one row of what, and its columns."""
+
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+
+
+class Question(NamedTuple):
+    """A question of an analyst and the SQL that answers it."""
+
+    name: str
+    question: str
+    sql: str
+
+
+def describe(client: Any) -> list[Table]:
+    """Read the tables and views of the client's database, by name; materialized views only move rows and are left out.
+
+    Args:
+        client: A clickhouse-connect client, connected to a migrated database.
+    """
+    columns: dict[str, list[Column]] = {}
+    for table, *column in client.query(
+        "SELECT table, name, type, comment FROM system.columns WHERE database = currentDatabase()"
+        " ORDER BY table, position"
+    ).result_rows:
+        columns.setdefault(table, []).append(Column(*column))
+    rows = client.query(
+        "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine != 'MaterializedView'"
+        " ORDER BY name"
+    ).result_rows
+    return [Table(name, comment, tuple(columns.get(name, ()))) for name, comment in rows]
+
+
+def questions() -> list[Question]:
+    """Read `sinks/clickhouse/queries`: the first line of each file is the question, as a comment."""
+    found = []
+    for file in sorted((files("sinks.clickhouse") / "queries").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql"):
+            first, _, sql = file.read_text("utf-8").partition("\n")
+            found.append(Question(file.name, first.removeprefix("-- "), sql.strip()))
+    return found
+
+
+def markdown(tables: Iterable[Table], asked: Iterable[Question]) -> str:
+    """Write the reference: questions first, then views, then what they are made of."""
+    views: list[str] = []
+    parts: list[str] = []
+    for table in tables:
+        (views if table.name.startswith("v_") else parts).append(_section(table))
+    examples = [f"### {one.question}\n\n```sql\n{one.sql}\n```\n" for one in asked]
+    return "\n".join(
+        [
+            _INTRODUCTION,
+            "## Ten questions\n\nThe files are in `sinks/clickhouse/queries`; a test runs each.\n",
+            *examples,
+            "## Views\n",
+            *views,
+            "## What they are made of\n",
+            *parts,
+        ]
+    )
+
+
+def _section(table: Table) -> str:
+    lines = [f"### {table.name}", "", _escaped(table.comment), ""]
+    if table.columns:
+        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{name}` | {_short(kind)} | {_escaped(comment)} |" for name, kind, comment in table.columns]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _short(kind: str) -> str:
+    """Leave out how a type is stored: an analyst reads LowCardinality(String) as String."""
+    for wrapper in ("LowCardinality", "SimpleAggregateFunction(min, ", "SimpleAggregateFunction(max, "):
+        opened = wrapper if wrapper.endswith(", ") else f"{wrapper}("
+        while (start := kind.find(opened)) >= 0:
+            depth, end = 1, start + len(opened)
+            while depth:
+                depth += {"(": 1, ")": -1}.get(kind[end], 0)
+                end += 1
+            kind = kind[:start] + kind[start + len(opened) : end - 1] + kind[end:]
+    return _escaped(kind)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,1 @@
+"""Kafka: writes records, creates topics."""

@@ -1,0 +1,1 @@
+"""Redis or Valkey: identities, profiles, deduplication, outboxes, deliveries, erasures."""

@@ -1,0 +1,357 @@
+"""The identity store: who has which identifier, in Redis or Valkey.
+
+All keys share the hash tag `{namespace}` and so one cluster slot. A leaf is the keyed hash of an identifier (16 bytes).
+An anchor is its name in other systems: the leaf, and a new one each time that the identifier passes to somebody else,
+so that what is said later (a merge, a split, an erasure) never touches what was recorded before.
+
+| key | type | content |
+| --- | --- | --- |
+| `{ns}:i:<bucket>` | hash | leaf → profile id, 16 raw bytes each, then `q` if quarantined; see `index_bucket` |
+| `{ns}:p:<profile>` | hash | `@`leaf → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/identity.lua` |
+| `{ns}:alias:<profile>` | string | the profile it was merged into, or `!` = erased |
+| `{ns}:absorb:<profile>` | set | merged profiles whose documents the profile store has yet to add |
+| `{ns}:past:<leaf>` | string | whose the identifier was, until when; up to when its events are erased |
+| `{ns}:seen:<generation>:<bucket>` | hash | marks of events that were seen, see `sinks/redis/deduplication.py` |
+| `{ns}:split:<token>`, `{ns}:erased:<profile>` | string | what a split, an erasure answered, for `ERASED_S` |
+| `{ns}:identity:log` | stream | the outbox: changes that are not yet in Kafka |
+| `{ns}:identity:version` | string | the last version given to a change |
+| `{ns}:identity:relay` | string | token of the one relay that may trim the outbox |
+| `{ns}:identity:refusals` | sorted set | leaf and type by how many people it was refused to |
+| `{ns}:identity:past` | string | there is a `past` of some leaf |
+
+Invariants: a leaf is in at most one profile and the index agrees; replaying the log gives the owner of every anchor;
+limits hold at all times; resolving an event again changes nothing; versions only rise.
+
+An erasure leaves the outbox as it is: its entries hold keyed hashes alone, and without one of them replaying the log
+would no longer give the owners. Who reads the log deletes what an entry `erase` names.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, cast
+
+import msgpack
+from redis.asyncio import Redis
+
+from schemas.identity.policy import OTHER, IdentityPolicy
+from schemas.identity.resolution import (
+    ChangeKind,
+    Erased,
+    IdentityChange,
+    Merge,
+    Named,
+    Refusal,
+    Resolution,
+    ResolveRequest,
+    Split,
+    SplitPreview,
+    uuid_text,
+)
+from sinks.redis import deduplication as seen
+from sinks.redis.outbox import LeasedStream
+from sinks.redis.scripts import source
+
+EVENTS_A_CALL = 500
+"""Most events in one script call: a call of 500 blocks the server for about 7 ms."""
+BUCKETS = 16_384
+"""Hashes of the index: the server keeps them packed up to some 500 identifiers each, and overhead small before."""
+ERASED_S = 90 * 86_400
+"""How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might come once more."""
+REFUSED_KEPT = 20_000
+"""Identifiers in the ranking of refusals; beyond it those that were refused least are forgotten."""
+ERASED = b""
+_NO_LIMIT = 2**53  # the largest count that Lua's numbers hold exactly
+_DUPLICATE, _SUPPRESSED = 0, 1
+_QUARANTINED = b"q"
+
+
+class ImpossibleSplitError(ValueError):
+    """These identifiers can not be taken out together; the message says which one is in the way."""
+
+
+class RedisIdentityStore:
+    """Resolves events to profiles and keeps the log of what changed.
+
+    Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again.
+
+    Args:
+        redis: A client that answers bytes (`decode_responses=False`).
+        namespace: The hash tag of all keys.
+        policy: Limits and order of identifier types.
+    """
+
+    def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy) -> None:
+        if redis.connection_pool.connection_kwargs.get("decode_responses"):
+            raise ValueError("the identity store keeps raw bytes: give it a client with decode_responses=False")
+        self._redis = redis
+        self._prefix = f"{{{namespace}}}:"
+        self._log = f"{self._prefix}identity:log"
+        self._version = f"{self._prefix}identity:version"
+        self._policy = _for_script(policy)
+        # A registered script is called by its hash, and loaded and called again when the server does not know it.
+        self._resolve = redis.register_script(_identity_script("moves", "decide", seen.script("resolve")))
+        self._split = redis.register_script(_identity_script("split"))
+        self._erase = redis.register_script(_identity_script("erase_identity"))
+        self._separated = redis.register_script(_identity_script("separated"))
+        self._release = redis.register_script(_identity_script("release_identifier"))
+        self._follow = redis.register_script(source("follow"))
+        self._outbox = LeasedStream(redis, self._log, f"{self._prefix}identity:relay")
+
+    async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
+        """Find or make each event's profile, in order; merge profiles that turn out to be one person.
+
+        Each call of up to `EVENTS_A_CALL` events is atomic, with the log entries of what it changed. The same request
+        again answers the same (the live profile) and changes nothing.
+
+        Returns:
+            One resolution for each request, in order.
+        """
+        answers: list[Resolution] = []
+        for start in range(0, len(requests), EVENTS_A_CALL):
+            part = requests[start : start + EVENTS_A_CALL]
+            packed = msgpack.packb([_pack(request) for request in part], use_bin_type=False)
+            raw = await self._run(self._resolve, packed)
+            answers += map(_unpack, part, msgpack.unpackb(raw, raw=True))
+        return answers
+
+    async def owner(self, leaf: bytes) -> str | None:
+        """Say which profile has an identifier; None when nobody has it."""
+        found = cast(bytes | None, await self._redis.hget(f"{self._prefix}i:{index_bucket(leaf)}", cast(str, leaf)))
+        return uuid_text(found[:16]) if found and len(found) >= 16 else None
+
+    async def members(self, profile_id: str) -> list[Named]:
+        """List a live profile's identifiers as (anchor, type), sorted; empty for a profile that is no more."""
+        fields = cast(dict[bytes, bytes], await self._redis.hgetall(f"{self._prefix}p:{profile_id}"))
+        return sorted(
+            (uuid_text(fields.get(b">" + name[1:], name[1:])), value.partition(b"\x1f")[0].decode())
+            for name, value in fields.items()
+            if name[:1] == b"@"
+        )
+
+    async def preview_split(self, leaves: Sequence[bytes]) -> SplitPreview:
+        """Say what `split` would do, without doing it.
+
+        Raises:
+            ImpossibleSplitError: As `split` would.
+        """
+        source, _, moved, stayed, _ = await self._split_off("", leaves, 0, only_say=True)
+        return SplitPreview(source, moved, stayed, _count(moved), _count(stayed))
+
+    async def split(self, op_id: str, leaves: Sequence[bytes], *, occurred_ms: int) -> Split:
+        """Take identifiers out of their profile into a new one, and keep the two apart from now on.
+
+        The new profile's id comes from `op_id`. Later links between the two are refused by the rule `separated`,
+        whatever they have been merged with since. Events recorded by the identifiers that leave go with them. Both
+        profiles count as seen first when the whole was. The same `op_id` again changes nothing and answers the same.
+
+        Args:
+            op_id: Name of the operation; chosen by whoever asks, once for each.
+            leaves: Identifiers to take out: some, not all, of one profile.
+            occurred_ms: When it was asked for, milliseconds since 1970.
+
+        Raises:
+            ImpossibleSplitError: Nobody has one of them, they are of two profiles, or of a profile nothing would stay.
+        """
+        return Split(*await self._split_off(op_id, leaves, occurred_ms))
+
+    async def separated(self, profile_id: str, others: Sequence[str]) -> set[str]:
+        """Say which of these profiles were taken apart from one, or are merged with what was taken apart from it."""
+        ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
+        return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
+
+    async def erase(self, leaf: bytes, at_ms: int) -> Erased | None:
+        """Erase the person who has an identifier; who comes back later is somebody new.
+
+        Events up to `at_ms`, by either of their times, that claim any identifier of the person are suppressed from now
+        on, even if they also claim a living person's: what was asked to be forgotten must not reach another profile.
+        Documents of the profile and of those that it had yet to absorb are left to the profile store. The same call
+        again answers the same, even when the person has come back.
+
+        Args:
+            leaf: One of the person's identifiers.
+            at_ms: Up to when events are suppressed, milliseconds since 1970.
+
+        Returns:
+            What was erased; None when nobody has the identifier.
+        """
+        raw = await self._run(self._erase, leaf, at_ms)
+        if raw == ERASED:
+            return None
+        profile, former, anchors, at, version = msgpack.unpackb(raw, raw=True)
+        return Erased(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
+
+    async def most_refused(self, count: int) -> list[tuple[str, str, int, bool]]:
+        """List the identifiers that were refused to most people: (anchor, type, refusals, quarantined), most first.
+
+        A refusal counts once for a person and an identifier, however often its event is seen. The anchor here is the
+        leaf, which `release` takes.
+        """
+        ranked = cast(
+            list[tuple[bytes, float]],
+            await self._redis.zrevrange(f"{self._prefix}identity:refusals", 0, count - 1, withscores=True),
+        )
+        pipeline = self._redis.pipeline(transaction=False)
+        for member, _ in ranked:
+            pipeline.hget(f"{self._prefix}i:{index_bucket(member[:16])}", cast(str, member[:16]))
+        owners = await pipeline.execute()
+        return [
+            (
+                uuid_text(member[:16]),
+                member[16:].decode(),
+                int(times),
+                bool(owner) and owner[-1:] == _QUARANTINED and len(owner) % 16 == 1,
+            )
+            for (member, times), owner in zip(ranked, owners, strict=True)
+        ]
+
+    async def release(self, leaf: bytes) -> bool:
+        """Let a quarantined identifier take part again and count its refusals anew; False when it was not in it."""
+        return bool(await self._run(self._release, leaf))
+
+    async def follow(self, profile_id: str) -> str | None:
+        """Say who a profile is now: itself, the profile it was merged into, or None when it was erased."""
+        found = await self._follow(keys=[f"{self._prefix}alias:{profile_id}"], args=[self._prefix, profile_id])
+        return None if found == ERASED else found.decode()
+
+    async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
+        """Take or renew the right to relay the log for `ttl_ms` milliseconds; False while another token has it."""
+        return await self._outbox.acquire(token, ttl_ms)
+
+    async def pending_changes(self, count: int) -> list[tuple[str, IdentityChange]]:
+        """Read the oldest changes that are not acknowledged, with their stream ids; at most `count`."""
+        return [(entry, _change(fields[b"c"])) for entry, fields in await self._outbox.oldest(count)]
+
+    async def acknowledge_changes(self, last_id: str, token: str) -> bool:
+        """Remove changes up to and with `last_id`, once they are safe elsewhere.
+
+        Returns:
+            False, with nothing removed, when `token` no longer has the right to relay: the successor sends them again.
+        """
+        return await self._outbox.acknowledge(last_id, token)
+
+    async def _run(self, script: Any, *asked: Any) -> Any:
+        return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
+
+    async def _split_off(
+        self, op_id: str, leaves: Sequence[bytes], occurred_ms: int, *, only_say: bool = False
+    ) -> tuple[str, str, tuple[Named, ...], tuple[Named, ...], int]:
+        if not leaves:
+            raise ImpossibleSplitError("name at least one identifier to take out")
+        token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
+        target = blake2b(op_id.encode(), digest_size=16, person=b"split").digest()
+        asked = msgpack.packb(list(dict.fromkeys(leaves)), use_bin_type=False)
+        evidence = msgpack.packb((op_id, occurred_ms), use_bin_type=False)
+        raw = await self._run(self._split, token, target, asked, evidence, "1" if only_say else "0")
+        answer = msgpack.unpackb(raw, raw=True)
+        if len(answer) == 2:
+            raise ImpossibleSplitError(_IMPOSSIBLE[answer[0]].format(uuid_text(answer[1])))
+        source, new, moved, stayed, version = answer
+        return uuid_text(source), uuid_text(new) if new else "", _named(moved), _named(stayed), version
+
+
+_IMPOSSIBLE = {
+    b"nobody": "nobody has the identifier {}",
+    b"two profiles": "the identifier {} is of another profile than those before it: split one profile at a time",
+    b"all": "these are all the identifiers of the profile, {} among them: leave at least one where it is",
+}
+
+
+def index_bucket(leaf: bytes) -> int:
+    """Number the hash of the index that holds a leaf."""
+    return int.from_bytes(leaf[:2], "big") % BUCKETS
+
+
+def _identity_script(*parts: str) -> str:
+    """Put `lua/identity.lua` and its constants before scripts: names of files or, the last, a text."""
+    constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
+    texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
+    return constants + "".join(texts)
+
+
+def _for_script(policy: IdentityPolicy) -> bytes:
+    rules = {}
+    for rule in policy.types:
+        makes_room, sharing = policy.makes_room(rule), policy.sharing(rule)
+        rules[rule.type] = {
+            "limit": _NO_LIMIT if rule.limit is None else rule.limit,
+            "known": rule.known,
+            "fifo": makes_room,
+            "share": sharing,
+            "dated": makes_room or sharing != "first_owner",
+        }
+    constants = {
+        "types": [name for name in rules if name != OTHER],
+        "rules": rules,
+        "cap": policy.cap or _NO_LIMIT,
+        "sign_out": policy.on_sign_out == "new_anonymous",
+        "quarantine": policy.quarantine_after or _NO_LIMIT,
+    }
+    return cast(bytes, msgpack.packb(constants, use_bin_type=False))
+
+
+def _pack(request: ResolveRequest) -> tuple[Any, ...]:
+    claims: list[str | bytes] = []
+    for claim in request.claims:
+        claims += (claim.type, claim.leaf)
+    return (
+        request.event_id,
+        request.event_key,
+        request.origin,
+        request.received_ms,
+        request.occurred_ms,
+        request.candidate,
+        claims,
+        request.signed_out,
+    )
+
+
+def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
+    if answer is False:
+        return Resolution(request.event_id, None, None)
+    if not isinstance(answer, list):
+        return Resolution(
+            request.event_id, None, None, duplicate=answer == _DUPLICATE, suppressed=answer == _SUPPRESSED
+        )
+    raw_profile, anchor, merged, refused, version = answer
+    # Lua counts from 1 and over types and leaves alternately.
+    if not raw_profile:
+        return Resolution(request.event_id, None, None, refused=_refusals(request, refused))
+    profile = uuid_text(raw_profile)
+    return Resolution(
+        request.event_id,
+        profile,
+        request.claims[anchor // 2].anchor if isinstance(anchor, int) else uuid_text(anchor),
+        merged=tuple(Merge(profile, uuid_text(loser)) for loser in merged) if merged else (),
+        refused=_refusals(request, refused) if refused else (),
+        version=version,
+    )
+
+
+def _refusals(request: ResolveRequest, refused: Any) -> tuple[Refusal, ...]:
+    claims = request.claims
+    return tuple(Refusal(claims[index // 2].type, claims[index // 2].anchor, rule.decode()) for index, rule in refused)
+
+
+def _named(flat: Sequence[bytes]) -> tuple[Named, ...]:
+    return tuple(sorted((uuid_text(raw), name.decode()) for raw, name in zip(flat[::2], flat[1::2], strict=True)))
+
+
+def _count(named: Sequence[Named]) -> dict[str, int]:
+    return dict(sorted(Counter(kind for _, kind in named).items()))
+
+
+def _change(packed: bytes) -> IdentityChange:
+    version, kind, profile, before, flat, event_id, occurred_ms, rule = msgpack.unpackb(packed, raw=True)
+    return IdentityChange(
+        version,
+        cast(ChangeKind, kind.decode()),
+        uuid_text(profile) if profile else "",
+        uuid_text(before) if before else "",
+        tuple([(uuid_text(leaf), name.decode()) for leaf, name in zip(flat[::2], flat[1::2], strict=True)]),
+        event_id.decode(),
+        occurred_ms,
+        rule.decode(),
+    )

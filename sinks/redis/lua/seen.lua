@@ -1,0 +1,75 @@
+-- The marks of events that were seen: one layout for every script that reads or writes them (see sinks/redis/deduplication.py).
+-- This text is put before those scripts; GENERATION_MS, BUCKETS and TTL_S come from sinks/redis/deduplication.py.
+--
+-- One command for all marks of a hash: a command for each costs ten times as much as the mark itself.
+local SEEN_AT_ONCE = 1000 -- fields of one command: unpack() fails near 8,000
+
+local function seen_hash(prefix, generation, number) return prefix .. 'seen:' .. generation .. ':' .. number end
+
+local function seen_field(event_key) return string.sub(event_key, 3, 12) end
+
+-- Look some events up: their marks by event key (absent: not seen), and the hash that holds each or is to hold it.
+-- `events` are event key and received_ms by turns, or the two at `key_at` and `received_at` of each. Of an event that
+-- comes twice, in two generations, the first says where a new mark belongs.
+local function seen_find(prefix, events, key_at, received_at)
+  local marks, homes, groups, open = {}, {}, {}, {}
+  for index = 1, #events, key_at and 1 or 2 do
+    local event = events[index]
+    local key = key_at and event[key_at] or event
+    local received = key_at and event[received_at] or events[index + 1]
+    local generation = math.floor(received / GENERATION_MS)
+    local number = string.byte(key) % BUCKETS
+    local id = generation * BUCKETS + number
+    local group = open[id]
+    if not group or #group.fields == SEEN_AT_ONCE then
+      group = {fields = {}, keys = {}, hash = seen_hash(prefix, generation, number)}
+      group.earlier = seen_hash(prefix, generation - 1, number)
+      open[id], groups[#groups + 1] = group, group
+    end
+    group.fields[#group.fields + 1], group.keys[#group.keys + 1] = seen_field(key), key
+    homes[key] = homes[key] or group.hash
+  end
+  local function look(hash, fields, keys)
+    local missing, of = {}, {}
+    for index, mark in ipairs(redis.call('HMGET', hash, unpack(fields))) do
+      if mark then
+        marks[keys[index]], homes[keys[index]] = mark, hash
+      else
+        missing[#missing + 1], of[#of + 1] = fields[index], keys[index]
+      end
+    end
+    return missing, of
+  end
+  for _, group in ipairs(groups) do
+    local missing, keys = look(group.hash, group.fields, group.keys)
+    if #missing > 0 then look(group.earlier, missing, keys) end
+  end
+  return marks, homes
+end
+
+-- Write marks (event key -> value) into the hashes that seen_find named.
+local function seen_write(homes, marks)
+  local by_hash = {}
+  for key, value in pairs(marks) do
+    local hash = homes[key]
+    local pairs_ = by_hash[hash] or {}
+    by_hash[hash] = pairs_
+    pairs_[#pairs_ + 1], pairs_[#pairs_ + 2] = seen_field(key), value
+  end
+  for hash, pairs_ in pairs(by_hash) do
+    local new = 0
+    for from = 1, #pairs_, SEEN_AT_ONCE do
+      new = new + redis.call('HSET', hash, unpack(pairs_, from, math.min(from + SEEN_AT_ONCE - 1, #pairs_)))
+    end
+    -- A hash's first marks set its life: it is of a generation, so later ones do not need a longer one.
+    if new > 0 and redis.call('HLEN', hash) == new then redis.call('EXPIRE', hash, TTL_S) end
+  end
+end
+
+-- Has the profile store applied the event that has this mark?
+local function seen_applied(mark)
+  return mark and string.byte(mark, -1) == 33 and #mark > 8
+end
+
+-- The mark of an event, given its former one, once the profile store has applied it.
+local function seen_and_applied(mark) return (mark or string.rep('\0', 8)) .. '!' end

@@ -1,0 +1,256 @@
+"""Profiles in Redis: documents with versions, written in one atomic step together with the marks of their events.
+
+Keys, all under the hash tag `{namespace}`:
+
+* `profile:<id>` hash of `version` (1, 2, …), `document` (JSON) and, if there is any, `state` (JSON: what segments,
+  journeys and caps remember of the person);
+* `timers` sorted set of profile id by the time, ms, at which time alone changes something for that person;
+* `outbox` stream of records to publish, each with `t`, `k` and `v`: topic, key and value (`sinks/redis/outbox.py`);
+* `product:<product>` hash: what was last told of a product, and before (`lua/exchange_product.lua`);
+* `watch:<product>` sorted set of profile id by time: who looked at a product last;
+* `profiles:changed` sorted set of profile id by version: what has changed since its last snapshot elsewhere;
+* `alias:<loser>`, `absorb:<winner>` as the identity store writes them when it merges: where a profile went (`!` for an
+  erased one), and which profiles' documents the winner's is still to be combined with;
+* `seen:…` marks of events (`sinks/redis/deduplication.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import msgpack
+import orjson
+from redis.asyncio import Redis
+
+from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
+from sinks.redis import deduplication as seen
+from sinks.redis.scripts import source
+
+EVENTS_A_CALL = 500
+"""Most events of one script call: about 2 ms in which the server does nothing else."""
+IDS_A_CALL = 5000
+"""Most aliases read at once: about 2 ms."""
+_ERASED = b"!"
+
+
+class RedisProfileStore:
+    """Keeps profiles in Redis or Valkey.
+
+    Args:
+        redis: A client that answers with bytes.
+        namespace: Hash tag of all keys.
+    """
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
+        self._prefix = f"{{{namespace}}}:"
+        self._changed = f"{self._prefix}profiles:changed"
+        self._timers = f"{self._prefix}timers"
+        self._read = redis.register_script(seen.script("read_profiles"))
+        self._write = redis.register_script(seen.script("write_profiles"))
+        self._list = redis.register_script(source("changed_profiles"))
+        self._exported = redis.register_script(source("exported_profiles"))
+        self._erase = redis.register_script(source("erase_profile"))
+        self._exchange = redis.register_script(source("exchange_product"))
+        self._take = redis.register_script(source("take_relay"))
+        self._replace = redis.register_script(seen.script("replace_profile"))
+
+    async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
+        """Find the live profiles of some events' people, and which of the events they hold already."""
+        reading = ProfileReading([], [], {})
+        for start in range(0, len(requests), EVENTS_A_CALL):
+            part = requests[start : start + EVENTS_A_CALL]
+            people = {request.profile_id: None for request in part}
+            events = [(request.event_key, request.received_ms) for request in part]
+            live = await self._read_people(list(people), events, reading)
+            now = dict(zip(people, live, strict=True))
+            reading.live.extend(now[request.profile_id] for request in part)
+        return reading
+
+    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+        """Store documents, each in whole or not at all; answer with the ids of those that are out of date."""
+        conflicts: list[str] = []
+        remaining = iter(changes)
+        while part := list(_events_at_most(remaining, EVENTS_A_CALL)):
+            packed = [
+                (
+                    change.profile_id,
+                    change.expected_version,
+                    change.document,
+                    change.absorbed,
+                    tuple(chain.from_iterable(change.events)),
+                    False if change.state is None else change.state,
+                    False if change.due_ms is None else change.due_ms,
+                    tuple(chain.from_iterable(change.outgoing)),
+                    change.watches,
+                )
+                for change in part
+            ]
+            conflicts.extend(found.decode() for found in await self._call(self._write, packed))
+        return conflicts
+
+    async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
+        """Find the live profiles of some people, by any id that they ever had.
+
+        Returns:
+            `live` has one entry for each id; `applied` is empty.
+        """
+        reading = ProfileReading([], [], {})
+        for start in range(0, len(profile_ids), EVENTS_A_CALL):
+            reading.live.extend(await self._read_people(list(profile_ids[start : start + EVENTS_A_CALL]), [], reading))
+        return reading
+
+    async def due(self, now_ms: int, count: int) -> list[str]:
+        """List people for whom time alone changes something by `now_ms`, the longest overdue first; at most `count`."""
+        found: Any = await self._redis.zrange(self._timers, 0, now_ms, byscore=True, offset=0, num=count)
+        return [profile_id.decode() for profile_id in found]
+
+    async def forget_timers(self, profile_ids: Sequence[str]) -> None:
+        """Take people who are no more off the list of timers."""
+        if profile_ids:
+            await self._redis.zrem(self._timers, *profile_ids)
+
+    async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
+        """Take or renew the right to fire timers for `ttl_ms` milliseconds; False while another token has it."""
+        return bool(await self._take(keys=[f"{self._timers}:lease"], args=[token, ttl_ms]))
+
+    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
+        """Note a fact about a product, unless a later one is known.
+
+        Args:
+            product_id: The product.
+            name: What the fact is about, such as `price`.
+            value: The fact.
+            event_id: The event that told it; the same event again gets the same answer.
+            at_ms: Time of the event, milliseconds since 1970.
+
+        Returns:
+            What was known before; None when that was nothing, or when a later fact is known.
+        """
+        key = f"{self._prefix}product:{product_id}"
+        found: Any = await self._exchange(keys=[key], args=[name, value, event_id, at_ms])
+        return None if found is None else str(found.decode())
+
+    async def watchers(self, product_id: str) -> list[str]:
+        """List the people who looked at a product last, the latest first."""
+        found: Any = await self._redis.zrange(f"{self._prefix}watch:{product_id}", 0, -1, desc=True)
+        return [profile_id.decode() for profile_id in found]
+
+    async def get(self, profile_id: str) -> StoredProfile | None:
+        """Find a person's profile by any id that it ever had.
+
+        Returns:
+            The live profile with those that it is still to absorb, version 0 when nothing is stored of it; None when
+            the person was erased.
+        """
+        reading = ProfileReading([], [], {})
+        (live,) = await self._read_people([profile_id], [], reading)
+        return None if live is None else reading.profiles[live]
+
+    async def live(self, profile_ids: Iterable[str]) -> dict[str, str | None]:
+        """Say who each profile is now: itself, the one that it was merged into, or None when it was erased."""
+        now: dict[str, str | None] = dict.fromkeys(profile_ids)
+        waiting = {profile_id: profile_id for profile_id in now}
+        while waiting:
+            onward: dict[str, str] = {}
+            for asked in _chunks(list(waiting.items()), IDS_A_CALL):
+                found: Any = await self._redis.mget([f"{self._prefix}alias:{current}" for _, current in asked])
+                for (profile_id, current), alias in zip(asked, found, strict=True):
+                    if alias is None:
+                        now[profile_id] = current
+                    elif alias != _ERASED:
+                        onward[profile_id] = alias.decode()
+            waiting = onward
+        return now
+
+    async def replace(self, change: ProfileWrite) -> bool:
+        """Put a profile that was made from history in the place of the stored one, in whole or not at all.
+
+        Unlike `write`, it may hold events that are applied already; afterwards all of them count as applied.
+        `outgoing` and `watches` are not for it.
+
+        Returns:
+            False, with nothing done, when the profile has changed since it was read.
+        """
+        packed = (
+            change.profile_id,
+            change.expected_version,
+            change.document,
+            change.absorbed,
+            tuple(chain.from_iterable(change.events)),
+            False if change.state is None else change.state,
+            False if change.due_ms is None else change.due_ms,
+        )
+        return bool(await self._call(self._replace, packed))
+
+    async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
+        """List some profiles that have changed since `exported` last named them.
+
+        Returns:
+            Profile id, version and document. Of a profile that is no more, because it was merged into another or
+            erased, the document says so: `{"profile_id": …, "event_count": 0, "gone": true}`.
+        """
+        found: Any = await self._list(keys=[self._changed], args=[self._prefix, count])
+        return [
+            (name, version, document or _gone(name))
+            for name, version, document in ((one[0].decode(), *one[1:]) for one in found)
+        ]
+
+    async def exported(self, done: Sequence[tuple[str, int]]) -> None:
+        """Note that these versions are stored elsewhere; a profile that has changed again stays listed."""
+        await self._call(self._exported, done)
+
+    async def erase(self, profile_id: str) -> int:
+        """Delete a live profile and those that it was still to absorb.
+
+        Returns:
+            How many documents were deleted.
+        """
+        return int(await self._erase(keys=[self._changed], args=[self._prefix, profile_id]))
+
+    async def _read_people(
+        self, people: list[str], events: list[tuple[bytes, int]], reading: ProfileReading
+    ) -> list[str | None]:
+        """Read people and events into `reading`; answer with each person's profile id now."""
+        live, profiles, applied = await self._call(self._read, (people, events))
+        for profile_id, version, document, state, absorbed in profiles:
+            losers = zip(absorbed[::4], absorbed[1::4], absorbed[2::4], absorbed[3::4], strict=True)
+            reading.profiles[profile_id.decode()] = StoredProfile(
+                profile_id.decode(),
+                int(version),
+                document,
+                tuple(
+                    StoredProfile(loser.decode(), int(its), stored, (), remembered)
+                    for loser, its, stored, remembered in sorted(losers, key=itemgetter(0))
+                ),
+                state,
+            )
+        reading.applied.extend(mark == ord("1") for mark in applied)
+        return [None if found == _ERASED else found.decode() for found in live]
+
+    async def _call(self, script: Any, argument: Any) -> Any:
+        # The server's msgpack is of the time before texts and bytes were told apart.
+        packed = msgpack.packb(argument, use_bin_type=False)
+        return await script(keys=[self._changed], args=[self._prefix, packed])
+
+
+def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _events_at_most(changes: Any, limit: int) -> Any:
+    """Take changes from an iterator until they bring `limit` events."""
+    events = 0
+    for change in changes:
+        yield change
+        events += len(change.events)
+        if events >= limit:
+            return
+
+
+def _gone(profile_id: str) -> bytes:
+    return orjson.dumps({"event_count": 0, "gone": True, "profile_id": profile_id})

@@ -1,0 +1,129 @@
+"""What analysts are given: a reference that is true, questions that run, a user that reads and cannot harm."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from deploy.local.clickhouse_server import ClickHouse
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrate import migrate
+from sinks.clickhouse.tables import Question, describe, markdown, questions
+from tests.integration.reporting.test_report_page import fill
+from tests.support.stack import unavailable
+from tests.support.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[3]
+LOCAL_AND_CONTAINER = ("deploy/local/clickhouse-users.xml", "deploy/clickhouse/analyst.xml")
+GRANTS = re.compile(r"<query>(.*?)</query>")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A server with the users of the local stack and the tables under their usual name."""
+    folder = tmp_path_factory.mktemp("analyst")
+    found = ClickHouse("clickhouse", folder / "data", folder / "log")
+    try:
+        found.start()
+    except ModuleNotFoundError as error:
+        unavailable(str(error))
+    try:
+        client = connect(found.address)
+        migrate(client, "throughline")
+        client.close()
+        yield found
+    finally:
+        found.stop(1)
+
+
+def answer(server: ClickHouse, sql: str) -> str:
+    """Ask as the analyst; `ok` or the code of the server's refusal."""
+    client = connect(server.address.replace("://", "://analyst:@"), "throughline")
+    try:
+        client.query(sql)
+    except ClickHouseError as error:
+        code = re.search(r"Code: (\d+)", str(error))
+        return code[1] if code else str(error)
+    finally:
+        client.close()
+    return "ok"
+
+
+def test_the_reference_is_up_to_date(tables: Warehouse) -> None:
+    written = markdown(describe(tables.client), questions())
+
+    assert written == (ROOT / "sinks/TABLES.md").read_text("utf-8"), (
+        "run: throughline schema tables --out sinks/TABLES.md"
+    )
+
+
+def test_every_question_has_an_answer(tables: Warehouse) -> None:
+    asked = questions()
+    fill(tables)
+
+    silent = [one.name for one in asked if not tables.rows(one.sql)]
+
+    assert (10, []) == (len(asked), silent)
+
+
+def test_the_notebook_runs(tables: Warehouse) -> None:
+    fill(tables)
+    cells = json.loads((ROOT / "deploy/examples/first_analysis.ipynb").read_text("utf-8"))["cells"]
+    names: dict[str, Any] = {}
+
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+
+    assert ["Email", "TV"] == [names["romi"][0]["channel"], names["romi"][-1]["channel"]]
+    assert "(all)" == names["drop_off"][0].key
+    assert {"(all)", "email"} == set(names["answers"])
+
+
+@pytest.mark.parametrize("one", questions(), ids=lambda one: one.name)
+def test_a_question_is_asked_in_a_sentence(one: Question) -> None:
+    assert re.fullmatch(r"[A-Z].+\?", one.question)
+
+
+@pytest.mark.parametrize("one", questions(), ids=lambda one: one.name)
+def test_the_analyst_may_ask_it(server: ClickHouse, one: Question) -> None:
+    assert "ok" == answer(server, one.sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        pytest.param("SELECT * FROM v_touchpoints", "ok", id="events"),
+        pytest.param("SELECT * FROM v_accounting", "ok", id="accounting"),
+        pytest.param("SELECT 1 SETTINGS max_threads = 1", "ok", id="settings within limits"),
+        pytest.param("SELECT identifiers FROM touchpoints", "497", id="addresses"),
+        pytest.param("SELECT document FROM profiles", "497", id="profiles"),
+        pytest.param("SELECT value_base64 FROM dead_letters", "497", id="raw records"),
+        pytest.param("INSERT INTO spend (date) VALUES ('2026-01-01')", "497", id="write"),
+        pytest.param("DROP VIEW v_funnel", "497", id="drop"),
+        pytest.param("SELECT * FROM file('/etc/passwd', 'LineAsString')", "497", id="the server's files"),
+        pytest.param("SELECT * FROM url('http://127.0.0.1:1/', 'TSV', 'a String')", "497", id="the network"),
+        pytest.param("SELECT 1 SETTINGS max_memory_usage = 90000000000", "452", id="more memory"),
+        pytest.param("SELECT 1 SETTINGS max_execution_time = 0", "452", id="for ever"),
+        pytest.param("SELECT 1 SETTINGS max_memory_usage = 0", "452", id="all memory"),
+        pytest.param("SELECT number FROM numbers(20000000)", "396", id="too many rows"),
+    ],
+)
+def test_the_analyst_reads_within_limits(server: ClickHouse, sql: str, code: str) -> None:
+    assert code == answer(server, sql)
+
+
+def test_containers_give_the_analyst_the_same_rights() -> None:
+    local, container = ((ROOT / file).read_text("utf-8") for file in LOCAL_AND_CONTAINER)
+
+    assert GRANTS.findall(local) == GRANTS.findall(container) != []
+    assert re.findall(r"<max_\w+>\d+</max_\w+>", local) == re.findall(r"<max_\w+>\d+</max_\w+>", container)
+    assert ("<no_password/>" in local, "<no_password/>" in container) == (True, False)

@@ -1,0 +1,387 @@
+"""The collector over real HTTP and on a real broker: what is confirmed is in Kafka, and what is not is told why."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import io
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import psutil
+import pytest
+
+from deploy.cli.pipeline import apply_topics
+from deploy.settings import Settings
+from schemas.dead_letters import DeadLetter
+from tests.support.builders import touchpoint
+from tests.support.collector import Door, collector
+from tests.support.stack import Addresses, corner
+from tests.support.topic_reader import everything
+
+pytestmark = pytest.mark.integration
+
+Ids = Callable[[], str]
+PAGE = {"Origin": "https://shop.example"}
+
+
+@pytest.fixture(scope="module")
+def place(servers: Addresses) -> Iterator[Settings]:
+    """A deployment of few topics, which are quickly read; each test looks for events of its own."""
+    with corner(servers) as settings:
+        small = settings.model_copy(update={"channels": ("web", "app", "api"), "partitions": 1})
+        apply_topics(small)
+        yield small
+
+
+@pytest.fixture(scope="module")
+def door(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """A collector that a module's tests share: leave it running."""
+    with collector(place, tmp_path_factory.mktemp("collector")) as running:
+        yield running
+
+
+@pytest.fixture
+def ids() -> Ids:
+    """Makes ids that no other test has."""
+    mine = secrets.token_hex(4)
+    numbers = count(1)
+    return lambda: f"{mine}-{next(numbers)}"
+
+
+def track(event_id: str, **more: Any) -> dict[str, Any]:
+    return {"type": "track", "userId": "u1", "event": "Seen", "messageId": event_id, **more}
+
+
+def stored(settings: Settings, *wanted: str) -> list[dict[str, Any]]:
+    """The events of these ids in Kafka, in the order of the ids and as often as they are there."""
+    found = [orjson.loads(value) for _, _, _, value in everything(settings)]
+    return sorted((one for one in found if one["event_id"] in wanted), key=lambda one: wanted.index(one["event_id"]))
+
+
+def dead_letters(settings: Settings, mark: str) -> list[DeadLetter]:
+    """The dead letters whose original bytes have this in them."""
+    letters = [DeadLetter.model_validate_json(value) for _, _, _, value in everything(settings, "dead-letters")]
+    return [letter for letter in letters if mark.encode() in letter.value]
+
+
+def test_a_call_that_is_answered_with_200_is_in_kafka(place: Settings, door: Door, ids: Ids) -> None:
+    one = ids()
+    answer = door.post("/v1/track", track(one, type="ignored", context={"channel": "web"}))
+
+    assert (200, {"success": True, "accepted": 1, "rejected": []}) == (answer.status, answer.body)
+    [(topic, key, event)] = [
+        (topic, key, orjson.loads(value)) for topic, _, key, value in everything(place) if one.encode() in value
+    ]
+    assert ("touchpoints.web", "server", "u1") == (topic, event["source"], event["identifiers"][0]["value"])
+    assert (True, False) == (key is not None, b"u1" in (key or b""))
+
+
+def test_a_batch_with_a_bad_event_is_taken_but_for_that_event_which_is_told_and_kept(
+    place: Settings, door: Door, ids: Ids
+) -> None:
+    first, bad, last = ids(), ids(), ids()
+    batch = {"batch": [track(first), track(bad, userId=None), track(last)], "context": {"locale": "de"}}
+    lenient, strict = door.post("/v1/batch", batch), door.post("/v1/batch?strict=1", batch)
+
+    assert (200, 2, True) == (lenient.status, lenient.body["accepted"], lenient.body["success"])
+    assert (400, 2, False) == (strict.status, strict.body["accepted"], strict.body["success"])
+    [told] = lenient.body["rejected"]
+    assert (1, bad, "missing_field", "userId") == tuple(told[name] for name in ("index", "messageId", "code", "field"))
+    found = stored(place, first, bad, last)
+    assert [first, first, last, last] == [event["event_id"] for event in found]
+    assert {"de"} == {event["context"]["locale"] for event in found}
+    assert ["collect", "collect"] == [letter.stage for letter in dead_letters(place, bad)]
+
+
+def test_one_bad_call_is_an_error_that_names_the_field(door: Door) -> None:
+    answer = door.post("/v1/identify", {"userId": "u", "traits": "Ada"})
+
+    assert (400, "traits", "invalid_field") == (answer.status, answer.body["field"], answer.body["code"])
+    assert "traits is" in answer.body["message"]
+
+
+def test_events_of_our_own_form_are_taken_one_a_list_or_a_batch(place: Settings, door: Door, ids: Ids) -> None:
+    names = [ids() for _ in range(5)]
+    events = [touchpoint(event_id=name) for name in names]
+    answers = [
+        door.post("/v1/touchpoints", events[0]),
+        door.post("/v1/touchpoints", events[1:3]),
+        door.post("/v1/touchpoints", {"batch": events[3:]}),
+        door.post("/v1/touchpoints", {**events[0], "occurred_at": "today"}),
+    ]
+
+    assert [(200, 1), (200, 2), (200, 2), (400, None)] == [(one.status, one.body.get("accepted")) for one in answers]
+    assert "occurred_at" == answers[-1].body["field"]
+    assert names == [event["event_id"] for event in stored(place, *names)]
+
+
+def test_validate_judges_and_stores_nothing(place: Settings, door: Door, ids: Ids) -> None:
+    one, other = ids(), ids()
+    good = door.post("/v1/validate", {"batch": [track(one)]})
+    bad = door.post("/v1/validate", {"batch": [track(other, userId=None)]})
+
+    assert ((200, 1), (400, 0)) == ((good.status, good.body["accepted"]), (bad.status, bad.body["accepted"]))
+    assert ([], []) == (stored(place, one), dead_letters(place, other))
+
+
+def test_neither_content_type_nor_encoding_matters(place: Settings, door: Door, ids: Ids) -> None:
+    names, statuses = [], []
+    for kind in ("application/json", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded"):
+        for packed in (False, True):
+            names.append(ids())
+            body = orjson.dumps({"batch": [track(names[-1])]})
+            encoding = {"Content-Encoding": "gzip"} if packed else {}
+            headers = {"Content-Type": kind, **encoding}
+            statuses.append(door.post("/v1/batch", gzip.compress(body) if packed else body, **headers).status)
+
+    assert [200] * 6 == statuses
+    assert names == [event["event_id"] for event in stored(place, *names)]
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "status", "code"),
+    [
+        ("/v1/batch", b"", 400, "not_json"),
+        ("/v1/batch", b'{"batch": [}', 400, "not_json"),
+        ("/v1/batch", b"\xff\xfe", 400, "not_json"),
+        ("/v1/batch", [], 400, "batch_missing"),
+        ("/v1/batch", {"batch": {}}, 400, "batch_missing"),
+        ("/v1/batch", {"batch": [1] * 5_001}, 413, "too_many_events"),
+        ("/v1/nonsense", {}, 404, "not_found"),
+        ("/ready", {}, 405, "method_not_allowed"),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_refused_as_a_whole(
+    door: Door, path: str, said: Any, status: int, code: str
+) -> None:
+    answer = door.post(path, said)
+
+    assert (status, code, False) == (answer.status, answer.body["code"], answer.body["success"])
+    assert answer.body["message"]
+
+
+@pytest.mark.parametrize("body", [b"no gzip at all", gzip.compress(b'{"batch": []}')[:-12]])
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(door: Door, body: bytes) -> None:
+    answer = door.post("/v1/batch", body, **{"Content-Encoding": "gzip"})
+
+    assert 400 == answer.status
+    assert 200 == door.post("/v1/batch", {"batch": []}).status
+
+
+@pytest.mark.parametrize(
+    ("key", "stated", "query", "status"),
+    [
+        ("server-key", None, "", 200),
+        ("", "server-key", "", 200),
+        ("", None, "?writeKey=server-key", 200),
+        ("server-key", "server-key", "", 200),
+        ("server-key", "web-key", "", 401),
+        ("other", None, "", 401),
+        ("", None, "", 401),
+        ("", 5, "", 401),
+    ],
+)
+def test_who_sends_is_told_by_the_write_key(door: Door, key: str, stated: Any, query: str, status: int) -> None:
+    answer = door.post(f"/v1/batch{query}", {"batch": [], "writeKey": stated}, key)
+
+    assert status == answer.status
+    assert {200: None, 401: "write_key"}[status] == answer.body.get("code")
+
+
+def test_a_page_may_ask_send_and_read_the_answer(place: Settings, door: Door, ids: Ids) -> None:
+    one = ids()
+    asked = door.request("OPTIONS", "/v1/t", None, {**PAGE, "Access-Control-Request-Method": "POST"})
+    told = door.get("/v1/projects/web-key/settings", **PAGE)
+    sent = door.post("/v1/t", {**track(one), "writeKey": "web-key"}, "", **PAGE, **{"User-Agent": "Firefox"})
+    stolen = door.post("/v1/t", track(ids()), "server-key", **PAGE)
+
+    assert [204, 200, 200, 403] == [answer.status for answer in (asked, told, sent, stolen)]
+    assert {PAGE["Origin"]} == {answer.headers["Access-Control-Allow-Origin"] for answer in (asked, told, sent, stolen)}
+    assert "authorization" in asked.headers["Access-Control-Allow-Headers"]
+    assert door.url.removeprefix("http://") + "/v1" == told.body["integrations"]["Segment.io"]["apiHost"]
+    [event] = stored(place, one)
+    assert {"ip": "127.0.0.1", "user_agent": "Firefox"} == event["context"]
+    assert 404 == door.get("/v1/projects/unknown/settings").status
+    assert 200 == door.get("/v1/projects/web-key/settings", Host="x\xff").status
+
+
+def test_a_server_keeps_its_clients_addresses_to_itself_and_a_proxy_is_believed_only_if_told_to(
+    place: Settings, tmp_path: Path, ids: Ids
+) -> None:
+    page, server = ids(), ids()
+    forwarded = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
+    with collector(place, tmp_path, collector_trusts_proxy="true") as door:
+        door.post("/v1/track", track(page), "web-key", **forwarded)
+        door.post("/v1/track", track(server), "server-key", **forwarded)
+
+    assert ["203.0.113.9", None] == [event.get("context", {}).get("ip") for event in stored(place, page, server)]
+
+
+def test_a_request_without_end_is_refused_at_the_limit_and_costs_no_memory(door: Door) -> None:
+    process = psutil.Process(door.process.pid)
+    before = process.memory_info().rss
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as bomb:
+        for _ in range(200):
+            bomb.write(b" " * 1_048_576)
+    answer = door.post("/v1/batch", packed.getvalue(), **{"Content-Encoding": "gzip"})
+    assert (413, "too_large") == (answer.status, answer.body["code"])
+
+    host = urlsplit(door.url)
+    connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=20)
+    connection.putrequest("POST", "/v1/batch?writeKey=server-key")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders()
+    with suppress(OSError):  # it need not listen to the end
+        for _ in range(20):
+            connection.send(b"100000\r\n" + b" " * 1_048_576 + b"\r\n")
+    response = connection.getresponse()  # before the request has ended
+    assert (413, "too_large") == (response.status, orjson.loads(response.read())["code"])
+    connection.close()
+
+    assert process.memory_info().rss - before < 60e6
+    assert 200 == door.post("/v1/batch", {"batch": [track("x")]}).status
+
+
+def test_clients_that_say_nothing_keep_nobody_waiting(door: Door) -> None:
+    silent = [door.connect() for _ in range(200)]
+    for number, connection in enumerate(silent):
+        connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\n"[: 5 + number % 30])
+    started = time.monotonic()
+    answer = door.post("/v1/batch", {"batch": [track("x")]})
+    took_s = time.monotonic() - started
+    for connection in silent:
+        connection.close()
+
+    assert 200 == answer.status
+    assert took_s < 2
+
+
+def test_a_request_that_is_half_sent_when_it_is_told_to_stop_is_answered(
+    place: Settings, tmp_path: Path, ids: Ids
+) -> None:
+    one = ids()
+    body = orjson.dumps(track(one, writeKey="server-key"))
+    with collector(place, tmp_path) as own, own.connect() as connection:
+        head = f"POST /v1/track HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert b"100 Continue" in connection.recv(1_000)  # it reads
+        connection.sendall(body[:20])
+        own.process.terminate()
+        while True:
+            try:
+                own.connect().close()
+            except OSError:
+                break  # it listens no more
+        connection.sendall(body[20:])
+        assert (True, 0) == (b"200 OK" in connection.recv(1_000), own.process.wait(15))
+
+    assert [one] == [event["event_id"] for event in stored(place, one)]
+
+
+def test_who_sends_half_a_body_and_goes_keeps_nobody_out(door: Door) -> None:
+    silent = [door.connect() for _ in range(20)]
+    for connection in silent:
+        connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b" " * 1_000_000)
+    answers = [door.post("/v1/batch", {"batch": [track("x")]}).status for _ in range(5)]
+    for connection in silent:
+        connection.close()
+
+    assert [200] * 5 == answers
+    deadline = time.monotonic() + 20
+    while door.post("/v1/batch", {"batch": [], "writeKey": "server-key"}, "").status == 503:  # until they are noticed
+        assert time.monotonic() < deadline
+
+
+def test_many_equal_bad_calls_are_as_many_dead_letters(place: Settings, door: Door, ids: Ids) -> None:
+    mark = ids()
+    answer = door.post("/v1/batch", {"batch": [{"type": "track", "event": mark}] * 300})
+    letters = dead_letters(place, mark)
+
+    assert (300, 300) == (len(answer.body["rejected"]), len({letter.offset for letter in letters}))
+    assert list(range(300)) == [one["index"] for one in answer.body["rejected"]]
+
+
+def test_what_all_calls_of_a_batch_have_in_common_is_bounded(door: Door) -> None:
+    answer = door.post("/v1/batch", {"batch": [{}] * 5_000, "context": {str(n): 0 for n in range(5_000)}})
+    odd = door.post("/v1/batch", b'{"batch":[%b],"context":{"x":"\\ud83d"}}' % orjson.dumps(track("x")))
+    assert (200, ["not_json"]) == (odd.status, [one["code"] for one in odd.body["rejected"]])
+    heavy = door.post("/v1/batch", {"batch": [track("x")] * 5_000, "context": {"x": "y" * 8_000}})
+
+    assert [(413, "context_too_large"), (413, "too_large")] == [
+        (one.status, one.body["code"]) for one in (answer, heavy)
+    ]
+
+
+def test_a_page_speaks_for_itself_alone(place: Settings, door: Door, ids: Ids) -> None:
+    one, other = ids(), ids()
+    identify = {"anonymousId": "a1", "messageId": one, "traits": {"email": "victim@shop.example"}}
+    answers = [
+        door.post("/v1/i", identify, "web-key"),
+        door.post("/v1/touchpoints", touchpoint(), "web-key"),
+        door.post("/v1/t", track(other, context={"channel": "app"}), "web-key"),
+    ]
+
+    assert [200, 403, 400] == [answer.status for answer in answers]
+    [event] = stored(place, one, other)
+    assert ["anonymous_id"] == [identifier["type"] for identifier in event["identifiers"]]
+
+
+def test_a_browser_of_any_name_is_heard(place: Settings, door: Door, ids: Ids) -> None:
+    one = ids()
+    assert 200 == door.post("/v1/t", track(one), "web-key", **{"User-Agent": "Moz \xff\xe9"}).status
+
+    assert ["Moz ??"] == [event["context"]["user_agent"] for event in stored(place, one)]
+
+
+def test_it_says_what_keeps_it_from_starting_and_shows_no_key(place: Settings, tmp_path: Path) -> None:
+    door = Door(place, tmp_path, write_keys="shop=very-secret")
+    door.process.launch()
+    assert 1 == door.process.wait(30)
+
+    said = door.process.last_log_lines()
+    assert "part 1 should be source=key, with one of the sources web, app, server" in said
+    assert "very-secret" not in said
+
+
+def test_no_key_and_no_person_is_where_it_does_not_belong(place: Settings, tmp_path: Path, ids: Ids) -> None:
+    mark = ids()
+    with collector(place, tmp_path) as own:
+        own.post("/v1/identify", {"userId": "u", "traits": {"email": ["ada@shop.example"]}})
+        own.post("/v1/track?writeKey=query-key", {"event": "E"}, "")
+        refused = {"batch": [{"event": mark, "type": "track", "writeKey": "server-key"}], "writeKey": "server-key"}
+        assert 1 == len(own.post("/v1/batch", refused, "").body["rejected"])
+        assert 200 == own.post("/v1/touchpoints", {**touchpoint(), "writeKey": "server-key"}, "").status
+        assert 200 == own.post("/v1/touchpoints", [{"event": mark, "writeKey": "server-key"}]).status
+        for raw in (
+            b"POST /v1/batch?writeKey=query-key&x=\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Basic server-key\x00\r\n\r\n",
+        ):
+            with own.connect() as connection:
+                connection.sendall(raw)
+                assert b" 400 " in connection.recv(1_000)
+
+    log = (tmp_path / "logs" / "collector.log").read_text()
+    assert "the collector listens" in log
+    assert [] == [canary for canary in ("server-key", "query-key", "ada@") if canary in log]
+    assert [] == [letter for letter in dead_letters(place, mark) if b"server-key" in letter.value]
+
+
+def test_a_wrong_write_key_is_told_to_the_application_that_uses_an_sdk(door: Door) -> None:
+    from segment.analytics.client import Client
+
+    failures: list[Any] = []
+    client = Client("no-such-key", host=door.url, on_error=lambda error, _: failures.append(error))
+    client.track("u", "E")
+    client.flush()
+    client.join()
+
+    assert [(401, "write_key")] == [(error.status, error.code) for error in failures]

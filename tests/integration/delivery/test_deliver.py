@@ -1,0 +1,464 @@
+"""The stage `deliver` with its real ledger: at most once, whatever is redelivered, killed or slow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from deploy.operations.definition_files import identity_policy
+from deploy.settings import Settings
+from deploy.workers.delivery import _People
+from processors.delivery.stage import LEASE_MS, Deliver
+from processors.delivery.templates import Templates
+from processors.identity.claims import claims
+from processors.identity.stage import request_for
+from processors.intake.decode import Rejected, decode
+from processors.profiles.document import new_profile
+from schemas.delivery.outbound import DeliveryDefinitions, Order, Outcome
+from schemas.delivery.templates import TemplateDefinition
+from schemas.events.touchpoint import read
+from schemas.identity.policy import IdentityPolicy
+from schemas.records import Outgoing, Record
+from schemas.topics import CHANNELS
+from sinks.redis.delivery import RedisDeliveryLedger
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.profiles import RedisProfileStore
+from tests.support.builders import at, touchpoint
+
+pytestmark = pytest.mark.integration
+
+NOON = 1_795_348_800_000
+MINUTE = 60_000
+ANN = "4ad3f1c0-0000-4000-8000-000000000001"
+ADDRESS = {"type": "email", "value": "Ann@Shop.Example"}
+TEMPLATES = {
+    "hello": {
+        "description": "Says hello.",
+        "channels": {
+            "email": {"en": {"subject": "Hello", "html": "<p>Hello</p>", "text": "Hello {{ profile.traits.name }}"}},
+            "sms": {"en": {"text": "Hello {{ profile.traits.name }}"}},
+        },
+    }
+}
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+class Told:
+    """What was published."""
+
+    def __init__(self) -> None:
+        self.records: list[Outgoing] = []
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        self.records += records
+
+
+@dataclass
+class Worker:
+    """The stage; a call answers what it has published."""
+
+    stage: Deliver
+    out: Told
+
+    async def __call__(self, records: Sequence[Record]) -> list[Outgoing]:
+        await self.stage(records)
+        return self._news()
+
+    async def again(self) -> list[Outgoing]:
+        await self.stage.again()
+        return self._news()
+
+    def _news(self) -> list[Outgoing]:
+        found, self.out.records = self.out.records, []
+        return found
+
+
+@dataclass
+class World:
+    """Time, people, one way out, and points at which the worker may die."""
+
+    redis: Redis
+    namespace: str
+    now: int = NOON
+    outcomes: list[Outcome] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+    people: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    passed_on: bool = False
+    die_at: str = ""
+    hold: asyncio.Event | None = None
+
+    async def document(self, profile_id: str) -> dict[str, Any] | None:
+        return self.people[profile_id]
+
+    async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        return not self.passed_on
+
+    async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+        return []
+
+    async def send(self, order: Order, now_ms: int) -> Outcome:
+        self.orders.append(order)
+        if self.hold:
+            await self.hold.wait()
+        return self.outcomes.pop(0) if self.outcomes else Outcome("sent")
+
+    def at(self, point: str) -> None:
+        if point == self.die_at:
+            raise Killed
+
+    def worker(self, **definitions: Any) -> Worker:
+        routes = {"sender": "shop@shop.example", "channels": {"email": {"through": "smtp"}}, **definitions}
+        out = Told()
+        stage = Deliver(
+            RedisDeliveryLedger(self.redis, self.namespace),
+            out,
+            people=self,
+            recommendations=self,
+            templates=Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()}),
+            definitions=DeliveryDefinitions.model_validate(routes),
+            adapters={"smtp": self},
+            clock=lambda: self.now,
+            at=self.at,
+        )
+        return Worker(stage, out)
+
+
+@pytest.fixture
+async def world(stack: Settings) -> AsyncIterator[World]:
+    async with Redis.from_url(stack.redis_url) as redis:
+        ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
+        yield World(redis, stack.redis_namespace, people={ANN: ann})
+
+
+class Arrived:
+    """A record of the topic `actions`."""
+
+    topic, partition, offset, timestamp, key = "actions", 0, 7, NOON, b"k"
+
+    def __init__(self, value: bytes) -> None:
+        self.value = value
+
+
+def action(**fields: Any) -> Arrived:
+    return Arrived(
+        orjson.dumps(
+            {
+                "idempotency_key": "m1", "decision_id": "d1", "profile_id": ANN, "journey": "welcome", "run_id": "r1",
+                "step": "1", "channel": "email", "address": ADDRESS, "template": "hello", "language": "",
+                "context": {"event": {}, "run": {}}, "tags": [], "campaign": {"name": "autumn"}, "variant": "",
+                "expires_at": "2026-11-23T12:00:00.000Z", "identifiers": [ADDRESS], **fields,
+            }
+        )
+    )  # fmt: skip
+
+
+def told(found: list[Outgoing]) -> list[tuple[str, str]]:
+    """Names and reasons of receipts."""
+    values = [orjson.loads(one.value) for one in found]
+    return [(value["event"], value["properties"].get("reason", "")) for value in values]
+
+
+async def test_a_message_goes_out_and_its_receipt_names_it(world: World) -> None:
+    (receipt,) = await world.worker()([action()])
+
+    value = orjson.loads(receipt.value)
+    assert ["Hello Ann"] == [order.message.text for order in world.orders if order.message]
+    assert ("touchpoints.email", "Email Sent", "m1", "welcome", "autumn") == (
+        receipt.topic,
+        value["event"],
+        value["properties"]["message_id"],
+        value["properties"]["journey_id"],
+        value["properties"]["campaign_name"],
+    )
+
+
+async def test_a_receipt_is_a_valid_event_of_the_same_person(world: World) -> None:
+    (receipt,) = await world.worker()([action()])
+
+    event = decode(receipt.value, channels=frozenset(CHANNELS), max_bytes=65_536)
+    assert not isinstance(event, Rejected), event
+    policy = IdentityPolicy()
+    claimed, _ = claims(event, policy, b"secret")
+    signed_up = decode(
+        orjson.dumps({**orjson.loads(receipt.value), "identifiers": {"email": "ann@shop.example"}}),
+        channels=frozenset(CHANNELS),
+        max_bytes=65_536,
+    )
+    assert not isinstance(signed_up, Rejected), signed_up
+    assert claims(signed_up, policy, b"secret")[0] == claimed
+
+
+async def test_a_redelivered_action_does_nothing(world: World) -> None:
+    await world.worker()([action()])
+    world.now += MINUTE
+
+    assert ([], 1) == (await world.worker()([action()]), len(world.orders))
+
+
+async def test_two_workers_with_one_action_send_once(world: World) -> None:
+    world.hold = asyncio.Event()
+    slow = asyncio.create_task(world.worker()([action()]))
+    while not world.orders:
+        await asyncio.sleep(0.01)
+    other = await world.worker()([action()])
+    world.hold.set()
+
+    assert ([], [("Email Sent", "")], 1) == (other, told(await slow), len(world.orders))
+
+
+@pytest.mark.parametrize("point", ["deliver:claimed", "deliver:sent"])
+async def test_a_worker_that_dies_before_the_answer_is_noted_never_makes_it_go_out_twice(
+    world: World, point: str
+) -> None:
+    world.die_at = point
+    with pytest.raises(Killed):
+        await world.worker()([action()])
+    world.die_at, sent = "", len(world.orders)
+    redelivered = await world.worker()([action()])
+    early = await world.worker().again()
+    world.now += LEASE_MS
+    ((event, reason),) = told(await world.worker().again())
+
+    assert ([], [], sent) == (redelivered, early, len(world.orders))
+    assert ("Email Failed", True) == (event, reason.startswith("not known whether it arrived"))
+
+
+@pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
+async def test_a_worker_that_dies_before_all_is_told_tells_the_same_when_the_action_comes_again(
+    world: World, point: str
+) -> None:
+    world.die_at = point
+    with pytest.raises(Killed):
+        await world.worker()([action()])
+    world.die_at, world.now = "", world.now + MINUTE
+    (receipt,) = await world.worker()([action()])
+
+    value = orjson.loads(receipt.value)
+    assert ("Email Sent", "2026-11-22T12:00:00.000Z", 1) == (value["event"], value["occurred_at"], len(world.orders))
+
+
+@pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
+async def test_what_a_later_try_brought_is_told_even_if_its_worker_dies(world: World, point: str) -> None:
+    world.outcomes = [Outcome("again", "greylisted")]
+    await world.worker()([action()])
+    world.now, world.die_at = world.now + MINUTE, point
+    with pytest.raises(Killed):
+        await world.worker().again()
+    world.die_at = ""
+    early = await world.worker().again()
+    world.now += LEASE_MS
+
+    assert ([], [("Email Sent", "")], 2) == (early, told(await world.worker().again()), len(world.orders))
+
+
+async def test_what_was_certainly_not_accepted_is_tried_again_until_it_is(world: World) -> None:
+    world.outcomes = [Outcome("again", "greylisted"), Outcome("again", "still"), Outcome("sent")]
+    worker = world.worker(retries={"tries": 5, "first_pause": "1m", "longest_pause": "1h"})
+    first = await worker([action()])
+    at_once = await worker.again()
+    world.now += MINUTE
+    second = await worker.again()
+    world.now += 2 * MINUTE
+    third = await worker.again()
+    world.now += 60 * MINUTE
+    after = await worker.again()
+
+    assert ([], [], [], [("Email Sent", "")], []) == (first, at_once, second, told(third), after)
+    assert 3 == len(world.orders)
+
+
+async def test_attempts_are_bounded(world: World) -> None:
+    world.outcomes = [Outcome("again", f"try {number}") for number in range(9)]
+    worker = world.worker(retries={"tries": 3, "first_pause": "1s"})
+    found = await worker([action()])
+    for _ in range(5):
+        world.now += MINUTE
+        found += await worker.again()
+
+    assert ([("Email Failed", "given up after 3 attempts: try 2")], 3) == (told(found), len(world.orders))
+
+
+async def test_the_other_sides_wish_to_be_left_alone_is_respected(world: World) -> None:
+    world.outcomes = [Outcome("again", "busy", retry_after_ms=10 * MINUTE)]
+    worker = world.worker()
+    await worker([action()])
+    world.now += 10 * MINUTE - 1
+    early = await worker.again()
+    world.now += 1
+
+    assert ([], [("Email Sent", "")]) == (early, told(await worker.again()))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        pytest.param(Outcome("bounced", "550 no such user"), ("Email Bounced", "550 no such user"), id="bounced"),
+        pytest.param(Outcome("refused", "554 spam"), ("Email Failed", "554 spam"), id="refused"),
+        pytest.param(
+            Outcome("unknown", "time-out"),
+            ("Email Failed", "not known whether it arrived, and not sent again for that: time-out"),
+            id="nobody knows",
+        ),
+        pytest.param(
+            Outcome("again", "busy", 3_600_000 * 24),
+            ("Email Failed", "it expires before the next attempt: busy"),
+            id="too late by then",
+        ),
+    ],
+)
+async def test_what_is_over_is_over(world: World, outcome: Outcome, expected: tuple[str, str]) -> None:
+    world.outcomes = [outcome]
+    worker = world.worker(retries={"longest_pause": "2d"})
+    found = await worker([action(expires_at="2026-11-23T12:00:00.000Z")])
+    world.now += 48 * 60 * MINUTE
+
+    assert ([expected], [], 1) == (told(found), await worker.again(), len(world.orders))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        pytest.param({"expires_at": "2026-11-22T11:59:59.999Z"}, "it expired before it could be sent", id="too late"),
+        pytest.param({"template": "nope"}, "template nope.email: no such template", id="no template"),
+    ],
+)
+async def test_what_cannot_be_sent_fails_with_its_reason(world: World, fields: dict[str, Any], reason: str) -> None:
+    assert ([("Email Failed", reason)], []) == (told(await world.worker()([action(**fields)])), world.orders)
+
+
+async def test_a_missing_value_fails_and_is_named(world: World) -> None:
+    world.people[ANN] = new_profile(ANN)
+
+    ((event, reason),) = told(await world.worker()([action()]))
+
+    assert ("Email Failed", []) == (event, world.orders)
+    assert "template hello.email.en.text line 1: profile.traits.name is not known" == reason
+
+
+async def test_nobody_who_was_erased_is_sent_anything_or_told_of(world: World) -> None:
+    world.outcomes = [Outcome("again", "greylisted")]
+    worker = world.worker()
+    await worker([action()])
+    world.people[ANN] = None
+    world.now += 60 * MINUTE
+
+    assert ([], 1) == (await worker.again(), len(world.orders))
+    assert not await world.redis.hexists(f"{{{world.namespace}}}:delivered:m1", "action")
+
+
+@pytest.mark.parametrize("channel", ["email", "app_push"], ids=["an adapter", "a topic"])
+async def test_nothing_goes_to_an_address_that_has_passed_to_somebody_else(world: World, channel: str) -> None:
+    world.passed_on = True
+    worker = world.worker()
+
+    assert ([], []) == (await worker([action(channel=channel)]), await worker([action(channel=channel)]))
+    assert ([], []) == (await worker.again(), world.orders)
+
+
+async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World, stack: Settings) -> None:
+    token, mail = {"type": "push_token", "value": "token"}, {"type": "email", "value": "family@home.example"}
+    policy, secret = identity_policy(stack), stack.identity_secret.get_secret_value().encode()
+    store = RedisIdentityStore(world.redis, world.namespace, policy)
+    people = _People(RedisProfileStore(world.redis, world.namespace), store, policy, secret)
+
+    async def logs_in(who: str, minute: int) -> str:
+        named = [{"type": "user_id", "value": who}, token, mail]
+        event = read(touchpoint("Signed In", identifiers=named, event_id=who, occurred_at=at(minutes=minute)))
+        request, _ = request_for(event, policy, secret, who.encode(), NOON)
+        return str((await store.resolve([request]))[0].profile_id)
+
+    ann = await logs_in("ann", 1)
+    at_first = await people.reached_at(ann, token)
+    ben = await logs_in("ben", 2)
+
+    assert (True, False, True) == (at_first, await people.reached_at(ann, token), await people.reached_at(ben, token))
+    assert [True, True] == [await people.reached_at(who, mail) for who in (ann, ben)]
+    assert await people.reached_at(ann, {"type": "push_token", "value": "a token that nobody has"})
+
+
+async def test_an_address_stays_in_the_ledger_only_while_its_message_is_on_its_way(world: World) -> None:
+    world.outcomes = [Outcome("again", "greylisted")]
+    worker, entry = world.worker(), f"{{{world.namespace}}}:delivered:m1"
+    await worker([action()])
+    during = await world.redis.hget(entry, "action")
+    world.now += 60 * MINUTE
+    await worker.again()
+    after = await world.redis.hgetall(entry)
+
+    assert b"Ann@Shop.Example" in (during or b"")
+    assert all(b"Ann@" not in value for value in after.values())
+
+
+async def test_a_channel_without_an_adapter_goes_to_its_topic(world: World) -> None:
+    phone = {"type": "phone", "value": "+493012345"}
+    (handed,) = await world.worker()([action(channel="sms", address=phone, identifiers=[phone])])
+
+    value = orjson.loads(handed.value)
+    assert ("deliver.sms", ANN.encode()) == (handed.topic, handed.key)
+    assert ("m1", "Hello Ann", phone) == (value["message_id"], value["text"], value["address"])
+
+
+async def test_a_webhook_step_that_is_not_set_up_goes_to_a_topic_with_its_context(world: World) -> None:
+    (handed,) = await world.worker()(
+        [action(channel="webhook", template="", address={"type": "webhook", "value": "accounts"}, identifiers=[])]
+    )
+
+    value = orjson.loads(handed.value)
+    assert ("deliver.webhook", "accounts", {"event": {}, "run": {}}) == (
+        handed.topic,
+        value["address"]["value"],
+        value["context"],
+    )
+
+
+async def test_a_bug_in_an_adapter_does_not_send_twice_or_take_its_neighbours(world: World) -> None:
+    class Broken(World):
+        async def send(self, order: Order, now_ms: int) -> Outcome:
+            if order.key == "m1":
+                raise ZeroDivisionError("a bug")
+            return Outcome("sent")
+
+    broken = Broken(world.redis, world.namespace, people=world.people)
+    found = told(await broken.worker()([action(), action(idempotency_key="m2")]))
+
+    assert ["Email Failed", "Email Sent"] == [event for event, _ in found]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "expected"),
+    [
+        pytest.param("marketing", "https://shop.example/u?m=m1", id="marketing"),
+        pytest.param("transactional", "", id="part of a contract"),
+    ],
+)
+async def test_one_can_unsubscribe_from_marketing_alone(world: World, purpose: str, expected: str) -> None:
+    await world.worker(unsubscribe_url="https://shop.example/u?m={message_id}")([action(purpose=purpose)])
+
+    assert [expected] == [order.unsubscribe_url for order in world.orders]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"{}", id="no key"),
+        pytest.param(b'{"idempotency_key": 7, "channel": "email", "profile_id": "p"}', id="a number as key"),
+        pytest.param(
+            b'{"idempotency_key": "m", "channel": "email", "profile_id": "p", "expires_at": "soon"}', id="no time"
+        ),
+    ],
+)
+async def test_what_is_no_action_becomes_a_dead_letter(world: World, value: bytes) -> None:
+    (letter,) = await world.worker()([Arrived(value)])
+
+    assert ("dead-letters", "deliver") == (letter.topic, orjson.loads(letter.value)["stage"])

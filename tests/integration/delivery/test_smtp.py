@@ -1,0 +1,173 @@
+"""E-mail against a real SMTP server: what arrives, and what each answer of the server means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from schemas.delivery.outbound import Order
+from schemas.delivery.templates import Rendered
+from sinks.channels.smtp import SmtpAdapter
+
+pytestmark = pytest.mark.integration
+
+NOW = 1_795_342_530_000
+MESSAGE = Rendered("de", subject="Grüße", html="<p>Hallo <b>Ann</b></p>", text="Hallo Ann")
+
+
+@dataclass
+class Mailbox:
+    """A mail server; `answers` are what it says to a step instead of yes."""
+
+    port: int = 0
+    answers: dict[str, str] = field(default_factory=dict)
+    mails: list[EmailMessage] = field(default_factory=list)
+    receivers: list[str] = field(default_factory=list)
+    connections: int = 0
+
+    async def handle_EHLO(self, server: SMTP, session: Session, envelope: Envelope, name: str, lines: list[str]) -> Any:  # noqa: N802
+        self.connections += 1
+        session.host_name = name
+        return lines
+
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, to: str, options: list[str]) -> str:  # noqa: N802
+        if "rcpt" in self.answers:
+            return self.answers["rcpt"]
+        envelope.rcpt_tos.append(to)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        said = self.answers.get("data", "250 OK")
+        if said == "hang up":
+            assert server.transport is not None
+            server.transport.close()
+            return "250 OK"
+        if said.startswith("2"):
+            assert isinstance(envelope.content, bytes)
+            found = message_from_bytes(envelope.content, policy=policy.SMTP)
+            assert isinstance(found, EmailMessage)
+            self.mails.append(found)
+            self.receivers += envelope.rcpt_tos
+        return said
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    found = Mailbox()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(found, loop=loop), "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    yield found
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.fixture
+async def adapter(mailbox: Mailbox) -> AsyncIterator[SmtpAdapter]:
+    found = SmtpAdapter(f"smtp://127.0.0.1:{mailbox.port}", "Shop <news@shop.example>", timeout_s=2)
+    yield found
+    await found.close()
+
+
+def order(key: str = "k1", to: str = "ann@shop.example", message: Rendered = MESSAGE) -> Order:
+    return Order(key, "email", {"type": "email", "value": to}, message, "https://shop.example/u?m=k1", {})
+
+
+async def test_a_mailbox_gets_the_message_with_all_that_providers_ask_of_senders(
+    mailbox: Mailbox, adapter: SmtpAdapter
+) -> None:
+    outcome = await adapter.send(order(), NOW)
+
+    (mail,) = mailbox.mails
+    body, html = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert body is not None
+    assert html is not None
+    assert "sent" == outcome.fate
+    assert ["ann@shop.example"] == mailbox.receivers
+    assert {
+        "From": "Shop <news@shop.example>",
+        "To": "ann@shop.example",
+        "Subject": "Grüße",
+        "List-Unsubscribe": "<https://shop.example/u?m=k1>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "X-Throughline-Message-Id": "k1",
+        "Content-Language": "de",
+    }.items() <= dict(mail.items()).items()
+    assert ("Hallo Ann", "<p>Hallo <b>Ann</b></p>") == (body.get_content().strip(), html.get_content().strip())
+
+
+async def test_every_attempt_has_the_same_message_id_and_another_message_another(
+    mailbox: Mailbox, adapter: SmtpAdapter
+) -> None:
+    for key in ("k1", "k1", "k2"):
+        await adapter.send(order(key), NOW)
+
+    first, again, other = (mail["Message-ID"] for mail in mailbox.mails)
+    assert first == again != other
+    assert first.endswith("@shop.example>")
+
+
+async def test_messages_share_a_connection(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
+    for key in ("k1", "k2", "k3"):
+        await adapter.send(order(key), NOW)
+
+    assert (3, 1) == (len(mailbox.mails), mailbox.connections)
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "fate"),
+    [
+        pytest.param("rcpt", "550 5.1.1 no such user", "bounced", id="no such mailbox"),
+        pytest.param("rcpt", "450 4.2.1 try later", "again", id="greylisted"),
+        pytest.param("rcpt", "554 5.7.1 blocked", "refused", id="not wanted"),
+        pytest.param("data", "451 4.3.0 later", "again", id="refused for now, after the text"),
+        pytest.param("data", "554 5.6.0 spam", "refused", id="refused for good, after the text"),
+        pytest.param("data", "hang up", "unknown", id="gone after the text: it may have arrived"),
+    ],
+)
+async def test_what_an_answer_means(mailbox: Mailbox, adapter: SmtpAdapter, step: str, answer: str, fate: str) -> None:
+    mailbox.answers[step] = answer
+
+    assert fate == (await adapter.send(order(), NOW)).fate
+
+
+async def test_after_a_refusal_the_next_message_goes_out(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
+    mailbox.answers["rcpt"] = "550 no such user"
+    await adapter.send(order("k1"), NOW)
+    mailbox.answers.clear()
+
+    assert "sent" == (await adapter.send(order("k2"), NOW)).fate
+
+
+async def test_a_server_that_is_down_may_be_tried_again() -> None:
+    assert (
+        "again" == (await SmtpAdapter("smtp://127.0.0.1:9", "news@shop.example", timeout_s=1).send(order(), NOW)).fate
+    )
+
+
+@pytest.mark.parametrize(
+    ("to", "subject"),
+    [
+        pytest.param("", "Hi", id="no address"),
+        pytest.param("not an address", "Hi", id="no e-mail address"),
+        pytest.param("a@b.example, c@d.example", "Hi", id="two addresses"),
+        pytest.param("a@b.example\r\nBcc: c@d.example", "Hi", id="a header in the address"),
+        pytest.param("a@b.example", "Hi\r\nBcc: c@d.example", id="a header in the subject"),
+    ],
+)
+async def test_nobody_else_is_smuggled_in(mailbox: Mailbox, adapter: SmtpAdapter, to: str, subject: str) -> None:
+    outcome = await adapter.send(order(to=to, message=MESSAGE._replace(subject=subject)), NOW)
+
+    assert ("refused", []) == (outcome.fate, mailbox.mails)
+
+
+def test_a_wrong_address_of_the_server_says_what_is_expected() -> None:
+    with pytest.raises(ValueError, match="expected smtp://"):
+        SmtpAdapter("mail.shop.example:25", "news@shop.example")

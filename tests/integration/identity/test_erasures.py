@@ -1,0 +1,106 @@
+"""What an erasure deletes from ClickHouse, and how it is remembered in Redis."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from deploy.settings import Settings
+from schemas.identity.erasure import LetterPlace, Trace
+from sinks.clickhouse.erasure import count_rows, delete_letters, delete_rows, find_letters, rows_of
+from sinks.redis.erasures import RedisErasures
+from tests.support.builders import order, touchpoint
+from tests.support.in_process_pipeline import Town, town
+from tests.support.warehouse import person
+
+pytestmark = pytest.mark.integration
+
+ANN, BEN = {"email": "ann@shop.example"}, {"phone": "+14155552671"}
+
+
+@pytest.fixture
+async def here(stack: Settings) -> AsyncIterator[Town]:
+    async with town(stack) as found:
+        yield found
+
+
+@pytest.mark.parametrize("who", ["source", "target"])
+async def test_after_a_split_each_half_is_erased_alone(here: Town, who: str) -> None:
+    hers, his = order("hers", identifiers=ANN), order("his", identifiers=BEN)
+    await here.live(hers, his, touchpoint(identifiers=ANN | BEN, event_id="both"))
+    split = await here.identities.split("apart", [here.leaf("phone", "+14155552671")], occurred_ms=0)
+    await here.relay()
+    gone = split._asdict()[who]
+    rows = rows_of(here.tables.client, [gone])
+    deleted = delete_rows(here.tables.client, rows)
+    orders = here.tables.rows("SELECT conversion_id, toString(profile_id) FROM v_conversions")
+
+    assert not any(count_rows(here.tables.client, rows).values())
+    assert ({"source": 2, "target": 1}[who], 1) == (deleted["touchpoints"], deleted["conversions"])
+    assert [("his", split.target) if who == "source" else ("hers", split.source)] == orders
+
+
+async def test_the_log_keeps_the_erasure_and_nothing_else_of_the_person(here: Town) -> None:
+    await here.live(touchpoint(identifiers=ANN), touchpoint(identifiers=BEN))
+    erased = await here.identities.erase(here.leaf("email", "ann@shop.example"), 2_000_000_000_000)
+    await here.relay()
+    assert erased is not None
+    deleted = delete_rows(here.tables.client, rows_of(here.tables.client, [erased.profile_id]))
+
+    assert {"arrivals", "identity_log", "touchpoints"} == set(deleted)
+    assert [("bind", 1), ("erase", 1)] == here.tables.rows(
+        "SELECT kind, count() FROM identity_log FINAL GROUP BY kind ORDER BY kind"
+    )
+
+
+async def test_every_table_that_names_a_person_is_looked_at(here: Town) -> None:
+    named = here.tables.rows(
+        "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'profile_id' AND table IN"
+        " (SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree')"
+    )
+
+    assert {table for (table,) in named} == set(rows_of(here.tables.client, [person(1)]).conditions)
+    assert {"touchpoints", "conversions", "messages", "profiles", "identity_log", "decisions"} <= {
+        one for (one,) in named
+    }
+
+
+async def test_dead_letters_are_found_by_their_original_bytes(here: Town) -> None:
+    for offset, value in enumerate((b'{"email": "Ann@Shop.example"}', b"nothing of hers")):
+        letter = {"topic": "t", "partition": 0, "offset": offset, "value_base64": b64encode(value).decode()}
+        await here.insert("dead_letters", orjson.dumps({**letter, "received_at": "2026-11-22T10:15:30.123Z"}))
+    found = [(place, value) for place, _, value in find_letters(here.tables.client, ["ann@shop.example"])]
+    deleted = delete_letters(here.tables.client, [place for place, _ in found])
+
+    assert [(LetterPlace("t", 0, 0), b'{"email": "Ann@Shop.example"}')] == found
+    assert (1, [(1,)]) == (deleted, here.tables.rows("SELECT offset FROM dead_letters FINAL"))
+
+
+async def test_what_was_erased_is_known_until_it_may_be_forgotten(stack: Settings) -> None:
+    letter = LetterPlace("t", 0, 7)
+    traces = [
+        Trace(person(1)),
+        Trace(person(2)),
+        Trace(person(3)),
+        Trace(person(3), person(30)),
+        Trace(person(1), person(10)),  # a split has made the anchor somebody else's
+        Trace(letter=str(letter)),
+        Trace(),
+    ]
+    async with Redis.from_url(stack.redis_url) as redis:
+        erasures = RedisErasures(redis, stack.redis_namespace)
+        before = await erasures.erased(traces)
+        prefix = f"{{{stack.redis_namespace}}}:alias:"
+        await redis.mset({prefix + person(1): person(2), prefix + person(2): "!"})
+        await erasures.erase([person(30)], [letter], now_ms=1)
+        after = await erasures.erased(traces)
+        await erasures.erase([person(31)], [], now_ms=10**13)
+        later = await erasures.erased(traces)
+
+    assert [False] * 7 == before
+    assert [True, True, False, True, False, True, False] == after
+    assert [True, True, False, False, False, True, False] == later

@@ -1,0 +1,148 @@
+"""An operator finds out why records were refused and publishes them again."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from typer.testing import CliRunner
+
+from deploy.cli.main import app
+from deploy.cli.pipeline import migrate
+from deploy.settings import Settings
+from schemas.topics import Topic
+from sinks.clickhouse.client import connect
+from sinks.kafka.producer import create_topics
+
+pytestmark = pytest.mark.integration
+
+BAD_BYTES = b"\x1b[31m\xff{'a': 1}"
+COLUMNS = [
+    "topic", "partition", "offset", "received_at", "stage", "reason", "field", "message", "key_base64", "value_base64",
+]  # fmt: skip
+
+
+def row(topic: str, offset: int, reason: str, key: bytes, value: bytes, partition: int = 0) -> list[Any]:
+    received_at = datetime(2026, 11, 22, 10, offset, tzinfo=UTC)
+    texts = [b64encode(raw).decode() for raw in (key, value)]
+    return [topic, partition, offset, received_at, "identify", reason, "", f"record {offset}\x1b[2J", *texts]
+
+
+@pytest.fixture
+def web(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The full name of a topic, three of whose records are dead letters; one of them was written twice."""
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
+    topic = stack.topic_prefix + "touchpoints.web"
+    create_topics(stack.kafka_bootstrap, [Topic(topic, "key", -1)], partitions=1, replicas=1)
+    migrate(stack)
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    try:
+        rows = [
+            row(topic, 1, "not_json", b"k1", BAD_BYTES),
+            row(topic, 2, "invalid_field", b"", b'{"a": 1}'),
+            row(topic, 3, "not_json", b"k3", b""),
+        ]
+        client.insert("dead_letters", rows, COLUMNS)
+        client.insert("dead_letters", rows[:1], COLUMNS)
+        yield topic
+    finally:
+        client.close()
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    outcome = CliRunner().invoke(app, ["dead-letters", *arguments])
+    return outcome.exit_code, outcome.stdout, outcome.stderr
+
+
+def published(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+    """Keys and values of the records of the topic's one partition: all that come within 3 seconds."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": topic, "enable.auto.commit": False})
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        return [(record.key(), record.value()) for record in consumer.consume(100, timeout=3)]
+    finally:
+        consumer.close()
+
+
+def test_the_list_counts_each_record_once_and_shows_the_newest_first(web: str) -> None:
+    code, out, err = run("list", "--json", "--limit", "2")
+
+    assert (0, [3, 2]) == (code, [letter["offset"] for letter in json.loads(out)])
+    assert "3 dead letters: not_json 2, invalid_field 1" in err
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "expected"),
+    [
+        pytest.param(["--reason", "invalid_field"], [2], id="reason"),
+        pytest.param(["--stage", "record"], [], id="stage"),
+        pytest.param(["--topic", "elsewhere' OR '1'='1"], [], id="topic"),
+        pytest.param(["--from", "2026-11-22T10:02:00"], [3, 2], id="from"),
+        pytest.param(["--to", "2026-11-22T10:02:00"], [1], id="to"),
+        pytest.param(["--to", "2026-11-22T12:02:00+0200"], [1], id="to, in another zone"),
+        pytest.param(["--from", "2026-11-22", "--to", "2026-11-23"], [3, 2, 1], id="a day"),
+    ],
+)
+def test_the_list_can_be_narrowed(web: str, narrowed: list[str], expected: list[int]) -> None:
+    code, out, _ = run("list", "--json", *narrowed)
+
+    assert (0, expected) == (code, [letter["offset"] for letter in json.loads(out)])
+
+
+def test_what_is_printed_for_people_cannot_steer_the_terminal(web: str) -> None:
+    listed, shown = run("list"), run("show", web, "0", "1")
+
+    assert (0, 0) == (listed[0], shown[0])
+    assert "\x1b" not in listed[1] + shown[1]
+    assert r"value        \x1b[31m\xff{'a': 1}" in shown[1].splitlines()
+
+
+def test_show_has_the_original_bytes(web: str) -> None:
+    code, out, _ = run("show", web, "0", "1", "--json")
+    shown = json.loads(out)
+
+    assert (0, "k1", b64encode(BAD_BYTES).decode()) == (code, shown["key"], shown["value_base64"])
+    assert 1 == run("show", web, "0", "99")[0]
+
+
+def test_what_the_collector_refused_is_shown_by_the_partition_that_it_never_had(web: str, stack: Settings) -> None:
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    client.insert("dead_letters", [row(web, 7, "missing_field", b"", b'{"type": "track"}', partition=-1)], COLUMNS)
+    client.close()
+    code, out, _ = run("show", web, "-1", "7", "--json")
+
+    assert (0, {"type": "track"}) == (code, json.loads(json.loads(out)["value"]))
+
+
+def test_replay_publishes_the_original_keys_and_bytes_to_the_original_topic(web: str, stack: Settings) -> None:
+    code, out, err = run("replay", "--json")
+
+    assert (0, {"matching": {"not_json": 2, "invalid_field": 1}, "published": 3, "dry_run": False}) == (
+        code,
+        json.loads(out),
+    ), err
+    assert [(b"k1", BAD_BYTES), (None, b'{"a": 1}'), (b"k3", b"")] == published(stack, web)
+
+
+def test_replay_can_be_narrowed_and_tried_dry(web: str, stack: Settings) -> None:
+    assert 0 == run("replay", "--dry-run")[0]
+    assert [] == published(stack, web)
+
+    assert 0 == run("replay", "--reason", "invalid_field", "--topic", web)[0]
+    assert [(None, b'{"a": 1}')] == published(stack, web)
+
+
+def test_an_unknown_reason_is_a_usage_error_and_a_store_that_is_down_a_failure(
+    web: str, stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2 == run("list", "--reason", "bad_luck")[0]
+
+    elsewhere = stack.model_copy(update={"clickhouse_url": "http://127.0.0.1:9"})
+    monkeypatch.setattr("deploy.settings.settings", lambda: elsewhere)
+    code, _, err = run("list")
+    assert (1, True) == (code, "Is it running?" in err)

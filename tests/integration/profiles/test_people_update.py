@@ -1,0 +1,251 @@
+"""A worker's memory of profiles, timers and the outbox on the real server: once each, whoever else is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.settings import Settings
+from processors.profiles.joins import milliseconds
+from processors.profiles.stage import ProfileUpdate, load
+from schemas.decisions.decision import Emit
+from schemas.identity.policy import IdentityPolicy
+from schemas.profiles.person import Person
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox
+from sinks.redis.profiles import RedisProfileStore
+from tests.oracles.identity_model import request
+from tests.support.builders import at
+from tests.support.profiles import added, resolved, told
+
+pytestmark = pytest.mark.integration
+
+Event = dict[str, Any]
+RECEIVED = milliseconds(resolved()["received_at"])
+
+
+class Counting:
+    """Counts a person's events, tells of each, and rings once, a minute after the first."""
+
+    def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
+        if event["event"] == "Boom":
+            person.state["count"] = -1
+            raise ZeroDivisionError("a bug")
+        person.state["count"] = person.state.get("count", 0) + 1
+        person.state.setdefault("rings_at", now_ms + 60_000)
+        return [Emit("decisions", {"of": event["event_id"], "count": person.state["count"]})]
+
+    def on_time(self, person: Person, now_ms: int) -> list[Emit]:
+        if 0 < person.state.get("rings_at", 0) <= now_ms:
+            person.state["rings_at"] = 0
+            return [Emit("actions", {"rang": person.profile_id})]
+        return []
+
+    def due(self, person: Person) -> int | None:
+        return person.state.get("rings_at") or None
+
+    def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
+        winner["count"] = winner.get("count", 0) + loser.get("count", 0)
+        winner["rings_at"] = min(winner.get("rings_at") or 2**60, loser.get("rings_at") or 2**60)
+
+
+class Corner:
+    """The stores of one test."""
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self.redis = redis
+        self.profiles = RedisProfileStore(redis, namespace)
+        self.outbox = RedisOutbox(redis, namespace)
+        self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
+
+    def worker(self, **options: int) -> ProfileUpdate:
+        return ProfileUpdate(self.profiles, Counting(), **options)
+
+    async def identified(self, event: Event, *named: tuple[str, str]) -> Event:
+        asked = request(event["event_id"], *named, received_ms=milliseconds(event["received_at"]))
+        (resolution,) = await self.identities.resolve([asked])
+        return {**event, "profile_id": resolution.profile_id}
+
+    async def stored(self, profile_id: str) -> Any:
+        found = await self.profiles.get(profile_id)
+        assert found is not None
+        return found
+
+    async def published(self) -> list[Any]:
+        import orjson
+
+        return [(record.topic, orjson.loads(record.value)) for _, record in await self.outbox.pending(10_000)]
+
+
+@pytest.fixture
+async def corner(stack: Settings) -> AsyncIterator[Corner]:
+    async with Redis.from_url(stack.redis_url) as redis:
+        yield Corner(redis, stack.redis_namespace)
+
+
+async def test_what_follows_from_an_event_is_stored_with_it_and_waits_in_the_outbox(corner: Corner) -> None:
+    events = [resolved(), resolved()]
+    await corner.worker()(events)
+    stored = await corner.stored("p1")
+
+    assert (told(*events), b'{"count":2,"rings_at":%d}' % (RECEIVED + 60_000)) == (load(stored), stored.state)
+    assert [("decisions", {"of": event["event_id"], "count": n}) for n, event in enumerate(events, 1)] == (
+        await corner.published()
+    )
+
+
+@pytest.mark.parametrize("properties", [{}, {"sku": "s-1"}], ids=["nothing", "another name"])
+async def test_a_product_without_an_id_is_watched_by_nobody_and_stops_nobody(
+    corner: Corner, properties: dict[str, str]
+) -> None:
+    viewed = [resolved("Product Viewed", properties=properties), resolved("Product Added", properties=properties)]
+    bare = {name: value for name, value in resolved("Product Viewed").items() if name != "properties"}
+
+    done = await corner.worker()([*viewed, {**bare, "event_id": "bare"}])
+
+    assert (3, []) == (done.applied, done.refused)
+
+
+async def test_a_remembered_profile_is_written_without_being_read(corner: Corner) -> None:
+    worker = corner.worker()
+    await worker([resolved()])
+    calls: list[int] = []
+    read = corner.profiles.read
+    corner.profiles.read = lambda requests: calls.append(len(requests)) or read(requests)  # type: ignore
+    await worker([resolved(), resolved()])
+
+    assert ([], 2) == (calls, (await corner.stored("p1")).version)
+
+
+async def test_redelivery_to_a_worker_with_a_memory_changes_nothing(corner: Corner) -> None:
+    worker = corner.worker()
+    events = [resolved(), resolved()]
+    await worker(events)
+    before = await corner.stored("p1")
+    again = await worker([*events, resolved()])
+
+    assert (1, 2) == (again.applied, again.repeated)
+    assert (before.version + 1, 3) == ((await corner.stored("p1")).version, len(await corner.published()))
+
+
+async def test_workers_with_memories_of_the_same_people_never_lose_or_repeat_an_event(corner: Corner) -> None:
+    chance = random.Random(5)
+    workers = [corner.worker(remembered_bytes=1500), corner.worker(), corner.worker()]
+    named = [("anonymous_id", str(number)) for number in range(6)]
+    everything: list[Event] = []
+
+    async def work(worker: ProfileUpdate) -> None:
+        for hour in range(12):
+            batch = [
+                await corner.identified(added("lamp", hour), *chance.sample(named, 2 if chance.random() < 0.1 else 1))
+                for _ in range(8)
+            ]
+            everything.extend(batch)
+            await worker(batch)
+            await worker(chance.sample(batch, 4))
+
+    await asyncio.gather(*map(work, workers))
+    people: dict[str, list[Event]] = {}
+    for event in everything:
+        people.setdefault(str(await corner.identities.follow(event["profile_id"])), []).append(event)
+    # A merge is completed by the next event of the person.
+    for person, events in people.items():
+        last = {**resolved(), "profile_id": person}
+        events.append(last)
+        await workers[1]([last])
+    published = [value["of"] for _, value in await corner.published()]
+
+    assert sorted(event["event_id"] for events in people.values() for event in events) == sorted(published)
+    for person, events in people.items():
+        stored = await corner.stored(person)
+        assert {**told(*events), "profile_id": person} == load(stored)
+        assert f'"count":{len(events)},'.encode() in stored.state
+
+
+async def test_a_timer_fires_once_at_its_time(corner: Corner) -> None:
+    worker = corner.worker()
+    await worker([resolved()])
+
+    assert [] == await corner.profiles.due(RECEIVED + 59_999, 10)
+    assert ["p1"] == await corner.profiles.due(RECEIVED + 60_000, 10)
+
+    for one in (worker, corner.worker(), worker):
+        await one.fire(["p1"], RECEIVED + 60_000)
+
+    assert [("actions", {"rang": "p1"})] == (await corner.published())[1:]
+    assert [] == await corner.profiles.due(RECEIVED + 10**9, 10)
+
+
+async def test_a_merge_moves_the_timer_to_the_person_who_goes_on(corner: Corner) -> None:
+    phone, laptop = ("anonymous_id", "phone"), ("anonymous_id", "laptop")
+    first = [
+        await corner.identified(resolved(occurred_at=at(hours=hour)), one) for hour, one in enumerate((phone, laptop))
+    ]
+    await corner.worker()(first)
+    joining = await corner.identified(resolved(occurred_at=at(hours=3)), phone, laptop)
+    winner = joining["profile_id"]
+    (loser,) = {event["profile_id"] for event in first} - {winner}
+    # The loser's timer comes before the event that joined them.
+    await corner.worker().fire([loser], RECEIVED + 60_000)
+    await corner.worker()([joining])
+
+    assert [("actions", {"rang": winner})] == (await corner.published())[2:-1]
+    assert [] == await corner.profiles.due(RECEIVED + 10**9, 10)
+
+
+async def test_erasure_takes_the_timer_along(corner: Corner) -> None:
+    await corner.worker()([resolved()])
+    await corner.profiles.erase("p1")
+
+    assert [] == await corner.profiles.due(RECEIVED + 10**9, 10)
+
+
+async def test_a_bug_in_a_decision_costs_the_decision_alone(corner: Corner) -> None:
+    good, bad, other = resolved(), resolved("Boom"), resolved(person="p2")
+    done = await corner.worker()([good, bad, other])
+    stored = await corner.stored("p1")
+
+    assert [(bad, "ZeroDivisionError: a bug")] == done.refused
+    assert (2, None) == (load(stored)["event_count"], stored.state)
+    assert [("decisions", {"of": other["event_id"], "count": 1})] == await corner.published()
+
+
+async def test_only_the_holder_of_the_lease_removes_from_the_outbox(corner: Corner) -> None:
+    await corner.worker()([resolved(), resolved()])
+    assert await corner.outbox.acquire_relay("mine", 60_000)
+    (first, _), (second, _) = await corner.outbox.pending(10)
+
+    assert (False, False) == (
+        await corner.outbox.acquire_relay("yours", 60_000),
+        await corner.outbox.acknowledge(second, "yours"),
+    )
+    assert await corner.outbox.acknowledge(first, "mine")
+    assert [second] == [entry for entry, _ in await corner.outbox.pending(10)]
+
+
+async def test_a_fact_about_a_product_is_answered_with_the_one_before(corner: Corner) -> None:
+    exchange = corner.profiles.exchange
+
+    assert [None, "9", "9", None, "7"] == [
+        await exchange("lamp", "price", "9", "e1", 1),
+        await exchange("lamp", "price", "7", "e2", 2),
+        await exchange("lamp", "price", "7", "e2", 2),  # delivered again
+        await exchange("lamp", "price", "8", "e0", 0),  # late
+        await exchange("lamp", "price", "6", "e3", 3),
+    ]
+
+
+async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: Corner) -> None:
+    about = {"product_id": "lamp"}
+    looks = [
+        {**resolved("Product Viewed", person=person, properties=about), "received_at": at(days=day)[:-6] + "Z"}
+        for day, person in enumerate(("p1", "p2", "p1"))
+    ]
+    await corner.worker()(looks)
+
+    assert ["p1", "p2"] == await corner.profiles.watchers("lamp")

@@ -1,0 +1,70 @@
+"""Marks of seen events on the real server: an event counts once, whatever comes with it and whenever it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.settings import Settings
+from schemas.identity.policy import IdentityPolicy
+from sinks.redis.deduplication import GENERATION_MS
+from sinks.redis.identity import RedisIdentityStore
+from tests.oracles.identity_model import RECEIVED_MS, request
+
+pytestmark = pytest.mark.integration
+
+BROWSER = ("anonymous_id", "b1")
+
+
+@pytest.fixture
+async def store(stack: Settings) -> AsyncIterator[RedisIdentityStore]:
+    async with Redis.from_url(stack.redis_url) as client:
+        yield RedisIdentityStore(client, stack.redis_namespace, IdentityPolicy())
+
+
+async def test_a_duplicate_is_found_across_the_border_of_two_generations(store: RedisIdentityStore) -> None:
+    border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
+
+    first, copy = await store.resolve(
+        [
+            request("e1", BROWSER, received_ms=border - 1),
+            request("e1", BROWSER, received_ms=border, origin=("touchpoints.app", 3, 9)),
+        ]
+    )
+
+    assert (False, True) == (first.duplicate, copy.duplicate)
+
+
+async def test_a_duplicate_and_what_it_repeats_are_found_when_both_come_once_more_over_the_border(
+    store: RedisIdentityStore,
+) -> None:
+    border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
+    first = request("e1", BROWSER, received_ms=border - 1)
+    copies = [request("e1", BROWSER, received_ms=border, origin=("touchpoints.app", 3, n)) for n in range(2)]
+    await store.resolve([first])
+
+    again, *others = await store.resolve([first, *copies])
+
+    assert (False, [True, True]) == (again.duplicate, [copy.duplicate for copy in others])
+
+
+async def test_an_event_and_its_duplicate_over_the_border_are_known_to_a_redelivery_of_the_first_alone(
+    store: RedisIdentityStore,
+) -> None:
+    border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
+    first = request("e1", BROWSER, received_ms=border - 1)
+    await store.resolve([first, request("e1", BROWSER, received_ms=border, origin=("touchpoints.app", 3, 9))])
+
+    (another,) = await store.resolve([request("e1", BROWSER, received_ms=border - 1, origin=("touchpoints.app", 3, 1))])
+
+    assert another.duplicate
+
+
+async def test_more_events_than_one_command_takes_are_each_known_once(store: RedisIdentityStore) -> None:
+    events = [request(f"e{number}", ("anonymous_id", f"b{number % 7}")) for number in range(1_200)]
+    copies = [request(f"e{number}", BROWSER, origin=("touchpoints.app", 3, number)) for number in range(1_200)]
+
+    assert 7 == len({resolution.profile_id for resolution in await store.resolve(events)})
+    assert {True} == {copy.duplicate for copy in await store.resolve(copies)}

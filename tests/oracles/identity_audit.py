@@ -1,0 +1,186 @@
+"""What must be true of a name space of the real identity store, and what can be told from its log alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import msgpack
+from redis.asyncio import Redis
+
+from schemas.identity.policy import IdentityPolicy
+from schemas.identity.resolution import IdentityChange, Resolution, uuid_text
+from sinks.redis.identity import RedisIdentityStore
+from tests.oracles.identity_model import Answer
+
+
+@dataclass
+class Stored:
+    """One profile's hash, sorted by what its fields say."""
+
+    members: dict[bytes, str] = field(default_factory=dict)
+    anchors: set[str] = field(default_factory=set)
+    quarantined: set[bytes] = field(default_factory=set)
+
+
+class Audit:
+    """Everything that a name space of the real store holds, and what must be true of it."""
+
+    def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy) -> None:
+        self._redis = redis
+        self._prefix = f"{{{namespace}}}:"
+        self._policy = policy
+        self._store = RedisIdentityStore(redis, namespace, policy)
+
+    async def owners(self) -> dict[bytes, str]:
+        """Leaf → profile id, from the index."""
+        return {one: uuid_text(raw[:16]) for one, raw in (await self._index()).items() if len(raw) >= 16}
+
+    async def quarantined(self) -> set[bytes]:
+        """The leaves that are in quarantine."""
+        return {one for one, raw in (await self._index()).items() if len(raw) % 16}
+
+    async def snapshot(self) -> dict[bytes, Any]:
+        """Every identity key with its content: marks of seen events too."""
+        return await self._each("dump", "")
+
+    async def log(self) -> list[IdentityChange]:
+        """All changes that are not acknowledged, oldest first."""
+        return [change for _, change in await self._store.pending_changes(10_000_000)]
+
+    async def wipe(self) -> None:
+        """Remove everything, many keys a time."""
+        keys = await self._keys("")
+        for start in range(0, len(keys), 5000):
+            await self._redis.unlink(*keys[start : start + 5000])
+
+    async def check(self) -> dict[bytes, str]:
+        """Assert the invariants of `sinks/redis/identity.py`; nothing may have been acknowledged.
+
+        Returns:
+            Leaf → profile id.
+        """
+        owners, log = await self.owners(), await self.log()
+        profiles = await self._profiles()
+        self._check_profiles(profiles, owners, await self.quarantined())
+        await self._check_aliases(log, set(profiles))
+        _check_versions(log)
+        minted = Counter(change.profile_id for change in log if (change.kind, change.rule) == ("bind", "new"))
+        assert [] == [name for name, times in minted.items() if times > 1]
+        recorded = {anchor: name for name, stored in profiles.items() for anchor in stored.anchors}
+        assert recorded == replay(log)
+        return owners
+
+    async def _index(self) -> dict[bytes, bytes]:
+        buckets = await self._each("hgetall", "i:")
+        return {one: raw for bucket in buckets.values() for one, raw in bucket.items()}
+
+    async def _keys(self, kind: str) -> list[bytes]:
+        return [key async for key in self._redis.scan_iter(match=f"{self._prefix}{kind}*", count=5000)]
+
+    async def _each(self, command: str, kind: str) -> dict[bytes, Any]:
+        """Read every key of a kind, many a time."""
+        keys = await self._keys(kind)
+        found: dict[bytes, Any] = {}
+        for start in range(0, len(keys), 1000):
+            part = keys[start : start + 1000]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in part:
+                getattr(pipeline, command)(key)
+            found.update(zip(part, await pipeline.execute(), strict=True))
+        return found
+
+    async def _profiles(self) -> dict[str, Stored]:
+        profiles: dict[str, Stored] = {}
+        for key, fields in (await self._each("hgetall", "p:")).items():
+            name = key.decode().removeprefix(f"{self._prefix}p:")
+            profiles[name] = stored = Stored()
+            for mark, value in fields.items():
+                if mark[:1] == b"@":
+                    stored.members[mark[1:]] = value.partition(b"\x1f")[0].decode()
+                    stored.anchors.add(uuid_text(fields.get(b">" + mark[1:], mark[1:])))
+                elif mark[:1] == b"~":
+                    stored.anchors.add(uuid_text(mark[1:]))
+                elif mark[:1] == b"?":
+                    stored.quarantined.add(mark[1:])
+            count, *_, counts = msgpack.unpackb(fields[b"h"], raw=True)
+            told = {kind.decode(): of_kind for kind, of_kind in dict(counts).items()}
+            assert (Counter(stored.members.values()), len(stored.members)) == (told, count)
+        return profiles
+
+    def _check_profiles(
+        self, profiles: dict[str, Stored], owners: dict[bytes, str], quarantined: Iterable[bytes]
+    ) -> None:
+        members: dict[bytes, str] = {}
+        for name, stored in profiles.items():
+            assert stored.members
+            assert not members.keys() & stored.members.keys()
+            members.update(dict.fromkeys(stored.members, name))
+            assert self._policy.cap is None or len(stored.members) <= self._policy.cap
+            for kind, count in Counter(stored.members.values()).items():
+                limit = self._policy.rule(kind).limit
+                assert limit is None or count <= limit
+        assert owners == members
+        marked = {one for stored in profiles.values() for one in stored.quarantined}
+        assert marked == {one for one in quarantined if one in owners}
+
+    async def _check_aliases(self, log: Sequence[IdentityChange], alive: set[str]) -> None:
+        aliases = {
+            key.decode().removeprefix(f"{self._prefix}alias:"): onward.decode()
+            for key, onward in (await self._each("get", "alias:")).items()
+        }
+        erased = {change.profile_id for change in log if change.kind == "erase"}
+        assert aliases.keys() == erased | {change.from_profile_id for change in log if change.kind == "merge"}
+        assert not aliases.keys() & alive
+        for name in aliases:
+            chain = {name: None}
+            while (last := next(reversed(chain))) in aliases:
+                assert aliases[last] not in chain
+                chain[aliases[last]] = None
+            assert last in alive or last == "!"
+        assert {aliases[name] for name in erased} <= {"!"}
+
+
+def answer_of(resolution: Resolution) -> Answer:
+    """What the real store answered, as the model would say it."""
+    return Answer(
+        resolution.profile_id,
+        tuple(merge.loser for merge in resolution.merged),
+        tuple((refusal.anchor, refusal.rule) for refusal in resolution.refused),
+        resolution.suppressed,
+    )
+
+
+def replay(log: Iterable[IdentityChange]) -> dict[str, str]:
+    """Build anchor → profile id from the log alone, as every reader of `identity-changes` does.
+
+    An anchor that an identifier had before it passed to somebody else is still there: what is recorded under it is
+    still the former owner's.
+    """
+    owners: dict[str, str] = {}
+    for change in log:
+        for anchor, _ in change.anchors:
+            if change.kind in {"bind", "merge", "split"}:
+                assert change.from_profile_id == owners.get(anchor, "")
+                owners[anchor] = change.profile_id
+            elif change.kind == "transfer" and change.profile_id:
+                assert anchor not in owners
+                owners[anchor] = change.profile_id
+            elif change.kind == "erase":
+                assert change.profile_id == owners.pop(anchor)
+    return owners
+
+
+def partition(owners: dict[bytes, str]) -> set[frozenset[bytes]]:
+    """Forget the profiles' ids: who is together with whom."""
+    groups: dict[str, set[bytes]] = {}
+    for one, name in owners.items():
+        groups.setdefault(name, set()).add(one)
+    return {frozenset(group) for group in groups.values()}
+
+
+def _check_versions(log: Sequence[IdentityChange]) -> None:
+    assert all(before.version < after.version for before, after in pairwise(log))

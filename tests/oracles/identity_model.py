@@ -1,0 +1,370 @@
+"""Identity as it should be: a plain model to hold the real store against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha1
+from typing import NamedTuple
+
+from processors.identity.claims import candidate_profile, event_key, leaf_of, origin_key
+from schemas.identity.policy import IdentityPolicy
+from schemas.identity.resolution import Claim, ResolveRequest, uuid_text
+
+SECRET = b"a secret of the tests"
+RECEIVED_MS = 1_790_000_000_000
+Named = tuple[str, str]
+"""An identifier in clear: type and value."""
+
+
+def leaf(kind: str, value: str) -> bytes:
+    """The leaf of an identifier in clear."""
+    return leaf_of(kind, value, SECRET)
+
+
+def request(
+    event_id: str, *named: Named, policy: IdentityPolicy | None = None, origin: tuple[str, int, int] | None = None,
+    occurred_ms: int = RECEIVED_MS, received_ms: int = RECEIVED_MS, signed_out: bool = False,
+) -> ResolveRequest:  # fmt: skip
+    """Ask who an event with these identifiers belongs to; each event id is a record of its own by default."""
+    order = policy or IdentityPolicy()
+    ranked = sorted(dict.fromkeys(named), key=lambda one: (order.priority(one[0]), *one))
+    return ResolveRequest(
+        event_id=event_id,
+        event_key=event_key(event_id),
+        origin=origin_key(*(origin or (event_id, 0, 0))),
+        received_ms=received_ms,
+        occurred_ms=occurred_ms,
+        claims=tuple(Claim(kind, leaf(kind, value)) for kind, value in ranked),
+        candidate=candidate_profile(event_id, SECRET),
+        signed_out=signed_out,
+    )
+
+
+class Answer(NamedTuple):
+    """What became of an event."""
+
+    profile: str | None = None
+    merged: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    suppressed: bool = False
+
+
+@dataclass
+class Person:
+    """A profile of the model.
+
+    `members` is leaf → (type, since when, 0 where policy does not ask); `sides` is operation → side.
+    """
+
+    first_ms: int
+    members: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    sides: dict[str, int] = field(default_factory=dict)
+    nobodys: bool = False
+    refused: set[bytes] = field(default_factory=set)
+
+    def counts(self) -> Counter[str]:
+        """How many identifiers of each type."""
+        return Counter(kind for kind, _ in self.members.values())
+
+
+@dataclass
+class Union:
+    """An event's union in the making."""
+
+    whole: Person
+    joined: list[str] = field(default_factory=list)
+    fresh: list[Claim] = field(default_factory=list)
+    taken: list[tuple[Claim, str]] = field(default_factory=list)
+    parted: list[tuple[Claim, str]] = field(default_factory=list)
+    leaving: list[bytes] = field(default_factory=list)
+    refused: list[tuple[Claim, str]] = field(default_factory=list)
+    login: bool = False
+
+
+class IdentityModel:
+    """What the store should answer, without a thought for speed: every step counts everything again."""
+
+    REFUSALS_LOGGED = 100
+
+    def __init__(self, policy: IdentityPolicy) -> None:
+        self.policy = policy
+        self.people: dict[str, Person] = {}
+        self.alias: dict[str, str | None] = {}
+        self.tenures: dict[bytes, list[tuple[int, str]]] = {}
+        self.erased: dict[bytes, int] = {}
+        self.refusals: Counter[bytes] = Counter()
+        self.quarantined: set[bytes] = set()
+        self._seen: dict[bytes, bytes] = {}
+
+    def owners(self) -> dict[bytes, str]:
+        """Leaf → profile id."""
+        return {one: name for name, person in self.people.items() for one in person.members}
+
+    def resolve(self, asked: ResolveRequest) -> Answer:
+        """Answer one event."""
+        again = asked.event_key in self._seen
+        if self._seen.setdefault(asked.event_key, asked.origin) != asked.origin or not asked.claims:
+            return Answer()
+        time = min(asked.occurred_ms, asked.received_ms)
+        if any(time <= self.erased.get(claim.leaf, time - 1) for claim in asked.claims):
+            return Answer(suppressed=True)
+        owners, then = self._owners_at(asked, time, again)
+        if None in then.values():
+            return Answer(suppressed=True)
+        owners |= {one: name for one, name in then.items() if name}
+        union = self._decide(asked, owners, then.keys(), time)
+        refused = tuple((claim.anchor, rule) for claim, rule in union.refused)
+        if len(union.refused) == len(asked.claims):
+            return Answer(refused=refused)
+        before = [owners[claim.leaf] for claim in asked.claims if owners.get(claim.leaf) in union.joined]
+        if again and before:
+            return Answer(before[0], (), refused)
+        winner, losers = self._settle(asked, union, time)
+        self._count_refusals(winner, union, then.keys())
+        if asked.signed_out and self.policy.on_sign_out == "new_anonymous":
+            self._sign_out(asked, winner, [claim for claim, _ in union.refused], then.keys(), time)
+        return Answer(winner, losers, refused)
+
+    def _owners_at(
+        self, asked: ResolveRequest, time: int, again: bool
+    ) -> tuple[dict[bytes, str], dict[bytes, str | None]]:
+        """Who has each identifier now; and who had it then, for those that somebody else had (None: erased since)."""
+        now = self.owners()
+        then: dict[bytes, str | None] = {}
+        for claim in asked.claims:
+            tenures = self.tenures.get(claim.leaf, [])
+            for until, name in tenures:
+                if time < until or (again and claim.leaf not in now and (until, name) == tenures[-1]):
+                    then[claim.leaf] = self.follow(name)
+                    break
+        return now, then
+
+    def follow(self, name: str) -> str | None:
+        """Who a profile is now."""
+        while name in self.alias:
+            onward = self.alias[name]
+            if onward is None:
+                return None
+            name = onward
+        return name
+
+    def _decide(self, asked: ResolveRequest, owners: dict[bytes, str], then: Collection[bytes], time: int) -> Union:
+        union = Union(Person(asked.occurred_ms))
+        own = {claim.leaf for claim in asked.claims}
+        for claim in asked.claims:
+            owner = owners.get(claim.leaf)
+            rule: str | None
+            if claim.leaf in self.quarantined:
+                rule = "quarantined"
+            elif owner is None:
+                rule = self._admit(union, claim, own, time)
+                if rule is None:
+                    union.fresh.append(claim)
+            elif owner in union.joined:
+                rule = None
+            else:
+                rule = self._join(union, claim, owner, own, claim.leaf in then, time)
+            if rule:
+                union.refused.append((claim, rule))
+            elif self.policy.rule(claim.type).known:
+                union.login = True
+        return union
+
+    def _admit(self, union: Union, claim: Claim, own: Collection[bytes], time: int) -> str | None:
+        alone = Person(0, {claim.leaf: (claim.type, time)})
+        rule = self._objection(union, alone)
+        if rule == "limit" and self._make_room(union, alone, claim, own):
+            rule = None
+        if rule is None:
+            union.whole.members |= alone.members
+        return rule
+
+    def _join(
+        self, union: Union, claim: Claim, owner: str, own: Collection[bytes], past: bool, time: int
+    ) -> str | None:
+        other = self.people[owner]
+        rule = self._objection(union, other)
+        if rule == "limit" and union.login and not past and self._two_people(union, other, claim, time):
+            if self.policy.sharing(self.policy.rule(claim.type)) == "new_anonymous":
+                union.parted.append((claim, owner))
+                return rule
+            rule = self._admit(union, claim, own, time)
+            if rule is None:
+                union.taken.append((claim, owner))
+            return rule
+        if rule == "limit" and self._make_room(union, other, claim, own):
+            rule = None
+        if rule is None:
+            union.whole.members |= {one: what for one, what in other.members.items() if one not in union.leaving}
+            union.whole.sides |= other.sides
+            union.whole.nobodys |= other.nobodys
+            union.joined.append(owner)
+        return rule
+
+    def _objection(self, union: Union, other: Person) -> str | None:
+        whole = union.whole
+        if any(whole.sides.get(operation, side) != side for operation, side in other.sides.items()):
+            return "separated"
+        if (whole.nobodys and self._known(other)) or (other.nobodys and self._known(whole)):
+            return "shared"
+        if self._excess(union, other):
+            return "limit"
+        cap = self.policy.cap
+        full = cap is not None and len(whole.members) + len(other.members) > cap
+        return "cap" if whole.members and full else None
+
+    def _excess(self, union: Union, other: Person) -> dict[str, int]:
+        have, extra = union.whole.counts(), other.counts()
+        over = {}
+        for kind in have.keys() & extra.keys():
+            limit = self.policy.rule(kind).limit
+            if limit is not None and have[kind] + extra[kind] > limit:
+                over[kind] = have[kind] + extra[kind] - limit
+        return over
+
+    def _two_people(self, union: Union, other: Person, claim: Claim, time: int) -> bool:
+        kinds = self._excess(union, other)
+        free = self.policy.sharing(self.policy.rule(claim.type)) != "first_owner"
+        return free and any(self.policy.rule(kind).known for kind in kinds) and time > other.members[claim.leaf][1]
+
+    def _make_room(self, union: Union, other: Person, claim: Claim, own: Collection[bytes]) -> bool:
+        leaving: list[bytes] = []
+        standing = {one: what for name in union.joined for one, what in self.people[name].members.items()}
+        if any(other is person for person in self.people.values()):
+            standing |= other.members
+        for kind, excess in sorted(self._excess(union, other).items()):
+            rule = self.policy.rule(kind)
+            both_known = union.login and self.policy.rule(claim.type).known
+            may_leave = sorted(
+                (since, one)
+                for one, (its, since) in standing.items()
+                if its == kind and one not in {*own, *union.leaving, *self.quarantined}
+            )
+            if not self.policy.makes_room(rule) or (rule.known and not both_known) or len(may_leave) < excess:
+                return False
+            leaving += [one for _, one in may_leave[:excess]]
+        cap = self.policy.cap
+        if cap is not None and len(union.whole.members) + len(other.members) - len(leaving) > cap:
+            return False
+        union.leaving += leaving
+        for one in leaving:
+            union.whole.members.pop(one, None)
+        return True
+
+    def _settle(self, asked: ResolveRequest, union: Union, time: int) -> tuple[str, tuple[str, ...]]:
+        winner = min(union.joined, key=self._order) if union.joined else self._unused(uuid_text(asked.candidate))
+        for one in union.leaving:
+            self._leave(one, time)
+        losers = tuple(name for name in union.joined if name != winner)
+        person = self.people.setdefault(winner, Person(asked.occurred_ms))
+        for name in losers:
+            loser = self.people.pop(name)
+            self.alias[name] = winner
+            person.members |= loser.members
+            person.sides |= loser.sides
+            person.nobodys |= loser.nobodys
+        if not losers:
+            person.first_ms = min(person.first_ms, asked.occurred_ms)
+        for claim in union.fresh:
+            person.members[claim.leaf] = self._member(claim.type, time)
+        for claim, name in union.taken:
+            if name not in union.joined:
+                person.members[claim.leaf] = self._leave(claim.leaf, time)
+        parted = [claim.leaf for claim, name in union.parted if name not in union.joined]
+        if parted:
+            self._part(asked, parted, time, "new_anonymous", nobodys=True)
+        return winner, losers
+
+    def _member(self, kind: str, time: int) -> tuple[str, int]:
+        rule = self.policy.rule(kind)
+        dated = self.policy.makes_room(rule) or self.policy.sharing(rule) != "first_owner"
+        return kind, time if dated else 0
+
+    def _leave(self, one: bytes, until: int) -> tuple[str, int]:
+        """Take an identifier from whoever has it; answers what it is from then on."""
+        name = self.owners()[one]
+        kind, _ = self.people[name].members.pop(one)
+        before = self.tenures.setdefault(one, [])
+        until = max(until, before[-1][0]) if before else until
+        before.append((until, name))
+        return self._member(kind, until)
+
+    def _part(
+        self, asked: ResolveRequest, leaves: Sequence[bytes], until: int, rule: str, *, nobodys: bool = False
+    ) -> None:
+        name = self._unused(_derived(asked.candidate + rule.encode()))
+        self.people[name] = Person(asked.occurred_ms, {one: self._leave(one, until) for one in leaves}, nobodys=nobodys)
+
+    def _sign_out(
+        self, asked: ResolveRequest, winner: str, refused: Sequence[Claim], then: Collection[bytes], time: int
+    ) -> None:
+        leaves = [
+            claim.leaf
+            for claim in asked.claims
+            if claim not in refused and claim.leaf not in then and not self.policy.rule(claim.type).known
+        ]
+        if leaves and self._known(self.people[winner]):
+            self._part(asked, leaves, time + 1, "sign_out")
+
+    def _count_refusals(self, winner: str, union: Union, then: Collection[bytes]) -> None:
+        person = self.people[winner]
+        for claim, rule in union.refused:
+            fresh = claim.leaf not in person.refused and len(person.refused) < self.REFUSALS_LOGGED
+            if rule != "quarantined" and fresh:
+                person.refused.add(claim.leaf)
+                if claim.leaf not in then:
+                    self.refusals[claim.leaf] += 1
+                    if self.refusals[claim.leaf] >= (self.policy.quarantine_after or 2**53):
+                        self.quarantined.add(claim.leaf)
+
+    def _unused(self, candidate: str) -> str:
+        while candidate in self.alias or candidate in self.people:
+            candidate = _derived(bytes.fromhex(candidate.replace("-", "")))
+        return candidate
+
+    def _known(self, person: Person) -> bool:
+        return any(self.policy.rule(kind).known for kind, _ in person.members.values())
+
+    def _order(self, name: str) -> tuple[bool, int, str]:
+        person = self.people[name]
+        return not self._known(person), person.first_ms, name
+
+    def split(self, operation: str, leaves: Sequence[bytes]) -> str | None:
+        """Take identifiers out of a profile; answers the new profile, None where that cannot be."""
+        names = {self.owners().get(one) for one in leaves}
+        (name,) = names if len(names) == 1 else (None,)
+        if name is None or set(leaves) == self.people[name].members.keys():
+            return None
+        source = self.people[name]
+        target = self._unused(uuid_text(blake2b(operation.encode(), digest_size=16, person=b"split").digest()))
+        moved = {one: source.members.pop(one) for one in leaves}
+        self.people[target] = Person(source.first_ms, moved, source.sides | {operation: 1}, source.nobodys)
+        source.sides[operation] = 0
+        source.refused -= set(leaves)
+        return target
+
+    def erase(self, one: bytes, at_ms: int) -> str | None:
+        """Erase whoever has an identifier; answers the profile that was erased, None where there is nobody."""
+        if self.erased.get(one, -1) >= at_ms or one not in self.owners():
+            return None
+        name = self.owners()[one]
+        for gone in self.people.pop(name).members:
+            self.erased[gone] = max(at_ms, self.erased.get(gone, at_ms))
+            self.quarantined.discard(gone)
+            self.refusals.pop(gone, None)
+        self.alias[name] = None
+        return name
+
+    def release(self, one: bytes) -> bool:
+        """Let a quarantined identifier take part again."""
+        if one not in self.quarantined:
+            return False
+        self.quarantined.remove(one)
+        self.refusals.pop(one, None)
+        return True
+
+
+def _derived(seed: bytes) -> str:
+    return uuid_text(sha1(seed, usedforsecurity=False).digest()[:16])

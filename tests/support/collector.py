@@ -1,0 +1,110 @@
+"""A collector of a test's own, as a process, and a plain client for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.process import ChildProcess
+from deploy.settings import Settings
+from tests.support.pipeline import environment
+
+KEYS = "web=web-key,server=server-key"
+
+
+class Answer(NamedTuple):
+    """What the collector said."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+class Door:
+    """A running collector.
+
+    Attributes:
+        url: Where it listens.
+        process: Its process.
+    """
+
+    def __init__(self, settings: Settings, home: Path, **extra: str) -> None:
+        self.url = f"http://{LOOPBACK}:{free_port()}"
+        self.process = ChildProcess(
+            "collector",
+            [sys.executable, "-m", "deploy.cli.main", "collector"],
+            home / "logs" / "collector.log",
+            environment={
+                **environment(settings),
+                "THROUGHLINE_HOME": str(home),
+                "THROUGHLINE_COLLECTOR_URL": self.url,
+                "THROUGHLINE_WRITE_KEYS": KEYS,
+                "THROUGHLINE_COLLECTOR_CONFIRM_S": "20",  # the machine may be busy
+                **{f"THROUGHLINE_{key.upper()}": value for key, value in extra.items()},
+            },
+        )
+
+    def start(self) -> None:
+        """Start it and wait until it takes events."""
+        self.process.launch()
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if self.get("/ready").status == 200:
+                    return
+            except OSError:
+                assert self.process.alive, self.process.last_log_lines()
+            assert time.monotonic() < deadline, self.process.last_log_lines()
+            time.sleep(0.05)
+
+    def connect(self) -> socket.socket:
+        """Open a connection, to send what no client sends."""
+        host = urlsplit(self.url)
+        return socket.create_connection((str(host.hostname), host.port or 0), timeout=20)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET."""
+        return self.request("GET", path, None, headers)
+
+    def post(self, path: str, said: Any, key: str = "server-key", **headers: str) -> Answer:
+        """POST something as JSON, or bytes as they are, with a write key."""
+        body = said if isinstance(said, bytes) else json.dumps(said).encode()
+        authorization = {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()} if key else {}
+        return self.request("POST", path, body, {**authorization, **headers})
+
+    def request(self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout_s: float = 20) -> Answer:
+        """Any request; the body may be an iterable, then it is sent in chunks of unknown number."""
+        request = urllib.request.Request(self.url + path, data=body, headers=dict(headers), method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as response:
+                return _answer(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                return _answer(error)
+
+
+def _answer(response: Any) -> Answer:
+    raw = response.read()
+    return Answer(response.status, json.loads(raw) if raw else None, dict(response.headers))
+
+
+@contextmanager
+def collector(settings: Settings, home: Path, **extra: str) -> Iterator[Door]:
+    """Run a collector; `extra` are settings of its own."""
+    door = Door(settings, home, **extra)
+    try:
+        door.start()
+        yield door
+    finally:
+        door.process.stop(10)

@@ -1,0 +1,268 @@
+"""Stories of one person: what happens when, and which messages follow. Time is a step of the story.
+
+story = Story(shipped("cart_abandonment"))
+story.at("10:00").event("Product Added", cart_id="c1", product_id="lamp")
+story.at("11:00")
+
+assert [("web_push", "cart-reminder")] == story.sent()
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import yaml
+
+from deploy.operations.definition_files import load
+from processors.decisions.engine import Decider
+from processors.profiles.document import join, new_profile, of
+from schemas.decisions.decision import Emit
+from schemas.decisions.policy import HoldoutRules, MessagePolicy
+from schemas.durations import milliseconds
+from schemas.journeys.definitions import Journey
+from schemas.profiles.person import Person
+from schemas.segments.definitions import SegmentDefinitions
+from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
+
+DEFINITIONS = Path("deploy/definitions")
+FIRST_DAY = datetime(2026, 11, 2, tzinfo=UTC)
+"""A Monday."""
+EVERYBODY_GETS_IT = HoldoutRules(share=0)
+
+
+@cache
+def shipped_journeys() -> dict[str, Journey]:
+    """The journeys that come with the product, by name."""
+    found = [load(path, Journey) for path in sorted((DEFINITIONS / "journeys").glob("*.yaml"))]
+    return {journey.name: journey for journey in found}
+
+
+@cache
+def shipped_segments() -> SegmentDefinitions:
+    """The segments that come with the product."""
+    files = [load(path, SegmentDefinitions) for path in sorted((DEFINITIONS / "segments").glob("*.yaml"))]
+    given: dict[str, Any] = {name: getattr(file, name) for file in files for name in file.model_fields_set}
+    for name in ("segments", "traits"):
+        given[name] = tuple(one for file in files for one in getattr(file, name))
+    return SegmentDefinitions(**given)
+
+
+def shipped(name: str, **changes: Any) -> Journey:
+    """One of them, with nobody held out."""
+    return shipped_journeys()[name].model_copy(update={"holdout": 0.0, **changes})
+
+
+def journey(text: str, **fields: Any) -> Journey:
+    """A journey out of YAML; what is left out has a default."""
+    return Journey.model_validate({"name": "test", "description": "A test.", **yaml.safe_load(text), **fields})
+
+
+UNLIMITED = MessagePolicy(holdout=EVERYBODY_GETS_IT, caps=(), quiet_hours={})
+
+
+CART = """
+entry: {event: Product Added, key: cart_id}
+exit_when: [{event: Order Completed, key: cart_id}]
+steps:
+  - wait_for: {event: Order Completed, key: cart_id}
+    timeout: 1h
+    then: [{exit: ordered}]
+  - message: cart-reminder
+    channel: email
+"""
+
+
+def cart(**fields: Any) -> Journey:
+    """A reminder of a cart that is left for an hour."""
+    return journey(CART, **fields)
+
+
+def story(*journeys: Journey, policy: MessagePolicy = UNLIMITED, **fields: Any) -> Story:
+    """A story that begins at ten, with no caps and no quiet hours."""
+    return Story(*journeys, policy=policy, **fields).at("10:00")
+
+
+def simple(steps: str, entry: str = "{event: Signed Up}", **fields: Any) -> Journey:
+    """A journey of these steps for whoever signs up."""
+    return journey(f"entry: {entry}\nsteps:\n{steps}", **fields)
+
+
+def moment(when: str) -> int:
+    """Read `10:00` (of the first day), `day 3 10:00` or a full time as milliseconds since 1970, in UTC."""
+    if found := re.fullmatch(r"(?:day (\d+) )?(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", when):
+        day, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        at = FIRST_DAY + timedelta(days=max(day - 1, 0), hours=hours, minutes=minutes, seconds=seconds)
+    else:
+        at = datetime.fromisoformat(when)
+    return round(at.timestamp() * 1000)
+
+
+class Story:
+    """One person and the clock.
+
+    Args:
+        journeys: The journeys in force.
+        segments: The segments in force.
+        policy: The message policy; the shipped one, without a control group, unless given.
+        archive: Former journeys.
+        timezone: Of the person.
+        agrees: To marketing, on all channels.
+        reachable: Identifier types at which the person can be reached.
+        poll: How often somebody looks at the clock, as a duration; None: only when the story does.
+    """
+
+    def __init__(
+        self,
+        *journeys: Journey,
+        segments: SegmentDefinitions | None = None,
+        policy: MessagePolicy | None = None,
+        archive: Iterable[Journey] = (),
+        timezone: str = "Europe/Berlin",
+        agrees: bool = True,
+        reachable: Iterable[str] = ("email", "phone", "push_token", "whatsapp_id"),
+        profile_id: str = "p1",
+        traits: dict[str, Any] | None = None,
+        poll: str | None = None,
+    ) -> None:
+        self.decider = Decider(
+            segments or SegmentDefinitions(),
+            journeys,
+            policy or MessagePolicy(holdout=EVERYBODY_GETS_IT),
+            archive={one.version: one for one in archive},
+        )
+        self.person = Person(profile_id, new_profile(profile_id), {})
+        self.out: list[Emit] = []
+        self.now = moment("00:00")
+        self._poll = _length(poll) if poll else 0
+        self._number = 0
+        channels = ("email", "sms", "web_push", "app_push", "whatsapp")
+        self.event(
+            "Identify",
+            identifiers=[{"type": kind, "value": f"{profile_id}-{kind}", "verified": True} for kind in reachable],
+            consent={"marketing": agrees, "channels": dict.fromkeys(channels, agrees)},
+            context={"timezone": timezone},
+            traits=traits or {},
+        )
+
+    def at(self, when: str) -> Self:
+        """Let time pass until then."""
+        return self.until(moment(when))
+
+    def after(self, length: str) -> Self:
+        """Let so much time pass."""
+        return self.until(self.now + _length(length))
+
+    def event(
+        self,
+        event: str,
+        channel: str = "web",
+        /,
+        *,
+        happened: str | None = None,
+        event_id: str | None = None,
+        identifiers: Any = (),
+        consent: Any = None,
+        context: Any = None,
+        traits: Any = None,
+        derived: bool = False,
+        **properties: Any,
+    ) -> Self:
+        """Let something happen now, or hear now of what happened then."""
+        self._number += 1
+        told: dict[str, Any] = {
+            "event_id": event_id or f"{self.person.profile_id}-{self._number}",
+            "event": event,
+            "channel": channel,
+            "source": "test",
+            "occurred_at": _text(moment(happened) if happened else self.now),
+            "received_at": _text(self.now),
+            "profile_id": self.person.profile_id,
+            "anchor": None,
+            "identifiers": list(identifiers),
+            "origin": {},
+        }
+        parts = {"consent": consent, "context": context, "traits": traits, "properties": properties}
+        told |= {part: value for part, value in parts.items() if value}
+        if derived:
+            told["derived"] = True
+        return self.hear(told)
+
+    def hear(self, event: dict[str, Any]) -> Self:
+        """Process an event as it is on the wire."""
+        if not event.get("derived"):
+            join(self.person.document, of(event))
+        self.out += self.decider.on_event(self.person, event, moment(event["received_at"]))
+        self._check_stored()
+        return self
+
+    def merge(self, other: Story) -> Self:
+        """Find out that another person is this one."""
+        document = copy.deepcopy(other.person.document)
+        del document["profile_id"]
+        join(self.person.document, document)
+        self.decider.combine(self.person.state, copy.deepcopy(other.person.state))
+        self.now = max(self.now, other.now)
+        return self.until(self.now)
+
+    def sent(self) -> list[tuple[str, str]]:
+        """Channel and template of the messages that went out."""
+        return [(row["channel"], row["template"]) for row in self.rows(ACTIONS) if row["channel"] != "webhook"]
+
+    def templates(self) -> list[str]:
+        """Templates of the messages that went out."""
+        return [template for _, template in self.sent()]
+
+    def decisions(self) -> list[tuple[str, str, str]]:
+        """Message, outcome and gate of each row of the ledger."""
+        return [(row["message"], row["outcome"], row["gate"]) for row in self.rows(DECISIONS)]
+
+    def told(self, *kinds: str) -> list[dict[str, Any]]:
+        """The journeys' own events, of some kinds or of all but those of segments."""
+        rows = [row for row in self.rows(JOURNEY_EVENTS) if "journey" in row]
+        return [row for row in rows if not kinds or row["kind"] in kinds]
+
+    def exits(self) -> list[tuple[str, str]]:
+        """Key and reason of the runs that are over."""
+        return [(row["key"], row["detail"]["reason"]) for row in self.told("exited")]
+
+    def rows(self, topic: str) -> list[dict[str, Any]]:
+        """Everything published to a topic."""
+        return [emit.value for emit in self.out if emit.topic == topic]
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Runs under way."""
+        return list(self.person.state.get("journeys", {}).get("runs", {}).values())
+
+    def until(self, when: int) -> Self:
+        """Let time pass until then, in milliseconds since 1970."""
+        assert when >= self.now, "time does not go back"
+        while self._poll and self.now + self._poll < when:
+            self.now += self._poll
+            self.out += self.decider.on_time(self.person, self.now)
+        self.now = when
+        self.out += self.decider.on_time(self.person, self.now)
+        self._check_stored()
+        return self
+
+    def _check_stored(self) -> None:
+        """Between two events a person is JSON in a store."""
+        stored = orjson.loads(orjson.dumps(self.person.state))
+        assert stored == self.person.state
+        self.person = self.person._replace(state=stored)
+
+
+def _length(written: str) -> int:
+    length = milliseconds(written)
+    assert isinstance(length, int)
+    return length
+
+
+def _text(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -1,0 +1,312 @@
+"""The contract with producers: what an event may look like, and the one way it is written afterwards."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.events.envelope import Touchpoint
+from schemas.events.messages import STEPS
+from schemas.events.touchpoint import EVENT_NAMES, MODELS, CustomTouchpoint, adapter, canonical, parse
+from tests.support.builders import order, touchpoint
+
+NEEDED: dict[str, dict[str, Any]] = {
+    **{f"Order {verb}": {"order_id": "o1"} for verb in ("Completed", "Updated", "Refunded", "Cancelled")},
+    "Price Changed": {"product_id": "p1", "price": "9.90"},
+    "Stock Changed": {"product_id": "p1", "quantity": 0},
+}
+CONTRACT = """
+Products Searched|Product List Viewed|Product List Filtered|Promotion Viewed|Promotion Clicked|Product Clicked
+Product Viewed|Product Added|Product Removed|Cart Viewed|Checkout Started|Checkout Step Viewed|Checkout Step Completed
+Payment Info Entered|Order Completed|Order Updated|Order Refunded|Order Cancelled|Coupon Entered|Coupon Applied
+Coupon Denied|Coupon Removed|Product Added to Wishlist|Product Removed from Wishlist|Wishlist Product Added to Cart
+Product Shared|Cart Shared|Product Reviewed|Signed Up|Signed In|Signed Out|Identify|Page Viewed|Screen Viewed
+Application Installed|Application Opened|Email Sent|Email Delivered|Email Opened|Email Link Clicked|Email Bounced
+Email Failed|Email Unsubscribed|Email Marked as Spam|SMS Sent|SMS Link Clicked|Push Sent|Push Opened|WhatsApp Sent
+WhatsApp Message Sent|Messenger Message Sent|Messenger Message Link Clicked|Ad Impression|Ad Clicked|Social Post Liked
+Social Post Commented|Social Post Shared|Call Started|Call Ended|Live Chat Conversation Started
+Live Chat Conversation Ended|Live Chat Message Sent|Live Chat Message Received|Store Visited|Receipt Issued
+Loyalty Points Earned|Loyalty Points Redeemed|Survey Submitted|Contest Entered|Consent Updated|Price Changed
+Stock Changed
+""".replace("\n", "|").strip("|")
+
+
+def errors(event: Any) -> list[tuple[str, str]]:
+    """The path and the type of each error."""
+    with pytest.raises(ValidationError) as caught:
+        parse(event)
+    return [(".".join(map(str, error["loc"])), error["type"]) for error in caught.value.errors()]
+
+
+@pytest.mark.parametrize("name", CONTRACT.split("|"))
+def test_every_name_of_the_contract_is_known(name: str) -> None:
+    assert name in EVENT_NAMES
+
+
+adapter_of_all = adapter()
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_NAMES))
+def test_a_known_event_is_read_by_its_own_model_and_by_the_union_alike(name: str) -> None:
+    event = touchpoint(name, properties=NEEDED.get(name, {}))
+
+    parsed = parse(event)
+
+    assert MODELS[name] is type(parsed)
+    assert parsed == adapter_of_all.validate_python(event)
+
+
+def test_an_unknown_name_is_a_custom_event_with_free_properties() -> None:
+    event = touchpoint("Fitting Room Booked", properties={"room": 7, "items": [{"size": "M"}], "total": "n/a"})
+
+    parsed = parse(event)
+
+    assert CustomTouchpoint is type(parsed)
+    assert event["properties"] == canonical(parsed)["properties"]
+    assert parsed == adapter_of_all.validate_python(event)
+
+
+def test_canonical_writes_utc_milliseconds_and_decimal_strings_and_leaves_out_what_is_absent() -> None:
+    event = {
+        "event_id": "e1",
+        "event": "Order Completed",
+        "channel": "store",
+        "occurred_at": "2026-11-22T12:15:30.1239+02:00",
+        "received_at": "1999-01-01T00:00:00Z",
+        "identifiers": {"loyalty_id": 5, "email": ["a@b.example", "c@d.example"], "phone": None},
+        "campaign": {"source": None},
+        "properties": {
+            "order_id": 1001,
+            "revenue_minor": 4990,
+            "total": 59.9,
+            "currency": "eur",
+            "gift": True,
+            "products": [{"product_id": 7, "price_minor": 2495, "quantity": 2, "size": "M"}, {"sku": "x"}],
+        },
+        "traits": {},
+        "consent": {"marketing": False},
+    }
+
+    assert {
+        "event_id": "e1",
+        "event": "Order Completed",
+        "channel": "store",
+        "source": "",
+        "occurred_at": "2026-11-22T10:15:30.123Z",
+        "identifiers": [
+            {"type": "loyalty_id", "value": "5", "verified": False},
+            {"type": "email", "value": "a@b.example", "verified": False},
+            {"type": "email", "value": "c@d.example", "verified": False},
+        ],
+        "properties": {
+            "order_id": "1001",
+            "revenue": "49.90",
+            "total": "59.9",
+            "currency": "EUR",
+            "gift": True,
+            "products": [
+                {"product_id": "7", "price": "24.95", "quantity": 2, "size": "M"},
+                {"sku": "x", "quantity": 1},
+            ],
+        },
+        "consent": {"marketing": False},
+    } == canonical(parse(event))
+
+
+def test_reading_an_event_leaves_the_callers_object_alone() -> None:
+    event = order("o1")
+    event["properties"] = {"order_id": "o1", "currency": "EUR", "products": [{"price_minor": 1}], "revenue_minor": 1}
+    before = {**event, "properties": {**event["properties"], "products": [{"price_minor": 1}]}}
+
+    parse(event)
+
+    assert before == event
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("2026-11-22T10:15:30Z", datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)),
+        ("2026-11-22t10:15:30z", datetime(2026, 11, 22, 10, 15, 30, tzinfo=UTC)),
+        ("2026-11-22 10:15:30.5-05:00", datetime(2026, 11, 22, 15, 15, 30, 500_000, tzinfo=UTC)),
+        ("2026-11-22T10:15:30.123456789+0530", datetime(2026, 11, 22, 4, 45, 30, 123_000, tzinfo=UTC)),
+        ("1970-01-01T00:00:00Z", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("1969-12-31T23:30:00-01:00", datetime(1970, 1, 1, 0, 30, tzinfo=UTC)),
+        (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_times_are_kept_in_utc_to_the_millisecond(sent: Any, expected: datetime) -> None:
+    assert expected == parse(touchpoint(occurred_at=sent)).occurred_at
+
+
+@pytest.mark.parametrize(
+    ("sent", "rule"),
+    [
+        ("2026-11-22T10:15:30", "has no offset"),
+        (datetime(2026, 1, 1), "has no offset"),  # noqa: DTZ001
+        ("2026-11-22", "should be a time"),
+        ("yesterday", "should be a time"),
+        ("20261122T101530Z", "should be a time"),
+        ("2026-02-30T10:15:30Z", "no such time"),
+        ("2026-11-22T25:15:30Z", "no such time"),
+        ("2026-11-22T10:15:30+25:00", "no such time"),
+        ("0000-01-01T00:00:00Z", "no such time"),
+        ("1969-12-31T23:59:59Z", "from 1970 to 2100"),
+        ("2101-01-01T00:00:00Z", "from 1970 to 2100"),
+        ("2100-12-31T23:59:59-01:00", "from 1970 to 2100"),
+        ("0001-01-01T00:00:00+14:00", "from 1970 to 2100"),
+        ("9999-12-31T23:59:59-12:00", "from 1970 to 2100"),
+        (1_795_000_000, "should be a text"),
+    ],
+    ids=str,
+)
+def test_a_time_that_nobody_can_place_is_refused(sent: Any, rule: str) -> None:
+    with pytest.raises(ValidationError, match=rule):
+        parse(touchpoint(occurred_at=sent))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param({"event_id": ""}, [("event_id", "string_too_short")], id="empty event_id"),
+        pytest.param({"event_id": " "}, [("event_id", "string_pattern_mismatch")], id="blank event_id"),
+        pytest.param({"event_id": "x" * 101}, [("event_id", "string_too_long")], id="long event_id"),
+        pytest.param({"event_id": None}, [("event_id", "missing")], id="null is absent"),
+        pytest.param({"event": "x" * 101}, [("event", "string_too_long")], id="long name"),
+        pytest.param({"event": ["Identify"]}, [("event", "string_type")], id="name is a list"),
+        pytest.param({"channel": 5}, [("channel", "string_type")], id="channel is a number"),
+        pytest.param({"source": "x" * 101}, [("source", "string_too_long")], id="long source"),
+        pytest.param({"userId": "u"}, [("userId", "extra_forbidden")], id="unknown top-level field"),
+        pytest.param({"properties": []}, [("properties", "model_type")], id="properties is a list"),
+        pytest.param({"traits": "x"}, [("traits", "dict_type")], id="traits is a text"),
+        pytest.param({"campaign": {"name": "x" * 501}}, [("campaign.name", "text")], id="long campaign"),
+        pytest.param({"campaign": {"name": 1.5}}, [("campaign.name", "text")], id="campaign is a float"),
+        pytest.param({"consent": {"marketing": "yes"}}, [("consent.marketing", "bool_type")], id="consent as text"),
+        pytest.param({"consent": {"marketing": 1}}, [("consent.marketing", "bool_type")], id="consent as a number"),
+        pytest.param({"consent": {"adverts": True}}, [("consent.adverts", "extra_forbidden")], id="misspelt consent"),
+        pytest.param({"identifiers": "u1"}, [("identifiers", "tuple_type")], id="identifiers is a text"),
+        pytest.param({"identifiers": {"user_id": 1.5}}, [("identifiers", "identifier")], id="identifier is a float"),
+        pytest.param({"identifiers": {"user_id": True}}, [("identifiers", "identifier")], id="identifier is a boolean"),
+        pytest.param({"identifiers": {"User Id": "x"}}, [("identifiers.0.type", "string_pattern_mismatch")], id="type"),
+        pytest.param(
+            {"identifiers": [{"type": "email", "value": "x" * 501}]}, [("identifiers.0.value", "text")], id="long value"
+        ),
+        pytest.param(
+            {"identifiers": {"email": [f"{n}@b.example" for n in range(51)]}}, [("identifiers", "too_long")], id="many"
+        ),
+        pytest.param(
+            {"properties": {"currency": "EURO"}}, [("properties.currency", "string_pattern_mismatch")], id="EURO"
+        ),
+        pytest.param({"context": {"page": {"url": 5}}}, [("context.page.url", "string_type")], id="url is a number"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert expected == errors(touchpoint(**fields))
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        pytest.param({}, [("properties.order_id", "missing")], id="no order_id"),
+        pytest.param({"order_id": ""}, [("properties.order_id", "text")], id="empty order_id"),
+        pytest.param({"order_id": "o", "revenue": "x"}, [("properties.revenue", "money")], id="revenue"),
+        pytest.param(
+            {"order_id": "o", "products": [{}, {"quantity": -1}]},
+            [("properties.products.1.quantity", "greater_than")],
+            id="negative quantity",
+        ),
+        pytest.param(
+            {"order_id": "o", "products": [{"quantity": 1.5}]},
+            [("properties.products.0.quantity", "int_from_float")],
+            id="half a piece",
+        ),
+        pytest.param({"order_id": "o", "products": {}}, [("properties.products", "tuple_type")], id="products"),
+    ],
+)
+def test_an_orders_properties_are_typed(properties: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert expected == errors(touchpoint("Order Completed", properties=properties))
+
+
+def test_an_order_without_an_amount_is_valid() -> None:
+    assert {"order_id": "o1"} == canonical(parse(touchpoint("Order Completed", properties={"order_id": "o1"})))[
+        "properties"
+    ]
+
+
+@pytest.mark.parametrize("identifiers", [None, {}, [], {"user_id": None}, {"user_id": []}], ids=repr)
+def test_an_event_may_be_about_no_person(identifiers: Any) -> None:
+    assert () == parse(touchpoint(identifiers=identifiers)).identifiers
+
+
+def test_both_ways_to_write_identifiers_mean_the_same() -> None:
+    shorthand = touchpoint(identifiers={"user_id": 7, "email": ["a@b.example"]})
+    written_out = [{"type": "user_id", "value": "7"}, {"type": "email", "value": "a@b.example"}]
+
+    assert parse({**shorthand, "identifiers": written_out}) == parse(shorthand)
+
+
+def test_money_in_the_model_is_a_decimal() -> None:
+    parsed: Any = parse(order("o1", "49.90"))
+
+    assert Decimal("49.90") == parsed.properties.revenue
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("Email Link Clicked", ("email", "clicked")),
+        ("Unsubscribed", ("email", "unsubscribed")),
+        ("WhatsApp Sent", ("whatsapp", "sent")),
+        ("WhatsApp Message Sent", ("whatsapp", "sent")),
+        ("Messenger Message Marked as Spam", ("messenger", "complained")),
+        ("Push Notification Tapped", ("push", "clicked")),
+    ],
+)
+def test_a_message_events_name_tells_the_kind_and_the_step(name: str, meaning: tuple[str, str]) -> None:
+    assert meaning == STEPS[name]
+
+
+NESTED: Any = 0
+for _ in range(15):
+    NESTED = [NESTED]
+
+
+@pytest.mark.parametrize(
+    ("properties", "kind"),
+    [
+        pytest.param({"a": NESTED}, "too_deep", id="17 levels"),
+        pytest.param({str(n): n for n in range(1000)}, "too_many_keys", id="1000 keys beside the envelope's"),
+        pytest.param({"a": "x" * 8193}, "bounds", id="long text"),
+        pytest.param({"x" * 8193: "a"}, "bounds", id="long key"),
+        pytest.param({"a": ["b\0c"]}, "bounds", id="NUL"),
+        pytest.param({"a\0": 1}, "bounds", id="NUL in a key"),
+        pytest.param({"a": "\ud800"}, "bounds", id="half a surrogate pair"),
+        pytest.param({"a": float("nan")}, "bounds", id="NaN"),
+        pytest.param({"a": Decimal("Infinity")}, "bounds", id="decimal infinity"),
+        pytest.param({"a": 2**64}, "bounds", id="huge integer"),
+        pytest.param({"a": {1, 2}}, "bounds", id="a set"),
+        pytest.param({5: "a"}, "bounds", id="a key that is no text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Page Viewed", "Fitting Room Booked"])
+def test_free_parts_are_bounded_in_known_and_custom_events(name: str, properties: Any, kind: str) -> None:
+    assert [kind] == [found for _, found in errors(touchpoint(name, properties=properties))]
+
+
+def test_the_deepest_event_that_is_allowed_is_read() -> None:
+    assert NESTED[0] == canonical(parse(touchpoint("Custom", properties={"a": NESTED[0]})))["properties"]["a"]
+
+
+@pytest.mark.parametrize("value", [None, 5, "x", [], ["event"]], ids=repr)
+def test_only_an_object_is_an_event(value: Any) -> None:
+    assert [("", "model_type")] == errors(value)
+
+
+def test_the_base_of_all_models_is_exported() -> None:
+    models: list[type] = [*MODELS.values(), CustomTouchpoint]
+
+    assert {True} == {issubclass(model, Touchpoint) for model in models}

@@ -1,0 +1,161 @@
+"""A request becomes records: good events for their topics, bad ones as dead letters, and an answer for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from deploy.collector.body import RefusedError, parse
+from processors.intake.collect import KEPT_BYTES, Collect, Collected
+from processors.intake.segment_calls import Arrival
+from schemas.dead_letters import DeadLetter
+from schemas.intake.sources import Source
+from schemas.topics import CHANNELS
+from tests.support.builders import touchpoint
+
+RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
+WEB = Source(channel="web", kind="browser", origins=("*",))
+TILL = Source(channel="store")
+COLLECT = Collect(
+    channels=frozenset(CHANNELS), max_event_bytes=65_536, key=lambda event: b"key", topic_prefix="test-"
+)  # fmt: skip
+GOOD = {"type": "track", "userId": "u", "event": "Page Seen", "messageId": "m"}
+NOBODYS = {"type": "track", "event": "Page Seen", "messageId": "n"}
+
+
+def arrivals(count: int) -> list[Arrival]:
+    return [Arrival(RECEIVED, None, f"r-{number}") for number in range(count)]
+
+
+def calls(*said: Any, source: Source = WEB) -> Collected:
+    pairs = [(call, call.get("type") if isinstance(call, dict) else None) for call in said]
+    return COLLECT.calls("shop", source, pairs, arrivals(len(pairs)))
+
+
+def touchpoints(*events: Any, source: Source = TILL) -> Collected:
+    return COLLECT.touchpoints("till", source, events, arrivals(len(events)))
+
+
+def letters(collected: Collected) -> list[DeadLetter]:
+    return [DeadLetter.model_validate_json(one.value) for one in collected.outgoing if one.topic == "dead-letters"]
+
+
+def published(collected: Collected) -> list[dict[str, Any]]:
+    return [orjson.loads(one.value) for one in collected.outgoing if one.topic != "dead-letters"]
+
+
+def test_a_bad_event_costs_its_neighbours_nothing_and_is_kept() -> None:
+    collected = calls(GOOD, NOBODYS, "junk", {**GOOD, "messageId": "o", "event": 5}, {**GOOD, "messageId": "p"})
+
+    assert (2, ["m", "p"]) == (collected.accepted, [event["event_id"] for event in published(collected)])
+    told = [(one.place, one.event_id, one.rejected.reason.value, one.rejected.field) for one in collected.refusals]
+    assert [
+        (1, "n", "missing_field", "userId"), (2, "", "not_an_object", ""), (3, "o", "invalid_field", "event"),
+    ] == told  # fmt: skip
+    assert [{**NOBODYS, "source": "shop"}, "junk"] == [orjson.loads(letter.value) for letter in letters(collected)][:2]
+
+
+def test_a_dead_letter_says_where_the_event_would_have_gone_and_can_be_told_apart() -> None:
+    collected = calls(NOBODYS, NOBODYS, {**NOBODYS, "context": {"channel": "app"}})
+    found = letters(collected)
+
+    assert {("collect", "test-touchpoints.web", -1, RECEIVED)} == {
+        (one.stage, one.topic, one.partition, one.received_at) for one in found
+    }
+    assert 3 == len({one.offset for one in found if one.offset >= 0})
+
+
+def test_events_of_our_own_form_are_taken_as_they_are_but_for_their_source() -> None:
+    event = touchpoint(channel="web", source="somebody else")
+    bare = {name: value for name, value in event.items() if name not in ("channel", "source")}
+    collected = touchpoints(event, bare)
+
+    assert [{**event, "source": "till"}, {**bare, "channel": "store", "source": "till"}] == published(collected)
+    assert ["touchpoints.web", "touchpoints.store"] == [one.topic for one in collected.outgoing]
+
+
+def test_a_refused_touchpoint_is_told_with_our_own_names() -> None:
+    collected = touchpoints({**touchpoint(), "occurred_at": "today"})
+
+    assert ["occurred_at"] == [one.rejected.field for one in collected.refusals]
+
+
+def test_the_answer_speaks_of_the_call_and_the_dead_letter_of_the_touchpoint_that_it_holds() -> None:
+    collected = calls({**GOOD, "messageId": "x" * 101})
+    [letter] = letters(collected)
+
+    assert ("messageId", "event_id") == (collected.refusals[0].rejected.field, letter.field)
+    assert letter.field in orjson.loads(letter.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'"\\ud83d"', "surrogate"),
+        (b"1" * 400, "64 bits"),
+    ],
+)  # fmt: skip
+def test_what_json_has_no_words_for_costs_its_own_event_alone(value: bytes, said: str) -> None:
+    batch = parse(
+        b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD)), 1 << 20
+    )
+    collected = calls(*batch)
+
+    assert (1, ["not_json"]) == (collected.accepted, [one.rejected.reason.value for one in collected.refusals])
+    assert said in collected.refusals[0].rejected.message
+    assert b'"event": "E"' in letters(collected)[0].value
+
+
+def test_a_neighbours_mistake_alters_no_value() -> None:
+    large = {**GOOD, "userId": 1234567890123456789, "properties": {"receipt": -123456789012345678, "part": 0.1}}
+    batch = parse(
+        b'[{"a":NaN},%b,{"type":"track","userId":%b,"event":"E"}]' % (orjson.dumps(large), b"9" * 25), 1 << 20
+    )
+    collected = calls(*batch)
+
+    assert [large["properties"]] == [event["properties"] for event in published(collected)]
+    assert ["missing_field", "not_json"] == [one.rejected.reason.value for one in collected.refusals]
+
+
+def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() -> None:
+    for raw, code in (
+        (b'{"a": NaN', "not_json"),
+        (b"[" * 5_000, "not_json"),
+        (b"[{}," * 130_000, "too_many_parts"),
+        (b"1," * 1_000_001, "too_many_parts"),
+        (b"[NaN" + b",1" * 50_001 + b"]", "not_json"),
+        (b"[NaN" + b" " * (1 << 20) + b"]", "not_json"),
+    ):
+        with pytest.raises(RefusedError) as refused:
+            parse(raw, 1 << 20)
+        assert code == refused.value.code
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "kept"),
+    [
+        ({**GOOD, "properties": {"text": ["x" * 8_000] * 9}}, "too_large", True),
+        ({**GOOD, "properties": {"text": "x" * KEPT_BYTES}}, "too_large", False),
+        ({**GOOD, "properties": {"a": orjson.loads(b"[" * 200 + b"]" * 200)}}, "too_deep", True),
+        ({**GOOD, "properties": {"a": orjson.loads(b"[" * 900 + b"]" * 900)}}, "too_deep", True),
+        ({**GOOD, "properties": {str(number): 1 for number in range(2_000)}}, "too_many_keys", True),
+    ],
+    ids=["large", "huge", "deep", "bottomless", "wide"],
+)
+def test_an_event_out_of_bounds_is_refused_and_kept_as_far_as_a_broker_takes_it(
+    event: dict[str, Any], code: str, kept: bool
+) -> None:
+    collected = calls(event, GOOD)
+
+    assert ([code], 1) == ([one.rejected.reason.value for one in collected.refusals], collected.accepted)
+    assert kept == bool(letters(collected))
+
+
+@pytest.mark.parametrize("junk", [[], [None], [1, 2.5], [["x"]], ["text"], [True]])
+def test_what_is_no_event_is_refused(junk: Sequence[Any]) -> None:
+    for collected in (calls(*junk), touchpoints(*junk)):
+        assert (0, len(junk)) == (collected.accepted, len(collected.refusals))

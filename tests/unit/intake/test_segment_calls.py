@@ -1,0 +1,377 @@
+"""Calls of Segment-compatible SDKs become touchpoints, and a mistake in one is told in the call's own words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.intake.decode import Rejected, decode
+from processors.intake.segment_calls import VERBS, Arrival, spelling, translate
+from schemas.dead_letters import Reason
+from schemas.intake.sources import Source
+from schemas.topics import CHANNELS
+
+RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
+ARRIVAL = Arrival(RECEIVED, None, "request-0")
+SERVER = Source(channel="web")
+WEB = Source(channel="web", kind="browser", origins=("*",))
+
+
+def event(call: dict[str, Any], verb: str = "track", source: Source = SERVER, arrival: Arrival = ARRIVAL) -> Any:
+    """Translate and read, as the pipeline does."""
+    found = translate({"userId": "u1", **call}, verb, "shop", source, arrival)
+    assert not isinstance(found, Rejected)
+    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    assert not isinstance(read, Rejected), read
+    return read
+
+
+def refusal(call: dict[str, Any], verb: object = "track", source: Source = SERVER) -> tuple[str, str]:
+    """The field that is at fault, as the call spells it, and the message."""
+    found = translate(call, verb, "shop", source, ARRIVAL)
+    if isinstance(found, Rejected):
+        return found.field, found.message
+    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    assert isinstance(read, Rejected)
+    return spelling(read.field, found.spelt), read.message
+
+
+def identifiers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["type"], one["value"]) for one in found["identifiers"]]
+
+
+def test_a_track_call_keeps_its_name_its_properties_and_its_id() -> None:
+    found = event(
+        {
+            "event": "Order Completed",
+            "messageId": "m-1",
+            "properties": {"order_id": "A-1", "revenue": 25.5, "currency": "EUR"},
+        }
+    )
+
+    assert ("m-1", "Order Completed", "web", "shop") == tuple(
+        found[name] for name in ("event_id", "event", "channel", "source")
+    )
+    assert ("A-1", "25.5") == (found["properties"]["order_id"], found["properties"]["revenue"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "call", "name", "properties"),
+    [
+        ("page", {"name": "Home", "properties": {"path": "/"}}, "Page Viewed", {"name": "Home", "path": "/"}),
+        ("page", {"name": None, "category": None, "properties": None}, "Page Viewed", {}),
+        ("screen", {"name": "Cart", "category": "Shop"}, "Screen Viewed", {"name": "Cart", "category": "Shop"}),
+        ("group", {"groupId": "g", "traits": {"x": 1}}, "Group Joined", {"group_id": "g", "traits": {"x": 1}}),
+        ("alias", {"previousId": "old"}, "Alias Created", {}),
+    ],
+)  # fmt: skip
+def test_the_other_calls_have_names_of_their_own(
+    verb: str, call: dict[str, Any], name: str, properties: dict[str, Any]
+) -> None:
+    found = event(call, verb)
+
+    assert (name, properties) == (found["event"], found.get("properties", {}))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"traits": {"email": "a@shop.example", "first_name": "Ada"}},
+        {"context": {"traits": {"email": "a@shop.example", "first_name": "Ada"}}},  # RudderStack
+    ],
+)
+def test_identify_states_traits_and_the_addresses_among_them_identify(call: dict[str, Any]) -> None:
+    found = event(call, "identify")
+
+    assert ("Identify", "Ada") == (found["event"], found["traits"]["first_name"])
+    assert [("user_id", "u1"), ("email", "a@shop.example")] == identifiers(found)
+
+
+def test_a_groups_address_is_not_its_members() -> None:
+    found = event({"groupId": "g1", "traits": {"email": "office@firm.example"}}, "group")
+
+    assert [("user_id", "u1")] == identifiers(found)
+
+
+def test_every_way_to_name_a_person_is_read_and_none_twice() -> None:
+    found = event(
+        {
+            "userId": 7,
+            "anonymousId": "a1",
+            "traits": {"email": "a@shop.example"},
+            "context": {
+                "traits": {"email": "a@shop.example", "phone": "+4915112345678"},
+                "device": {"id": "d1", "token": "t1", "type": "ios"},
+                "externalIds": [{"type": "loyalty_id", "id": "L-1"}, {"type": "Odd Type", "id": "x"}, "junk"],
+            },
+        },
+        "identify",
+    )
+
+    assert [
+        ("user_id", "7"), ("email", "a@shop.example"), ("phone", "+4915112345678"), ("push_token", "t1"),
+        ("device_id", "d1"), ("anonymous_id", "a1"), ("loyalty_id", "L-1"),
+    ] == identifiers(found)  # fmt: skip
+
+
+def test_a_page_joins_people_by_what_is_its_own_and_by_what_its_source_names() -> None:
+    call = {
+        "anonymousId": "a1",
+        "traits": {"email": "victim@shop.example"},
+        "context": {"device": {"token": "t1"}, "externalIds": [{"type": "crm_id", "id": "7"}]},
+    }
+    page, checked = (
+        event(call, "identify", Source(channel="web", kind="browser", join_by=join_by)) for join_by in ((), ("email",))
+    )
+
+    assert [("user_id", "u1"), ("push_token", "t1"), ("anonymous_id", "a1")] == identifiers(page)
+    assert ("email", "victim@shop.example") in identifiers(checked)
+    assert "victim@shop.example" == page["traits"]["email"]
+
+
+def test_a_server_says_which_of_its_addresses_are_checked() -> None:
+    found = event({"traits": {"email": "a@shop.example"}}, "identify", Source(channel="api", verified=("email",)))
+
+    assert [False, True] == [one.get("verified", False) for one in found["identifiers"]]
+
+
+@pytest.mark.parametrize(
+    ("call", "field"),
+    [
+        ({"event": "Email Opened", "context": {"channel": "email"}}, "context.channel"),
+        ({"event": "Price Changed", "properties": {"product_id": "p", "price": 1}}, "event"),
+    ],
+)
+def test_a_page_is_not_believed_what_only_a_server_can_know(call: dict[str, Any], field: str) -> None:
+    found, message = refusal({"userId": "u", **call}, source=WEB)
+
+    assert (field, True) == (found, "use a server's key" in message)
+    assert event(call)
+
+
+def test_an_alias_names_what_the_person_was_called_before_and_never_a_second_login() -> None:
+    assert [("user_id", "u1"), ("anonymous_id", "old")] == identifiers(event({"previousId": "old"}, "alias"))
+
+
+@pytest.mark.parametrize("clock_off_s", [0, -157_680_000, 157_680_000, 90])
+def test_a_clock_that_is_off_is_corrected_by_when_the_batch_was_sent(clock_off_s: int) -> None:
+    def on_the_device(seconds: int) -> str:
+        return datetime.fromtimestamp(RECEIVED.timestamp() + clock_off_s + seconds, UTC).isoformat()
+
+    found = event(
+        {"event": "E", "timestamp": on_the_device(-3_600)}, arrival=ARRIVAL._replace(sent_at=on_the_device(0))
+    )
+
+    assert "2026-11-22T09:00:00.000Z" == found["occurred_at"]
+    assert (on_the_device(-3_600) if clock_off_s else None) == found.get("context", {}).get("original_timestamp")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "sent_at", "occurred_at"),
+    [
+        ("2026-11-22T09:00:00Z", "1970-01-01T00:00:00Z", "2026-11-22T10:00:00.000Z"),
+        ("2026-11-22T09:00:00Z", "2100-01-01T00:00:00Z", "2026-11-22T09:00:00.000Z"),
+        ("2031-11-22T09:00:00Z", None, "2026-11-22T10:00:00.000Z"),
+    ],
+)
+def test_nothing_has_happened_after_it_came_in_or_before_there_were_clocks(
+    timestamp: str, sent_at: str | None, occurred_at: str
+) -> None:
+    found = event({"event": "E", "timestamp": timestamp}, arrival=ARRIVAL._replace(sent_at=sent_at))
+
+    assert occurred_at == found["occurred_at"]
+
+
+@pytest.mark.parametrize("sent_at", [None, "yesterday", 5, {}])
+@pytest.mark.parametrize(
+    ("said", "occurred_at"),
+    [
+        ({"timestamp": "2026-11-20T09:00:00+01:00"}, "2026-11-20T08:00:00.000Z"),
+        ({"originalTimestamp": "2026-11-20T08:00:00Z"}, "2026-11-20T08:00:00.000Z"),
+        ({}, "2026-11-22T10:00:00.000Z"),
+    ],
+)
+def test_without_a_time_of_sending_the_calls_own_time_counts(
+    sent_at: object, said: dict[str, str], occurred_at: str
+) -> None:
+    assert occurred_at == event({"event": "E", **said}, arrival=ARRIVAL._replace(sent_at=sent_at))["occurred_at"]
+
+
+def test_what_comes_without_an_id_or_a_time_gets_those_of_its_arrival() -> None:
+    found = event({"event": "E", "messageId": None})
+
+    assert ("request-0", "2026-11-22T10:00:00.000Z") == (found["event_id"], found["occurred_at"])
+
+
+def test_context_is_kept_under_our_names() -> None:
+    found = event(
+        {
+            "event": "E",
+            "context": {
+                "userAgent": "Mozilla/5.0", "sessionId": 1764000000, "locale": "de-DE", "library": {"name": "x"},
+                "page": {"url": "https://shop.example/?gclid=1", "referrer": None}, "channel": "app",
+            },
+            "integrations": {"All": True}, "_metadata": {}, "channel": "server",
+        }
+    )  # fmt: skip
+
+    assert "app" == found["channel"]
+    assert {
+        "user_agent": "Mozilla/5.0", "session_id": "1764000000", "locale": "de-DE", "library": {"name": "x"},
+        "page": {"url": "https://shop.example/?gclid=1"},
+    } == found["context"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("context", "campaign"),
+    [
+        ({"campaign": {"source": "google", "name": "sale"}}, {"source": "google", "name": "sale"}),
+        (
+            {"page": {"url": "https://s.example/?utm_source=a%20b&utm_campaign=x&utm_source=c#utm_medium=no"}},
+            {"source": "a b", "name": "x"},
+        ),
+        ({"page": {"search": "?utm_medium=email", "url": "https://s.example/?utm_medium=other"}}, {"medium": "email"}),
+        ({"campaign": {"source": "google"}, "page": {"search": "?utm_source=other"}}, {"source": "google"}),
+        ({"page": {"url": "http://[::1/?x=1"}}, None),
+        ({"page": {"url": "https://s.example/?utm_content=" + "x" * 600}}, {"content": "x" * 500}),
+    ],
+)
+def test_the_campaign_is_the_calls_or_else_that_of_the_pages_address(
+    context: dict[str, Any], campaign: dict[str, str] | None
+) -> None:
+    assert campaign == event({"event": "E", "context": context}).get("campaign")
+
+
+def test_the_connection_says_what_a_page_does_not() -> None:
+    arrival = ARRIVAL._replace(address="203.0.113.9", user_agent="curl/8")
+
+    assert {"ip": "203.0.113.9", "user_agent": "curl/8"} == event({"event": "E"}, arrival=arrival)["context"]
+    assert "198.51.100.1" == event({"event": "E", "context": {"ip": "198.51.100.1"}}, arrival=arrival)["context"]["ip"]
+
+
+def test_amounts_without_a_currency_are_in_that_of_their_source() -> None:
+    source = Source(channel="web", currency="EUR")
+
+    def currency(**properties: object) -> object:
+        return event({"event": "Bought", "properties": properties}, source=source)["properties"].get("currency")
+
+    assert ["EUR", "EUR", "USD", None] == [
+        currency(revenue=2), currency(revenue_minor=250), currency(revenue=2, currency="USD"), currency(size=4)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("preferences", "consent"),
+    [
+        ({"ads": True, "stats": True, "other": False}, {"marketing": True, "analytics": True}),
+        ({"ads": False, "stats": True}, {"marketing": False, "analytics": True}),
+        ({"ads": "yes"}, {"marketing": False, "analytics": False}),
+        ({}, {"marketing": False, "analytics": False}),
+        (None, None),
+    ],
+)
+def test_consent_is_what_the_source_says_that_the_banners_categories_mean(preferences: Any, consent: Any) -> None:
+    source = Source(channel="web", consent={"ads": "marketing", "stats": "analytics"})
+    context = {"consent": {"categoryPreferences": preferences}}
+
+    assert consent == event({"event": "E", "context": context}, source=source).get("consent")
+    assert None is event({"event": "E", "context": context}).get("consent")
+
+
+@pytest.mark.parametrize(
+    ("call", "verb", "field", "said"),
+    [
+        ({"event": "E"}, "track", "userId", "userId and anonymousId are missing"),
+        ({"event": "E", "userId": None, "anonymousId": ""}, "track", "userId", "missing"),
+        ({"userId": "u"}, "track", "event", "event is missing"),
+        ({"userId": "u", "event": "E"}, None, "type", "type is missing"),
+        ({"userId": "u", "event": "E"}, "delete", "type", "send one of track, identify"),
+        ({"userId": ["u"], "event": "E"}, "track", "userId", "a list"),
+        ({"anonymousId": {"x": 1}, "event": "E"}, "track", "anonymousId", "an object"),
+        ({"userId": "u", "traits": {"email": 1.5}}, "identify", "traits.email", "not shown"),
+        ({"userId": "u", "event": "E", "timestamp": "2026-11-22T10:00:00"}, "track", "timestamp", "offset"),
+        ({"userId": "u", "event": "E", "messageId": "x" * 101}, "track", "messageId", "100"),
+        ({"userId": "u", "event": "E", "context": "web"}, "track", "context", "an object"),
+        ({"userId": "u", "event": "E", "context": {"userAgent": 5}}, "track", "context.userAgent", "a text"),
+        ({"userId": "u", "traits": {"plan": {"a": [[]] * 20}, "x": "y" * 9_000}}, "identify", "traits.x", "8192"),
+        ({"userId": "u", "context": {"traits": {"x": "y" * 9_000}}}, "identify", "context.traits.x", "8192"),
+        ({"userId": "u", "groupId": "y" * 9_000}, "group", "groupId", "8192"),
+        ({"userId": "u", "name": "y" * 9_000}, "page", "name", "8192"),
+        ({"userId": "u", "event": "E", "originalTimestamp": "soon"}, "track", "originalTimestamp", "RFC 3339"),
+        (
+            {"event": "E", "context": {"externalIds": [{"type": "x", "id": n} for n in range(60)]}},
+            "track", "context.externalIds", "50",
+        ),
+        ({"userId": "u", "event": "E", "context": {"channel": "webb"}}, "track", "context.channel", "web"),
+        ({"userId": "u", "event": "E", "context": {"campaign": {"id": []}}}, "track", "context.campaign.id", "text"),
+        ({"userId": "u", "event": "E", "properties": {"revenue": "much"}}, "track", "properties.revenue", "decimal"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_the_calls_own_words(
+    call: dict[str, Any], verb: object, field: str, said: str
+) -> None:
+    found, message = refusal(call, verb)
+
+    assert (field, True) == (found, said in message), message
+
+
+def test_an_event_about_a_product_needs_no_person() -> None:
+    found = event({"userId": None, "event": "Price Changed", "properties": {"product_id": "p", "price": "9.90"}})
+
+    assert [] == found["identifiers"]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab_", max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = (
+    "event", "userId", "anonymousId", "messageId", "timestamp", "sentAt", "context", "properties", "traits", "name",
+    "groupId", "previousId", "originalTimestamp",
+)  # fmt: skip
+CONTEXT = ("page", "campaign", "device", "traits", "externalIds", "userAgent", "sessionId", "consent", "channel", "ip")
+
+
+@given(
+    call=st.dictionaries(st.sampled_from(NAMES), json_values),
+    context=st.none() | st.dictionaries(st.sampled_from(CONTEXT), json_values),
+    verb=st.sampled_from(VERBS),
+    sent_at=json_values,
+)
+def test_whatever_comes_is_read_or_refused_by_field(
+    call: dict[str, Any], context: dict[str, Any] | None, verb: str, sent_at: object
+) -> None:
+    if context is not None:
+        call = {**call, "context": context}
+    source = Source(channel="web", currency="EUR", consent={"a": "marketing"})
+    found = translate(call, verb, "shop", source, ARRIVAL._replace(sent_at=sent_at))
+
+    if isinstance(found, Rejected):
+        assert (found.field, True) == ("userId", bool(found.message))
+        return
+    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    if isinstance(read, Rejected) and read.reason != Reason.MISSING_FIELD:
+        assert said(call, spelling(read.field, found.spelt)), (read, call)
+
+
+def said(call: Any, field: str) -> bool:
+    """Tell whether a call has a field."""
+    found = call
+    for part in field.split("."):
+        if isinstance(found, list) and part.isdigit():
+            found = found[int(part)]
+        elif isinstance(found, dict) and part in found:
+            found = found[part]
+        else:
+            return False
+    return True

@@ -1,0 +1,129 @@
+"""What a marketer is told about a file that is wrong: file, line, place, and what was expected."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from deploy.operations.definition_files import DefinitionError, load
+from schemas.decisions.policy import MessagePolicy
+from schemas.journeys.definitions import Journey
+from schemas.segments.definitions import SegmentDefinitions
+from tests.support.stories import shipped_journeys
+
+JOURNEY = """\
+name: welcome
+description: Welcomes.
+entry: {event: Signed Up}
+steps:
+  - STEP
+"""
+SEGMENT = """\
+segments:
+  - name: some
+    description: Some.
+    when: CONDITION
+"""
+
+
+def complaint(folder: Path, text: str, model: type[BaseModel]) -> str:
+    """What is said about a file, without the folder."""
+    path = folder / "x.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(DefinitionError) as error:
+        load(path, model)
+    return str(error.value).removeprefix(f"{folder}/")
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("{message: hello, chanel: email}", "steps.0.chanel: nothing is called chanel here; did you mean channel?"),
+        ("{delay: 1d, exit: done}", "steps.0.exit: exit does not belong here"),
+        ("{delay: soon}", "steps.0.delay: 'soon' is not a length of time such as 30m, 24h or 7 days"),
+        ("{delay: 5}", "steps.0.delay: 5 of what? Say it with its unit, such as 30m, 24h or 7 days"),
+        ("{until: {date: trait.day, offset: -5}}", "steps.0.until.offset: -5 of what? Say it with its unit, such as "
+         "30m, 24h or 7 days"),
+        ('{until: {time: "25:00"}}', "steps.0.until.time: should be a time of day such as 09:30"),
+        ("{wait_for: Order Completed}", "steps.0.wait_for: should have parts: {name: value}"),
+        ("{wait_for: {event: []}}", "steps.0.wait_for.event: should have at least 1, and has 0"),
+        ("{wait_for: {event: A, where: {chanel: web}}}", "steps.0.wait_for.where.chanel: should be a part of the "
+         "event, such as channel, properties.price or campaign.source"),
+        ("{message: hello, priority: high}", "steps.0.priority: should be a whole number"),
+        ("{message: hello, tags: one}", "steps.0.tags: should be a list: [one, another]"),
+        ("{message: hello, data: {a: [1]}}", "steps.0.data.a: should be a text, a number or true or false"),
+        ("{message: hello, variants: [{weight: 1}]}", "steps.0.variants.0.name: is missing"),
+        ("{random: [{name: a}]}", "steps.0.random: should have at least 2, and has 1"),
+        ("{if: {segment: vip}, then: [{exit: }]}", "steps.0.then.0.exit: should be a text"),
+    ],
+    ids=lambda value: value[:30],
+)  # fmt: skip
+def test_a_step_is_complained_about_where_it_stands_and_in_words(tmp_path: Path, step: str, said: str) -> None:
+    assert f"x.yaml:5: {said}" == complaint(tmp_path, JOURNEY.replace("STEP", step), Journey)
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("{performd: A}", "it has only performd: did you mean performed?"),
+        ("{engaged: emial}", "there is no channel 'emial': did you mean email?"),
+        ("{stage: [new, visitr]}", "there is no stage 'visitr': use visitor, prospect, new, active, loyal, at_risk"),
+        ("{attribute: orders.last, within: 1h, older_than: 2h}", "make `within` the longer one"),
+        ("{performed: A, within: 7}", "should be a duration such as 30m, 12h, 7d or 2w"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_a_condition_is_complained_about_in_words(tmp_path: Path, condition: str, said: str) -> None:
+    found = complaint(tmp_path, SEGMENT.replace("CONDITION", condition), SegmentDefinitions)
+
+    assert found.startswith("x.yaml:4: segments.0.when")
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nname: b\n", "x.yaml:2: name: given twice"),
+        ("a: 2026-13-45\n", "x.yaml:1: 2026-13-45: month must be in 1..12"),
+        ("a: &a\n  b: *a\n", "x.yaml:1: a.b.b: too much, or in itself: references (*name) multiply"),
+        ("? [a, b]\n: 1\n", "x.yaml:1: (file): a name before a colon should be a single word or text"),
+        ("a:\n  <<: {b: 1}\n", "x.yaml:2: a: a name before a colon should be a single word or text"),
+        ("a: \x01\n", "x.yaml: not YAML: the character U+0001 is not allowed"),
+        ("a:\n\t- b\n", "x.yaml:2: not YAML: found character '\\t' that cannot start any token"),
+        ("caps: [{limit: 1, within: 7d}]\nsegmnts: 1\n", "x.yaml:2: segmnts: nothing is called segmnts here"),
+    ],
+    ids=["key twice", "no date", "in itself", "list as key", "merge key", "control character", "tab", "unknown"],
+)
+def test_what_is_no_plain_data_is_complained_about_too(tmp_path: Path, text: str, said: str) -> None:
+    assert complaint(tmp_path, text, MessagePolicy).startswith(said)
+
+
+def test_references_that_multiply_end_at_once(tmp_path: Path) -> None:
+    names = "abcdefgh"
+    lines = [f"{one}: &{one} [{', '.join(f'*{before}' for _ in range(10))}]" for before, one in pairwise(names)]
+
+    assert "references (*name) multiply" in complaint(tmp_path, "\n".join(["a: &a [x]", *lines]), MessagePolicy)
+
+
+def test_a_file_in_another_encoding_is_no_riddle(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes("name: größe".encode("latin-1"))
+
+    with pytest.raises(DefinitionError, match="not a text in UTF-8"):
+        load(path, Journey)
+
+
+def test_a_class_of_customers_that_there_is_not_is_told() -> None:
+    one = {"name": "some", "description": "Some.", "when": {"rfm": "champion"}}
+
+    assert [("some", "there is no RFM class 'champion': use customers")] == SegmentDefinitions.model_validate(
+        {"segments": [one]}
+    ).problems()
+
+
+@pytest.mark.parametrize("journey", shipped_journeys().values(), ids=shipped_journeys())
+def test_every_shipped_journey_is_read_back_from_the_archive(journey: Journey) -> None:
+    assert journey == Journey.model_validate_json(journey.archived())

@@ -1,0 +1,67 @@
+"""What `throughline doctor` shows and what it keeps to itself."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from deploy.operations.doctor import Check, examine, hidden, servers, shown
+from deploy.settings import Settings
+
+NOWHERE = {
+    "kafka_bootstrap": "127.0.0.1:1",
+    "redis_url": "redis://:s3cret@127.0.0.1:1/0",
+    "clickhouse_url": "http://app:s3cret@127.0.0.1:1",
+}
+
+
+@pytest.fixture(scope="module")
+def nowhere() -> Settings:
+    return Settings.model_validate({**NOWHERE, "identity_secret": "s3cret"})
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0", id="no password"),
+        pytest.param("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0", id="password alone"),
+        pytest.param("https://app:s3@cret@ch.example:8443/?a=1", "https://app:***@ch.example:8443/?a=1", id="at in it"),
+        pytest.param("127.0.0.1:9092", "127.0.0.1:9092", id="no URL at all"),
+    ],
+)
+def test_passwords_in_addresses_are_hidden(url: str, expected: str) -> None:
+    assert hidden(url) == expected
+
+
+def test_no_secret_is_shown_anywhere(nowhere: Settings) -> None:
+    seen = [*shown(nowhere).values(), *(f"{check.found} {check.hint}" for check in examine(nowhere))]
+    assert [text for text in seen if "s3cret" in text] == []
+
+
+def test_every_setting_is_shown(nowhere: Settings) -> None:
+    assert set(shown(nowhere)) == set(Settings.model_fields)
+
+
+def test_a_server_that_does_not_answer_fails_with_what_to_set(nowhere: Settings) -> None:
+    found = {check.name: (check.ok, check.hint) for check in servers(nowhere)}
+    hint = "start the local stack with `throughline up`, or set THROUGHLINE_"
+    assert found == {
+        "kafka": (False, hint + "KAFKA_BOOTSTRAP"),
+        "redis": (False, hint + "REDIS_URL"),
+        "clickhouse": (False, hint + "CLICKHOUSE_URL"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("secret", "hinted"),
+    [
+        pytest.param(Settings.model_fields["identity_secret"].default, True, id="the default"),
+        pytest.param(SecretStr("my own"), False, id="your own"),
+    ],
+)
+def test_the_default_identity_secret_is_pointed_out(
+    nowhere: Settings, secret: SecretStr, hinted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.operations.doctor.servers", lambda _: [])
+    checks: list[Check] = examine(nowhere.model_copy(update={"identity_secret": secret}))
+    assert [bool(check.hint) for check in checks if check.name == "identity secret"] == [hinted]

@@ -1,0 +1,131 @@
+"""What the recorder stores of a batch, and what it leaves out because its person was erased."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import orjson
+
+from processors.recording.erasure_filter import (
+    change_remains,
+    event_remains,
+    letter_trace,
+    no_trace,
+    nothing_remains,
+    person_trace,
+)
+from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
+from processors.recording.stage import rest_after, store
+from processors.stream.batches import Batch
+from schemas.identity.erasure import Trace
+from tests.support.builders import DAY_ONE
+from tests.support.warehouse import merged, person, resolved
+
+GONE = Trace(person(1), person(10), "touchpoints.web/0/7")
+
+
+class Arrived(NamedTuple):
+    value: bytes
+    offset: int
+    topic: str = "a-topic"
+    partition: int = 0
+    timestamp: int = 0
+    key: bytes = b""
+
+
+class Tables:
+    """Keeps every row."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, Any]] = []
+
+    async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
+        self.rows += [(table, orjson.loads(row)) for row in rows]
+        return []
+
+
+class Erasures:
+    """Knows of one profile, its anchors and one dead letter that they were erased."""
+
+    async def erased(self, traces: Sequence[Trace]) -> list[bool]:
+        return [
+            trace.anchor in (GONE.anchor, GONE.profile_id)
+            if trace.anchor
+            else trace.profile_id == GONE.profile_id or trace.letter == GONE.letter
+            for trace in traces
+        ]
+
+
+class OneBatch:
+    token = "t"
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        self.records = [Arrived(value, offset) for offset, value in enumerate(values)]
+
+
+async def stored(
+    values: Sequence[Any],
+    build: Callable[[dict[str, Any]], list[Row]],
+    trace: Callable[[dict[str, Any]], Trace],
+    remains: Callable[[dict[str, Any]], list[Row]] = nothing_remains,
+) -> tuple[list[tuple[str, Any]], int]:
+    """The rows that a batch became, and how many of its records were refused."""
+    tables = Tables()
+    batch = OneBatch([value if isinstance(value, bytes) else orjson.dumps(value) for value in values])
+    refused = await store(tables, Erasures(), cast(Batch, batch), build, trace, remains)
+    return tables.rows, len(refused)
+
+
+def as_row(event: dict[str, Any]) -> list[Row]:
+    return [("touchpoints", orjson.dumps({"event_id": event["event_id"]}))]
+
+
+async def test_events_of_erased_people_are_suppressed_with_their_place_in_the_log() -> None:
+    mine, theirs = resolved("mine", 1, DAY_ONE), resolved("theirs", 2, DAY_ONE)
+    left_with_a_split = {**resolved("moved", 2, DAY_ONE), "anchor": GONE.anchor}
+    rows, refused = await stored([mine, theirs, left_with_a_split], as_row, person_trace, event_remains)
+
+    assert ([("touchpoints", "theirs"), ("dropped_touchpoints", "mine"), ("dropped_touchpoints", "moved")], 0) == (
+        sorted([(table, row["event_id"]) for table, row in rows], key=lambda row: (row[0] != "touchpoints", row[1])),
+        refused,
+    )
+    dropped = dict(rows)["dropped_touchpoints"]
+    assert ("erased", "touchpoints.web", "web") == (dropped["reason"], dropped["topic"], dropped["channel"])
+
+
+async def test_an_event_about_nobody_is_stored() -> None:
+    rows, _ = await stored([resolved("price", None, DAY_ONE)], as_row, person_trace, event_remains)
+
+    assert [("touchpoints", {"event_id": "price"})] == rows
+
+
+async def test_of_an_erased_persons_changes_the_erasure_itself_stays() -> None:
+    changes = [merged(1, 1, [10]), merged(2, 1, [10], kind="erase"), merged(3, 2, [20])]
+    rows, _ = await stored(changes, identity_rows, person_trace, change_remains)
+
+    assert [2, 3] == [row["version"] for table, row in rows if table == "identity_log"]
+    assert [person(20)] == [row["anchor"] for table, row in rows if table == "identity_overrides"]
+
+
+async def test_an_erased_dead_letter_stays_away() -> None:
+    letters = [{"topic": "touchpoints.web", "partition": 0, "offset": offset} for offset in (6, 7)]
+    rows, _ = await stored(letters, dead_letter_rows, letter_trace)
+
+    assert [6] == [row["offset"] for _, row in rows]
+
+
+async def test_what_is_not_ours_costs_no_neighbour_its_row() -> None:
+    rows, refused = await stored([b"{", b"[]", {"event_id": "e1"}], dropped_rows, person_trace)
+
+    assert ([("dropped_touchpoints", {"event_id": "e1"})], 2) == (rows, refused)
+
+
+async def test_records_that_name_nobody_are_not_asked_about() -> None:
+    rows, _ = await stored([{"profile_id": GONE.profile_id}], dropped_rows, no_trace)
+
+    assert [("dropped_touchpoints", {"profile_id": GONE.profile_id})] == rows
+
+
+def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
+    assert [0.5, 0.5, 4.0, 10.0, 10.0] == [rest_after(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]

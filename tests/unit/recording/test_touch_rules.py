@@ -1,0 +1,197 @@
+"""The rules that ship: what is a touch, of which marketing channel, and what converts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from deploy.operations.definition_files import DefinitionError, load
+from deploy.settings import DEFINITIONS
+from processors.recording.touch_rules import Touch, TouchRules
+from schemas.recording.touches import TouchDefinitions
+
+FILE = DEFINITIONS / "touches.yaml"
+
+
+@pytest.fixture(scope="module")
+def rules() -> TouchRules:
+    return TouchRules(load(FILE, TouchDefinitions))
+
+
+def event(name: str = "Page Viewed", channel: str = "web", **fields: Any) -> dict[str, Any]:
+    return {"event_id": "e", "event": name, "channel": channel, **fields}
+
+
+def from_campaign(source: str = "", medium: str = "", name: str = "") -> dict[str, Any]:
+    values = {"source": source, "medium": medium, "name": name}
+    return event(campaign={key: value for key, value in values.items() if value})
+
+
+def visit(referrer: str = "", url: str = "https://www.shop.example/jeans") -> dict[str, Any]:
+    page = {"url": url, "referrer": referrer} if referrer else {"url": url}
+    return event(context={"session_id": "s1", "page": page})
+
+
+def advert(name: str, network: str) -> dict[str, Any]:
+    return event(name, "ads", properties={"network": network})
+
+
+@pytest.mark.parametrize(
+    ("given", "touch"),
+    [
+        # Google Analytics' default channel groups
+        pytest.param(from_campaign("google", "cpc"), Touch("rule", "Paid Search"), id="paid search"),
+        pytest.param(from_campaign("Google", "CPC"), Touch("rule", "Paid Search"), id="capital letters"),
+        pytest.param(from_campaign("facebook", "paid_social"), Touch("rule", "Paid Social"), id="paid social"),
+        pytest.param(from_campaign("youtube", "cpc"), Touch("rule", "Paid Video"), id="paid video"),
+        pytest.param(from_campaign("amazon", "ppc"), Touch("rule", "Paid Shopping"), id="paid shopping by source"),
+        pytest.param(from_campaign("x", "cpc", "summer shopping"), Touch("rule", "Paid Shopping"), id="by campaign"),
+        pytest.param(from_campaign("x", "cpc", "workshop"), Touch("rule", "Paid Other"), id="no shop in a workshop"),
+        pytest.param(from_campaign("x", "cpc", "my eShop"), Touch("rule", "Paid Shopping"), id="an eShop"),
+        pytest.param(from_campaign("x", "retargeting"), Touch("rule", "Paid Other"), id="paid other"),
+        pytest.param(from_campaign("dv360", "banner"), Touch("rule", "Display"), id="display"),
+        pytest.param(from_campaign("x", "y", "Cross-network 1"), Touch("rule", "Cross-network"), id="cross-network"),
+        pytest.param(from_campaign("newsletter", "email"), Touch("rule", "Email"), id="e-mail"),
+        pytest.param(from_campaign("awin", "affiliate"), Touch("rule", "Affiliates"), id="affiliates"),
+        pytest.param(from_campaign("instagram", "story"), Touch("rule", "Organic Social"), id="organic social"),
+        pytest.param(from_campaign("x", "organic"), Touch("rule", "Organic Search"), id="organic search by medium"),
+        pytest.param(from_campaign("leaflet", "qr"), Touch("rule", "Offline Media"), id="a code on paper"),
+        pytest.param(from_campaign("crm", "web_push"), Touch("rule", "Web Push"), id="web push by medium"),
+        pytest.param(from_campaign("crm", "push"), Touch("rule", "App Push"), id="push by medium"),
+        pytest.param(from_campaign(name="autumn"), Touch("rule", "Unassigned"), id="a campaign that says little"),
+        # What shows where a visitor came from, without a campaign
+        pytest.param(visit(), Touch("session", "Direct"), id="nothing"),
+        pytest.param(visit("https://www.google.co.uk/search"), Touch("session", "Organic Search"), id="search engine"),
+        pytest.param(visit("https://mail.google.com/"), Touch("session", "Email"), id="web mail"),
+        pytest.param(visit("android-app://com.google.android.gm/"), Touch("session", "Email"), id="mail app"),
+        pytest.param(visit("https://l.facebook.com/l.php"), Touch("session", "Organic Social"), id="social network"),
+        pytest.param(visit("https://t.co/x"), Touch("session", "Organic Social"), id="short link"),
+        pytest.param(visit("https://chatgpt.com/"), Touch("session", "AI Assistant"), id="assistant"),
+        pytest.param(visit("https://blog.example.org/"), Touch("session", "Referral"), id="another site"),
+        pytest.param(visit("https://checkout.shop.example/"), Touch("session", "Direct"), id="our own subdomain"),
+        pytest.param(visit("https://www.paypal.com/"), Touch("session", "Direct"), id="back from paying"),
+        pytest.param(visit(url="https://shop.example/?gclid=x"), Touch("rule", "Paid Search"), id="click id"),
+        pytest.param(visit(url="https://shop.example/?a=b&ttclid=x"), Touch("rule", "Paid Social"), id="second one"),
+        pytest.param(visit(url="https://shop.example/?notgclid=x"), Touch("session", "Direct"), id="part of a name"),
+        pytest.param(event(), Touch("", ""), id="no session, no campaign"),
+        # Own channels
+        pytest.param(event("Email Link Clicked", "email"), Touch("rule", "Email"), id="mail clicked"),
+        pytest.param(event("Email Opened", "email", campaign={"name": "x"}), Touch("", ""), id="mail opened"),
+        pytest.param(event("SMS Replied", "sms"), Touch("rule", "SMS"), id="text answered"),
+        pytest.param(event("WhatsApp Link Clicked", "whatsapp"), Touch("rule", "WhatsApp"), id="WhatsApp"),
+        pytest.param(event("Messenger Message Link Clicked", "messenger"), Touch("rule", "Messenger"), id="Messenger"),
+        pytest.param(event("Telegram Message Link Clicked", "telegram"), Touch("rule", "Telegram"), id="Telegram"),
+        pytest.param(event("Push Notification Tapped", "app"), Touch("rule", "App Push"), id="push on the phone"),
+        pytest.param(event("Push Link Clicked", "web"), Touch("rule", "Web Push"), id="push in the browser"),
+        pytest.param(event("Push Link Clicked", "web_push"), Touch("rule", "Web Push"), id="push on its channel"),
+        pytest.param(event("Store Visited", "store"), Touch("rule", "In-Store"), id="a shop"),
+        pytest.param(event("Call Started", "call_center"), Touch("rule", "Call Centre"), id="a call"),
+        pytest.param(event("Direct Mail Sent", "direct_mail"), Touch("rule", "Direct Mail"), id="a letter"),
+        pytest.param(event("Ad Impression", "offline_media"), Touch("rule", "Offline Media"), id="a poster"),
+        pytest.param(advert("Ad Clicked", "Google"), Touch("rule", "Paid Search"), id="an ad"),
+        pytest.param(advert("Ad Impression", "google"), Touch("rule", "Display"), id="seen"),
+        pytest.param(advert("Ad Impression", "some network"), Touch("rule", "Display"), id="unknown"),
+        pytest.param(event("Social Post Liked", "social"), Touch("rule", "Organic Social"), id="a like"),
+        pytest.param(event("Price Changed", "api"), Touch("", ""), id="about a product"),
+        # The producer knows best
+        pytest.param(event("Email Opened", "email", campaign={"channel": "E 1"}), Touch("rule", "E 1"), id="named"),
+    ],
+)  # fmt: skip
+def test_an_event_is_a_touch_of(rules: TouchRules, given: dict[str, Any], touch: Touch) -> None:
+    assert touch == rules.classify(given)
+    assert touch == rules.classify(given), "the remembered answer is another one"
+
+
+def test_only_the_session_decides_whether_an_unpaid_visit_is_a_touch(rules: TouchRules) -> None:
+    with_session, without = visit("https://www.google.com/"), visit("https://www.google.com/")
+    del without["context"]["session_id"]
+
+    assert [Touch("session", "Organic Search"), Touch("", "")] == [
+        rules.classify(with_session),
+        rules.classify(without),
+    ]
+
+
+def test_odd_values_in_custom_events_are_no_obstacle(rules: TouchRules) -> None:
+    odd = event("Spaceship Landed", properties={"network": "x", "url": 7, "referrer": "not an address", "search": None})
+
+    assert Touch("", "") == rules.classify(odd)
+
+
+@pytest.mark.parametrize(
+    ("given", "goals"),
+    [
+        pytest.param(event("Order Completed", "store"), ["purchase"], id="an order"),
+        pytest.param(event("Signed Up"), ["signup"], id="a registration"),
+        pytest.param(event("Receipt Issued", "store"), [], id="a receipt is proof of an order"),
+        pytest.param(event("Order Refunded"), [], id="a refund"),
+    ],
+)
+def test_an_event_reaches(rules: TouchRules, given: dict[str, Any], goals: list[str]) -> None:
+    assert goals == rules.goals(given)
+
+
+def test_a_goal_may_belong_to_some_channels_only() -> None:
+    definitions = TouchDefinitions.model_validate(
+        {**SMALL, "goals": [{"name": "store_purchase", "events": ["Order Completed"], "channels": ["store"]}]}
+    )
+    rules = TouchRules(definitions)
+
+    assert [["store_purchase"], []] == [rules.goals(event("Order Completed", where)) for where in ("store", "web")]
+
+
+SMALL: dict[str, Any] = {
+    "goals": [{"name": "purchase", "events": ["Order Completed"]}],
+    "touches": [{"touch": "always", "arrived_by": ["campaign"]}],
+    "marketing_channels": [{"name": "Search", "source": ["$engines"]}, {"name": "Other"}],
+    "lists": {"engines": ["google"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"lists": {}}, "there is no list 'engines'", id="unknown list"),
+        pytest.param({"marketing_channels": [{"name": "X", "medium": ["y"]}]}, "match everything", id="no last resort"),
+        pytest.param({"goals": SMALL["goals"] * 2}, "two goals have the same name", id="goal twice"),
+        pytest.param({"goals": [{"name": "all", "events": ["X"]}]}, "cannot be called all", id="reserved name"),
+        pytest.param(
+            {"touches": [{"touch": "sometimes"}]}, "'always', 'first_of_session' or 'never'", id="unknown word"
+        ),
+        pytest.param({"touches": [{"touch": "always", "evnts": ["X"]}]}, "Extra inputs", id="misspelt condition"),
+        pytest.param(
+            {"marketing_channels": [{"name": "X", "medium_matches": "("}, {"name": "Y"}]},
+            "not a regular expression",
+            id="pattern",
+        ),
+    ],
+)
+def test_definitions_that_cannot_work_are_refused(change: dict[str, Any], said: str) -> None:
+    TouchDefinitions.model_validate(SMALL)
+
+    with pytest.raises(ValidationError, match=said):
+        TouchDefinitions.model_validate({**SMALL, **change})
+
+
+def test_an_error_names_file_line_and_path(tmp_path: Path) -> None:
+    file = tmp_path / "touches.yaml"
+    file.write_text(FILE.read_text("utf-8").replace("touch: first_of_session", "touch: first"), "utf-8")
+    line = next(n for n, text in enumerate(file.read_text("utf-8").splitlines(), 1) if "touch: first" in text)
+
+    with pytest.raises(DefinitionError, match=rf"touches.yaml:{line}: touches.4.touch: "):
+        load(file, TouchDefinitions)
+
+
+def test_the_spend_of_the_documentation_can_meet_its_credit(rules: TouchRules) -> None:
+    """Channels of the contract that operators book spend under exist in the file, spelt the same."""
+    names = {rule["name"] for rule in yaml.safe_load(FILE.read_text("utf-8"))["marketing_channels"]}
+
+    assert set() == {
+        "Web Push", "App Push", "WhatsApp", "Messenger", "Telegram", "SMS", "Email", "Call Centre", "In-Store",
+        "Offline Media", "Direct", "Paid Search", "Organic Search", "Paid Social", "Organic Social", "Display",
+        "Affiliates", "Referral",
+    } - names  # fmt: skip

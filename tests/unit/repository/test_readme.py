@@ -1,0 +1,109 @@
+"""The README tells the truth: what it names exists, and what exists is named in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from deploy.settings import Settings
+from processors.attribution.rules import MODELS
+from schemas.topics import TOUCHPOINTS_PREFIX, topics
+from tests.support.commands import names
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text("utf-8")
+CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", README, re.DOTALL))
+COMMANDS = set(names())
+MIGRATIONS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "sinks/migrations").glob("*.sql")))
+MADE_ON_THE_WAY = (".venv", ".throughline", ".kafka", "bench.json", "deploy/.env")
+
+
+def named_paths(text: str) -> set[str]:
+    """Find what looks like a path of the tree: a known folder and what is below, a link's target, a file at the top."""
+    below = re.findall(r"(?<![\w./-])(?:schemas|processors|sinks|deploy|tests|\.ci)/[\w./-]*\w", text)
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    return {*below, *linked}
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_path_that_is_named_exists(document: str) -> None:
+    paths = {path for path in named_paths((ROOT / document).read_text("utf-8")) if not path.startswith(MADE_ON_THE_WAY)}
+
+    assert [] == sorted(path for path in paths if not (ROOT / path).exists())
+
+
+def test_paths_are_found_in_text() -> None:
+    assert {"schemas/topics.py", "LICENSE", ".ci/run"} == named_paths("see `schemas/topics.py`, [it](LICENSE), .ci/run")
+
+
+def settings_row(name: str, field: FieldInfo) -> str:
+    """Write a setting the way the README's table has it."""
+    default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    if isinstance(default, Path):
+        default = default.relative_to(ROOT)
+    elif isinstance(default, tuple):
+        default = ",".join(default)
+    shown = "empty" if default == "" else "none" if default is None else f"`{default}`"
+    return f"| `THROUGHLINE_{name.upper()}` | {shown} | {field.description} |"
+
+
+@pytest.mark.parametrize("setting", Settings.model_fields)
+def test_every_setting_has_its_row_in_the_table(setting: str) -> None:
+    assert settings_row(setting, Settings.model_fields[setting]) in README.splitlines()
+
+
+def test_every_variable_that_is_named_is_a_setting() -> None:
+    named = set(re.findall(r"THROUGHLINE_[A-Z_]*[A-Z]", README)) - {"THROUGHLINE_HOME"}
+
+    assert set() == named - {f"THROUGHLINE_{name.upper()}" for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
+def test_every_command_is_named(command: tuple[str, ...]) -> None:
+    assert "throughline " + " ".join(command) in CODE
+
+
+def test_every_command_that_is_named_exists() -> None:
+    first_words = {command[0] for command in COMMANDS}
+    groups = {command[0] for command in COMMANDS if len(command) > 1}
+    called = re.findall(r"(?<![\w./-])(?:\.venv/bin/)?throughline ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", CODE)
+
+    assert [] == [
+        f"throughline {first} {second}"
+        for first, second in called
+        if first not in first_words or (first in groups and (first, second) not in COMMANDS)
+    ]
+
+
+@pytest.mark.parametrize("topic", [topic.name for topic in topics(channels=[])])
+def test_every_topic_is_named(topic: str) -> None:
+    assert f"`{topic}`" in README
+
+
+def test_the_topics_of_producers_are_named() -> None:
+    assert f"`{TOUCHPOINTS_PREFIX}<channel>`" in README
+
+
+def test_the_views_and_tables_that_are_named_are_those_of_the_migrations() -> None:
+    made = set(re.findall(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \{\{database\}\}\.(\w+)", MIGRATIONS))
+    tables = set(re.findall(r"`(\w+)`", README[README.index("\nTables:") : README.index("Nothing in them expires")]))
+    views = set(re.findall(r"\bv_\w+", CODE))
+
+    assert set() == (tables | views) - made
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_every_attribution_model_is_in_the_table(model: str) -> None:
+    assert f"`{model}`" in README
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_make_targets_that_are_named_exist(document: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = re.findall(r"`make ([a-z]+)", (ROOT / document).read_text("utf-8"))
+
+    assert set() == set(named) - targets

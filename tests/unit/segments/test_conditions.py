@@ -1,0 +1,153 @@
+"""Conditions as marketers write them: what is understood, and what an error says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.operations.definition_files import DefinitionError, load
+from schemas.segments.conditions import Condition, given_comparisons
+from schemas.segments.definitions import SegmentDefinitions
+
+SEGMENT = """\
+segments:
+  - name: test
+    description: A test.
+    when:
+      all:
+        - {good}
+        - {tested}
+"""
+
+
+def loaded(text: str, tmp_path: Path) -> SegmentDefinitions:
+    path = tmp_path / "test.yaml"
+    path.write_text(text, "utf-8")
+    return load(path, SegmentDefinitions)
+
+
+WRONG = {
+    "a misspelt operator": (
+        "{performd: Order Completed}",
+        "7: segments.0.when.all.1: should have exactly one of all, any, not, ",
+    ),
+    "two operators": (
+        "{performed: Order Completed, segment: vip}",
+        "7: segments.0.when.all.1: should have exactly one of all, any, not, ",
+    ),
+    "a key of another operator": (
+        "{segment: vip, within: 7d}",
+        "7: segments.0.when.all.1: `within` does not go with `segment`, which takes nothing else",
+    ),
+    "a number for a duration": (
+        "{performed: Order Completed, within: 7}",
+        "7: segments.0.when.all.1.within: should be a duration such as 30m, 12h, 7d or 2w",
+    ),
+    "a duration in words": (
+        "{performed: Order Completed, within: a week}",
+        "7: segments.0.when.all.1.within: should be a duration such as 30m, 12h, 7d or 2w",
+    ),
+    "a misspelt attribute": (
+        "{attribute: orders.cuont, gte: 3}",
+        "7: segments.0.when.all.1: there is no attribute 'orders.cuont': did you mean orders.count?",
+    ),
+    "a comparison that does not fit": (
+        "{attribute: orders.count, within: 7d}",
+        "7: segments.0.when.all.1: `within` does not go with orders.count, a number: use eq, ne, in, ",
+    ),
+    "an attribute without a comparison": (
+        "{attribute: orders.count}",
+        "7: segments.0.when.all.1: say what orders.count should be: eq, ne, in, ",
+    ),
+    "a channel that sends nothing": (
+        "{can_reach: fax}",
+        "7: segments.0.when.all.1: no messages are sent on 'fax': use email, sms, ",
+    ),
+    "a filter on now": (
+        "{performed: Order Completed, where: {properties.at: {within: 7d}}}",
+        "7: segments.0.when.all.1.where.properties.at: `within` compares with now, but a filter is about one event",
+    ),
+    "a path that is none": (
+        "{performed: Order Completed, where: {price: 3}}",
+        "7: segments.0.when.all.1.where.price",
+    ),
+    "an aggregate of nothing": (
+        "{aggregate: sum, event: Order Completed, gte: 3}",
+        "7: segments.0.when.all.1: say what to take the sum `of`, such as properties.price",
+    ),
+    "an empty list": ("{all: []}", "7: segments.0.when.all.1.all: "),
+    "exactly and at least": (
+        "{performed: Order Completed, exactly: 2, at_least: 1}",
+        "7: segments.0.when.all.1: `exactly` does not go with `at_least` and `at_most`",
+    ),
+    "a text where a condition should be": (
+        "vip",
+        "7: segments.0.when.all.1: should be a condition, such as `performed: Order Completed`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "said"), WRONG.values(), ids=WRONG)
+def test_an_error_names_file_line_path_and_what_was_expected(written: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        loaded(SEGMENT.format(good="{segment: vip}", tested=written), tmp_path)
+
+    expected = f"{tmp_path / 'test.yaml'}:{said}"
+
+    assert expected == str(refused.value)[: len(expected)]
+    assert "\n" not in str(refused.value)
+
+
+UNDERSTOOD: dict[str, dict[str, Any]] = {
+    "a date": {"attribute": "orders.last", "after": "2026-11-01"},
+    "a time": {"attribute": "orders.last", "before": "2026-11-01T08:00:00+01:00"},
+    "a list for one of": {"performed": "Order Completed", "where": {"channel": ["web", "app"]}},
+    "an event with a dot in its name": {"attribute": "events.Shop 2.0 Opened.count", "gte": 1},
+    "a part of a trait": {"attribute": "traits.address.city", "eq": "Lyon"},
+    "any channel": {"can_reach": ["email", "sms"]},
+    "a refusal": {"consent": "channels.email", "granted": False},
+}
+
+
+@pytest.mark.parametrize("written", UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_it_is_understood(written: dict[str, Any]) -> None:
+    condition = Condition.model_validate(written)
+
+    assert next(iter(written)) == condition.operator
+
+
+def test_a_plain_value_stands_for_equal_and_a_list_for_one_of() -> None:
+    condition = Condition.model_validate(
+        {"performed": "Order Completed", "where": {"channel": "web", "properties.coupon": ["A", "B"]}}
+    )
+
+    assert {"channel": {"eq": "web"}, "properties.coupon": {"in": ("A", "B")}} == {
+        path: given_comparisons(comparison) for path, comparison in condition.where.items()
+    }
+
+
+def _defined(**segments: dict[str, Any]) -> list[tuple[str, str]]:
+    return SegmentDefinitions.model_validate(
+        {"segments": [{"name": name, "description": "-", "when": when} for name, when in segments.items()]}
+    ).problems()
+
+
+def test_a_segment_that_is_defined_by_itself_is_refused() -> None:
+    problems = _defined(a={"segment": "b"}, b={"not": {"segment": "c"}}, c={"all": [{"segment": "a"}]})
+
+    assert ("a", "is defined by itself: a → b → c → a") == problems[0]
+    assert {"a", "b", "c"} == {name for name, _ in problems}
+
+
+def test_a_segment_and_a_computed_trait_that_there_are_not_are_named() -> None:
+    problems = _defined(a={"any": [{"segment": "nobody"}, {"attribute": "computed.nothing", "gte": 1}]})
+
+    assert [("a", "there is no segment 'nobody'"), ("a", "there is no computed trait 'nothing'")] == problems
+
+
+def test_two_segments_of_one_name_are_refused() -> None:
+    one = {"name": "a", "description": "-", "when": {"stage": "new"}}
+
+    assert [("a", "the name is taken")] == SegmentDefinitions.model_validate({"segments": [one, one]}).problems()
