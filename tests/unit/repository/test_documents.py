@@ -1,4 +1,4 @@
-"""The README tells the truth: what it names exists, and what exists is named in it."""
+"""The documents tell the truth: what they name exists, and what exists is named in the document of its readers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,19 @@ from schemas.topics import TOUCHPOINTS_PREFIX, topics
 from tests.support.commands import names
 
 ROOT = Path(__file__).parents[3]
-README = (ROOT / "README.md").read_text("utf-8")
-CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", README, re.DOTALL))
+DOCUMENTS = [
+    str(path.relative_to(ROOT))
+    for layer in (".", "schemas", "processors", "sinks", "deploy", "tests")
+    for path in sorted((ROOT / layer).glob("*.md" if layer == "." else "**/*.md"))
+    if path.name not in ("CHANGELOG.md", "TABLES.md")
+]
+TEXT = {document: (ROOT / document).read_text("utf-8") for document in DOCUMENTS}
+PAGES = ("README.md", "schemas/README.md", "processors/README.md", "sinks/README.md", "deploy/README.md",
+         "deploy/definitions/README.md")  # fmt: skip
+"""The pages of users; every other document is about a room of the code."""
+LONGEST_FRONT_DOOR_LINES = 150
+LONGEST_ROOM_LINES = 40
+CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", "\n".join(TEXT[page] for page in PAGES), re.DOTALL))
 COMMANDS = set(names())
 MIGRATIONS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "sinks/migrations").glob("*.sql")))
 MADE_ON_THE_WAY = (".venv", ".throughline", ".kafka", "bench.json", "deploy/.env")
@@ -29,11 +40,21 @@ def named_paths(text: str) -> set[str]:
     return {*below, *linked}
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_that_is_named_exists(document: str) -> None:
-    paths = {path for path in named_paths((ROOT / document).read_text("utf-8")) if not path.startswith(MADE_ON_THE_WAY)}
+    below = (ROOT / document).parent
+    paths = {path for path in named_paths(TEXT[document]) if not path.startswith(MADE_ON_THE_WAY)}
 
-    assert [] == sorted(path for path in paths if not (ROOT / path).exists())
+    assert [] == sorted(path for path in paths if not (ROOT / path).exists() and not (below / path).exists())
+
+
+def test_the_front_door_is_short() -> None:
+    assert len(TEXT["README.md"].splitlines()) <= LONGEST_FRONT_DOOR_LINES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_reached_from_the_front_door(page: str) -> None:
+    assert page == "README.md" or f"]({page})" in TEXT["README.md"]
 
 
 def test_paths_are_found_in_text() -> None:
@@ -53,11 +74,13 @@ def settings_row(name: str, field: FieldInfo) -> str:
 
 @pytest.mark.parametrize("setting", Settings.model_fields)
 def test_every_setting_has_its_row_in_the_table(setting: str) -> None:
-    assert settings_row(setting, Settings.model_fields[setting]) in README.splitlines()
+    assert settings_row(setting, Settings.model_fields[setting]) in TEXT["deploy/README.md"].splitlines()
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:
-    named = set(re.findall(r"THROUGHLINE_[A-Z_]*[A-Z]", README)) - {"THROUGHLINE_HOME"}
+    named = {name for page in PAGES for name in re.findall(r"THROUGHLINE_[A-Z_]*[A-Z]", TEXT[page])} - {
+        "THROUGHLINE_HOME"
+    }
 
     assert set() == named - {f"THROUGHLINE_{name.upper()}" for name in Settings.model_fields}
 
@@ -81,16 +104,17 @@ def test_every_command_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize("topic", [topic.name for topic in topics(channels=[])])
 def test_every_topic_is_named(topic: str) -> None:
-    assert f"`{topic}`" in README
+    assert f"`{topic}`" in TEXT["processors/README.md"]
 
 
 def test_the_topics_of_producers_are_named() -> None:
-    assert f"`{TOUCHPOINTS_PREFIX}<channel>`" in README
+    assert f"`{TOUCHPOINTS_PREFIX}<channel>`" in TEXT["schemas/README.md"]
 
 
 def test_the_views_and_tables_that_are_named_are_those_of_the_migrations() -> None:
+    page = TEXT["sinks/README.md"]
     made = set(re.findall(r"CREATE (?:TABLE|VIEW) IF NOT EXISTS \{\{database\}\}\.(\w+)", MIGRATIONS))
-    tables = set(re.findall(r"`(\w+)`", README[README.index("\nTables:") : README.index("Nothing in them expires")]))
+    tables = set(re.findall(r"`(\w+)`", page[page.index("\nTables:") : page.index("Nothing in them expires")]))
     views = set(re.findall(r"\bv_\w+", CODE))
 
     assert set() == (tables | views) - made
@@ -98,10 +122,10 @@ def test_the_views_and_tables_that_are_named_are_those_of_the_migrations() -> No
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 def test_every_attribution_model_is_in_the_table(model: str) -> None:
-    assert f"`{model}`" in README
+    assert f"`{model}`" in TEXT["sinks/README.md"]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_make_targets_that_are_named_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = re.findall(r"`make ([a-z]+)", (ROOT / document).read_text("utf-8"))
