@@ -210,7 +210,7 @@ class Resolver:
             source: The producer, where policy gives that producer's identifiers a name space.
         """
         made = claim(identifier_type, value, self.policy, self._secret, source)
-        return await self._store.owner(made.leaf) if made else None
+        return await self._store.owner(made.identifier_hash) if made else None
 
     async def unmerge(self, identifiers: Sequence[tuple[str, str]], *, source: str = "") -> Split:
         """Take identifiers out of their profile into one of their own; the two can not become one again.
@@ -218,11 +218,13 @@ class Resolver:
         Raises:
             ValueError: One of them identifies nobody, they are of several people, or they are all that a person has.
         """
-        leaves = {self._leaf(kind, value, source): f"{kind}:{value}" for kind, value in identifiers}
+        identifier_hashes = {
+            self._identifier_hash(kind, value, source): f"{kind}:{value}" for kind, value in identifiers
+        }
         try:
-            split = await self._store.split(uuid4().hex, list(leaves), occurred_ms=_now_ms())
+            split = await self._store.split(uuid4().hex, list(identifier_hashes), occurred_ms=_now_ms())
         except ImpossibleSplitError as error:
-            raise ImpossibleSplitError(in_clear(str(error), leaves)) from None
+            raise ImpossibleSplitError(in_clear(str(error), identifier_hashes)) from None
         for anchor, _ in split.moved:
             await self._redis.hset(self._splits, f"{anchor} {split.version}", split.target)
         return split
@@ -245,13 +247,13 @@ class Resolver:
         time = at or datetime.now(UTC)
         if time.tzinfo is None:
             raise ValueError(f"at={time.isoformat()} has no time zone, so nobody can tell when it is")
-        return await self._store.erase(self._leaf(identifier_type, value, source), _milliseconds(time))
+        return await self._store.erase(self._identifier_hash(identifier_type, value, source), _milliseconds(time))
 
-    def _leaf(self, identifier_type: str, value: str, source: str) -> bytes:
+    def _identifier_hash(self, identifier_type: str, value: str, source: str) -> bytes:
         made = claim(identifier_type, value, self.policy, self._secret, source)
         if made is None:
             raise ValueError(f"{identifier_type}:{value} identifies nobody: it is malformed or a blocked placeholder")
-        return made.leaf
+        return made.identifier_hash
 
     def _request(self, position: int, event: Touchpoint | Mapping[str, Any]) -> ResolveRequest:
         try:
@@ -270,7 +272,7 @@ class Resolver:
             return Resolution(request.event_id, live, place.anchor if live else None, duplicate=True)
         # Another resolver of this name space has it under way.
         for one in request.claims:
-            if owner := await self._store.owner(one.leaf):
+            if owner := await self._store.owner(one.identifier_hash):
                 return Resolution(request.event_id, owner, one.anchor, duplicate=True)
         return Resolution(request.event_id, None, None, duplicate=True)
 
@@ -299,10 +301,10 @@ class Resolver:
         return moved
 
 
-def in_clear(message: str, leaves: Mapping[bytes, str]) -> str:
+def in_clear(message: str, identifier_hashes: Mapping[bytes, str]) -> str:
     """Write identifiers as their user wrote them in place of their hashes."""
-    for leaf, written in leaves.items():
-        message = message.replace(uuid_text(leaf), written)
+    for identifier_hash, written in identifier_hashes.items():
+        message = message.replace(uuid_text(identifier_hash), written)
     return message
 
 

@@ -131,11 +131,13 @@ def identity_unmerge(
         from deploy.identity import in_clear
         from sinks.redis.identity import ImpossibleSplitError
 
-        leaves = [_leaf(deployment, kind, value, source) for kind, value in asked]
+        identifier_hashes = [_identifier_hash(deployment, kind, value, source) for kind, value in asked]
         try:
-            return await (_unmerge(deployment, leaves, timeout_s) if yes else _preview(deployment, leaves))
+            return await (
+                _unmerge(deployment, identifier_hashes, timeout_s) if yes else _preview(deployment, identifier_hashes)
+            )
         except ImpossibleSplitError as error:
-            fail(in_clear(str(error), dict(zip(leaves, identifiers, strict=True))))
+            fail(in_clear(str(error), dict(zip(identifier_hashes, identifiers, strict=True))))
 
     answer = work(unmerge)
     if as_json:
@@ -168,8 +170,10 @@ def identity_refusals(
         if release:
             anchor = release.lower()
             named = PROFILE_ID.fullmatch(anchor)
-            leaf = bytes.fromhex(anchor.replace("-", "")) if named else _leaf(stores, *typed(release), "")
-            if not await stores.identities.release(leaf):
+            identifier_hash = (
+                bytes.fromhex(anchor.replace("-", "")) if named else _identifier_hash(stores, *typed(release), "")
+            )
+            if not await stores.identities.release(identifier_hash):
                 fail(f"{release} is not in quarantine")
             typer.echo(f"{release} takes part again", err=True)
         return await stores.identities.most_refused(limit)
@@ -185,15 +189,15 @@ def identity_refusals(
         print(f"{times:10,}  {kind:16} {anchor}{'  in quarantine' if quarantined else ''}")
 
 
-async def _preview(deployment: Deployment, leaves: list[bytes]) -> dict[str, Any]:
+async def _preview(deployment: Deployment, identifier_hashes: list[bytes]) -> dict[str, Any]:
     from sinks.clickhouse.history import affected
 
-    found = await deployment.identities.preview_split(leaves)
+    found = await deployment.identities.preview_split(identifier_hashes)
     follow = affected(deployment.tables, [anchor for anchor, _ in found.moved], found.source)
     return {"source": found.source, "moved": found.moved_counts, "stayed": found.stayed_counts, **follow}
 
 
-async def _unmerge(deployment: Deployment, leaves: list[bytes], timeout_s: float) -> dict[str, Any]:
+async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeout_s: float) -> dict[str, Any]:
     from time import time
     from uuid import uuid4
 
@@ -201,7 +205,7 @@ async def _unmerge(deployment: Deployment, leaves: list[bytes], timeout_s: float
 
     decider = decider_of(deployment.settings)
     deployment.lags.lags()  # a broker that is down is better found out before than between
-    split = await deployment.identities.split(uuid4().hex, leaves, occurred_ms=int(time() * 1000))
+    split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=int(time() * 1000))
     try:
         rebuilt = await rebuild_people(
             deployment,
@@ -227,14 +231,14 @@ async def _unmerge(deployment: Deployment, leaves: list[bytes], timeout_s: float
     }
 
 
-def _leaf(stores: Stores | Deployment, kind: str, value: str, source: str) -> bytes:
+def _identifier_hash(stores: Stores | Deployment, kind: str, value: str, source: str) -> bytes:
     from deploy.cli.lookup import UnknownPersonError
     from processors.identity.claims import claim
 
     made = claim(kind, value, stores.policy, stores.secret, source)
     if made is None:
         raise UnknownPersonError(f"{kind}:{value} identifies nobody: it is malformed or a blocked placeholder")
-    return made.leaf
+    return made.identifier_hash
 
 
 def _opened(file: str) -> BinaryIO:

@@ -99,7 +99,7 @@ async def find(stores: Stores | Deployment, who: str, source: str = "") -> Found
     found: dict[str, tuple[str, str]] = {}
     for kind, value in candidates:
         made = claim(kind, value, stores.policy, stores.secret, source)
-        owner = await stores.identities.owner(made.leaf) if made else None
+        owner = await stores.identities.owner(made.identifier_hash) if made else None
         if owner:
             found.setdefault(owner, (kind, value))
             if named and kind == named[1]:

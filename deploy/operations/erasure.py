@@ -145,13 +145,13 @@ async def _erase_identity(
 ) -> tuple[Erased, dict[str, int]]:
     if who.erased is not None:
         return who.erased, {"identifiers": 0, "profiles": 0}
-    # An anchor is the leaf, unless the identifier was somebody else's before: then it is known in clear.
+    # An anchor is the identifier hash, unless the identifier was somebody else's before: then it is known in clear.
     anchors = [
         bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(who.profile_id)
     ]
-    for leaf in [*_leaves(deployment, clear), *anchors]:
-        if await deployment.identities.owner(leaf) == who.profile_id:
-            erased = await deployment.identities.erase(leaf, now_ms)
+    for identifier_hash in [*_identifier_hashes(deployment, clear), *anchors]:
+        if await deployment.identities.owner(identifier_hash) == who.profile_id:
+            erased = await deployment.identities.erase(identifier_hash, now_ms)
             if erased is not None:
                 return erased, {"identifiers": len(erased.anchors), "profiles": 1 + len(erased.former_ids)}
     raise NotErasedError(
@@ -159,9 +159,9 @@ async def _erase_identity(
     )
 
 
-def _leaves(deployment: Deployment, identifiers: Iterable[tuple[str, str]]) -> list[bytes]:
+def _identifier_hashes(deployment: Deployment, identifiers: Iterable[tuple[str, str]]) -> list[bytes]:
     made = (claim(kind, value, deployment.policy, deployment.secret) for kind, value in sorted(identifiers))
-    return [one.leaf for one in made if one]
+    return [one.identifier_hash for one in made if one]
 
 
 async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str]]:
@@ -175,7 +175,9 @@ async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str
     for kind, value in named:
         made = claim(kind, value, deployment.policy, deployment.secret)
         # The event of a shared device may name another person too, whose dead letters are none of ours.
-        if made and (made.anchor in erased or await deployment.identities.owner(made.leaf) == who.profile_id):
+        if made and (
+            made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == who.profile_id
+        ):
             found.add((kind, value))
     return found
 
@@ -210,7 +212,7 @@ async def _empty_tables(deployment: Deployment, ids: list[str], progress: Progre
 
 def _letters(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
     """Find the dead letters that are about the person."""
-    leaves, texts = set(_leaves(deployment, clear)), {value for _, value in clear}
+    identifier_hashes, texts = set(_identifier_hashes(deployment, clear)), {value for _, value in clear}
     telling = [text for text in texts if len(text) >= SHORTEST_TEXT]
     pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in telling) or r"(?!)", re.IGNORECASE)
 
@@ -224,7 +226,9 @@ def _letters(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset
         if not isinstance(event, dict):
             return False
         claimed = (claim(kind, named, deployment.policy, deployment.secret) for kind, named in _claimed(event))
-        return event.get("profile_id") in ids or any(made.leaf in leaves for made in claimed if made)
+        return event.get("profile_id") in ids or any(
+            made.identifier_hash in identifier_hashes for made in claimed if made
+        )
 
     return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if theirs(key, value)]
 

@@ -108,7 +108,7 @@ async def separated_identifiers(
     owners: dict[tuple[str, str], str] = {}
     for kind, value in {(one["type"], one["value"]) for event in events for one in event["identifiers"]}:
         made = claim(kind, value, deployment.policy, deployment.secret)
-        owner = await deployment.identities.owner(made.leaf) if made else None
+        owner = await deployment.identities.owner(made.identifier_hash) if made else None
         if owner is not None and owner != profile_id:
             owners[kind, value] = owner
     apart = await deployment.identities.separated(profile_id, sorted(set(owners.values())))

@@ -30,7 +30,7 @@ class Profiles(Protocol):
 class Identities(Protocol):
     """The identity store."""
 
-    async def owner(self, leaf: bytes) -> str | None:
+    async def owner(self, identifier_hash: bytes) -> str | None:
         """Which profile has an identifier; None when nobody has it."""
 
     async def follow(self, profile_id: str) -> str | None:
@@ -55,7 +55,7 @@ class _People:
         if not self._policy.rule(kind).transferable:
             return True  # a family's mailbox reaches both, though one of them alone is known by it
         made = claim(kind, value, self._policy, self._secret)
-        owner = await self._identities.owner(made.leaf) if made else None
+        owner = await self._identities.owner(made.identifier_hash) if made else None
         return owner is None or owner == await self._identities.follow(profile_id)
 
 

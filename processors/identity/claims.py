@@ -3,7 +3,8 @@
 Only the event's `identifiers` make claims. An e-mail or phone number among the traits of an `Identify` describes the
 person and joins nobody, so that a form that anybody can fill in never steals a profile.
 
-Invariants: the same identifier in any spelling gives the same leaf; a leaf cannot be turned back without the secret.
+Invariants: the same identifier in any spelling gives the same identifier hash; no hash can be turned back without the
+secret.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class _Naming:
         if normal is None:
             return None
         counted = rule.same_as or identifier_type
-        found = Claim(counted, leaf_of(counted, normal, self._secret))
+        found = Claim(counted, hash_identifier(counted, normal, self._secret))
         return _Named(policy.priority(counted), counted, normal, identifier_type, found)
 
     def _claims(
@@ -109,7 +110,7 @@ class _Naming:
         clear = [{"type": name.written, "value": name.value, "verified": named[name]} for name in names]
         if len(names) < 2:
             return tuple(name.claim for name in names), clear
-        return tuple({name.claim.leaf: name.claim for name in reversed(names)}.values())[::-1], clear
+        return tuple({name.claim.identifier_hash: name.claim for name in reversed(names)}.values())[::-1], clear
 
 
 _namings: dict[tuple[int, bytes], tuple[IdentityPolicy, _Naming]] = {}
@@ -126,7 +127,7 @@ def _naming(policy: IdentityPolicy, secret: bytes) -> _Naming:
     return naming
 
 
-def leaf_of(identifier_type: str, value: str, secret: bytes) -> bytes:
+def hash_identifier(identifier_type: str, value: str, secret: bytes) -> bytes:
     """Hash a normalised identifier: 16 bytes, keyed BLAKE2b of type, 0x1f and value."""
     hasher = _keyed(secret).copy()
     hasher.update(identifier_type.encode() + _SEPARATOR + value.encode())
@@ -206,7 +207,7 @@ def _possible(written: str, region: str) -> str | None:
     except phonenumbers.NumberParseException:
         return None
     # An extension belongs to a switchboard that many share. "Possible" (its length) rather than "valid" (an assigned
-    # range), because ranges change with every release of the library and a person's leaf must not.
+    # range), because ranges change with every release of the library and a person's identifier hash must not.
     possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
     if number.extension or not number.national_number or not possible:
         return None

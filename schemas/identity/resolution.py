@@ -14,16 +14,16 @@ class Claim(NamedTuple):
 
     Attributes:
         type: The identifier type, such as `email`.
-        leaf: 16 bytes, keyed BLAKE2b of type and normalised value.
+        identifier_hash: 16 bytes, keyed BLAKE2b of type and normalised value.
     """
 
     type: str
-    leaf: bytes
+    identifier_hash: bytes
 
     @property
     def anchor(self) -> str:
-        """The leaf as other systems see it: a UUID's text."""
-        return uuid_text(self.leaf)
+        """The identifier hash as other systems see it: a UUID's text."""
+        return uuid_text(self.identifier_hash)
 
 
 class ResolveRequest(NamedTuple):

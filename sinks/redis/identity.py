@@ -1,26 +1,26 @@
 """The identity store: who has which identifier, in Redis or Valkey.
 
-All keys share the hash tag `{namespace}` and so one cluster slot. A leaf is the keyed hash of an identifier (16 bytes).
-An anchor is its name in other systems: the leaf, and a new one each time that the identifier passes to somebody else,
-so that what is said later (a merge, a split, an erasure) never touches what was recorded before.
+All keys share the hash tag `{namespace}` and so one cluster slot. An identifier hash is 16 bytes, keyed BLAKE2b. An
+anchor is its name in other systems: the hash as a UUID, and a new one each time that the identifier passes to somebody
+else, so that what is said later (a merge, a split, an erasure) never touches what was recorded before.
 
 | key | type | content |
 | --- | --- | --- |
-| `{ns}:i:<bucket>` | hash | leaf → profile id, 16 raw bytes each, then `q` if quarantined; see `index_bucket` |
-| `{ns}:p:<profile>` | hash | `@`leaf → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/identity.lua` |
+| `{ns}:i:<bucket>` | hash | identifier hash → profile id, 16 bytes each, then `q` if quarantined; see `index_bucket` |
+| `{ns}:p:<profile>` | hash | `@`hash → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/identity.lua` |
 | `{ns}:alias:<profile>` | string | the profile it was merged into, or `!` = erased |
 | `{ns}:absorb:<profile>` | set | merged profiles whose documents the profile store has yet to add |
-| `{ns}:past:<leaf>` | string | whose the identifier was, until when; up to when its events are erased |
+| `{ns}:past:<identifier hash>` | string | whose the identifier was, until when; up to when its events are erased |
 | `{ns}:seen:<generation>:<bucket>` | hash | marks of events that were seen, see `sinks/redis/deduplication.py` |
 | `{ns}:split:<token>`, `{ns}:erased:<profile>` | string | what a split, an erasure answered, for `ERASED_S` |
 | `{ns}:identity:log` | stream | the outbox: changes that are not yet in Kafka |
 | `{ns}:identity:version` | string | the last version given to a change |
 | `{ns}:identity:relay` | string | token of the one relay that may trim the outbox |
-| `{ns}:identity:refusals` | sorted set | leaf and type by how many people it was refused to |
-| `{ns}:identity:past` | string | there is a `past` of some leaf |
+| `{ns}:identity:refusals` | sorted set | identifier hash and type by how many people it was refused to |
+| `{ns}:identity:past` | string | there is a `past` of some identifier hash |
 
-Invariants: a leaf is in at most one profile and the index agrees; replaying the log gives the owner of every anchor;
-limits hold at all times; resolving an event again changes nothing; versions only rise.
+Invariants: an identifier hash is in at most one profile and the index agrees; replaying the log gives the owner of
+every anchor; limits hold at all times; resolving an event again changes nothing; versions only rise.
 
 An erasure leaves the outbox as it is: its entries hold keyed hashes alone, and without one of them replaying the log
 would no longer give the owners. Who reads the log deletes what an entry `erase` names.
@@ -117,9 +117,12 @@ class RedisIdentityStore:
             answers += map(_unpack, part, msgpack.unpackb(raw, raw=True))
         return answers
 
-    async def owner(self, leaf: bytes) -> str | None:
+    async def owner(self, identifier_hash: bytes) -> str | None:
         """Say which profile has an identifier; None when nobody has it."""
-        found = cast(bytes | None, await self._redis.hget(f"{self._prefix}i:{index_bucket(leaf)}", cast(str, leaf)))
+        found = cast(
+            bytes | None,
+            await self._redis.hget(f"{self._prefix}i:{index_bucket(identifier_hash)}", cast(str, identifier_hash)),
+        )
         return uuid_text(found[:16]) if found and len(found) >= 16 else None
 
     async def members(self, profile_id: str) -> list[Named]:
@@ -131,16 +134,16 @@ class RedisIdentityStore:
             if name[:1] == b"@"
         )
 
-    async def preview_split(self, leaves: Sequence[bytes]) -> SplitPreview:
+    async def preview_split(self, identifier_hashes: Sequence[bytes]) -> SplitPreview:
         """Say what `split` would do, without doing it.
 
         Raises:
             ImpossibleSplitError: As `split` would.
         """
-        source, _, moved, stayed, _ = await self._split_off("", leaves, 0, only_say=True)
+        source, _, moved, stayed, _ = await self._split_off("", identifier_hashes, 0, only_say=True)
         return SplitPreview(source, moved, stayed, _count(moved), _count(stayed))
 
-    async def split(self, op_id: str, leaves: Sequence[bytes], *, occurred_ms: int) -> Split:
+    async def split(self, op_id: str, identifier_hashes: Sequence[bytes], *, occurred_ms: int) -> Split:
         """Take identifiers out of their profile into a new one, and keep the two apart from now on.
 
         The new profile's id comes from `op_id`. Later links between the two are refused by the rule `separated`,
@@ -149,20 +152,20 @@ class RedisIdentityStore:
 
         Args:
             op_id: Name of the operation; chosen by whoever asks, once for each.
-            leaves: Identifiers to take out: some, not all, of one profile.
+            identifier_hashes: Identifiers to take out: some, not all, of one profile.
             occurred_ms: When it was asked for, milliseconds since 1970.
 
         Raises:
             ImpossibleSplitError: Nobody has one of them, they are of two profiles, or of a profile nothing would stay.
         """
-        return Split(*await self._split_off(op_id, leaves, occurred_ms))
+        return Split(*await self._split_off(op_id, identifier_hashes, occurred_ms))
 
     async def separated(self, profile_id: str, others: Sequence[str]) -> set[str]:
         """Say which of these profiles were taken apart from one, or are merged with what was taken apart from it."""
         ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
         return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
 
-    async def erase(self, leaf: bytes, at_ms: int) -> Erased | None:
+    async def erase(self, identifier_hash: bytes, at_ms: int) -> Erased | None:
         """Erase the person who has an identifier; who comes back later is somebody new.
 
         Events up to `at_ms`, by either of their times, that claim any identifier of the person are suppressed from now
@@ -171,13 +174,13 @@ class RedisIdentityStore:
         again answers the same, even when the person has come back.
 
         Args:
-            leaf: One of the person's identifiers.
+            identifier_hash: One of the person's identifiers.
             at_ms: Up to when events are suppressed, milliseconds since 1970.
 
         Returns:
             What was erased; None when nobody has the identifier.
         """
-        raw = await self._run(self._erase, leaf, at_ms)
+        raw = await self._run(self._erase, identifier_hash, at_ms)
         if raw == ERASED:
             return None
         profile, former, anchors, at, version = msgpack.unpackb(raw, raw=True)
@@ -187,7 +190,7 @@ class RedisIdentityStore:
         """List the identifiers that were refused to most people: (anchor, type, refusals, quarantined), most first.
 
         A refusal counts once for a person and an identifier, however often its event is seen. The anchor here is the
-        leaf, which `release` takes.
+        identifier hash, which `release` takes.
         """
         ranked = cast(
             list[tuple[bytes, float]],
@@ -207,9 +210,9 @@ class RedisIdentityStore:
             for (member, times), owner in zip(ranked, owners, strict=True)
         ]
 
-    async def release(self, leaf: bytes) -> bool:
+    async def release(self, identifier_hash: bytes) -> bool:
         """Let a quarantined identifier take part again and count its refusals anew; False when it was not in it."""
-        return bool(await self._run(self._release, leaf))
+        return bool(await self._run(self._release, identifier_hash))
 
     async def follow(self, profile_id: str) -> str | None:
         """Say who a profile is now: itself, the profile it was merged into, or None when it was erased."""
@@ -236,13 +239,13 @@ class RedisIdentityStore:
         return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
 
     async def _split_off(
-        self, op_id: str, leaves: Sequence[bytes], occurred_ms: int, *, only_say: bool = False
+        self, op_id: str, identifier_hashes: Sequence[bytes], occurred_ms: int, *, only_say: bool = False
     ) -> tuple[str, str, tuple[Named, ...], tuple[Named, ...], int]:
-        if not leaves:
+        if not identifier_hashes:
             raise ImpossibleSplitError("name at least one identifier to take out")
         token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
         target = blake2b(op_id.encode(), digest_size=16, person=b"split").digest()
-        asked = msgpack.packb(list(dict.fromkeys(leaves)), use_bin_type=False)
+        asked = msgpack.packb(list(dict.fromkeys(identifier_hashes)), use_bin_type=False)
         evidence = msgpack.packb((op_id, occurred_ms), use_bin_type=False)
         raw = await self._run(self._split, token, target, asked, evidence, "1" if only_say else "0")
         answer = msgpack.unpackb(raw, raw=True)
@@ -259,9 +262,9 @@ _IMPOSSIBLE = {
 }
 
 
-def index_bucket(leaf: bytes) -> int:
-    """Number the hash of the index that holds a leaf."""
-    return int.from_bytes(leaf[:2], "big") % BUCKETS
+def index_bucket(identifier_hash: bytes) -> int:
+    """Number the hash of the index that holds an identifier hash."""
+    return int.from_bytes(identifier_hash[:2], "big") % BUCKETS
 
 
 def _identity_script(*parts: str) -> str:
@@ -295,7 +298,7 @@ def _for_script(policy: IdentityPolicy) -> bytes:
 def _pack(request: ResolveRequest) -> tuple[Any, ...]:
     claims: list[str | bytes] = []
     for claim in request.claims:
-        claims += (claim.type, claim.leaf)
+        claims += (claim.type, claim.identifier_hash)
     return (
         request.event_id,
         request.event_key,
@@ -316,7 +319,7 @@ def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
             request.event_id, None, None, duplicate=answer == _DUPLICATE, suppressed=answer == _SUPPRESSED
         )
     raw_profile, anchor, merged, refused, version = answer
-    # Lua counts from 1 and over types and leaves alternately.
+    # Lua counts from 1 and over types and identifier hashes alternately.
     if not raw_profile:
         return Resolution(request.event_id, None, None, refused=_refusals(request, refused))
     profile = uuid_text(raw_profile)
@@ -350,7 +353,12 @@ def _change(packed: bytes) -> IdentityChange:
         cast(ChangeKind, kind.decode()),
         uuid_text(profile) if profile else "",
         uuid_text(before) if before else "",
-        tuple([(uuid_text(leaf), name.decode()) for leaf, name in zip(flat[::2], flat[1::2], strict=True)]),
+        tuple(
+            [
+                (uuid_text(identifier_hash), name.decode())
+                for identifier_hash, name in zip(flat[::2], flat[1::2], strict=True)
+            ]
+        ),
         event_id.decode(),
         occurred_ms,
         rule.decode(),

@@ -39,7 +39,7 @@ from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
 from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
-from processors.identity.claims import leaf_of
+from processors.identity.claims import hash_identifier
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 from tests.benchmarks import journeys
@@ -127,7 +127,7 @@ async def _steady(
     waiting: list[asyncio.Task[None]] = []
 
     async def probe(name: str, started: float) -> None:
-        wanted = leaf_of("anonymous_id", name, secret)
+        wanted = hash_identifier("anonymous_id", name, secret)
         while (owner := await identities.owner(wanted)) is None or (await profiles.get(owner)) is None:
             await asyncio.sleep(0.003)
         found.append((time.time() - started) * 1000)

@@ -47,7 +47,7 @@ async def owners(settings: Settings, group: list[tuple[str, str]], store: RedisI
     """Whom the pipeline takes the owners of some identifiers for."""
     policy, secret = identity_policy(settings), settings.identity_secret.get_secret_value().encode()
     claims = [claim(kind, value, policy, secret) for kind, value in group]
-    return {await store.owner(found.leaf) for found in claims if found is not None}
+    return {await store.owner(found.identifier_hash) for found in claims if found is not None}
 
 
 async def test_the_demo_accounts_for_everything_and_finds_the_people(

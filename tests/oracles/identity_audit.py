@@ -36,11 +36,11 @@ class Audit:
         self._store = RedisIdentityStore(redis, namespace, policy)
 
     async def owners(self) -> dict[bytes, str]:
-        """Leaf → profile id, from the index."""
+        """Identifier hash → profile id, from the index."""
         return {one: uuid_text(raw[:16]) for one, raw in (await self._index()).items() if len(raw) >= 16}
 
     async def quarantined(self) -> set[bytes]:
-        """The leaves that are in quarantine."""
+        """The identifier hashes that are in quarantine."""
         return {one for one, raw in (await self._index()).items() if len(raw) % 16}
 
     async def snapshot(self) -> dict[bytes, Any]:
@@ -61,7 +61,7 @@ class Audit:
         """Assert the invariants of `sinks/redis/identity.py`; nothing may have been acknowledged.
 
         Returns:
-            Leaf → profile id.
+            Identifier hash → profile id.
         """
         owners, log = await self.owners(), await self.log()
         profiles = await self._profiles()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b, sha1
 from typing import NamedTuple
 
-from processors.identity.claims import candidate_profile, event_key, leaf_of, origin_key
+from processors.identity.claims import candidate_profile, event_key, hash_identifier, origin_key
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Claim, ResolveRequest, uuid_text
 
@@ -18,9 +18,9 @@ Named = tuple[str, str]
 """An identifier in clear: type and value."""
 
 
-def leaf(kind: str, value: str) -> bytes:
-    """The leaf of an identifier in clear."""
-    return leaf_of(kind, value, SECRET)
+def identifier_hash(kind: str, value: str) -> bytes:
+    """The hash of an identifier in clear."""
+    return hash_identifier(kind, value, SECRET)
 
 
 def request(
@@ -36,7 +36,7 @@ def request(
         origin=origin_key(*(origin or (event_id, 0, 0))),
         received_ms=received_ms,
         occurred_ms=occurred_ms,
-        claims=tuple(Claim(kind, leaf(kind, value)) for kind, value in ranked),
+        claims=tuple(Claim(kind, identifier_hash(kind, value)) for kind, value in ranked),
         candidate=candidate_profile(event_id, SECRET),
         signed_out=signed_out,
     )
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 class Person:
     """A profile of the model.
 
-    `members` is leaf → (type, since when, 0 where policy does not ask); `sides` is operation → side.
+    `members` is identifier hash → (type, since when, 0 where policy does not ask); `sides` is operation → side.
     """
 
     first_ms: int
@@ -99,7 +99,7 @@ class IdentityModel:
         self._seen: dict[bytes, bytes] = {}
 
     def owners(self) -> dict[bytes, str]:
-        """Leaf → profile id."""
+        """Identifier hash → profile id."""
         return {one: name for name, person in self.people.items() for one in person.members}
 
     def resolve(self, asked: ResolveRequest) -> Answer:
@@ -108,7 +108,7 @@ class IdentityModel:
         if self._seen.setdefault(asked.event_key, asked.origin) != asked.origin or not asked.claims:
             return Answer()
         time = min(asked.occurred_ms, asked.received_ms)
-        if any(time <= self.erased.get(claim.leaf, time - 1) for claim in asked.claims):
+        if any(time <= self.erased.get(claim.identifier_hash, time - 1) for claim in asked.claims):
             return Answer(suppressed=True)
         owners, then = self._owners_at(asked, time, again)
         if None in then.values():
@@ -118,7 +118,9 @@ class IdentityModel:
         refused = tuple((claim.anchor, rule) for claim, rule in union.refused)
         if len(union.refused) == len(asked.claims):
             return Answer(refused=refused)
-        before = [owners[claim.leaf] for claim in asked.claims if owners.get(claim.leaf) in union.joined]
+        before = [
+            owners[claim.identifier_hash] for claim in asked.claims if owners.get(claim.identifier_hash) in union.joined
+        ]
         if again and before:
             return Answer(before[0], (), refused)
         winner, losers = self._settle(asked, union, time)
@@ -134,10 +136,10 @@ class IdentityModel:
         now = self.owners()
         then: dict[bytes, str | None] = {}
         for claim in asked.claims:
-            tenures = self.tenures.get(claim.leaf, [])
+            tenures = self.tenures.get(claim.identifier_hash, [])
             for until, name in tenures:
-                if time < until or (again and claim.leaf not in now and (until, name) == tenures[-1]):
-                    then[claim.leaf] = self.follow(name)
+                if time < until or (again and claim.identifier_hash not in now and (until, name) == tenures[-1]):
+                    then[claim.identifier_hash] = self.follow(name)
                     break
         return now, then
 
@@ -152,11 +154,11 @@ class IdentityModel:
 
     def _decide(self, asked: ResolveRequest, owners: dict[bytes, str], then: Collection[bytes], time: int) -> Union:
         union = Union(Person(asked.occurred_ms))
-        own = {claim.leaf for claim in asked.claims}
+        own = {claim.identifier_hash for claim in asked.claims}
         for claim in asked.claims:
-            owner = owners.get(claim.leaf)
+            owner = owners.get(claim.identifier_hash)
             rule: str | None
-            if claim.leaf in self.quarantined:
+            if claim.identifier_hash in self.quarantined:
                 rule = "quarantined"
             elif owner is None:
                 rule = self._admit(union, claim, own, time)
@@ -165,7 +167,7 @@ class IdentityModel:
             elif owner in union.joined:
                 rule = None
             else:
-                rule = self._join(union, claim, owner, own, claim.leaf in then, time)
+                rule = self._join(union, claim, owner, own, claim.identifier_hash in then, time)
             if rule:
                 union.refused.append((claim, rule))
             elif self.policy.rule(claim.type).known:
@@ -173,7 +175,7 @@ class IdentityModel:
         return union
 
     def _admit(self, union: Union, claim: Claim, own: Collection[bytes], time: int) -> str | None:
-        alone = Person(0, {claim.leaf: (claim.type, time)})
+        alone = Person(0, {claim.identifier_hash: (claim.type, time)})
         rule = self._objection(union, alone)
         if rule == "limit" and self._make_room(union, alone, claim, own):
             rule = None
@@ -227,7 +229,11 @@ class IdentityModel:
     def _two_people(self, union: Union, other: Person, claim: Claim, time: int) -> bool:
         kinds = self._excess(union, other)
         free = self.policy.sharing(self.policy.rule(claim.type)) != "first_owner"
-        return free and any(self.policy.rule(kind).known for kind in kinds) and time > other.members[claim.leaf][1]
+        return (
+            free
+            and any(self.policy.rule(kind).known for kind in kinds)
+            and time > other.members[claim.identifier_hash][1]
+        )
 
     def _make_room(self, union: Union, other: Person, claim: Claim, own: Collection[bytes]) -> bool:
         leaving: list[bytes] = []
@@ -268,11 +274,11 @@ class IdentityModel:
         if not losers:
             person.first_ms = min(person.first_ms, asked.occurred_ms)
         for claim in union.fresh:
-            person.members[claim.leaf] = self._member(claim.type, time)
+            person.members[claim.identifier_hash] = self._member(claim.type, time)
         for claim, name in union.taken:
             if name not in union.joined:
-                person.members[claim.leaf] = self._leave(claim.leaf, time)
-        parted = [claim.leaf for claim, name in union.parted if name not in union.joined]
+                person.members[claim.identifier_hash] = self._leave(claim.identifier_hash, time)
+        parted = [claim.identifier_hash for claim, name in union.parted if name not in union.joined]
         if parted:
             self._part(asked, parted, time, "new_anonymous", nobodys=True)
         return winner, losers
@@ -292,32 +298,34 @@ class IdentityModel:
         return self._member(kind, until)
 
     def _part(
-        self, asked: ResolveRequest, leaves: Sequence[bytes], until: int, rule: str, *, nobodys: bool = False
+        self, asked: ResolveRequest, identifier_hashes: Sequence[bytes], until: int, rule: str, *, nobodys: bool = False
     ) -> None:
         name = self._unused(_derived(asked.candidate + rule.encode()))
-        self.people[name] = Person(asked.occurred_ms, {one: self._leave(one, until) for one in leaves}, nobodys=nobodys)
+        self.people[name] = Person(
+            asked.occurred_ms, {one: self._leave(one, until) for one in identifier_hashes}, nobodys=nobodys
+        )
 
     def _sign_out(
         self, asked: ResolveRequest, winner: str, refused: Sequence[Claim], then: Collection[bytes], time: int
     ) -> None:
-        leaves = [
-            claim.leaf
+        identifier_hashes = [
+            claim.identifier_hash
             for claim in asked.claims
-            if claim not in refused and claim.leaf not in then and not self.policy.rule(claim.type).known
+            if claim not in refused and claim.identifier_hash not in then and not self.policy.rule(claim.type).known
         ]
-        if leaves and self._known(self.people[winner]):
-            self._part(asked, leaves, time + 1, "sign_out")
+        if identifier_hashes and self._known(self.people[winner]):
+            self._part(asked, identifier_hashes, time + 1, "sign_out")
 
     def _count_refusals(self, winner: str, union: Union, then: Collection[bytes]) -> None:
         person = self.people[winner]
         for claim, rule in union.refused:
-            fresh = claim.leaf not in person.refused and len(person.refused) < self.REFUSALS_LOGGED
+            fresh = claim.identifier_hash not in person.refused and len(person.refused) < self.REFUSALS_LOGGED
             if rule != "quarantined" and fresh:
-                person.refused.add(claim.leaf)
-                if claim.leaf not in then:
-                    self.refusals[claim.leaf] += 1
-                    if self.refusals[claim.leaf] >= (self.policy.quarantine_after or 2**53):
-                        self.quarantined.add(claim.leaf)
+                person.refused.add(claim.identifier_hash)
+                if claim.identifier_hash not in then:
+                    self.refusals[claim.identifier_hash] += 1
+                    if self.refusals[claim.identifier_hash] >= (self.policy.quarantine_after or 2**53):
+                        self.quarantined.add(claim.identifier_hash)
 
     def _unused(self, candidate: str) -> str:
         while candidate in self.alias or candidate in self.people:
@@ -331,18 +339,18 @@ class IdentityModel:
         person = self.people[name]
         return not self._known(person), person.first_ms, name
 
-    def split(self, operation: str, leaves: Sequence[bytes]) -> str | None:
+    def split(self, operation: str, identifier_hashes: Sequence[bytes]) -> str | None:
         """Take identifiers out of a profile; answers the new profile, None where that cannot be."""
-        names = {self.owners().get(one) for one in leaves}
+        names = {self.owners().get(one) for one in identifier_hashes}
         (name,) = names if len(names) == 1 else (None,)
-        if name is None or set(leaves) == self.people[name].members.keys():
+        if name is None or set(identifier_hashes) == self.people[name].members.keys():
             return None
         source = self.people[name]
         target = self._unused(uuid_text(blake2b(operation.encode(), digest_size=16, person=b"split").digest()))
-        moved = {one: source.members.pop(one) for one in leaves}
+        moved = {one: source.members.pop(one) for one in identifier_hashes}
         self.people[target] = Person(source.first_ms, moved, source.sides | {operation: 1}, source.nobodys)
         source.sides[operation] = 0
-        source.refused -= set(leaves)
+        source.refused -= set(identifier_hashes)
         return target
 
     def erase(self, one: bytes, at_ms: int) -> str | None:

@@ -19,7 +19,7 @@ from deploy.settings import Settings
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from sinks.redis.identity import RedisIdentityStore
 from tests.oracles.identity_audit import Audit, answer_of, partition
-from tests.oracles.identity_model import RECEIVED_MS, IdentityModel, leaf, request
+from tests.oracles.identity_model import RECEIVED_MS, IdentityModel, identifier_hash, request
 from tests.support.identity_workload import Delivery, components, deliver, workload
 
 pytestmark = pytest.mark.integration
@@ -149,5 +149,5 @@ async def test_under_limits_concurrent_clients_never_join_two_logins(client: Red
     await asyncio.gather(*map(visit, range(8)))
 
     owners = await Audit(client, stack.redis_namespace, policy).check()
-    logins = [owners[one] for one in (leaf("user_id", str(user)) for user in range(20)) if one in owners]
+    logins = [owners[one] for one in (identifier_hash("user_id", str(user)) for user in range(20)) if one in owners]
     assert len(logins) == len(set(logins)) == 20

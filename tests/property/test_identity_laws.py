@@ -20,7 +20,7 @@ from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import ResolveRequest, uuid_text
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from tests.oracles.identity_audit import Audit, answer_of
-from tests.oracles.identity_model import RECEIVED_MS, Answer, IdentityModel, Named, leaf, request
+from tests.oracles.identity_model import RECEIVED_MS, Answer, IdentityModel, Named, identifier_hash, request
 
 KINDS = ("user_id", "card", "email", "tag", "device", "token", "browser")
 named = st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"))  # few, so that events meet
@@ -135,10 +135,10 @@ def requests_of(plan: Sequence[Any], policy: IdentityPolicy) -> list[tuple[Any, 
     return steps
 
 
-def leaves_to_split(step: Unmerge, model: IdentityModel) -> list[bytes]:
+def hashes_to_split(step: Unmerge, model: IdentityModel) -> list[bytes]:
     """Choose some members of some profile, sometimes all or none."""
     if not model.people:
-        return [leaf("user_id", "0")]
+        return [identifier_hash("user_id", "0")]
     name = sorted(model.people)[step.pick % len(model.people)]
     members = sorted(model.people[name].members)
     return [one for place, one in enumerate(members) if step.mask >> (place % 3) & 1] or members
@@ -149,10 +149,10 @@ def run(model: IdentityModel, number: int, step: Any, asked: ResolveRequest | No
     if asked is not None:
         return model.resolve(asked)
     if isinstance(step, Unmerge):
-        return model.split(f"op{number}", leaves_to_split(step, model))
+        return model.split(f"op{number}", hashes_to_split(step, model))
     if isinstance(step, Erase):
-        return model.erase(leaf(*step.named), step.at_ms)
-    return model.release(leaf(*step.named)) if isinstance(step, Release) else None
+        return model.erase(identifier_hash(*step.named), step.at_ms)
+    return model.release(identifier_hash(*step.named)) if isinstance(step, Release) else None
 
 
 def contents(model: IdentityModel) -> dict[str, set[bytes]]:
@@ -250,20 +250,20 @@ async def run_on_store(
         (answer,) = await store.resolve([asked])
         return answer_of(answer)
     if isinstance(step, Unmerge):
-        leaves = leaves_to_split(step, model)
+        identifier_hashes = hashes_to_split(step, model)
         try:
-            preview = await store.preview_split(leaves)
-            split = await store.split(f"op{number}", leaves, occurred_ms=RECEIVED_MS)
+            preview = await store.preview_split(identifier_hashes)
+            split = await store.split(f"op{number}", identifier_hashes, occurred_ms=RECEIVED_MS)
         except ImpossibleSplitError:
             return None
         assert (preview.source, preview.moved, preview.stayed) == (split.source, split.moved, split.stayed)
-        assert split == await store.split(f"op{number}", leaves, occurred_ms=RECEIVED_MS)
+        assert split == await store.split(f"op{number}", identifier_hashes, occurred_ms=RECEIVED_MS)
         return split.target
     if isinstance(step, Erase):
-        erased = await store.erase(leaf(*step.named), step.at_ms)
-        assert erased == await store.erase(leaf(*step.named), step.at_ms)
+        erased = await store.erase(identifier_hash(*step.named), step.at_ms)
+        assert erased == await store.erase(identifier_hash(*step.named), step.at_ms)
         return erased and erased.profile_id
-    return await store.release(leaf(*step.named)) if isinstance(step, Release) else None
+    return await store.release(identifier_hash(*step.named)) if isinstance(step, Release) else None
 
 
 @pytest.mark.integration

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from schemas.identity.policy import IdentityPolicy
 from sinks.redis.identity import RedisIdentityStore
-from tests.oracles.identity_model import RECEIVED_MS, Named, leaf, request
+from tests.oracles.identity_model import RECEIVED_MS, Named, identifier_hash, request
 
 PARTITIONS = 8
 
@@ -53,7 +53,7 @@ def components(partitions: list[list[Delivery]]) -> set[frozenset[bytes]]:
     """Say who belongs together, by the textbook."""
     graph: networkx.Graph[bytes] = networkx.Graph()
     for one in (one for records in partitions for one in records):
-        nodes = [leaf(*named) for named in one.named]
+        nodes = [identifier_hash(*named) for named in one.named]
         graph.add_nodes_from(nodes)
         graph.add_edges_from((nodes[0], node) for node in nodes[1:])
     return {frozenset(part) for part in networkx.connected_components(graph)}

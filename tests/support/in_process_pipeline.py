@@ -94,15 +94,15 @@ class Town:
         """Write rows to ClickHouse as they are."""
         await asyncio.to_thread(self.tables.insert, table, *rows)
 
-    def leaf(self, kind: str, value: str) -> bytes:
-        """The leaf of an identifier."""
+    def identifier_hash(self, kind: str, value: str) -> bytes:
+        """The hash of an identifier."""
         made = claim(kind, value, self.policy, self.secret)
         assert made is not None
-        return made.leaf
+        return made.identifier_hash
 
     async def owner(self, kind: str, value: str) -> str:
         """Whose an identifier is."""
-        found = await self.identities.owner(self.leaf(kind, value))
+        found = await self.identities.owner(self.identifier_hash(kind, value))
         assert found is not None
         return found
 

@@ -32,7 +32,7 @@ async def here(stack: Settings) -> AsyncIterator[Town]:
 async def test_after_a_split_each_half_is_erased_alone(here: Town, who: str) -> None:
     hers, his = order("hers", identifiers=ANN), order("his", identifiers=BEN)
     await here.live(hers, his, touchpoint(identifiers=ANN | BEN, event_id="both"))
-    split = await here.identities.split("apart", [here.leaf("phone", "+14155552671")], occurred_ms=0)
+    split = await here.identities.split("apart", [here.identifier_hash("phone", "+14155552671")], occurred_ms=0)
     await here.relay()
     gone = split._asdict()[who]
     rows = rows_of(here.tables.client, [gone])
@@ -46,7 +46,7 @@ async def test_after_a_split_each_half_is_erased_alone(here: Town, who: str) -> 
 
 async def test_the_log_keeps_the_erasure_and_nothing_else_of_the_person(here: Town) -> None:
     await here.live(touchpoint(identifiers=ANN), touchpoint(identifiers=BEN))
-    erased = await here.identities.erase(here.leaf("email", "ann@shop.example"), 2_000_000_000_000)
+    erased = await here.identities.erase(here.identifier_hash("email", "ann@shop.example"), 2_000_000_000_000)
     await here.relay()
     assert erased is not None
     deleted = delete_rows(here.tables.client, rows_of(here.tables.client, [erased.profile_id]))

@@ -13,7 +13,7 @@ from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import Resolution, uuid_text
 from sinks.redis.identity import ERASED_S, ImpossibleSplitError, RedisIdentityStore
 from tests.oracles.identity_audit import Audit
-from tests.oracles.identity_model import RECEIVED_MS, leaf, request
+from tests.oracles.identity_model import RECEIVED_MS, identifier_hash, request
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +67,7 @@ async def test_a_push_token_goes_to_who_logs_in_and_its_past_stays(store: RedisI
     late = await one(store, "e5", TOKEN, at=1)
 
     assert ann.profile_id == before.profile_id == late.profile_id != bob.profile_id == after.profile_id
-    assert uuid_text(leaf(*TOKEN)) == before.anchor == late.anchor != after.anchor
+    assert uuid_text(identifier_hash(*TOKEN)) == before.anchor == late.anchor != after.anchor
     assert [("transfer", "last_login", bob.profile_id, ann.profile_id, ((after.anchor, "push_token"),))] == [
         (change.kind, change.rule, change.profile_id, change.from_profile_id, change.anchors)
         for change in await audit.log()
@@ -104,7 +104,7 @@ async def test_a_login_that_is_delivered_late_does_not_take_a_device_back(store_
 
     await one(store, "e3", ANN, TABLET, at=7)
 
-    assert bob.profile_id == await store.owner(leaf(*TABLET))
+    assert bob.profile_id == await store.owner(identifier_hash(*TABLET))
 
 
 async def test_a_tablet_of_two_people_can_belong_to_neither(store_of: StoreOf, audit: Audit) -> None:
@@ -156,7 +156,7 @@ async def test_the_oldest_identifier_makes_room_and_what_it_did_stays(
 
     assert [()] * 3 == [answer.refused for answer in answers]
     assert answers[0].profile_id == late.profile_id != back.profile_id
-    assert uuid_text(leaf(*browsers[0])) == late.anchor != back.anchor
+    assert uuid_text(identifier_hash(*browsers[0])) == late.anchor != back.anchor
     await Audit(client, stack.redis_namespace, policy).check()
 
 
@@ -169,7 +169,7 @@ async def test_a_replaced_card_makes_room_for_the_new_one_that_was_used_before(s
     joined = await one(store, "e3", ANN, new, at=2)
 
     assert (ann.profile_id, ()) == (joined.profile_id, joined.refused)
-    assert [None, ann.profile_id] == [await store.owner(leaf(*card)) for card in (old, new)]
+    assert [None, ann.profile_id] == [await store.owner(identifier_hash(*card)) for card in (old, new)]
 
 
 async def test_two_cards_in_one_browser_stay_two_people_even_where_cards_make_room(store_of: StoreOf) -> None:
@@ -186,16 +186,16 @@ async def test_an_unmerge_takes_the_founding_identifier_out_and_keeps_it_out(
 ) -> None:
     founded = await one(store, "e1", EMAIL)
     await one(store, "e2", ANN, EMAIL, BROWSER, at=1)
-    preview = await store.preview_split([leaf(*EMAIL)])
+    preview = await store.preview_split([identifier_hash(*EMAIL)])
 
-    split = await store.split("op-1", [leaf(*EMAIL)], occurred_ms=NOON)
-    again = await store.split("op-1", [leaf(*EMAIL)], occurred_ms=NOON + 5)
+    split = await store.split("op-1", [identifier_hash(*EMAIL)], occurred_ms=NOON)
+    again = await store.split("op-1", [identifier_hash(*EMAIL)], occurred_ms=NOON + 5)
     linked = await one(store, "e3", ANN, EMAIL, at=2)
 
     assert founded.profile_id == split.source == linked.profile_id == preview.source
     assert ({"email": 1}, {"anonymous_id": 1, "user_id": 1}) == (preview.moved_counts, preview.stayed_counts)
     assert split == again
-    assert split.target == await store.owner(leaf(*EMAIL)) not in {split.source, founded.profile_id}
+    assert split.target == await store.owner(identifier_hash(*EMAIL)) not in {split.source, founded.profile_id}
     assert [("email", "separated")] == [(refusal.type, refusal.rule) for refusal in linked.refused]
     assert [("op-1", "unmerge", split.moved)] == [
         (change.event_id, change.rule, change.anchors) for change in await audit.log() if change.kind == "split"
@@ -205,7 +205,7 @@ async def test_an_unmerge_takes_the_founding_identifier_out_and_keeps_it_out(
 
 async def test_a_separation_outlives_later_merges(store: RedisIdentityStore, audit: Audit) -> None:
     await one(store, "e1", ANN, EMAIL)
-    await store.split("op-1", [leaf(*EMAIL)], occurred_ms=NOON)
+    await store.split("op-1", [identifier_hash(*EMAIL)], occurred_ms=NOON)
     await one(store, "e2", ("phone", "+14155550132"), at=1)
     await one(store, "e3", EMAIL, ("phone", "+14155550132"), at=2)
 
@@ -233,7 +233,7 @@ async def test_an_unmerge_that_can_not_be_is_refused_with_the_reason(
     before = await audit.snapshot()
 
     with pytest.raises(ImpossibleSplitError, match=said):
-        await store.split("op-1", [leaf(*each) for each in named], occurred_ms=NOON)
+        await store.split("op-1", [identifier_hash(*each) for each in named], occurred_ms=NOON)
 
     assert before == await audit.snapshot()
 
@@ -245,7 +245,7 @@ async def test_an_erased_person_is_forgotten_and_who_comes_back_is_new(
     known = await one(store, "e2", ANN, at=-4)
     await one(store, "e3", ANN, BROWSER, at=-3)
 
-    erased = await store.erase(leaf(*BROWSER), NOON)
+    erased = await store.erase(identifier_hash(*BROWSER), NOON)
     old = await one(store, "e1", BROWSER, at=-5)
     new = await one(store, "e4", ANN, BROWSER, at=1)
     late = await one(store, "e5", ANN, at=-1)
@@ -253,14 +253,14 @@ async def test_an_erased_person_is_forgotten_and_who_comes_back_is_new(
 
     assert erased is not None
     assert (known.profile_id, (browser.profile_id,), NOON) == (erased.profile_id, erased.former_ids, erased.at_ms)
-    assert tuple(sorted((uuid_text(leaf(*named)), named[0]) for named in (ANN, BROWSER))) == erased.anchors
+    assert tuple(sorted((uuid_text(identifier_hash(*named)), named[0]) for named in (ANN, BROWSER))) == erased.anchors
     assert [True, False, True, True] == [each.suppressed for each in (old, new, late, mixed)]
     assert [None] * 3 == [each.profile_id for each in (old, late, mixed)]
     assert new.profile_id not in {None, browser.profile_id, known.profile_id}
     assert new.anchor not in {anchor for anchor, _ in erased.anchors}
-    assert erased == await store.erase(leaf(*BROWSER), NOON)
-    assert new.profile_id == await store.owner(leaf(*ANN))
-    ttl = await client.ttl(f"{{{stack.redis_namespace}}}:past:{uuid_text(leaf(*ANN))}")
+    assert erased == await store.erase(identifier_hash(*BROWSER), NOON)
+    assert new.profile_id == await store.owner(identifier_hash(*ANN))
+    ttl = await client.ttl(f"{{{stack.redis_namespace}}}:past:{uuid_text(identifier_hash(*ANN))}")
     assert ERASED_S - 60 < ttl <= ERASED_S
     await audit.check()
 
@@ -269,12 +269,12 @@ async def test_erasing_who_lent_a_device_does_not_touch_who_has_it_now(store: Re
     await one(store, "e1", ANN, TOKEN, at=-5)
     bob = await one(store, "e2", BOB, TOKEN, at=-3)
 
-    erased = await store.erase(leaf(*ANN), NOON)
+    erased = await store.erase(identifier_hash(*ANN), NOON)
     hers = await one(store, "e3", TOKEN, at=-4)
     his = await one(store, "e4", TOKEN, at=-2)
 
     assert erased is not None
-    assert (uuid_text(leaf(*TOKEN)), "push_token") in erased.anchors
+    assert (uuid_text(identifier_hash(*TOKEN)), "push_token") in erased.anchors
     assert hers.suppressed
     assert (bob.profile_id, False) == (his.profile_id, his.suppressed)
     assert his.anchor not in {anchor for anchor, _ in erased.anchors}
@@ -282,7 +282,7 @@ async def test_erasing_who_lent_a_device_does_not_touch_who_has_it_now(store: Re
 
 
 async def test_nobody_can_be_erased_by_an_identifier_that_nobody_has(store: RedisIdentityStore) -> None:
-    assert await store.erase(leaf(*ANN), NOON) is None
+    assert await store.erase(identifier_hash(*ANN), NOON) is None
 
 
 async def test_a_kiosk_is_put_into_quarantine_and_can_be_released(store_of: StoreOf, audit: Audit) -> None:
@@ -295,12 +295,15 @@ async def test_a_kiosk_is_put_into_quarantine_and_can_be_released(store_of: Stor
     listed = await store.most_refused(10)
     alone, together = await one(store, "e8", TABLET, at=7), await one(store, "e9", BOB, TABLET, at=8)
     await audit.check()
-    released = await store.release(leaf(*TABLET))
+    released = await store.release(identifier_hash(*TABLET))
 
-    assert [(uuid_text(leaf(*TABLET)), "device_id", 3, True)] == listed
+    assert [(uuid_text(identifier_hash(*TABLET)), "device_id", 3, True)] == listed
     assert (None, ["quarantined"]) == (alone.profile_id, [refusal.rule for refusal in alone.refused])
-    assert (uuid_text(leaf(*BOB)), ["quarantined"]) == (together.anchor, [each.rule for each in together.refused])
-    assert [True, False] == [released, await store.release(leaf(*TABLET))]
+    assert (uuid_text(identifier_hash(*BOB)), ["quarantined"]) == (
+        together.anchor,
+        [each.rule for each in together.refused],
+    )
+    assert [True, False] == [released, await store.release(identifier_hash(*TABLET))]
     assert owner.profile_id == (await one(store, "e10", TABLET, at=9)).profile_id
     assert [] == await store.most_refused(10)
     await audit.check()
@@ -317,9 +320,9 @@ async def test_a_quarantined_member_stays_quarantined_when_its_profile_is_merged
     await one(store, "e4", ANN, EMAIL, at=1)
     merged = await audit.quarantined()
 
-    await store.split("op", [leaf(*TABLET)], occurred_ms=NOON)
+    await store.split("op", [identifier_hash(*TABLET)], occurred_ms=NOON)
 
-    assert {leaf(*TABLET)} == merged == await audit.quarantined()
+    assert {identifier_hash(*TABLET)} == merged == await audit.quarantined()
     await audit.check()
 
 
@@ -343,4 +346,4 @@ async def test_an_operators_type_can_be_transferable(store_of: StoreOf) -> None:
 
     bob = await one(store, "e2", BOB, ("terminal", "1"), at=1)
 
-    assert bob.profile_id == await store.owner(leaf("terminal", "1"))
+    assert bob.profile_id == await store.owner(identifier_hash("terminal", "1"))

@@ -14,7 +14,7 @@ from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import Merge, Resolution, uuid_text
 from sinks.redis.identity import RedisIdentityStore, index_bucket
 from tests.oracles.identity_audit import Audit, replay
-from tests.oracles.identity_model import RECEIVED_MS, leaf, request
+from tests.oracles.identity_model import RECEIVED_MS, identifier_hash, request
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +62,7 @@ async def test_a_login_joins_the_anonymous_history_and_keeps_its_id(store: Redis
 
     assert before.profile_id == login.profile_id == after.profile_id
     assert () == login.merged
-    assert uuid_text(leaf(*LOGIN)) == login.anchor
+    assert uuid_text(identifier_hash(*LOGIN)) == login.anchor
     assert [("bind", "new"), ("bind", "attach")] == [(change.kind, change.rule) for change in await audit.log()]
 
 
@@ -146,7 +146,7 @@ async def test_a_chain_of_identifiers_ends_in_one_profile(store: RedisIdentitySt
     assert 5 == len(set(lone))
     assert [min(map(str, lone))] == sorted(set((await audit.check()).values()))
     assert {linked[-1]} == {await store.follow(str(one)) for one in lone}
-    assert {linked[-1]} == {await store.owner(leaf(*value)) for value in values}
+    assert {linked[-1]} == {await store.owner(identifier_hash(*value)) for value in values}
 
 
 async def test_two_logins_on_a_shared_device_stay_two_people(store: RedisIdentityStore, audit: Audit) -> None:
@@ -156,7 +156,7 @@ async def test_two_logins_on_a_shared_device_stay_two_people(store: RedisIdentit
 
     assert ann.profile_id == tablet.profile_id != bob.profile_id
     assert [("device_id", "limit")] == refusals(bob)
-    assert uuid_text(leaf(*OTHER_LOGIN)) == bob.anchor
+    assert uuid_text(identifier_hash(*OTHER_LOGIN)) == bob.anchor
     await audit.check()
 
 
@@ -166,7 +166,7 @@ async def test_only_the_violating_link_of_an_event_is_refused(store: RedisIdenti
     (bob,) = await store.resolve([request("e2", OTHER_LOGIN, EMAIL, BROWSER)])
 
     assert [("email", "limit")] == refusals(bob)
-    assert bob.profile_id == await store.owner(leaf(*BROWSER))
+    assert bob.profile_id == await store.owner(identifier_hash(*BROWSER))
 
 
 async def test_a_refusal_is_logged_once_for_a_person_and_an_identifier(store: RedisIdentityStore, audit: Audit) -> None:
@@ -176,10 +176,10 @@ async def test_a_refusal_is_logged_once_for_a_person_and_an_identifier(store: Re
 
     assert [[("device_id", "limit")]] * 3 == [refusals(one) for one in later]
     refused = [change for change in await audit.log() if change.kind == "refuse"]
-    assert [(later[0].profile_id, "bob-0", "limit", ((uuid_text(leaf(*DEVICE)), "device_id"),))] == [
+    assert [(later[0].profile_id, "bob-0", "limit", ((uuid_text(identifier_hash(*DEVICE)), "device_id"),))] == [
         (change.profile_id, change.event_id, change.rule, change.anchors) for change in refused
     ]
-    assert await store.owner(leaf(*DEVICE)) == refused[0].from_profile_id
+    assert await store.owner(identifier_hash(*DEVICE)) == refused[0].from_profile_id
 
 
 async def test_a_runaway_device_does_not_flood_the_log(store: RedisIdentityStore, audit: Audit) -> None:
@@ -206,7 +206,7 @@ async def test_a_redelivery_answers_the_same_and_changes_nothing(store: RedisIde
     again = await store.resolve(events)
 
     assert once == await audit.snapshot()
-    assert [await store.owner(event.claims[0].leaf) if event.claims else None for event in events] == [
+    assert [await store.owner(event.claims[0].identifier_hash) if event.claims else None for event in events] == [
         resolution.profile_id for resolution in again
     ]
 
@@ -254,7 +254,7 @@ async def test_a_sixth_email_is_refused_and_the_event_still_resolves(store: Redi
 
     assert 1 == len({one.profile_id for one in six})
     assert [[]] * 5 + [[("email", "limit")]] == [refusals(one) for one in six]
-    assert await store.owner(leaf("email", "5@shop.example")) is None
+    assert await store.owner(identifier_hash("email", "5@shop.example")) is None
     await audit.check()
 
 
@@ -331,7 +331,7 @@ async def test_members_are_listed_by_anchor_and_type(store: RedisIdentityStore) 
 
     members = await store.members(str(one.profile_id))
 
-    assert sorted((uuid_text(leaf(*named)), named[0]) for named in (LOGIN, EMAIL)) == members
+    assert sorted((uuid_text(identifier_hash(*named)), named[0]) for named in (LOGIN, EMAIL)) == members
 
 
 async def test_an_erased_profile_is_followed_to_nobody_and_its_id_does_not_come_back(
@@ -341,13 +341,13 @@ async def test_an_erased_profile_is_followed_to_nobody_and_its_id_does_not_come_
     (founded,) = await people(store, event)
     tag = f"{{{stack.redis_namespace}}}"
     # What erasure leaves behind: no index, no members, a tombstone.
-    await client.delete(f"{tag}:i:{index_bucket(leaf(*BROWSER))}", f"{tag}:p:{founded}")
+    await client.delete(f"{tag}:i:{index_bucket(identifier_hash(*BROWSER))}", f"{tag}:p:{founded}")
     await client.set(f"{tag}:alias:{founded}", "!")
 
     assert await store.follow(str(founded)) is None
     (returned,) = await people(store, event)
     assert founded != returned
-    assert returned == await store.owner(leaf(*BROWSER))
+    assert returned == await store.owner(identifier_hash(*BROWSER))
 
 
 async def test_following_shortens_a_chain_of_merges(store: RedisIdentityStore, client: Redis, stack: Settings) -> None:

@@ -92,8 +92,11 @@ async def test_merging_and_splitting_leaves_no_trace(here: Town, seed: int) -> N
     await here.live(*life[:cut])
     await here.live(wrong)
     await here.live(*life[cut:])
-    leaves = [here.leaf("phone", "+14155552671"), here.leaf("anonymous_id", "browser-2")]
-    split = await here.identities.split(f"seed {seed}", leaves, occurred_ms=milliseconds(at(days=30)))
+    identifier_hashes = [
+        here.identifier_hash("phone", "+14155552671"),
+        here.identifier_hash("anonymous_id", "browser-2"),
+    ]
+    split = await here.identities.split(f"seed {seed}", identifier_hashes, occurred_ms=milliseconds(at(days=30)))
     await here.relay()
     for person in (split.source, split.target):
         await remake(here, person)
@@ -107,7 +110,7 @@ async def test_merging_and_splitting_leaves_no_trace(here: Town, seed: int) -> N
 
 async def test_the_event_that_joined_two_people_is_no_address_of_the_other_when_it_comes_again(here: Town) -> None:
     await here.live(touchpoint(identifiers=ANN), touchpoint(identifiers=BEN), touchpoint(identifiers=ANN | BEN))
-    await here.identities.split("apart", [here.leaf("phone", "+14155552671")], occurred_ms=0)
+    await here.identities.split("apart", [here.identifier_hash("phone", "+14155552671")], occurred_ms=0)
     (again,) = await here.live(touchpoint(identifiers=ANN | BEN))
 
     assert ["email"] == [one["type"] for one in again["identifiers"]]

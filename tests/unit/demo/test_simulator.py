@@ -246,13 +246,13 @@ def components(lines: Iterable[bytes]) -> dict[tuple[str, bytes], Any]:
     for line in lines:
         event = decoded(line)
         if not isinstance(event, Rejected):
-            leaves = [(claim.type, claim.leaf) for claim in claims(event, policy, b"secret")[0]]
-            for leaf in leaves:
-                parent[root(leaf)] = root(leaves[0])
-    return {leaf: root(leaf) for leaf in parent}
+            identifier_hashes = [(claim.type, claim.identifier_hash) for claim in claims(event, policy, b"secret")[0]]
+            for identifier_hash in identifier_hashes:
+                parent[root(identifier_hash)] = root(identifier_hashes[0])
+    return {identifier_hash: root(identifier_hash) for identifier_hash in parent}
 
 
-def leaf(kind: str, value: str) -> tuple[str, bytes]:
+def identifier_hash(kind: str, value: str) -> tuple[str, bytes]:
     event = orjson.dumps(
         {
             "event_id": "e",
@@ -263,7 +263,7 @@ def leaf(kind: str, value: str) -> tuple[str, bytes]:
         }
     )
     (claim,) = claims(decoded(event), IdentityPolicy(), b"secret")[0]
-    return claim.type, claim.leaf
+    return claim.type, claim.identifier_hash
 
 
 def test_the_truth_is_what_the_events_link(run: Run) -> None:
@@ -274,7 +274,7 @@ def test_the_truth_is_what_the_events_link(run: Run) -> None:
         if person["shared"]:
             continue
         for number, group in enumerate(person["profiles"]):
-            parts = {found[leaf(kind, value)] for kind, value in group}
+            parts = {found[identifier_hash(kind, value)] for kind, value in group}
             assert len(parts) == 1, (person["person"], group)
             owners[parts.pop()].add((person["person"], number))
     assert [] == [several for several in owners.values() if len(several) > 1]

@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from processors.identity import claims as identity
-from processors.identity.claims import candidate_profile, claim, claims, event_key, leaf_of, origin_key
+from processors.identity.claims import candidate_profile, claim, claims, event_key, hash_identifier, origin_key
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from tests.support.builders import touchpoint
@@ -27,9 +27,9 @@ def usable(identifiers: Any, policy: IdentityPolicy = POLICY, source: str = "sho
     return [(one["type"], one["value"]) for one in clear]
 
 
-def leaves(identifiers: Any) -> list[bytes]:
+def identifier_hashes(identifiers: Any) -> list[bytes]:
     found, _ = claims(read(touchpoint(identifiers=identifiers)), POLICY, SECRET)
-    return [one.leaf for one in found]
+    return [one.identifier_hash for one in found]
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_the_same_identifier_in_two_spellings_is_one_claim_and_verified_if_one_o
 
 
 def test_a_whatsapp_number_is_the_same_claim_as_the_phone_number() -> None:
-    assert leaves({"phone": "+1 415 555 0132"}) == leaves({"whatsapp_id": "14155550132"})
+    assert identifier_hashes({"phone": "+1 415 555 0132"}) == identifier_hashes({"whatsapp_id": "14155550132"})
 
 
 def test_user_ids_differ_by_case_and_types_differ_by_name() -> None:
-    four = [leaves({kind: value})[0] for kind in ("user_id", "crm_id") for value in ("ann", "Ann")]
+    four = [identifier_hashes({kind: value})[0] for kind in ("user_id", "crm_id") for value in ("ann", "Ann")]
 
     assert 4 == len(set(four))
 
@@ -298,15 +298,15 @@ def test_an_operators_look_up_finds_the_claim_of_the_event() -> None:
     assert claim("phone", "nobody", POLICY, SECRET) is None
 
 
-def test_a_leaf_needs_the_secret_and_tells_type_from_value() -> None:
-    assert leaf_of("email", "a@b.example", b"one") != leaf_of("email", "a@b.example", b"two")
-    assert leaf_of("ab", "c", SECRET) != leaf_of("a", "bc", SECRET)
-    assert 16 == len(leaf_of("email", "a@b.example", SECRET))
+def test_an_identifier_hash_needs_the_secret_and_tells_type_from_value() -> None:
+    assert hash_identifier("email", "a@b.example", b"one") != hash_identifier("email", "a@b.example", b"two")
+    assert hash_identifier("ab", "c", SECRET) != hash_identifier("a", "bc", SECRET)
+    assert 16 == len(hash_identifier("email", "a@b.example", SECRET))
 
 
 def test_an_empty_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="THROUGHLINE_IDENTITY_SECRET"):
-        leaf_of("email", "a@b.example", b"")
+        hash_identifier("email", "a@b.example", b"")
 
 
 def test_keys_of_events_and_records_tell_them_apart() -> None:
