@@ -17,7 +17,7 @@ from typing import Any
 
 from processors.decisions import labels as words
 from processors.decisions.gates.candidate import Address, Case, Check
-from processors.decisions.sampling import DRAWS, beta_quantiles, index, shuffled
+from processors.decisions.sampling import DRAWS, beta_slice_means, index, shuffled
 from schemas.decisions.policy import ChannelRule, ChoiceRules, Prior
 
 _SECTION: dict[str, Any] = {}
@@ -129,7 +129,7 @@ class ChannelChoice:
 @lru_cache(maxsize=8192)
 def _worths(channel: str, alpha: float, beta: float, margin: float, cost: float) -> tuple[float, ...]:
     """What a message may be worth, one value for each joint draw; each channel's are in an order of its own."""
-    rates = beta_quantiles(alpha, beta)
+    rates = beta_slice_means(alpha, beta)
     return tuple(rates[place] * margin - cost for place in shuffled(channel))
 
 

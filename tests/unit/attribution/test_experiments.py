@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erfc, exp, lgamma, log, sqrt
+
 import pytest
 
 from processors.attribution.experiments import Group, SampleRatio, chi_square_tail, lift, sample_ratio, wilson
@@ -91,6 +93,19 @@ def test_more_conversions_than_people_are_an_error() -> None:
 )
 def test_the_tail_of_chi_square_is_that_of_the_tables(statistic: float, degrees: int, tail: float) -> None:
     assert tail == pytest.approx(chi_square_tail(statistic, degrees), abs=1e-7)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 10, 21, 40, 99, 100])
+@pytest.mark.parametrize("statistic", [1e-9, 0.01, 0.5, 1.0, 3.0, 7.5, 20.0, 40.5, 100.0, 150.0, 400.0])
+def test_the_tail_of_chi_square_is_that_of_its_recurrence(statistic: float, degrees: int) -> None:
+    # Q(a + 1, x) = Q(a, x) + x ** a * exp(-x) / gamma(a + 1): Abramowitz and Stegun, 6.5.21, with a = degrees / 2.
+    shape, x = (0.5, statistic / 2) if degrees % 2 else (1.0, statistic / 2)
+    tail = erfc(sqrt(x)) if degrees % 2 else exp(-x)
+    while shape < degrees / 2:
+        tail += exp(shape * log(x) - x - lgamma(shape + 1))
+        shape += 1
+
+    assert tail == pytest.approx(chi_square_tail(statistic, degrees), rel=1e-11)
 
 
 def test_a_sound_split_is_not_suspected() -> None:
