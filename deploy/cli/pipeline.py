@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from deploy.settings import Settings
 
 HEALTHY_S = 30
 
@@ -26,26 +23,9 @@ def register(app: typer.Typer) -> None:
     app.command("health")(health)
 
 
-def apply_topics(settings: Settings) -> dict[str, str]:
-    """Create the topics that are missing.
-
-    Returns:
-        `created` or `exists` for each topic's full name.
-    """
-    from schemas.topics import topics
-    from sinks.kafka.producer import create_topics
-
-    return create_topics(
-        settings.kafka_bootstrap,
-        topics(settings.channels),
-        prefix=settings.topic_prefix,
-        partitions=settings.partitions,
-        replicas=settings.replication_factor,
-    )
-
-
 def topics_apply(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Create the Kafka topics that are missing; run it as often as you like."""
+    from deploy.operations.provision import apply_topics
     from deploy.settings import settings
 
     outcome = apply_topics(settings())
@@ -72,38 +52,9 @@ def topics_list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
             print(f"{row['name']:32} {row['key']}")
 
 
-def migrate(settings: Settings) -> list[str]:
-    """Bring the ClickHouse database to the present, and tell its views what the configuration says.
-
-    Returns:
-        The migrations applied now, by file name; empty when there was nothing to do.
-    """
-    from deploy.operations.definition_files import touch_rules
-    from sinks.clickhouse.client import connect
-    from sinks.clickhouse.migrate import migrate as run
-    from sinks.clickhouse.reports import publish_settings
-    from sinks.clickhouse.spend import publish_currency
-
-    client = connect(settings.clickhouse_url)
-    try:
-        applied = [migration.name for migration in run(client, settings.clickhouse_database)]
-        client.database = settings.clickhouse_database
-        rules = touch_rules(settings).definitions
-        publish_settings(
-            client,
-            goal=rules.goals[0].name,
-            direct_channels=rules.direct_channels,
-            margin=rules.margin,
-            timezone=settings.timezone,
-        )
-        publish_currency(client, settings.currency)
-        return applied
-    finally:
-        client.close()
-
-
 def migrate_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Create or update the ClickHouse tables and views; a second run does nothing."""
+    from deploy.operations.provision import migrate
     from deploy.settings import settings
 
     applied = migrate(settings())
@@ -161,7 +112,7 @@ def health(
     role: Annotated[str, typer.Argument(help="identify, profile, record, deliver or collector.")],
 ) -> None:
     """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
-    from deploy.local.state import Home
+    from deploy.home import Home
     from deploy.settings import home
 
     path = Home(home()).heartbeat(role)

@@ -44,12 +44,12 @@ def up(
     from deploy.local.control import StackFailedError
     from deploy.local.control import up as start
     from deploy.local.servers import Broker
-    from deploy.local.state import Home
+    from deploy.local.state import LocalHome
     from deploy.settings import home
 
     if broker not in get_args(Broker):
         raise typer.BadParameter(f"{broker!r}: expected {' or '.join(get_args(Broker))}", param_hint="--broker")
-    here = Home(home())
+    here = LocalHome(home())
     try:
         with Console(stderr=True).status("starting") as spinner:
             state, started = start(
@@ -74,10 +74,10 @@ def down(
     """Stop the local stack; what Redis and ClickHouse hold stays, unless you say --wipe."""
     from deploy.local.control import StackFailedError
     from deploy.local.control import down as stop
-    from deploy.local.state import Home
+    from deploy.local.state import LocalHome
     from deploy.settings import home
 
-    here = Home(home())
+    here = LocalHome(home())
     state = here.read()
     if state is not None and state["broker"] == "tansu" and not wipe:
         _say_what_is_lost(state)
@@ -92,11 +92,11 @@ def down(
 
 def status(as_json: AsJson = False) -> None:
     """Show addresses, processes, versions and how far each worker is behind; exit code 1 when nothing answers."""
-    from deploy.local.state import Home
+    from deploy.local.state import LocalHome
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.settings import home, settings
 
-    state = Home(home()).read()
+    state = LocalHome(home()).read()
     try:
         with LagReader(settings(), timeout_s=3) as reader:
             lags, kafka = _by_topic(reader.lags()), True

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import WriteKeys
 from deploy.collector.routes import Collector
-from deploy.local.state import Home
+from deploy.home import Home
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.publish import Router
 from deploy.settings import Settings, home

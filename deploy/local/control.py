@@ -13,7 +13,7 @@ from typing import Any
 
 from deploy.local.process import python_environment, rotate, tail
 from deploy.local.servers import Broker
-from deploy.local.state import Home
+from deploy.local.state import LocalHome
 
 _START_WITHIN_S = 180.0  # Apache Kafka's first start fetches it
 _STOP_WITHIN_S = 45.0
@@ -24,7 +24,7 @@ class StackFailedError(RuntimeError):
 
 
 def up(
-    home: Home,
+    home: LocalHome,
     *,
     broker: Broker,
     servers_only: bool = False,
@@ -76,7 +76,7 @@ def up(
     )
 
 
-def down(home: Home) -> bool:
+def down(home: LocalHome) -> bool:
     """Stop the stack of a home and return when it is gone; False when none ran.
 
     Raises:
@@ -111,7 +111,7 @@ def _follow(reading: int, progress: Callable[[str], None]) -> dict[str, Any]:
     return {}
 
 
-def _wait_for_other(home: Home, progress: Callable[[str], None]) -> dict[str, Any]:
+def _wait_for_other(home: LocalHome, progress: Callable[[str], None]) -> dict[str, Any]:
     """Wait until the stack that somebody else starts, or has started, is ready."""
     deadline = time.monotonic() + _START_WITHIN_S
     while home.running():
@@ -125,7 +125,7 @@ def _wait_for_other(home: Home, progress: Callable[[str], None]) -> dict[str, An
     raise StackFailedError(f"another `throughline up` failed; see {home.log('supervisor')}")
 
 
-def _state(home: Home) -> dict[str, Any]:
+def _state(home: LocalHome) -> dict[str, Any]:
     state = home.read()
     if state is None:
         raise StackFailedError(

@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.provision", description=__doc__)
     parser.add_argument("--topics-only", action="store_true", help="leave ClickHouse alone")
     topics_only = parser.parse_args().topics_only
-    from deploy.cli.pipeline import apply_topics, migrate
+    from deploy.operations.provision import apply_topics, migrate
 
     doing = "create the topics"
     try:

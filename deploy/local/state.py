@@ -1,4 +1,4 @@
-"""What the local stack leaves on disk: `stack.json`, which says what runs where, and the lock that says whether."""
+"""The state file of a local stack (`stack.json`: addresses, pids, versions) and the lock that its supervisor holds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deploy.home import Home
+
 _LOCK_TRIES = 10
 
 
@@ -19,37 +21,17 @@ class AlreadyRunningError(RuntimeError):
     """Another supervisor holds the lock of this home."""
 
 
-class Home:
-    """The directory of one local stack (`THROUGHLINE_HOME`).
-
-    Attributes:
-        path: The directory, absolute.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-
-    @property
-    def logs(self) -> Path:
-        """Where every process has its log."""
-        return self.path / "logs"
-
-    def log(self, name: str) -> Path:
-        """The log of one process."""
-        return self.logs / f"{name}.log"
-
-    def heartbeat(self, role: str) -> Path:
-        """The file that the worker of a role touches while it polls Kafka."""
-        return self.path / "heartbeats" / role
+class LocalHome(Home):
+    """A home in which one local stack can run: adds the state file and the lock of its supervisor."""
 
     def read(self) -> dict[str, Any] | None:
-        """What runs, as the supervisor last wrote it; None when nothing runs."""
+        """Return the supervisor's last state file as JSON; None when no supervisor runs."""
         if not self.running():
             return None
         try:
             found = json.loads(self._stack_file.read_text("utf-8"))
         except (OSError, ValueError):
-            return None  # it is starting or stopping
+            return None  # the supervisor is starting or stopping
         return found if isinstance(found, dict) else None
 
     def write(self, state: dict[str, Any]) -> None:
@@ -63,7 +45,7 @@ class Home:
         self._stack_file.unlink(missing_ok=True)
 
     def running(self) -> bool:
-        """Tell whether a supervisor lives: the lock ends with its holder, while a pid may be somebody else's by now."""
+        """Tell whether a supervisor runs, by its lock: the kernel frees a lock with its process, but reuses a pid."""
         try:
             with self._lock_file.open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -86,14 +68,14 @@ class Home:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
-                except BlockingIOError:  # perhaps for a moment, by `running`
+                except BlockingIOError:  # `running` of another process holds it for a moment
                     if not tries_left:
                         raise AlreadyRunningError(f"a stack already runs in {self.path}") from None
                     time.sleep(0.05)
             yield
 
     def wipe(self) -> None:
-        """Remove all data, logs and marks of a stack that does not run."""
+        """Remove the data, logs and heartbeats of a stack that does not run."""
         for name in ("data", "logs", "heartbeats", "faust"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self.forget()

@@ -26,7 +26,7 @@ from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
-from deploy.local.state import AlreadyRunningError, Home
+from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.lag import ROLES
 from deploy.settings import Settings, home
@@ -47,7 +47,7 @@ class Supervisor:
 
     def __init__(
         self,
-        home: Home,
+        home: LocalHome,
         *,
         broker: Broker,
         provision: bool,
@@ -282,7 +282,7 @@ def main() -> None:
         pipe = os.fdopen(arguments.tell, "w", encoding="utf-8")
         os.set_inheritable(pipe.fileno(), False)
     tell = partial(_tell, pipe)
-    here = Home(home())
+    here = LocalHome(home())
     try:
         with here.locked():
             Supervisor(

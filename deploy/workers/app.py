@@ -21,7 +21,7 @@ import redis.asyncio
 import redis.exceptions
 from mode.supervisors import CrashingSupervisor
 
-from deploy.local.state import Home
+from deploy.home import Home
 from deploy.operations.definition_files import identity_policy, touch_rules
 from deploy.operations.engines import load_decider
 from deploy.operations.lag import Role, group_id

@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 import psutil
 
-from deploy.cli.pipeline import apply_topics
 from deploy.local.servers import Servers
+from deploy.operations.provision import apply_topics
 from deploy.operations.publish import publish
 from tests.support.collector import collector
 from tests.support.stack import corner

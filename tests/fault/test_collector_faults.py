@@ -11,8 +11,8 @@ import orjson
 import psutil
 import pytest
 
-from deploy.cli.pipeline import apply_topics
 from deploy.local.servers import Servers
+from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from tests.support.collector import Door, collector
 from tests.support.topic_reader import everything

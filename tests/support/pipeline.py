@@ -13,9 +13,9 @@ import redis
 from confluent_kafka import Producer
 from pydantic import SecretStr
 
-from deploy.cli.pipeline import apply_topics, migrate
 from deploy.local.process import ChildProcess
 from deploy.operations.lag import ROLES, LagReader, drain, pending
+from deploy.operations.provision import apply_topics, migrate
 from deploy.operations.publish import publish
 from deploy.settings import Settings
 from schemas.topics import touchpoint_topic

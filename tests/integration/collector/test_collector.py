@@ -18,7 +18,7 @@ import orjson
 import psutil
 import pytest
 
-from deploy.cli.pipeline import apply_topics
+from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from schemas.dead_letters import DeadLetter
 from tests.support.builders import touchpoint

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
-from deploy.cli.pipeline import apply_topics
+from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.in_process_pipeline import Town, town

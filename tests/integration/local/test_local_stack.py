@@ -27,7 +27,7 @@ from deploy.local.ports import LOOPBACK
 from deploy.local.process import python_environment
 from deploy.local.server import ServerFailedError
 from deploy.local.servers import Servers
-from deploy.local.state import Home
+from deploy.local.state import LocalHome
 from tests.support.stack import local_stack
 
 pytestmark = pytest.mark.integration
@@ -41,9 +41,9 @@ def local(tmp_path: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
+def home(tmp_path: Path) -> Iterator[LocalHome]:
     """A home in which a test may start a supervisor; it is stopped afterwards."""
-    home = Home(tmp_path / "a home")
+    home = LocalHome(tmp_path / "a home")
     yield home
     if home.running():
         down(home)
@@ -186,42 +186,42 @@ class TestApacheKafka:
 
 
 class TestSupervisor:
-    def start(self, home: Home, **options: Any) -> dict[str, Any]:
+    def start(self, home: LocalHome, **options: Any) -> dict[str, Any]:
         state, started = up(home, broker="tansu", servers_only=True, **options)
         assert started
         return state
 
-    def test_up_leaves_servers_that_answer_and_their_addresses(self, home: Home) -> None:
+    def test_up_leaves_servers_that_answer_and_their_addresses(self, home: LocalHome) -> None:
         state = self.start(home)
         assert ask_clickhouse(state["settings"]["clickhouse_url"], "SELECT 1") == "1"
         assert home.read() == state
 
-    def test_a_second_up_changes_nothing(self, home: Home) -> None:
+    def test_a_second_up_changes_nothing(self, home: LocalHome) -> None:
         first = self.start(home)
         assert up(home, broker="tansu", servers_only=True) == (first, False)
 
-    def test_two_ups_at_once_start_one_stack(self, home: Home) -> None:
+    def test_two_ups_at_once_start_one_stack(self, home: LocalHome) -> None:
         with ThreadPoolExecutor() as pool:
             calls = [pool.submit(up, home, broker="tansu", servers_only=True) for _ in range(2)]
             states, started = zip(*(call.result() for call in calls), strict=True)
         assert states[0] == states[1]
         assert sorted(started) == [False, True]
 
-    def test_down_stops_every_process_and_removes_the_addresses(self, home: Home) -> None:
+    def test_down_stops_every_process_and_removes_the_addresses(self, home: LocalHome) -> None:
         state = self.start(home)
         pids = [state["supervisor_pid"], *(process["pid"] for process in state["processes"].values())]
         assert down(home)
         wait_until(lambda: all(map(gone, pids)))
         assert (home.read(), (home.path / "stack.json").exists()) == (None, False)
 
-    def test_data_is_there_after_down_and_up(self, home: Home) -> None:
+    def test_data_is_there_after_down_and_up(self, home: LocalHome) -> None:
         with redis.Redis.from_url(self.start(home)["settings"]["redis_url"]) as client:
             client.set("still", "here")
         down(home)
         with redis.Redis.from_url(self.start(home)["settings"]["redis_url"]) as client:
             assert client.get("still") == b"here"
 
-    def test_a_killed_supervisor_takes_its_servers_along_and_up_works_again(self, home: Home) -> None:
+    def test_a_killed_supervisor_takes_its_servers_along_and_up_works_again(self, home: LocalHome) -> None:
         state = self.start(home)
         os.kill(state["supervisor_pid"], signal.SIGKILL)
         wait_until(lambda: all(gone(process["pid"]) for process in state["processes"].values()))
@@ -229,14 +229,14 @@ class TestSupervisor:
         assert home.read() is None
         assert self.start(home)["supervisor_pid"] != state["supervisor_pid"]
 
-    def test_a_server_that_dies_is_started_again_on_its_port(self, home: Home) -> None:
+    def test_a_server_that_dies_is_started_again_on_its_port(self, home: LocalHome) -> None:
         state = self.start(home)
         os.kill(state["processes"]["redis"]["pid"], signal.SIGKILL)
         wait_until(lambda: ((home.read() or {})["processes"]["redis"]["restarts"]) == 1)
         with redis.Redis.from_url(state["settings"]["redis_url"]) as client:
             wait_until(lambda: _answers(client))
 
-    def test_a_broker_that_lost_its_log_gets_its_topics_back_and_says_so(self, home: Home) -> None:
+    def test_a_broker_that_lost_its_log_gets_its_topics_back_and_says_so(self, home: LocalHome) -> None:
         state, _ = up(home, broker="tansu", workers=False)
         admin = AdminClient({"bootstrap.servers": state["settings"]["kafka_bootstrap"], "log_level": 0})
         before = set(admin.list_topics(timeout=5).topics)
@@ -248,15 +248,15 @@ class TestSupervisor:
             "the broker was restarted and keeps nothing: events that had not been processed are lost"
         ]
 
-    def test_two_homes_run_at_once(self, home: Home, tmp_path: Path) -> None:
-        other = Home(tmp_path / "other")
+    def test_two_homes_run_at_once(self, home: LocalHome, tmp_path: Path) -> None:
+        other = LocalHome(tmp_path / "other")
         first, second = self.start(home), self.start(other)
         try:
             assert set(first["settings"].values()).isdisjoint(second["settings"].values())
         finally:
             down(other)
 
-    def test_a_start_that_fails_shows_the_log_of_what_failed_and_leaves_nothing(self, home: Home) -> None:
+    def test_a_start_that_fails_shows_the_log_of_what_failed_and_leaves_nothing(self, home: LocalHome) -> None:
         (home.path / "data").mkdir(parents=True)
         (home.path / "data" / "redis").mkdir()
         (home.path / "data" / "redis" / "appendonlydir").write_text("a file where Valkey wants a directory")
@@ -267,7 +267,7 @@ class TestSupervisor:
 
 
 class TestCommands:
-    def run(self, home: Home, *words: str, code: int = 0) -> Any:
+    def run(self, home: LocalHome, *words: str, code: int = 0) -> Any:
         """Run `throughline …` on a home; return its JSON, or None when it printed none."""
         # What the environment names would come before what runs in the home.
         inherited = {name: value for name, value in python_environment().items() if not name.startswith("THROUGHLINE_")}
@@ -282,7 +282,7 @@ class TestCommands:
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout) if "--json" in words else None
 
-    def test_a_record_that_nobody_processes_keeps_drain_waiting_and_shows_in_status(self, home: Home) -> None:
+    def test_a_record_that_nobody_processes_keeps_drain_waiting_and_shows_in_status(self, home: LocalHome) -> None:
         self.run(home, "up", "--no-workers")
         state = home.read()
         assert state is not None
@@ -303,7 +303,9 @@ class TestCommands:
             "clickhouse": True,
         }
 
-    def test_an_event_posted_to_the_whole_stack_is_stored_and_the_collector_is_kept_running(self, home: Home) -> None:
+    def test_an_event_posted_to_the_whole_stack_is_stored_and_the_collector_is_kept_running(
+        self, home: LocalHome
+    ) -> None:
         state, _ = up(home, broker="tansu")
         assert {"identify", "profile", "record", "deliver", "collector"} <= set(state["processes"])
         collect(state["settings"]["collector_url"], "before")
@@ -313,12 +315,12 @@ class TestCommands:
         counted = "SELECT groupArray(event_id) FROM (SELECT event_id FROM throughline.touchpoints ORDER BY received_at)"
         assert "['before','after']" == ask_clickhouse(state["settings"]["clickhouse_url"], counted)
 
-    def test_down_with_wipe_leaves_no_data(self, home: Home) -> None:
+    def test_down_with_wipe_leaves_no_data(self, home: LocalHome) -> None:
         self.run(home, "up", "--servers-only")
         self.run(home, "down", "--wipe")
         assert (home.running(), [path.name for path in home.path.iterdir()]) == (False, ["stack.lock"])
 
-    def test_an_unknown_broker_is_a_usage_error(self, home: Home) -> None:
+    def test_an_unknown_broker_is_a_usage_error(self, home: LocalHome) -> None:
         self.run(home, "up", "--broker", "rabbit", code=2)
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.cli.pipeline import migrate
+from deploy.operations.provision import migrate
 from deploy.settings import Settings
 from schemas.topics import Topic
 from sinks.clickhouse.client import connect

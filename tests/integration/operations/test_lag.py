@@ -8,8 +8,8 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from deploy.cli.pipeline import apply_topics
 from deploy.operations.lag import KafkaUnreachableError, LagReader, drain, group_id, pending
+from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 
 pytestmark = pytest.mark.integration

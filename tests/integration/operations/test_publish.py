@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
-from deploy.cli.pipeline import apply_topics
 from deploy.demo.simulator import Options, Simulation
+from deploy.operations.provision import apply_topics
 from deploy.operations.publish import KafkaNotReadyError, publish
 from deploy.settings import Settings
 from tests.support.builders import touchpoint

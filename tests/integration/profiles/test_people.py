@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
-from deploy.cli.pipeline import migrate
+from deploy.operations.provision import migrate
 from deploy.settings import Settings
 from processors.identity.claims import candidate_profile, claims, event_key
 from processors.profiles.joins import milliseconds

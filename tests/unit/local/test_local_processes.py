@@ -14,7 +14,7 @@ from deploy.local import child
 from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
 from deploy.local.ports import LOOPBACK, free_port, is_free
 from deploy.local.process import ChildProcess, rotate, tail
-from deploy.local.state import AlreadyRunningError, Home
+from deploy.local.state import AlreadyRunningError, LocalHome
 
 
 class TestPorts:
@@ -150,30 +150,30 @@ class TestLogs:
 
 class TestHome:
     def test_what_was_written_is_read_while_the_lock_is_held(self, tmp_path: Path) -> None:
-        home = Home(tmp_path / "home")
+        home = LocalHome(tmp_path / "home")
         with home.locked():
             home.write({"ready": True})
             found = home.read()
         assert (found, home.read()) == ({"ready": True}, None)
 
     def test_it_runs_exactly_while_somebody_holds_the_lock(self, tmp_path: Path) -> None:
-        home = Home(tmp_path)
+        home = LocalHome(tmp_path)
         before = home.running()
         with home.locked():
             during = home.running()
         assert (before, during, home.running()) == (False, True, False)
 
     def test_a_second_holder_is_refused(self, tmp_path: Path) -> None:
-        home = Home(tmp_path)
+        home = LocalHome(tmp_path)
         with (
             home.locked(),
             pytest.raises(AlreadyRunningError, match="a stack already runs in"),
-            Home(tmp_path).locked(),
+            LocalHome(tmp_path).locked(),
         ):
             pass
 
     def test_wiping_removes_the_stack_s_own_files_alone(self, tmp_path: Path) -> None:
-        home = Home(tmp_path)
+        home = LocalHome(tmp_path)
         for name in ("data", "logs", "mine"):
             (tmp_path / name).mkdir()
         home.write({})

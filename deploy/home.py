@@ -1,0 +1,29 @@
+"""The home directory of a process: `THROUGHLINE_HOME`, where it leaves its logs and its heartbeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Home:
+    """The files that any process of a deployment keeps on its machine.
+
+    Attributes:
+        path: The directory, absolute.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+
+    @property
+    def logs(self) -> Path:
+        """The directory of all logs."""
+        return self.path / "logs"
+
+    def log(self, name: str) -> Path:
+        """The log of one process."""
+        return self.logs / f"{name}.log"
+
+    def heartbeat(self, role: str) -> Path:
+        """The file that a worker, or the collector, touches while Kafka answers it; `throughline health` reads it."""
+        return self.path / "heartbeats" / role

@@ -1,0 +1,56 @@
+"""Prepares the servers of a deployment: creates the Kafka topics and brings the ClickHouse database up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+
+def apply_topics(settings: Settings) -> dict[str, str]:
+    """Create the topics that are missing.
+
+    Returns:
+        `created` or `exists` for each topic's full name.
+    """
+    from schemas.topics import topics
+    from sinks.kafka.producer import create_topics
+
+    return create_topics(
+        settings.kafka_bootstrap,
+        topics(settings.channels),
+        prefix=settings.topic_prefix,
+        partitions=settings.partitions,
+        replicas=settings.replication_factor,
+    )
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Apply the migrations that are missing, and write the settings that its views read.
+
+    Returns:
+        The migrations applied now, by file name; empty when there was nothing to do.
+    """
+    from deploy.operations.definition_files import touch_rules
+    from sinks.clickhouse.client import connect
+    from sinks.clickhouse.migrate import migrate as run
+    from sinks.clickhouse.reports import publish_settings
+    from sinks.clickhouse.spend import publish_currency
+
+    client = connect(settings.clickhouse_url)
+    try:
+        applied = [migration.name for migration in run(client, settings.clickhouse_database)]
+        client.database = settings.clickhouse_database
+        rules = touch_rules(settings).definitions
+        publish_settings(
+            client,
+            goal=rules.goals[0].name,
+            direct_channels=rules.direct_channels,
+            margin=rules.margin,
+            timezone=settings.timezone,
+        )
+        publish_currency(client, settings.currency)
+        return applied
+    finally:
+        client.close()
