@@ -28,7 +28,7 @@ import orjson
 
 from processors.delivery.stage import DUE, Deliver
 from processors.identity.changes import IdentityChanges
-from processors.identity.stage import Identify, dead_letter
+from processors.identity.stage import Identify
 from processors.profiles.product_news import Catalogue
 from processors.profiles.stage import ProfileUpdate
 from processors.recording import rows
@@ -47,7 +47,7 @@ from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
 from processors.stream.watermark import Pace
-from schemas.dead_letters import Reason
+from schemas.dead_letters import Reason, dead_letter
 from schemas.identity.erasure import Trace
 from schemas.records import Outgoing, Record
 from schemas.topics import (

@@ -1,11 +1,35 @@
-"""What is kept of a record that could not be processed: the original bytes and the reason, named precisely."""
+"""Dead letters: what is kept of a record that could not be processed, its bytes and the reason.
+
+Invariant: a dead letter is itself a record that a broker takes, however large the original is. An original that does
+not fit is truncated, and the letter's `message` says so (`truncation`).
+"""
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from schemas.records import Outgoing, Record
+from schemas.topics import DEAD_LETTERS
+
+RECORD_LIMIT_BYTES = 1_000_000
+"""The largest record that our producers send, key and value: `message.max.bytes` of librdkafka. Brokers and topics take
+1,048,588 bytes by default."""
+
+MAX_MESSAGE_CHARS = 1_000
+MAX_FIELD_CHARS = 1_000
+_FRAME_BYTES = 20_000
+"""The most that a letter holds beside the original: `message` and `field`, 6 bytes a character where JSON escapes it,
+then names, numbers, the topic, and what Kafka adds to a record."""
+
+TRUNCATED_KEY_BYTES = 4_096
+TRUNCATED_VALUE_BYTES = 65_536
+"""What is kept of an original that does not fit: enough to see who wrote it; no part of it can be replayed."""
 
 
 class Reason(StrEnum):
@@ -36,7 +60,8 @@ class DeadLetter(BaseModel):
         offset: Its offset there.
         received_at: The broker's time of the record.
         key_base64: The original key, base64.
-        value_base64: The original value, base64: no byte is lost, whatever it was.
+        value_base64: The original value, base64. The first part alone, and of the key too, where `message` ends with
+            a `Truncation`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +83,86 @@ class DeadLetter(BaseModel):
         return b64decode(self.value_base64)
 
 
+class Truncation(NamedTuple):
+    """How much a letter keeps of an original that was too large to be kept in whole; sizes in bytes."""
+
+    key_kept: int
+    key_size: int
+    value_kept: int
+    value_size: int
+
+    def __str__(self) -> str:
+        """As `message` ends with it."""
+        return (
+            f"[truncated: kept are the first {self.key_kept} of {self.key_size} bytes of the key and the first "
+            f"{self.value_kept} of {self.value_size} bytes of the value]"
+        )
+
+
+_TRUNCATION = re.compile(
+    r"\[truncated: kept are the first ([0-9]+) of ([0-9]+) bytes of the key and the first "
+    r"([0-9]+) of ([0-9]+) bytes of the value\]"
+)
+
+
+def truncation(message: str, key: bytes, value: bytes) -> Truncation | None:
+    """Read from a letter's parts how its original was truncated; None for one that is whole.
+
+    Args:
+        message: The letter's message.
+        key: The key that it keeps.
+        value: The value that it keeps.
+    """
+    found = _TRUNCATION.search(message, max(message.rfind("[truncated: "), 0))
+    if found is None or found.end() != len(message):
+        return None
+    claimed = Truncation(*map(int, found.groups()))
+    # A producer's text may end so, too; then the sizes are not those of what is kept.
+    return claimed if (claimed.key_kept, claimed.value_kept) == (len(key), len(value)) else None
+
+
+def dead_letter(
+    record: Record, stage: str, reason: Reason, message: str, field: str = "", *, whole: bool = True
+) -> Outgoing:
+    """Make the dead letter of a record.
+
+    Args:
+        record: The record that cannot be processed.
+        stage: The agent that refuses it.
+        reason: The code.
+        message: What was found and which rule it breaks, for a human.
+        field: The path of the offending field; empty when the whole record is at fault.
+        whole: Keep all bytes of the original if a record has room for them.
+
+    Returns:
+        A record of `dead-letters` under the original's key, at most `RECORD_LIMIT_BYTES` large.
+    """
+    key, value = record.key or b"", record.value or b""
+    message = message[:MAX_MESSAGE_CHARS]
+    if not whole or _FRAME_BYTES + len(key) + _encoded_size(key) + _encoded_size(value) > RECORD_LIMIT_BYTES:
+        sizes = len(key), len(value)
+        key, value = key[:TRUNCATED_KEY_BYTES], value[:TRUNCATED_VALUE_BYTES]
+        if sizes != (len(key), len(value)):
+            message = f"{message} {Truncation(len(key), sizes[0], len(value), sizes[1])}"
+    letter = DeadLetter(
+        reason=reason,
+        field=field[:MAX_FIELD_CHARS],
+        message=message,
+        stage=stage,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        received_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        key_base64=encode(key),
+        value_base64=encode(value),
+    )
+    return Outgoing(DEAD_LETTERS, key, letter.model_dump_json().encode())
+
+
 def encode(raw: bytes | None) -> str:
     """Write raw bytes the way `DeadLetter` keeps them."""
     return b64encode(raw or b"").decode("ascii")
+
+
+def _encoded_size(raw: bytes) -> int:
+    return (len(raw) + 2) // 3 * 4

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from processors.delivery.templates import TemplateError, Templates
-from processors.identity.stage import dead_letter, utc_text
+from processors.identity.stage import utc_text
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
-from schemas.dead_letters import Reason
+from schemas.dead_letters import Reason, dead_letter
 from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, Order, Outcome, Retries
 from schemas.delivery.templates import Rendered
 from schemas.events.envelope import to_time

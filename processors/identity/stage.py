@@ -18,12 +18,12 @@ from processors.identity.claims import candidate_profile, claim, claims, event_k
 from processors.intake.decode import Rejected, decode
 from processors.profiles.joins import milliseconds
 from processors.stream.ports import IdentityStore
-from schemas.dead_letters import DeadLetter, Reason, encode
+from schemas.dead_letters import Reason, dead_letter
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.records import Outgoing, Record
-from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
+from schemas.topics import DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 
 STAGE = "identify"
 SIGNED_OUT = "Signed Out"
@@ -188,23 +188,6 @@ def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
     event["origin"] = origin
     key = resolution.profile_id or event["event_id"]
     return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event))
-
-
-def dead_letter(record: Record, stage: str, reason: Reason, message: str, field: str = "") -> Outgoing:
-    """Keep a record that cannot be processed, with its bytes and the reason."""
-    letter = DeadLetter(
-        reason=reason,
-        field=field,
-        message=message[:1000],
-        stage=stage,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        received_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        key_base64=encode(record.key),
-        value_base64=encode(record.value),
-    )
-    return Outgoing(DEAD_LETTERS, record.key or b"", letter.model_dump_json().encode())
 
 
 @lru_cache(maxsize=4096)  # the records of a batch share their milliseconds

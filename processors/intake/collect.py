@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.identity.stage import dead_letter
 from processors.intake.decode import Rejected, decode
 from processors.intake.segment_calls import Arrival, Translated, spelling, translate
-from schemas.dead_letters import Reason
+from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits as bounds
 from schemas.intake.sources import Source
 from schemas.records import Outgoing

@@ -7,12 +7,11 @@ from typing import Any
 
 import orjson
 
-from processors.identity.stage import dead_letter
 from processors.recording.erasure_filter import Erasures, no_trace
 from processors.recording.rows import Row
 from processors.stream.batches import Batch
 from processors.stream.ports import Tables
-from schemas.dead_letters import Reason
+from schemas.dead_letters import Reason, dead_letter
 from schemas.identity.erasure import Trace
 from schemas.records import Outgoing, Record
 from schemas.topics import DEAD_LETTERS
