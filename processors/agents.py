@@ -26,7 +26,7 @@ from typing import Any
 import faust
 import orjson
 
-from processors.delivery.stage import DUE, Deliver
+from processors.delivery.stage import DUE_PER_TURN, Deliver
 from processors.identity.changes import IdentityChanges
 from processors.identity.stage import Identify
 from processors.profiles.product_news import Catalogue
@@ -215,8 +215,8 @@ def register_deliver(
     async def deliver_again() -> None:
         """Send what could not be sent before, when its time has come."""
         while not app.should_stop:
-            tried = await stage.again()
-            await asyncio.sleep(0 if tried == DUE else 1)
+            tried = await stage.send_due()
+            await asyncio.sleep(0 if tried == DUE_PER_TURN else 1)
 
     @app.timer(CHORES_S)
     async def do_chores() -> None:

@@ -1,17 +1,17 @@
-"""The stage `deliver`: an action becomes a message on its way, and a receipt that says what came of it.
+"""The stage `deliver`: renders the message of an action, sends it, and publishes a receipt of the result.
 
-**At most once.** The ledger is told before an adapter is: it holds a claim for each message, and only the worker whose
-claim was accepted sends. An attempt that was certainly not accepted is tried again, with growing pauses, as the same
-message. If nobody can tell (the worker died between claim and answer, the connection was lost after the message went
-out) it is *not* sent again: it errs on the side of one message too few, and the receipt says `Failed` with that reason,
-so that caps are released and people can look. A webhook whose receiver drops repeats may say so in its definition.
+**At most once.** The ledger holds a claim for each message before an adapter is called, and only the worker whose claim
+was accepted sends. An attempt that the other side certainly refused for now is retried, with growing pauses, as the
+same message. An attempt with an unknown result (the worker died between claim and answer, the connection was lost after
+the message was transmitted) is *not* retried: one message too few is better than two. Its receipt says `Failed` with
+that reason, so that caps are released. A webhook whose receiver drops repeats can declare it (`deduplicates`).
 
 **Receipts** are touchpoints like any other, on `touchpoints.<channel>`: `Email Sent`, `SMS Failed`, … with
 `properties.message_id`, the identifiers that the action names (so that they resolve to the same person), and an id
-made from the message's key and the step, so that a receipt that is told twice counts once.
+made from the message's key and the step, so that a receipt that is published twice counts once.
 
-Nobody who was erased is sent anything, or told of: their message ends without a receipt. So does one to a device that
-has passed to somebody else since it was decided: its receipt would be taken for the new owner's.
+An erased person gets no message, and the message no receipt. The same holds for a message to a device that has passed
+to another person since the decision: its receipt would count for the new owner.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from processors.identity.stage import utc_text
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
 from schemas.dead_letters import Reason, dead_letter
-from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, Order, Outcome, Retries
+from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
 from schemas.delivery.templates import Rendered
 from schemas.events.envelope import to_time
 from schemas.records import Outgoing, Record
@@ -36,10 +36,11 @@ from schemas.topics import deliver_topic, touchpoint_topic
 
 STAGE = "deliver"
 LEASE_MS = 180_000
-"""How long a claim is believed to be at work: longer than any adapter waits."""
-TOGETHER = 32
-"""Messages on their way at once, in one worker."""
-DUE = 200
+"""Lease of a claim, milliseconds: longer than any adapter waits for an answer."""
+CONCURRENT_SENDS = 32
+"""Messages that one worker sends at the same time."""
+DUE_PER_TURN = 200
+"""Messages whose retry is due that one call of `Deliver.send_due` takes."""
 RECOMMENDED = 24
 """Products read for a template that recommends some."""
 
@@ -53,13 +54,13 @@ Action = dict[str, Any]
 
 
 class Settlement(NamedTuple):
-    """What became of a message for good.
+    """The final result of a message.
 
     Attributes:
-        step: `Sent`, `Failed` or `Bounced`; empty: nothing is to be told.
-        reason: Why, unless it was sent.
-        at_ms: When.
-        language: The language that it was written in.
+        step: `Sent`, `Failed` or `Bounced`; empty: no receipt is published.
+        reason: Why it was not sent; empty if it was.
+        at_ms: When, milliseconds since 1970.
+        language: The language of the rendered text.
     """
 
     step: str
@@ -69,75 +70,79 @@ class Settlement(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """The message is to be tried again at `due_ms`."""
+    """The message is sent again at `due_ms`, milliseconds since 1970."""
 
     due_ms: int
 
 
-class News(NamedTuple):
-    """What there is to tell of a record.
+class Effect(NamedTuple):
+    """What handling one action leaves to do.
 
     Attributes:
-        record: What is to be published, if anything.
-        key: The message of the ledger that is done with then; empty: none.
+        record: The record to publish; None: none.
+        ledger_key: The ledger entry to acknowledge once the record is confirmed; empty: none.
     """
 
     record: Outgoing | None = None
-    key: str = ""
+    ledger_key: str = ""
 
 
 class DeliveryLedger(Protocol):
-    """Remembers what was sent, atomically."""
+    """Keeps the state of every message, each step atomic."""
 
     async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> Claim:
-        """Ask for the right to send a message for the first time."""
+        """Claim a message for its first attempt."""
 
     async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, Claim]]:
-        """Claim messages whose next try has come, and find those whose worker was not heard of again."""
+        """Claim messages whose retry is due, and return those whose claim has expired without a result."""
 
     async def postpone(self, key: str, due_ms: int) -> None:
-        """Give a claim back until then."""
+        """Release a claim; the message is due again at `due_ms`."""
 
     async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
-        """Note what became of a message for good; it stays due until it is told."""
+        """Store the final result of a message; it stays due until it is acknowledged."""
 
-    async def told(self, keys: Sequence[str]) -> None:
-        """Note that everybody knows what became of these."""
+    async def acknowledge(self, keys: Sequence[str]) -> None:
+        """Close the entries of messages whose receipts Kafka has confirmed."""
 
 
 class Adapter(Protocol):
-    """Brings a message out of the house. It raises nothing: whatever happens is an outcome."""
+    """Sends one message. It raises nothing: every failure is a `SendResult`."""
 
-    async def send(self, order: Order, now_ms: int) -> Outcome:
+    async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Make one attempt."""
 
 
 class People(Protocol):
-    """Knows people."""
+    """Looks up profiles, and the owners of addresses."""
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
-        """A person's profile by any id that it ever had; None when they were erased."""
+        """Return a person's profile by any id that it ever had; None when they were erased."""
 
     async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
-        """Tell whether an address, a type and a value, has not passed to somebody else."""
+        """Return whether the address (type and value) still belongs to the person."""
 
 
 class Recommendations(Protocol):
-    """Knows what may please a person."""
+    """Recommends products."""
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-        """Products that the person has not bought, best first."""
+        """Return products that the person has not bought, best first."""
 
 
 def pause_ms(retries: Retries, key: str, attempt: int) -> int:
-    """How long to wait after an attempt: doubled each time, less up to half of it by a hash of the message."""
+    """Return the pause after an attempt, in milliseconds: exponential backoff with jitter.
+
+    It doubles with each attempt up to `longest_pause`; a hash of the message takes up to half of it away, so that
+    messages that failed together are not retried together.
+    """
     whole = min(retries.longest_pause, retries.first_pause << min(attempt - 1, 40))
     drawn = int.from_bytes(hashlib.blake2b(f"{key}\x1f{attempt}".encode(), digest_size=8).digest())
     return whole - int(whole * (drawn / 2**64) / 2)
 
 
-def decide(
-    outcome: Outcome,
+def settle_or_retry(
+    result: SendResult,
     *,
     key: str,
     attempt: int,
@@ -146,37 +151,37 @@ def decide(
     retries: Retries,
     language: str = "",
 ) -> Settlement | Retry:
-    """Say what follows from an attempt.
+    """Decide what follows from the result of an attempt.
 
     Args:
-        outcome: What the adapter said.
-        key: The message.
-        attempt: Which attempt it was, from 1.
-        now_ms: When it ended.
-        expires_ms: The message is pointless from then on; None: never.
-        retries: How often, and how soon.
-        language: The language that it was written in.
+        result: What the adapter returned.
+        key: The message's idempotency key.
+        attempt: The number of the attempt, from 1.
+        now_ms: When the attempt ended, milliseconds since 1970.
+        expires_ms: When the message expires; None: never.
+        retries: How many attempts, and the pauses between them.
+        language: The language of the rendered text.
     """
-    match outcome.fate:
+    match result.status:
         case "sent":
             return Settlement("Sent", "", now_ms, language)
         case "bounced":
-            return Settlement("Bounced", outcome.detail, now_ms)
+            return Settlement("Bounced", result.detail, now_ms)
         case "refused":
-            return Settlement("Failed", outcome.detail, now_ms)
+            return Settlement("Failed", result.detail, now_ms)
         case "unknown":
-            reason = f"not known whether it arrived, and not sent again for that: {outcome.detail}"
+            reason = f"not known whether it arrived, and not sent again for that: {result.detail}"
             return Settlement("Failed", reason, now_ms)
     if attempt >= retries.tries:
-        return Settlement("Failed", f"given up after {attempt} attempts: {outcome.detail}", now_ms)
-    due = now_ms + max(pause_ms(retries, key, attempt), min(outcome.retry_after_ms, retries.longest_pause))
+        return Settlement("Failed", f"given up after {attempt} attempts: {result.detail}", now_ms)
+    due = now_ms + max(pause_ms(retries, key, attempt), min(result.retry_after_ms, retries.longest_pause))
     if expires_ms is not None and due >= expires_ms:
-        return Settlement("Failed", f"it expires before the next attempt: {outcome.detail}", now_ms)
+        return Settlement("Failed", f"it expires before the next attempt: {result.detail}", now_ms)
     return Retry(due)
 
 
 def receipt(action: Action, settled: Settlement) -> Outgoing | None:
-    """Tell what became of a message; None when there is nothing to tell, or nobody to tell it of."""
+    """Write the receipt of a message as a touchpoint; None for a message without one: erased, or a webhook step."""
     channel, key = action["channel"], action["idempotency_key"]
     if not settled.step or channel == WEBHOOK_CHANNEL:
         return None
@@ -194,7 +199,7 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
         "bounce_type": "hard" if settled.step == "Bounced" else None,
     }
     event = {
-        "event_id": _identity("receipt", key, settled.step),
+        "event_id": _derived_id("receipt", key, settled.step),
         "event": f"{kind} {settled.step}",
         "channel": channel,
         "source": "throughline",
@@ -208,18 +213,18 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
 
 
 class Deliver:
-    """Takes actions, sends messages, tells what became of them.
+    """Sends the messages of actions, and publishes their receipts.
 
     Args:
-        ledger: Remembers what was sent.
-        publisher: Tells what became of it.
-        people: Knows people.
-        recommendations: Knows what may please them.
-        templates: What messages say.
-        definitions: How messages leave.
+        ledger: Keeps the state of every message.
+        publisher: Publishes receipts, rendered messages and dead letters.
+        people: Looks up profiles and owners of addresses.
+        recommendations: Recommends products for templates.
+        templates: The compiled templates.
+        definitions: Routes and retries.
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
         clock: The time, milliseconds since 1970.
-        timezone: Of people whose own is not known; IANA name.
+        timezone: Time zone of people whose own is unknown; IANA name.
         at: Passes a named point, where a fault test may kill the process.
     """
 
@@ -238,31 +243,32 @@ class Deliver:
         self._clock = clock
         self._timezone = timezone
         self._at = at
-        self._room = asyncio.Semaphore(TOGETHER)
+        self._sends = asyncio.Semaphore(CONCURRENT_SENDS)
 
     async def __call__(self, records: Sequence[Record]) -> None:
-        """Do what a batch of actions asks for, and tell what came of it; then it may be acknowledged.
+        """Handle a batch of actions; when it returns, the batch may be acknowledged.
 
-        What is told are receipts, messages for other workers, and dead letters for what is no action.
+        It publishes receipts, rendered messages for workers of the operator's own, and dead letters for records that
+        are no actions.
         """
-        await self._tell(await asyncio.gather(*(self._record(record) for record in records)))
+        await self._publish(await asyncio.gather(*(self._handle(record) for record in records)))
 
-    async def again(self) -> int:
-        """Send what is to be tried again by now, settle what was left in doubt, tell what was not told.
+    async def send_due(self) -> int:
+        """Retry messages that are due, settle those whose claim expired, publish receipts not yet acknowledged.
 
         Returns:
-            How many messages that were; `DUE` if there may be more.
+            The number of messages; `DUE_PER_TURN` if there may be more.
         """
-        claims = await self._ledger.due(self._clock(), LEASE_MS, DUE)
-        await self._tell(await asyncio.gather(*(self._claimed(key, claim) for key, claim in claims)))
+        claims = await self._ledger.due(self._clock(), LEASE_MS, DUE_PER_TURN)
+        await self._publish(await asyncio.gather(*(self._handle_claim(key, claim) for key, claim in claims)))
         return len(claims)
 
-    async def _tell(self, news: Sequence[News]) -> None:
-        await self._publisher.send([one.record for one in news if one.record is not None])
+    async def _publish(self, effects: Sequence[Effect]) -> None:
+        await self._publisher.send([effect.record for effect in effects if effect.record is not None])
         self._at("deliver:told")
-        await self._ledger.told([one.key for one in news if one.key])
+        await self._ledger.acknowledge([effect.ledger_key for effect in effects if effect.ledger_key])
 
-    async def _record(self, record: Record) -> News:
+    async def _handle(self, record: Record) -> Effect:
         try:
             action = orjson.loads(record.value or b"")
             key, channel = action["idempotency_key"], action["channel"]
@@ -270,58 +276,59 @@ class Deliver:
                 raise TypeError("not an action")
             _expiry(action)
         except (ValueError, TypeError, KeyError) as error:
-            return News(dead_letter(record, STAGE, Reason.NOT_JSON, f"{type(error).__name__}: {error}"))
-        async with self._room:
+            return Effect(dead_letter(record, STAGE, Reason.NOT_JSON, f"{type(error).__name__}: {error}"))
+        async with self._sends:
             if self._adapter(action) is None:
-                return News(await self._hand_over(action))
+                return Effect(await self._rendered_record(action))
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
-            return await self._pursue(action, claim)
+            return await self._continue(action, claim)
 
-    async def _claimed(self, key: str, claim: Claim) -> News:
-        async with self._room:
-            return await self._pursue(orjson.loads(claim.action), claim)
+    async def _handle_claim(self, key: str, claim: Claim) -> Effect:
+        async with self._sends:
+            return await self._continue(orjson.loads(claim.action), claim)
 
-    async def _pursue(self, action: Action, claim: Claim) -> News:
-        """Go on with a message as far as the ledger lets us."""
+    async def _continue(self, action: Action, claim: Claim) -> Effect:
+        """Take the next step that the state of the claim allows."""
         match claim.state:
-            case "busy" | "told":
-                return News()
+            case "busy" | "acknowledged":
+                return Effect()
             case "settled":
-                return _news(action, Settlement(*orjson.loads(claim.settlement)))
+                return _receipt_effect(action, Settlement(*orjson.loads(claim.settlement)))
             case "in_doubt":
-                lost = Outcome("unknown", "the worker that was sending it was not heard of again")
-                return await self._conclude(action, lost, claim.attempt)
+                lost = SendResult("unknown", "the worker that was sending it was not heard of again")
+                return await self._apply(action, lost, claim.attempt)
         self._at("deliver:claimed")
         return await self._attempt(action, claim.attempt)
 
-    async def _attempt(self, action: Action, attempt: int) -> News:
+    async def _attempt(self, action: Action, attempt: int) -> Effect:
         now_ms = self._clock()
         if (expires_ms := _expiry(action)) is not None and now_ms >= expires_ms:
-            return await self._conclude(action, Outcome("refused", "it expired before it could be sent"), attempt)
+            return await self._apply(action, SendResult("refused", "it expired before it could be sent"), attempt)
         document = await self._people.document(action["profile_id"])
         if document is None:
             return await self._settle(action, Settlement("", "erased", now_ms))
-        if not await self._reached(action):
+        if not await self._owns_address(action):
             return await self._settle(action, Settlement("", "the address has passed to somebody else", now_ms))
         try:
-            order = await self._order(action, document)
+            message = await self._outbound_message(action, document)
         except TemplateError as error:
-            return await self._conclude(action, Outcome("refused", f"template {error}"), attempt)
-        except Exception as error:  # noqa: BLE001 - a bug costs this message its way, not its neighbours theirs
-            return await self._conclude(action, Outcome("refused", f"{type(error).__name__}: {error}"), attempt)
+            return await self._apply(action, SendResult("refused", f"template {error}"), attempt)
+        except Exception as error:  # noqa: BLE001 - a bug costs this message alone, not its neighbours
+            return await self._apply(action, SendResult("refused", f"{type(error).__name__}: {error}"), attempt)
         adapter = self._adapter(action)
         try:
-            outcome = (
-                Outcome("refused", "no adapter has this name") if adapter is None else await adapter.send(order, now_ms)
-            )
-        except Exception as error:  # noqa: BLE001 - a bug in an adapter: it may have sent, so never again
-            outcome = Outcome("unknown", f"{type(error).__name__}: {error}")
+            if adapter is None:
+                result = SendResult("refused", "no adapter has this name")
+            else:
+                result = await adapter.send(message, now_ms)
+        except Exception as error:  # noqa: BLE001 - a bug in an adapter: it may have sent, so no retry
+            result = SendResult("unknown", f"{type(error).__name__}: {error}")
         self._at("deliver:sent")
-        return await self._conclude(action, outcome, attempt, order.message.language if order.message else "")
+        return await self._apply(action, result, attempt, message.rendered.language if message.rendered else "")
 
-    async def _conclude(self, action: Action, outcome: Outcome, attempt: int, language: str = "") -> News:
-        decided = decide(
-            outcome,
+    async def _apply(self, action: Action, result: SendResult, attempt: int, language: str = "") -> Effect:
+        following = settle_or_retry(
+            result,
             key=action["idempotency_key"],
             attempt=attempt,
             now_ms=self._clock(),
@@ -329,55 +336,55 @@ class Deliver:
             retries=self._definitions.retries,
             language=language,
         )
-        if isinstance(decided, Retry):
-            await self._ledger.postpone(action["idempotency_key"], decided.due_ms)
-            return News()
-        return await self._settle(action, decided)
+        if isinstance(following, Retry):
+            await self._ledger.postpone(action["idempotency_key"], following.due_ms)
+            return Effect()
+        return await self._settle(action, following)
 
-    async def _settle(self, action: Action, settled: Settlement) -> News:
+    async def _settle(self, action: Action, settled: Settlement) -> Effect:
         written, settlement = orjson.dumps(action), orjson.dumps(list(settled))
         await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS)
         self._at("deliver:settled")
-        return _news(action, settled)
+        return _receipt_effect(action, settled)
 
-    async def _hand_over(self, action: Action) -> Outgoing | None:
-        """Write a message for another channel's worker; a repeat has the same `message_id`, for it to drop."""
+    async def _rendered_record(self, action: Action) -> Outgoing | None:
+        """Render a message for the topic `deliver.<channel>`; a repeat has the same `message_id`."""
         now_ms = self._clock()
         expires_ms = _expiry(action)
         if expires_ms is not None and now_ms >= expires_ms:
             return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
         document = await self._people.document(action["profile_id"])
-        if document is None or not await self._reached(action):
+        if document is None or not await self._owns_address(action):
             return None
         try:
-            order = await self._order(action, document)
+            message = await self._outbound_message(action, document)
         except TemplateError as error:
             return receipt(action, Settlement("Failed", f"template {error}", now_ms))
         except Exception as error:  # noqa: BLE001 - as above
             return receipt(action, Settlement("Failed", f"{type(error).__name__}: {error}", now_ms))
-        return Outgoing(deliver_topic(order.channel), action["profile_id"].encode(), orjson.dumps(order.data))
+        return Outgoing(deliver_topic(message.channel), action["profile_id"].encode(), orjson.dumps(message.data))
 
-    async def _reached(self, action: Action) -> bool:
+    async def _owns_address(self, action: Action) -> bool:
         address = action.get("address")
         if not address or action["channel"] == WEBHOOK_CHANNEL:
             return True
         return await self._people.reached_at(action["profile_id"], address)
 
-    async def _order(self, action: Action, document: dict[str, Any]) -> Order:
+    async def _outbound_message(self, action: Action, document: dict[str, Any]) -> OutboundMessage:
         key, channel = action["idempotency_key"], action["channel"]
         pattern = self._definitions.unsubscribe_url
-        service = action.get("purpose") == "transactional"  # nobody can unsubscribe from what a contract asks for
-        unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not service else ""
-        message = None
+        transactional = action.get("purpose") == "transactional"  # a contract's messages have no unsubscription
+        unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not transactional else ""
+        rendered = None
         if channel != WEBHOOK_CHANNEL:
-            message = await self._render(action, document, unsubscribe_url)
+            rendered = await self._render(action, document, unsubscribe_url)
         data = {
             "message_id": key,
-            **{name: action.get(name) for name in _TOLD},
-            **({"context": action.get("context") or {}} if message is None else message._asdict()),
+            **{name: action.get(name) for name in _DATA_FIELDS},
+            **({"context": action.get("context") or {}} if rendered is None else rendered._asdict()),
         }
-        shown = {name: value for name, value in data.items() if value not in (None, "")}
-        return Order(key, channel, action.get("address") or {}, message, unsubscribe_url, shown)
+        filled = {name: value for name, value in data.items() if value not in (None, "")}
+        return OutboundMessage(key, channel, action.get("address") or {}, rendered, unsubscribe_url, filled)
 
     async def _render(self, action: Action, document: dict[str, Any], unsubscribe_url: str) -> Rendered:
         template, channel = action["template"], action["channel"]
@@ -401,26 +408,26 @@ class Deliver:
         )
 
     def _adapter(self, action: Action) -> Adapter | None:
-        """The adapter of an action; None: its channel's topic."""
+        """Return the adapter of an action; None if its channel's messages go to the topic `deliver.<channel>`."""
         if action["channel"] == WEBHOOK_CHANNEL:
             name = (action.get("address") or {}).get("value")
-            return self._adapters.get(f"webhook:{name}", _NOWHERE) if name in self._definitions.webhooks else None
+            return self._adapters.get(f"webhook:{name}", _MISSING) if name in self._definitions.webhooks else None
         route = self._definitions.channels.get(action["channel"])
         if route is None or route.through == "topic":
             return None
-        return self._adapters.get("smtp" if route.through == "smtp" else f"webhook:{route.webhook}", _NOWHERE)
+        return self._adapters.get("smtp" if route.through == "smtp" else f"webhook:{route.webhook}", _MISSING)
 
 
-class _Nowhere:
-    """Stands for an adapter that the deployment has not set up."""
+class _MissingAdapter:
+    """Stands for an adapter that the deployment has not configured."""
 
-    async def send(self, order: Order, now_ms: int) -> Outcome:
+    async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Refuse."""
-        return Outcome("refused", f"nothing is set up to send {order.channel}: see delivery.yaml and the settings")
+        return SendResult("refused", f"nothing is set up to send {message.channel}: see delivery.yaml and the settings")
 
 
-_NOWHERE = _Nowhere()
-_TOLD = (
+_MISSING = _MissingAdapter()
+_DATA_FIELDS = (
     "profile_id", "journey", "run_id", "step", "channel", "address", "template", "campaign", "tags",
     "expires_at", "identifiers", "decision_id", "purpose",
 )  # fmt: skip
@@ -436,9 +443,9 @@ def _stated(profile: dict[str, Any], name: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _identity(*parts: str) -> str:
+def _derived_id(*parts: str) -> str:
     return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _news(action: Action, settled: Settlement) -> News:
-    return News(receipt(action, settled), action["idempotency_key"])
+def _receipt_effect(action: Action, settled: Settlement) -> Effect:
+    return Effect(receipt(action, settled), action["idempotency_key"])

@@ -1,4 +1,4 @@
-"""Delivery: how messages leave, what is handed to an adapter, and what it answers."""
+"""Delivery: the routes of messages, an adapter's input and its result, a ledger's claim."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from schemas.delivery.templates import Rendered
 from schemas.durations import HOUR_MS, Duration
 
 WEBHOOK_CHANNEL = "webhook"
-"""The channel of an action that tells another system something, instead of writing to a person."""
+"""The channel of an action for another system instead of a person."""
 
-Fate = Literal["sent", "bounced", "refused", "again", "unknown"]
-"""What an adapter says of one attempt: accepted; there is no such receiver; refused for good; not accepted now, so it
-may be tried again; or nobody can tell whether it was accepted, so it must not be."""
+SendStatus = Literal["sent", "bounced", "refused", "retry", "unknown"]
+"""The result of one attempt: accepted; no such receiver; refused for good; refused for now, so that a retry is safe; or
+not known whether it was accepted, so that a retry could send it twice."""
 
 
-class Outcome(NamedTuple):
-    """What came of one attempt.
+class SendResult(NamedTuple):
+    """The result of one attempt to send a message.
 
     Attributes:
-        fate: In a word.
-        detail: In the other side's words.
-        retry_after_ms: How long it asked to be left alone, milliseconds.
+        status: The kind of result.
+        detail: The other side's answer, or the error.
+        retry_after_ms: The pause that the other side asked for, milliseconds.
     """
 
-    fate: Fate
+    status: SendStatus
     detail: str = ""
     retry_after_ms: int = 0
 
 
-class Order(NamedTuple):
-    """One message on its way.
+class OutboundMessage(NamedTuple):
+    """One rendered message for one person, as an adapter gets it.
 
     Attributes:
         key: Its idempotency key.
         channel: The channel.
-        address: Where it goes: `type` and `value`; empty where the channel needs none.
-        message: The message; None for a webhook step, which has no text.
-        unsubscribe_url: Where its receiver can say no; empty: not configured.
-        data: What else is known of it, JSON values: what a webhook's receiver gets.
+        address: The receiver's address: `type` and `value`; empty where the channel needs none.
+        rendered: The rendered text; None for a webhook step, which has none.
+        unsubscribe_url: Where the receiver can unsubscribe; empty: not configured.
+        data: All fields as JSON values: the body of a webhook, the record of `deliver.<channel>`.
     """
 
     key: str
     channel: str
     address: dict[str, str]
-    message: Rendered | None
+    rendered: Rendered | None
     unsubscribe_url: str
     data: dict[str, Any]
 
 
 class Claim(NamedTuple):
-    """The ledger's answer to a worker that wants to send.
+    """The ledger's answer to a worker that asks for a message.
 
     Attributes:
-        state: `claimed`: send it now, nobody else will. `busy`: another worker has it, or it waits for its next try.
-            `in_doubt`: a worker had claimed it and was not heard of again. `settled`: what became of it is known and
-            still to be told. `told`: there is nothing left to do.
+        state: `claimed`: this worker is the only one to send it. `busy`: another worker has the claim, or a retry is
+            not due yet. `in_doubt`: the claim of another worker expired without a result. `settled`: the result is
+            final, its receipt not yet acknowledged. `acknowledged`: nothing is left to do.
         attempt: The number of this attempt, from 1.
-        action: The action that was claimed, as bytes, as long as it is kept.
-        settlement: What was settled, as bytes; empty unless it was.
+        action: The action, as bytes, until it is acknowledged.
+        settlement: The final result, as bytes; empty before it is settled.
     """
 
-    state: Literal["claimed", "busy", "in_doubt", "settled", "told"]
+    state: Literal["claimed", "busy", "in_doubt", "settled", "acknowledged"]
     attempt: int
     action: bytes = b""
     settlement: bytes = b""
@@ -77,15 +77,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
 class Retries(_Definition):
-    """How often, and how soon, a message that was certainly not accepted is tried again.
-
-    The pause doubles from `first_pause` to `longest_pause`; a hash of the message takes up to half of it away, so that
-    messages that failed together do not come back together.
+    """Retries of a message that was certainly not accepted: exponential backoff with jitter.
 
     Attributes:
         tries: Attempts in all.
-        first_pause: Before the second attempt.
-        longest_pause: Between two attempts, also when the other side asks for more.
+        first_pause: The pause before the second attempt.
+        longest_pause: The longest pause between two attempts, also if the other side asks for more.
     """
 
     tries: int = Field(6, ge=1, le=50)
@@ -94,12 +91,12 @@ class Retries(_Definition):
 
 
 class Route(_Definition):
-    """How messages of one channel leave.
+    """The way out of a channel's messages.
 
     Attributes:
-        through: `smtp`; `webhook`; or `topic`: `deliver.<channel>`, for a worker of one's own, which reports back
-            itself.
-        webhook: Which webhook, if it is one.
+        through: `smtp`; `webhook`; or `topic`: `deliver.<channel>`, for a worker of the operator's own, which
+            publishes the receipts itself.
+        webhook: The webhook's name, if `through` is `webhook`.
     """
 
     through: Literal["smtp", "webhook", "topic"] = "topic"
@@ -113,12 +110,12 @@ class Route(_Definition):
 
 
 class WebhookTarget(_Definition):
-    """Another system that is told things over HTTP, by the Standard Webhooks convention.
+    """A system that receives messages over HTTP, by the Standard Webhooks convention.
 
     Attributes:
-        url: Where; its host must be one of `THROUGHLINE_WEBHOOK_HOSTS`.
+        url: Its address; the host must be one of `THROUGHLINE_WEBHOOK_HOSTS`.
         deduplicates: It drops a second request with the same `webhook-id`, as the convention asks for. Then a request
-            whose fate is unknown (a time-out, a lost connection) is sent again; else it never is.
+            with an unknown result (a time-out, a lost connection) is retried; else it never is.
         timeout: Longest wait for an answer.
     """
 
@@ -128,16 +125,16 @@ class WebhookTarget(_Definition):
 
 
 class DeliveryDefinitions(_Definition):
-    """How messages leave.
+    """The file `delivery.yaml`: routes, webhooks and retries.
 
     Attributes:
-        sender: From whom e-mails are, such as `Shop <news@shop.example>`.
-        reply_to: Where answers to e-mails go; the sender when left out.
-        unsubscribe_url: Where a receiver says no; `{message_id}` stands for the message. E-mail programs show a button
-            for it and post to it (RFC 8058).
-        retries: When to try again.
-        channels: How each channel's messages leave; a channel that is left out goes to its topic.
-        webhooks: Systems that are told things, by name.
+        sender: The `From` of e-mails, such as `Shop <news@shop.example>`.
+        reply_to: The `Reply-To` of e-mails; the sender if absent.
+        unsubscribe_url: The unsubscribe link; `{message_id}` stands for the message. E-mail programs show a button for
+            it and post to it (RFC 8058).
+        retries: Retries of refused messages.
+        channels: The route of each channel; a channel without one goes to its topic.
+        webhooks: Receiving systems, by name.
     """
 
     sender: Annotated[str, StringConstraints(pattern=r"^[^\r\n]*@[^\r\n]+$", max_length=300)]

@@ -3,8 +3,8 @@
 That is a `Message-ID` made from the idempotency key, so that a mailbox sees the same message in every attempt; a plain
 text beside the HTML; and `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058).
 
-A message counts as sent when the server has taken responsibility for it. Until the text itself is under way, whatever
-goes wrong is certain, and may be tried again; from then on a lost connection leaves it open.
+A message counts as sent when the server has accepted it after DATA. Before DATA every failure is certain and a retry is
+safe; a connection lost during DATA leaves the result unknown.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from schemas.delivery.outbound import Order, Outcome
+from schemas.delivery.outbound import OutboundMessage, SendResult
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-IDLE = 8
+IDLE_CONNECTIONS = 8
 """Connections kept open between messages."""
 
 
@@ -51,33 +51,33 @@ class SmtpAdapter:
         self._timeout_s = timeout_s
         self._idle: list[aiosmtplib.SMTP] = []
 
-    async def send(self, order: Order, now_ms: int) -> Outcome:
+    async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Make one attempt."""
         try:
-            message = self._written(order, now_ms)
-            receiver = message["To"].addresses[0].addr_spec
+            mail = self._mail(message, now_ms)
+            receiver = mail["To"].addresses[0].addr_spec
         except (ValueError, IndexError) as error:
-            return Outcome("refused", f"the message cannot be written: {error}")
+            return SendResult("refused", f"the message cannot be written: {error}")
         try:
             client = await self._connected()
         except aiosmtplib.SMTPAuthenticationError as error:
-            return Outcome("again", f"{error.code} {error.message}")
+            return SendResult("retry", f"{error.code} {error.message}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            return Outcome("again", f"{type(error).__name__}: {error}")
-        outcome = await self._hand_in(client, receiver, message.as_bytes(policy=SMTP_POLICY))
-        if client.is_connected and len(self._idle) < IDLE:
+            return SendResult("retry", f"{type(error).__name__}: {error}")
+        result = await self._transmit(client, receiver, mail.as_bytes(policy=SMTP_POLICY))
+        if client.is_connected and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(client)
         else:
             client.close()
-        return outcome
+        return result
 
     async def close(self) -> None:
-        """Take leave of the server."""
+        """Close the idle connections with QUIT."""
         while self._idle:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await self._idle.pop().quit()
 
-    async def _hand_in(self, client: aiosmtplib.SMTP, receiver: str, text: bytes) -> Outcome:
+    async def _transmit(self, client: aiosmtplib.SMTP, receiver: str, text: bytes) -> SendResult:
         step = "mail"
         try:
             await client.mail(parseaddr(self._sender)[1])
@@ -85,18 +85,18 @@ class SmtpAdapter:
             await client.rcpt(receiver)
             step = "data"
             answer = await client.data(text)
-            return Outcome("sent", f"{answer.code} {answer.message}"[:200])
+            return SendResult("sent", f"{answer.code} {answer.message}"[:200])
         except aiosmtplib.SMTPResponseException as error:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await client.rset()
             said = f"{error.code} {error.message}"[:200]
             if error.code < 500:
-                return Outcome("again", said)
+                return SendResult("retry", said)
             # 5.1.x of RFC 3463 is about the address; the codes alone say so of a mailbox that is not there.
-            return Outcome("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", said)
+            return SendResult("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", said)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             client.close()
-            return Outcome("unknown" if step == "data" else "again", f"{type(error).__name__}: {error}")
+            return SendResult("unknown" if step == "data" else "retry", f"{type(error).__name__}: {error}")
 
     async def _connected(self) -> aiosmtplib.SMTP:
         while self._idle:
@@ -120,28 +120,28 @@ class SmtpAdapter:
         await client.connect()
         return client
 
-    def _written(self, order: Order, now_ms: int) -> EmailMessage:
-        if order.message is None:
+    def _mail(self, outbound: OutboundMessage, now_ms: int) -> EmailMessage:
+        if outbound.rendered is None:
             raise ValueError("it has no text")
-        message = EmailMessage(policy=SMTP_POLICY)
+        mail = EmailMessage(policy=SMTP_POLICY)
         name, address = parseaddr(self._sender)
-        message["From"] = formataddr((name, address))
-        message["To"] = order.address.get("value", "")
-        if len(message["To"].addresses) != 1 or message["To"].defects:
+        mail["From"] = formataddr((name, address))
+        mail["To"] = outbound.address.get("value", "")
+        if len(mail["To"].addresses) != 1 or mail["To"].defects:
             raise ValueError("its address is none")
         if self._reply_to:
-            message["Reply-To"] = self._reply_to
-        message["Subject"] = order.message.subject
-        message["Date"] = format_datetime(datetime.fromtimestamp(now_ms // 1000, UTC))
-        digest = hashlib.blake2b(order.key.encode(), digest_size=16).hexdigest()
-        message["Message-ID"] = f"<{digest}@{self._domain}>"
-        message["X-Throughline-Message-Id"] = order.key
-        if order.unsubscribe_url:
-            message["List-Unsubscribe"] = f"<{order.unsubscribe_url}>"
-            message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-        message.set_content(order.message.text)
-        if order.message.html:
-            message.add_alternative(order.message.html, subtype="html")
-        if order.message.language:
-            message["Content-Language"] = order.message.language  # last: content takes such headers along
-        return message
+            mail["Reply-To"] = self._reply_to
+        mail["Subject"] = outbound.rendered.subject
+        mail["Date"] = format_datetime(datetime.fromtimestamp(now_ms // 1000, UTC))
+        digest = hashlib.blake2b(outbound.key.encode(), digest_size=16).hexdigest()
+        mail["Message-ID"] = f"<{digest}@{self._domain}>"
+        mail["X-Throughline-Message-Id"] = outbound.key
+        if outbound.unsubscribe_url:
+            mail["List-Unsubscribe"] = f"<{outbound.unsubscribe_url}>"
+            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        mail.set_content(outbound.rendered.text)
+        if outbound.rendered.html:
+            mail.add_alternative(outbound.rendered.html, subtype="html")
+        if outbound.rendered.language:
+            mail["Content-Language"] = outbound.rendered.language  # last: content takes such headers along
+        return mail

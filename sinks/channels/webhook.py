@@ -1,13 +1,13 @@
-"""Webhooks, by the Standard Webhooks convention (https://www.standardwebhooks.com), to nobody but whom they are for.
+"""Webhooks, by the Standard Webhooks convention (https://www.standardwebhooks.com), to allowed hosts only.
 
 A request is a POST of JSON with `webhook-id` (the message's idempotency key, the same in every attempt),
 `webhook-timestamp` (seconds since 1970) and `webhook-signature` (`v1,` and the Base64 of HMAC-SHA256 over
 `id.timestamp.body`; one for each secret, so that secrets can be changed without a gap).
 
-Whoever can write a URL must not reach what only this machine can reach. So a host has to be on the allow-list; its
-addresses must be public, or in a network that is allowed outright; the connection goes to the very address that was
-checked, whatever the name resolves to a moment later; there are no redirects and no proxies; and plain HTTP goes to
-allowed networks only.
+Protection against server-side request forgery: a URL in a definition must not reach addresses that only this machine
+can reach. So a host has to be on the allow-list; its addresses must be public, or in an allowed network; the connection
+goes to the very address that was checked (no DNS rebinding); there are no redirects and no proxies; and plain HTTP goes
+to allowed networks only.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from schemas.delivery.outbound import Order, Outcome, WebhookTarget
+from schemas.delivery.outbound import OutboundMessage, SendResult, WebhookTarget
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how the convention marks a secret, not one
 ANSWER_BYTES = 2_000
-"""How much of an answer is read."""
+"""The part of an answer that is read, bytes."""
 
-_TRY_AGAIN = frozenset({408, 425, 429})
-_IN_DOUBT = frozenset({502, 504})  # a proxy speaks: the system behind it may have got the request
+_RETRYABLE = frozenset({408, 425, 429})
+_UNKNOWN_RESULT = frozenset({502, 504})  # a proxy answers: the system behind it may have received the request
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 Lookup = Callable[[str, int], Awaitable[Sequence[ResolveResult]]]
@@ -46,10 +46,10 @@ class ForbiddenAddressError(OSError):
 
 
 class Destinations:
-    """Where webhooks may go.
+    """The allow-list of webhooks.
 
     Args:
-        hosts: Host names that are allowed, in any case; none others.
+        hosts: Allowed host names, in any case.
         networks: Networks that are allowed although they are not public, such as `10.1.0.0/16`.
     """
 
@@ -93,7 +93,7 @@ class Destinations:
 
 
 class _Pinned(AbstractResolver):
-    """Resolves a host and lets only admitted addresses through; what it answers is what gets connected to."""
+    """Resolves a host to allowed addresses only; the connection goes to exactly these."""
 
     def __init__(self, destinations: Destinations, *, secure: bool, lookup: Lookup | None) -> None:
         self._destinations = destinations
@@ -116,9 +116,9 @@ class WebhookAdapter:
     """Posts messages to one system.
 
     Args:
-        target: Where, and how patient to be.
+        target: The URL and its timeout.
         secrets: Signing secrets, `whsec_` and Base64, or any text; each signs.
-        destinations: Where webhooks may go.
+        destinations: The allow-list.
         lookup: Resolves host names; the system's own by default.
     """
 
@@ -134,35 +134,35 @@ class WebhookAdapter:
         self._resolver = _Pinned(destinations, secure=self._url.scheme == "https", lookup=lookup)
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, order: Order, now_ms: int) -> Outcome:
+    async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Make one attempt."""
         body = orjson.dumps(
             {
-                "type": "message.send" if order.message else "journey.webhook",
+                "type": "message.send" if message.rendered else "journey.webhook",
                 "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")[:23] + "Z",
-                "data": order.data,
+                "data": message.data,
             }
         )
         timestamp = str(now_ms // 1000)
         headers = {
             "content-type": "application/json",
             "user-agent": "throughline",
-            "idempotency-key": order.key,
-            "webhook-id": order.key,
+            "idempotency-key": message.key,
+            "webhook-id": message.key,
             "webhook-timestamp": timestamp,
-            "webhook-signature": " ".join(signature(key, order.key, timestamp, body) for key in self._keys),
+            "webhook-signature": " ".join(signature(key, message.key, timestamp, body) for key in self._keys),
         }
         try:
             self._destinations.check(self._url)
             async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                said = (await response.content.read(ANSWER_BYTES)).decode(errors="replace")
-                return self._answered(response.status, response.headers.get("retry-after", ""), said, now_ms)
+                answer = (await response.content.read(ANSWER_BYTES)).decode(errors="replace")
+                return self._result(response.status, response.headers.get("retry-after", ""), answer, now_ms)
         except (ForbiddenAddressError, aiohttp.InvalidURL) as error:
-            return Outcome("refused", str(error))
+            return SendResult("refused", str(error))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return _not_connected(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return self._doubt(f"{type(error).__name__}: {error}")
+            return self._unknown(f"{type(error).__name__}: {error}")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -174,7 +174,7 @@ class WebhookAdapter:
         if self._session is None:
             seconds = self._target.timeout / 1000
             self._session = aiohttp.ClientSession(
-                # No name is remembered, so that each attempt is checked; no cookies, no proxies from the environment.
+                # No DNS cache, so that each attempt is checked; no cookies, no proxies from the environment.
                 connector=aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=False),
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(5.0, seconds)),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -182,21 +182,21 @@ class WebhookAdapter:
             )
         return self._session
 
-    def _answered(self, status: int, retry_after: str, said: str, now_ms: int) -> Outcome:
-        detail = f"HTTP {status}" + (f": {said.strip()[:150]}" if said.strip() else "")
+    def _result(self, status: int, retry_after: str, body: str, now_ms: int) -> SendResult:
+        detail = f"HTTP {status}" + (f": {body.strip()[:150]}" if body.strip() else "")
         if 200 <= status < 300:
-            return Outcome("sent", detail)
-        if status in _IN_DOUBT:
-            return self._doubt(detail)
-        if status in _TRY_AGAIN or status >= 500:
-            return Outcome("again", detail, _wait_ms(retry_after, now_ms))
+            return SendResult("sent", detail)
+        if status in _UNKNOWN_RESULT:
+            return self._unknown(detail)
+        if status in _RETRYABLE or status >= 500:
+            return SendResult("retry", detail, _wait_ms(retry_after, now_ms))
         if 300 <= status < 400:
-            return Outcome("refused", f"HTTP {status}: redirects are not followed")
-        return Outcome("refused", detail)
+            return SendResult("refused", f"HTTP {status}: redirects are not followed")
+        return SendResult("refused", detail)
 
-    def _doubt(self, detail: str) -> Outcome:
-        """The request may have arrived: repeat it only where a repeat does no harm."""
-        return Outcome("again" if self._target.deduplicates else "unknown", detail)
+    def _unknown(self, detail: str) -> SendResult:
+        """The request may have arrived: retry it only where the receiver drops repeats."""
+        return SendResult("retry" if self._target.deduplicates else "unknown", detail)
 
 
 def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
@@ -215,7 +215,7 @@ def _key(secret: str) -> bytes:
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address inside an IPv6 one, where there is one: that is where the packets go."""
+    """Return the IPv4 address embedded in an IPv6 address, to which packets go; else the address itself."""
     if isinstance(address, IPv6Address):
         if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
@@ -223,14 +223,14 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address
 
 
-def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> Outcome:
-    """Nothing was sent: no such name, nobody there, or an address that is not allowed."""
+def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> SendResult:
+    """Return the result of a failed connection: no such name, no listener, or an address that is not allowed."""
     cause = getattr(error, "os_error", None)
     if isinstance(cause, ForbiddenAddressError):
-        return Outcome("refused", str(cause))
+        return SendResult("refused", str(cause))
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Outcome("refused", f"{type(error).__name__}: {error}")
-    return Outcome("again", f"{type(error).__name__}: {error}")
+        return SendResult("refused", f"{type(error).__name__}: {error}")
+    return SendResult("retry", f"{type(error).__name__}: {error}")
 
 
 def _wait_ms(retry_after: str, now_ms: int) -> int:

@@ -69,8 +69,8 @@ class RedisDeliveryLedger:
         """Note what became of a message for good; `due` finds it again unless it is told within the lease."""
         await self._call("settle", key, action, settlement, now_ms, lease_ms, KEPT_MS)
 
-    async def told(self, keys: Sequence[str]) -> None:
-        """Note that what became of these messages is known to everybody, and forget the messages themselves."""
+    async def acknowledge(self, keys: Sequence[str]) -> None:
+        """Close the entries of messages whose receipts Kafka has confirmed; the actions are deleted."""
         if keys:
             await self._call("told", *keys)
 
@@ -78,8 +78,12 @@ class RedisDeliveryLedger:
         return await self._script(keys=[self._key], args=[self._prefix, step, *arguments])
 
 
+_STATES: dict[bytes, Any] = {b"told": "acknowledged"}
+"""The stored names of states that have another name in `Claim`."""
+
+
 def _claims(found: Any) -> list[tuple[str, Claim]]:
     return [
-        (key.decode(), Claim(state.decode(), int(attempt), action, settlement))
+        (key.decode(), Claim(_STATES.get(state, state.decode()), int(attempt), action, settlement))
         for key, state, attempt, action, settlement in found
     ]

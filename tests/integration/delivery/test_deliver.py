@@ -20,7 +20,7 @@ from processors.identity.claims import claims
 from processors.identity.stage import request_for
 from processors.intake.decode import Rejected, decode
 from processors.profiles.document import new_profile
-from schemas.delivery.outbound import DeliveryDefinitions, Order, Outcome
+from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import TemplateDefinition
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
@@ -71,13 +71,13 @@ class Worker:
 
     async def __call__(self, records: Sequence[Record]) -> list[Outgoing]:
         await self.stage(records)
-        return self._news()
+        return self._published()
 
-    async def again(self) -> list[Outgoing]:
-        await self.stage.again()
-        return self._news()
+    async def send_due(self) -> list[Outgoing]:
+        await self.stage.send_due()
+        return self._published()
 
-    def _news(self) -> list[Outgoing]:
+    def _published(self) -> list[Outgoing]:
         found, self.out.records = self.out.records, []
         return found
 
@@ -89,8 +89,8 @@ class World:
     redis: Redis
     namespace: str
     now: int = NOON
-    outcomes: list[Outcome] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
+    outcomes: list[SendResult] = field(default_factory=list)
+    sent: list[OutboundMessage] = field(default_factory=list)
     people: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     passed_on: bool = False
     die_at: str = ""
@@ -105,11 +105,11 @@ class World:
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         return []
 
-    async def send(self, order: Order, now_ms: int) -> Outcome:
-        self.orders.append(order)
+    async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
+        self.sent.append(message)
         if self.hold:
             await self.hold.wait()
-        return self.outcomes.pop(0) if self.outcomes else Outcome("sent")
+        return self.outcomes.pop(0) if self.outcomes else SendResult("sent")
 
     def at(self, point: str) -> None:
         if point == self.die_at:
@@ -171,7 +171,7 @@ async def test_a_message_goes_out_and_its_receipt_names_it(world: World) -> None
     (receipt,) = await world.worker()([action()])
 
     value = orjson.loads(receipt.value)
-    assert ["Hello Ann"] == [order.message.text for order in world.orders if order.message]
+    assert ["Hello Ann"] == [message.rendered.text for message in world.sent if message.rendered]
     assert ("touchpoints.email", "Email Sent", "m1", "welcome", "autumn") == (
         receipt.topic,
         value["event"],
@@ -201,18 +201,18 @@ async def test_a_redelivered_action_does_nothing(world: World) -> None:
     await world.worker()([action()])
     world.now += MINUTE
 
-    assert ([], 1) == (await world.worker()([action()]), len(world.orders))
+    assert ([], 1) == (await world.worker()([action()]), len(world.sent))
 
 
 async def test_two_workers_with_one_action_send_once(world: World) -> None:
     world.hold = asyncio.Event()
     slow = asyncio.create_task(world.worker()([action()]))
-    while not world.orders:
+    while not world.sent:
         await asyncio.sleep(0.01)
     other = await world.worker()([action()])
     world.hold.set()
 
-    assert ([], [("Email Sent", "")], 1) == (other, told(await slow), len(world.orders))
+    assert ([], [("Email Sent", "")], 1) == (other, told(await slow), len(world.sent))
 
 
 @pytest.mark.parametrize("point", ["deliver:claimed", "deliver:sent"])
@@ -222,13 +222,13 @@ async def test_a_worker_that_dies_before_the_answer_is_noted_never_makes_it_go_o
     world.die_at = point
     with pytest.raises(Killed):
         await world.worker()([action()])
-    world.die_at, sent = "", len(world.orders)
+    world.die_at, sent = "", len(world.sent)
     redelivered = await world.worker()([action()])
-    early = await world.worker().again()
+    early = await world.worker().send_due()
     world.now += LEASE_MS
-    ((event, reason),) = told(await world.worker().again())
+    ((event, reason),) = told(await world.worker().send_due())
 
-    assert ([], [], sent) == (redelivered, early, len(world.orders))
+    assert ([], [], sent) == (redelivered, early, len(world.sent))
     assert ("Email Failed", True) == (event, reason.startswith("not known whether it arrived"))
 
 
@@ -243,85 +243,85 @@ async def test_a_worker_that_dies_before_all_is_told_tells_the_same_when_the_act
     (receipt,) = await world.worker()([action()])
 
     value = orjson.loads(receipt.value)
-    assert ("Email Sent", "2026-11-22T12:00:00.000Z", 1) == (value["event"], value["occurred_at"], len(world.orders))
+    assert ("Email Sent", "2026-11-22T12:00:00.000Z", 1) == (value["event"], value["occurred_at"], len(world.sent))
 
 
 @pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
 async def test_what_a_later_try_brought_is_told_even_if_its_worker_dies(world: World, point: str) -> None:
-    world.outcomes = [Outcome("again", "greylisted")]
+    world.outcomes = [SendResult("retry", "greylisted")]
     await world.worker()([action()])
     world.now, world.die_at = world.now + MINUTE, point
     with pytest.raises(Killed):
-        await world.worker().again()
+        await world.worker().send_due()
     world.die_at = ""
-    early = await world.worker().again()
+    early = await world.worker().send_due()
     world.now += LEASE_MS
 
-    assert ([], [("Email Sent", "")], 2) == (early, told(await world.worker().again()), len(world.orders))
+    assert ([], [("Email Sent", "")], 2) == (early, told(await world.worker().send_due()), len(world.sent))
 
 
 async def test_what_was_certainly_not_accepted_is_tried_again_until_it_is(world: World) -> None:
-    world.outcomes = [Outcome("again", "greylisted"), Outcome("again", "still"), Outcome("sent")]
+    world.outcomes = [SendResult("retry", "greylisted"), SendResult("retry", "still"), SendResult("sent")]
     worker = world.worker(retries={"tries": 5, "first_pause": "1m", "longest_pause": "1h"})
     first = await worker([action()])
-    at_once = await worker.again()
+    at_once = await worker.send_due()
     world.now += MINUTE
-    second = await worker.again()
+    second = await worker.send_due()
     world.now += 2 * MINUTE
-    third = await worker.again()
+    third = await worker.send_due()
     world.now += 60 * MINUTE
-    after = await worker.again()
+    after = await worker.send_due()
 
     assert ([], [], [], [("Email Sent", "")], []) == (first, at_once, second, told(third), after)
-    assert 3 == len(world.orders)
+    assert 3 == len(world.sent)
 
 
 async def test_attempts_are_bounded(world: World) -> None:
-    world.outcomes = [Outcome("again", f"try {number}") for number in range(9)]
+    world.outcomes = [SendResult("retry", f"try {number}") for number in range(9)]
     worker = world.worker(retries={"tries": 3, "first_pause": "1s"})
     found = await worker([action()])
     for _ in range(5):
         world.now += MINUTE
-        found += await worker.again()
+        found += await worker.send_due()
 
-    assert ([("Email Failed", "given up after 3 attempts: try 2")], 3) == (told(found), len(world.orders))
+    assert ([("Email Failed", "given up after 3 attempts: try 2")], 3) == (told(found), len(world.sent))
 
 
 async def test_the_other_sides_wish_to_be_left_alone_is_respected(world: World) -> None:
-    world.outcomes = [Outcome("again", "busy", retry_after_ms=10 * MINUTE)]
+    world.outcomes = [SendResult("retry", "busy", retry_after_ms=10 * MINUTE)]
     worker = world.worker()
     await worker([action()])
     world.now += 10 * MINUTE - 1
-    early = await worker.again()
+    early = await worker.send_due()
     world.now += 1
 
-    assert ([], [("Email Sent", "")]) == (early, told(await worker.again()))
+    assert ([], [("Email Sent", "")]) == (early, told(await worker.send_due()))
 
 
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        pytest.param(Outcome("bounced", "550 no such user"), ("Email Bounced", "550 no such user"), id="bounced"),
-        pytest.param(Outcome("refused", "554 spam"), ("Email Failed", "554 spam"), id="refused"),
+        pytest.param(SendResult("bounced", "550 no such user"), ("Email Bounced", "550 no such user"), id="bounced"),
+        pytest.param(SendResult("refused", "554 spam"), ("Email Failed", "554 spam"), id="refused"),
         pytest.param(
-            Outcome("unknown", "time-out"),
+            SendResult("unknown", "time-out"),
             ("Email Failed", "not known whether it arrived, and not sent again for that: time-out"),
             id="nobody knows",
         ),
         pytest.param(
-            Outcome("again", "busy", 3_600_000 * 24),
+            SendResult("retry", "busy", 3_600_000 * 24),
             ("Email Failed", "it expires before the next attempt: busy"),
             id="too late by then",
         ),
     ],
 )
-async def test_what_is_over_is_over(world: World, outcome: Outcome, expected: tuple[str, str]) -> None:
+async def test_what_is_over_is_over(world: World, outcome: SendResult, expected: tuple[str, str]) -> None:
     world.outcomes = [outcome]
     worker = world.worker(retries={"longest_pause": "2d"})
     found = await worker([action(expires_at="2026-11-23T12:00:00.000Z")])
     world.now += 48 * 60 * MINUTE
 
-    assert ([expected], [], 1) == (told(found), await worker.again(), len(world.orders))
+    assert ([expected], [], 1) == (told(found), await worker.send_due(), len(world.sent))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ async def test_what_is_over_is_over(world: World, outcome: Outcome, expected: tu
     ],
 )
 async def test_what_cannot_be_sent_fails_with_its_reason(world: World, fields: dict[str, Any], reason: str) -> None:
-    assert ([("Email Failed", reason)], []) == (told(await world.worker()([action(**fields)])), world.orders)
+    assert ([("Email Failed", reason)], []) == (told(await world.worker()([action(**fields)])), world.sent)
 
 
 async def test_a_missing_value_fails_and_is_named(world: World) -> None:
@@ -340,18 +340,18 @@ async def test_a_missing_value_fails_and_is_named(world: World) -> None:
 
     ((event, reason),) = told(await world.worker()([action()]))
 
-    assert ("Email Failed", []) == (event, world.orders)
+    assert ("Email Failed", []) == (event, world.sent)
     assert "template hello.email.en.text line 1: profile.traits.name is not known" == reason
 
 
 async def test_nobody_who_was_erased_is_sent_anything_or_told_of(world: World) -> None:
-    world.outcomes = [Outcome("again", "greylisted")]
+    world.outcomes = [SendResult("retry", "greylisted")]
     worker = world.worker()
     await worker([action()])
     world.people[ANN] = None
     world.now += 60 * MINUTE
 
-    assert ([], 1) == (await worker.again(), len(world.orders))
+    assert ([], 1) == (await worker.send_due(), len(world.sent))
     assert not await world.redis.hexists(f"{{{world.namespace}}}:delivered:m1", "action")
 
 
@@ -361,7 +361,7 @@ async def test_nothing_goes_to_an_address_that_has_passed_to_somebody_else(world
     worker = world.worker()
 
     assert ([], []) == (await worker([action(channel=channel)]), await worker([action(channel=channel)]))
-    assert ([], []) == (await worker.again(), world.orders)
+    assert ([], []) == (await worker.send_due(), world.sent)
 
 
 async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World, stack: Settings) -> None:
@@ -386,12 +386,12 @@ async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World,
 
 
 async def test_an_address_stays_in_the_ledger_only_while_its_message_is_on_its_way(world: World) -> None:
-    world.outcomes = [Outcome("again", "greylisted")]
+    world.outcomes = [SendResult("retry", "greylisted")]
     worker, entry = world.worker(), f"{{{world.namespace}}}:delivered:m1"
     await worker([action()])
     during = await world.redis.hget(entry, "action")
     world.now += 60 * MINUTE
-    await worker.again()
+    await worker.send_due()
     after = await world.redis.hgetall(entry)
 
     assert b"Ann@Shop.Example" in (during or b"")
@@ -422,10 +422,10 @@ async def test_a_webhook_step_that_is_not_set_up_goes_to_a_topic_with_its_contex
 
 async def test_a_bug_in_an_adapter_does_not_send_twice_or_take_its_neighbours(world: World) -> None:
     class Broken(World):
-        async def send(self, order: Order, now_ms: int) -> Outcome:
-            if order.key == "m1":
+        async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
+            if message.key == "m1":
                 raise ZeroDivisionError("a bug")
-            return Outcome("sent")
+            return SendResult("sent")
 
     broken = Broken(world.redis, world.namespace, people=world.people)
     found = told(await broken.worker()([action(), action(idempotency_key="m2")]))
@@ -443,7 +443,7 @@ async def test_a_bug_in_an_adapter_does_not_send_twice_or_take_its_neighbours(wo
 async def test_one_can_unsubscribe_from_marketing_alone(world: World, purpose: str, expected: str) -> None:
     await world.worker(unsubscribe_url="https://shop.example/u?m={message_id}")([action(purpose=purpose)])
 
-    assert [expected] == [order.unsubscribe_url for order in world.orders]
+    assert [expected] == [message.unsubscribe_url for message in world.sent]
 
 
 @pytest.mark.parametrize(

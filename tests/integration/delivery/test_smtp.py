@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from schemas.delivery.outbound import Order
+from schemas.delivery.outbound import OutboundMessage
 from schemas.delivery.templates import Rendered
 from sinks.channels.smtp import SmtpAdapter
 
@@ -76,20 +76,20 @@ async def adapter(mailbox: Mailbox) -> AsyncIterator[SmtpAdapter]:
     await found.close()
 
 
-def order(key: str = "k1", to: str = "ann@shop.example", message: Rendered = MESSAGE) -> Order:
-    return Order(key, "email", {"type": "email", "value": to}, message, "https://shop.example/u?m=k1", {})
+def outbound(key: str = "k1", to: str = "ann@shop.example", message: Rendered = MESSAGE) -> OutboundMessage:
+    return OutboundMessage(key, "email", {"type": "email", "value": to}, message, "https://shop.example/u?m=k1", {})
 
 
 async def test_a_mailbox_gets_the_message_with_all_that_providers_ask_of_senders(
     mailbox: Mailbox, adapter: SmtpAdapter
 ) -> None:
-    outcome = await adapter.send(order(), NOW)
+    outcome = await adapter.send(outbound(), NOW)
 
     (mail,) = mailbox.mails
     body, html = mail.get_body(("plain",)), mail.get_body(("html",))
     assert body is not None
     assert html is not None
-    assert "sent" == outcome.fate
+    assert "sent" == outcome.status
     assert ["ann@shop.example"] == mailbox.receivers
     assert {
         "From": "Shop <news@shop.example>",
@@ -107,7 +107,7 @@ async def test_every_attempt_has_the_same_message_id_and_another_message_another
     mailbox: Mailbox, adapter: SmtpAdapter
 ) -> None:
     for key in ("k1", "k1", "k2"):
-        await adapter.send(order(key), NOW)
+        await adapter.send(outbound(key), NOW)
 
     first, again, other = (mail["Message-ID"] for mail in mailbox.mails)
     assert first == again != other
@@ -116,39 +116,42 @@ async def test_every_attempt_has_the_same_message_id_and_another_message_another
 
 async def test_messages_share_a_connection(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
     for key in ("k1", "k2", "k3"):
-        await adapter.send(order(key), NOW)
+        await adapter.send(outbound(key), NOW)
 
     assert (3, 1) == (len(mailbox.mails), mailbox.connections)
 
 
 @pytest.mark.parametrize(
-    ("step", "answer", "fate"),
+    ("step", "answer", "status"),
     [
         pytest.param("rcpt", "550 5.1.1 no such user", "bounced", id="no such mailbox"),
-        pytest.param("rcpt", "450 4.2.1 try later", "again", id="greylisted"),
+        pytest.param("rcpt", "450 4.2.1 try later", "retry", id="greylisted"),
         pytest.param("rcpt", "554 5.7.1 blocked", "refused", id="not wanted"),
-        pytest.param("data", "451 4.3.0 later", "again", id="refused for now, after the text"),
+        pytest.param("data", "451 4.3.0 later", "retry", id="refused for now, after the text"),
         pytest.param("data", "554 5.6.0 spam", "refused", id="refused for good, after the text"),
         pytest.param("data", "hang up", "unknown", id="gone after the text: it may have arrived"),
     ],
 )
-async def test_what_an_answer_means(mailbox: Mailbox, adapter: SmtpAdapter, step: str, answer: str, fate: str) -> None:
+async def test_what_an_answer_means(
+    mailbox: Mailbox, adapter: SmtpAdapter, step: str, answer: str, status: str
+) -> None:
     mailbox.answers[step] = answer
 
-    assert fate == (await adapter.send(order(), NOW)).fate
+    assert status == (await adapter.send(outbound(), NOW)).status
 
 
 async def test_after_a_refusal_the_next_message_goes_out(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
     mailbox.answers["rcpt"] = "550 no such user"
-    await adapter.send(order("k1"), NOW)
+    await adapter.send(outbound("k1"), NOW)
     mailbox.answers.clear()
 
-    assert "sent" == (await adapter.send(order("k2"), NOW)).fate
+    assert "sent" == (await adapter.send(outbound("k2"), NOW)).status
 
 
 async def test_a_server_that_is_down_may_be_tried_again() -> None:
     assert (
-        "again" == (await SmtpAdapter("smtp://127.0.0.1:9", "news@shop.example", timeout_s=1).send(order(), NOW)).fate
+        "retry"
+        == (await SmtpAdapter("smtp://127.0.0.1:9", "news@shop.example", timeout_s=1).send(outbound(), NOW)).status
     )
 
 
@@ -163,9 +166,9 @@ async def test_a_server_that_is_down_may_be_tried_again() -> None:
     ],
 )
 async def test_nobody_else_is_smuggled_in(mailbox: Mailbox, adapter: SmtpAdapter, to: str, subject: str) -> None:
-    outcome = await adapter.send(order(to=to, message=MESSAGE._replace(subject=subject)), NOW)
+    outcome = await adapter.send(outbound(to=to, message=MESSAGE._replace(subject=subject)), NOW)
 
-    assert ("refused", []) == (outcome.fate, mailbox.mails)
+    assert ("refused", []) == (outcome.status, mailbox.mails)
 
 
 def test_a_wrong_address_of_the_server_says_what_is_expected() -> None:

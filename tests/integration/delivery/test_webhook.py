@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from schemas.delivery.outbound import Order, Outcome, WebhookTarget
+from schemas.delivery.outbound import OutboundMessage, SendResult, WebhookTarget
 from schemas.delivery.templates import Rendered
 from sinks.channels.webhook import Destinations, ForbiddenAddressError, WebhookAdapter, signature
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 NOW = int(datetime(2026, 11, 22, 10, 15, 30, 123_000, tzinfo=UTC).timestamp() * 1000)
 KEY = base64.b64encode(b"an old secret of 24 byte").decode()
-ORDER = Order(
+MESSAGE = OutboundMessage(
     "message-1", "sms", {"type": "phone", "value": "+4930123"}, Rendered("en", text="Hi"), "", {"text": "Hi ü"}
 )
 
@@ -73,11 +73,11 @@ async def told(
     lookup: Any = None,
     secrets: tuple[str, ...] = (f"whsec_{KEY}",),
     **target: Any,
-) -> Outcome:
+) -> SendResult:
     wanted = WebhookTarget.model_validate({"url": url, "timeout": "2s", **target})
     adapter = WebhookAdapter(wanted, secrets, Destinations(hosts, networks), lookup=lookup)
     try:
-        return await adapter.send(ORDER, NOW)
+        return await adapter.send(MESSAGE, NOW)
     finally:
         await adapter.close()
 
@@ -91,7 +91,7 @@ async def test_a_receiver_can_verify_id_time_and_body(receiver: Receiver) -> Non
         "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
         for secret in (b"an old secret of 24 byte", b"the next one")
     ]
-    assert "sent" == outcome.fate
+    assert "sent" == outcome.status
     assert expected == headers["webhook-signature"].split(" ")
     assert ("message-1", "message-1", str(NOW // 1000)) == (
         headers["webhook-id"],
@@ -111,18 +111,18 @@ def test_another_body_has_another_signature() -> None:
     ("status", "headers", "deduplicates", "expected"),
     [
         pytest.param(200, {}, False, ("sent", 0), id="accepted"),
-        pytest.param(429, {"Retry-After": "7"}, False, ("again", 7000), id="too many, come back in 7 s"),
+        pytest.param(429, {"Retry-After": "7"}, False, ("retry", 7000), id="too many, come back in 7 s"),
         pytest.param(
-            503, {"Retry-After": "Sun, 22 Nov 2026 10:16:30 GMT"}, False, ("again", 59_877), id="down, until a time"
+            503, {"Retry-After": "Sun, 22 Nov 2026 10:16:30 GMT"}, False, ("retry", 59_877), id="down, until a time"
         ),
-        pytest.param(500, {"Retry-After": "soon"}, False, ("again", 0), id="an error of theirs"),
+        pytest.param(500, {"Retry-After": "soon"}, False, ("retry", 0), id="an error of theirs"),
         pytest.param(504, {}, False, ("unknown", 0), id="a proxy lost it, so it may have arrived"),
-        pytest.param(504, {}, True, ("again", 0), id="a proxy lost it, and a repeat does no harm"),
+        pytest.param(504, {}, True, ("retry", 0), id="a proxy lost it, and a repeat does no harm"),
         pytest.param(400, {}, False, ("refused", 0), id="they do not want it"),
         pytest.param(410, {}, False, ("refused", 0), id="gone"),
         pytest.param(302, {"Location": "http://127.0.0.1/"}, False, ("refused", 0), id="no redirects"),
         pytest.param(599, {}, False, ("unknown", 0), id="connection lost after the request"),
-        pytest.param(599, {}, True, ("again", 0), id="connection lost, and a repeat does no harm"),
+        pytest.param(599, {}, True, ("retry", 0), id="connection lost, and a repeat does no harm"),
     ],
 )
 async def test_what_an_answer_means(
@@ -132,12 +132,12 @@ async def test_what_an_answer_means(
 
     outcome = await told(receiver.url(), deduplicates=deduplicates)
 
-    assert expected == (outcome.fate, outcome.retry_after_ms)
+    assert expected == (outcome.status, outcome.retry_after_ms)
     assert 1 == len(receiver.got)
 
 
 async def test_nobody_there_may_be_tried_again() -> None:
-    assert "again" == (await told("http://127.0.0.1:9/")).fate
+    assert "retry" == (await told("http://127.0.0.1:9/")).status
 
 
 async def _inside(host: str, port: int) -> list[ResolveResult]:
@@ -172,7 +172,7 @@ async def test_no_name_for_the_inside_is_connected_to(host: str) -> None:
         outcome = await told(f"https://{host}:{port}/", hosts=(allowed,), networks=(), lookup=lookup)
 
     # A spelling that this system cannot read at all is no way in either.
-    assert outcome.fate == "refused" or "DNSError" in outcome.detail, outcome
+    assert outcome.status == "refused" or "DNSError" in outcome.detail, outcome
     assert [] == connections
 
 
@@ -185,7 +185,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(receiver: Re
 
     outcome = await told(receiver.url(host="shop.example"), hosts=("shop.example",), lookup=changing)
 
-    assert ("sent", ["shop.example"]) == (outcome.fate, asked)
+    assert ("sent", ["shop.example"]) == (outcome.status, asked)
 
 
 @pytest.mark.parametrize(
