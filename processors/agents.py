@@ -27,7 +27,6 @@ import faust
 import orjson
 
 from processors.delivery.stage import DUE_PER_TURN, Deliver
-from processors.identity.changes import IdentityChanges
 from processors.identity.stage import Identify
 from processors.profiles.product_news import Catalogue
 from processors.profiles.stage import ProfileUpdate
@@ -45,7 +44,8 @@ from processors.recording.erasure_filter import (
 from processors.recording.stage import Build, rest_after, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
-from processors.stream.ports import ChangedProfiles, IdentityOutbox, Outbox, Publisher, Tables, Timers
+from processors.stream.ports import ChangedProfiles, Outbox, Publisher, Tables, Timers
+from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.watermark import Pace
 from schemas.dead_letters import Reason, dead_letter
 from schemas.identity.erasure import Trace
@@ -63,8 +63,7 @@ from schemas.topics import (
 
 log = logging.getLogger(__name__)
 
-LEASE_MS = 5_000
-RELAYED = 2_000
+TIMERS_LEASE_MS = 5_000
 SNAPSHOTS = 1_000
 TIMERS = 500
 CHORES_S = 60.0
@@ -91,7 +90,7 @@ class Batching:
 
 def register_identify(
     app: faust.App, topic: Callable[..., Any], *, channels: Sequence[str], stage: Identify, publisher: Publisher,
-    outbox: IdentityOutbox, relay_token: str, batching: Batching, at: Crossing,
+    outbox: Outbox, relay_token: str, batching: Batching, at: Crossing,
 ) -> None:  # fmt: skip
     """Producers' records become people's touchpoints; identity's changes follow through the outbox."""
 
@@ -105,7 +104,7 @@ def register_identify(
             at("identify:published")
             await batch.done()
 
-    _carry(app, IdentityChanges(outbox), publisher, relay_token, at, "relay:published")
+    _relay(app, outbox, publisher, relay_token, lambda: at("relay:published"))
 
 
 def register_profile(
@@ -144,7 +143,7 @@ def register_profile(
         """Do what time alone brings about, one process at a time, up to the time that events have come to."""
         while not app.should_stop:
             due = []
-            if pace.begun and await timers.acquire_timers(token, LEASE_MS):
+            if pace.begun and await timers.acquire_timers(token, TIMERS_LEASE_MS):
                 until = pace.until()
                 due = await timers.due(until, TIMERS)
                 for error in await stage.fire(due, until):
@@ -153,7 +152,7 @@ def register_profile(
                     at("timers:fired")
             await asyncio.sleep(0 if len(due) == TIMERS else 0.2)
 
-    _carry(app, outbox, publisher, token, at, "outbox:published")
+    _relay(app, outbox, publisher, token, lambda: at("outbox:published"))
 
 
 def register_record(
@@ -239,14 +238,10 @@ def _parse(records: Sequence[Record], stage: str) -> tuple[list[tuple[dict[str, 
     return events, refused
 
 
-def _carry(app: faust.App, outbox: Outbox, publisher: Publisher, token: str, at: Crossing, point: str) -> None:
+def _relay(app: faust.App, outbox: Outbox, publisher: Publisher, token: str, after_send: Callable[[], None]) -> None:
     @app.task
     async def relay() -> None:
-        """Carry what Redis has decided to Kafka, one process at a time, in order."""
+        """Bring records from an outbox to Kafka, one process at a time."""
         while not app.should_stop:
-            waiting = await outbox.pending(RELAYED) if await outbox.acquire_relay(token, LEASE_MS) else []
-            if waiting:
-                await publisher.send([record for _, record in waiting])
-                at(point)
-                await outbox.acknowledge(waiting[-1][0], token)
-            await asyncio.sleep(0 if len(waiting) == RELAYED else 0.1)
+            relayed = await relay_records(outbox, publisher, token, after_send=after_send)
+            await asyncio.sleep(0 if relayed == RELAYED_RECORDS else 0.1)

@@ -273,11 +273,13 @@ def pending(settings: Settings, reader: LagReader, redis: Any) -> Pending:
         KafkaUnreachableError: The broker did not answer.
         redis.RedisError: Redis did not answer.
     """
+    from sinks.redis.outbox import identity_outbox, profile_outbox
+
     lags = reader.lags()
     namespace = settings.redis_namespace
-    identity_changes = int(redis.xlen(f"{{{namespace}}}:identity:log"))
+    identity_changes = int(redis.xlen(identity_outbox(namespace).stream))
     profiles = int(redis.zcard(f"{{{namespace}}}:profiles:changed"))
-    outbox = int(redis.xlen(f"{{{namespace}}}:outbox"))
+    outbox = int(redis.xlen(profile_outbox(namespace).stream))
     return Pending(tuple(lag for lag in lags if lag.records), identity_changes, profiles, outbox)
 
 

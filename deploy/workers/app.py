@@ -41,7 +41,7 @@ from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox
+from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
 
@@ -102,13 +102,13 @@ def _wire_identify(app: faust.App, topic: Callable[..., Any], settings: Settings
     client = _redis(settings)
     store = RedisIdentityStore(client, settings.redis_namespace, policy)
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix)
-    identities = patient(store, down=REDIS_DOWN, longest_pause_s=settings.store_retry_max_s)
+    port = partial(patient, down=REDIS_DOWN, longest_pause_s=settings.store_retry_max_s)
     register_identify(
         app,
         topic,
         channels=settings.channels,
         stage=Identify(
-            identities,
+            port(store),
             policy=policy,
             secret=settings.identity_secret.get_secret_value().encode(),
             channels=frozenset(settings.channels),
@@ -116,7 +116,7 @@ def _wire_identify(app: faust.App, topic: Callable[..., Any], settings: Settings
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
         ),
         publisher=_patient_publisher(publisher, settings),
-        outbox=identities,
+        outbox=port(RedisOutbox(client, identity_outbox(settings.redis_namespace))),
         relay_token=uuid4().hex,
         batching=_batching(settings),
         at=crossing(settings.crash_at),
@@ -134,7 +134,9 @@ def _wire_profile(app: faust.App, topic: Callable[..., Any], settings: Settings)
         stage=ProfileUpdate(profiles, _decider(settings)),
         catalogue=Catalogue(profiles),
         timers=profiles,
-        outbox=patient(RedisOutbox(client, settings.redis_namespace), down=REDIS_DOWN, longest_pause_s=longest),
+        outbox=patient(
+            RedisOutbox(client, profile_outbox(settings.redis_namespace)), down=REDIS_DOWN, longest_pause_s=longest
+        ),
         publisher=_patient_publisher(publisher, settings),
         token=uuid4().hex,
         clock=lambda: int(time() * 1000),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from schemas.identity.resolution import IdentityChange, Resolution, ResolveRequest
+from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.records import Outgoing
 
 
@@ -21,19 +21,6 @@ class IdentityStore(Protocol):
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Resolve events in order, atomically, and log every change to the outbox in the same step."""
-
-
-class IdentityOutbox(Protocol):
-    """The log of identity changes that are not yet in Kafka."""
-
-    async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Take or keep the right to relay; False while another process has it."""
-
-    async def pending_changes(self, count: int) -> list[tuple[str, IdentityChange]]:
-        """The oldest changes that are not yet acknowledged, with their stream ids."""
-
-    async def acknowledge_changes(self, last_id: str, token: str) -> bool:
-        """Forget changes up to `last_id`; False when the right to relay was lost."""
 
 
 class Outbox(Protocol):

@@ -160,7 +160,7 @@ ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
 
 
 class IdentityChange(NamedTuple):
-    """One entry of the identity log: the value of a record of `identity-changes`.
+    """The value of a record of `identity-changes`, field by field as its JSON says it.
 
     Merges and splits move the past of the anchors that they list; nothing else does. A transfer lists the new anchor
     that the identifier has from then on, so its past stays with the old one.
@@ -173,7 +173,7 @@ class IdentityChange(NamedTuple):
         from_profile_id: The profile before the change (a merge: the loser), else empty.
         anchors: The identifiers concerned as (UUID's text, type): a merge lists all that moved.
         event_id: The evidence: the event that caused it; of a split the name of the operation, of an erasure empty.
-        occurred_ms: Time of that event, milliseconds since 1970.
+        occurred_at: Time of that event, RFC 3339 in UTC with milliseconds.
         rule: Why, in a word. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
             `new_anonymous`, `sign_out`, `oldest` (it made room); a refusal: as `Refusal.rule`.
     """
@@ -184,7 +184,7 @@ class IdentityChange(NamedTuple):
     from_profile_id: str = ""
     anchors: tuple[tuple[str, str], ...] = ()
     event_id: str = ""
-    occurred_ms: int = 0
+    occurred_at: str = ""
     rule: str = ""
 
 

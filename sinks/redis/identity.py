@@ -38,9 +38,7 @@ from redis.asyncio import Redis
 
 from schemas.identity.policy import OTHER, IdentityPolicy
 from schemas.identity.resolution import (
-    ChangeKind,
     Erased,
-    IdentityChange,
     Merge,
     Named,
     Refusal,
@@ -51,7 +49,7 @@ from schemas.identity.resolution import (
     uuid_text,
 )
 from sinks.redis import deduplication as seen
-from sinks.redis.outbox import LeasedStream
+from sinks.redis.outbox import identity_outbox
 from sinks.redis.scripts import source
 
 EVENTS_A_CALL = 500
@@ -88,7 +86,7 @@ class RedisIdentityStore:
             raise ValueError("the identity store keeps raw bytes: give it a client with decode_responses=False")
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
-        self._log = f"{self._prefix}identity:log"
+        self._log = identity_outbox(namespace).stream
         self._version = f"{self._prefix}identity:version"
         self._policy = _for_script(policy)
         # A registered script is called by its hash, and loaded and called again when the server does not know it.
@@ -98,7 +96,6 @@ class RedisIdentityStore:
         self._separated = redis.register_script(_identity_script("separated"))
         self._release = redis.register_script(_identity_script("release_identifier"))
         self._follow = redis.register_script(source("follow"))
-        self._outbox = LeasedStream(redis, self._log, f"{self._prefix}identity:relay")
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Find or make each event's profile, in order; merge profiles that turn out to be one person.
@@ -219,22 +216,6 @@ class RedisIdentityStore:
         found = await self._follow(keys=[f"{self._prefix}alias:{profile_id}"], args=[self._prefix, profile_id])
         return None if found == ERASED else found.decode()
 
-    async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the right to relay the log for `ttl_ms` milliseconds; False while another token has it."""
-        return await self._outbox.acquire(token, ttl_ms)
-
-    async def pending_changes(self, count: int) -> list[tuple[str, IdentityChange]]:
-        """Read the oldest changes that are not acknowledged, with their stream ids; at most `count`."""
-        return [(entry, _change(fields[b"c"])) for entry, fields in await self._outbox.oldest(count)]
-
-    async def acknowledge_changes(self, last_id: str, token: str) -> bool:
-        """Remove changes up to and with `last_id`, once they are safe elsewhere.
-
-        Returns:
-            False, with nothing removed, when `token` no longer has the right to relay: the successor sends them again.
-        """
-        return await self._outbox.acknowledge(last_id, token)
-
     async def _run(self, script: Any, *asked: Any) -> Any:
         return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
 
@@ -344,22 +325,3 @@ def _named(flat: Sequence[bytes]) -> tuple[Named, ...]:
 
 def _count(named: Sequence[Named]) -> dict[str, int]:
     return dict(sorted(Counter(kind for _, kind in named).items()))
-
-
-def _change(packed: bytes) -> IdentityChange:
-    version, kind, profile, before, flat, event_id, occurred_ms, rule = msgpack.unpackb(packed, raw=True)
-    return IdentityChange(
-        version,
-        cast(ChangeKind, kind.decode()),
-        uuid_text(profile) if profile else "",
-        uuid_text(before) if before else "",
-        tuple(
-            [
-                (uuid_text(identifier_hash), name.decode())
-                for identifier_hash, name in zip(flat[::2], flat[1::2], strict=True)
-            ]
-        ),
-        event_id.decode(),
-        occurred_ms,
-        rule.decode(),
-    )

@@ -1,77 +1,110 @@
-"""Outboxes: what one atomic step in Redis has decided and Kafka is yet to get.
+"""Outboxes: records that an atomic step in Redis has decided on and that Kafka does not have yet.
 
-An outbox is a stream that scripts append to. One process at a time, the holder of a lease, reads the oldest entries,
-publishes them and then removes them: at least once, in order, whatever dies in between.
+An outbox is a stream. The script that changes a profile or an identity appends the records that follow from the change,
+so there is never the one without the other. One process at a time, the holder of a lease, publishes the oldest entries
+and then removes them (`processors/stream/relay.py`).
+
+There are two, because two roles write and relay independently of each other: `identify` and `profile`. An entry has one
+of two layouts, and either outbox may hold either:
+
+* `t`, `k`, `v`: a record's topic, key and value;
+* `c`: a change of identity as MessagePack, `[version, kind, profile, former profile, [anchor, type, …], event id, time
+  in ms, rule]`, ids as 16 raw bytes. Its JSON is written here and not in the script: Lua's cjson keeps 14 digits of a
+  number and a version has 16, and the script that resolves events is the hottest one.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
 
+import msgpack
+import orjson
 from redis.asyncio import Redis
 
+from schemas.events.envelope import to_text
+from schemas.identity.resolution import ChangeKind, IdentityChange, uuid_text
 from schemas.records import Outgoing
+from schemas.topics import IDENTITY_CHANGES
+from sinks.redis.lease import Lease
 from sinks.redis.scripts import source
 
 
-class LeasedStream:
-    """A stream that one process at a time reads and trims: the holder of a lease.
+class OutboxKeys(NamedTuple):
+    """The keys of an outbox.
 
-    Args:
-        redis: A client that answers bytes.
-        stream: Key of the stream.
-        lease: Key of the lease.
+    Attributes:
+        stream: The entries.
+        lease: Token of the process that publishes and removes them.
     """
 
-    def __init__(self, redis: Redis, stream: str, lease: str) -> None:
-        self._redis = redis
-        self._stream = stream
-        self._lease = lease
-        self._take = redis.register_script(source("take_relay"))
-        self._trim = redis.register_script(source("trim_log"))
+    stream: str
+    lease: str
 
-    async def acquire(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the lease for `ttl_ms` milliseconds; False while another token has it."""
-        return bool(await self._take(keys=[self._lease], args=[token, ttl_ms]))
 
-    async def oldest(self, count: int) -> list[tuple[str, dict[bytes, bytes]]]:
-        """Read the oldest entries, with their stream ids; at most `count`."""
-        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], await self._redis.xrange(self._stream, count=count))
-        return [(entry.decode(), fields) for entry, fields in entries]
+def identity_outbox(namespace: str) -> OutboxKeys:
+    """Keys of the outbox of identity changes, which `identify` relays."""
+    return OutboxKeys(f"{{{namespace}}}:identity:log", f"{{{namespace}}}:identity:relay")
 
-    async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Remove entries up to and with `last_id`; False, with nothing removed, when `token` lost the lease."""
-        milliseconds, _, sequence = last_id.partition("-")
-        keep = f"{milliseconds}-{int(sequence) + 1}"
-        return bool(await self._trim(keys=[self._stream, self._lease], args=[token, keep]))
+
+def profile_outbox(namespace: str) -> OutboxKeys:
+    """Keys of the outbox of decisions, actions and journey events, which `profile` relays."""
+    return OutboxKeys(f"{{{namespace}}}:outbox", f"{{{namespace}}}:outbox:relay")
 
 
 class RedisOutbox:
-    """The records that profiles' changes have left to publish (`{namespace}:outbox`).
+    """One outbox.
+
+    Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again.
 
     Args:
         redis: A client that answers bytes.
-        namespace: Hash tag of all keys.
+        keys: Its keys: `identity_outbox(namespace)` or `profile_outbox(namespace)`.
     """
 
-    def __init__(self, redis: Redis, namespace: str) -> None:
-        self._stream = LeasedStream(redis, f"{{{namespace}}}:outbox", f"{{{namespace}}}:outbox:relay")
+    def __init__(self, redis: Redis, keys: OutboxKeys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._lease = Lease(redis, keys.lease)
+        self._trim = redis.register_script(source("trim_outbox"))
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the right to publish for `ttl_ms` milliseconds; False while another token has it."""
-        return await self._stream.acquire(token, ttl_ms)
+        """Take or renew the lease for `ttl_ms` milliseconds; False while another token holds it."""
+        return await self._lease.acquire(token, ttl_ms)
 
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
         """Read the oldest records, with their stream ids; at most `count`."""
-        return [
-            (entry, Outgoing(fields[b"t"].decode(), fields[b"k"], fields[b"v"]))
-            for entry, fields in await self._stream.oldest(count)
-        ]
+        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], await self._redis.xrange(self._keys.stream, count=count))
+        return [(entry_id.decode(), _record(fields)) for entry_id, fields in entries]
 
     async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Remove records up to and with `last_id`, once the broker has them.
+        """Remove records up to and with `last_id`, once the broker has confirmed them.
 
         Returns:
-            False, with nothing removed, when `token` no longer has the right: the successor sends them again.
+            False, with nothing removed, when `token` no longer holds the lease: the successor publishes them again.
         """
-        return await self._stream.acknowledge(last_id, token)
+        milliseconds, _, sequence = last_id.partition("-")
+        first_kept = f"{milliseconds}-{int(sequence) + 1}"
+        return bool(await self._trim(keys=[self._keys.stream, self._keys.lease], args=[token, first_kept]))
+
+
+def _record(fields: dict[bytes, bytes]) -> Outgoing:
+    packed = fields.get(b"c")
+    if packed is None:
+        return Outgoing(fields[b"t"].decode(), fields[b"k"], fields[b"v"])
+    change = _identity_change(packed)
+    return Outgoing(IDENTITY_CHANGES, change.profile_id.encode(), orjson.dumps(change._asdict()))
+
+
+def _identity_change(packed: bytes) -> IdentityChange:
+    version, kind, profile, former, anchors, event_id, occurred_ms, rule = msgpack.unpackb(packed, raw=True)
+    return IdentityChange(
+        version,
+        cast(ChangeKind, kind.decode()),
+        uuid_text(profile) if profile else "",
+        uuid_text(former) if former else "",
+        tuple([(uuid_text(raw), name.decode()) for raw, name in zip(anchors[::2], anchors[1::2], strict=True)]),
+        event_id.decode(),
+        to_text(datetime.fromtimestamp(occurred_ms / 1000, UTC)),
+        rule.decode(),
+    )

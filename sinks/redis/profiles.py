@@ -27,6 +27,7 @@ from redis.asyncio import Redis
 
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from sinks.redis import deduplication as seen
+from sinks.redis.lease import Lease
 from sinks.redis.scripts import source
 
 EVENTS_A_CALL = 500
@@ -55,7 +56,7 @@ class RedisProfileStore:
         self._exported = redis.register_script(source("exported_profiles"))
         self._erase = redis.register_script(source("erase_profile"))
         self._exchange = redis.register_script(source("exchange_product"))
-        self._take = redis.register_script(source("take_relay"))
+        self._timers_lease = Lease(redis, f"{self._timers}:lease")
         self._replace = redis.register_script(seen.script("replace_profile"))
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
@@ -115,7 +116,7 @@ class RedisProfileStore:
 
     async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
         """Take or renew the right to fire timers for `ttl_ms` milliseconds; False while another token has it."""
-        return bool(await self._take(keys=[f"{self._timers}:lease"], args=[token, ttl_ms]))
+        return await self._timers_lease.acquire(token, ttl_ms)
 
     async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
         """Note a fact about a product, unless a later one is known.

@@ -19,6 +19,7 @@ from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import ResolveRequest
 from sinks.redis.identity import EVENTS_A_CALL, RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox, identity_outbox
 from tests.oracles.identity_model import RECEIVED_MS, Named, request
 
 _RELAY = "bench"
@@ -60,8 +61,9 @@ def population(events: int, generation: str, seed: int = 3) -> list[ResolveReque
 async def _measure(settings: Settings, server_pid: int | None, events: int) -> dict[str, Any]:
     async with Redis.from_url(settings.redis_url) as client:
         store = RedisIdentityStore(client, settings.redis_namespace, IdentityPolicy())
-        cold = await _pass(store, population(events, "cold-"), server_pid)
-        warm = await _pass(store, population(events, "warm-"), server_pid)
+        outbox = RedisOutbox(client, identity_outbox(settings.redis_namespace))
+        cold = await _pass(store, outbox, population(events, "cold-"), server_pid)
+        warm = await _pass(store, outbox, population(events, "warm-"), server_pid)
         identifiers, size = await _memory(client, f"{{{settings.redis_namespace}}}:")
     return {
         "events": events,
@@ -72,15 +74,17 @@ async def _measure(settings: Settings, server_pid: int | None, events: int) -> d
     }
 
 
-async def _pass(store: RedisIdentityStore, asked: Sequence[ResolveRequest], pid: int | None) -> dict[str, float]:
+async def _pass(
+    store: RedisIdentityStore, outbox: RedisOutbox, asked: Sequence[ResolveRequest], pid: int | None
+) -> dict[str, float]:
     server = psutil.Process(pid) if pid else None
     before, started = _cpu(server), time.monotonic()
     for start in range(0, len(asked), EVENTS_A_CALL):
         await store.resolve(asked[start : start + EVENTS_A_CALL])
     seconds, cpu = time.monotonic() - started, _cpu(server) - before
-    await store.acquire_relay(_RELAY, 60_000)
-    while pending := await store.pending_changes(10_000):
-        await store.acknowledge_changes(pending[-1][0], _RELAY)
+    await outbox.acquire_relay(_RELAY, 60_000)
+    while pending := await outbox.pending(10_000):
+        await outbox.acknowledge(pending[-1][0], _RELAY)
     return {
         "events_per_s": round(len(asked) / seconds),
         "server_us_per_event": round(cpu / len(asked) * 1e6, 2),

@@ -9,11 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 import msgpack
+import orjson
 from redis.asyncio import Redis
 
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import IdentityChange, Resolution, uuid_text
-from sinks.redis.identity import RedisIdentityStore
+from schemas.records import Outgoing
+from sinks.redis.outbox import RedisOutbox, identity_outbox
 from tests.oracles.identity_model import Answer
 
 
@@ -33,7 +35,7 @@ class Audit:
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
         self._policy = policy
-        self._store = RedisIdentityStore(redis, namespace, policy)
+        self._outbox = RedisOutbox(redis, identity_outbox(namespace))
 
     async def owners(self) -> dict[bytes, str]:
         """Identifier hash → profile id, from the index."""
@@ -49,7 +51,7 @@ class Audit:
 
     async def log(self) -> list[IdentityChange]:
         """All changes that are not acknowledged, oldest first."""
-        return [change for _, change in await self._store.pending_changes(10_000_000)]
+        return [change_of(record) for _, record in await self._outbox.pending(10_000_000)]
 
     async def wipe(self) -> None:
         """Remove everything, many keys a time."""
@@ -152,6 +154,12 @@ def answer_of(resolution: Resolution) -> Answer:
         tuple((refusal.anchor, refusal.rule) for refusal in resolution.refused),
         resolution.suppressed,
     )
+
+
+def change_of(record: Outgoing) -> IdentityChange:
+    """Read a record of `identity-changes`."""
+    value = orjson.loads(record.value)
+    return IdentityChange(**{**value, "anchors": tuple(map(tuple, value["anchors"]))})
 
 
 def replay(log: Iterable[IdentityChange]) -> dict[str, str]:

@@ -13,12 +13,13 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from processors.identity.claims import claim
-from processors.identity.stage import Identify, utc_text
+from processors.identity.stage import Identify
 from processors.profiles.stage import ProfileUpdate
 from processors.recording.rows import identity_rows
 from schemas.identity.policy import IdentityPolicy
 from schemas.topics import CHANNELS, RESOLVED_TOUCHPOINTS
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox, identity_outbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.warehouse import Warehouse, warehouse
 
@@ -41,6 +42,7 @@ class Town:
 
     Attributes:
         identities: Who is who.
+        outbox: Changes of identity that are not relayed.
         profiles: The live profiles.
         tables: ClickHouse.
         published: Values of `resolved-touchpoints`, in order.
@@ -50,6 +52,7 @@ class Town:
         self.policy = IdentityPolicy()
         self.secret = settings.identity_secret.get_secret_value().encode()
         self.identities = RedisIdentityStore(redis, settings.redis_namespace, self.policy)
+        self.outbox = RedisOutbox(redis, identity_outbox(settings.redis_namespace))
         self.profiles = RedisProfileStore(redis, settings.redis_namespace)
         self.tables = tables
         self.published: list[dict[str, Any]] = []
@@ -85,8 +88,8 @@ class Town:
     async def relay(self) -> None:
         """Bring identity's changes to ClickHouse, again and again the same ones too."""
         rows = []
-        for _, change in await self.identities.pending_changes(10_000):
-            rows += identity_rows({**change._asdict(), "occurred_at": utc_text(change.occurred_ms)})
+        for _, record in await self.outbox.pending(10_000):
+            rows += identity_rows(orjson.loads(record.value))
         for table in {table for table, _ in rows}:
             await self.insert(table, *[row for name, row in rows if name == table])
 

@@ -13,7 +13,8 @@ from deploy.settings import Settings
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import Merge, Resolution, uuid_text
 from sinks.redis.identity import RedisIdentityStore, index_bucket
-from tests.oracles.identity_audit import Audit, replay
+from sinks.redis.outbox import RedisOutbox, identity_outbox
+from tests.oracles.identity_audit import Audit, change_of, replay
 from tests.oracles.identity_model import RECEIVED_MS, identifier_hash, request
 
 pytestmark = pytest.mark.integration
@@ -30,6 +31,11 @@ StoreOf = Callable[[IdentityPolicy], RedisIdentityStore]
 async def client(stack: Settings) -> AsyncIterator[Redis]:
     async with Redis.from_url(stack.redis_url) as client:
         yield client
+
+
+@pytest.fixture
+def outbox(client: Redis, stack: Settings) -> RedisOutbox:
+    return RedisOutbox(client, identity_outbox(stack.redis_namespace))
 
 
 @pytest.fixture
@@ -378,41 +384,42 @@ async def test_merged_profiles_are_listed_for_the_profile_store_with_those_they_
 
 
 async def test_the_outbox_keeps_every_change_in_order_until_it_is_acknowledged(
-    store: RedisIdentityStore, audit: Audit
+    store: RedisIdentityStore, outbox: RedisOutbox, audit: Audit
 ) -> None:
     await store.resolve(
         [request("e1", BROWSER), request("e2", PHONE_BROWSER), request("e3", BROWSER, PHONE_BROWSER, LOGIN)]
     )
-    assert await store.acquire_relay("relay", 60_000)
-    pending = await store.pending_changes(100)
+    assert await outbox.acquire_relay("relay", 60_000)
+    pending = await outbox.pending(100)
+    changes = [change_of(record) for _, record in pending]
 
     first, rest = pending[0], pending[1:]
 
-    assert ["bind", "bind", "merge", "bind"] == [change.kind for _, change in pending]
+    assert ["bind", "bind", "merge", "bind"] == [change.kind for change in changes]
     owners = {uuid_text(one): name for one, name in (await audit.owners()).items()}
-    assert owners == replay(change for _, change in pending)
+    assert owners == replay(changes)
     # A relay that dies between reading and acknowledging has removed nothing: its successor reads the same.
-    assert [first] == await store.pending_changes(1)
-    assert await store.acknowledge_changes(first[0], "relay")
-    assert rest == await store.pending_changes(100)
-    assert await store.acknowledge_changes(rest[-1][0], "relay")
-    assert [] == await store.pending_changes(100)
+    assert [first] == await outbox.pending(1)
+    assert await outbox.acknowledge(first[0], "relay")
+    assert rest == await outbox.pending(100)
+    assert await outbox.acknowledge(rest[-1][0], "relay")
+    assert [] == await outbox.pending(100)
 
 
-async def test_versions_go_on_rising_after_the_outbox_is_empty(store: RedisIdentityStore) -> None:
+async def test_versions_go_on_rising_after_the_outbox_is_empty(store: RedisIdentityStore, outbox: RedisOutbox) -> None:
     await store.resolve([request("e1", BROWSER)])
-    ((last_id, before),) = await store.pending_changes(100)
-    assert await store.acquire_relay("relay", 60_000)
-    await store.acknowledge_changes(last_id, "relay")
+    ((last_id, before),) = await outbox.pending(100)
+    assert await outbox.acquire_relay("relay", 60_000)
+    await outbox.acknowledge(last_id, "relay")
 
     await store.resolve([request("e2", PHONE_BROWSER)])
 
-    ((_, after),) = await store.pending_changes(100)
-    assert after.version > before.version
+    ((_, after),) = await outbox.pending(100)
+    assert change_of(after).version > change_of(before).version
 
 
 async def test_versions_rise_even_when_the_clock_falls_back(
-    store: RedisIdentityStore, client: Redis, stack: Settings
+    store: RedisIdentityStore, outbox: RedisOutbox, client: Redis, stack: Settings
 ) -> None:
     ahead = 4_000_000_000_000_000
     await client.set(f"{{{stack.redis_namespace}}}:identity:version", ahead)
@@ -420,24 +427,24 @@ async def test_versions_rise_even_when_the_clock_falls_back(
     await store.resolve([request("e1", BROWSER), request("e2", PHONE_BROWSER)])
     await store.resolve([request("e3", DEVICE)])
 
-    assert [ahead + 1, ahead + 2, ahead + 3] == [change.version for _, change in await store.pending_changes(100)]
+    assert [ahead + 1, ahead + 2, ahead + 3] == [change_of(record).version for _, record in await outbox.pending(100)]
 
 
 async def test_only_one_relay_has_the_lease_and_a_stale_one_removes_nothing(
-    store: RedisIdentityStore, client: Redis, stack: Settings
+    store: RedisIdentityStore, outbox: RedisOutbox, client: Redis, stack: Settings
 ) -> None:
     await store.resolve([request("e1", BROWSER)])
-    ((last_id, _),) = await store.pending_changes(100)
+    ((last_id, _),) = await outbox.pending(100)
 
-    assert await store.acquire_relay("first", 60_000)
-    assert await store.acquire_relay("first", 60_000)
-    assert not await store.acquire_relay("second", 60_000)
+    assert await outbox.acquire_relay("first", 60_000)
+    assert await outbox.acquire_relay("first", 60_000)
+    assert not await outbox.acquire_relay("second", 60_000)
     await client.delete(f"{{{stack.redis_namespace}}}:identity:relay")  # as when the first was paused past its lease
-    assert not await store.acknowledge_changes(last_id, "first")
-    assert await store.acquire_relay("second", 60_000)
-    assert not await store.acknowledge_changes(last_id, "first")
-    assert 1 == len(await store.pending_changes(100))
-    assert await store.acknowledge_changes(last_id, "second")
+    assert not await outbox.acknowledge(last_id, "first")
+    assert await outbox.acquire_relay("second", 60_000)
+    assert not await outbox.acknowledge(last_id, "first")
+    assert 1 == len(await outbox.pending(100))
+    assert await outbox.acknowledge(last_id, "second")
 
 
 async def test_a_server_that_forgot_the_scripts_is_taught_again(store: RedisIdentityStore, client: Redis) -> None:

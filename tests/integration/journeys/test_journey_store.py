@@ -24,7 +24,7 @@ from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox
+from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
 from tests.support.profiles import resolved
@@ -50,7 +50,7 @@ class Store:
         self.redis = redis
         self.namespace = namespace
         self.profiles = RedisProfileStore(redis, namespace)
-        self.outbox = RedisOutbox(redis, namespace)
+        self.outbox = RedisOutbox(redis, profile_outbox(namespace))
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
     async def rows(self, topic: str, **fields: Any) -> list[Row]:

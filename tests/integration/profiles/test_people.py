@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
@@ -22,6 +23,7 @@ from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import ResolveRequest
 from sinks.clickhouse.client import ClickHouseSink
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox, identity_outbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import at, touchpoint
 
@@ -159,18 +161,11 @@ def _told(result: Result) -> tuple[int, str]:
 def test_explain_names_the_events_that_brought_a_person_together(people: dict[str, str], stack: Settings) -> None:
     async def record() -> None:
         async with Redis.from_url(stack.redis_url) as redis:
-            store = RedisIdentityStore(redis, stack.redis_namespace, IdentityPolicy())
-            changes = [change for _, change in await store.pending_changes(100)]
+            outbox = RedisOutbox(redis, identity_outbox(stack.redis_namespace))
+            changes = [orjson.loads(record.value) for _, record in await outbox.pending(100)]
         sink = ClickHouseSink(stack.clickhouse_url, stack.clickhouse_database)
         for change in changes:
-            written = {
-                **{name: getattr(change, name) for name in ("version", "kind", "profile_id", "from_profile_id")},
-                "anchors": change.anchors,
-                "event_id": change.event_id,
-                "occurred_at": at(),
-                "rule": change.rule,
-            }
-            for table, row in identity_rows(written):
+            for table, row in identity_rows({**change, "occurred_at": at()}):
                 await sink.insert(table, [row], "")
         await sink.close()
 

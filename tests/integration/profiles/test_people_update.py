@@ -17,7 +17,7 @@ from schemas.decisions.decision import Emit
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.person import Person
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox
+from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
 from tests.support.builders import at
@@ -60,7 +60,7 @@ class Corner:
     def __init__(self, redis: Redis, namespace: str) -> None:
         self.redis = redis
         self.profiles = RedisProfileStore(redis, namespace)
-        self.outbox = RedisOutbox(redis, namespace)
+        self.outbox = RedisOutbox(redis, profile_outbox(namespace))
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
     def worker(self, **options: int) -> ProfileUpdate:

@@ -1,0 +1,69 @@
+"""The relay: brings records from an outbox to Kafka, one process at a time.
+
+Every record is published at least once, and removed only after the broker has confirmed it. Records are published in
+order as long as the process that publishes them holds the lease. It renews the lease while it waits for the broker, so
+that no other process begins meanwhile. A process that was stopped for longer than the lease, or cut off from Redis, may
+still have records on their way when its successor begins: then records come twice and out of order. Consumers compare
+versions (identity changes) or keys (decisions, actions, journey events), so neither does harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from processors.stream.ports import Outbox, Publisher
+
+LEASE_MS = 5_000
+"""How long a lease lives that is not renewed, milliseconds: as long as the outbox waits after its relay has died."""
+RELAYED_RECORDS = 2_000
+"""Most records of one turn."""
+
+
+async def relay_records(
+    outbox: Outbox,
+    publisher: Publisher,
+    token: str,
+    *,
+    lease_ms: int = LEASE_MS,
+    after_send: Callable[[], None] = lambda: None,
+) -> int:
+    """Publish the oldest records of an outbox and remove them, if this process gets the lease.
+
+    Args:
+        outbox: Where records wait.
+        publisher: Where they go.
+        token: Names this process.
+        lease_ms: Life of the lease, milliseconds; it is renewed three times in that.
+        after_send: Called when the broker has confirmed the records and they are not removed yet.
+
+    Returns:
+        How many records were published and removed; 0 when none waits, or another process relays.
+    """
+    if not await outbox.acquire_relay(token, lease_ms):
+        return 0
+    waiting = await outbox.pending(RELAYED_RECORDS)
+    if not waiting:
+        return 0
+    sending = asyncio.create_task(publisher.send([record for _, record in waiting]))  # noqa: RUF006 - kept
+    renewing = asyncio.create_task(_renew(outbox, token, lease_ms))
+    try:
+        done, _ = await asyncio.wait({sending, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        if sending not in done:
+            renewing.result()
+            return 0  # the lease is lost: stop retrying, because the successor publishes these records
+        sending.result()
+    finally:
+        sending.cancel()
+        renewing.cancel()
+        await asyncio.gather(sending, renewing, return_exceptions=True)
+    after_send()
+    return len(waiting) if await outbox.acknowledge(waiting[-1][0], token) else 0
+
+
+async def _renew(outbox: Outbox, token: str, lease_ms: int) -> None:
+    """Renew the lease until another process holds it."""
+    while True:
+        await asyncio.sleep(lease_ms / 3000)
+        if not await outbox.acquire_relay(token, lease_ms):
+            return
