@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""Headers of a record: name and value, in order; a name may come more than once."""
 
 
 class Record(Protocol):
@@ -32,10 +36,15 @@ class Record(Protocol):
     def value(self) -> bytes | None:
         """Its value; None for a tombstone."""
 
+    @property
+    def headers(self) -> Headers:
+        """Its headers, mostly none."""
+
 
 class Outgoing(NamedTuple):
-    """One record to write: topic (without the deployment's prefix), key, value."""
+    """One record to write: topic (without the deployment's prefix), key, value, headers."""
 
     topic: str
     key: bytes
     value: bytes
+    headers: Headers = ()

@@ -7,6 +7,7 @@ import logging
 import signal
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -16,9 +17,10 @@ from deploy.collector.authentication import WriteKeys
 from deploy.collector.routes import Collector
 from deploy.home import Home
 from deploy.operations.definition_files import DefinitionError, load
-from deploy.operations.publish import Router
 from deploy.settings import Settings, home
 from processors.intake.collect import Collect
+from processors.intake.routing import routing_key
+from processors.intake.validation_mark import ValidationMark
 from schemas.intake.sources import SourceDefinitions
 from schemas.topics import topics
 from sinks.kafka.group_commit import GatheringPublisher
@@ -49,15 +51,16 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
     keys = WriteKeys(settings.write_keys.get_secret_value(), sources)
     if not keys:
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
-    router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
+    secret = settings.identity_secret.get_secret_value().encode()
     return Collector(
         sources=sources,
         keys=keys,
         collect=Collect(
             channels=frozenset(settings.channels),
             max_event_bytes=settings.max_event_bytes,
-            key=router.key,
+            key=partial(routing_key, secret=secret),
             topic_prefix=settings.topic_prefix,
+            mark=ValidationMark(secret),
         ),
         publisher=GatheringPublisher(publisher, WAITING_BYTES),
         most_bytes=settings.collector_max_request_bytes,

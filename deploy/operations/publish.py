@@ -9,23 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from processors.intake.routing import routing_key
 from schemas.topics import touchpoint_topic
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-STRENGTH = (
-    "user_id", "crm_id", "loyalty_id", "email", "phone", "whatsapp_id", "messenger_id", "telegram_id", "push_token",
-    "device_id", "anonymous_id",
-)  # fmt: skip
-"""Identifier types, strongest first: the strongest one of an event keys its record."""
-
-_RANK = {kind: rank for rank, kind in enumerate(STRENGTH)}
 _TICK = 2_000  # lines between two looks at the clock
 _SHOWN = 20  # problems kept word for word
 
@@ -92,7 +85,7 @@ class Router:
 
     def __init__(self, channels: Iterable[str], topic_prefix: str, secret: bytes) -> None:
         self._topics = {channel: topic_prefix + touchpoint_topic(channel) for channel in channels}
-        self._secret = secret[:64]  # the longest key that BLAKE2b takes
+        self._secret = secret
 
     def route(self, line: bytes) -> tuple[str, bytes | None]:
         """Give topic and key.
@@ -114,24 +107,7 @@ class Router:
             raise NotPublishableError(
                 f"channel: {channel!r} is not known; add it to THROUGHLINE_CHANNELS or correct the event"
             )
-        return topic, self.key(event)
-
-    def key(self, event: dict[str, Any]) -> bytes | None:
-        """Hash the strongest identifier; an event about nobody is keyed by its own id."""
-        named = event.get("identifiers")
-        if type(named) is dict:
-            named = [{"type": kind, "value": value} for kind, value in named.items()]
-        strongest, strength = None, len(STRENGTH) + 1
-        for identifier in named if type(named) is list else ():
-            if type(identifier) is dict and type(identifier.get("value")) is str:
-                rank = _RANK.get(str(identifier.get("type")), len(STRENGTH))
-                if rank < strength:
-                    strongest, strength = identifier, rank
-        if strongest is None:
-            event_id = event.get("event_id")
-            return event_id[:100].encode("utf-8", "replace") if type(event_id) is str else None
-        text = f"{strongest.get('type')}:{strongest['value'].strip().lower()}"
-        return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._secret).hexdigest().encode()
+        return topic, routing_key(event, self._secret)
 
 
 def judge(settings: Settings) -> Callable[[bytes], str | None]:

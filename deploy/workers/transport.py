@@ -28,7 +28,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport.drivers import aiokafka as driver
 from mode import Service
 
-from schemas.records import Record
+from schemas.records import Headers, Record
 
 RECORDS_PER_BATCH = 1000
 FETCH_MAX_WAIT_MS = 200
@@ -61,10 +61,12 @@ class Arrived(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Headers
 
 
 def _arrived(_records: PartitionRecords, tp: Any, record: Any) -> Arrived:
-    return Arrived(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value)
+    headers = record.headers or ()  # not the empty list that aiokafka makes for each record
+    return Arrived(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
 
 
 # aiokafka's own record has eleven fields and costs three times as much to make, for every record that we read.

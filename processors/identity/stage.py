@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.identity.claims import candidate_profile, claim, claims, event_key, origin_key
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import Rejected
+from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.profiles.joins import milliseconds
 from processors.stream.ports import IdentityStore
 from schemas.dead_letters import Reason, dead_letter
@@ -75,6 +76,7 @@ class Identify:
         self._secret = secret
         self._channels = channels
         self._max_event_bytes = max_event_bytes
+        self._mark = ValidationMark(secret)
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, refused) of recent batches
         self._seen = self._refused = 0
@@ -111,7 +113,7 @@ class Identify:
     def _prepare(self, record: Record) -> Arrived | Outgoing:
         # A bug in our own code must cost one event its way, not the worker its life or the batch its neighbours.
         try:
-            event = decode(record.value, channels=self._channels, max_bytes=self._max_event_bytes)
+            event = decode_record(record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes)
             if isinstance(event, Rejected):
                 return dead_letter(record, STAGE, event.reason, event.message, event.field)
             origin = origin_key(record.topic, record.partition, record.offset)

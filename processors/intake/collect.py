@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import Rejected, too_large, validate
 from processors.intake.segment_calls import Arrival, Translated, spelling, translate
+from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
-from schemas.events import limits as bounds
+from schemas.events import limits
+from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
-from schemas.records import Outgoing
+from schemas.records import Headers, Outgoing
 from schemas.topics import touchpoint_topic
 
 NO_PARTITION = -1
@@ -82,16 +84,18 @@ class Collect:
         max_event_bytes: The largest event, in bytes, once it is a touchpoint.
         key: Gives the record key of an event: a hash, never an address.
         topic_prefix: What the deployment puts before its topics' names; a dead letter says the whole name.
+        mark: Marks the records of valid events.
     """
 
     def __init__(
         self, *, channels: frozenset[str], max_event_bytes: int, key: Callable[[dict[str, Any]], bytes | None],
-        topic_prefix: str,
+        topic_prefix: str, mark: ValidationMark,
     ) -> None:  # fmt: skip
         self._channels = channels
         self._max_event_bytes = max_event_bytes
         self._key = key
         self._prefix = topic_prefix
+        self._mark = mark
 
     def calls(
         self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
@@ -129,17 +133,32 @@ class Collect:
     def _judge(
         self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival, spelt: dict[str, str]
     ) -> None:
+        judged: Event | Rejected
+        value = b""
         try:
             value = orjson.dumps(event)
-            judged = decode(value, channels=self._channels, max_bytes=self._max_event_bytes)
         except orjson.JSONEncodeError as error:
             judged = _unwritable(str(error))
+        else:
+            if len(value) > self._max_event_bytes:
+                judged = too_large(value, self._max_event_bytes)
+            else:
+                judged = validate(event, value, channels=self._channels)
         if isinstance(judged, Rejected):
             told = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
             self._refuse(collected, told, judged, event, source, arrival)
         else:
-            collected.outgoing.append(Outgoing(touchpoint_topic(judged["channel"]), self._key(judged) or b"", value))
+            collected.outgoing.append(self._touchpoint(judged, value))
             collected.accepted += 1
+
+    def _touchpoint(self, event: Event, sent: bytes) -> Outgoing:
+        """Write a valid event in its canonical form, with the mark that spares `identify` the validation."""
+        topic, key, value = touchpoint_topic(event["channel"]), self._key(event) or b"", orjson.dumps(event)
+        # The canonical form may be longer than what was sent, or have more keys: then a worker that does not trust the
+        # mark would refuse it, so the event goes as it was sent.
+        if len(value) > self._max_event_bytes or value.count(b":") > limits.MAX_KEYS:
+            return Outgoing(topic, key, sent)
+        return Outgoing(topic, key, value, self._mark.headers(value))
 
     def _refuse(
         self, collected: Collected, told: Refusal, judged: Rejected, event: object, source: Source, arrival: Arrival
@@ -171,6 +190,7 @@ class _NeverInTheLog(NamedTuple):
     timestamp: int
     key: bytes
     value: bytes
+    headers: Headers = ()
 
 
 def _signed(event: object, name: str) -> object:
@@ -194,7 +214,7 @@ def _unwritable(said: str) -> Rejected:
     said = said.lower()
     if "recursion" in said:
         return Rejected(
-            Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
+            Reason.TOO_DEEP, "", f"The event is nested deeper than {limits.MAX_DEPTH} levels, the most: flatten it."
         )
     if "surrogate" in said:
         what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"

@@ -71,11 +71,7 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
             Reason.NOT_AN_OBJECT, "", "The record has no value (a tombstone): send one JSON object a record."
         )
     if len(value) > max_bytes:
-        return Rejected(
-            Reason.TOO_LARGE,
-            "",
-            f"The event has {len(value)} bytes: at most {max_bytes} are accepted; shorten its texts.",
-        )
+        return too_large(value, max_bytes)
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -84,6 +80,20 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
                 Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
             )
         return Rejected(Reason.NOT_JSON, "", _not_json(error, value))
+    return validate(event, value, channels=channels)
+
+
+def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event | Rejected:
+    """Hold a parsed event to the contract.
+
+    Args:
+        event: Parsed JSON.
+        value: The JSON that it was parsed from, or is written as; no longer than the deployment takes.
+        channels: The channels that this deployment knows.
+
+    Returns:
+        The event in its canonical form, or why there is none.
+    """
     if type(event) is not dict:
         return Rejected(
             Reason.NOT_AN_OBJECT,
@@ -97,6 +107,15 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
     if touchpoint["channel"] not in channels:
         return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint["channel"], channels))
     return touchpoint
+
+
+def too_large(value: bytes, max_bytes: int) -> Rejected:
+    """Refuse a value that is longer than the deployment takes."""
+    return Rejected(
+        Reason.TOO_LARGE,
+        "",
+        f"The event has {len(value)} bytes: at most {max_bytes} are accepted; shorten its texts.",
+    )
 
 
 def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:

@@ -72,10 +72,13 @@ class KafkaPublisher:
                 failures.append(str(error))
 
         produce, prefix = self._producer.produce, self._prefix
-        for topic, key, value in records:
+        for topic, key, value, headers in records:
             while True:
                 try:
-                    produce(prefix + topic, value, key, on_delivery=delivered)
+                    if headers:
+                        produce(prefix + topic, value, key, on_delivery=delivered, headers=list(headers))
+                    else:
+                        produce(prefix + topic, value, key, on_delivery=delivered)
                     break
                 except BufferError:
                     self._producer.poll(0.1)

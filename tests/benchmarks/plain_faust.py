@@ -73,8 +73,9 @@ def _identify(app: faust.App, chosen: Settings) -> None:
                 timestamp=int(message.timestamp * 1000),
                 key=message.key,
                 value=message.value,
+                headers=(),
             )
-            for topic, key, value in await stage([record]):
+            for topic, key, value, _ in await stage([record]):
                 await out[topic].send(key=key, value=value)
 
 

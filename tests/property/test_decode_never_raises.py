@@ -12,14 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from processors.intake.collect import Collect
 from processors.intake.decode import Rejected, decode
+from processors.intake.segment_calls import Arrival
+from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.touchpoint import EVENT_NAMES, MODELS, Event, adapter, canonical, parse, read
+from schemas.intake.sources import Source
 from tests.support.builders import touchpoint
 
 CHANNELS = frozenset({"web", "store"})
 ALL = adapter()
+MARK = ValidationMark(b"secret")
+COLLECT = Collect(channels=CHANNELS, max_event_bytes=65_536, key=lambda event: b"", topic_prefix="", mark=MARK)
 SHAPES: Any = [model.model_fields["properties"].annotation for model in MODELS.values()]
 FIELDS = sorted({field for shape in SHAPES for field in shape.model_fields})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -139,6 +145,18 @@ def test_a_valid_event_is_accepted_and_reading_what_was_written_changes_nothing(
     assert written == canonical(parse(event))
     assert written == orjson.loads(orjson.dumps(written))
     assert written == canonical(parse(written))
+
+
+@given(events)
+def test_what_the_collector_publishes_is_read_alike_with_its_mark_and_without(event: Any) -> None:
+    arrival = Arrival(datetime(2026, 11, 22, tzinfo=UTC), None, "r-1")
+    [record] = COLLECT.touchpoints("till", Source(channel="web"), [event], [arrival]).outgoing
+    validated = decode(record.value, channels=CHANNELS, max_bytes=65_536)
+
+    assert canonical(parse({**event, "source": "till"})) == validated
+    if record.headers:
+        assert MARK.verify(record.value, record.headers)
+        assert orjson.loads(record.value) == validated
 
 
 def outcome_in_two_steps(event: Any) -> Any:

@@ -17,6 +17,7 @@ from processors.identity.stage import Identify
 from processors.profiles.stage import ProfileUpdate
 from processors.recording.rows import identity_rows
 from schemas.identity.policy import IdentityPolicy
+from schemas.records import Headers
 from schemas.topics import CHANNELS, RESOLVED_TOUCHPOINTS
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
@@ -35,6 +36,7 @@ class Arrived(NamedTuple):
     topic: str = "touchpoints.web"
     partition: int = 0
     key: bytes = b""
+    headers: Headers = ()
 
 
 class Town:

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiokafka
 import orjson
 import psutil
 import pytest
+from aiokafka import TopicPartition
 
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
+from deploy.workers.transport import Arrived
+from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
 from tests.support.builders import touchpoint
 from tests.support.collector import Door, collector
@@ -99,6 +103,37 @@ def test_a_batch_with_a_bad_event_is_taken_but_for_that_event_which_is_told_and_
     assert [first, first, last, last] == [event["event_id"] for event in found]
     assert {"de"} == {event["context"]["locale"] for event in found}
     assert ["collect", "collect"] == [letter.stage for letter in dead_letters(place, bad)]
+
+
+async def test_the_records_of_events_are_marked_as_validated_and_those_of_dead_letters_are_not(
+    place: Settings, door: Door, ids: Ids
+) -> None:
+    good, bad = ids(), ids()
+    assert 200 == door.post("/v1/batch", {"batch": [track(good), track(bad, userId=None)]}).status
+    records = await read_as_a_worker(place, "touchpoints.api", "dead-letters")
+    [event] = [one for one in records if one.value is not None and good.encode() in one.value]
+    mark = ValidationMark(place.identity_secret.get_secret_value().encode())
+
+    assert mark.verify(event.value or b"", event.headers)
+    assert {()} == {one.headers for one in records if one.topic.endswith("dead-letters")}
+
+
+async def read_as_a_worker(settings: Settings, *topics: str) -> list[Arrived]:
+    """All records of topics of one partition, as the workers' transport makes them."""
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(settings.topic_prefix + topic, 0) for topic in topics]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        records: list[Arrived] = []
+        while len(records) < sum(ends.values()):
+            for found in (await consumer.getmany(timeout_ms=200)).values():
+                records += found
+        return records
+    finally:
+        await consumer.stop()
 
 
 def test_one_bad_call_is_an_error_that_names_the_field(door: Door) -> None:

@@ -142,7 +142,7 @@ async def world(stack: Settings) -> AsyncIterator[World]:
 class Arrived:
     """A record of the topic `actions`."""
 
-    topic, partition, offset, timestamp, key = "actions", 0, 7, NOON, b"k"
+    topic, partition, offset, timestamp, key, headers = "actions", 0, 7, NOON, b"k", ()
 
     def __init__(self, value: bytes) -> None:
         self.value = value

@@ -12,7 +12,7 @@ import pytest
 from processors.identity.stage import Identify, TooManyDeadLettersError
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Refusal, Resolution, ResolveRequest
-from schemas.records import Outgoing
+from schemas.records import Headers, Outgoing
 from schemas.topics import CHANNELS, DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 from tests.support.builders import touchpoint
 
@@ -27,6 +27,7 @@ class Raw:
     partition: int = 3
     timestamp: int = 1_700_000_000_123
     key: bytes | None = b"k"
+    headers: Headers = ()
 
 
 class OnePerson:

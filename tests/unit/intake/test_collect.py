@@ -12,7 +12,10 @@ import pytest
 from deploy.collector.body import RefusedError, parse
 from processors.intake.collect import KEPT_BYTES, Collect, Collected
 from processors.intake.segment_calls import Arrival
+from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
+from schemas.events.touchpoint import canonical
+from schemas.events.touchpoint import parse as parse_event
 from schemas.intake.sources import Source
 from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
@@ -21,7 +24,8 @@ RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 WEB = Source(channel="web", kind="browser", origins=("*",))
 TILL = Source(channel="store")
 COLLECT = Collect(
-    channels=frozenset(CHANNELS), max_event_bytes=65_536, key=lambda event: b"key", topic_prefix="test-"
+    channels=frozenset(CHANNELS), max_event_bytes=65_536, key=lambda event: b"key", topic_prefix="test-",
+    mark=ValidationMark(b"secret"),
 )  # fmt: skip
 GOOD = {"type": "track", "userId": "u", "event": "Page Seen", "messageId": "m"}
 NOBODYS = {"type": "track", "event": "Page Seen", "messageId": "n"}
@@ -74,7 +78,8 @@ def test_events_of_our_own_form_are_taken_as_they_are_but_for_their_source() -> 
     bare = {name: value for name, value in event.items() if name not in ("channel", "source")}
     collected = touchpoints(event, bare)
 
-    assert [{**event, "source": "till"}, {**bare, "channel": "store", "source": "till"}] == published(collected)
+    as_sent = [{**event, "source": "till"}, {**bare, "channel": "store", "source": "till"}]
+    assert [canonical(parse_event(sent)) for sent in as_sent] == published(collected)
     assert ["touchpoints.web", "touchpoints.store"] == [one.topic for one in collected.outgoing]
 
 

@@ -19,6 +19,7 @@ from processors.recording.rows import Row, dead_letter_rows, dropped_rows, ident
 from processors.recording.stage import rest_after, store
 from processors.stream.batches import Batch
 from schemas.identity.erasure import Trace
+from schemas.records import Headers
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import merged, person, resolved
 
@@ -32,6 +33,7 @@ class Arrived(NamedTuple):
     partition: int = 0
     timestamp: int = 0
     key: bytes = b""
+    headers: Headers = ()
 
 
 class Tables:

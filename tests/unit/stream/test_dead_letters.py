@@ -16,7 +16,7 @@ from schemas.dead_letters import (
     dead_letter,
     truncation,
 )
-from schemas.records import Outgoing
+from schemas.records import Headers, Outgoing
 from schemas.topics import DEAD_LETTERS
 
 KAFKA_OVERHEAD_BYTES = 512
@@ -30,6 +30,7 @@ class Raw(NamedTuple):
     partition: int = 2**31 - 1
     offset: int = 2**63 - 1
     timestamp: int = 1_700_000_000_123
+    headers: Headers = ()
 
 
 def letter_of(record: Raw, message: str = "no", field: str = "", *, whole: bool = True) -> tuple[Outgoing, DeadLetter]:

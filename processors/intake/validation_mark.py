@@ -1,0 +1,83 @@
+"""The mark of a record whose value the collector has validated, so that the stage `identify` need not do it again.
+
+The mark is a record header with a MAC of the value: keyed BLAKE2b, whose key is derived from the identity secret and
+used for nothing else. A header that is absent, forged, of another secret or of another canonical form is no error: such
+a record is validated in full like any other. A copy of a marked record is the same event, so it is a duplicate.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from hmac import compare_digest
+
+import orjson
+
+from processors.intake.decode import Rejected, decode
+from schemas.events.touchpoint import Event
+from schemas.records import Headers, Record
+
+VALIDATED_HEADER = "throughline-validated"
+
+CANONICAL_FORM = 1
+"""Version of the canonical form of events, part of every mark. Raise it whenever a rule, a known event or the way that
+a value is written changes: then a newer `identify` validates what an older collector has written."""
+
+_MARK_BYTES = 16
+
+
+class ValidationMark:
+    """Makes and verifies marks.
+
+    Args:
+        secret: The identity secret, the same in the collector and the workers; its first 64 bytes count.
+        canonical_form: Version of the canonical form that is marked.
+
+    Raises:
+        ValueError: The secret is empty: anybody could make such marks.
+    """
+
+    def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM) -> None:
+        if not secret:
+            raise ValueError("the identity secret is empty: set THROUGHLINE_IDENTITY_SECRET")
+        key = blake2b(digest_size=32, key=secret[: blake2b.MAX_KEY_SIZE], person=b"validation mark").digest()
+        self._keyed = blake2b(digest_size=_MARK_BYTES, key=key, person=b"canonical %d" % canonical_form)
+
+    def headers(self, value: bytes) -> Headers:
+        """Make the headers of a record whose value is the canonical JSON of a valid event."""
+        return ((VALIDATED_HEADER, self._mac(value)),)
+
+    def verify(self, value: bytes, headers: Headers) -> bool:
+        """Tell whether one of a record's headers is the mark of its value."""
+        return any(
+            name == VALIDATED_HEADER and mark is not None and compare_digest(mark, self._mac(value))
+            for name, mark in headers
+        )
+
+    def _mac(self, value: bytes) -> bytes:
+        hasher = self._keyed.copy()
+        hasher.update(value)
+        return hasher.digest()
+
+
+def decode_record(
+    record: Record, mark: ValidationMark, *, channels: frozenset[str], max_bytes: int
+) -> Event | Rejected:
+    """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
+
+    Size and channel are the deployment's own limits, so they hold for marked records too.
+
+    Args:
+        record: The record.
+        mark: Verifies marks.
+        channels: The channels that this deployment knows.
+        max_bytes: The largest value that is read, in bytes.
+
+    Returns:
+        The event in its canonical form, or why there is none.
+    """
+    value, headers = record.value, record.headers
+    if headers and value is not None and len(value) <= max_bytes and mark.verify(value, headers):
+        event: Event = orjson.loads(value)
+        if event["channel"] in channels:
+            return event
+    return decode(value, channels=channels, max_bytes=max_bytes)
