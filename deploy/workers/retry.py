@@ -1,6 +1,7 @@
-"""Patience: a store that is down is waited for, with growing pauses, for as long as it takes.
+"""Retries a store that is down for ever, with capped exponential backoff.
 
-Nothing is acknowledged meanwhile, so nothing is lost; consumer lag and the log show what is being waited for.
+A record is acknowledged only after its stores have answered, so waiting loses nothing. Consumer lag and a log line
+for each try show the outage.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 Port = TypeVar("Port")
 
 
-class _Patient:
+class _RetryingPort:
     def __init__(self, port: object, down: tuple[type[BaseException], ...], longest_pause_s: float) -> None:
         self._port = port
         self._down = down
@@ -28,31 +29,31 @@ class _Patient:
             return found
 
         @functools.wraps(found)
-        async def until_it_works(*args: Any, **kwargs: Any) -> Any:
+        async def retried(*args: Any, **kwargs: Any) -> Any:
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(self._down),
                 wait=wait_random_exponential(multiplier=0.1, max=self._longest_pause_s),
                 stop=stop_never,
-                before_sleep=functools.partial(_tell, f"{type(self._port).__name__}.{name}"),
+                before_sleep=functools.partial(_log_retry, f"{type(self._port).__name__}.{name}"),
             )
             return await retrying(found, *args, **kwargs)
 
-        setattr(self, name, until_it_works)  # look it up once
-        return until_it_works
+        setattr(self, name, retried)  # the next access does not come here
+        return retried
 
 
-def _tell(what: str, state: RetryCallState) -> None:
+def _log_retry(call: str, state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    pause = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s is waiting: try %d failed, next in %.1f s: %r", what, state.attempt_number, pause, error)
+    pause_s = state.next_action.sleep if state.next_action else 0.0
+    log.warning("%s failed, attempt %d, retry in %.1f s: %r", call, state.attempt_number, pause_s, error)
 
 
-def patient(port: Port, *, down: tuple[type[BaseException], ...], longest_pause_s: float) -> Port:
-    """Wrap a port so that each of its coroutine methods is tried until the other side answers.
+def with_retry(port: Port, *, down: tuple[type[BaseException], ...], longest_pause_s: float) -> Port:
+    """Wrap a port so that each of its coroutine methods is retried until the store answers.
 
     Args:
         port: Any object with coroutine methods that are safe to repeat.
-        down: Exceptions that mean "not reachable now"; any other goes through at once.
-        longest_pause_s: Cap of the growing pause between two tries, in seconds.
+        down: Exceptions that mean "not reachable now"; any other is raised at once.
+        longest_pause_s: Cap of the growing pause between two attempts, in seconds.
     """
-    return cast(Port, _Patient(port, down, longest_pause_s))
+    return cast(Port, _RetryingPort(port, down, longest_pause_s))

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
-from deploy.workers.delivery import _People
+from deploy.workers.deliver_stage import StoredPeople
 from processors.delivery.stage import LEASE_MS, Deliver
 from processors.delivery.templates import Templates
 from processors.identity.claims import claims
@@ -368,7 +368,7 @@ async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World,
     token, mail = {"type": "push_token", "value": "token"}, {"type": "email", "value": "family@home.example"}
     policy, secret = identity_policy(stack), stack.identity_secret.get_secret_value().encode()
     store = RedisIdentityStore(world.redis, world.namespace, policy)
-    people = _People(RedisProfileStore(world.redis, world.namespace), store, policy, secret)
+    people = StoredPeople(RedisProfileStore(world.redis, world.namespace), store, policy, secret)
 
     async def logs_in(who: str, minute: int) -> str:
         named = [{"type": "user_id", "value": who}, token, mail]

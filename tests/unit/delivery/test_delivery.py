@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.settings import Settings
-from deploy.workers.delivery import adapters
+from deploy.workers.deliver_stage import adapters
 from processors.decisions.receipts import Receipts
 from processors.delivery.stage import Settlement, pause_ms, receipt
 from schemas.decisions.policy import MessagePolicy

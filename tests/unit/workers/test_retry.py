@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploy.workers.failpoints import crossing
-from deploy.workers.retry import patient
+from deploy.workers.failpoints import make_failpoint
+from deploy.workers.retry import with_retry
 
 
 class Store:
@@ -24,7 +24,7 @@ class Store:
 async def test_a_store_that_is_down_is_tried_until_it_answers() -> None:
     store = Store(ConnectionError("one"), ConnectionError("two"))
 
-    answer = await patient(store, down=(ConnectionError,), longest_pause_s=0.01).write(7)
+    answer = await with_retry(store, down=(ConnectionError,), longest_pause_s=0.01).write(7)
 
     assert 7 == answer
     assert 3 == store.calls
@@ -34,22 +34,22 @@ async def test_an_error_that_waiting_cannot_mend_goes_through_at_once() -> None:
     store = Store(ValueError("a bug"))
 
     with pytest.raises(ValueError, match="a bug"):
-        await patient(store, down=(ConnectionError,), longest_pause_s=0.01).write(7)
+        await with_retry(store, down=(ConnectionError,), longest_pause_s=0.01).write(7)
 
     assert 1 == store.calls
 
 
 def test_what_is_no_coroutine_is_left_alone() -> None:
-    assert "store" == patient(Store(), down=(ConnectionError,), longest_pause_s=1).name()
+    assert "store" == with_retry(Store(), down=(ConnectionError,), longest_pause_s=1).name()
 
 
 @pytest.mark.parametrize("wrong", ["identify", "identify:resolved", "identify:resolved:soon"])
-def test_a_crash_point_of_another_form_is_refused(wrong: str) -> None:
+def test_a_failpoint_of_another_form_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="expected stage:point:n"):
-        crossing(wrong)
+        make_failpoint(wrong)
 
 
-def test_points_that_are_not_named_are_passed() -> None:
-    crossing("")("identify:resolved")
-    crossing("identify:resolved:2")("identify:taken")
-    crossing("identify:resolved:2")("identify:resolved")
+def test_failpoints_that_are_not_named_do_nothing() -> None:
+    make_failpoint("")("identify:resolved")
+    make_failpoint("identify:resolved:2")("identify:taken")
+    make_failpoint("identify:resolved:2")("identify:resolved")

@@ -1,4 +1,4 @@
-"""Puts the stage `deliver` together: its ledger, its templates, its adapters."""
+"""Builds the stage `deliver`: templates and adapters from the definitions, people from the two Redis stores."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Profiles(Protocol):
     """The profile store."""
 
     async def get(self, profile_id: str) -> StoredProfile | None:
-        """A person's live profile; None when they were erased."""
+        """Return a person's live profile; None when the person was erased."""
 
 
 class Identities(Protocol):
     """The identity store."""
 
     async def owner(self, identifier_hash: bytes) -> str | None:
-        """Which profile has an identifier; None when nobody has it."""
+        """Return the id of the profile that has an identifier; None when no profile has it."""
 
     async def follow(self, profile_id: str) -> str | None:
-        """Who a profile is now; None when it was erased."""
+        """Return the live id of a profile, after merges; None when the person was erased."""
 
 
-class _People:
-    """Profiles as documents, and whose an address is."""
+class StoredPeople:
+    """Answers the stage's questions about people from the profile and the identity store."""
 
     def __init__(self, profiles: Profiles, identities: Identities, policy: IdentityPolicy, secret: bytes) -> None:
         self._profiles = profiles
@@ -47,13 +47,15 @@ class _People:
         self._secret = secret
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
+        """Return the profile document; None when the person was erased."""
         stored = await self._profiles.get(profile_id)
         return None if stored is None else read_profile(stored)
 
     async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
+        """Tell whether an address has not passed to another person; always true for a type that does not pass on."""
         kind, value = address["type"], address["value"]
         if not self._policy.rule(kind).transferable:
-            return True  # a family's mailbox reaches both, though one of them alone is known by it
+            return True  # a family's mailbox reaches both, though only one of them owns the identifier
         made = claim(kind, value, self._policy, self._secret)
         owner = await self._identities.owner(made.identifier_hash) if made else None
         return owner is None or owner == await self._identities.follow(profile_id)
@@ -63,16 +65,16 @@ def build_deliver(
     settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
     identities: Identities, related: Related, clock: Callable[[], int], at: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
-    """Read the definitions and make the stage.
+    """Read the definitions and build the stage.
 
     Raises:
-        DefinitionError: A file is wrong, or names what the settings do not have.
+        DefinitionError: A file is wrong, or names a destination that the settings do not have.
     """
     definitions = load(settings.delivery_file, DeliveryDefinitions)
     return Deliver(
         ledger,
         publisher,
-        people=_People(
+        people=StoredPeople(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
         ),
         recommendations=Recommender(related),
@@ -86,10 +88,10 @@ def build_deliver(
 
 
 def adapters(settings: Settings, definitions: DeliveryDefinitions) -> dict[str, Adapter]:
-    """Make an adapter for each way out that is in use.
+    """Build an adapter for each route in use: `smtp`, and `webhook:NAME` for each webhook.
 
     Raises:
-        DefinitionError: A setting that it needs is missing or wrong.
+        DefinitionError: A setting that an adapter needs is missing or wrong.
     """
     found: dict[str, Adapter] = {}
     try:
@@ -97,7 +99,7 @@ def adapters(settings: Settings, definitions: DeliveryDefinitions) -> dict[str, 
             url = settings.smtp_url.get_secret_value()
             found["smtp"] = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")
         destinations = Destinations(settings.webhook_hosts, settings.webhook_networks)
-        secrets = [one.strip() for one in settings.webhook_secret.get_secret_value().split(",")]
+        secrets = [secret.strip() for secret in settings.webhook_secret.get_secret_value().split(",")]
         for name, target in definitions.webhooks.items():
             found[f"webhook:{name}"] = WebhookAdapter(target, secrets, destinations)
     except ValueError as error:

@@ -1,0 +1,196 @@
+"""Wires each role of worker: its agents, its stage, its stores behind retries. One function a role.
+
+`WIRING` is the table of roles; `build_app` calls the role's function once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from time import time
+from typing import Any
+from uuid import uuid4
+
+import faust
+import redis
+import redis.asyncio
+import redis.exceptions
+
+from deploy.operations.definition_files import identity_policy, touch_rules
+from deploy.operations.engines import load_decider
+from deploy.operations.lag import Role
+from deploy.operations.recommendations import refresh_in_turn
+from deploy.settings import Settings
+from deploy.workers.deliver_stage import build_deliver
+from deploy.workers.failpoints import make_failpoint
+from deploy.workers.retry import with_retry
+from processors.agents import Batching, register_deliver, register_identify, register_profile, register_record
+from processors.decisions.engine import Decider
+from processors.identity.stage import Identify
+from processors.profiles.product_news import Catalogue
+from processors.profiles.stage import ProfileUpdate
+from sinks.clickhouse.client import ClickHouseSink, StoreDown
+from sinks.kafka.producer import KafkaPublisher, PublishFailedError
+from sinks.redis.delivery import RedisDeliveryLedger
+from sinks.redis.erasures import RedisErasures
+from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
+from sinks.redis.profiles import RedisProfileStore
+from sinks.redis.recommendations import RedisRecommendations
+
+REDIS_DOWN: tuple[type[BaseException], ...] = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
+    OSError,
+)
+MAX_DELIVERY_RECORDS = 500
+"""Actions of one batch. Each is claimed when the batch begins, and the claims must outlive the slowest mail server."""
+
+Topic = Callable[..., Any]
+"""Makes a Faust topic of names without the deployment's prefix."""
+
+
+class _Stores:
+    """The stores of one worker; each call is retried while its server is down.
+
+    Connections open on first use. The end of the process closes them: whatever counts was confirmed before its record
+    was acknowledged.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._namespace = settings.redis_namespace
+        self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5)
+        self._with_retry = partial(with_retry, longest_pause_s=settings.store_retry_max_s)
+
+    def identities(self) -> RedisIdentityStore:
+        policy = identity_policy(self._settings)
+        return self._with_retry(RedisIdentityStore(self._redis, self._namespace, policy), down=REDIS_DOWN)
+
+    def profiles(self) -> RedisProfileStore:
+        return self._with_retry(RedisProfileStore(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def identity_outbox(self) -> RedisOutbox:
+        return self._with_retry(RedisOutbox(self._redis, identity_outbox(self._namespace)), down=REDIS_DOWN)
+
+    def profile_outbox(self) -> RedisOutbox:
+        return self._with_retry(RedisOutbox(self._redis, profile_outbox(self._namespace)), down=REDIS_DOWN)
+
+    def erasures(self) -> RedisErasures:
+        return self._with_retry(RedisErasures(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def delivery_ledger(self) -> RedisDeliveryLedger:
+        return self._with_retry(RedisDeliveryLedger(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def recommendations(self) -> RedisRecommendations:
+        return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def tables(self) -> ClickHouseSink:
+        sink = ClickHouseSink(self._settings.clickhouse_url, self._settings.clickhouse_database)
+        return self._with_retry(sink, down=(StoreDown,))
+
+    def publisher(self) -> KafkaPublisher:
+        publisher = KafkaPublisher(self._settings.kafka_bootstrap, self._settings.topic_prefix)
+        return self._with_retry(publisher, down=(PublishFailedError,))
+
+
+def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
+    """Touchpoints of all channels to resolved touchpoints."""
+    stores = _Stores(settings)
+    register_identify(
+        app,
+        topic,
+        channels=settings.channels,
+        stage=Identify(
+            stores.identities(),
+            policy=identity_policy(settings),
+            secret=settings.identity_secret.get_secret_value().encode(),
+            channels=frozenset(settings.channels),
+            max_event_bytes=settings.max_event_bytes,
+            dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
+        ),
+        publisher=stores.publisher(),
+        outbox=stores.identity_outbox(),
+        relay_token=uuid4().hex,
+        batching=_batching(settings),
+        at=make_failpoint(settings.crash_at),
+    )
+
+
+def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
+    """Resolved touchpoints to profiles, segments and journeys."""
+    stores = _Stores(settings)
+    profiles = stores.profiles()
+    register_profile(
+        app,
+        topic,
+        stage=ProfileUpdate(profiles, _decider(settings)),
+        catalogue=Catalogue(profiles),
+        timers=profiles,
+        outbox=stores.profile_outbox(),
+        publisher=stores.publisher(),
+        token=uuid4().hex,
+        clock=_now_ms,
+        batching=_batching(settings),
+        at=make_failpoint(settings.crash_at),
+    )
+
+
+def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
+    """Every topic of outcomes to ClickHouse."""
+    stores = _Stores(settings)
+    register_record(
+        app,
+        topic,
+        tables=stores.tables(),
+        changed=stores.profiles(),
+        erasures=stores.erasures(),
+        publisher=stores.publisher(),
+        rules=touch_rules(settings),
+        batching=_batching(settings),
+        at=make_failpoint(settings.crash_at),
+    )
+
+
+def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
+    """Actions to mail servers and webhooks."""
+    stores = _Stores(settings)
+    failpoint = make_failpoint(settings.crash_at)
+    stage = build_deliver(
+        settings,
+        ledger=stores.delivery_ledger(),
+        publisher=stores.publisher(),
+        profiles=stores.profiles(),
+        identities=stores.identities(),
+        related=stores.recommendations(),
+        clock=_now_ms,
+        at=failpoint,
+    )
+    batching = replace(_batching(settings), records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
+    register_deliver(app, topic, stage=stage, chores=lambda: refresh_in_turn(settings), batching=batching, at=failpoint)
+
+
+WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
+    "identify": wire_identify,
+    "profile": wire_profile,
+    "record": wire_record,
+    "deliver": wire_deliver,
+}
+
+
+def _decider(settings: Settings) -> Decider:
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+        return load_decider(settings, client)
+
+
+def _batching(settings: Settings) -> Batching:
+    return Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s)
+
+
+def _now_ms() -> int:
+    return int(time() * 1000)
