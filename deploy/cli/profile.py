@@ -171,14 +171,14 @@ async def _named(deployment: Deployment, who: str, source: str) -> Named:
 
 
 async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:
-    from processors.profiles.stage import load
+    from processors.profiles.document import read_profile
     from processors.profiles.view import view
 
     stored = await stores.profiles.get(profile_id)
     if stored is None:
         raise UnknownPersonError(f"{profile_id}: this person was erased", erased=True)
     kinds = Counter(kind for _, kind in await stores.identities.members(profile_id))
-    return {**view(load(stored)), "identifiers": dict(kinds), "version": stored.version}
+    return {**view(read_profile(stored)), "identifiers": dict(kinds), "version": stored.version}
 
 
 def _print_receipt(receipt: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from deploy.settings import Settings
 from processors.delivery.recommend import Recommender, Related
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
 from processors.identity.claims import claim
-from processors.profiles.stage import load as read_profile
+from processors.profiles.document import read_profile
 from processors.stream.ports import Publisher
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.identity.policy import IdentityPolicy

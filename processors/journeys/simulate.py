@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar as clock
 from processors.decisions.engine import Decider
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from schemas.decisions.decision import Emit
 from schemas.profiles.person import Person
@@ -122,7 +122,7 @@ class Simulation:
                 break
             # As the profile worker does: what was due before an event sees the profile without it.
             self._count(replayed, self._decider.on_time(person, now_ms))
-            join(person.document, of(event))
+            join(person.document, profile_of_event(event))
             self._count(replayed, self._decider.on_event(person, event, now_ms))
         self._count(replayed, self._decider.on_time(person, self._stop_ms - 1))
         self._settle(replayed)

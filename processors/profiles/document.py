@@ -1,7 +1,7 @@
 """The profile of a person is the join of the profiles of their events.
 
-`of` says what one event tells of its person, as a profile of its own; `join` puts two profiles together. So applying an
-event is a join, and merging two people is the same join. It is commutative and associative, from which follow the laws
+`profile_of_event` is the profile of a person with one event; `join` puts two profiles together. So applying an event is
+a join, and merging two people is the same join. It is commutative and associative, from which follow the laws
 (`tests/property/test_profile_laws.py`):
 
 1. Any order of the same events gives the same profile.
@@ -37,12 +37,19 @@ from processors.profiles.joins import (
 )
 from schemas.events.messages import STEPS
 from schemas.events.touchpoint import EVENT_NAMES
-from schemas.profiles.document import EVENT_NAMES_KEPT, ITEMS_KEPT, TEXT_KEPT, TRAIT_BYTES, TRAITS_KEPT
+from schemas.profiles.document import (
+    EVENT_NAMES_KEPT,
+    ITEMS_KEPT,
+    TEXT_KEPT,
+    TRAIT_BYTES,
+    TRAITS_KEPT,
+    StoredProfile,
+)
 
 Document = dict[str, Any]
 Event = dict[str, Any]
 
-_MOST_POINTS = 1_000_000_000
+_MAX_POINTS = 1_000_000_000
 
 
 def new_profile(profile_id: str) -> Document:
@@ -57,7 +64,7 @@ def apply(profile: Document, event: Event) -> None:
         profile: The document; changed in place, so it must be the caller's own.
         event: A resolved touchpoint of this person that the profile does not hold yet. It is not changed.
     """
-    join(profile, of(event))
+    join(profile, profile_of_event(event))
 
 
 def combine(winner: Document, loser: Document) -> Document:
@@ -77,6 +84,19 @@ def combine(winner: Document, loser: Document) -> Document:
     return combined
 
 
+def read_profile(stored: StoredProfile) -> Document:
+    """Decode a stored profile as it will be after its next write: combined with the profiles that it is to absorb.
+
+    Raises:
+        ValueError, TypeError, LookupError, AttributeError: What is stored is no profile.
+    """
+    document: Document = orjson.loads(stored.document) if stored.document else new_profile(stored.profile_id)
+    for loser in stored.absorbed:
+        if loser.document:
+            document = combine(document, orjson.loads(loser.document))
+    return document
+
+
 def encode(profile: Document) -> bytes:
     """Write a profile so that equal profiles are equal bytes."""
     return json(profile)
@@ -89,8 +109,8 @@ def join(mine: Document, other: Document) -> None:
         mine[section] = theirs if known is None else _JOINS[section](known, theirs)
 
 
-def of(event: Event) -> Document:
-    """Say what one event tells of its person: a profile without a `profile_id`."""
+def profile_of_event(event: Event) -> Document:
+    """Make the profile of a person with this one event; it has no `profile_id`."""
     at = milliseconds(event["occurred_at"])
     name, channel = event["event"], event["channel"]
     one: Document = {
@@ -113,8 +133,8 @@ def of(event: Event) -> Document:
         contact.consent(one, event, at)
     if "campaign" in event and STEPS.get(name, ("", "clicked"))[1] == "clicked":
         _note_touch(one, event, at)
-    if tell := _TELLS.get(name):
-        tell(one, event, properties, at)
+    if add_sections := _SECTIONS_BY_EVENT.get(name):
+        add_sections(one, event, properties, at)
     return one
 
 
@@ -161,7 +181,7 @@ _CAMPAIGN = frozenset({"channel", "source", "medium", "name", "id", "creative"})
 
 
 def _note_points(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    points = min(abs(_whole(properties.get("points"))), _MOST_POINTS)
+    points = min(abs(_whole(properties.get("points"))), _MAX_POINTS)
     loyalty: dict[str, Any] = {"earned" if event["event"] == "Loyalty Points Earned" else "redeemed": points}
     if "balance" in properties:
         loyalty["reported"] = [_whole(properties["balance"]), at]
@@ -186,19 +206,19 @@ def _cancelled(one: Document, event: Event, properties: dict[str, Any], at: int)
     one["orders"] = orders.cancellation(event, properties)
 
 
-def _about_cart(
-    tell: Callable[[Document, dict[str, Any], int], None],
+def _cart_section(
+    add: Callable[[Document, dict[str, Any], int], None],
 ) -> Callable[[Document, Event, dict[str, Any], int], None]:
-    return lambda one, event, properties, at: tell(one, properties, at)
+    return lambda one, event, properties, at: add(one, properties, at)
 
 
-_TELLS: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
-    "Product Viewed": _about_cart(cart.view),
-    "Product Added": _about_cart(cart.add),
-    "Wishlist Product Added to Cart": _about_cart(cart.add),
-    "Product Removed": _about_cart(cart.remove),
-    "Cart Viewed": _about_cart(cart.snapshot),
-    "Checkout Started": _about_cart(cart.snapshot),
+_SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
+    "Product Viewed": _cart_section(cart.view),
+    "Product Added": _cart_section(cart.add),
+    "Wishlist Product Added to Cart": _cart_section(cart.add),
+    "Product Removed": _cart_section(cart.remove),
+    "Cart Viewed": _cart_section(cart.snapshot),
+    "Checkout Started": _cart_section(cart.snapshot),
     "Order Completed": _sold,
     "Order Updated": _sold,
     "Receipt Issued": _sold,
@@ -208,7 +228,7 @@ _TELLS: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
     "Loyalty Points Redeemed": _note_points,
     **dict.fromkeys(STEPS, contact.message),
 }
-"""What an event tells beyond its envelope, by its name."""
+"""Adds the sections that an event of this name has beyond those of every event."""
 
 
 def _join_channels(mine: Section, other: Section) -> Section:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, Protocol
 
 from processors.identity.claims import event_key
-from processors.profiles.document import Document, Event, encode, join, new_profile, of
+from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event
 from processors.profiles.joins import json, milliseconds
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
@@ -81,7 +81,7 @@ def rebuild(
         event = without(event, foreign)
         if decider is not None and person.state:
             decider.on_time(person, received_ms)  # what was due before must not see the event
-        join(person.document, of(event))
+        join(person.document, profile_of_event(event))
         if decider is not None:
             decider.on_event(person, event, received_ms)
     if decider is not None and person.state:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from processors.identity.claims import event_key
-from processors.profiles.document import Document, Event, combine, encode, join, new_profile, of
+from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import json, milliseconds
 from schemas.decisions.decision import Emit
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
@@ -214,7 +214,7 @@ class ProfileUpdate:
         return known
 
     def _load(self, stored: StoredProfile) -> _Known:
-        document: Document = load(stored)
+        document: Document = read_profile(stored)
         state: dict[str, Any] = orjson.loads(stored.state) if stored.state else {}
         known = _Known(stored.version, Person(stored.profile_id, document, state), stored.absorbed, stored.state or b"")
         if self._decider is not None:
@@ -350,15 +350,6 @@ async def update(store: ProfileStore, events: Sequence[Event]) -> Updated:
     return await ProfileUpdate(store)(events)
 
 
-def load(stored: StoredProfile) -> Document:
-    """Read a stored profile as it would be after a write: combined with the profiles that it is to absorb."""
-    document: Document = orjson.loads(stored.document) if stored.document else new_profile(stored.profile_id)
-    for loser in stored.absorbed:
-        if loser.document:
-            document = combine(document, orjson.loads(loser.document))
-    return document
-
-
 def _prepare(events: Sequence[Event], done: Updated) -> list[_Pending]:
     pending: dict[bytes, _Pending] = {}
     for event in events:
@@ -386,4 +377,4 @@ def _product(event: Event) -> str | None:
 
 def _told(event: Event) -> Document:
     """What an event adds to a profile; what we derived for somebody ourselves is nothing that they did."""
-    return {} if event.get("derived") else of(event)
+    return {} if event.get("derived") else profile_of_event(event)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from schemas.profiles.person import Person
@@ -81,7 +81,7 @@ def _follow(engine: SegmentEngine, person: Person, events: list[Event], at_ms: i
         if now > at_ms:
             break
         yield from _pass_time(engine, person, now)
-        join(person.document, of(event))
+        join(person.document, profile_of_event(event))
         engine.observe(person, event, now)
         yield from engine.evaluate(person, now, event)
     yield from _pass_time(engine, person, at_ms)

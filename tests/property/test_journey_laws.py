@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from processors.decisions.calendar import text
 from processors.decisions.engine import Decider
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
@@ -117,7 +117,7 @@ def live(
             if look:
                 out += DECIDER.on_time(who, now - look)
         out += DECIDER.on_time(who, now)  # what was due before sees the profile without the event
-        join(who.document, of(event))
+        join(who.document, profile_of_event(event))
         out += DECIDER.on_event(who, event, now)
         assert orjson.loads(orjson.dumps(who.state)) == who.state
     return who, out + DECIDER.on_time(who, end or now + 40 * 1440 * MINUTE)

@@ -12,7 +12,7 @@ import pytest
 from deploy.demo.simulator.run import Options, Simulation
 from deploy.operations.engines import load_segments
 from deploy.settings import Settings
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from schemas.events.touchpoint import canonical, parse
@@ -56,7 +56,7 @@ def people() -> dict[str, Person]:
         now = milliseconds(event["occurred_at"]) + 500
         while (due := engine().due(person)) is not None and due <= now:
             engine().evaluate(person, due, None)
-        join(person.document, of(event))
+        join(person.document, profile_of_event(event))
         engine().observe(person, event, now)
         engine().evaluate(person, now, event)
     return found

@@ -22,7 +22,7 @@ import yaml
 
 from deploy.operations.definition_files import load
 from processors.decisions.engine import Decider
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.durations import milliseconds
@@ -197,7 +197,7 @@ class Story:
     def hear(self, event: dict[str, Any]) -> Self:
         """Process an event as it is on the wire."""
         if not event.get("derived"):
-            join(self.person.document, of(event))
+            join(self.person.document, profile_of_event(event))
         self.out += self.decider.on_event(self.person, event, moment(event["received_at"]))
         self._check_stored()
         return self

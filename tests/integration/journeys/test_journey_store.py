@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from processors.decisions.engine import Decider
+from processors.profiles.document import read_profile
 from processors.profiles.joins import milliseconds
 from processors.profiles.rebuild import rebuild
-from processors.profiles.stage import ProfileUpdate, load
+from processors.profiles.stage import ProfileUpdate
 from schemas.decisions.policy import CapRule, MessagePolicy
 from schemas.identity.policy import IdentityPolicy
 from schemas.journeys.definitions import Journey
@@ -254,7 +255,7 @@ class TestReplay:
             assert stored is not None
             rebuilt = rebuild(name, [one for one in told if one["profile_id"] == name], decider=deciding, until_ms=now)
 
-            assert (load(stored), await store.state(name)) == (rebuilt.document, rebuilt.state)
+            assert (read_profile(stored), await store.state(name)) == (rebuilt.document, rebuilt.state)
             # Those whose time has not come must not be forgotten either.
             score = await store.redis.zscore(f"{{{store.namespace}}}:timers", name)
             assert rebuilt.due_ms == (None if score is None else int(score))

@@ -17,7 +17,7 @@ from deploy.operations.definition_files import DefinitionError
 from deploy.operations.engines import load_decider, load_segments
 from deploy.settings import Settings
 from processors.decisions.engine import Decider
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from processors.profiles.stage import update
 from processors.recording.decision_rows import decision_rows, journey_event_rows
@@ -270,7 +270,7 @@ class TestSimulate:
             for event in sorted(theirs, key=lambda event: (event["received_at"], event["event_id"])):
                 now = milliseconds(event["received_at"])
                 emits += decider.on_time(someone, now)
-                join(someone.document, of(event))
+                join(someone.document, profile_of_event(event))
                 emits += decider.on_event(someone, event, now)
             emits += decider.on_time(someone, stop - 1)
             rows += [emit.value for emit in emits if emit.topic == DECISIONS]
@@ -285,7 +285,7 @@ class TestWhy:
         async with Redis.from_url(settings.redis_url) as redis:
             await update(RedisProfileStore(redis, settings.redis_namespace), [event])
         ann = Person(person(1), new_profile(person(1)), {})
-        join(ann.document, of(event))
+        join(ann.document, profile_of_event(event))
         rows = {DECISIONS: decision_rows, JOURNEY_EVENTS: journey_event_rows}
         for topic, value in load_decider(settings).on_event(ann, event, milliseconds(event["received_at"])):
             for table, row in rows[topic](value) if topic in rows else ():

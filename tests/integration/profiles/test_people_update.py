@@ -11,8 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
+from processors.profiles.document import read_profile
 from processors.profiles.joins import milliseconds
-from processors.profiles.stage import ProfileUpdate, load
+from processors.profiles.stage import ProfileUpdate
 from schemas.decisions.decision import Emit
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.person import Person
@@ -93,7 +94,7 @@ async def test_what_follows_from_an_event_is_stored_with_it_and_waits_in_the_out
     await corner.worker()(events)
     stored = await corner.stored("p1")
 
-    assert (told(*events), b'{"count":2,"rings_at":%d}' % (RECEIVED + 60_000)) == (load(stored), stored.state)
+    assert (told(*events), b'{"count":2,"rings_at":%d}' % (RECEIVED + 60_000)) == (read_profile(stored), stored.state)
     assert [("decisions", {"of": event["event_id"], "count": n}) for n, event in enumerate(events, 1)] == (
         await corner.published()
     )
@@ -163,7 +164,7 @@ async def test_workers_with_memories_of_the_same_people_never_lose_or_repeat_an_
     assert sorted(event["event_id"] for events in people.values() for event in events) == sorted(published)
     for person, events in people.items():
         stored = await corner.stored(person)
-        assert {**told(*events), "profile_id": person} == load(stored)
+        assert {**told(*events), "profile_id": person} == read_profile(stored)
         assert f'"count":{len(events)},'.encode() in stored.state
 
 
@@ -211,7 +212,7 @@ async def test_a_bug_in_a_decision_costs_the_decision_alone(corner: Corner) -> N
     stored = await corner.stored("p1")
 
     assert [(bad, "ZeroDivisionError: a bug")] == done.refused
-    assert (2, None) == (load(stored)["event_count"], stored.state)
+    assert (2, None) == (read_profile(stored)["event_count"], stored.state)
     assert [("decisions", {"of": other["event_id"], "count": 1})] == await corner.published()
 
 

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from processors.identity.claims import event_key
-from processors.profiles.document import encode
+from processors.profiles.document import encode, read_profile
 from processors.profiles.joins import milliseconds
-from processors.profiles.stage import Updated, load, update
+from processors.profiles.stage import Updated, update
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite
 from sinks.redis import deduplication as seen
@@ -60,7 +60,7 @@ class Corner:
         """The profile as it is now."""
         stored = await self.profiles.get(profile_id)
         assert stored is not None
-        return load(stored)
+        return read_profile(stored)
 
     async def keys(self, kind: str) -> list[str]:
         """The names of all keys of one kind."""
@@ -128,7 +128,7 @@ async def test_the_next_batch_goes_on_where_the_last_one_ended(corner: Corner) -
     stored = await corner.profiles.get(events[0]["profile_id"])
 
     assert stored is not None
-    assert (3, as_one(stored.profile_id, *events)) == (stored.version, load(stored))
+    assert (3, as_one(stored.profile_id, *events)) == (stored.version, read_profile(stored))
 
 
 async def test_a_person_of_whom_nothing_is_stored_has_version_zero(corner: Corner) -> None:

@@ -13,7 +13,7 @@ from deploy.operations.deployment import Deployment
 from deploy.operations.rebuild import separated_identifiers
 from deploy.settings import Settings
 from processors.identity.claims import event_key
-from processors.profiles.document import encode, join, new_profile, of
+from processors.profiles.document import encode, join, new_profile, profile_of_event
 from processors.profiles.joins import milliseconds
 from processors.profiles.rebuild import rebuild, replacement
 from schemas.profiles.document import ProfileRequest
@@ -175,5 +175,5 @@ def never_merged(here: Town, person: str, sent: list[Event], others: dict[str, A
     for event in here.published:
         if event["event_id"] in ids:
             own = [one for one in event["identifiers"] if others.get(one["type"]) != one["value"]]
-            join(profile, of({**event, "identifiers": own}))
+            join(profile, profile_of_event({**event, "identifiers": own}))
     return encode(profile)

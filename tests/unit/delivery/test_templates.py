@@ -12,7 +12,7 @@ from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.engines import load_journeys, load_templates, yaml_files
 from deploy.settings import DEFINITIONS
 from processors.delivery.templates import TemplateError, Templates, nearest, sms_segments
-from processors.profiles.document import join, new_profile, of
+from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.view import view
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Content, Layout, TemplateDefinition
@@ -264,7 +264,7 @@ def shopper() -> dict[str, Any]:
         touchpoint("Product Added", properties=product, occurred_at=at(days=1)),
         touchpoint("Loyalty Points Earned", "store", properties={"points": 500, "balance": 500}),
     ):
-        join(document, of({**event, "identifiers": [], "received_at": event["occurred_at"]}))
+        join(document, profile_of_event({**event, "identifiers": [], "received_at": event["occurred_at"]}))
     return view(document)
 
 
