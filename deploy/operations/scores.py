@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from processors.profiles.joins import json
-from processors.segments.scores import Prediction, note
+from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.document import ProfileWrite
 from sinks.redis.profiles import RedisProfileStore
 
@@ -69,7 +69,7 @@ async def _write(
             done.busy += 1
             continue
         state = orjson.loads(stored.state) if stored.state else {}
-        if not note(state, predictions[profile_id].scores(), now_ms):
+        if not set_scores(state, predictions[profile_id].scores(), now_ms):
             done.unchanged += 1
             continue
         asked[live] = profile_id

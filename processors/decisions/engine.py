@@ -97,7 +97,7 @@ class Decider:
         """
         out = self.on_time(person, now_ms) if person.state else []
         if not event.get("derived"):
-            self.segments.observe(person, event, now_ms)
+            self.segments.observe(person, event)
         changes = self.segments.evaluate(person, now_ms, event)
         out += [Emit(DECISIONS, row) for row in self.resolver.on_event(person, event, now_ms)]
         return self._follow(person, event, changes, now_ms, out)

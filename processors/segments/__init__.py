@@ -1,1 +1,1 @@
-"""Segments: who is in them now, and when time alone will change that. Start at `engine.py`."""
+"""Segments: which people are in them, and when that changes without an event. Start at `engine.py`."""

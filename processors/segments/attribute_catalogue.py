@@ -1,12 +1,13 @@
-"""Finds the reader of an attribute by its name."""
+"""Catalogue of attributes: finds the reader of an attribute by its name.
+
+The readers are in `profile_attributes.py`, `purchase_attributes.py`, `computed_attributes.py`, `event_aggregates.py`.
+"""
 
 from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
-from processors.segments import computed_attributes as worked_out
-from processors.segments import profile_attributes as readers
-from processors.segments import purchase_attributes as purchases
+from processors.segments import computed_attributes, profile_attributes, purchase_attributes
 from processors.segments.event_aggregates import Aggregate, aggregate
 from processors.segments.reader import Reader
 from schemas.segments.attributes import Attribute, find
@@ -21,14 +22,18 @@ class Catalogue:
     """The readers of all attributes under one set of definitions.
 
     Args:
-        definitions: Gives computed traits and the parameters of those that are built in.
-        zone: Where a date in a filter begins.
+        definitions: The computed traits, and the parameters of computed attributes.
+        zone: Time zone in which a date in a filter begins.
     """
 
     def __init__(self, definitions: SegmentDefinitions, zone: ZoneInfo) -> None:
         self._definitions = definitions
-        self._listed = {**readers.listed(), **purchases.listed(), **worked_out.listed(definitions)}
-        self._computed = {
+        self._fixed = {
+            **profile_attributes.readers(),
+            **purchase_attributes.readers(),
+            **computed_attributes.readers(definitions),
+        }
+        self._traits = {
             trait.name: aggregate(
                 Aggregate(trait.function, frozenset(trait.event), trait.of, trait.where, trait.within), zone
             )
@@ -37,10 +42,10 @@ class Catalogue:
         self._found: dict[str, tuple[Attribute, Reader]] = {}
 
     def find(self, name: str) -> tuple[Attribute, Reader]:
-        """Look an attribute up.
+        """Return an attribute and its reader.
 
         Raises:
-            UnknownAttributeError: There is none of this name.
+            UnknownAttributeError: There is no attribute of this name.
         """
         known = self._found.get(name)
         if known is None:
@@ -54,38 +59,38 @@ class Catalogue:
     def _reader(self, attribute: Attribute, member: str) -> Reader:
         if not member:
             if attribute.name.startswith("scores."):
-                return readers.of_score(attribute.name.removeprefix("scores."))
-            return self._listed[attribute.name]
+                return profile_attributes.score_reader(attribute.name.removeprefix("scores."))
+            return self._fixed[attribute.name]
         head, _, tail = attribute.name.partition(".<")
         rest = tail.partition(">")[2].removeprefix(".")
         return self._member(head, member, rest if rest else tail.partition(">")[0])
 
     def _member(self, head: str, member: str, rest: str) -> Reader:
         if head == "channels":
-            return readers.of_channel(rest, member)
+            return profile_attributes.channel_reader(rest, member)
         if head == "events":
-            return readers.of_event(rest, member)
+            return profile_attributes.event_reader(rest, member)
         if head == "messages":
-            return readers.of_messages(rest, member)
+            return profile_attributes.message_reader(rest, member)
         if head == "addresses":
-            return readers.of_addresses(rest, member)
+            return profile_attributes.address_reader(rest, member)
         if head == "engagement":
-            return worked_out.engagement(member, self._definitions.engagement)
+            return computed_attributes.engagement_reader(member, self._definitions.engagement)
         if head == "computed":
             return self._trait(member)
-        return _SIMPLE[head](member)
+        return _FAMILIES[head](member)
 
     def _trait(self, name: str) -> Reader:
-        if name not in self._computed:
+        if name not in self._traits:
             raise UnknownAttributeError(f"there is no computed trait {name!r}")
-        return self._computed[name]
+        return self._traits[name]
 
 
-_SIMPLE = {
-    "traits": readers.of_trait,
-    "reach": readers.of_reach,
-    "consent.channels": lambda channel: readers.of_consent("channels", channel),
-    "consent.purposes": lambda purpose: readers.of_consent("purposes", purpose),
-    "orders.by_channel": purchases.of_channel,
-    "orders.revenue_in": purchases.of_currency,
+_FAMILIES = {
+    "traits": profile_attributes.trait_reader,
+    "reach": profile_attributes.reach_reader,
+    "consent.channels": lambda channel: profile_attributes.consent_reader("channels", channel),
+    "consent.purposes": lambda purpose: profile_attributes.consent_reader("purposes", purpose),
+    "orders.by_channel": purchase_attributes.channel_orders_reader,
+    "orders.revenue_in": purchase_attributes.currency_revenue_reader,
 }

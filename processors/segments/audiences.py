@@ -1,11 +1,11 @@
-"""Segments for advertising networks: each network's columns, its own normal form of an address, SHA-256 of that.
+"""Audience lists for advertising networks: each network's columns, and SHA-256 of addresses in its own normal form.
 
 * Google Ads, Customer Match: https://support.google.com/google-ads/answer/7659867
 * Meta, customer list custom audiences: https://developers.facebook.com/docs/marketing-api/audiences/guides/custom-audiences
 * TikTok, customer file audiences: https://ads.tiktok.com/help/article/customer-file
 
-A person is named only with a yes to marketing, and with no objection to advertising (a no to the channel `ads`, or to a
-purpose `ads` or `advertising`). No answer is a no.
+A person is listed only with a yes to marketing and without an objection to advertising (a no to the channel `ads`, or
+to the purpose `ads` or `advertising`). No answer is a no.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _GOOGLE_DOMAINS = ("gmail.com", "googlemail.com")
 
 
 class Form(NamedTuple):
-    """How a network wants a list.
+    """The format of a network's list.
 
     Attributes:
         columns: The names of the columns for e-mail and telephone.
-        email, phone: The normal form that is hashed; empty: not usable.
+        email, phone: Return the normal form that is hashed; empty if the address is not usable.
     """
 
     columns: tuple[str, str]
@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 
 def may_be_targeted(document: dict[str, Any]) -> bool:
-    """Tell whether a person may be named to an advertising network."""
+    """Return whether a person may be listed for an advertising network."""
     consent = document.get("consent", {})
     purposes, channels = consent.get("purposes", {}), consent.get("channels", {})
     refused = any(name in part and not part[name][0] for part in (purposes, channels) for name in _OBJECTIONS)
@@ -44,13 +44,13 @@ def may_be_targeted(document: dict[str, Any]) -> bool:
 
 
 def agreed_since(document: dict[str, Any], since_ms: int) -> bool:
-    """Tell whether a person has said yes to marketing since a time, and so may be missing on a list made before."""
+    """Return whether a person consented to marketing since a time, and so may be missing on a list made before."""
     answer = document.get("consent", {}).get("purposes", {}).get("marketing")
     return answer is not None and bool(answer[0]) and answer[1] >= since_ms
 
 
 def withdrew_since(document: dict[str, Any], since_ms: int) -> bool:
-    """Tell whether a person has objected since a time, and so may be on a list made before."""
+    """Return whether a person objected since a time, and so may be on a list made before."""
     consent = document.get("consent", {})
     answers = [
         part[name]
@@ -62,7 +62,7 @@ def withdrew_since(document: dict[str, Any], since_ms: int) -> bool:
 
 
 def rows(document: dict[str, Any], network: Network) -> list[tuple[str, str]]:
-    """Hash a person's e-mail addresses and telephone numbers, two columns, as many rows as it takes."""
+    """Return (e-mail address, telephone number) rows of a person, hashed; the shorter column ends in empty texts."""
     form, found = FORMS[network], document.get("addresses", {})
     emails, phones = (
         sorted({normal for value in found.get(kind, {}) if (normal := read(value))})
@@ -72,7 +72,7 @@ def rows(document: dict[str, Any], network: Network) -> list[tuple[str, str]]:
 
 
 def hashed(normal: str) -> str:
-    """SHA-256 in lower-case hexadecimal; of nothing: nothing."""
+    """Return the SHA-256 in lower-case hexadecimal; of the empty text the empty text."""
     return sha256(normal.encode()).hexdigest() if normal else ""
 
 
@@ -82,7 +82,7 @@ def _email(value: str) -> str:
 
 
 def _google_email(value: str) -> str:
-    """Google takes dots, and what follows a plus sign, out of its own addresses."""
+    """Google removes dots, and what follows a plus sign, from addresses of its own domains."""
     name, _, domain = _email(value).partition("@")
     if domain in _GOOGLE_DOMAINS:
         name = name.partition("+")[0].replace(".", "")
@@ -95,7 +95,7 @@ def _with_plus(value: str) -> str:
 
 
 def _digits(value: str) -> str:
-    """Country code and number; a number without a country code is not usable."""
+    """Return country code and number; a number without a country code is not usable."""
     digits = "".join(character for character in value if character in "0123456789")
     return digits if value.strip().startswith("+") and digits else ""
 

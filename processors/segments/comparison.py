@@ -1,4 +1,4 @@
-"""Comparisons: whether a value is what a definition asks for, and when time alone changes that."""
+"""Comparisons of a value, compiled, and the times at which their results may change without an event."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from zoneinfo import ZoneInfo
 from schemas.segments.conditions import Comparison, given_comparisons
 
 Predicate = Callable[[Any, int], bool]
-"""Of a value and now: whether the comparison holds."""
+"""Takes a value and the time of the evaluation in milliseconds; returns whether the comparison holds."""
 
 
 def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False) -> Predicate:
     """Compile a comparison.
 
     Args:
-        comparison: What is asked for.
-        zone: Where a date begins.
-        recorded: The value is the time of an event: past as soon as it is known, even if a shop's clock is ahead.
+        comparison: What the value is compared with; all that is given must hold.
+        zone: Time zone in which a date begins.
+        recorded: The value is the time of an event, which counts as past even if the clock of its source is ahead.
     """
     tests = [_test(key, wanted, zone, recorded) for key, wanted in given_comparisons(comparison).items()]
     if len(tests) == 1:
@@ -29,7 +29,7 @@ def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False)
 
 
 def thresholds(comparison: Comparison) -> list[float]:
-    """The numbers at which the answer about a growing number may change."""
+    """Return the numbers at which the result for a growing number may change, ascending."""
     found: list[float] = [
         limit for key in ("gt", "gte", "lt", "lte") if (limit := getattr(comparison, key)) is not None
     ]
@@ -40,8 +40,8 @@ def thresholds(comparison: Comparison) -> list[float]:
     return sorted({float(value) for value in found if isinstance(value, int | float)})
 
 
-def turning_points(comparison: Comparison, at: int) -> Iterable[int]:
-    """The times at which an answer about the time `at` may change."""
+def change_times(comparison: Comparison, at: int) -> Iterable[int]:
+    """Return the times in milliseconds at which the result for the time `at` may change."""
     found = [at, at + 1]
     for span in (comparison.within, comparison.older_than):
         if span is not None:
@@ -52,7 +52,7 @@ def turning_points(comparison: Comparison, at: int) -> Iterable[int]:
 
 
 def milliseconds_of(value: Any, zone: ZoneInfo) -> int | None:
-    """Read a time: milliseconds as they are, a date as its midnight, a text with a zone; None when it is no time."""
+    """Return a time in milliseconds: a number as it is, a date as its midnight, a text with its zone; None: no time."""
     if type(value) is int:
         return value
     if type(value) is not str:
@@ -70,13 +70,13 @@ def milliseconds_of(value: Any, zone: ZoneInfo) -> int | None:
 def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
     """Compile one comparison."""
     if key in ("before", "after", "within", "within_next", "older_than"):
-        return _of_time(key, wanted, zone, recorded)
+        return _time_test(key, wanted, zone, recorded)
     if key in ("gt", "gte", "lt", "lte"):
-        return _of_number(key, wanted)
+        return _number_test(key, wanted)
     if key == "exists":
         return lambda value, now: (value is not None) is wanted
     if key in ("contains", "starts_with", "ends_with"):
-        return _of_text(key, wanted)
+        return _text_test(key, wanted)
     among = [wanted] if key in ("eq", "ne") else list(wanted)
     same = frozenset(_plain(one) for one in among)
     if key in ("eq", "in"):
@@ -85,7 +85,7 @@ def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
 
 
 def _plain(value: Any) -> Any:
-    """Make values comparable: numbers by what they are worth, so that 49.9 is "49.90" of money; true is not 1."""
+    """Return a value in a form for comparing: numbers by their value, so that 49.9 equals 49.90; true is not 1."""
     if type(value) is bool:
         return (value,)
     if type(value) is float:
@@ -98,13 +98,13 @@ def _is_among(value: Any, wanted: frozenset[Any]) -> bool:
         return any(_is_among(element, wanted) for element in value)
     if type(value) is dict:
         return False
-    # A text that is a number is one too, as money is on the wire: "49.90" is 49.9.
+    # Money is a text in events: "49.90" equals 49.9.
     return _plain(value) in wanted or (
         type(value) is str and (number := _number(value)) is not None and number in wanted
     )
 
 
-def _of_number(key: str, wanted: float) -> Predicate:
+def _number_test(key: str, wanted: float) -> Predicate:
     limit: Any = int(wanted) if wanted == int(wanted) else Decimal(repr(wanted))
     if key == "gte":
         return lambda value, now: (number := _number(value)) is not None and number >= limit
@@ -116,7 +116,7 @@ def _of_number(key: str, wanted: float) -> Predicate:
 
 
 def _number(value: Any) -> Any:
-    """Read a number; a text counts if it is one, as money is on the wire."""
+    """Return a number; a text is read as one, as money is a text in events; None for anything else."""
     kind = type(value)
     if kind is int or kind is Decimal:
         return value
@@ -131,7 +131,7 @@ def _number(value: Any) -> Any:
     return None
 
 
-def _of_text(key: str, wanted: Any) -> Predicate:
+def _text_test(key: str, wanted: Any) -> Predicate:
     text = str(wanted).lower()
     if key == "contains":
         return lambda value, now: (
@@ -144,7 +144,7 @@ def _of_text(key: str, wanted: Any) -> Predicate:
     return lambda value, now: type(value) is str and value.lower().endswith(text)
 
 
-def _of_time(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
+def _time_test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
     if key in ("before", "after"):
         limit = milliseconds_of(wanted, zone) or 0
         if key == "before":

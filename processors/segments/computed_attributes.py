@@ -1,4 +1,4 @@
-"""Attributes that are worked out by rules with parameters: life cycle, RFM, preferences, affinities, local time."""
+"""Readers of attributes computed by rules with parameters: life cycle, RFM, preferences, affinities, local time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from decimal import Decimal
 from math import ceil, floor
 from typing import Any
 
-from processors.segments import purchase_attributes as purchases
-from processors.segments.evaluation import DAY_MS, Moment
+from processors.segments import purchase_attributes
+from processors.segments.evaluation import DAY_MS, EvaluationContext
 from processors.segments.event_filters import Event, values_at
 from processors.segments.profile_attributes import is_known
-from processors.segments.reader import EVERYTHING, Read, Reader
+from processors.segments.reader import ANY_EVENT, Read, Reader
 from processors.segments.series import Series, hours, key_of, values
 from schemas.segments.attributes import MESSAGE_CHANNELS
 from schemas.segments.definitions import Affinity, Engagement, Lifecycle, Rfm, SegmentDefinitions
@@ -25,40 +25,44 @@ _CARTS = frozenset({"Product Added", "Wishlist Product Added to Cart"})
 _SALES = frozenset({"Order Completed"})
 
 
-def listed(definitions: SegmentDefinitions) -> dict[str, Reader]:
-    """The readers of attributes with one name."""
+def readers(definitions: SegmentDefinitions) -> dict[str, Reader]:
+    """Return the readers of attributes with a fixed name."""
     return {
         "lifecycle.stage": _lifecycle(definitions.lifecycle),
         **_rfm(definitions.rfm),
         **_preferences(definitions.engagement),
         **_interests(definitions.affinity),
-        **_local(),
+        **_local_time(),
         **_birthday(),
     }
 
 
-def engagement(channel: str, parameters: Engagement) -> Reader:
-    """The likelihood that a message on a channel is clicked or answered: the mean of a beta posterior."""
+def engagement_reader(channel: str, parameters: Engagement) -> Reader:
+    """Return the reader of `engagement.<channel>`: the likelihood that a message is clicked or answered.
 
-    def read(moment: Moment) -> float:
-        return likelihood(moment.document.get("messages", {}).get(channel, {}), parameters)
+    It is the mean of a Beta posterior over the person's messages on the channel (Gelman et al., Bayesian Data
+    Analysis, 3rd edition 2013, section 2.4).
+    """
+
+    def read(context: EvaluationContext) -> float:
+        return likelihood(context.document.get("messages", {}).get(channel, {}), parameters)
 
     return Reader(read, frozenset({f"messages:{channel}"}))
 
 
 def likelihood(steps: dict[str, list[int]], parameters: Engagement) -> float:
-    """(engaged + prior clicks) / (sent + prior messages); no more than every message sent counts as engaged."""
+    """Return (engaged + prior clicks) / (sent + prior messages); at most as many are engaged as were sent."""
     sent = max(steps.get("sent", (0,))[0], steps.get("delivered", (0,))[0])
     engaged = min(sent, steps.get("clicked", (0,))[0] + steps.get("replied", (0,))[0])
     return round((engaged + parameters.prior_clicks) / (sent + parameters.prior_messages), 6)
 
 
 def _lifecycle(rules: Lifecycle) -> Reader:
-    def read(moment: Moment) -> str:
-        orders = moment.document.get("orders", {})
+    def read(context: EvaluationContext) -> str:
+        orders = context.document.get("orders", {})
         if not orders.get("count"):
-            return "prospect" if is_known(moment) else "visitor"
-        age = moment.now - orders["last_at"]
+            return "prospect" if is_known(context) else "visitor"
+        age = context.now_ms - orders["last_at"]
         if age >= rules.at_risk:
             return "lapsed"
         if age >= rules.active:
@@ -67,35 +71,35 @@ def _lifecycle(rules: Lifecycle) -> Reader:
             return "loyal"
         return "new" if orders["count"] == 1 and age < rules.new else "active"
 
-    def turns(moment: Moment, limits: Sequence[float]) -> list[int]:
-        last = moment.document.get("orders", {}).get("last_at")
+    def change_times(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        last = context.document.get("orders", {}).get("last_at")
         return [] if last is None else [last + span for span in (rules.new, rules.active, rules.at_risk)]
 
-    return Reader(read, frozenset({"orders", "addresses"}), turns)
+    return Reader(read, frozenset({"orders", "addresses"}), change_times)
 
 
 def _rfm(rules: Rfm) -> dict[str, Reader]:
     spans = [round(days * DAY_MS) for days in rules.recency_days]
     money = [Decimal(repr(limit)) for limit in rules.monetary]
 
-    def recency(moment: Moment) -> int | None:
-        last = moment.document.get("orders", {}).get("last_at")
-        return None if last is None else 1 + sum(moment.now - last < span for span in spans)
+    def recency(context: EvaluationContext) -> int | None:
+        last = context.document.get("orders", {}).get("last_at")
+        return None if last is None else 1 + sum(context.now_ms - last < span for span in spans)
 
-    def frequency(moment: Moment) -> int | None:
-        count = moment.document.get("orders", {}).get("count")
+    def frequency(context: EvaluationContext) -> int | None:
+        count = context.document.get("orders", {}).get("count")
         return 1 + sum(count >= limit for limit in rules.frequency) if count else None
 
-    def monetary(moment: Moment) -> int | None:
-        worth = purchases.net(moment)
-        return None if worth is None else 1 + sum(worth >= limit for limit in money)
+    def monetary(context: EvaluationContext) -> int | None:
+        revenue = purchase_attributes.net(context)
+        return None if revenue is None else 1 + sum(revenue >= limit for limit in money)
 
-    def scores(moment: Moment) -> tuple[int, int, int] | None:
-        one, two, three = recency(moment), frequency(moment), monetary(moment)
+    def scores(context: EvaluationContext) -> tuple[int, int, int] | None:
+        one, two, three = recency(context), frequency(context), monetary(context)
         return None if one is None or two is None or three is None else (one, two, three)
 
-    def name(moment: Moment) -> str | None:
-        if (found := scores(moment)) is None:
+    def name(context: EvaluationContext) -> str | None:
+        if (found := scores(context)) is None:
             return None
         return next(
             one.name
@@ -106,43 +110,43 @@ def _rfm(rules: Rfm) -> dict[str, Reader]:
             )
         )
 
-    def turns(moment: Moment, limits: Sequence[float]) -> list[int]:
-        last = moment.document.get("orders", {}).get("last_at")
+    def change_times(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        last = context.document.get("orders", {}).get("last_at")
         return [] if last is None else [last + span for span in spans]
 
-    def score(moment: Moment) -> str | None:
-        return None if (found := scores(moment)) is None else "".join(map(str, found))
+    def score(context: EvaluationContext) -> str | None:
+        return None if (found := scores(context)) is None else "".join(map(str, found))
 
-    needs = frozenset({"orders"})
+    triggers = frozenset({"orders"})
     return {
-        "rfm.recency": Reader(recency, needs, turns),
-        "rfm.frequency": Reader(frequency, needs),
-        "rfm.monetary": Reader(monetary, needs),
-        "rfm.score": Reader(score, needs, turns),
-        "rfm.class": Reader(name, needs, turns),
+        "rfm.recency": Reader(recency, triggers, change_times),
+        "rfm.frequency": Reader(frequency, triggers),
+        "rfm.monetary": Reader(monetary, triggers),
+        "rfm.score": Reader(score, triggers, change_times),
+        "rfm.class": Reader(name, triggers, change_times),
     }
 
 
 def _preferences(parameters: Engagement) -> dict[str, Reader]:
-    def channel(moment: Moment) -> str | None:
-        messages = moment.document.get("messages", {})
+    def channel(context: EvaluationContext) -> str | None:
+        messages = context.document.get("messages", {})
         known = [name for name in MESSAGE_CHANNELS if name in messages]
         return min(known, key=lambda name: (-likelihood(messages[name], parameters), name)) if known else None
 
     series = hours(key_of("h", "visits and clicks"), _is_visit)
 
-    def hour(moment: Moment) -> int | None:
-        counts: list[int] | None = moment.features.get(series.key)
+    def hour(context: EvaluationContext) -> int | None:
+        counts: list[int] | None = context.features.get(series.key)
         if not counts:
             return None
-        local = moment.local()
-        # Without summer time: the counts mix the seasons, and the answer should not change twice a year.
+        local = context.local_time()
+        # Without summer time: the counts mix the seasons, and the hour should not change twice a year.
         shift = ((local.utcoffset() or timedelta()) - (local.dst() or timedelta())) // timedelta(hours=1)
         return min(range(24), key=lambda hour: (-counts[(hour - shift) % 24], hour))
 
     return {
         "preferred.channel": Reader(channel, frozenset({"messages"})),
-        "preferred.hour": Reader(hour, EVERYTHING, series=(series,)),
+        "preferred.hour": Reader(hour, ANY_EVENT, series=(series,)),
     }
 
 
@@ -151,30 +155,30 @@ def _is_visit(event: Event) -> bool:
 
 
 def _interests(parameters: Affinity) -> dict[str, Reader]:
-    def discount(moment: Moment) -> float:
-        orders = moment.document.get("orders", {})
+    def discount(context: EvaluationContext) -> float:
+        orders = context.document.get("orders", {})
         share = (orders.get("discounted", 0) + parameters.prior_discounted) / (
             orders.get("count", 0) + parameters.prior_orders
         )
         return float(round(share, 6))
 
     categories, brands = _interest("category", parameters), _interest("brand", parameters)
-    needs = frozenset(f"event:{name}" for name in categories.events)
+    triggers = frozenset(f"event:{name}" for name in categories.events)
 
-    def leading(moment: Moment) -> list[str] | None:
-        weights = _weights(moment, categories.key)
+    def leading(context: EvaluationContext) -> list[str] | None:
+        weights = _weights(context, categories.key)
         return sorted(name for name, weight in weights.items() if 5 * weight > weights.total()) or None
 
     return {
         "affinity.discount": Reader(discount, frozenset({"orders"})),
-        "affinity.categories": Reader(leading, needs, series=(categories,)),
-        "preferred.category": Reader(_strongest(categories.key), needs, series=(categories,)),
-        "preferred.brand": Reader(_strongest(brands.key), needs, series=(brands,)),
+        "affinity.categories": Reader(leading, triggers, series=(categories,)),
+        "preferred.category": Reader(_strongest(categories.key), triggers, series=(categories,)),
+        "preferred.brand": Reader(_strongest(brands.key), triggers, series=(brands,)),
     }
 
 
 def _interest(field: str, parameters: Affinity) -> Series:
-    """Keep what the products of a person's events are, with the weight of the event before it."""
+    """Return a series of the categories or brands of a person's events, each with the weight of its event before it."""
     reads = [values_at(f"properties.{field}"), values_at(f"properties.products.{field}")]
     weights = {
         **dict.fromkeys(_VIEWS, parameters.viewed),
@@ -189,93 +193,95 @@ def _interest(field: str, parameters: Affinity) -> Series:
     return values(key_of("v", "interest", field, *weights.values()), frozenset(weights), None, read)
 
 
-def _weights(moment: Moment, key: str) -> Counter[str]:
+def _weights(context: EvaluationContext, key: str) -> Counter[str]:
     found: Counter[str] = Counter()
-    for _, value in moment.features.get(key, ()):
+    for _, value in context.features.get(key, ()):
         weight, _, name = value.partition(" ")
         found[name] += int(weight)
     return found
 
 
 def _strongest(key: str) -> Read:
-    def read(moment: Moment) -> str | None:
-        weights = _weights(moment, key)
+    def read(context: EvaluationContext) -> str | None:
+        weights = _weights(context, key)
         return min(weights, key=lambda name: (-weights[name], name)) if weights else None
 
     return read
 
 
-def _local() -> dict[str, Reader]:
-    def half_hours(moment: Moment, limits: Sequence[float]) -> list[int]:
-        local = moment.local()
-        begun = moment.now - (local.minute * 60_000 + local.second * 1000 + local.microsecond // 1000)
+def _local_time() -> dict[str, Reader]:
+    def half_hours(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        local = context.local_time()
+        begun = context.now_ms - (local.minute * 60_000 + local.second * 1000 + local.microsecond // 1000)
         return [begun + step * _HALF_HOUR_MS for step in range(1, 51)]
 
-    def next_days(moment: Moment, limits: Sequence[float]) -> list[int]:
-        return _midnights(moment, range(1, 33))
+    def next_days(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        return _midnights(context, range(1, 33))
 
-    def months(moment: Moment, limits: Sequence[float]) -> list[int]:
-        today = moment.local().date()
+    def months(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        today = context.local_time().date()
         firsts = [
             date(today.year + (today.month - 1 + step) // 12, (today.month - 1 + step) % 12 + 1, 1)
             for step in range(1, 14)
         ]
-        return [_midnight(moment, first) for first in firsts]
+        return [_midnight(context, first) for first in firsts]
 
     return {
-        "local.hour": Reader(lambda moment: moment.local().hour, EVERYTHING, half_hours),
-        "local.weekday": Reader(lambda moment: _WEEKDAYS[moment.local().weekday()], EVERYTHING, next_days),
-        "local.date": Reader(lambda moment: moment.local().date().isoformat(), EVERYTHING, next_days, endless=True),
-        "local.month": Reader(lambda moment: moment.local().month, EVERYTHING, months),
+        "local.hour": Reader(lambda context: context.local_time().hour, ANY_EVENT, half_hours),
+        "local.weekday": Reader(lambda context: _WEEKDAYS[context.local_time().weekday()], ANY_EVENT, next_days),
+        "local.date": Reader(
+            lambda context: context.local_time().date().isoformat(), ANY_EVENT, next_days, open_ended=True
+        ),
+        "local.month": Reader(lambda context: context.local_time().month, ANY_EVENT, months),
     }
 
 
 def _birthday() -> dict[str, Reader]:
-    def day(moment: Moment) -> str | None:
-        return f"{found[1]:02}-{found[2]:02}" if (found := _born(moment)) else None
+    def day(context: EvaluationContext) -> str | None:
+        return f"{found[1]:02}-{found[2]:02}" if (found := _birth_date(context)) else None
 
-    def until(moment: Moment) -> int | None:
-        if (found := _born(moment)) is None:
+    def until(context: EvaluationContext) -> int | None:
+        if (found := _birth_date(context)) is None:
             return None
-        today = moment.local().date()
+        today = context.local_time().date()
         return min((ahead - today).days for ahead in _birthdays(found, today) if ahead >= today)
 
-    def turns(moment: Moment, limits: Sequence[float]) -> list[int]:
-        if (found := _born(moment)) is None:
+    def change_times(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        if (found := _birth_date(context)) is None:
             return []
-        today = moment.local().date()
+        today = context.local_time().date()
         days = [
             birthday - timedelta(days=back)
             for birthday in _birthdays(found, today)
-            for limit in limits
+            for limit in thresholds
             for back in (ceil(limit), floor(limit), ceil(limit) - 1)
         ]
         days += [birthday + timedelta(days=1) for birthday in _birthdays(found, today)]
-        return [_midnight(moment, one) for one in days]
+        return [_midnight(context, one) for one in days]
 
-    def age(moment: Moment) -> int | None:
-        if (found := _born(moment)) is None or not found[0]:
+    def age(context: EvaluationContext) -> int | None:
+        if (found := _birth_date(context)) is None or not found[0]:
             return None
-        today = moment.local().date()
-        return today.year - found[0] - (today < _on(found, today.year))
+        today = context.local_time().date()
+        return today.year - found[0] - (today < _birthday_in(found, today.year))
 
-    def years(moment: Moment, limits: Sequence[float]) -> list[int]:
-        if (found := _born(moment)) is None or not found[0]:
+    def years(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        if (found := _birth_date(context)) is None or not found[0]:
             return []
-        ages = {year for limit in limits for year in (ceil(limit), floor(limit) + 1) if 0 <= year <= 150}
-        return [_midnight(moment, _on(found, found[0] + year)) for year in ages]
+        ages = {year for limit in thresholds for year in (ceil(limit), floor(limit) + 1) if 0 <= year <= 150}
+        return [_midnight(context, _birthday_in(found, found[0] + year)) for year in ages]
 
-    needs = frozenset({"traits", "context"})
+    triggers = frozenset({"traits", "context"})
     return {
-        "birthday": Reader(day, needs),
-        "birthday.days_until": Reader(until, needs, turns),
-        "age": Reader(age, needs, years),
+        "birthday": Reader(day, triggers),
+        "birthday.days_until": Reader(until, triggers, change_times),
+        "age": Reader(age, triggers, years),
     }
 
 
-def _born(moment: Moment) -> tuple[int, int, int] | None:
-    """Read the trait `birthday`: a date, or `MM-DD` (year 0)."""
-    trait: Any = moment.document.get("traits", {}).get("birthday")
+def _birth_date(context: EvaluationContext) -> tuple[int, int, int] | None:
+    """Return year, month and day of the trait `birthday`: a date, or `MM-DD` (then the year is 0)."""
+    trait: Any = context.document.get("traits", {}).get("birthday")
     text = trait[0] if trait else None
     if type(text) is not str:
         return None
@@ -287,23 +293,23 @@ def _born(moment: Moment) -> tuple[int, int, int] | None:
     return (found.year if len(text) == len("1990-03-31") else 0, found.month, found.day)
 
 
-def _on(born: tuple[int, int, int], year: int) -> date:
-    """The birthday of a year; who was born on 29 February celebrates on the 28th in other years."""
-    _, month, day = born
+def _birthday_in(birth_date: tuple[int, int, int], year: int) -> date:
+    """Return the birthday of a year; of people born on 29 February it is the 28th in other years."""
+    _, month, day = birth_date
     try:
         return date(year, month, day)
     except ValueError:
         return date(year, month, 28)
 
 
-def _birthdays(born: tuple[int, int, int], today: date) -> list[date]:
-    return [_on(born, today.year + ahead) for ahead in range(3)]
+def _birthdays(birth_date: tuple[int, int, int], today: date) -> list[date]:
+    return [_birthday_in(birth_date, today.year + ahead) for ahead in range(3)]
 
 
-def _midnight(moment: Moment, day: date) -> int:
-    return round(datetime(day.year, day.month, day.day, tzinfo=moment.local_zone()).timestamp() * 1000)
+def _midnight(context: EvaluationContext, day: date) -> int:
+    return round(datetime(day.year, day.month, day.day, tzinfo=context.local_zone()).timestamp() * 1000)
 
 
-def _midnights(moment: Moment, ahead: range) -> list[int]:
-    today = moment.local().date()
-    return [_midnight(moment, today + timedelta(days=days)) for days in ahead]
+def _midnights(context: EvaluationContext, ahead: range) -> list[int]:
+    today = context.local_time().date()
+    return [_midnight(context, today + timedelta(days=days)) for days in ahead]

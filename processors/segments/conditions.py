@@ -1,7 +1,8 @@
-"""Compiles conditions into functions of a moment; each answers whether it holds, and until when.
+"""Compiler of conditions: each becomes a function that returns whether it holds, and until when.
 
-A condition about one thing knows the very moment at which time changes it. Several joined by `all` or `any` may only
-know a moment before which nothing changes; `next_change` then looks there, and on, until something does.
+A condition on one value knows the exact time at which its result changes. Conditions combined by `all` or `any` may
+only know a time before which the result cannot change; `next_change` then evaluates them at that time, and at the next,
+until the result changes.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.segments import profile_attributes as readers
+from processors.segments import profile_attributes
 from processors.segments.attribute_catalogue import Catalogue
-from processors.segments.comparison import milliseconds_of, predicate, thresholds, turning_points
-from processors.segments.evaluation import NEVER, Answer, Check, Moment
+from processors.segments.comparison import change_times, milliseconds_of, predicate, thresholds
+from processors.segments.evaluation import NEVER, CompiledCondition, Evaluation, EvaluationContext
 from processors.segments.event_aggregates import Aggregate, aggregate
 from processors.segments.event_filters import matching, values_at
 from processors.segments.reachability import can_reach
@@ -25,11 +26,11 @@ from schemas.segments.attributes import MESSAGE_CHANNELS
 from schemas.segments.conditions import Comparison, Condition
 from schemas.segments.definitions import SegmentDefinitions
 
-MOST_LOOKS = 64
-"""How often `next_change` looks further before it says: look again then."""
+MAX_LOOKAHEADS = 64
+"""How many times `next_change` evaluates ahead; then it returns the time at which to evaluate again."""
 
-NOTHING: frozenset[str] = frozenset()
-NEWCOMER: frozenset[str] = frozenset({"newcomer"})
+NO_TRIGGERS: frozenset[str] = frozenset()
+FIRST_EVENT: frozenset[str] = frozenset({"first_event"})
 
 
 class Compiler:
@@ -37,10 +38,11 @@ class Compiler:
 
     Args:
         definitions: What conditions may refer to.
-        zone: Where dates begin, and local time of people whose time zone is not known.
+        zone: Time zone in which dates begin, and of people whose own is not known.
 
     Attributes:
-        series: What has to be kept for everything compiled so far, by key.
+        catalogue: The readers of attributes.
+        series: The series that everything compiled so far needs, by key.
     """
 
     def __init__(self, definitions: SegmentDefinitions, zone: ZoneInfo) -> None:
@@ -48,8 +50,8 @@ class Compiler:
         self.series: dict[str, Series] = {}
         self._zone = zone
         self._segments = {segment.name: segment.when for segment in definitions.segments}
-        self._done: dict[str, Check] = {}
-        self._operators: dict[str, Callable[[Condition], Check]] = {
+        self._compiled: dict[str, CompiledCondition] = {}
+        self._operators: dict[str, Callable[[Condition], CompiledCondition]] = {
             "all": lambda condition: _all([self.compile(one) for one in condition.inner]),
             "any": lambda condition: _any([self.compile(one) for one in condition.inner]),
             "not": lambda condition: _not(self.compile(condition.inner[0])),
@@ -67,49 +69,49 @@ class Compiler:
             "bucket": self._bucket,
         }
 
-    def compile(self, condition: Condition) -> Check:
-        """Compile a condition and note what has to be kept for it."""
+    def compile(self, condition: Condition) -> CompiledCondition:
+        """Compile a condition, and add the series that it needs to `series`."""
         return self._operators[condition.operator](condition)
 
-    def segment(self, name: str) -> Check:
+    def segment(self, name: str) -> CompiledCondition:
         """Compile a segment's condition, once.
 
         Raises:
-            LookupError: There is no such segment.
+            LookupError: There is no segment of this name.
         """
-        if name not in self._done:
+        if name not in self._compiled:
             if name not in self._segments:
                 raise LookupError(f"there is no segment {name!r}")
-            self._done[name] = self.compile(self._segments[name])
-        return self._done[name]
+            self._compiled[name] = self.compile(self._segments[name])
+        return self._compiled[name]
 
-    def _keep(self, series: Iterable[Series]) -> None:
+    def _require(self, series: Iterable[Series]) -> None:
         for one in series:
             known = self.series.get(one.key)
             if known is None or known.keep < one.keep:
                 self.series[one.key] = one
 
-    def _attribute(self, condition: Condition) -> Check:
+    def _attribute(self, condition: Condition) -> CompiledCondition:
         attribute, reader = self.catalogue.find(condition.attribute or "")
         return self._compare(reader, condition, recorded=attribute.type == "time")
 
-    def _among(self, name: str, wanted: tuple[str, ...] | None) -> Check:
+    def _among(self, name: str, wanted: tuple[str, ...] | None) -> CompiledCondition:
         return self._compare(self.catalogue.find(name)[1], Comparison(in_=wanted), recorded=False)
 
-    def _compare(self, reader: Reader, comparison: Comparison, *, recorded: bool) -> Check:
-        self._keep(reader.series)
+    def _compare(self, reader: Reader, comparison: Comparison, *, recorded: bool) -> CompiledCondition:
+        self._require(reader.series)
         plain = Comparison.model_construct(**{name: getattr(comparison, name) for name in Comparison.model_fields})
         test = predicate(plain, self._zone, recorded=recorded)
-        if reader.course is not None:
-            return Check(_along(reader.course, test), reader.needs)
+        if reader.timeline is not None:
+            return CompiledCondition(_compare_timeline(reader.timeline, test), reader.triggers)
         if plain.within or plain.within_next or plain.older_than:
-            return Check(_at_a_time(reader.read, test, plain, self._zone), reader.needs)
-        if reader.turns is None:
+            return CompiledCondition(_compare_time(reader.read, test, plain, self._zone), reader.triggers)
+        if reader.change_times is None:
             read = reader.read
-            return Check(lambda moment: (test(read(moment), moment.now), NEVER), reader.needs)
-        return Check(_at_turns(reader, test, thresholds(plain)), reader.needs)
+            return CompiledCondition(lambda context: (test(read(context), context.now_ms), NEVER), reader.triggers)
+        return CompiledCondition(_compare_at_changes(reader, test, thresholds(plain)), reader.triggers)
 
-    def _performed(self, condition: Condition) -> Check:
+    def _performed(self, condition: Condition) -> CompiledCondition:
         least, most = condition.at_least, condition.at_most
         if condition.exactly is not None:
             least = most = condition.exactly
@@ -117,50 +119,58 @@ class Compiler:
             least = 1 if most is None else 0
         return self._times(condition, condition.performed or (), least, most)
 
-    def _not_performed(self, condition: Condition) -> Check:
+    def _not_performed(self, condition: Condition) -> CompiledCondition:
         return self._times(condition, condition.not_performed or (), 0, 0)
 
-    def _times(self, condition: Condition, names: tuple[str, ...], least: int, most: int | None) -> Check:
+    def _times(self, condition: Condition, names: tuple[str, ...], least: int, most: int | None) -> CompiledCondition:
         events, within = frozenset(names), condition.within
-        needs = frozenset(f"event:{name}" for name in events)
-        # An event adds to the count: without an upper bound it ends nothing, without a lower one it makes nothing hold.
-        makes, breaks = needs if least else NOTHING, NOTHING if most is None else needs
+        triggers = frozenset(f"event:{name}" for name in events)
+        # An event adds to the count: with no upper bound it cannot end the condition, with no lower one not begin it.
+        entry_triggers, exit_triggers = triggers if least else NO_TRIGGERS, NO_TRIGGERS if most is None else triggers
         plain = not condition.where and condition.after is None and condition.before is None and events <= EVENT_NAMES
         if plain and within is None:
-            return Check(_counted(events, least, most), makes, breaks)
+            return CompiledCondition(_total_count(events, least, most), entry_triggers, exit_triggers)
         keep = max(least, 0 if most is None else most + 1)
         if plain and keep == 1:
-            return Check(_in_window(_last_of(events), least, most, within or 0), makes, breaks)
+            return CompiledCondition(
+                _count_in_window(_latest_occurrence(events), least, most, within or 0), entry_triggers, exit_triggers
+            )
         between = (
             milliseconds_of(condition.after, self._zone) or 0 if condition.after else 0,
             milliseconds_of(condition.before, self._zone) or 0 if condition.before else NEVER,
         )
         key = key_of("t", sorted(events), sorted(condition.where.items()), between)
-        self._keep([times(key, events, matching(condition.where, self._zone), between, max(keep, 1))])
-        return Check(_in_window(lambda moment: moment.features.get(key, ()), least, most, within), makes, breaks)
+        self._require([times(key, events, matching(condition.where, self._zone), between, max(keep, 1))])
+        return CompiledCondition(
+            _count_in_window(lambda context: context.features.get(key, ()), least, most, within),
+            entry_triggers,
+            exit_triggers,
+        )
 
-    def _sequence(self, condition: Condition) -> Check:
+    def _sequence(self, condition: Condition) -> CompiledCondition:
         found = condition.sequence or ()
         tests = [(frozenset(step.event), matching(step.where, self._zone)) for step in found]
         key = key_of("s", [(sorted(step.event), sorted(step.where.items())) for step in found], condition.same)
-        self._keep([steps(key, tests, values_at(condition.same) if condition.same else None)])
+        self._require([steps(key, tests, values_at(condition.same) if condition.same else None)])
         spans = [step.within for step in found]
 
-        spell = f"{key} {spans}"
+        cache_key = f"{key} {spans}"
 
-        def last(moment: Moment) -> int | None:
-            rows = moment.features.get(key)
+        def last(context: EvaluationContext) -> int | None:
+            rows = context.features.get(key)
             if rows is None:
                 return None
-            if spell not in moment.worked_out:
-                moment.worked_out[spell] = _end_of_chain(rows, spans)
-            found: int | None = moment.worked_out[spell]
+            if cache_key not in context.cache:
+                context.cache[cache_key] = _latest_completion(rows, spans)
+            found: int | None = context.cache[cache_key]
             return found
 
         names = frozenset[str]().union(*(events for events, _ in tests))
-        return Check(_in_window(_alone(last), 1, None, condition.within), frozenset(f"event:{name}" for name in names))
+        return CompiledCondition(
+            _count_in_window(_as_list(last), 1, None, condition.within), frozenset(f"event:{name}" for name in names)
+        )
 
-    def _aggregate(self, condition: Condition) -> Check:
+    def _aggregate(self, condition: Condition) -> CompiledCondition:
         events = frozenset(condition.event or ())
         reader = aggregate(
             Aggregate(condition.aggregate or "count", events, condition.of, condition.where, condition.within),
@@ -169,80 +179,81 @@ class Compiler:
         # The window belongs to the function, so it is no comparison of the result.
         return self._compare(reader, condition.model_copy(update={"within": None}), recorded=False)
 
-    def _engaged(self, condition: Condition) -> Check:
+    def _engaged(self, condition: Condition) -> CompiledCondition:
         channels = condition.engaged or ()
-        read = readers.last_of_channels(channels, opens=condition.opens)
-        needs = frozenset(f"answered:{name}" if name in MESSAGE_CHANNELS else f"channel:{name}" for name in channels)
-        return Check(_in_window(_alone(read), 1, None, condition.within), needs, NOTHING)
+        read = profile_attributes.last_engaged_on(channels, opens=condition.opens)
+        triggers = frozenset(f"answered:{name}" if name in MESSAGE_CHANNELS else f"channel:{name}" for name in channels)
+        return CompiledCondition(_count_in_window(_as_list(read), 1, None, condition.within), triggers, NO_TRIGGERS)
 
-    def _can_reach(self, condition: Condition) -> Check:
+    def _can_reach(self, condition: Condition) -> CompiledCondition:
         channels = condition.can_reach or ()
-        return Check(
-            lambda moment: (any(can_reach(moment.document, channel) for channel in channels), NEVER), readers.REACH
+        return CompiledCondition(
+            lambda context: (any(can_reach(context.document, channel) for channel in channels), NEVER),
+            profile_attributes.REACH,
         )
 
-    def _consent(self, condition: Condition) -> Check:
+    def _consent(self, condition: Condition) -> CompiledCondition:
         head, _, channel = (condition.consent or "").partition(".")
         part, name = ("channels", channel) if head == "channels" and channel else ("purposes", condition.consent or "")
-        read, wanted = readers.of_consent(part, name).read, condition.granted
-        return Check(lambda moment: (read(moment) is wanted, NEVER), readers.CONSENT)
+        read, wanted = profile_attributes.consent_reader(part, name).read, condition.granted
+        return CompiledCondition(lambda context: (read(context) is wanted, NEVER), profile_attributes.CONSENT)
 
-    def _bucket(self, condition: Condition) -> Check:
+    def _bucket(self, condition: Condition) -> CompiledCondition:
         salt = condition.bucket or ""
         low, high = condition.from_, condition.to
-        return Check(lambda moment: (low <= bucket(moment.profile_id, salt) < high, NEVER), NEWCOMER)
+        return CompiledCondition(lambda context: (low <= bucket(context.profile_id, salt) < high, NEVER), FIRST_EVENT)
 
 
 def bucket(profile_id: str, salt: str) -> float:
-    """A person's place from 0 up to 100, by hash: the same for the same salt, unrelated for another."""
+    """Return a number from 0 up to 100 by hash of the person and a salt, unrelated between salts."""
     digest = blake2b(f"{salt}\0{profile_id}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53) * 100
 
 
-def next_change(check: Check, moment: Moment) -> Answer:
-    """Ask a condition, and find out when time alone changes the answer next.
+def next_change(condition: CompiledCondition, context: EvaluationContext) -> Evaluation:
+    """Evaluate a condition, and find the time of its next change without an event.
 
     Returns:
-        Whether it holds at the moment, and when that changes; `NEVER` if it does not. After `MOST_LOOKS` looks without
-        a change, the time until which there is none.
+        Whether it holds at `context.now_ms`, and the time in milliseconds at which that changes; `NEVER` if it does
+        not. After `MAX_LOOKAHEADS` evaluations without a change: the time until which there is none.
     """
-    moment.sure = True
-    holds, until = check.ask(moment)
-    if moment.sure or until >= NEVER:
+    context.exact = True
+    holds, until = condition.evaluate(context)
+    if context.exact or until >= NEVER:
         return holds, until
-    now = moment.now
+    now = context.now_ms
     try:
-        for _ in range(MOST_LOOKS):
-            moment.now = until
-            later, after = check.ask(moment)
+        for _ in range(MAX_LOOKAHEADS):
+            context.now_ms = until
+            later, after = condition.evaluate(context)
             if later is not holds:
                 return holds, until
             until = after
             if until >= NEVER:
                 return holds, NEVER
     finally:
-        moment.now = now
+        context.now_ms = now
     return holds, until
 
 
-def _all(checks: list[Check]) -> Check:
-    """All hold. While some do not, nothing changes before the last of those does."""
-    return _joined(checks, True)
+def _all(conditions: list[CompiledCondition]) -> CompiledCondition:
+    """All hold. While several do not, the result cannot change before the last of them does."""
+    return _combined(conditions, True)
 
 
-def _any(checks: list[Check]) -> Check:
-    """One holds. While several do, nothing changes before the last of those no longer does."""
-    return _joined(checks, False)
+def _any(conditions: list[CompiledCondition]) -> CompiledCondition:
+    """One holds. While several do, the result cannot change before the last of them ends."""
+    return _combined(conditions, False)
 
 
-def _joined(checks: list[Check], every: bool) -> Check:
-    """All of some conditions (`every`), or any of them: the same, with yes and no exchanged."""
-    asks = [check.ask for check in checks]
+def _combined(conditions: list[CompiledCondition], every: bool) -> CompiledCondition:
+    """All of some conditions (`every`), or any of them: the same with True and False exchanged."""
+    evaluations = [condition.evaluate for condition in conditions]
 
-    def ask(moment: Moment) -> Answer:
+    def evaluate(context: EvaluationContext) -> Evaluation:
         until, deciding, last = NEVER, 0, 0
-        for one in asks:
-            holds, changes = one(moment)
+        for one in evaluations:
+            holds, changes = one(context)
             if holds is every:
                 if changes < until:
                     until = changes
@@ -254,78 +265,81 @@ def _joined(checks: list[Check], every: bool) -> Check:
                     last = changes
         if not deciding:
             return every, until
-        # When the last one of these turns, others may have turned back.
+        # When the last of these changes, another one may have changed back.
         if deciding > 1 or until <= last:
-            moment.sure = False
+            context.exact = False
         return not every, last
 
-    makes, breaks = ([getattr(check, words) for check in checks] for words in ("makes", "breaks"))
-    return Check(ask, NOTHING.union(*makes), NOTHING.union(*breaks))
+    return CompiledCondition(
+        evaluate,
+        NO_TRIGGERS.union(*(condition.entry_triggers for condition in conditions)),
+        NO_TRIGGERS.union(*(condition.exit_triggers for condition in conditions)),
+    )
 
 
-def _not(check: Check) -> Check:
-    ask = check.ask
+def _not(condition: CompiledCondition) -> CompiledCondition:
+    evaluate = condition.evaluate
 
-    def negated(moment: Moment) -> Answer:
-        holds, until = ask(moment)
+    def negated(context: EvaluationContext) -> Evaluation:
+        holds, until = evaluate(context)
         return not holds, until
 
-    return Check(negated, check.breaks, check.makes)
+    return CompiledCondition(negated, condition.exit_triggers, condition.entry_triggers)
 
 
-def _counted(events: frozenset[str], least: int, most: int | None) -> Callable[[Moment], Answer]:
-    """How often events have ever happened: the profile counts that."""
+def _total_count(events: frozenset[str], least: int, most: int | None) -> Callable[[EvaluationContext], Evaluation]:
+    """Compare how often events have ever happened, which the profile counts."""
 
-    def ask(moment: Moment) -> Answer:
-        counters = moment.document.get("events", {})
+    def evaluate(context: EvaluationContext) -> Evaluation:
+        counters = context.document.get("events", {})
         count = sum(counters[name][0] for name in events if name in counters)
         return least <= count and (most is None or count <= most), NEVER
 
-    return ask
+    return evaluate
 
 
-def _last_of(events: frozenset[str]) -> Callable[[Moment], list[int]]:
-    """The last time that one of some events happened: the profile knows that."""
+def _latest_occurrence(events: frozenset[str]) -> Callable[[EvaluationContext], list[int]]:
+    """Read the last time that any of some events happened, which the profile keeps."""
 
-    def read(moment: Moment) -> list[int]:
-        counters = moment.document.get("events", {})
+    def read(context: EvaluationContext) -> list[int]:
+        counters = context.document.get("events", {})
         return sorted(counters[name][2] for name in events if name in counters)[-1:]
 
     return read
 
 
-def _in_window(
-    read: Callable[[Moment], Any], least: int, most: int | None, within: int | None
-) -> Callable[[Moment], Answer]:
-    """How many of some times, in order, are later than a window ago; by time alone they only become fewer."""
+def _count_in_window(
+    read: Callable[[EvaluationContext], Any], least: int, most: int | None, within: int | None
+) -> Callable[[EvaluationContext], Evaluation]:
+    """Compare how many of some ascending times are in the window; without an event they only become fewer."""
 
-    def ask(moment: Moment) -> Answer:
-        found = read(moment)
+    def evaluate(context: EvaluationContext) -> Evaluation:
+        found = read(context)
         if within is None:
             return least <= len(found) and (most is None or len(found) <= most), NEVER
-        count = _later(found, moment.now - within)
+        count = _count_after(found, context.now_ms - within)
         if count < least:
             return False, NEVER
         if most is None or count <= most:
             return True, found[-least] + within if least else NEVER
         leaves: int = found[-most - 1]
-        # Several may leave at once, past what is asked for at least.
-        return False, leaves + within if _later(found, leaves) >= least else NEVER
+        # Several may leave the window at once, and then fewer than `least` are left.
+        return False, leaves + within if _count_after(found, leaves) >= least else NEVER
 
-    return ask
+    return evaluate
 
 
-def _alone(read: Callable[[Moment], int | None]) -> Callable[[Moment], Sequence[int]]:
-    """Make a list of the one time that there may be."""
+def _as_list(read: Callable[[EvaluationContext], int | None]) -> Callable[[EvaluationContext], Sequence[int]]:
+    """Turn a time, or None, into a list of one time, or none."""
 
-    def times(moment: Moment) -> Sequence[int]:
-        at = read(moment)
+    def times(context: EvaluationContext) -> Sequence[int]:
+        at = read(context)
         return () if at is None else (at,)
 
     return times
 
 
-def _later(found: Any, since: int) -> int:
+def _count_after(found: Any, since: int) -> int:
     count = 0
     for at in reversed(found):
         if at <= since:
@@ -334,8 +348,8 @@ def _later(found: Any, since: int) -> int:
     return count
 
 
-def _end_of_chain(rows: list[list[list[Any]]], spans: list[int | None]) -> int | None:
-    """The latest time at which a whole sequence was complete; each step is strictly later than the one before."""
+def _latest_completion(rows: list[list[list[Any]]], spans: list[int | None]) -> int | None:
+    """Return the latest time at which the sequence was complete; each step is strictly later than the one before."""
     reached: list[list[Any]] = rows[0]
     for found, span in zip(rows[1:], spans[1:], strict=True):
         latest: dict[str, int] = {}
@@ -352,11 +366,13 @@ def _end_of_chain(rows: list[list[list[Any]]], spans: list[int | None]) -> int |
     return reached[-1][0] if reached else None
 
 
-def _along(course: Callable[[Moment], Iterator[tuple[int, Any]]], test: Any) -> Callable[[Moment], Answer]:
-    """Compare a value that tells its own future."""
+def _compare_timeline(
+    timeline: Callable[[EvaluationContext], Iterator[tuple[int, Any]]], test: Any
+) -> Callable[[EvaluationContext], Evaluation]:
+    """Compare a value whose later changes are listed."""
 
-    def ask(moment: Moment) -> Answer:
-        future = course(moment)
+    def evaluate(context: EvaluationContext) -> Evaluation:
+        future = timeline(context)
         now, value = next(future)
         holds = test(value, now)
         for at, later in future:
@@ -364,42 +380,44 @@ def _along(course: Callable[[Moment], Iterator[tuple[int, Any]]], test: Any) -> 
                 return holds, at
         return holds, NEVER
 
-    return ask
+    return evaluate
 
 
-def _at_a_time(read: Read, test: Any, comparison: Comparison, zone: ZoneInfo) -> Callable[[Moment], Answer]:
-    """Compare a time with now."""
+def _compare_time(
+    read: Read, test: Any, comparison: Comparison, zone: ZoneInfo
+) -> Callable[[EvaluationContext], Evaluation]:
+    """Compare a time with the time of the evaluation."""
 
-    def ask(moment: Moment) -> Answer:
-        value, now = read(moment), moment.now
+    def evaluate(context: EvaluationContext) -> Evaluation:
+        value, now = read(context), context.now_ms
         holds = test(value, now)
         at = milliseconds_of(value, zone)
-        for turn in sorted(turning_points(comparison, at)) if at is not None else ():
-            if turn > now and test(value, turn) is not holds:
-                return holds, turn
+        for later in sorted(change_times(comparison, at)) if at is not None else ():
+            if later > now and test(value, later) is not holds:
+                return holds, later
         return holds, NEVER
 
-    return ask
+    return evaluate
 
 
-def _at_turns(reader: Reader, test: Any, limits: list[float]) -> Callable[[Moment], Answer]:
-    """Compare a value that time changes at known moments."""
-    read, turns, endless = reader.read, reader.turns, reader.endless
-    assert turns is not None
+def _compare_at_changes(reader: Reader, test: Any, limits: list[float]) -> Callable[[EvaluationContext], Evaluation]:
+    """Compare a value that may change at known times."""
+    read, change_times, open_ended = reader.read, reader.change_times, reader.open_ended
+    assert change_times is not None
 
-    def ask(moment: Moment) -> Answer:
-        now = moment.now
-        holds = test(read(moment), now)
-        ahead = sorted({turn for turn in turns(moment, limits) if turn > now})
+    def evaluate(context: EvaluationContext) -> Evaluation:
+        now = context.now_ms
+        holds = test(read(context), now)
+        ahead = sorted({at for at in change_times(context, limits) if at > now})
         try:
-            for moment.now in ahead:
-                if test(read(moment), moment.now) is not holds:
-                    return holds, moment.now
+            for context.now_ms in ahead:
+                if test(read(context), context.now_ms) is not holds:
+                    return holds, context.now_ms
         finally:
-            moment.now = now
-        if not endless or not ahead:
+            context.now_ms = now
+        if not open_ended or not ahead:
             return holds, NEVER
-        moment.sure = False
+        context.exact = False
         return holds, ahead[-1]
 
-    return ask
+    return evaluate

@@ -1,16 +1,16 @@
-"""Who is in which segment now, kept up to date event by event, and the moment at which time alone changes it.
+"""Segment memberships, updated event by event, and the times at which they change without an event.
 
-For every event of a person: `observe`, then `evaluate`; when `due` has come, `evaluate` without an event. Only what the
-event touches or whose time has come is asked again. The state of a person is small:
+For every event of a person: `observe`, then `evaluate`; at the time that `due` returns: `evaluate` without an event.
+Only segments that the event can change, or whose time has come, are evaluated again. The state of a person is small:
 
 * `state["features"]`: the series of `series.py`.
-* `state["segments"]`: `in` (segment → since when), `due` (segment → when to ask again), `at` (last evaluated), `of`
-  (for which definitions), `addresses` (see `touched.address_mark`). To ask a condition (`holds`), none of it is needed.
+* `state["segments"]`: `in` (segment → member since), `due` (segment → time of the next evaluation), `at` (time of the
+  last one), `of` (hash of the definitions evaluated), `addresses` (see `index.address_checksum`). `holds` uses none.
 * `state["scores"]`: predictions that were written back (`scores.py`), each with the time at which it was made.
 
-New definitions ask everything again at a person's next event or timer. A series that is new begins there: `segments
-preview` and a rebuild of the profiles read history. Series that no definition needs are dropped when there are more
-than `STRANGERS_KEPT` of them: an older worker beside newer ones does not throw away what is theirs.
+With new definitions, all segments are evaluated at a person's next event or timer. A new series begins empty: only
+`segments preview` and a rebuild of the profiles read history. Series that no definition needs are dropped when there
+are more than `UNUSED_SERIES_KEPT` of them, so that an older worker does not drop the series of newer ones at once.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo
 from processors.profiles.joins import json, milliseconds
 from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
-from processors.segments.evaluation import NEVER, Check, Moment
-from processors.segments.index import Touched, address_mark
+from processors.segments.evaluation import NEVER, CompiledCondition, EvaluationContext
+from processors.segments.index import SegmentIndex, address_checksum
 from processors.segments.series import Series, by_event, join
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
@@ -33,8 +33,8 @@ from schemas.segments.definitions import SegmentDefinitions
 
 Event = dict[str, Any]
 
-STRANGERS_KEPT = 64
-"""Series kept that the definitions do not need."""
+UNUSED_SERIES_KEPT = 64
+"""How many series are kept that no definition needs."""
 
 
 class SegmentEngine:
@@ -42,14 +42,14 @@ class SegmentEngine:
 
     Args:
         definitions: Segments, computed traits and parameters.
-        timezone: Where dates begin, and local time of people whose own time zone is not known; IANA name.
-        extra: Conditions of others, such as journeys, so that what they need is kept too.
+        timezone: IANA name of the zone in which dates begin, and of people whose own time zone is not known.
+        extra: Further conditions, such as those of journeys, so that the series that they need are kept too.
 
     Attributes:
         version: Hash of the definitions.
 
     Raises:
-        LookupError: A condition refers to an attribute or a segment that there is not.
+        LookupError: A condition refers to an attribute or a segment that does not exist.
     """
 
     def __init__(
@@ -58,111 +58,111 @@ class SegmentEngine:
         self._zone = ZoneInfo(timezone)
         self._compiler = Compiler(definitions, self._zone)
         self._names = [segment.name for segment in definitions.segments]
-        self._checks: dict[str, Check] = {name: self._compiler.segment(name) for name in self._names}
-        # By identity, with the condition, so that the identity is not given to another.
-        self._extra: dict[int, tuple[Condition, Check]] = {
+        self._conditions: dict[str, CompiledCondition] = {name: self._compiler.segment(name) for name in self._names}
+        # By id(), with the condition, so that Python does not give its id() to another object.
+        self._extra: dict[int, tuple[Condition, CompiledCondition]] = {
             id(condition): (condition, self._compiler.compile(condition)) for condition in extra
         }
         self._series: dict[str, Series] = dict(self._compiler.series)
-        self._by_event, self._every = by_event(self._series.values())
-        self._touched = Touched(self._checks)
+        self._series_by_event, self._series_of_all_events = by_event(self._series.values())
+        self._index = SegmentIndex(self._conditions)
         self.version = _hash(definitions.model_dump_json(), timezone)
-        # What others ask for has no place in the version of a segment, but what is kept for them has to begin too.
-        self._of = _hash(self.version, *sorted(self._series))
+        # `version` does not cover extra conditions, but their series have to begin with an evaluation too.
+        self._state_version = _hash(self.version, *sorted(self._series))
 
-    def observe(self, person: Person, event: Event, now_ms: int) -> None:
-        """Keep what the definitions need of an event; it counts by the time at which it happened.
+    def observe(self, person: Person, event: Event) -> None:
+        """Add an event to the series that the definitions need, at the time at which it happened.
 
         Args:
-            person: Whose `state["features"]` is changed.
+            person: Its `state["features"]` is changed.
             event: A resolved touchpoint that was not observed before.
-            now_ms: Not needed to keep it; part of the call for the sake of symmetry.
         """
-        wanted = self._by_event.get(event["event"], self._every)
+        wanted = self._series_by_event.get(event["event"], self._series_of_all_events)
         if not wanted:
             return
         at = milliseconds(event["occurred_at"])
         state = person.state
         for series in wanted:
-            one = series.one(event, at)
-            if one is not None:
+            added = series.extract(event, at)
+            if added is not None:
                 features = state.setdefault("features", {})
                 known = features.get(series.key)
-                features[series.key] = one if known is None else join(series.key, known, one, series.keep)
+                features[series.key] = added if known is None else join(series.key, known, added, series.keep)
 
     def evaluate(self, person: Person, now_ms: int, event: Event | None) -> list[SegmentChange]:
-        """Bring the memberships up to date.
+        """Update the memberships.
 
         Args:
-            person: Whose `state["segments"]` is changed.
-            now_ms: The time; memberships are exact then. Time does not run backwards: a time before the last one counts
-                as the last one.
-            event: What has just been observed; None when only time has passed.
+            person: Its `state["segments"]` is changed.
+            now_ms: The time for which memberships are exact. A time before that of the last evaluation is replaced by
+                it.
+            event: The event that has just been observed; None when only time has passed.
 
         Returns:
-            Who entered and left, in the order of the definitions.
+            The segments entered and left, in the order of the definitions.
         """
         state = person.state.get("segments")
         if state is None and not self._names:
             return []
-        if state is None or state["of"] != self._of:
-            asked = self._of_newcomer(person, event) if state is None else self._names
-            return self._begin(person, max(now_ms, state["at"]) if state else now_ms, asked)
+        if state is None or state["of"] != self._state_version:
+            names = self._segments_for_first_event(person, event) if state is None else self._names
+            return self._restart(person, max(now_ms, state["at"]) if state else now_ms, names)
         now_ms = max(now_ms, state["at"])
         due = state.get("due")
         if event is None:
-            asked = [name for name in self._names if due.get(name, NEVER) <= now_ms] if due else []
+            names = [name for name in self._names if due.get(name, NEVER) <= now_ms] if due else []
         else:
-            mark = address_mark(person.document)
-            asked = self._touched.by(event, person.document, state["in"], addresses=mark != state["addresses"])
-            state["addresses"] = mark
-            if due and (late := [name for name, at in due.items() if at <= now_ms and name not in asked]):
-                asked = sorted([*asked, *late], key=self._names.index)
+            checksum = address_checksum(person.document)
+            changed = checksum != state["addresses"]
+            names = self._index.affected(event, person.document, state["in"], addresses_changed=changed)
+            state["addresses"] = checksum
+            if due and (late := [name for name, at in due.items() if at <= now_ms and name not in names]):
+                names = sorted([*names, *late], key=self._names.index)
         state["at"] = now_ms
-        return self._ask(person, state, asked, now_ms) if asked else []
+        return self._evaluate(person, state, names, now_ms) if names else []
 
     def due(self, person: Person) -> int | None:
-        """When `evaluate` is to be called next, if no event comes before; None: time alone changes nothing."""
+        """Return the time of the next `evaluate` without an event, in milliseconds; None: time changes nothing."""
         state = person.state.get("segments")
         due = state.get("due") if state else None
         return min(due.values()) if due else None
 
     def holds(self, condition: Condition, person: Person, now_ms: int) -> bool:
-        """Tell whether a condition holds.
+        """Return whether a condition holds.
 
         Args:
-            condition: One of `extra`, or one that needs nothing but what is kept already.
-            person: Who.
-            now_ms: When.
+            condition: One of `extra`, or one that needs no series but those that are kept already.
+            person: The person.
+            now_ms: The time.
 
         Raises:
-            LookupError: The condition needs something that is not kept: give it as `extra`.
+            LookupError: The condition needs a series that is not kept: pass it as `extra`.
         """
-        return self._check(condition).ask(self._moment(person, now_ms))[0]
+        return self._compiled(condition).evaluate(self._context(person, now_ms))[0]
 
     def changes_at(self, condition: Condition, person: Person, now_ms: int) -> int | None:
-        """When time alone next changes whether a condition holds; None: never."""
-        at = next_change(self._check(condition), self._moment(person, now_ms))[1]
+        """Return when a condition next changes without an event, in milliseconds; None: never."""
+        at = next_change(self._compiled(condition), self._context(person, now_ms))[1]
         return None if at >= NEVER else at
 
     def members(self, person: Person) -> set[str]:
-        """The segments that the person was in when last evaluated."""
+        """Return the segments that the person was in at the last evaluation."""
         state = person.state.get("segments")
         return set(state.get("in", ())) if state else set()
 
     def attribute(self, name: str, person: Person, now_ms: int) -> Any:
-        """Read one attribute; None: absent.
+        """Return the value of an attribute; None: absent.
 
         Raises:
-            LookupError: There is no such attribute.
+            LookupError: There is no attribute of this name.
         """
-        return self._compiler.catalogue.find(name)[1].read(self._moment(person, now_ms))
+        return self._compiler.catalogue.find(name)[1].read(self._context(person, now_ms))
 
     def combine(self, mine: dict[str, Any], other: dict[str, Any]) -> None:
-        """Put what is kept of two people who turned out to be one together; `other` is given away.
+        """Merge the state of `other` into `mine`, for two profiles of one person; `other` must not be used afterwards.
 
-        Until the next `evaluate`, which is due at once and asks everything, the person is in every segment that either
-        was in: what one of them has entered was entered, and the person leaves what they do not belong to together.
+        The merged person is in every segment that either was in, since the earlier time, until the next `evaluate`. It
+        is due at once, evaluates all segments, and reports those that the merged person leaves.
         """
         if theirs := other.get("features"):
             features = mine.setdefault("features", {})
@@ -180,12 +180,12 @@ class SegmentEngine:
             memberships = joined["in"]
             for name, since in other.get("segments", {"in": {}})["in"].items():
                 memberships[name] = min(since, memberships.get(name, since))
-            joined |= {"at": at, "of": "", "due": {scores.EVERYTHING: at}}
+            joined |= {"at": at, "of": "", "due": {scores.ALL_SEGMENTS: at}}
 
-    def _check(self, condition: Condition) -> Check:
+    def _compiled(self, condition: Condition) -> CompiledCondition:
         known = self._extra.get(id(condition))
         if known is None:
-            check = self._compiler.compile(condition)
+            compiled = self._compiler.compile(condition)
             unknown = [
                 series.key
                 for series in self._compiler.series.values()
@@ -194,48 +194,52 @@ class SegmentEngine:
             if unknown:
                 self._compiler.series = dict(self._series)
                 raise LookupError(f"nothing is kept for the condition {condition.operator}: give it as `extra`")
-            known = self._extra[id(condition)] = condition, check
+            known = self._extra[id(condition)] = condition, compiled
         return known[1]
 
-    def _of_newcomer(self, person: Person, event: Event | None) -> Sequence[str]:
-        """Name what has to be asked of somebody of whom nothing is kept yet: after the first event, mostly little."""
+    def _segments_for_first_event(self, person: Person, event: Event | None) -> Sequence[str]:
+        """Return the segments to evaluate for a person without state: after the first event, few of them."""
         happened = event is not None and "event_id" in event and not event.get("derived")
         if event is None or not happened or person.document["event_count"] != 1 or "scores" in person.state:
             return self._names
-        mark = address_mark(person.document)
-        touched = set(self._touched.by(event, person.document, (), addresses=mark != 0, newcomer=True))
-        return [name for name in self._names if name in touched or name in self._of_nobody]
+        changed = address_checksum(person.document) != 0
+        affected = set(self._index.affected(event, person.document, (), addresses_changed=changed, first_event=True))
+        return [name for name in self._names if name in affected or name in self._segments_of_empty_profile]
 
     @cached_property
-    def _of_nobody(self) -> frozenset[str]:
-        """The segments that a person of whom nothing is known is in, or will be in as time goes by."""
-        nobody = self._moment(Person("", {"event_count": 0}, {}), 0)
-        return frozenset(name for name, check in self._checks.items() if next_change(check, nobody) != (False, NEVER))
+    def _segments_of_empty_profile(self) -> frozenset[str]:
+        """The segments that a person with an empty profile is in, or will be in as time passes."""
+        context = self._context(Person("", {"event_count": 0}, {}), 0)
+        return frozenset(
+            name for name, compiled in self._conditions.items() if next_change(compiled, context) != (False, NEVER)
+        )
 
-    def _begin(self, person: Person, now_ms: int, asked: Sequence[str]) -> list[SegmentChange]:
+    def _restart(self, person: Person, now_ms: int, names: Sequence[str]) -> list[SegmentChange]:
         features = person.state.get("features") or {}
-        strangers = sorted(key for key in features if key not in self._series)
-        for key in strangers[STRANGERS_KEPT:]:
+        unused = sorted(key for key in features if key not in self._series)
+        for key in unused[UNUSED_SERIES_KEPT:]:
             del features[key]
         known = person.state.get("segments", {}).get("in", {})
-        gone = [name for name in known if name not in self._checks]
+        gone = [name for name in known if name not in self._conditions]
         state = {
-            "in": {name: at for name, at in known.items() if name in self._checks},
+            "in": {name: at for name, at in known.items() if name in self._conditions},
             "at": now_ms,
-            "of": self._of,
-            "addresses": address_mark(person.document),
+            "of": self._state_version,
+            "addresses": address_checksum(person.document),
         }
         person.state["segments"] = state
         left = [SegmentChange(name, False, now_ms, self.version) for name in sorted(gone)]
-        return left + self._ask(person, state, asked, now_ms)
+        return left + self._evaluate(person, state, names, now_ms)
 
-    def _ask(self, person: Person, state: dict[str, Any], names: Iterable[str], now_ms: int) -> list[SegmentChange]:
-        moment = self._moment(person, now_ms)
+    def _evaluate(
+        self, person: Person, state: dict[str, Any], names: Iterable[str], now_ms: int
+    ) -> list[SegmentChange]:
+        context = self._context(person, now_ms)
         memberships = state["in"]
         due = state.get("due") or {}
         changes: list[SegmentChange] = []
         for name in names:
-            holds, until = next_change(self._checks[name], moment)
+            holds, until = next_change(self._conditions[name], context)
             if until < NEVER:
                 due[name] = until
             else:
@@ -252,8 +256,8 @@ class SegmentEngine:
             state.pop("due", None)
         return changes
 
-    def _moment(self, person: Person, now_ms: int) -> Moment:
-        return Moment(person.profile_id, person.document, person.state, now_ms, self._zone)
+    def _context(self, person: Person, now_ms: int) -> EvaluationContext:
+        return EvaluationContext(person.profile_id, person.document, person.state, now_ms, self._zone)
 
 
 def _hash(*parts: str) -> str:

@@ -1,4 +1,4 @@
-"""What every part of a condition is asked about, and what it answers."""
+"""The context in which a condition is evaluated, and the compiled condition."""
 
 from __future__ import annotations
 
@@ -9,78 +9,86 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 NEVER: Final = 1 << 62
-"""Later than any time: time alone changes nothing."""
+"""A time later than any other: the passing of time alone never changes the result."""
 DAY_MS: Final = 86_400_000
 
 
-class Moment:
-    """One person at one time.
+class EvaluationContext:
+    """One person at one time, which is what attributes and conditions are evaluated on.
 
     Attributes:
         profile_id: The person.
-        document: The profile.
-        features: What the definitions' series have kept of the events.
-        state: The whole state.
-        now: Milliseconds since 1970.
+        document: The profile document.
+        features: `state["features"]`: series of events, by key.
+        state: The person's whole state.
+        now_ms: The time of the evaluation, in milliseconds since 1970; `next_change` moves it ahead.
         zone: Time zone of a person whose own is not known.
-        worked_out: What several conditions ask for and time does not change, by name, once it was asked for.
-        sure: Cleared by a condition that cannot tell whether its answer changes at the time that it names.
+        cache: Intermediate results that several conditions use and that do not depend on `now_ms`, by name.
+        exact: Set to False by a condition that only knows a time before which its result cannot change, and not whether
+            it changes then.
     """
 
-    __slots__ = ("document", "features", "now", "profile_id", "state", "sure", "worked_out", "zone")
+    __slots__ = ("cache", "document", "exact", "features", "now_ms", "profile_id", "state", "zone")
 
     def __init__(
-        self, profile_id: str, document: dict[str, Any], state: dict[str, Any], now: int, zone: ZoneInfo
+        self, profile_id: str, document: dict[str, Any], state: dict[str, Any], now_ms: int, zone: ZoneInfo
     ) -> None:
         self.profile_id = profile_id
         self.document = document
         self.features: dict[str, Any] = state.get("features") or {}
         self.state = state
-        self.now = now
+        self.now_ms = now_ms
         self.zone = zone
-        self.worked_out: dict[str, Any] = {}
-        self.sure = True
+        self.cache: dict[str, Any] = {}
+        self.exact = True
 
     def local_zone(self) -> ZoneInfo:
-        """The person's time zone, as far as it is known and is one."""
+        """Return the person's own time zone, or `zone` if it is not known or not valid."""
         known = self.document.get("known", {}).get("timezone")
         return (_zone(known[0]) if known else None) or self.zone
 
-    def local(self) -> datetime:
-        """The person's date and time."""
-        return datetime.fromtimestamp(self.now / 1000, self.local_zone())
+    def local_time(self) -> datetime:
+        """Return the person's date and time."""
+        return datetime.fromtimestamp(self.now_ms / 1000, self.local_zone())
 
 
-Answer = tuple[bool, int]
-"""Whether a condition holds, and until when: time alone changes the answer then, or (`Moment.sure`) not before then."""
+Evaluation = tuple[bool, int]
+"""Whether a condition holds, and the time in milliseconds until which that cannot change without an event.
+
+The result changes at that time, unless `EvaluationContext.exact` was set to False: then it may.
+"""
 
 
-class Check:
+class CompiledCondition:
     """A compiled condition.
 
-    An event that can only make a condition hold need not be looked at while it holds: at most it goes on holding for
-    longer, now and at any time to come. Likewise the other way round. So the moment until which an answer is known may
-    then be too early, never too late: whoever asks again at that moment is told the right one.
+    Entry and exit triggers are separate because an event that can only make a condition true does not matter while it
+    is true: at most it stays true for longer. Likewise for an event that can only make it false. The time of the next
+    change that was stored before such an event may therefore be too early, never too late, and the evaluation at that
+    time gives the right result.
 
     Attributes:
-        ask: Answers for a moment.
-        makes: What of an event can make it hold, as the words of `touched.Touched`.
-        breaks: What of an event can end it.
+        evaluate: Evaluates the condition in a context.
+        entry_triggers: The triggers (see `index.SegmentIndex`) that can make it true.
+        exit_triggers: The triggers that can make it false.
     """
 
-    __slots__ = ("ask", "breaks", "makes")
+    __slots__ = ("entry_triggers", "evaluate", "exit_triggers")
 
     def __init__(
-        self, ask: Callable[[Moment], Answer], makes: frozenset[str], breaks: frozenset[str] | None = None
+        self,
+        evaluate: Callable[[EvaluationContext], Evaluation],
+        entry_triggers: frozenset[str],
+        exit_triggers: frozenset[str] | None = None,
     ) -> None:
-        self.ask = ask
-        self.makes = makes
-        self.breaks = makes if breaks is None else breaks
+        self.evaluate = evaluate
+        self.entry_triggers = entry_triggers
+        self.exit_triggers = entry_triggers if exit_triggers is None else exit_triggers
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of an event can change the answer."""
-        return self.makes | self.breaks
+    def triggers(self) -> frozenset[str]:
+        """All triggers that can change the result."""
+        return self.entry_triggers | self.exit_triggers
 
 
 @lru_cache(maxsize=1000)

@@ -1,4 +1,4 @@
-"""Reading events: the values at a path, and filters on them."""
+"""Paths into events, and filters on the values there."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from schemas.money import revenue
 from schemas.segments.conditions import Comparison
 
 Event = dict[str, Any]
-Reads = Callable[[Event], list[Any]]
+ReadValues = Callable[[Event], list[Any]]
 Filter = Callable[[Event], bool]
 
-PLACES = 10_000
-"""Numbers in series are whole ten-thousandths, so that sums do not depend on the order of their parts."""
-LARGEST = 10**10
-"""Numbers beyond this size count as this."""
+SCALE = 10_000
+"""Numbers in series are integers in units of 1 / SCALE, so that sums do not depend on the order of addition."""
+MAX_NUMBER = 10**10
+"""Numbers in series are limited to this size."""
 
 
-def values_at(path: str) -> Reads:
-    """Compile a path, such as `properties.products.category`; of lists it reads every element.
+def values_at(path: str) -> ReadValues:
+    """Compile a path, such as `properties.products.category`, into a function that returns the values there.
 
-    `revenue` is the event's worth: its revenue, else its total.
+    A list on the path stands for all of its elements. The path `revenue` is the event's revenue, else its total.
     """
     if path == "revenue":
-        return lambda event: [] if (worth := revenue(event.get("properties"))) is None else [str(worth)]
+        return lambda event: [] if (amount := revenue(event.get("properties"))) is None else [str(amount)]
     parts = path.split(".")
     return lambda event: _walk(event, parts, 0)
 
 
 def matching(where: Mapping[str, Comparison], zone: ZoneInfo) -> Filter | None:
-    """Compile a filter; None when it lets everything pass."""
+    """Compile a filter; None if it has no conditions."""
     if not where:
         return None
     tests = [(values_at(path), _holds(comparison, zone)) for path, comparison in where.items()]
@@ -45,25 +45,25 @@ def matching(where: Mapping[str, Comparison], zone: ZoneInfo) -> Filter | None:
 
 
 def _holds(comparison: Comparison, zone: ZoneInfo) -> Callable[[list[Any]], bool]:
-    """Compare what is at a path: any element will do; what may not be must be no element."""
+    """Compare the values at a path: one has to match, but for `ne` and `not_in` all of them."""
     test = predicate(comparison, zone)
     if comparison.ne is not None or comparison.not_in is not None:
         return lambda found: test(found or None, 0)
-    # Nothing there is a value too: that is what `exists: false` is about.
+    # No value is compared as None, for `exists: false`.
     return lambda found: any(test(value, 0) for value in found or (None,))
 
 
 def scaled(value: object) -> int | None:
-    """Read a number, or a text that is one, as ten-thousandths; None when it is none."""
+    """Return a number, or a text that is one, in units of 1 / SCALE; None for anything else."""
     if type(value) is int:
-        return max(-LARGEST, min(LARGEST, value)) * PLACES
+        return max(-MAX_NUMBER, min(MAX_NUMBER, value)) * SCALE
     if type(value) is str or type(value) is float:
         try:
             number = Decimal(str(value))
         except InvalidOperation:
             return None
         if number.is_finite():
-            return int((max(Decimal(-LARGEST), min(Decimal(LARGEST), number)) * PLACES).to_integral_value())
+            return int((max(Decimal(-MAX_NUMBER), min(Decimal(MAX_NUMBER), number)) * SCALE).to_integral_value())
     return None
 
 

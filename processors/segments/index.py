@@ -1,4 +1,4 @@
-"""Which segments an event may concern."""
+"""Index from what an event contains to the segments whose membership it can change."""
 
 from __future__ import annotations
 
@@ -7,116 +7,122 @@ from typing import Any
 
 from processors.profiles.contact import STATEMENTS
 from processors.profiles.joins import milliseconds
-from processors.segments.evaluation import Check
+from processors.segments.evaluation import CompiledCondition
 from schemas.events.messages import STEPS
 
-_REMEMBERED = 20_000
-"""Kinds of events kept before starting over: names of custom events are unbounded, memory is not."""
+_MAX_CACHED_KEYS = 20_000
+"""Kinds of events in the cache before it is emptied: custom events can have any number of names."""
 
-_CARTS = ("Product Added", "Wishlist Product Added to Cart", "Product Removed", "Cart Viewed", "Checkout Started")
-_SALES = ("Order Completed", "Order Updated", "Receipt Issued")
-_PUSH = ("web_push", "app_push")
+_CART_EVENTS = ("Product Added", "Wishlist Product Added to Cart", "Product Removed", "Cart Viewed", "Checkout Started")
+_SALE_EVENTS = ("Order Completed", "Order Updated", "Receipt Issued")
+_PUSH_CHANNELS = ("web_push", "app_push")
 
 
-def _told_by_messages() -> dict[str, tuple[str, ...]]:
-    """What became of a message may be an answer, and may take consent back."""
+def _message_triggers() -> dict[str, tuple[str, ...]]:
+    """Return the triggers of message events: an answer counts as engagement, unsubscribing withdraws consent."""
     found = {}
     for name, (kind, step) in STEPS.items():
-        channels = _PUSH if kind == "push" else (kind,)
-        words = ["messages", *(f"messages:{channel}" for channel in channels)]
+        channels = _PUSH_CHANNELS if kind == "push" else (kind,)
+        triggers = ["messages", *(f"messages:{channel}" for channel in channels)]
         if step in ("clicked", "replied", "opened"):
-            words += [f"answered:{channel}" for channel in channels]
+            triggers += [f"answered:{channel}" for channel in channels]
         if step in ("unsubscribed", "complained"):
-            words.append("consent")
-        found[name] = tuple(words)
+            triggers.append("consent")
+        found[name] = tuple(triggers)
     return found
 
 
-_TOLD_BY: dict[str, tuple[str, ...]] = {
+_EVENT_TRIGGERS: dict[str, tuple[str, ...]] = {
     "Product Viewed": ("viewed",),
-    **dict.fromkeys(_CARTS, ("cart",)),
-    **dict.fromkeys(_SALES, ("orders", "cart")),
+    **dict.fromkeys(_CART_EVENTS, ("cart",)),
+    **dict.fromkeys(_SALE_EVENTS, ("orders", "cart")),
     "Order Refunded": ("orders",),
     "Order Cancelled": ("orders",),
     "Loyalty Points Earned": ("loyalty",),
     "Loyalty Points Redeemed": ("loyalty",),
-    **_told_by_messages(),
+    **_message_triggers(),
     **dict.fromkeys(STATEMENTS, ("consent",)),
 }
 
 
-class Touched:
-    """Finds the segments whose answer an event may change.
+class SegmentIndex:
+    """Finds the segments whose membership an event can change.
+
+    A trigger is a text that names what an event contains or changes:
+
+    * `any`: every event; `event:<name>`; `channel:<name>`.
+    * `first_event`: the first event received of the person; `earliest_event`: the earliest by event time.
+    * `context`, `traits`, `consent`, `campaign`, `store`: the event has this part.
+    * `viewed`, `cart`, `orders`, `loyalty`, `messages`, `messages:<channel>`, `answered:<channel>`, `consent`: what
+      events of this name change in the profile.
+    * `addresses`: the person's addresses have changed, see `address_checksum`.
 
     Args:
-        checks: The segments' conditions, in the order of the definitions. They name what they depend on by words: `any`
-            (every event), `first` (the earliest event), `event:<name>`, `channel:<name>`; the parts of an event that
-            are there: `context`, `traits`, `consent`, `campaign`, `store`; what an event tells by its name: `viewed`,
-            `cart`, `orders`, `loyalty`, `messages`, `messages:<channel>`, `answered:<channel>`, `consent`; and
-            `addresses`: there are others than before, or one was verified, bounced or works again; and `newcomer`: it
-            is the person's first event that was heard of.
+        conditions: The compiled conditions by segment, in the order of the definitions.
     """
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
-        self._checks = checks
-        self._known: dict[tuple[Any, ...], list[tuple[str, bool | None]]] = {}
-        self._reads_first = any("first" in check.needs for check in checks.values())
+    def __init__(self, conditions: Mapping[str, CompiledCondition]) -> None:
+        self._conditions = conditions
+        # By what an event contains: the segments, and whether only members (True) or only others (False) are concerned.
+        self._cache: dict[tuple[Any, ...], list[tuple[str, bool | None]]] = {}
+        self._uses_earliest_event = any("earliest_event" in one.triggers for one in conditions.values())
 
-    def by(
+    def affected(
         self,
         event: dict[str, Any],
         document: dict[str, Any],
         members: Container[str],
         *,
-        addresses: bool,
-        newcomer: bool = False,
+        addresses_changed: bool,
+        first_event: bool = False,
     ) -> list[str]:
-        """Name the segments, in order.
+        """Return the segments whose membership the event can change, in the order of the definitions.
 
         Args:
             event: The event.
-            document: The profile, which holds the event.
+            document: The profile, with the event applied.
             members: The segments that the person is in.
-            addresses: Whether `address_mark` has changed.
-            newcomer: Whether nothing was known of the person before.
+            addresses_changed: Whether `address_checksum` has changed.
+            first_event: Whether nothing was known of the person before.
         """
         properties = event.get("properties")
         key = (
             event["event"],
             event["channel"],
-            addresses,
-            self._reads_first and milliseconds(event["occurred_at"]) == document.get("first_seen"),
+            addresses_changed,
+            self._uses_earliest_event and milliseconds(event["occurred_at"]) == document.get("first_seen"),
             "context" in event,
             "traits" in event,
             "consent" in event,
             "campaign" in event,
             properties is not None and "store_id" in properties,
-            newcomer,
+            first_event,
         )
-        known = self._known.get(key)
+        known = self._cache.get(key)
         if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = self._work_out(*key)
-        return [name for name, only in known if only is None or only is (name in members)]
+            if len(self._cache) >= _MAX_CACHED_KEYS:
+                self._cache.clear()
+            known = self._cache[key] = self._triggered(*key)
+        return [name for name, members_only in known if members_only is None or members_only is (name in members)]
 
-    def _work_out(self, name: str, channel: str, *present: bool) -> list[tuple[str, bool | None]]:
-        """List the segments, with those to ask for members only (True), or for everybody else only (False)."""
-        words = {"any", f"event:{name}", f"channel:{channel}", *_TOLD_BY.get(name, ())}
-        parts = ("addresses", "first", "context", "traits", "consent", "campaign", "store", "newcomer")
-        words |= {word for word, there in zip(parts, present, strict=True) if there}
+    def _triggered(self, name: str, channel: str, *present: bool) -> list[tuple[str, bool | None]]:
+        """Return the segments that are triggered: by members only (True), by others only (False) or by both (None)."""
+        triggers = {"any", f"event:{name}", f"channel:{channel}", *_EVENT_TRIGGERS.get(name, ())}
+        parts = ("addresses", "earliest_event", "context", "traits", "consent", "campaign", "store", "first_event")
+        triggers |= {part for part, there in zip(parts, present, strict=True) if there}
         found: list[tuple[str, bool | None]] = []
-        for segment, check in self._checks.items():
-            makes, breaks = not check.makes.isdisjoint(words), not check.breaks.isdisjoint(words)
-            if makes or breaks:
-                found.append((segment, None if makes and breaks else breaks))
+        for segment, condition in self._conditions.items():
+            enters = not condition.entry_triggers.isdisjoint(triggers)
+            leaves = not condition.exit_triggers.isdisjoint(triggers)
+            if enters or leaves:
+                found.append((segment, None if enters and leaves else leaves))
         return found
 
 
-def address_mark(document: dict[str, Any]) -> int:
-    """A number that changes when a person has other addresses, or one is verified, bounces or works again."""
-    mark = 0
+def address_checksum(document: dict[str, Any]) -> int:
+    """Return a number that changes when addresses are added or removed, or one is verified, bounces or works again."""
+    checksum = 0
     for found in document.get("addresses", {}).values():
         for _, verified, _, bounced in found.values():
-            mark += 1 + 1_000 * verified + 1_000_000 * bounced
-    return mark
+            checksum += 1 + 1_000 * verified + 1_000_000 * bounced
+    return checksum

@@ -1,4 +1,4 @@
-"""What a segment would be: history through the very engine that decides live."""
+"""Segment preview: replays the history of all people through the engine that evaluates live events."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from schemas.segments.definitions import SegmentDefinitions
 Event = dict[str, Any]
 
 EXAMPLES = 5
+"""Members listed for each segment."""
 
 
 @dataclass
 class Preview:
-    """One segment over history.
+    """One segment after the replay of history.
 
     Attributes:
         members: How many people are in it at the end.
-        entered: How often somebody entered it, by local day.
-        left: How often somebody left it, by local day.
-        examples: Profile ids of some members, those who entered last first.
+        entered: How many times a person entered it, by local day.
+        left: How many times a person left it, by local day.
+        examples: Profile ids of up to `EXAMPLES` members, those who entered last first.
     """
 
     members: int = 0
@@ -45,16 +46,16 @@ def preview(
     *,
     timezone: str,
 ) -> tuple[dict[str, Preview], int]:
-    """Follow everybody from the first event to a moment.
+    """Evaluate segments over the history of all people, up to a time.
 
     Args:
-        definitions: The segments to try, with what they refer to.
-        people: Everybody, one after the other, each with their events in the order in which the broker got them.
-        at_ms: The moment; events that the broker got later are not for this.
-        timezone: Zone of the days.
+        definitions: The segments to preview, with the segments and traits that they refer to.
+        people: Profile ids, each with the person's events in the order in which they were received.
+        at_ms: The time, in milliseconds; later events are ignored.
+        timezone: IANA name of the zone of the days.
 
     Returns:
-        For each segment what it would be, and how many people were looked at.
+        A preview of each segment, by name, and the number of people.
     """
     engine, zone = SegmentEngine(definitions, timezone=timezone), ZoneInfo(timezone)
     found = {segment.name: Preview() for segment in definitions.segments}
@@ -63,10 +64,10 @@ def preview(
     for profile_id, events in people:
         count += 1
         person = Person(profile_id, new_profile(profile_id), {})
-        for change in _follow(engine, person, events, at_ms):
-            one = found[change.segment]
+        for change in _replay(engine, person, events, at_ms):
+            segment = found[change.segment]
             day = datetime.fromtimestamp(change.at_ms / 1000, zone).date().isoformat()
-            (one.entered if change.entered else one.left)[day] += 1
+            (segment.entered if change.entered else segment.left)[day] += 1
         for name, entered in person.state.get("segments", {}).get("in", {}).items():
             found[name].members += 1
             since[name] = sorted([*since[name], (-entered, profile_id)])[:EXAMPLES]
@@ -75,18 +76,18 @@ def preview(
     return found, count
 
 
-def _follow(engine: SegmentEngine, person: Person, events: list[Event], at_ms: int) -> Iterable[SegmentChange]:
+def _replay(engine: SegmentEngine, person: Person, events: list[Event], at_ms: int) -> Iterable[SegmentChange]:
     for event in events:
         now = milliseconds(event["received_at"])
         if now > at_ms:
             break
-        yield from _pass_time(engine, person, now)
+        yield from _evaluate_due(engine, person, now)
         join(person.document, profile_of_event(event))
-        engine.observe(person, event, now)
+        engine.observe(person, event)
         yield from engine.evaluate(person, now, event)
-    yield from _pass_time(engine, person, at_ms)
+    yield from _evaluate_due(engine, person, at_ms)
 
 
-def _pass_time(engine: SegmentEngine, person: Person, until: int) -> Iterable[SegmentChange]:
+def _evaluate_due(engine: SegmentEngine, person: Person, until: int) -> Iterable[SegmentChange]:
     while (due := engine.due(person)) is not None and due <= until:
         yield from engine.evaluate(person, due, None)

@@ -1,4 +1,4 @@
-"""Whether a person can be reached on a channel: with consent, at an address that works. It fails closed."""
+"""Reachability: whether there is consent and a working address on a channel. Without an answer there is no consent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from schemas.segments.attributes import ADDRESS_OF, MESSAGE_CHANNELS
 
 
 def consents(document: dict[str, Any], channel: str) -> bool:
-    """Tell whether marketing may go to the person on a channel.
+    """Return whether the person has consented to marketing on a channel.
 
-    It needs a yes to marketing and a yes to the channel; no answer is a no. (A message policy may read the silence of
-    some countries otherwise; a segment does not.)
+    That needs a yes to marketing and a yes to the channel. No answer is a no. (A message policy may treat a missing
+    answer differently by country; segments do not.)
     """
     consent = document.get("consent")
     if consent is None:
@@ -24,7 +24,7 @@ def consents(document: dict[str, Any], channel: str) -> bool:
 
 
 def addresses(document: dict[str, Any], channel: str) -> list[str]:
-    """The addresses of a channel to which the last delivery did not fail: verified first, then the last seen."""
+    """Return the addresses of a channel that do not bounce: verified ones first, then those seen last."""
     kind = ADDRESS_OF.get(channel, "")
     found = document.get("addresses", {}).get(kind, {})
     working = [value for value, address in found.items() if not address[3]]
@@ -32,12 +32,12 @@ def addresses(document: dict[str, Any], channel: str) -> list[str]:
 
 
 def can_reach(document: dict[str, Any], channel: str) -> bool:
-    """Tell whether there is consent and an address that works."""
+    """Return whether there is consent and an address that does not bounce."""
     return consents(document, channel) and any(
         not address[3] for address in document.get("addresses", {}).get(ADDRESS_OF.get(channel, ""), {}).values()
     )
 
 
 def reachable(document: dict[str, Any]) -> list[str]:
-    """All channels on which the person can be reached."""
+    """Return all channels on which the person can be reached."""
     return [channel for channel in MESSAGE_CHANNELS if can_reach(document, channel)]

@@ -1,4 +1,4 @@
-"""A reader gives one attribute of a person and says when time alone may change it."""
+"""Readers: how to read an attribute of a person, and the times at which its value may change without an event."""
 
 from __future__ import annotations
 
@@ -6,64 +6,64 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
-from processors.segments.evaluation import DAY_MS, Moment
+from processors.segments.evaluation import DAY_MS, EvaluationContext
 from processors.segments.series import Series
 
-Read = Callable[[Moment], Any]
-Turns = Callable[[Moment, Sequence[float]], Iterable[int]]
-"""Of a moment and the numbers that the value is compared with: the times at which a comparison may change."""
-Course = Callable[[Moment], Iterator[tuple[int, Any]]]
-"""The value now, and each later value that time alone gives it, with the time of the change; in order."""
+Read = Callable[[EvaluationContext], Any]
+ChangeTimes = Callable[[EvaluationContext, Sequence[float]], Iterable[int]]
+"""Takes a context and the numbers that the value is compared with; returns the times at which a result may change."""
+Timeline = Callable[[EvaluationContext], Iterator[tuple[int, Any]]]
+"""Returns (time, value) for now and for each later change that the passing of time causes, in order."""
 
-EVERYTHING = frozenset({"any"})
+ANY_EVENT = frozenset({"any"})
 
 
 class Reader(NamedTuple):
     """How to read an attribute.
 
     Attributes:
-        read: The value; None: absent.
-        needs: What of an event can change it, as the words of `touched.Touched`.
-        turns: When time alone may change it; None: never.
-        course: Used in place of `turns` where the values to come are cheap to list.
-        endless: `turns` does not name all times to come: look again at the last one.
-        series: What has to be kept for it.
+        read: Returns the value; None: absent.
+        triggers: What can change the value, see `index.SegmentIndex`.
+        change_times: The times at which the value may change without an event; None: never.
+        timeline: Used instead of `change_times` where the later values are cheap to list.
+        open_ended: `change_times` returns only the next ones; evaluate again at the last of them.
+        series: The series that it reads.
     """
 
     read: Read
-    needs: frozenset[str] = EVERYTHING
-    turns: Turns | None = None
-    course: Course | None = None
-    endless: bool = False
+    triggers: frozenset[str] = ANY_EVENT
+    change_times: ChangeTimes | None = None
+    timeline: Timeline | None = None
+    open_ended: bool = False
     series: tuple[Series, ...] = ()
 
 
-def days_ago(time: Read, needs: frozenset[str]) -> Reader:
-    """The whole days since a time; a time to come is 0 days ago."""
+def days_ago(time: Read, triggers: frozenset[str]) -> Reader:
+    """Return a reader of the whole days since a time; 0 for a time in the future."""
 
-    def read(moment: Moment) -> int | None:
-        at = time(moment)
-        return None if at is None else max(0, (moment.now - at) // DAY_MS)
+    def read(context: EvaluationContext) -> int | None:
+        at = time(context)
+        return None if at is None else max(0, (context.now_ms - at) // DAY_MS)
 
-    def turns(moment: Moment, limits: Sequence[float]) -> list[int]:
-        at = time(moment)
+    def change_times(context: EvaluationContext, thresholds: Sequence[float]) -> list[int]:
+        at = time(context)
         if at is None:
             return []
-        return [at + day * DAY_MS for limit in limits for day in (ceil(limit), floor(limit) + 1)]
+        return [at + day * DAY_MS for limit in thresholds for day in (ceil(limit), floor(limit) + 1)]
 
-    return Reader(read, needs, turns)
+    return Reader(read, triggers, change_times)
 
 
 def section(name: str, *path: str) -> Read:
-    """Read a value of the document at a path of keys."""
+    """Return a function that reads the document at a path of keys."""
     if not path:
-        return lambda moment: moment.document.get(name)
+        return lambda context: context.document.get(name)
     if len(path) == 1:
         key = path[0]
-        return lambda moment: None if (found := moment.document.get(name)) is None else found.get(key)
+        return lambda context: None if (found := context.document.get(name)) is None else found.get(key)
 
-    def read(moment: Moment) -> Any:
-        found = moment.document.get(name)
+    def read(context: EvaluationContext) -> Any:
+        found = context.document.get(name)
         for key in path:
             if not isinstance(found, dict):
                 return None
@@ -73,11 +73,11 @@ def section(name: str, *path: str) -> Read:
     return read
 
 
-def item(read: Read, index: int) -> Read:
-    """Read an element of a list."""
-    return lambda moment: None if (found := read(moment)) is None else found[index]
+def element(read: Read, index: int) -> Read:
+    """Return a function that reads an element of a list."""
+    return lambda context: None if (found := read(context)) is None else found[index]
 
 
-def counted(read: Read) -> Read:
-    """Read a number that is 0 when it is absent."""
-    return lambda moment: read(moment) or 0
+def or_zero(read: Read) -> Read:
+    """Return a function that reads a number, and 0 if it is absent."""
+    return lambda context: read(context) or 0

@@ -1,15 +1,16 @@
-"""Series: what is kept of a person's events for the definitions, so that no question needs the events again.
+"""Series: the values of a person's events that the definitions need, so that events need not be read again.
 
-A series is kept in `state["features"]` under a key that is a hash of what it keeps, so that two definitions share it
-and an unchanged one survives a new version of the files. Its first letter names the kind. Each kind is bounded and is a
-join: any order of the same events, and any split of them into two people who are then merged, gives the same series.
+A series is stored in `state["features"]` under a key: a letter for its kind and a hash of what it holds. So two
+definitions share a series, and an unchanged one survives a new version of the files. Each kind is bounded, and its join
+is commutative and associative: any order of the same events, and any split of them over profiles that are then merged,
+gives the same series.
 
-* `t` **times**: the N latest times of an event; N is what the definitions ask for at most. Exact: "at least 3 within 7
-  days" needs the third latest time and no other.
+* `t` **times**: the N latest times of an event, N being the greatest number that a definition needs. Exact: "at least 3
+  within 7 days" needs the third latest time and no other.
 * `n` **numbers**: the `ROWS_KEPT` latest values with their times, to the millisecond; older ones as sums of UTC days,
   `DAYS_KEPT` of them. Exact in amount; a value older than the kept rows leaves its window up to a day early.
 * `v` **values**: the `ROWS_KEPT` latest values with their times. Exact for that many.
-* `a` **amounts**: count, sum, least and greatest of all time. Exact.
+* `a` **amounts**: count, sum, minimum and maximum of all time. Exact.
 * `e` **ends**: the first and the last value of all time. Exact.
 * `s` **steps**: the `STEPS_KEPT` latest times of each step of a sequence. Exact for that many.
 * `h` **hours**: how many visits and clicks in each of the 24 hours, UTC. Exact.
@@ -24,99 +25,99 @@ from typing import Any, NamedTuple
 
 from processors.profiles.joins import json, short
 from processors.segments.evaluation import DAY_MS
-from processors.segments.event_filters import Event, Filter, Reads, scaled
-from schemas.segments.conditions import MOST_TIMES
+from processors.segments.event_filters import Event, Filter, ReadValues, scaled
+from schemas.segments.conditions import MAX_TIMES
 
 ROWS_KEPT = 100
-"""Latest values of a series, kept with their times."""
+"""How many of the latest values of a series are kept with their times."""
 DAYS_KEPT = 400
-"""Days of older values, kept as sums."""
+"""How many days of older values are kept as sums."""
 STEPS_KEPT = 50
-"""Latest times of each step of a sequence."""
+"""How many of the latest times of each step of a sequence are kept."""
 
 EVERY_EVENT = "*"
 
 
 class Series(NamedTuple):
-    """One thing to keep.
+    """Definition of one series.
 
     Attributes:
         key: Kind and hash.
-        events: Event names that it is about, or `EVERY_EVENT`.
-        one: What one event adds, as a series of its own; None: nothing.
-        keep: For times: how many.
+        events: Names of the events that it reads, or `EVERY_EVENT`.
+        extract: Takes an event and its time in milliseconds; returns a series of that event alone, or None.
+        keep: Of kind `t`: how many times are kept.
     """
 
     key: str
     events: frozenset[str]
-    one: Callable[[Event, int], Any]
-    keep: int = MOST_TIMES
+    extract: Callable[[Event, int], Any]
+    keep: int = MAX_TIMES
 
 
 def key_of(kind: str, *what: object) -> str:
-    """The key of a series: its kind and 8 bytes of hash of what it keeps."""
+    """Return the key of a series: its kind and 8 bytes of hash of what it holds."""
     return kind + blake2b(json([str(part) for part in what]), digest_size=8).hexdigest()
 
 
-def join(key: str, mine: Any, other: Any, keep: int = MOST_TIMES) -> Any:
-    """Put two series of a kind together; both are the caller's to give away."""
+def join(key: str, mine: Any, other: Any, keep: int = MAX_TIMES) -> Any:
+    """Merge two series of the same key; both may be changed and must not be used afterwards."""
     return _JOINS[key[0]](mine, other, keep)
 
 
 def times(key: str, events: frozenset[str], test: Filter | None, between: tuple[int, int], keep: int) -> Series:
-    """The latest times of events."""
+    """Define a series of the latest times of events, from `between[0]` and before `between[1]`, in milliseconds."""
     after, before = between
 
-    def one(event: Event, at: int) -> list[int] | None:
+    def extract(event: Event, at: int) -> list[int] | None:
         return [at] if after <= at < before and (test is None or test(event)) else None
 
-    return Series(key, events, one, keep)
+    return Series(key, events, extract, keep)
 
 
-def numbers(key: str, events: frozenset[str], test: Filter | None, read: Reads | None) -> Series:
-    """The latest numbers, and sums of days before. Without `read`, every event counts 0: only how many they are."""
+def numbers(key: str, events: frozenset[str], test: Filter | None, read: ReadValues | None) -> Series:
+    """Define a series of the latest numbers, and of sums by day before. Without `read` every number is 0."""
 
-    def one(event: Event, at: int) -> dict[str, Any] | None:
+    def extract(event: Event, at: int) -> dict[str, Any] | None:
         found = _numbers(event, test, read)
         return _bounded({"rows": sorted([at, value] for value in found)}) if found else None
 
-    return Series(key, events, one)
+    return Series(key, events, extract)
 
 
-def amounts(key: str, events: frozenset[str], test: Filter | None, read: Reads | None) -> Series:
-    """Count, sum, least and greatest of all time."""
+def amounts(key: str, events: frozenset[str], test: Filter | None, read: ReadValues | None) -> Series:
+    """Define a series of count, sum, minimum and maximum of all time."""
 
-    def one(event: Event, at: int) -> list[int] | None:
+    def extract(event: Event, at: int) -> list[int] | None:
         found = _numbers(event, test, read)
         return [len(found), sum(found), min(found), max(found)] if found else None
 
-    return Series(key, events, one)
+    return Series(key, events, extract)
 
 
-def values(key: str, events: frozenset[str], test: Filter | None, read: Reads) -> Series:
-    """The latest values."""
+def values(key: str, events: frozenset[str], test: Filter | None, read: ReadValues) -> Series:
+    """Define a series of the latest values."""
 
-    def one(event: Event, at: int) -> list[Any] | None:
+    def extract(event: Event, at: int) -> list[Any] | None:
         rows = [[at, value] for value in _values(event, test, read)]
         return sorted(rows, key=_order)[-ROWS_KEPT:] or None
 
-    return Series(key, events, one)
+    return Series(key, events, extract)
 
 
-def ends(key: str, events: frozenset[str], test: Filter | None, read: Reads) -> Series:
-    """The first and the last value of all time."""
+def ends(key: str, events: frozenset[str], test: Filter | None, read: ReadValues) -> Series:
+    """Define a series of the first and the last value of all time."""
 
-    def one(event: Event, at: int) -> list[Any] | None:
+    def extract(event: Event, at: int) -> list[Any] | None:
         rows = sorted(([at, value] for value in _values(event, test, read)), key=_order)
         return [rows[0], rows[-1]] if rows else None
 
-    return Series(key, events, one)
+    return Series(key, events, extract)
 
 
-def steps(key: str, tests: list[tuple[frozenset[str], Filter | None]], same: Reads | None) -> Series:
-    """The latest times of each step of a sequence, each with the value that all steps share (empty: none)."""
+def steps(key: str, tests: list[tuple[frozenset[str], Filter | None]], same: ReadValues | None) -> Series:
+    """Define a series of the latest times of each step of a sequence, with the value that all steps share, or ''."""
 
-    def one(event: Event, at: int) -> list[list[Any]] | None:
+    def extract(event: Event, at: int) -> list[list[Any]] | None:
         tied = sorted({text for value in same(event) if (text := short(value))}) if same else [""]
         name = event["event"]
         found = [
@@ -125,24 +126,24 @@ def steps(key: str, tests: list[tuple[frozenset[str], Filter | None]], same: Rea
         ]
         return found if any(found) else None
 
-    return Series(key, frozenset[str]().union(*(names for names, _ in tests)), one)
+    return Series(key, frozenset[str]().union(*(names for names, _ in tests)), extract)
 
 
 def hours(key: str, counts: Callable[[Event], bool]) -> Series:
-    """How many events in each hour of the day, UTC."""
+    """Define a series that counts events by hour of the day, UTC."""
 
-    def one(event: Event, at: int) -> list[int] | None:
+    def extract(event: Event, at: int) -> list[int] | None:
         if not counts(event):
             return None
         found = [0] * 24
         found[at // 3_600_000 % 24] = 1
         return found
 
-    return Series(key, frozenset({EVERY_EVENT}), one)
+    return Series(key, frozenset({EVERY_EVENT}), extract)
 
 
 def parts(series: dict[str, Any] | None) -> list[tuple[int, int, int, int, int]]:
-    """Read numbers as (time, count, sum, least, greatest), oldest first; days as if all were at their beginning."""
+    """Return numbers as (time, count, sum, minimum, maximum), oldest first; the time of a day is its beginning."""
     if not series:
         return []
     found = [(int(day) * DAY_MS, *sums) for day, sums in series.get("days", {}).items()]
@@ -151,20 +152,20 @@ def parts(series: dict[str, Any] | None) -> list[tuple[int, int, int, int, int]]
     return found
 
 
-def _numbers(event: Event, test: Filter | None, read: Reads | None) -> list[int]:
+def _numbers(event: Event, test: Filter | None, read: ReadValues | None) -> list[int]:
     if test is not None and not test(event):
         return []
     return [0] if read is None else [number for value in read(event) if (number := scaled(value)) is not None]
 
 
-def _values(event: Event, test: Filter | None, read: Reads) -> list[Any]:
+def _values(event: Event, test: Filter | None, read: ReadValues) -> list[Any]:
     if test is not None and not test(event):
         return []
-    return [kept for value in read(event) if (kept := _kept(value)) is not None]
+    return [kept for value in read(event) if (kept := _storable(value)) is not None]
 
 
-def _kept(value: object) -> Any:
-    """Keep a number or a short text; true and false as words, so that they are never taken for numbers."""
+def _storable(value: object) -> Any:
+    """Return a number or a short text; true and false as text, so that they are not taken for numbers; else None."""
     if type(value) is bool:
         return "true" if value else "false"
     if type(value) is float or type(value) is int:
@@ -250,7 +251,7 @@ _JOINS: dict[str, Callable[[Any, Any, int], Any]] = {
 
 
 def by_event(series: Iterable[Series]) -> tuple[dict[str, tuple[Series, ...]], tuple[Series, ...]]:
-    """Index series by event name, those about every event included; and those about every event alone."""
+    """Return the series by event name, those of all events included; and the series of all events for other names."""
     every = tuple(one for one in series if EVERY_EVENT in one.events)
     index: dict[str, tuple[Series, ...]] = {}
     for one in series:

@@ -1,7 +1,7 @@
 """The attributes of a person that conditions can be about: name, type, unit, meaning and an example of each.
 
 A name with a part in angle brackets stands for a family: `channels.<channel>.last` is `channels.web.last` and so on.
-How an attribute is worked out is in `processors/segments/`.
+How an attribute is computed is in `processors/segments/`.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ _LISTED: tuple[Attribute, ...] = (
     Attribute("consent.refused_channels", "list", "", "Channels on which marketing is refused.", ["sms"]),
     Attribute("reach.channels", "list", "", "Channels with consent and an address that works.", ["email"]),
     Attribute("reach.count", "number", "channels", "On how many channels that is.", 1),
-    # Worked out
+    # Computed
     Attribute("lifecycle.stage", "text", "", "Where the person is in the life cycle; see traits.yaml.", "active"),
     Attribute("rfm.class", "text", "", "Class by recency, frequency and money; see traits.yaml.", "champions"),
     Attribute("rfm.score", "text", "", "The three scores, one digit each.", "545"),

@@ -33,7 +33,7 @@ from schemas.durations import DAY_MS, LONGEST_MS, milliseconds
 from schemas.segments.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMILIES, find
 from schemas.topics import CHANNELS
 
-MOST_TIMES = 200
+MAX_TIMES = 200
 """`at_least`, `at_most` and `exactly` go up to this: as many times of an event are kept for a person."""
 LONGEST_AGGREGATE_DAYS = 400
 """The longest window of an `aggregate` or a computed trait; without a window it is about all time."""
@@ -120,7 +120,7 @@ Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100), BeforeV
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Times = Annotated[int, Field(ge=0, le=MOST_TIMES)]
+Times = Annotated[int, Field(ge=0, le=MAX_TIMES)]
 Function = Literal["count", "sum", "average", "min", "max", "unique_count", "first", "last", "most_frequent", "unique"]
 """How values of many events become one. `unique` is the list of different values, `unique_count` how many they are."""
 
@@ -249,7 +249,7 @@ class Condition(Comparison):
     attribute: Text | None = None
     performed: Texts | None = None
     not_performed: Texts | None = None
-    at_least: Annotated[int, Field(ge=1, le=MOST_TIMES)] | None = None
+    at_least: Annotated[int, Field(ge=1, le=MAX_TIMES)] | None = None
     at_most: Times | None = None
     exactly: Times | None = None
     where: Where = Field(default_factory=dict)

@@ -104,7 +104,7 @@ def person_of(engine: SegmentEngine, events: list[dict[str, Any]], profile_id: s
     person = Person(profile_id, new_profile(profile_id), {})
     for event in events:
         apply(person.document, event)
-        engine.observe(person, event, START)
+        engine.observe(person, event)
     return person
 
 

@@ -104,7 +104,7 @@ def test_every_membership_is_found_by_following_events_and_due_times_alone(
         while coming and milliseconds(coming[0]["occurred_at"]) == now:
             told.append(coming.pop(0))
             apply(person.document, told[-1])
-            engine.observe(person, told[-1], now)
+            engine.observe(person, told[-1])
             engine.evaluate(person, now, told[-1])
         expected = {name for name, condition in by_name.items() if judge(condition, told, now)}
         if told and expected != engine.members(person):

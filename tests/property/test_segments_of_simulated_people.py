@@ -57,7 +57,7 @@ def people() -> dict[str, Person]:
         while (due := engine().due(person)) is not None and due <= now:
             engine().evaluate(person, due, None)
         join(person.document, profile_of_event(event))
-        engine().observe(person, event, now)
+        engine().observe(person, event)
         engine().evaluate(person, now, event)
     return found
 

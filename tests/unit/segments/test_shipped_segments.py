@@ -12,7 +12,7 @@ from deploy.settings import Settings
 from processors.profiles.document import apply, combine, new_profile
 from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
-from processors.segments.scores import Prediction, note
+from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
 from tests.support.builders import at
@@ -36,7 +36,7 @@ def tell(person: Person, day: float, event: str, channel: str = "web", **fields:
     told = resolved(event, channel, occurred_at=at(days=day), **fields)
     pass_time(person, day)
     apply(person.document, told)
-    engine().observe(person, told, milliseconds(told["occurred_at"]))
+    engine().observe(person, told)
     engine().evaluate(person, milliseconds(told["occurred_at"]), told)
 
 
@@ -60,7 +60,7 @@ def stays(segment: str, story: list[Told], until: float = 400) -> list[tuple[int
         while (due := engine().due(person)) is not None and due <= now:
             note(engine().evaluate(person, due, None))
         apply(person.document, told)
-        engine().observe(person, told, now)
+        engine().observe(person, told)
         note(engine().evaluate(person, now, told))
     while (due := engine().due(person)) is not None and due <= START + until * DAY:
         note(engine().evaluate(person, due, None))
@@ -195,7 +195,7 @@ def test_an_order_that_was_reported_late_puts_right_what_was_said_meanwhile() ->
         "Order Completed", "store", occurred_at=at(hours=0.5), properties={"order_id": "o1", "cart_id": "c1"}
     )
     apply(person.document, late)
-    engine().observe(person, late, START + DAY)
+    engine().observe(person, late)
     changes = engine().evaluate(person, START + DAY, late)
 
     assert "cart_abandoners" in before
@@ -218,7 +218,7 @@ def test_two_carts_of_two_browsers_are_one_persons_after_a_merge() -> None:
 def test_a_prediction_that_is_written_back_is_due_at_once() -> None:
     person = Person("p1", new_profile("p1"), {})
     tell(person, 0, "Page Viewed")
-    note(person.state, {"purchase_likelihood": 0.7}, START + DAY)
+    set_scores(person.state, {"purchase_likelihood": 0.7}, START + DAY)
     due = engine().due(person)
     engine().evaluate(person, due or 0, None)
 
@@ -229,7 +229,9 @@ def test_a_prediction_that_is_written_back_is_due_at_once() -> None:
 def test_the_same_prediction_again_changes_nothing() -> None:
     state: dict[str, Any] = {}
 
-    assert [True, False, True] == [note(state, {"alive": value}, at) for value, at in ((0.5, 1), (0.5, 2), (0.6, 3))]
+    assert [True, False, True] == [
+        set_scores(state, {"alive": value}, at) for value, at in ((0.5, 1), (0.5, 2), (0.6, 3))
+    ]
 
 
 def test_who_is_surely_alive_and_expected_to_order_once_orders_with_63_percent() -> None:
