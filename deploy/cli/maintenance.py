@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"]
 _MESSAGE_WIDTH = 120
+_REFUSALS_SHOWN = 20
 
 Reason = Annotated[str, typer.Option(help="Only this reason, such as not_json.")]
 Stage = Annotated[str, typer.Option(help="Only what this stage refused, such as identify.")]
@@ -135,65 +135,40 @@ def dead_letters_replay(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish the original bytes again to their topic, once the cause is mended.
+    """Publish refused records again, once the cause is mended: the original bytes, to their topic.
 
-    Safe to repeat: an event that was stored meanwhile counts as a duplicate; one that is still bad is refused again.
+    What the collector refused is translated and validated again instead, with the rights of its source. Safe to repeat:
+    an event that was stored meanwhile counts as a duplicate; one that is still bad is refused again.
     """
+    from deploy.operations.dead_letters import replay
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.settings import settings
     from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
 
     wanted = _filter(reason, stage, topic, from_, to)
     with clickhouse() as client:
         counts = count_dead_letters(client, wanted)
-        published, problem = (0, "") if dry_run else republish(read_dead_letters(client, wanted))
+        try:
+            outcome = replay(read_dead_letters(client, wanted), settings(), dry_run=dry_run)
+        except DefinitionError as error:
+            _fail(str(error))
+    refused = outcome.refused.total()
     if as_json:
-        print(json.dumps({"matching": counts, "published": published, "dry_run": dry_run}, indent=2))
+        published = 0 if dry_run else outcome.published
+        summary = {"matching": counts, "published": published, "dry_run": dry_run, "refused": refused}
+        print(json.dumps(summary, indent=2))
     for name, count in counts.items():
         typer.echo(f"{count:10,} {name}", err=True)
-    typer.echo(
-        f"{'would publish' if dry_run else 'published'} {sum(counts.values()) if dry_run else published:,}", err=True
-    )
-    if problem:
-        _fail(f"Kafka did not confirm every record ({problem}): replay again, what has arrived is not counted twice")
-
-
-def republish(letters: Iterable[StoredDeadLetter]) -> tuple[int, str]:
-    """Publish dead letters' original keys and values to their original topics.
-
-    Returns:
-        How many the broker confirmed, and the first failure or an empty string.
-    """
-    from confluent_kafka import KafkaException, Producer
-
-    from deploy.settings import settings
-    from sinks.kafka.producer import DELIVERY_TIMEOUT_S, producer_config
-
-    confirmed = 0
-    failures: list[str] = []
-
-    def delivered(error: object, _message: object) -> None:
-        nonlocal confirmed
-        if error is None:
-            confirmed += 1
-        else:
-            failures.append(str(error))
-
-    producer = Producer(producer_config(settings().kafka_bootstrap))
-    for letter in letters:
-        while not failures:
-            try:
-                producer.produce(letter.topic, letter.value, letter.key, on_delivery=delivered)
-                break
-            except BufferError:
-                producer.poll(0.1)
-            except KafkaException as error:
-                failures.append(str(error))
-        if failures:
-            break
-        producer.poll(0)
-    unconfirmed = producer.flush(DELIVERY_TIMEOUT_S + 5)
-    if unconfirmed and not failures:
-        failures.append(f"no answer for {unconfirmed:,} records")
-    return confirmed, failures[0] if failures else ""
+    typer.echo(f"{'would publish' if dry_run else 'published'} {outcome.published:,}", err=True)
+    if refused:
+        typer.echo(f"not published {refused:,}, which stay dead letters:", err=True)
+        for why, count in outcome.refused.most_common(_REFUSALS_SHOWN):
+            typer.echo(_printable(f"{count:10,} {why}"), err=True)
+    if outcome.failure:
+        _fail(
+            f"Kafka did not confirm every record ({outcome.failure}): "
+            "replay again, what has arrived is not counted twice"
+        )
 
 
 def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: datetime | None) -> DeadLetterFilter:

@@ -7,7 +7,6 @@ import logging
 import signal
 from collections import Counter
 from contextlib import suppress
-from functools import partial
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -16,12 +15,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from deploy.collector.authentication import WriteKeys
 from deploy.collector.routes import Collector
 from deploy.home import Home
-from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
-from processors.intake.collect import Collect
-from processors.intake.routing import routing_key
-from processors.intake.validation_mark import ValidationMark
-from schemas.intake.sources import SourceDefinitions
 from schemas.topics import topics
 from sinks.kafka.group_commit import GatheringPublisher
 from sinks.kafka.producer import KafkaPublisher
@@ -42,26 +37,14 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
     Raises:
         DefinitionError: The sources or their keys are not what they should be.
     """
-    sources = load(settings.sources_file, SourceDefinitions).sources
-    for name, source in sources.items():
-        if source.channel not in settings.channels:
-            raise DefinitionError(
-                f"{settings.sources_file}: sources.{name}.channel: {source.channel!r} is not in THROUGHLINE_CHANNELS"
-            )
+    sources = load_sources(settings)
     keys = WriteKeys(settings.write_keys.get_secret_value(), sources)
     if not keys:
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
-    secret = settings.identity_secret.get_secret_value().encode()
     return Collector(
         sources=sources,
         keys=keys,
-        collect=Collect(
-            channels=frozenset(settings.channels),
-            max_event_bytes=settings.max_event_bytes,
-            key=partial(routing_key, secret=secret),
-            topic_prefix=settings.topic_prefix,
-            mark=ValidationMark(secret),
-        ),
+        collect=collect_for(settings),
         publisher=GatheringPublisher(publisher, WAITING_BYTES),
         most_bytes=settings.collector_max_request_bytes,
         confirm_within_s=settings.collector_confirm_s,

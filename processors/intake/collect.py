@@ -7,7 +7,7 @@ refused is told to the producer and kept as a dead letter: the official SDKs rea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.intake.decode import Rejected, too_large, validate
+from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
 from processors.intake.segment_calls import Arrival, Translated, spelling, translate
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
@@ -24,6 +25,7 @@ from schemas.intake.sources import Source
 from schemas.records import Headers, Outgoing
 from schemas.topics import touchpoint_topic
 
+STAGE = "collect"
 NO_PARTITION = -1
 """The partition of a dead letter that never was in the log; its offset then is a number that no other has."""
 
@@ -114,8 +116,9 @@ class Collect:
             if isinstance(found, Translated):
                 self._judge(collected, place, found.event, source, arrival, found.spelt)
             else:
-                told = Refusal(place, _text(call, "messageId"), found)
-                self._refuse(collected, told, found, _signed(call, name), source, arrival)
+                refusal = Refusal(place, _text(call, "messageId"), found)
+                kept = RefusedCall(_without_key(call), name, verb, arrival.sent_at).as_json()
+                self._refuse(collected, refusal, found, _Kept(kept, source.channel), arrival)
         return collected
 
     def touchpoints(
@@ -145,8 +148,11 @@ class Collect:
             else:
                 judged = validate(event, value, channels=self._channels)
         if isinstance(judged, Rejected):
-            told = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
-            self._refuse(collected, told, judged, event, source, arrival)
+            refusal = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
+            channel = _text(event, "channel")
+            key = self._key(event) or b"" if isinstance(event, dict) else b""
+            kept = _Kept(event, channel if channel in self._channels else source.channel, key)
+            self._refuse(collected, refusal, judged, kept, arrival)
         else:
             collected.outgoing.append(self._touchpoint(judged, value))
             collected.accepted += 1
@@ -160,25 +166,62 @@ class Collect:
             return Outgoing(topic, key, sent)
         return Outgoing(topic, key, value, self._mark.headers(value))
 
+    def replay(self, value: bytes, sources: Mapping[str, Source], arrival: Arrival) -> Collected:
+        """Read again what a dead letter of the collector keeps, with the rights that its source has now.
+
+        Args:
+            value: The letter's value.
+            sources: By name.
+            arrival: When the event came in, and the id that it gets if it has none.
+
+        Returns:
+            One record of a touchpoint, or one refusal. There is no new dead letter: the old one stays.
+        """
+        try:
+            kept = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            kept = None
+        if not isinstance(kept, dict):
+            return _refused(Rejected(Reason.NOT_AN_OBJECT, "", "What is kept is no JSON object."))
+        name = kept.get("source")
+        source = sources.get(name) if isinstance(name, str) else None
+        if name is None or source is None:
+            return _refused(Rejected(Reason.INVALID_FIELD, "source", "Its source is not defined any more."))
+        call = refused_call(kept)
+        if call is not None:
+            arrival = arrival._replace(sent_at=call.sent_at)
+            collected = self.calls(name, source, [(call.call, call.verb)], [arrival])
+        elif beyond := beyond_rights(kept, source):
+            return _refused(beyond)
+        else:
+            collected = self.touchpoints(name, source, [kept], [arrival])
+        return collected if collected.accepted else Collected(refusals=collected.refusals)
+
     def _refuse(
-        self, collected: Collected, told: Refusal, judged: Rejected, event: object, source: Source, arrival: Arrival
+        self, collected: Collected, refusal: Refusal, rejected: Rejected, kept: _Kept, arrival: Arrival
     ) -> None:
-        """Note a refusal, and keep the event as a dead letter: in our form as far as it has one, so with our names."""
-        collected.refusals.append(told)
-        value = written(event) or b'"nested too deep to be written"'
+        """Note a refusal, and keep the event as a dead letter: a translated call as a touchpoint, so with its names."""
+        collected.refusals.append(refusal)
+        value = written(kept.event) or b'"nested too deep to be written"'
         if len(value) > KEPT_BYTES:
             return
-        channel = _text(event, "channel")
-        key = self._key(event) or b"" if isinstance(event, dict) else b""
         record = _NeverInTheLog(
-            topic=self._prefix + touchpoint_topic(channel if channel in self._channels else source.channel),
+            topic=self._prefix + touchpoint_topic(kept.channel),
             partition=NO_PARTITION,
             offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
             timestamp=int(arrival.received.timestamp() * 1000),
-            key=key,
+            key=kept.key,
             value=value,
         )
-        collected.outgoing.append(dead_letter(record, "collect", judged.reason, judged.message, judged.field))
+        collected.outgoing.append(dead_letter(record, STAGE, rejected.reason, rejected.message, rejected.field))
+
+
+class _Kept(NamedTuple):
+    """What a dead letter keeps of a refused event, the channel whose topic it names, and its record key."""
+
+    event: object
+    channel: str
+    key: bytes = b""
 
 
 class _NeverInTheLog(NamedTuple):
@@ -194,10 +237,19 @@ class _NeverInTheLog(NamedTuple):
 
 
 def _signed(event: object, name: str) -> object:
-    """An event with its source's name, and without the key that proves it: that goes no further."""
+    """An event with its source's name instead of the write key that proves it."""
+    return {**event, "source": name} if isinstance(event := _without_key(event), dict) else event
+
+
+def _without_key(event: object) -> object:
+    """An event without its write key: no key is stored."""
     if not isinstance(event, dict):
         return event
-    return {**{part: value for part, value in event.items() if part != "writeKey"}, "source": name}
+    return {name: value for name, value in event.items() if name != "writeKey"}
+
+
+def _refused(rejected: Rejected) -> Collected:
+    return Collected(refusals=[Refusal(0, "", rejected)])
 
 
 def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:

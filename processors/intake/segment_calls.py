@@ -91,7 +91,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
              **{f"context.{ours}": f"context.{theirs}" for theirs, ours in _CONTEXT.items()}}  # fmt: skip
     event_name = call.get("event") if verb == "track" else _NAMES[str(verb)]
     channel = known.get("channel") or source.channel
-    if source.kind == "browser" and (beyond := _beyond_a_page(event_name, channel, source)):
+    if source.kind == "browser" and (beyond := beyond_browser_rights(event_name, channel, source)):
         return beyond
     identifiers = _identifiers(call, known, verb, source, spelt)
     if not identifiers and event_name not in ABOUT_PRODUCTS:
@@ -132,8 +132,8 @@ def spelling(field: str, spelt: dict[str, str]) -> str:
     return field
 
 
-def _beyond_a_page(event_name: object, channel: object, source: Source) -> Rejected | None:
-    """Say what a key that everybody can read is not believed."""
+def beyond_browser_rights(event_name: object, channel: object, source: Source) -> Rejected | None:
+    """Refuse another channel and events about products: anybody can read a browser's write key."""
     if channel != source.channel:
         return Rejected(
             Reason.INVALID_FIELD,

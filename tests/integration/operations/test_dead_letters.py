@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.operations.provision import migrate
+from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
+from processors.intake.segment_calls import Arrival
+from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic
 from sinks.clickhouse.client import connect
 from sinks.kafka.producer import create_topics
@@ -122,11 +126,32 @@ def test_what_the_collector_refused_is_shown_by_the_partition_that_it_never_had(
 def test_replay_publishes_the_original_keys_and_bytes_to_the_original_topic(web: str, stack: Settings) -> None:
     code, out, err = run("replay", "--json")
 
-    assert (0, {"matching": {"not_json": 2, "invalid_field": 1}, "published": 3, "dry_run": False}) == (
-        code,
-        json.loads(out),
-    ), err
+    expected = {"matching": {"not_json": 2, "invalid_field": 1}, "published": 3, "dry_run": False, "refused": 0}
+    assert (0, expected) == (code, json.loads(out)), err
     assert [(b"k1", BAD_BYTES), (None, b'{"a": 1}'), (b"k3", b"")] == published(stack, web)
+
+
+def test_replay_publishes_no_event_that_a_browsers_key_has_forged(web: str, stack: Settings) -> None:
+    call = {
+        "event_id": "order-4712", "event": "Order Completed", "channel": "web", "occurred_at": "2026-11-22T09:00:00Z",
+        "identifiers": [{"type": "email", "value": "victim@shop.example", "verified": True}],
+        "properties": {"order_id": "4712", "revenue": "99999.00", "currency": "EUR"},
+    }  # fmt: skip
+    arrival = Arrival(datetime(2026, 11, 22, 10, tzinfo=UTC), None, "r-1")
+    collected = collect_for(stack).calls("web", load_sources(stack)["web"], [(call, "track")], [arrival])
+    [letter] = [DeadLetter.model_validate_json(one.value) for one in collected.outgoing]
+    older = orjson.dumps({**call, "source": "web"})  # as such calls were kept once
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    rows = [row(web, offset, "missing_field", b"", value, -1) for offset, value in enumerate((letter.value, older), 7)]
+    client.insert("dead_letters", [[*one[:4], "collect", *one[5:]] for one in rows], COLUMNS)
+    client.close()
+    code, out, err = run("replay", "--stage", "collect", "--json")
+
+    assert (0, 0, 2) == (code, json.loads(out)["published"], json.loads(out)["refused"]), err
+    assert "identifiers are more than this write key counts for" in err
+    assert [] == published(stack, web)
+    shown = json.loads(run("show", web, "-1", "7", "--json")[1])
+    assert {"call": call, "source": "web", "verb": "track"} == json.loads(shown["value"])
 
 
 def test_replay_can_be_narrowed_and_tried_dry(web: str, stack: Settings) -> None:

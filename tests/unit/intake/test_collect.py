@@ -60,7 +60,9 @@ def test_a_bad_event_costs_its_neighbours_nothing_and_is_kept() -> None:
     assert [
         (1, "n", "missing_field", "userId"), (2, "", "not_an_object", ""), (3, "o", "invalid_field", "event"),
     ] == told  # fmt: skip
-    assert [{**NOBODYS, "source": "shop"}, "junk"] == [orjson.loads(letter.value) for letter in letters(collected)][:2]
+    assert [
+        {"call": NOBODYS, "source": "shop", "verb": "track"}, {"call": "junk", "source": "shop", "verb": None},
+    ] == [orjson.loads(letter.value) for letter in letters(collected)][:2]  # fmt: skip
 
 
 def test_a_dead_letter_says_where_the_event_would_have_gone_and_can_be_told_apart() -> None:

@@ -1,0 +1,140 @@
+"""Publishes dead letters again: other stages' as the original bytes, the collector's with the rights of their source.
+
+A record that a stage refused was in a topic, so its producer may write there. What the collector refused was in none:
+its dead letter goes through the collector's own translation and validation, and what is refused again stays a dead
+letter.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from deploy.operations.sources import collect_for, load_sources
+from processors.intake.collect import STAGE as COLLECTOR
+from processors.intake.segment_calls import Arrival
+from schemas.dead_letters import truncation
+from schemas.records import Headers
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+    from sinks.clickhouse.dead_letters import StoredDeadLetter
+
+
+class ReplayRecord(NamedTuple):
+    """One record to publish: the topic's full name, key, value, headers."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+@dataclass(slots=True)
+class Replay:
+    """What became of dead letters.
+
+    Attributes:
+        published: How many records the broker confirmed; in a dry run, how many would be published.
+        refused: How many letters are not published, by the reason in words.
+        failure: The first failure to publish, or empty.
+    """
+
+    published: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    failure: str = ""
+
+
+class Replayer:
+    """Makes the records that are published again.
+
+    Args:
+        settings: The deployment.
+
+    Raises:
+        DefinitionError: The sources are not what they should be.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._sources = load_sources(settings)
+        self._collect = collect_for(settings)
+        self._prefix = settings.topic_prefix
+
+    def record(self, letter: StoredDeadLetter) -> ReplayRecord | str:
+        """Make the record of a letter, or say why there is none."""
+        if truncation(letter.message, letter.key or b"", letter.value) is not None:
+            return "the letter does not keep the whole record"
+        if letter.stage != COLLECTOR:
+            return ReplayRecord(letter.topic, letter.key, letter.value)
+        # The id depends on the letter alone, so a second replay publishes a duplicate.
+        arrival = Arrival(letter.received_at, None, f"dead-letter-{letter.offset}")
+        collected = self._collect.replay(letter.value, self._sources, arrival)
+        for outgoing in collected.outgoing:
+            return ReplayRecord(self._prefix + outgoing.topic, outgoing.key or None, outgoing.value, outgoing.headers)
+        rejected = collected.refusals[0].rejected
+        return f"{rejected.reason.value}: {rejected.message}"
+
+
+def replay(letters: Iterable[StoredDeadLetter], settings: Settings, *, dry_run: bool = False) -> Replay:
+    """Publish dead letters again and wait until the broker has confirmed every record.
+
+    Args:
+        letters: The letters.
+        settings: The deployment.
+        dry_run: Publish nothing; only count.
+
+    Raises:
+        DefinitionError: As `Replayer`.
+    """
+    replayer, outcome = Replayer(settings), Replay()
+
+    def records() -> Iterator[ReplayRecord]:
+        for letter in letters:
+            record = replayer.record(letter)
+            if isinstance(record, str):
+                outcome.refused[record] += 1
+            else:
+                yield record
+
+    if dry_run:
+        outcome.published = sum(1 for _ in records())
+    else:
+        outcome.published, outcome.failure = _publish(records(), settings.kafka_bootstrap)
+    return outcome
+
+
+def _publish(records: Iterable[ReplayRecord], bootstrap: str) -> tuple[int, str]:
+    """Publish records; return how many the broker confirmed, and the first failure or an empty text."""
+    from confluent_kafka import KafkaException, Producer
+
+    from sinks.kafka.producer import DELIVERY_TIMEOUT_S, producer_config
+
+    confirmed = 0
+    failures: list[str] = []
+
+    def delivered(error: object, _message: object) -> None:
+        nonlocal confirmed
+        if error is None:
+            confirmed += 1
+        else:
+            failures.append(str(error))
+
+    producer: Any = Producer(producer_config(bootstrap))
+    for topic, key, value, headers in records:
+        while not failures:
+            try:
+                producer.produce(topic, value, key, on_delivery=delivered, headers=list(headers))
+                break
+            except BufferError:
+                producer.poll(0.1)
+            except KafkaException as error:
+                failures.append(str(error))
+        if failures:
+            break
+        producer.poll(0)
+    unconfirmed = producer.flush(DELIVERY_TIMEOUT_S + 5)
+    if unconfirmed and not failures:
+        failures.append(f"no answer for {unconfirmed:,} records")
+    return confirmed, failures[0] if failures else ""

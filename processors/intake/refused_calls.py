@@ -1,0 +1,71 @@
+"""Calls that could not be translated into a touchpoint, as their dead letters keep them, and what a source may say.
+
+A call is kept inside an object, `{"call": …, "source": …, "verb": …}`, so its text can never be read as a touchpoint: a
+write key that everybody can read would otherwise decide what `dead-letters replay` publishes. A replay translates the
+call again, with the rights of its source.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from processors.intake.decode import Rejected
+from processors.intake.segment_calls import beyond_browser_rights
+from schemas.dead_letters import Reason
+from schemas.intake.sources import Source
+
+
+class RefusedCall(NamedTuple):
+    """A call of an SDK that is no touchpoint.
+
+    Attributes:
+        call: What the client sent, without its write key.
+        source: Name of the source whose write key it came with.
+        verb: Which of the calls it is, as far as the client said so.
+        sent_at: When its batch was sent, by the client's clock; None if the batch does not say.
+    """
+
+    call: object
+    source: str
+    verb: object
+    sent_at: object = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The value of its dead letter."""
+        return {name: value for name, value in self._asdict().items() if name != "sent_at" or value is not None}
+
+
+def refused_call(kept: dict[str, Any]) -> RefusedCall | None:
+    """Read the value of a dead letter; None if it holds a touchpoint."""
+    if not {"call", "source", "verb"} <= kept.keys() <= {"call", "source", "verb", "sent_at"}:
+        return None
+    return RefusedCall(**kept)
+
+
+def beyond_rights(event: dict[str, Any], source: Source) -> Rejected | None:
+    """Tell what of a kept touchpoint its source may not say.
+
+    What is translated from a call keeps to these rights. A letter that was kept as the client sent it need not: so
+    were refused calls until they were kept inside an object.
+
+    Args:
+        event: A touchpoint, valid or not.
+        source: Whose write key it came with; a server may say anything.
+    """
+    if source.kind == "server":
+        return None
+    if beyond := beyond_browser_rights(event.get("event"), event.get("channel"), source):
+        return beyond
+    identifiers, consent = event.get("identifiers") or [], event.get("consent") or {}
+    if not isinstance(identifiers, list) or not all(_may_name(one, source) for one in identifiers):
+        return Rejected(Reason.INVALID_FIELD, "identifiers", "identifiers are more than this write key counts for.")
+    if not isinstance(consent, dict) or not consent.keys() <= set(source.consent.values()):
+        return Rejected(Reason.INVALID_FIELD, "consent", "consent is more than this write key counts for.")
+    return None
+
+
+def _may_name(identifier: object, source: Source) -> bool:
+    if not isinstance(identifier, dict) or identifier.get("verified"):
+        return False
+    kind = identifier.get("type")
+    return isinstance(kind, str) and source.joins_by(kind)
