@@ -1,6 +1,6 @@
--- Note a fact about a product and answer with what was known before it.
+-- Stores a fact about a product and answers with its former value.
 -- KEYS: the product's hash.   ARGV: name of the fact, value, event id, time of the event in ms.
--- The event that told the present value gets its answer again. Answer: the value before, or nil.
+-- The event that set the present value gets its answer again. Answer: the value before, or nil.
 local key, name, value, event, at = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local known = redis.call('HMGET', key, name, name .. ':event', name .. ':at', name .. ':before')
 if known[2] == event then return known[4] end

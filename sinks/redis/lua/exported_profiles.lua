@@ -1,11 +1,11 @@
--- Take profiles off the list of changed ones, unless they have changed again.
--- ARGV: prefix `{namespace}:`; msgpack [[profile id, version], …]. Answer: how many are off the list.
+-- Removes profiles from the list of changed ones, unless they have changed again.
+-- ARGV: prefix `{namespace}:`; msgpack [[profile id, version], …]. Answer: how many were removed.
 local key, done = ARGV[1] .. 'profiles:changed', 0
 local exported = cmsgpack.unpack(ARGV[2])
-local AT_ONCE = 1000 -- arguments of one command: unpack() fails near 8,000
-for from = 1, #exported, AT_ONCE do
+local MAX_ARGUMENTS = 1000 -- arguments of one command: unpack() fails near 8,000
+for from = 1, #exported, MAX_ARGUMENTS do
   local names, settled = {}, {}
-  for index = from, math.min(from + AT_ONCE - 1, #exported) do names[#names + 1] = exported[index][1] end
+  for index = from, math.min(from + MAX_ARGUMENTS - 1, #exported) do names[#names + 1] = exported[index][1] end
   for index, version in ipairs(redis.call('ZMSCORE', key, unpack(names))) do
     if version and tonumber(version) <= exported[from + index - 1][2] then settled[#settled + 1] = names[index] end
   end

@@ -1,4 +1,4 @@
--- Follows a profile id to the profile that lives on, and shortens the way for the next who asks.
+-- Follows aliases from a profile id to the live profile, and points each alias on the way at it.
 -- ARGV: '{namespace}:', profile id.   KEYS: alias of that id.   Answers the id, or '' when the profile was erased.
 local prefix, id = ARGV[1], ARGV[2]
 local passed = {}

@@ -1,11 +1,11 @@
--- What every script that changes identity shares: the log, profiles, what was before. sinks/redis/identity.py describes
--- the keys and puts this text, with INDEX_BUCKETS and ERASED_S, before those scripts.
--- KEYS: the identity log, its last version.   ARGV: '{namespace}:', policy (MessagePack), what the script is asked.
+-- What every script that changes identity shares: the log, profiles, former owners. `sinks/redis/README.md` describes
+-- the keys; `sinks/redis/identity.py` puts this text, with INDEX_BUCKETS, ERASED_S and REFUSED_KEPT, before them.
+-- KEYS: the identity outbox, the last version.   ARGV: '{namespace}:', policy (MessagePack), arguments of the script.
 local call = redis.call
 local log, last_version = KEYS[1], KEYS[2]
 local prefix, policy = ARGV[1], cmsgpack.unpack(ARGV[2])
-local PAIRS = 1000         -- arguments of one command: unpack() fails near 8,000
-local TENURES_KEPT = 3 * 20 -- former tenures of an identifier, three values each
+local MAX_ARGUMENTS = 1000         -- arguments of one command: unpack() fails near 8,000
+local FORMER_OWNERS_KEPT = 3 * 20  -- of one identifier, three values each
 
 local clock = call('TIME')
 local now_us = clock[1] * 1e6 + clock[2]
@@ -30,139 +30,149 @@ for high = 0, 15 do
   for low = 0, 15 do HEX[high * 16 + low] = digit .. string.sub('0123456789abcdef', low + 1, low + 1) end
 end
 
-local function text(id)
+local function uuid_text(id)
   local a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p = string.byte(id, 1, 16)
   return HEX[a] .. HEX[b] .. HEX[c] .. HEX[d] .. '-' .. HEX[e] .. HEX[f] .. '-' .. HEX[g] .. HEX[h] .. '-'
     .. HEX[i] .. HEX[j] .. '-' .. HEX[k] .. HEX[l] .. HEX[m] .. HEX[n] .. HEX[o] .. HEX[p]
 end
 
-local function raw(digits)
-  return (string.gsub(string.gsub(digits, '-', ''), '%x%x', function(two) return string.char(tonumber(two, 16)) end))
+local function uuid_bytes(uuid)
+  return (string.gsub(string.gsub(uuid, '-', ''), '%x%x', function(two) return string.char(tonumber(two, 16)) end))
 end
 
-local function derived(seed) return raw(string.sub(redis.sha1hex(seed), 1, 32)) end
+local function derived_id(seed) return uuid_bytes(string.sub(redis.sha1hex(seed), 1, 32)) end
 
-local function bucket(leaf)
-  local high, low = string.byte(leaf, 1, 2)
+-- The hash of the index that holds an identifier.
+local function index_key(identifier_hash)
+  local high, low = string.byte(identifier_hash, 1, 2)
   return prefix .. 'i:' .. (high * 256 + low) % INDEX_BUCKETS
 end
 
 local function set_fields(key, pairs_)
-  for from = 1, #pairs_, PAIRS do
-    call('HSET', key, unpack(pairs_, from, math.min(from + PAIRS - 1, #pairs_)))
+  for from = 1, #pairs_, MAX_ARGUMENTS do
+    call('HSET', key, unpack(pairs_, from, math.min(from + MAX_ARGUMENTS - 1, #pairs_)))
   end
 end
 
-local function rule_of(name) return policy.rules[name] or policy.rules['*'] end
+local function rule_of(id_type) return policy.rules[id_type] or policy.rules['*'] end
 
--- An identifier's field holds its type and, where policy asks for it, since when it is there (ms).
+-- The value of an identifier's field: its type and, where the policy needs it, the time (ms) since when it is there.
 local function type_of(value) return string.match(value, '^[^\31]*') end
 local function since_of(value) return tonumber(string.match(value, '\31(.*)') or 0) end
-local function dated(name, ms) return rule_of(name).dated and name .. '\31' .. string.format('%.0f', ms) or name end
+local function member_value(id_type, ms)
+  return rule_of(id_type).dated and id_type .. '\31' .. string.format('%.0f', ms) or id_type
+end
 
--- Fields of a profile's hash. Of a leaf: '@' its type; '>' its anchor, if that is not the leaf; '?': it is quarantined;
--- '!': a refusal of it was logged. '~' anchor -> type of an identifier that has left; '<' a profile merged into it.
--- Of the whole: f = first seen itself, without what was merged into it (ms), then, if there is one, a space and the time
--- (ms) before which an event must ask what was before; h = MessagePack {identifiers, refusals that were logged,
--- nobody's: a device that two people share, separations (token -> side), type -> how many}.
-local profiles = {} -- those that this call has met
+-- Fields of a profile's hash.
+-- For an identifier hash: '@' its type; '>' its anchor, if that is not the identifier hash; '?' it is quarantined;
+-- '!' a refusal of it was logged. '~' anchor -> type of an identifier that has left; '<' a profile merged into it.
+-- For the profile: f = when it was first seen itself, without what was merged into it (ms), then, if there is one, a
+-- space and history_before_ms: an event from before that time may belong to a former owner of its identifiers;
+-- h = MessagePack {count of identifiers, count of logged refusals, shared: the profile of a device that several people
+-- use, separations (token of a split -> side), type -> count}.
+local profiles = {} -- read by this call, by id
 
 local function profile(id)
   local p = profiles[id]
   if not p then
-    local name = text(id)
-    p = {id = id, name = name, key = prefix .. 'p:' .. name}
+    local uuid = uuid_text(id)
+    p = {id = id, uuid = uuid, key = prefix .. 'p:' .. uuid}
     profiles[id] = p
   end
   return p
 end
 
 local function read_times(p, written)
-  p.first, p.look_back = tonumber(written), 0
+  p.first, p.history_before_ms = tonumber(written), 0
   if not p.first then
-    local first, look_back = string.match(written, '(%S+) (%S+)')
-    p.first, p.look_back = tonumber(first), tonumber(look_back)
+    local first, history_before_ms = string.match(written, '(%S+) (%S+)')
+    p.first, p.history_before_ms = tonumber(first), tonumber(history_before_ms)
   end
 end
 
--- Read what the whole of a profile is, once a call.
-local function weigh(p)
+-- Read a profile's fields f and h, once in a call.
+local function load_summary(p)
   if p.counts then return p end
   local found = call('HMGET', p.key, 'f', 'h')
   read_times(p, found[1])
-  p.n, p.refused, p.nobodys, p.tokens, p.counts = unpack(cmsgpack.unpack(found[2]))
+  p.n, p.refused, p.shared, p.separations, p.counts = unpack(cmsgpack.unpack(found[2]))
   return p
 end
 
 local function write_times(p)
   local first = string.format('%.0f', p.first)
-  return p.look_back > 0 and first .. string.format(' %.0f', p.look_back) or first
+  return p.history_before_ms > 0 and first .. string.format(' %.0f', p.history_before_ms) or first
 end
 
--- Write it back, with more fields.
+-- Write a profile's fields f and h, and further fields.
 local function save(p, fields)
-  for name, count in pairs(p.counts) do
-    if count == 0 then p.counts[name] = nil end
+  for id_type, count in pairs(p.counts) do
+    if count == 0 then p.counts[id_type] = nil end
   end
   fields[#fields + 1], fields[#fields + 2] = 'f', write_times(p)
-  fields[#fields + 1], fields[#fields + 2] = 'h', cmsgpack.pack({p.n, p.refused, p.nobodys, p.tokens, p.counts})
+  fields[#fields + 1], fields[#fields + 2] = 'h', cmsgpack.pack({p.n, p.refused, p.shared, p.separations, p.counts})
   set_fields(p.key, fields)
 end
 
--- A new profile, with an id that no profile has or had: one that was merged or erased must not come back.
-local function mint(candidate)
+-- Create a profile under an id that no profile has or had: one that was merged or erased must not come back.
+local function create_profile(candidate)
   local id = candidate
-  while call('EXISTS', prefix .. 'alias:' .. text(id), prefix .. 'p:' .. text(id)) > 0 do id = derived(id) end
+  while call('EXISTS', prefix .. 'alias:' .. uuid_text(id), prefix .. 'p:' .. uuid_text(id)) > 0 do
+    id = derived_id(id)
+  end
   local p = profile(id)
-  p.n, p.first, p.look_back, p.refused, p.nobodys, p.tokens, p.counts = 0, math.huge, 0, 0, false, {}, {}
+  p.n, p.first, p.history_before_ms, p.refused, p.shared, p.separations, p.counts = 0, math.huge, 0, 0, false, {}, {}
   return p
 end
 
--- What an identifier was before: {time up to which its events are erased (ms) or 0, {until (ms), profile, anchor, …},
--- the profile that was erased}, the tenures in order of time. nil: nothing.
+-- The past of an identifier: {time (ms) up to which its events are erased or 0, former owners {until (ms), profile,
+-- anchor, …} in order of time, the profile that was erased}. nil: it has none.
 local any_past
-local function past_of(leaf)
+local function past_of(identifier_hash)
   if any_past == nil then any_past = call('EXISTS', prefix .. 'identity:past') == 1 end
-  local packed = any_past and call('GET', prefix .. 'past:' .. text(leaf))
+  local packed = any_past and call('GET', prefix .. 'past:' .. uuid_text(identifier_hash))
   return packed and cmsgpack.unpack(packed) or nil
 end
 
-local function write_past(leaf, past)
-  local key, packed = prefix .. 'past:' .. text(leaf), cmsgpack.pack(past)
-  -- A tenure is remembered for good: what is recorded under its anchor must not be taken for a later one's.
+local function write_past(identifier_hash, past)
+  local key, packed = prefix .. 'past:' .. uuid_text(identifier_hash), cmsgpack.pack(past)
+  -- A former owner never expires: events recorded under its anchor must not be taken for a later owner's.
   if #past[2] > 0 then call('SET', key, packed) else call('SET', key, packed, 'EX', ERASED_S) end
   if not any_past then call('SET', prefix .. 'identity:past', 1) end
   any_past = true
 end
 
--- An identifier's name in other systems. It is the leaf, and a new one each time that somebody else gets the
--- identifier: so what is said of it later (a merge, a split, an erasure) never touches what was recorded before.
-local function anchor_of(p, leaf)
-  return p.look_back > 0 and call('HGET', p.key, '>' .. leaf) or leaf
+-- The anchor of an identifier: the id by which other systems record its events. It is the identifier hash until the
+-- identifier passes to another profile, and then a new id each time, so that a later merge, split or erasure does not
+-- change what was recorded before.
+local function anchor_of(p, identifier_hash)
+  return p.history_before_ms > 0 and call('HGET', p.key, '>' .. identifier_hash) or identifier_hash
 end
 
--- Sort the fields of a profile's hash by what they say.
+-- Read all fields of a profile's hash, sorted by their kind.
 local function read_members(p)
-  local found = {leaves = {}, types = {}, values = {}, anchors = {}, quarantined = {}, left = {}, former = {}}
+  local found = {
+    identifier_hashes = {}, types = {}, values = {}, anchors = {}, quarantined = {}, left = {}, former = {},
+  }
   local fields = call('HGETALL', p.key)
   for i = 1, #fields, 2 do
     local mark, rest, value = string.byte(fields[i]), string.sub(fields[i], 2), fields[i + 1]
-    if mark == 64 then
-      found.leaves[#found.leaves + 1] = rest
+    if mark == 64 then -- @
+      found.identifier_hashes[#found.identifier_hashes + 1] = rest
       found.values[rest], found.types[rest] = value, type_of(value)
-    elseif mark == 62 then found.anchors[rest] = value
-    elseif mark == 63 then found.quarantined[rest] = true
-    elseif mark == 126 then
+    elseif mark == 62 then found.anchors[rest] = value -- >
+    elseif mark == 63 then found.quarantined[rest] = true -- ?
+    elseif mark == 126 then -- ~
       found.left[#found.left + 1] = rest
       found.left[#found.left + 1] = value
-    elseif mark == 60 then found.former[#found.former + 1] = rest
+    elseif mark == 60 then found.former[#found.former + 1] = rest -- <
     end
   end
   return found
 end
 
--- Let the index name another profile for a leaf, which stays in quarantine if it is there.
-local function point(leaf, id, quarantined)
-  call('HSET', bucket(leaf), leaf, quarantined and id .. 'q' or id)
+-- Set the owner of an identifier in the index, and keep its quarantine.
+local function set_owner(identifier_hash, id, quarantined)
+  call('HSET', index_key(identifier_hash), identifier_hash, quarantined and id .. 'q' or id)
 end
 

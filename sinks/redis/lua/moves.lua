@@ -1,7 +1,7 @@
--- Moves of single identifiers between profiles, and of whole profiles. Put after identity.lua, before decide.lua.
+-- Moves identifiers between profiles, and merges profiles. Put after identity.lua, before decide.lua.
 
 local function add(counts, more)
-  for name, count in pairs(more) do counts[name] = (counts[name] or 0) + count end
+  for id_type, count in pairs(more) do counts[id_type] = (counts[id_type] or 0) + count end
 end
 
 local function merge(winner, loser, event)
@@ -10,73 +10,81 @@ local function merge(winner, loser, event)
   for i = 1, #anchors, 2 do
     fields[#fields + 1], fields[#fields + 2] = '~' .. anchors[i], anchors[i + 1]
   end
-  for _, leaf in ipairs(found.leaves) do
-    point(leaf, winner.id, found.quarantined[leaf])
-    fields[#fields + 1], fields[#fields + 2] = '@' .. leaf, found.values[leaf]
-    anchors[#anchors + 1], anchors[#anchors + 2] = found.anchors[leaf] or leaf, found.types[leaf]
+  for _, identifier_hash in ipairs(found.identifier_hashes) do
+    set_owner(identifier_hash, winner.id, found.quarantined[identifier_hash])
+    fields[#fields + 1], fields[#fields + 2] = '@' .. identifier_hash, found.values[identifier_hash]
+    anchors[#anchors + 1] = found.anchors[identifier_hash] or identifier_hash
+    anchors[#anchors + 1] = found.types[identifier_hash]
   end
-  for leaf, anchor in pairs(found.anchors) do fields[#fields + 1], fields[#fields + 2] = '>' .. leaf, anchor end
-  for leaf in pairs(found.quarantined) do fields[#fields + 1], fields[#fields + 2] = '?' .. leaf, 1 end
+  for identifier_hash, anchor in pairs(found.anchors) do
+    fields[#fields + 1], fields[#fields + 2] = '>' .. identifier_hash, anchor
+  end
+  for identifier_hash in pairs(found.quarantined) do
+    fields[#fields + 1], fields[#fields + 2] = '?' .. identifier_hash, 1
+  end
   for _, id in ipairs(found.former) do fields[#fields + 1], fields[#fields + 2] = '<' .. id, '' end
   fields[#fields + 1], fields[#fields + 2] = '<' .. loser.id, ''
   set_fields(winner.key, fields)
   call('DEL', loser.key)
-  call('SET', prefix .. 'alias:' .. loser.name, winner.name)
-  -- The profile store adds the documents of those listed here to the winner's, once each.
+  call('SET', prefix .. 'alias:' .. loser.uuid, winner.uuid)
+  -- The profile store combines the documents of these profiles with the winner's, once each.
   local absorb = prefix .. 'absorb:'
-  local absorbed = call('SMEMBERS', absorb .. loser.name)
-  call('DEL', absorb .. loser.name)
-  absorbed[#absorbed + 1] = loser.name
-  for from = 1, #absorbed, PAIRS do
-    call('SADD', absorb .. winner.name, unpack(absorbed, from, math.min(from + PAIRS - 1, #absorbed)))
+  local absorbed = call('SMEMBERS', absorb .. loser.uuid)
+  call('DEL', absorb .. loser.uuid)
+  absorbed[#absorbed + 1] = loser.uuid
+  for from = 1, #absorbed, MAX_ARGUMENTS do
+    call('SADD', absorb .. winner.uuid, unpack(absorbed, from, math.min(from + MAX_ARGUMENTS - 1, #absorbed)))
   end
   add(winner.counts, loser.counts)
-  for token, side in pairs(loser.tokens) do winner.tokens[token] = side end
-  winner.n = winner.n + loser.n -- it keeps its own first: so the order of merges does not choose the next winner
-  winner.look_back, winner.nobodys = math.max(winner.look_back, loser.look_back), winner.nobodys or loser.nobodys
+  for token, side in pairs(loser.separations) do winner.separations[token] = side end
+  winner.n = winner.n + loser.n -- its own `first` stays, so that the order of merges does not choose the next winner
+  winner.history_before_ms = math.max(winner.history_before_ms, loser.history_before_ms)
+  winner.shared = winner.shared or loser.shared
   write_log('merge', winner.id, loser.id, anchors, event, 'shared_identifier')
 end
 
--- Let an identifier leave a profile at a time, for another profile or for nobody (nil). What was recorded of it stays:
--- the profile keeps its anchor, and the identifier begins anew with another. The caller saves both profiles.
-local function move(from, leaf, to, until_ms, event, rule)
-  local anchor, name = anchor_of(from, leaf), type_of(call('HGET', from.key, '@' .. leaf))
-  local past = past_of(leaf) or {0, {}}
-  local tenures = past[2]
-  until_ms = math.max(until_ms, tenures[#tenures - 2] or 0)
-  tenures[#tenures + 1], tenures[#tenures + 2], tenures[#tenures + 3] = until_ms, from.id, anchor
-  past[2] = {unpack(tenures, math.max(1, #tenures - TENURES_KEPT + 1))}
-  write_past(leaf, past)
-  call('HDEL', from.key, '@' .. leaf, '>' .. leaf)
-  call('HSET', from.key, '~' .. anchor, name)
+-- Move an identifier from a profile to another one at a time, or leave it without an owner (to = nil). Its recorded
+-- events stay where they are: the former owner keeps the anchor, and the identifier gets a new one. The caller saves
+-- both profiles.
+local function move(from, identifier_hash, to, until_ms, event, rule)
+  local anchor, id_type = anchor_of(from, identifier_hash), type_of(call('HGET', from.key, '@' .. identifier_hash))
+  local past = past_of(identifier_hash) or {0, {}}
+  local former_owners = past[2]
+  until_ms = math.max(until_ms, former_owners[#former_owners - 2] or 0)
+  local last = #former_owners
+  former_owners[last + 1], former_owners[last + 2], former_owners[last + 3] = until_ms, from.id, anchor
+  past[2] = {unpack(former_owners, math.max(1, #former_owners - FORMER_OWNERS_KEPT + 1))}
+  write_past(identifier_hash, past)
+  call('HDEL', from.key, '@' .. identifier_hash, '>' .. identifier_hash)
+  call('HSET', from.key, '~' .. anchor, id_type)
   from.n = from.n - 1
-  from.counts[name] = from.counts[name] - 1
+  from.counts[id_type] = from.counts[id_type] - 1
   if not to then
-    call('HDEL', bucket(leaf), leaf)
-    write_log('transfer', '', from.id, {anchor, name}, event, rule)
+    call('HDEL', index_key(identifier_hash), identifier_hash)
+    write_log('transfer', '', from.id, {anchor, id_type}, event, rule)
     return
   end
-  anchor = derived(leaf .. string.format('%.0f', next_version()))
-  point(leaf, to.id)
-  call('HSET', to.key, '@' .. leaf, dated(name, until_ms), '>' .. leaf, anchor)
-  to.n, to.counts[name] = to.n + 1, (to.counts[name] or 0) + 1
-  to.look_back = math.max(to.look_back, until_ms)
-  write_log('transfer', to.id, from.id, {anchor, name}, event, rule)
+  anchor = derived_id(identifier_hash .. string.format('%.0f', next_version()))
+  set_owner(identifier_hash, to.id)
+  call('HSET', to.key, '@' .. identifier_hash, member_value(id_type, until_ms), '>' .. identifier_hash, anchor)
+  to.n, to.counts[id_type] = to.n + 1, (to.counts[id_type] or 0) + 1
+  to.history_before_ms = math.max(to.history_before_ms, until_ms)
+  write_log('transfer', to.id, from.id, {anchor, id_type}, event, rule)
 end
 
--- Count a refusal of a leaf for operators; the owner is a profile or nil. One that is refused to too many people is a
--- kiosk or a shared mailbox and stays out from now on.
-local function count_refusal(leaf, name, owner, event)
+-- Count a refusal of an identifier, for operators; `owner` is its profile or nil. An identifier that many people were
+-- refused is a kiosk's or a shared mailbox's: it is quarantined, and takes no part from now on.
+local function count_refusal(identifier_hash, id_type, owner, event)
   local ranking = prefix .. 'identity:refusals'
-  local times = tonumber(call('ZINCRBY', ranking, 1, leaf .. name))
+  local times = tonumber(call('ZINCRBY', ranking, 1, identifier_hash .. id_type))
   if times == 1 and call('ZCARD', ranking) > REFUSED_KEPT then
-    call('ZREMRANGEBYRANK', ranking, 0, math.floor(REFUSED_KEPT / 10)) -- those that were refused least
+    call('ZREMRANGEBYRANK', ranking, 0, math.floor(REFUSED_KEPT / 10)) -- the identifiers with the fewest refusals
   end
   if times >= policy.quarantine then
-    point(leaf, owner and owner.id or '', true)
-    if owner then call('HSET', owner.key, '?' .. leaf, 1) end
-    local anchor = owner and anchor_of(owner, leaf) or leaf
-    write_log('refuse', owner and owner.id or '', '', {anchor, name}, event, 'quarantined')
+    set_owner(identifier_hash, owner and owner.id or '', true)
+    if owner then call('HSET', owner.key, '?' .. identifier_hash, 1) end
+    local anchor = owner and anchor_of(owner, identifier_hash) or identifier_hash
+    write_log('refuse', owner and owner.id or '', '', {anchor, id_type}, event, 'quarantined')
   end
 end
 

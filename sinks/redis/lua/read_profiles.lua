@@ -1,4 +1,4 @@
--- The live profiles of some people, what they are to absorb, and which events are applied already. Writes nothing.
+-- Reads live profiles, the profiles that they have yet to absorb, and which events are applied. Writes nothing.
 -- ARGV: prefix `{namespace}:`; msgpack [[profile id, …], [[event key, received_ms], …]].
 -- Answer: [[live id or '!', …], [[id, version, document, state, [loser, version, document, state, …]], …],
 -- '0' or '1' for each event].
@@ -12,7 +12,7 @@ end
 
 for index, profile_id in ipairs(request[1]) do
   local now, hops = profile_id, 0
-  -- One call tells of nearly everybody that there was no merge.
+  -- One EXISTS for both keys: merges are rare.
   local merged = redis.call('EXISTS', prefix .. 'alias:' .. now, prefix .. 'absorb:' .. now) > 0
   local next = merged and redis.call('GET', prefix .. 'alias:' .. now)
   while next do

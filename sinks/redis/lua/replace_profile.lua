@@ -1,8 +1,8 @@
--- Put a profile made from history in the place of the stored one. Its events may be applied already, unlike those of a
--- write; afterwards they all are.
+-- Replaces the stored profile by one that was rebuilt from history. Unlike a write, it may hold events that are applied
+-- already; afterwards all of its events are marked as applied.
 -- ARGV: prefix `{namespace}:`; msgpack [id, expected version, document, [[loser, version], …],
 --   [event key, received_ms, …], state | false, due_ms | false].
--- Answer: 1; 0 when the profile has changed since it was read, and nothing was touched.
+-- Answer: 1; 0 when the profile has changed since it was read, and nothing was written.
 local prefix, change = ARGV[1], cmsgpack.unpack(ARGV[2])
 local profile_id, version, document, absorbed, events, state, due = unpack(change)
 local key, absorb = prefix .. 'profile:' .. profile_id, prefix .. 'absorb:' .. profile_id
@@ -21,15 +21,17 @@ if state == '' then redis.call('HDEL', key, 'state') elseif state then redis.cal
 redis.call('ZADD', changed, version + 1, profile_id)
 for _, loser in ipairs(absorbed) do
   redis.call('ZREM', timers, loser[1])
-  if redis.call('DEL', prefix .. 'profile:' .. loser[1]) == 1 then redis.call('ZADD', changed, loser[2] + 1, loser[1]) end
+  if redis.call('DEL', prefix .. 'profile:' .. loser[1]) == 1 then
+    redis.call('ZADD', changed, loser[2] + 1, loser[1])
+  end
 end
 redis.call('DEL', absorb)
 local marks, homes = seen_find(prefix, events)
-local anew = {}
+local new_marks = {}
 for index = 1, #events, 2 do
   local event_key = events[index]
-  if not seen_applied(marks[event_key]) then anew[event_key] = seen_and_applied(marks[event_key]) end
+  if not seen_applied(marks[event_key]) then new_marks[event_key] = seen_and_applied(marks[event_key]) end
 end
-seen_write(homes, anew)
+seen_write(homes, new_marks)
 if due == 0 then redis.call('ZREM', timers, profile_id) elseif due then redis.call('ZADD', timers, due, profile_id) end
 return 1

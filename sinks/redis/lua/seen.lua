@@ -1,16 +1,16 @@
--- The marks of events that were seen: one layout for every script that reads or writes them (see sinks/redis/deduplication.py).
--- This text is put before those scripts; GENERATION_MS, BUCKETS and TTL_S come from sinks/redis/deduplication.py.
+-- Marks of seen events: functions for the scripts that read or write them, put before those scripts.
+-- `sinks/redis/deduplication.py` describes the layout and defines GENERATION_MS, BUCKETS and TTL_S.
 --
 -- One command for all marks of a hash: a command for each costs ten times as much as the mark itself.
-local SEEN_AT_ONCE = 1000 -- fields of one command: unpack() fails near 8,000
+local SEEN_MAX_FIELDS = 1000 -- fields of one command: unpack() fails near 8,000
 
 local function seen_hash(prefix, generation, number) return prefix .. 'seen:' .. generation .. ':' .. number end
 
 local function seen_field(event_key) return string.sub(event_key, 3, 12) end
 
--- Look some events up: their marks by event key (absent: not seen), and the hash that holds each or is to hold it.
--- `events` are event key and received_ms by turns, or the two at `key_at` and `received_at` of each. Of an event that
--- comes twice, in two generations, the first says where a new mark belongs.
+-- Find the marks of events by event key (absent: not seen), and the hash that holds each mark or is to hold it.
+-- `events` is a flat list of event key and received_ms, or a list of tables that have the two at `key_at` and
+-- `received_at`. If an event comes twice, in two generations, its first received_ms chooses the hash.
 local function seen_find(prefix, events, key_at, received_at)
   local marks, homes, groups, open = {}, {}, {}, {}
   for index = 1, #events, key_at and 1 or 2 do
@@ -21,7 +21,7 @@ local function seen_find(prefix, events, key_at, received_at)
     local number = string.byte(key) % BUCKETS
     local id = generation * BUCKETS + number
     local group = open[id]
-    if not group or #group.fields == SEEN_AT_ONCE then
+    if not group or #group.fields == SEEN_MAX_FIELDS then
       group = {fields = {}, keys = {}, hash = seen_hash(prefix, generation, number)}
       group.earlier = seen_hash(prefix, generation - 1, number)
       open[id], groups[#groups + 1] = group, group
@@ -30,15 +30,15 @@ local function seen_find(prefix, events, key_at, received_at)
     homes[key] = homes[key] or group.hash
   end
   local function look(hash, fields, keys)
-    local missing, of = {}, {}
+    local missing, missing_keys = {}, {}
     for index, mark in ipairs(redis.call('HMGET', hash, unpack(fields))) do
       if mark then
         marks[keys[index]], homes[keys[index]] = mark, hash
       else
-        missing[#missing + 1], of[#of + 1] = fields[index], keys[index]
+        missing[#missing + 1], missing_keys[#missing_keys + 1] = fields[index], keys[index]
       end
     end
-    return missing, of
+    return missing, missing_keys
   end
   for _, group in ipairs(groups) do
     local missing, keys = look(group.hash, group.fields, group.keys)
@@ -58,18 +58,18 @@ local function seen_write(homes, marks)
   end
   for hash, pairs_ in pairs(by_hash) do
     local new = 0
-    for from = 1, #pairs_, SEEN_AT_ONCE do
-      new = new + redis.call('HSET', hash, unpack(pairs_, from, math.min(from + SEEN_AT_ONCE - 1, #pairs_)))
+    for from = 1, #pairs_, SEEN_MAX_FIELDS do
+      new = new + redis.call('HSET', hash, unpack(pairs_, from, math.min(from + SEEN_MAX_FIELDS - 1, #pairs_)))
     end
-    -- A hash's first marks set its life: it is of a generation, so later ones do not need a longer one.
+    -- The first marks set the expiry: all marks of a hash are of one generation.
     if new > 0 and redis.call('HLEN', hash) == new then redis.call('EXPIRE', hash, TTL_S) end
   end
 end
 
--- Has the profile store applied the event that has this mark?
+-- Whether the profile store has applied the event with this mark.
 local function seen_applied(mark)
   return mark and string.byte(mark, -1) == 33 and #mark > 8
 end
 
--- The mark of an event, given its former one, once the profile store has applied it.
+-- The mark of an applied event, from its former mark.
 local function seen_and_applied(mark) return (mark or string.rep('\0', 8)) .. '!' end

@@ -1,49 +1,53 @@
--- Takes identifiers out of a profile into a new one, and keeps the two apart from now on. Put after identity.lua.
--- ARGV 3: token of the operation (16 bytes); 4: candidate for the new profile's id; 5: leaves, MessagePack;
--- 6: evidence, MessagePack {operation, time (ms)}; 7: '1' = only say what would happen.
+-- Splits identifiers off a profile into a new one, and separates the two: no event merges them again. Put after
+-- identity.lua.
+-- ARGV 3: token of the operation (16 bytes); 4: candidate for the new profile's id; 5: identifier hashes, MessagePack;
+-- 6: evidence, MessagePack {operation, time (ms)}; 7: '1' = preview, which writes nothing.
 -- Answers MessagePack: {source, new profile | '', moved {anchor, type, …}, stayed {anchor, type, …}, version}, or
--- {what is wrong, leaf}.
-local token, leaves, only_say = ARGV[3], cmsgpack.unpack(ARGV[5]), ARGV[7] == '1'
-local done = prefix .. 'split:' .. text(token)
+-- {error, identifier hash}. A repeated token answers the same again.
+local token, identifier_hashes, preview = ARGV[3], cmsgpack.unpack(ARGV[5]), ARGV[7] == '1'
+local done = prefix .. 'split:' .. uuid_text(token)
 
 local function plan()
   local source, leaving = nil, {}
-  for _, leaf in ipairs(leaves) do
-    local owner = call('HGET', bucket(leaf), leaf)
-    if not owner or #owner < 16 then return nil, {'nobody', leaf} end
+  for _, identifier_hash in ipairs(identifier_hashes) do
+    local owner = call('HGET', index_key(identifier_hash), identifier_hash)
+    if not owner or #owner < 16 then return nil, {'nobody', identifier_hash} end
     owner = string.sub(owner, 1, 16)
-    if source and owner ~= source.id then return nil, {'two profiles', leaf} end
-    source, leaving[leaf] = source or weigh(profile(owner)), true
+    if source and owner ~= source.id then return nil, {'two profiles', identifier_hash} end
+    source, leaving[identifier_hash] = source or load_summary(profile(owner)), true
   end
   local members, moved, stayed = read_members(source), {}, {}
-  for _, leaf in ipairs(members.leaves) do
-    local part = leaving[leaf] and moved or stayed
-    part[#part + 1], part[#part + 2] = members.anchors[leaf] or leaf, members.types[leaf]
+  for _, identifier_hash in ipairs(members.identifier_hashes) do
+    local part = leaving[identifier_hash] and moved or stayed
+    part[#part + 1] = members.anchors[identifier_hash] or identifier_hash
+    part[#part + 1] = members.types[identifier_hash]
   end
-  if #stayed == 0 then return nil, {'all', leaves[1]} end
+  if #stayed == 0 then return nil, {'all', identifier_hashes[1]} end
   return {source = source, leaving = leaving, members = members, moved = moved, stayed = stayed}
 end
 
-local function carry_out(found)
-  local source, members, target, fields, gone = found.source, found.members, mint(ARGV[4]), {}, {}
-  for leaf in pairs(found.leaving) do
-    local name = members.types[leaf]
-    point(leaf, target.id, members.quarantined[leaf])
-    fields[#fields + 1], fields[#fields + 2] = '@' .. leaf, members.values[leaf]
-    if members.anchors[leaf] then fields[#fields + 1], fields[#fields + 2] = '>' .. leaf, members.anchors[leaf] end
-    if members.quarantined[leaf] then fields[#fields + 1], fields[#fields + 2] = '?' .. leaf, 1 end
-    for _, mark in ipairs({'@', '>', '?', '!'}) do gone[#gone + 1] = mark .. leaf end
-    target.n, target.counts[name] = target.n + 1, (target.counts[name] or 0) + 1
+local function execute(found)
+  local source, members, target, fields, gone = found.source, found.members, create_profile(ARGV[4]), {}, {}
+  for identifier_hash in pairs(found.leaving) do
+    local id_type, anchor = members.types[identifier_hash], members.anchors[identifier_hash]
+    set_owner(identifier_hash, target.id, members.quarantined[identifier_hash])
+    fields[#fields + 1], fields[#fields + 2] = '@' .. identifier_hash, members.values[identifier_hash]
+    if anchor then fields[#fields + 1], fields[#fields + 2] = '>' .. identifier_hash, anchor end
+    if members.quarantined[identifier_hash] then
+      fields[#fields + 1], fields[#fields + 2] = '?' .. identifier_hash, 1
+    end
+    for _, mark in ipairs({'@', '>', '?', '!'}) do gone[#gone + 1] = mark .. identifier_hash end
+    target.n, target.counts[id_type] = target.n + 1, (target.counts[id_type] or 0) + 1
     source.n = source.n - 1
-    source.counts[name] = source.counts[name] - 1
+    source.counts[id_type] = source.counts[id_type] - 1
   end
-  for from = 1, #gone, PAIRS do
-    call('HDEL', source.key, unpack(gone, from, math.min(from + PAIRS - 1, #gone)))
+  for from = 1, #gone, MAX_ARGUMENTS do
+    call('HDEL', source.key, unpack(gone, from, math.min(from + MAX_ARGUMENTS - 1, #gone)))
   end
-  -- When each part was first seen is not kept: both may be as old as the whole.
-  target.first, target.look_back, target.nobodys = source.first, source.look_back, source.nobodys
-  for known, side in pairs(source.tokens) do target.tokens[known] = side end
-  source.tokens[token], target.tokens[token] = '0', '1'
+  -- It is not known when each part was first seen: both may be as old as the whole.
+  target.first, target.history_before_ms, target.shared = source.first, source.history_before_ms, source.shared
+  for earlier, side in pairs(source.separations) do target.separations[earlier] = side end
+  source.separations[token], target.separations[token] = '0', '1'
   save(source, {})
   save(target, fields)
   local evidence = cmsgpack.unpack(ARGV[6])
@@ -52,11 +56,11 @@ local function carry_out(found)
   return target.id
 end
 
-local before = not only_say and call('GET', done)
+local before = not preview and call('GET', done)
 if before then return before end
-local found, wrong = plan()
-if wrong then return cmsgpack.pack(wrong) end
-local target = only_say and '' or carry_out(found)
+local found, failure = plan()
+if failure then return cmsgpack.pack(failure) end
+local target = preview and '' or execute(found)
 local answer = cmsgpack.pack({found.source.id, target, found.moved, found.stayed, version})
-if not only_say then call('SET', done, answer, 'EX', ERASED_S) end
+if not preview then call('SET', done, answer, 'EX', ERASED_S) end
 return answer
