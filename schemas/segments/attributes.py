@@ -29,13 +29,13 @@ ADDRESS_OF: dict[str, str] = {
 
 
 class Attribute(NamedTuple):
-    """What one attribute is.
+    """Description of one attribute.
 
     Attributes:
         name: As conditions write it.
-        type: Which comparisons fit it; `any`: all of them.
+        type: Decides which comparisons are allowed; `any`: all of them.
         unit: Of a number; empty if it has none.
-        meaning: In one line. A value that is not known is absent, and then no comparison but `ne` and `not_in` holds.
+        meaning: One line for users. A value that is not known is absent, and then only `ne` and `not_in` hold.
         example: A value that it may have.
     """
 
@@ -47,7 +47,7 @@ class Attribute(NamedTuple):
 
 
 def _times(name: str, meaning: str) -> tuple[Attribute, Attribute]:
-    """A time, and the whole days since then."""
+    """Return the attributes of a time and of the whole days since."""
     return (
         Attribute(name, "time", "", meaning, "2026-11-20T09:30:00.000Z"),
         Attribute(f"{name}.days_ago", "number", "days", f"Whole days since then: {meaning[0].lower()}{meaning[1:]}", 2),
@@ -55,15 +55,15 @@ def _times(name: str, meaning: str) -> tuple[Attribute, Attribute]:
 
 
 def _touch(which: str) -> tuple[Attribute, ...]:
-    said = f"the {which} event that names a campaign"
+    event = f"the {which} event that names a campaign"
     return (
-        *_times(f"{which}_touch.at", f"Time of {said}."),
-        Attribute(f"{which}_touch.channel", "text", "", f"Marketing channel of {said}.", "Paid Search"),
-        Attribute(f"{which}_touch.source", "text", "", f"Source of {said}.", "google"),
-        Attribute(f"{which}_touch.medium", "text", "", f"Medium of {said}.", "cpc"),
-        Attribute(f"{which}_touch.campaign", "text", "", f"Campaign's name of {said}.", "autumn"),
-        Attribute(f"{which}_touch.campaign_id", "text", "", f"Campaign's number of {said}.", "1234"),
-        Attribute(f"{which}_touch.creative", "text", "", f"Advertisement or variant of {said}.", "hero-a"),
+        *_times(f"{which}_touch.at", f"Time of {event}."),
+        Attribute(f"{which}_touch.channel", "text", "", f"Marketing channel of {event}.", "Paid Search"),
+        Attribute(f"{which}_touch.source", "text", "", f"Source of {event}.", "google"),
+        Attribute(f"{which}_touch.medium", "text", "", f"Medium of {event}.", "cpc"),
+        Attribute(f"{which}_touch.campaign", "text", "", f"Campaign's name of {event}.", "autumn"),
+        Attribute(f"{which}_touch.campaign_id", "text", "", f"Campaign's number of {event}.", "1234"),
+        Attribute(f"{which}_touch.creative", "text", "", f"Advertisement or variant of {event}.", "hero-a"),
     )
 
 
@@ -239,14 +239,14 @@ def _expanded() -> dict[str, Attribute]:
 
 
 ATTRIBUTES: dict[str, Attribute] = _expanded()
-"""Every attribute with a name of its own, families with a known set of members written out."""
+"""All attributes by name, with the members of families whose members are known."""
 
 OPEN_FAMILIES: tuple[Attribute, ...] = _OPEN
-"""Families whose members only the data knows."""
+"""Families whose members depend on the data, such as events and traits."""
 
 
 def _pattern(family: Attribute) -> re.Pattern[str]:
-    """An event's name and a trait's may have dots; whatever else stands for a member has none."""
+    """Compile the name of a family; a member may have dots, as names of events and traits do."""
     return re.compile(re.sub(r"<(\w+)>", r"(.+)", re.escape(family.name).replace(r"\<", "<").replace(r"\>", ">")))
 
 
@@ -254,11 +254,11 @@ _PATTERNS = [(_pattern(family), family) for family in (*_FAMILIES, *_OPEN)]
 
 
 def find(name: str) -> tuple[Attribute, str] | None:
-    """Look an attribute up.
+    """Find an attribute by name.
 
     Returns:
-        The attribute, or the family (with its placeholder in the name) that it belongs to, and which member of that
-        family is meant; None when there is no such attribute. The most specific family wins.
+        The attribute and an empty text, or the most specific family that matches (with its placeholder in the name) and
+        the member that `name` names; None if there is no such attribute.
     """
     best: tuple[Attribute, str] | None = None
     for pattern, family in _PATTERNS:

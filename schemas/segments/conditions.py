@@ -1,6 +1,6 @@
-"""Segments as marketers write them: a closed language of conditions in YAML.
+"""Conditions of segments and journeys: a closed language in YAML.
 
-A condition is a mapping. One of its keys names the operator (`performed`, `attribute`, `all`, …), the others say more:
+A condition is a mapping. One of its keys names the operator (`performed`, `attribute`, `all`, …), others qualify it:
 
     when:
       all:
@@ -13,10 +13,9 @@ A condition is a mapping. One of its keys names the operator (`performed`, `attr
 
 Journeys use the same conditions for entry filters, splits and waits.
 
-**Time.** `within: 7d` of an event means that it happened later than seven days ago, by the time at which it happened,
-to the millisecond; so an answer may change by time alone, and the engine knows when. **Days** (`7d`) have 24 hours.
-**Absent values:** a comparison with something that is not known does not hold, except `ne`, `not_in` and
-`exists: false`.
+**Time.** `within: 7d` means that an event happened later than seven days ago, by event time, to the millisecond. So a
+result may change without an event, and the engine computes when. **Days** (`7d`) have 24 hours. **Absent values:** a
+comparison with a value that is not known does not hold, except `ne`, `not_in` and `exists: false`.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ from schemas.segments.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMIL
 from schemas.topics import CHANNELS
 
 MAX_TIMES = 200
-"""`at_least`, `at_most` and `exactly` go up to this: as many times of an event are kept for a person."""
-LONGEST_AGGREGATE_DAYS = 400
+"""The maximum of `at_least`, `at_most` and `exactly`: a person's state keeps up to so many times of an event."""
+MAX_AGGREGATE_DAYS = 400
 """The longest window of an `aggregate` or a computed trait; without a window it is about all time."""
 
 _PATH = r"^(event|channel|source|occurred_at|(properties|context|campaign|traits)(\.[^.\s][^.]*)+)$"
@@ -46,9 +45,9 @@ class SegmentChange(NamedTuple):
 
     Attributes:
         segment: Its name.
-        entered: False: left.
-        at_ms: When, milliseconds since 1970: the time of an event, or the very moment at which time alone decided.
-        definition_version: Which definitions said so.
+        entered: True: entered; False: left.
+        at_ms: Milliseconds since 1970: of the event, or the exact time at which the condition changed without one.
+        definition_version: Hash of the definitions, `SegmentEngine.version`.
     """
 
     segment: str
@@ -171,16 +170,16 @@ class Comparison(_Model):
 
 
 Where = dict[Path, Annotated[Comparison, BeforeValidator(_comparison)]]
-"""Properties of an event, such as `properties.price` or `channel`, and what they must be; of a list any element."""
+"""Comparisons by path of an event, such as `properties.price` or `channel`; of a list any element may match."""
 
 
 class Step(_Model):
     """One step of a sequence.
 
     Attributes:
-        event: Its event, or any of several.
-        where: What the event must be like.
-        within: At most this long after the step before; as long as one likes if left out.
+        event: Name of its event, or any of several.
+        where: Filter on the event.
+        within: At most this long after the step before; any time after it if left out.
     """
 
     event: Texts
@@ -190,16 +189,16 @@ class Step(_Model):
 
 _NUMBERS = ("eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "exists")
 _TEXTS = ("eq", "ne", "in", "not_in", "exists", "contains", "starts_with", "ends_with")
-_MOMENTS = ("before", "after", "within", "within_next", "older_than", "exists")
+_TIMES = ("before", "after", "within", "within_next", "older_than", "exists")
 _FITTING: dict[str, tuple[str, ...]] = {
     "number": _NUMBERS,
     "money": _NUMBERS,
-    "time": _MOMENTS,
+    "time": _TIMES,
     "text": _TEXTS,
     "list": ("eq", "ne", "in", "not_in", "contains", "exists"),
     "yes/no": ("eq", "ne", "exists"),
 }
-_COMPARISONS = tuple(dict.fromkeys((*_NUMBERS, *_TEXTS, *_MOMENTS)))
+_COMPARISONS = tuple(dict.fromkeys((*_NUMBERS, *_TEXTS, *_TIMES)))
 
 OPERATORS: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -218,7 +217,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "segment": (),
     "bucket": ("from", "to"),
 }
-"""Operators, each with the keys that may go with it."""
+"""Operators, each with the keys that may qualify it."""
 
 
 class Condition(Comparison):
@@ -319,23 +318,23 @@ class Condition(Comparison):
         return self.all or self.any or ((self.not_,) if self.not_ else ())
 
     def walk(self) -> Iterator[Condition]:
-        """Give this condition and all inside it."""
+        """Yield this condition and all inside it."""
         yield self
         for one in self.inner:
             yield from one.walk()
 
     def events(self) -> Iterator[str]:
-        """Name the events that this condition, without those inside it, is about."""
+        """Yield the names of events in this condition, without those of conditions inside it."""
         for names in (self.performed, self.not_performed, self.event, *(step.event for step in self.sequence or ())):
             yield from names or ()
 
     def comparisons(self) -> dict[str, Any]:
-        """The comparisons that are given, by the key that a marketer writes."""
+        """Return the comparisons that are given, by their key in YAML."""
         return given_comparisons(self)
 
 
 def given_comparisons(comparison: Comparison) -> dict[str, Any]:
-    """The comparisons that are given, by the key that a marketer writes."""
+    """Return the comparisons that are given, by their key in YAML."""
     found = {}
     for key in _COMPARISONS:
         value = getattr(comparison, "in_" if key == "in" else key)
@@ -392,14 +391,14 @@ def _check_aggregate(condition: Condition) -> str:
 
 
 def check_function(function: str, of: str | None, within: int | None) -> str:
-    """Say what is wrong with a function over events; the empty string when nothing is."""
+    """Return the error in an aggregate function, its path and its window; empty if there is none."""
     if function == "count":
         if of is not None:
             return "`count` counts events: leave `of` out"
     elif of is None:
         return f"say what to take the {function} `of`, such as properties.price"
-    if within is not None and within > LONGEST_AGGREGATE_DAYS * DAY_MS:
-        return f"`within` should be at most {LONGEST_AGGREGATE_DAYS}d"
+    if within is not None and within > MAX_AGGREGATE_DAYS * DAY_MS:
+        return f"`within` should be at most {MAX_AGGREGATE_DAYS}d"
     return ""
 
 
@@ -418,7 +417,7 @@ def _check_stage(condition: Condition) -> str:
 
 
 def _check_engaged(condition: Condition) -> str:
-    """Tell of a slip of the pen; a deployment may have channels of its own."""
+    """Return an error for a channel that looks misspelt; a deployment may have further channels."""
     for name in condition.engaged or ():
         if name not in CHANNELS and (near := get_close_matches(name, CHANNELS, 1, 0.75)):
             return f"there is no channel {name!r}: did you mean {near[0]}?"

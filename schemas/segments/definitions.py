@@ -18,12 +18,12 @@ class _Model(BaseModel):
 
 
 class Segment(_Model):
-    """A set of people, kept up to date by itself.
+    """A set of people, updated with every event and at every due time.
 
     Attributes:
-        name: As other definitions, reports and events call it.
+        name: Used by other definitions, reports and events.
         description: Who they are, in one sentence.
-        when: The condition that makes a person one of them.
+        when: The condition of membership.
     """
 
     name: Name
@@ -32,16 +32,16 @@ class Segment(_Model):
 
 
 class ComputedTrait(_Model):
-    """A value worked out of events, addressed as `computed.<name>`.
+    """A value computed from events, addressed as `computed.<name>`.
 
     Attributes:
         name: Its name.
-        description: What it tells, in one sentence.
-        function: How the values of many events become one.
-        event: Of which events.
-        of: Of which property; `revenue` is an order's worth (revenue, else total). `count` needs none.
-        where: What the events must be like.
-        within: Of the last so long; of all time if left out.
+        description: What it means, in one sentence.
+        function: The aggregate function.
+        event: Names of the events.
+        of: Path of the values; `revenue` is an order's revenue, else its total. `count` needs none.
+        where: Filter on the events.
+        within: Length of the window; all time if left out.
     """
 
     name: Name
@@ -63,7 +63,7 @@ Four = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
 
 
 class RfmClass(_Model):
-    """A class of customers: scores from and to, both included, of which all must fit.
+    """A class of customers by ranges of the three scores, both ends included.
 
     Attributes:
         name: Its name.
@@ -129,13 +129,13 @@ class Lifecycle(_Model):
 
 
 class Engagement(_Model):
-    """What is believed of a channel before a person has answered: so many clicks of so many messages.
+    """Prior of the engagement on a channel: a number of clicks of a number of messages.
 
     The likelihood is the mean of a beta distribution: (clicks + prior_clicks) / (sent + prior_messages).
 
     Attributes:
-        prior_clicks: Clicks imagined.
-        prior_messages: Messages imagined.
+        prior_clicks: Clicks added to those of the person.
+        prior_messages: Messages added to those of the person.
     """
 
     prior_clicks: Annotated[float, Field(gt=0)] = 1.0
@@ -149,12 +149,12 @@ class Engagement(_Model):
 
 
 class Affinity(_Model):
-    """How interest is measured.
+    """Weights of interest in categories and brands, and the prior of discount affinity.
 
     Attributes:
-        viewed, carted, bought: What a product viewed, put into a cart, bought counts.
-        prior_discounted: Discounted orders imagined before the first order.
-        prior_orders: Orders imagined: discount affinity is (discounted + prior) / (orders + prior).
+        viewed, carted, bought: Weights of a product viewed, put into a cart, bought.
+        prior_discounted: Discounted orders added to those of the person.
+        prior_orders: Orders added to those of the person: discount affinity is (discounted + prior) / (orders + prior).
     """
 
     viewed: Annotated[int, Field(ge=0, le=100)] = 1
@@ -181,7 +181,7 @@ class SegmentDefinitions(_Model):
     affinity: Affinity = Affinity()
 
     def problems(self) -> list[tuple[str, str]]:
-        """Say what does not fit together, as pairs of a segment's (or trait's) name and what is wrong with it."""
+        """Return the errors between definitions, as pairs of the name of a segment (or trait) and an error text."""
         found = [*_repeated(self.segments), *_repeated(self.traits)]
         names = {segment.name: segment for segment in self.segments}
         traits = {trait.name for trait in self.traits}
@@ -193,14 +193,14 @@ class SegmentDefinitions(_Model):
         return found
 
     def unknown_classes(self, condition: Condition) -> list[str]:
-        """Say which RFM classes a condition names that there are not."""
+        """Return error texts for RFM classes in a condition that are not defined."""
         classes = [one.name for one in self.rfm.classes]
         named = (name for one in condition.walk() for name in one.rfm or () if name not in classes)
         return [f"there is no RFM class {name!r}: use {', '.join(classes)}" for name in named]
 
 
 def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterable[str]) -> list[str]:
-    """Say which segments and computed traits a condition names that there are not."""
+    """Return error texts for segments and computed traits in a condition that are not defined."""
     found = []
     for one in condition.walk():
         if one.segment is not None and one.segment not in segments:
@@ -223,7 +223,7 @@ def _repeated(named: Iterable[Segment | ComputedTrait]) -> list[tuple[str, str]]
 
 
 def _cycle(start: str, segments: dict[str, Segment]) -> list[str]:
-    """Find a way from a segment back to itself, through the segments that it is defined by."""
+    """Return a path from a segment back to itself through the segments that it refers to; empty if there is none."""
     waiting = [[start]]
     seen: set[str] = set()
     while waiting:

@@ -1,4 +1,4 @@
-"""Short histories of one person, conditions about them, and a judge who reads all events anew for every question."""
+"""Short histories of one person, conditions on them, and an oracle that evaluates a condition by reading all events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOUR = 3_600_000
 START = milliseconds(at())
 EVENTS = ("Product Viewed", "Order Completed", "Bowling Played")
 HOURS = 16
-"""Events happen at whole hours of the first so many, so that windows end and steps fall at the same moment."""
+"""Events happen at whole hours up to this one, so that windows end and steps happen at the same time."""
 
 
 def happened(event: str, hour: int, price: int = 1, product: str = "a") -> dict[str, Any]:
@@ -75,14 +75,14 @@ _frequent = _written(
     within=_windows,
     eq=st.sampled_from("ab"),
 )
-leaves = st.one_of(_performed, _at_most, _exactly, _absent, _sequence, _sums, _counts, _frequent)
-_timely = st.one_of(_performed, _exactly, _absent, _counts).filter(lambda written: "within" in written)
-_together = st.lists(_timely, min_size=2, max_size=4)
+simple_conditions = st.one_of(_performed, _at_most, _exactly, _absent, _sequence, _sums, _counts, _frequent)
+_windowed = st.one_of(_performed, _exactly, _absent, _counts).filter(lambda written: "within" in written)
+_combined = st.lists(_windowed, min_size=2, max_size=4)
 conditions = (
-    st.fixed_dictionaries({"all": _together})
-    | st.fixed_dictionaries({"any": _together})
+    st.fixed_dictionaries({"all": _combined})
+    | st.fixed_dictionaries({"any": _combined})
     | st.recursive(
-        leaves,
+        simple_conditions,
         lambda inner: st.one_of(
             st.fixed_dictionaries({"all": st.lists(inner, min_size=1, max_size=3)}),
             st.fixed_dictionaries({"any": st.lists(inner, min_size=1, max_size=3)}),
@@ -94,13 +94,13 @@ conditions = (
 
 
 def engine_for(*written: dict[str, Any]) -> SegmentEngine:
-    """An engine with a segment for each condition, called s0, s1 and so on."""
+    """Return an engine with a segment for each condition, named s0, s1 and so on."""
     segments = [{"name": f"s{number}", "description": "-", "when": when} for number, when in enumerate(written)]
     return SegmentEngine(SegmentDefinitions.model_validate({"segments": segments}))
 
 
 def person_of(engine: SegmentEngine, events: list[dict[str, Any]], profile_id: str = "p1") -> Person:
-    """Somebody who did all this, told in this order; nothing evaluated yet."""
+    """Return a person with these events, observed in this order; nothing is evaluated yet."""
     person = Person(profile_id, new_profile(profile_id), {})
     for event in events:
         apply(person.document, event)
@@ -109,22 +109,22 @@ def person_of(engine: SegmentEngine, events: list[dict[str, Any]], profile_id: s
 
 
 def merged(engine: SegmentEngine, winner: Person, loser: Person) -> Person:
-    """Two people who turned out to be one."""
+    """Merge two profiles of one person."""
     engine.combine(winner.state, loser.state)
     return Person(winner.profile_id, combine(winner.document, loser.document), winner.state)
 
 
-def judge(condition: Condition, events: list[dict[str, Any]], now: int) -> bool:
-    """Decide a condition of those above by reading all events."""
+def holds(condition: Condition, events: list[dict[str, Any]], now: int) -> bool:
+    """Evaluate one of the conditions above by reading all events."""
     operator = condition.operator
     if operator in ("all", "any"):
-        answers = [judge(one, events, now) for one in condition.inner]
-        return all(answers) if operator == "all" else any(answers)
+        results = [holds(one, events, now) for one in condition.inner]
+        return all(results) if operator == "all" else any(results)
     if operator == "not":
-        return not judge(condition.inner[0], events, now)
+        return not holds(condition.inner[0], events, now)
     since = now - condition.within if condition.within else -1
     if operator == "sequence":
-        return _judge_sequence(condition, events, since)
+        return _holds_sequence(condition, events, since)
     names = condition.performed or condition.not_performed or condition.event or ()
     found = [
         event
@@ -132,7 +132,7 @@ def judge(condition: Condition, events: list[dict[str, Any]], now: int) -> bool:
         if event["event"] in names and milliseconds(event["occurred_at"]) > since and _passes(condition, event)
     ]
     if operator == "aggregate":
-        return _judge_aggregate(condition, found)
+        return _holds_aggregate(condition, found)
     if operator == "not_performed":
         return not found
     if condition.exactly is not None:
@@ -150,7 +150,7 @@ def _passes(condition: Condition, event: dict[str, Any]) -> bool:
     return price is not None and (price == str(wanted.eq) if wanted.eq else Decimal(price) >= Decimal(str(wanted.gte)))
 
 
-def _judge_sequence(condition: Condition, events: list[dict[str, Any]], since: int) -> bool:
+def _holds_sequence(condition: Condition, events: list[dict[str, Any]], since: int) -> bool:
     first, second = condition.sequence or ()
     for one in events:
         for two in events:
@@ -168,7 +168,7 @@ def _judge_sequence(condition: Condition, events: list[dict[str, Any]], since: i
     return False
 
 
-def _judge_aggregate(condition: Condition, events: list[dict[str, Any]]) -> bool:
+def _holds_aggregate(condition: Condition, events: list[dict[str, Any]]) -> bool:
     if condition.aggregate == "count":
         return condition.lt is not None and len(events) < condition.lt
     field = (condition.of or "").rpartition(".")[2]

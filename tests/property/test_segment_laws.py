@@ -1,4 +1,4 @@
-"""Laws of segments: exact at every moment, whatever the order of events, and across merges."""
+"""Laws of segments: exact at every time, in any order of events, and across merges."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from tests.oracles.segment_history import (
     engine_for,
     happened,
     histories,
-    judge,
-    leaves,
+    holds,
     merged,
     person_of,
+    simple_conditions,
 )
 
 laws = settings(max_examples=200, deadline=None)
 bounded = settings(laws, suppress_health_check=[HealthCheck.function_scoped_fixture])
-moments = st.integers(START - HOUR, START + 2 * HOURS * HOUR) | st.integers(-1, 2 * HOURS).map(
+times = st.integers(START - HOUR, START + 2 * HOURS * HOUR) | st.integers(-1, 2 * HOURS).map(
     lambda hour: START + hour * HOUR
 )
 
 
 @pytest.fixture(params=["room for all", "full"])
 def bounds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The laws about what is kept hold for series that overflow too."""
+    """The laws of series hold for series that reach their bounds too."""
     if request.param == "full":
         for name in ("ROWS_KEPT", "DAYS_KEPT", "STEPS_KEPT"):
             monkeypatch.setattr(series, name, 2)
@@ -47,20 +47,20 @@ def _bytes(state: dict[str, Any]) -> bytes:
 
 
 @laws
-@given(conditions, histories, moments)
+@given(conditions, histories, times)
 @example(
     {"sequence": [{"event": "Product Viewed"}, {"event": "Order Completed", "within": "2h"}]},
     [happened("Product Viewed", 1), happened("Order Completed", 3)],
     START + 5 * HOUR,
 )
-def test_a_condition_holds_when_all_events_read_anew_say_so(
+def test_a_condition_holds_when_it_holds_over_all_events(
     written: dict[str, Any], events: list[dict[str, Any]], now: int
 ) -> None:
     engine = engine_for(written)
     person = person_of(engine, events)
     engine.evaluate(person, now, None)
 
-    assert judge(Condition.model_validate(written), events, now) is ("s0" in engine.members(person))
+    assert holds(Condition.model_validate(written), events, now) is ("s0" in engine.members(person))
 
 
 @laws
@@ -69,7 +69,7 @@ def test_a_condition_holds_when_all_events_read_anew_say_so(
 def test_between_now_and_due_nothing_changes_and_at_due_it_does(
     written: dict[str, Any], events: list[dict[str, Any]], hour: int
 ) -> None:
-    """All that happens happens at whole hours, so the judge needs to look only there."""
+    """All events are at whole hours, so the oracle needs to evaluate only there."""
     engine, condition = engine_for(written), Condition.model_validate(written)
     person = person_of(engine, events)
     now = START + hour * HOUR
@@ -78,7 +78,7 @@ def test_between_now_and_due_nothing_changes_and_at_due_it_does(
         (
             later
             for later in range(now + HOUR, START + (2 * HOURS + 2) * HOUR, HOUR)
-            if judge(condition, events, later) is not judge(condition, events, now)
+            if holds(condition, events, later) is not holds(condition, events, now)
         ),
         None,
     )
@@ -95,19 +95,19 @@ def test_every_membership_is_found_by_following_events_and_due_times_alone(
     by_name = {f"s{number}": Condition.model_validate(one) for number, one in enumerate(written)}
     person = person_of(engine, [])
     coming = sorted(events, key=lambda event: str(event["occurred_at"]))
-    told: list[dict[str, Any]] = []
+    observed: list[dict[str, Any]] = []
     wrong = []
     for hour in range(HOURS + 12):
         now = START + hour * HOUR
         if (due := engine.due(person)) is not None and due <= now:
             engine.evaluate(person, due, None)
         while coming and milliseconds(coming[0]["occurred_at"]) == now:
-            told.append(coming.pop(0))
-            apply(person.document, told[-1])
-            engine.observe(person, told[-1])
-            engine.evaluate(person, now, told[-1])
-        expected = {name for name, condition in by_name.items() if judge(condition, told, now)}
-        if told and expected != engine.members(person):
+            observed.append(coming.pop(0))
+            apply(person.document, observed[-1])
+            engine.observe(person, observed[-1])
+            engine.evaluate(person, now, observed[-1])
+        expected = {name for name, condition in by_name.items() if holds(condition, observed, now)}
+        if observed and expected != engine.members(person):
             wrong.append(hour)
 
     assert [] == wrong
@@ -115,15 +115,15 @@ def test_every_membership_is_found_by_following_events_and_due_times_alone(
 
 @laws
 @given(st.lists(conditions, min_size=1, max_size=3), histories.filter(bool), st.booleans())
-def test_what_is_not_asked_of_a_newcomer_is_as_if_it_had_been(
+def test_segments_not_evaluated_at_a_first_event_have_the_result_of_an_evaluation(
     written: list[dict[str, Any]], events: list[dict[str, Any]], by_event: bool
 ) -> None:
     engine = engine_for(*written)
     person, other = person_of(engine, events[:1]), person_of(engine, events[:1])
     now = milliseconds(events[0]["occurred_at"])
-    told = events[0] if by_event else {"event": "", "channel": "", "occurred_at": events[0]["occurred_at"]}
+    observed = events[0] if by_event else {"event": "", "channel": "", "occurred_at": events[0]["occurred_at"]}
 
-    engine.evaluate(person, now, told)
+    engine.evaluate(person, now, observed)
     engine.evaluate(other, now, None)
 
     assert (engine.members(other), engine.due(other)) == (engine.members(person), engine.due(person))
@@ -131,8 +131,8 @@ def test_what_is_not_asked_of_a_newcomer_is_as_if_it_had_been(
 
 @pytest.mark.usefixtures("bounds")
 @bounded
-@given(st.lists(leaves, min_size=1, max_size=4), histories, st.data())
-def test_any_order_of_the_same_events_keeps_the_same(
+@given(st.lists(simple_conditions, min_size=1, max_size=4), histories, st.data())
+def test_series_do_not_depend_on_the_order_of_events(
     written: list[dict[str, Any]], events: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     engine = engine_for(*written)
@@ -143,8 +143,8 @@ def test_any_order_of_the_same_events_keeps_the_same(
 
 @pytest.mark.usefixtures("bounds")
 @bounded
-@given(st.lists(leaves, min_size=1, max_size=4), histories, histories, moments)
-def test_two_people_who_merge_are_as_if_they_had_always_been_one(
+@given(st.lists(simple_conditions, min_size=1, max_size=4), histories, histories, times)
+def test_merged_profiles_equal_one_profile_with_all_events(
     written: list[dict[str, Any]], ours: list[dict[str, Any]], theirs: list[dict[str, Any]], now: int
 ) -> None:
     engine = engine_for(*written)
@@ -164,8 +164,8 @@ def test_two_people_who_merge_are_as_if_they_had_always_been_one(
 
 @pytest.mark.usefixtures("bounds")
 @bounded
-@given(st.lists(leaves, min_size=1, max_size=4), histories, histories, histories)
-def test_it_does_not_matter_who_of_three_meets_whom_first(
+@given(st.lists(simple_conditions, min_size=1, max_size=4), histories, histories, histories)
+def test_the_order_of_merges_does_not_matter(
     written: list[dict[str, Any]],
     first: list[dict[str, Any]],
     second: list[dict[str, Any]],

@@ -24,8 +24,8 @@ from tests.support.builders import at
 
 HISTORY = Options(people=60, days=45, junk=0)
 
-# What a segment would ask of them: the series behind some attributes are only kept when somebody asks.
-ASKED = [
+# The series behind some attributes are only kept if a condition reads the attribute.
+EXTRA = [
     Condition.model_validate({"attribute": name, "exists": True})
     for name in ("preferred.hour", "preferred.category", "preferred.brand", "affinity.categories")
 ]
@@ -33,11 +33,11 @@ ASKED = [
 
 @cache
 def engine() -> SegmentEngine:
-    return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris", extra=ASKED)
+    return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris", extra=EXTRA)
 
 
-def told() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every event with somebody to whom it is put down: the e-mail address, else the first identifier."""
+def attributed_events() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every event with its person: the e-mail address, else the first identifier."""
     for line in Simulation(HISTORY).lines():
         event = canonical(parse(orjson.loads(line)))
         names = sorted(
@@ -49,9 +49,9 @@ def told() -> Iterator[tuple[str, dict[str, Any]]]:
 
 @cache
 def people() -> dict[str, Person]:
-    """Everybody at the end, each brought up to date by their events and by time."""
+    """Return all people at the end, evaluated at their events and at due times."""
     found: dict[str, Person] = {}
-    for name, event in told():
+    for name, event in attributed_events():
         person = found.setdefault(name, Person(name, new_profile(name), {}))
         now = milliseconds(event["occurred_at"]) + 500
         while (due := engine().due(person)) is not None and due <= now:
@@ -62,7 +62,7 @@ def people() -> dict[str, Person]:
     return found
 
 
-def _anew(person: Person, now: int) -> Person:
+def _evaluated_anew(person: Person, now: int) -> Person:
     state = {"features": person.state.get("features", {})}
     fresh = Person(person.profile_id, person.document, state)
     engine().evaluate(fresh, now, None)
@@ -70,7 +70,7 @@ def _anew(person: Person, now: int) -> Person:
 
 
 def _next_change(person: Person) -> tuple[int, set[str]] | None:
-    """When time alone changes the memberships of somebody next, and to what: found by following the due times."""
+    """Follow the due times to the next change without an event: its time and the segments entered or left."""
     known = orjson.loads(orjson.dumps(person.state))
     alone = Person(person.profile_id, person.document, known)
     before = engine().members(alone)
@@ -80,10 +80,10 @@ def _next_change(person: Person) -> tuple[int, set[str]] | None:
     return None
 
 
-def test_following_events_and_due_times_gives_what_asking_everything_anew_gives() -> None:
+def test_following_events_and_due_times_gives_what_evaluating_everything_anew_gives() -> None:
     wrong = {}
     for name, person in people().items():
-        fresh = _anew(person, person.state["segments"]["at"])
+        fresh = _evaluated_anew(person, person.state["segments"]["at"])
         if engine().members(fresh) != engine().members(person) or _next_change(fresh) != _next_change(person):
             wrong[name] = engine().members(fresh) ^ engine().members(person)
 
@@ -93,7 +93,7 @@ def test_following_events_and_due_times_gives_what_asking_everything_anew_gives(
 def test_a_due_time_is_never_too_late() -> None:
     late = []
     for person in people().values():
-        due, expected = engine().due(person), engine().due(_anew(person, person.state["segments"]["at"]))
+        due, expected = engine().due(person), engine().due(_evaluated_anew(person, person.state["segments"]["at"]))
         if expected is not None and (due is None or due > expected):
             late.append((person.profile_id, due, expected))
 
@@ -105,14 +105,14 @@ def test_a_segment_changes_when_it_is_due_and_not_the_millisecond_before() -> No
     for person in people().values():
         change = _next_change(person)
         if change is not None:
-            before, then = (engine().members(_anew(person, moment)) for moment in (change[0] - 1, change[0]))
+            before, then = (engine().members(_evaluated_anew(person, moment)) for moment in (change[0] - 1, change[0]))
             if before != engine().members(person) or before ^ then != change[1]:
                 wrong.append((person.profile_id, before ^ then))
 
     assert [] == wrong
 
 
-def test_there_are_more_than_120_attributes_and_each_says_what_it_is() -> None:
+def test_there_are_more_than_120_attributes_and_each_is_documented() -> None:
     undocumented = [one.name for one in ATTRIBUTES.values() if not one.meaning.endswith(".") or one.example is None]
 
     assert len(ATTRIBUTES) >= 120
@@ -120,7 +120,7 @@ def test_there_are_more_than_120_attributes_and_each_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_every_attribute_is_of_its_type_for_everybody(name: str) -> None:
+def test_every_attribute_has_a_value_of_its_type_for_all_people(name: str) -> None:
     kinds: dict[str, tuple[type, ...]] = {
         "number": (int, float), "money": (object,), "time": (int,), "text": (str,), "yes/no": (bool,), "list": (list,),
     }  # fmt: skip
@@ -130,7 +130,7 @@ def test_every_attribute_is_of_its_type_for_everybody(name: str) -> None:
     assert [] == [value for value in values if value is not None and not isinstance(value, fitting)]
 
 
-def test_most_attributes_are_known_of_somebody() -> None:
+def test_most_attributes_have_a_value_for_some_person() -> None:
     now = milliseconds(at())
     known = [
         name
@@ -141,13 +141,13 @@ def test_most_attributes_are_known_of_somebody() -> None:
     assert len(known) > 300
 
 
-def test_a_person_of_whom_nothing_is_known_has_every_attribute_without_an_error() -> None:
-    nobody = person_of(engine(), [])
+def test_every_attribute_of_an_empty_profile_can_be_read() -> None:
+    empty = person_of(engine(), [])
 
-    assert len(ATTRIBUTES) == len([engine().attribute(name, nobody, 0) for name in ATTRIBUTES] + [])
+    assert len(ATTRIBUTES) == len([engine().attribute(name, empty, 0) for name in ATTRIBUTES] + [])
 
 
-def test_what_is_kept_of_a_person_is_small() -> None:
+def test_the_state_of_a_person_is_small() -> None:
     sizes = sorted(len(orjson.dumps(person.state)) for person in people().values())
 
     assert sizes[len(sizes) // 2] < 1_500

@@ -1,4 +1,4 @@
-"""Lists for advertising networks: who may be on them, and in which form."""
+"""Audience lists for advertising networks: who may be listed, and the normal form of addresses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_network_has_its_own_columns() -> None:
     } == {network: form.columns for network, form in FORMS.items()}
 
 
-def test_what_is_no_address_is_left_out_and_what_is_missing_is_empty() -> None:
+def test_an_invalid_address_is_left_out_and_a_missing_one_is_empty() -> None:
     document = {"addresses": {"email": {"nobody": [1, False, 0, False]}, "phone": {"0199000001": [1, False, 0, False]}}}
 
     assert [] == rows(document, "meta")
@@ -64,7 +64,7 @@ CONSENTS: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize(("consent", "allowed"), CONSENTS.values(), ids=CONSENTS)
-def test_nobody_is_named_without_a_yes(consent: dict[str, Any], allowed: bool) -> None:
+def test_a_person_without_consent_is_not_listed(consent: dict[str, Any], allowed: bool) -> None:
     assert allowed is may_be_targeted(person(**consent))
 
 

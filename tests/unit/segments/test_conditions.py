@@ -1,4 +1,4 @@
-"""Conditions as marketers write them: what is understood, and what an error says."""
+"""Conditions of YAML files: which are valid, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def loaded(text: str, tmp_path: Path) -> SegmentDefinitions:
     return load(path, SegmentDefinitions)
 
 
-WRONG = {
+INVALID = {
     "a misspelt operator": (
         "{performd: Order Completed}",
         "7: segments.0.when.all.1: should have exactly one of all, any, not, ",
@@ -89,18 +89,18 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("written", "said"), WRONG.values(), ids=WRONG)
-def test_an_error_names_file_line_path_and_what_was_expected(written: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(DefinitionError) as refused:
+@pytest.mark.parametrize(("written", "message"), INVALID.values(), ids=INVALID)
+def test_an_error_names_file_line_path_and_what_was_expected(written: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError) as raised:
         loaded(SEGMENT.format(good="{segment: vip}", tested=written), tmp_path)
 
-    expected = f"{tmp_path / 'test.yaml'}:{said}"
+    expected = f"{tmp_path / 'test.yaml'}:{message}"
 
-    assert expected == str(refused.value)[: len(expected)]
-    assert "\n" not in str(refused.value)
+    assert expected == str(raised.value)[: len(expected)]
+    assert "\n" not in str(raised.value)
 
 
-UNDERSTOOD: dict[str, dict[str, Any]] = {
+VALID: dict[str, dict[str, Any]] = {
     "a date": {"attribute": "orders.last", "after": "2026-11-01"},
     "a time": {"attribute": "orders.last", "before": "2026-11-01T08:00:00+01:00"},
     "a list for one of": {"performed": "Order Completed", "where": {"channel": ["web", "app"]}},
@@ -111,8 +111,8 @@ UNDERSTOOD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("written", UNDERSTOOD.values(), ids=UNDERSTOOD)
-def test_it_is_understood(written: dict[str, Any]) -> None:
+@pytest.mark.parametrize("written", VALID.values(), ids=VALID)
+def test_a_condition_is_valid(written: dict[str, Any]) -> None:
     condition = Condition.model_validate(written)
 
     assert next(iter(written)) == condition.operator
@@ -134,20 +134,20 @@ def _defined(**segments: dict[str, Any]) -> list[tuple[str, str]]:
     ).problems()
 
 
-def test_a_segment_that_is_defined_by_itself_is_refused() -> None:
+def test_a_segment_that_is_defined_by_itself_is_an_error() -> None:
     problems = _defined(a={"segment": "b"}, b={"not": {"segment": "c"}}, c={"all": [{"segment": "a"}]})
 
     assert ("a", "is defined by itself: a → b → c → a") == problems[0]
     assert {"a", "b", "c"} == {name for name, _ in problems}
 
 
-def test_a_segment_and_a_computed_trait_that_there_are_not_are_named() -> None:
+def test_an_unknown_segment_and_an_unknown_computed_trait_are_named() -> None:
     problems = _defined(a={"any": [{"segment": "nobody"}, {"attribute": "computed.nothing", "gte": 1}]})
 
     assert [("a", "there is no segment 'nobody'"), ("a", "there is no computed trait 'nothing'")] == problems
 
 
-def test_two_segments_of_one_name_are_refused() -> None:
+def test_two_segments_of_one_name_are_an_error() -> None:
     one = {"name": "a", "description": "-", "when": {"stage": "new"}}
 
     assert [("a", "the name is taken")] == SegmentDefinitions.model_validate({"segments": [one, one]}).problems()

@@ -1,4 +1,4 @@
-"""A story of each shipped segment: what somebody did, and when, to the millisecond, they were in it."""
+"""A history for each shipped segment: the events of a person, and when the person entered and left, in milliseconds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HOUR = 3_600_000
 DAY = 24 * HOUR
 START = milliseconds(at())
 
-Told = tuple[float, str, dict[str, Any]]
-"""Day, event, and its fields."""
+Happened = tuple[float, str, dict[str, Any]]
+"""Day, event name, fields of the event."""
 
 
 @cache
@@ -31,56 +31,56 @@ def engine() -> SegmentEngine:
     return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris")
 
 
-def tell(person: Person, day: float, event: str, channel: str = "web", **fields: Any) -> None:
-    """Let something happen to somebody, after everything that was due before it."""
-    told = resolved(event, channel, occurred_at=at(days=day), **fields)
+def happen(person: Person, day: float, name: str, channel: str = "web", **fields: Any) -> None:
+    """Apply an event to a person, after the evaluations that were due before it."""
+    event = resolved(name, channel, occurred_at=at(days=day), **fields)
     pass_time(person, day)
-    apply(person.document, told)
-    engine().observe(person, told)
-    engine().evaluate(person, milliseconds(told["occurred_at"]), told)
+    apply(person.document, event)
+    engine().observe(person, event)
+    engine().evaluate(person, milliseconds(event["occurred_at"]), event)
 
 
 def pass_time(person: Person, day: float) -> None:
-    """Let time go by, to a day after the start."""
+    """Evaluate everything that is due up to a day after the start."""
     while (due := engine().due(person)) is not None and due <= START + day * DAY:
         engine().evaluate(person, due, None)
 
 
-def stays(segment: str, story: list[Told], until: float = 400) -> list[tuple[int, bool]]:
-    """Entering and leaving of a segment: milliseconds after the start, and which of the two."""
+def changes_of(segment: str, history: list[Happened], until: float = 400) -> list[tuple[int, bool]]:
+    """Return when a person enters (True) and leaves (False) a segment, in milliseconds after the start."""
     person = Person("p1", new_profile("p1"), {})
     found: list[tuple[int, bool]] = []
 
-    def note(changes: Any) -> None:
+    def record(changes: Any) -> None:
         found.extend((change.at_ms - START, change.entered) for change in changes if change.segment == segment)
 
-    for day, event, fields in story:
-        told = resolved(event, fields.pop("channel", "web"), occurred_at=at(days=day), **fields)
-        now = milliseconds(told["occurred_at"])
+    for day, name, fields in history:
+        event = resolved(name, fields.pop("channel", "web"), occurred_at=at(days=day), **fields)
+        now = milliseconds(event["occurred_at"])
         while (due := engine().due(person)) is not None and due <= now:
-            note(engine().evaluate(person, due, None))
-        apply(person.document, told)
-        engine().observe(person, told)
-        note(engine().evaluate(person, now, told))
+            record(engine().evaluate(person, due, None))
+        apply(person.document, event)
+        engine().observe(person, event)
+        record(engine().evaluate(person, now, event))
     while (due := engine().due(person)) is not None and due <= START + until * DAY:
-        note(engine().evaluate(person, due, None))
+        record(engine().evaluate(person, due, None))
     return found
 
 
-def bought(day: float, number: int, revenue: str = "200.00", **fields: Any) -> Told:
+def bought(day: float, number: int, revenue: str = "200.00", **fields: Any) -> Happened:
     properties = {"order_id": f"o{number}", "revenue": revenue, "currency": "EUR", **fields.pop("properties", {})}
     return (day, "Order Completed", {"properties": properties, **fields})
 
 
-def said(day: float, **consent: Any) -> Told:
+def consented(day: float, **consent: Any) -> Happened:
     return (day, "Identify", {"identifiers": {"email": "a@b.example", "phone": "+33199000001"}, "consent": consent})
 
 
-def viewed(day: float, product: str) -> Told:
+def viewed(day: float, product: str) -> Happened:
     return (day, "Product Viewed", {"properties": {"product_id": product}})
 
 
-def added(day: float, product: str = "lamp") -> Told:
+def added(day: float, product: str = "lamp") -> Happened:
     return (day, "Product Added", {"properties": {"product_id": product, "cart_id": "c1", "quantity": 1}})
 
 
@@ -88,14 +88,14 @@ YES = {"marketing": True, "channels": {"email": True, "sms": True, "app_push": T
 DISCOUNT: dict[str, Any] = {"properties": {"coupon": "TEN"}}
 
 
-def clicks(noun: str, channel: str, days: tuple[float, ...]) -> list[Told]:
+def clicks(noun: str, channel: str, days: tuple[float, ...]) -> list[Happened]:
     return [(day, f"{noun} Link Clicked", {"channel": channel}) for day in days]
 
 
 IN, OUT = True, False
-STORIES: dict[str, tuple[list[Told], list[tuple[int, bool]]]] = {
-    "visitors": ([(0, "Page Viewed", {}), said(2)], [(0, IN), (2 * DAY, OUT)]),
-    "prospects": ([said(0), bought(3, 1)], [(0, IN), (3 * DAY, OUT)]),
+HISTORIES: dict[str, tuple[list[Happened], list[tuple[int, bool]]]] = {
+    "visitors": ([(0, "Page Viewed", {}), consented(2)], [(0, IN), (2 * DAY, OUT)]),
+    "prospects": ([consented(0), bought(3, 1)], [(0, IN), (3 * DAY, OUT)]),
     "customers": ([bought(1, 1), (2, "Order Cancelled", {"properties": {"order_id": "o1"}})],
                   [(DAY, IN), (2 * DAY, OUT)]),
     "new_customers": ([bought(0, 1)], [(0, IN), (30 * DAY, OUT)]),
@@ -138,22 +138,23 @@ STORIES: dict[str, tuple[list[Told], list[tuple[int, bool]]]] = {
     "engaged_store": ([(0, "Store Visited", {"channel": "store"})], [(0, IN), (90 * DAY, OUT)]),
     "engaged_social": ([(0, "Social Post Shared", {"channel": "social"})], [(0, IN), (90 * DAY, OUT)]),
     "engaged_call_center": ([(0, "Call Started", {"channel": "call_center"})], [(0, IN), (90 * DAY, OUT)]),
-    "reachable": ([said(0, **YES), (1, "Unsubscribed", {"channel": "email"}), said(2, channels={"sms": False})],
+    "reachable": ([consented(0, **YES), (1, "Unsubscribed", {"channel": "email"}),
+                   consented(2, channels={"sms": False})],
                   [(0, IN), (2 * DAY, OUT)]),
-    "unreachable": ([bought(0, 1), said(1, **YES)], [(0, IN), (DAY, OUT)]),
+    "unreachable": ([bought(0, 1), consented(1, **YES)], [(0, IN), (DAY, OUT)]),
 }  # fmt: skip
 
 
-def likely(channel: str, noun: str, address: dict[str, str]) -> tuple[list[Told], list[tuple[int, bool]]]:
+def likely(channel: str, noun: str, address: dict[str, str]) -> tuple[list[Happened], list[tuple[int, bool]]]:
     """Two clicks of two messages make (1 + 2) / (20 + 2), more than the 10 % asked for."""
     agreed = {"identifiers": address, "consent": {"marketing": True, "channels": {channel: True}}}
-    story: list[Told] = [(0, "Identify", agreed)]
+    history: list[Happened] = [(0, "Identify", agreed)]
     for day in (1, 2):
-        story += [(day, f"{noun} Sent", {"channel": channel}), *clicks(noun, channel, (day + 0.5,))]
-    return [*story, (9, f"{noun} Unsubscribed", {"channel": channel})], [(60 * HOUR, IN), (9 * DAY, OUT)]
+        history += [(day, f"{noun} Sent", {"channel": channel}), *clicks(noun, channel, (day + 0.5,))]
+    return [*history, (9, f"{noun} Unsubscribed", {"channel": channel})], [(60 * HOUR, IN), (9 * DAY, OUT)]
 
 
-STORIES |= {
+HISTORIES |= {
     f"likely_to_engage_{channel}": likely(channel, noun, {kind: value})
     for channel, noun, kind, value in (
         ("email", "Email", "email", "a@b.example"),
@@ -167,28 +168,28 @@ STORIES |= {
 }
 
 
-@pytest.mark.parametrize("segment", STORIES)
-def test_somebody_is_in_it_from_then_to_then(segment: str) -> None:
-    story, expected = STORIES[segment]
+@pytest.mark.parametrize("segment", HISTORIES)
+def test_a_shipped_segment_is_entered_and_left_at_the_expected_times(segment: str) -> None:
+    history, expected = HISTORIES[segment]
 
-    assert expected == stays(segment, [(day, event, dict(fields)) for day, event, fields in story])
+    assert expected == changes_of(segment, [(day, name, dict(fields)) for day, name, fields in history])
 
 
-def test_every_shipped_segment_has_a_story() -> None:
-    assert {segment.name for segment in load_segments(Settings()).segments} == set(STORIES)
+def test_every_shipped_segment_has_a_history() -> None:
+    assert {segment.name for segment in load_segments(Settings()).segments} == set(HISTORIES)
 
 
 def test_a_window_ends_within_the_second_and_not_at_the_next_batch() -> None:
     """Segment's batch computes windows once in eight hours; PostHog's and Unomi's once a day."""
     person = Person("p1", new_profile("p1"), {})
-    tell(person, 0, "Page Viewed")
+    happen(person, 0, "Page Viewed")
 
     assert START + 30 * DAY == engine().due(person)
 
 
-def test_an_order_that_was_reported_late_puts_right_what_was_said_meanwhile() -> None:
+def test_an_order_that_arrives_late_corrects_the_membership() -> None:
     person = Person("p1", new_profile("p1"), {})
-    tell(person, 0, "Product Added", properties={"product_id": "lamp", "cart_id": "c1"})
+    happen(person, 0, "Product Added", properties={"product_id": "lamp", "cart_id": "c1"})
     pass_time(person, 1)
     before = engine().members(person)
     late = resolved(
@@ -202,10 +203,10 @@ def test_an_order_that_was_reported_late_puts_right_what_was_said_meanwhile() ->
     assert ("cart_abandoners", False) in [(change.segment, change.entered) for change in changes]
 
 
-def test_two_carts_of_two_browsers_are_one_persons_after_a_merge() -> None:
+def test_products_of_two_browsers_count_together_after_a_merge() -> None:
     one, other = Person("p1", new_profile("p1"), {}), Person("p2", new_profile("p2"), {})
-    tell(one, 0, "Product Viewed", properties={"product_id": "lamp"})
-    tell(other, 1, "Product Viewed", properties={"product_id": "lamp"})
+    happen(one, 0, "Product Viewed", properties={"product_id": "lamp"})
+    happen(other, 1, "Product Viewed", properties={"product_id": "lamp"})
     engine().combine(one.state, other.state)
     joined = Person("p1", combine(one.document, other.document), one.state)
     due = engine().due(joined)
@@ -217,7 +218,7 @@ def test_two_carts_of_two_browsers_are_one_persons_after_a_merge() -> None:
 
 def test_a_prediction_that_is_written_back_is_due_at_once() -> None:
     person = Person("p1", new_profile("p1"), {})
-    tell(person, 0, "Page Viewed")
+    happen(person, 0, "Page Viewed")
     set_scores(person.state, {"purchase_likelihood": 0.7}, START + DAY)
     due = engine().due(person)
     engine().evaluate(person, due or 0, None)
@@ -234,20 +235,20 @@ def test_the_same_prediction_again_changes_nothing() -> None:
     ]
 
 
-def test_who_is_surely_alive_and_expected_to_order_once_orders_with_63_percent() -> None:
+def test_the_purchase_likelihood_of_one_expected_order_is_63_percent() -> None:
     scores = Prediction(alive=1.0, orders=1.0, revenue=49.9).scores()
 
     assert {"alive": 1.0, "expected_orders": 1.0, "predicted_cltv": 49.9, "purchase_likelihood": 0.6321} == scores
     assert 0.0 == Prediction(0.0, 0.0, 0.0).scores()["purchase_likelihood"]
 
 
-def test_a_condition_that_nothing_is_kept_for_is_an_error_and_not_a_no() -> None:
-    asked = Condition.model_validate({"performed": "Product Viewed", "where": {"channel": "web"}})
+def test_a_condition_without_its_series_is_an_error_and_not_false() -> None:
+    condition = Condition.model_validate({"performed": "Product Viewed", "where": {"channel": "web"}})
     with pytest.raises(LookupError, match="give it as `extra`"):
-        engine().holds(asked, Person("p1", new_profile("p1"), {}), START)
+        engine().holds(condition, Person("p1", new_profile("p1"), {}), START)
 
 
-def test_a_bucket_holds_its_share_of_people_and_the_same_ones_every_time() -> None:
+def test_a_bucket_holds_its_share_of_people_and_always_the_same_people() -> None:
     half = Condition.model_validate({"bucket": "test", "to": 50})
     people = [Person(f"p{number}", new_profile(f"p{number}"), {}) for number in range(2000)]
     inside = [engine().holds(half, person, START) for person in people]
