@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from sinks.clickhouse.client import StoreDown, connect
-from sinks.redis.recommendations import RedisRecommendations, work_out
+from sinks.clickhouse.recommendations import compute_recommendations
+from sinks.redis.recommendations import RedisRecommendations
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ async def refresh(settings: Settings, client: Any, *, days: int = 180, now: date
         days: How far back orders count.
         now: The end of that time; the present by default.
     """
-    found = await asyncio.to_thread(work_out, client, now or datetime.now(UTC), days=days)
+    found = await asyncio.to_thread(compute_recommendations, client, now or datetime.now(UTC), days=days)
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
         await RedisRecommendations(redis, settings.redis_namespace).store(found)
     return Refreshed(len(found.products), sum(map(len, found.together.values())), len(found.best))
@@ -63,7 +64,7 @@ async def refresh_in_turn(settings: Settings, *, now: datetime | None = None) ->
     """
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
         stored = RedisRecommendations(redis, settings.redis_namespace)
-        if not await stored.take_turn(EVERY_S):
+        if not await stored.acquire_refresh(EVERY_S):
             return None
         found = None
         try:
@@ -75,5 +76,5 @@ async def refresh_in_turn(settings: Settings, *, now: datetime | None = None) ->
         except (StoreDown, ClickHouseError) as error:
             log.warning("recommendations stay as they are: %s", str(error).partition("\n")[0])
         if found is None or not found.best:
-            await stored.shorten_turn(SOON_S)
+            await stored.allow_refresh_in(SOON_S)
         return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from sinks.redis.scripts import source
+from sinks.redis.lua import source
 
 GENERATION_MS = 7 * 86_400_000
 """Length of a generation of marks, milliseconds."""

@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from schemas.delivery.outbound import Claim
-from sinks.redis.scripts import source
+from sinks.redis.lua import source
 
 KEPT_MS = 35 * 86_400_000
 """How long a settled message is remembered: the longest that the topics of decisions and actions reach back."""

@@ -49,8 +49,8 @@ from schemas.identity.resolution import (
     uuid_text,
 )
 from sinks.redis import deduplication as seen
+from sinks.redis.lua import source
 from sinks.redis.outbox import identity_outbox
-from sinks.redis.scripts import source
 
 EVENTS_A_CALL = 500
 """Most events in one script call: a call of 500 blocks the server for about 7 ms."""

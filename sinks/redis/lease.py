@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from sinks.redis.scripts import source
+from sinks.redis.lua import source
 
 
 class Lease:

@@ -27,7 +27,7 @@ from schemas.identity.resolution import ChangeKind, IdentityChange, uuid_text
 from schemas.records import Outgoing
 from schemas.topics import IDENTITY_CHANGES
 from sinks.redis.lease import Lease
-from sinks.redis.scripts import source
+from sinks.redis.lua import source
 
 
 class OutboxKeys(NamedTuple):

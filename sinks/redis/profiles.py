@@ -28,7 +28,7 @@ from redis.asyncio import Redis
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from sinks.redis import deduplication as seen
 from sinks.redis.lease import Lease
-from sinks.redis.scripts import source
+from sinks.redis.lua import source
 
 EVENTS_A_CALL = 500
 """Most events of one script call: about 2 ms in which the server does nothing else."""

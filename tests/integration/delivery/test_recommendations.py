@@ -16,7 +16,8 @@ from deploy.cli.main import app
 from deploy.operations.recommendations import SOON_S, refresh, refresh_in_turn
 from deploy.settings import Settings
 from processors.delivery.recommend import Pick, Recommender, rank, seeds
-from sinks.redis.recommendations import RedisRecommendations, work_out
+from sinks.clickhouse.recommendations import compute_recommendations
+from sinks.redis.recommendations import RedisRecommendations
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, resolved, warehouse
 
@@ -65,7 +66,7 @@ def tables(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehou
 
 
 def test_what_goes_with_what(tables: Warehouse) -> None:
-    found = work_out(tables.client, NOW, days=150)
+    found = compute_recommendations(tables.client, NOW, days=150)
 
     # Orders: lamp 3, desk 3, bulb 2, chair 2, mug 1; together: lamp and bulb 2, desk and chair 2, lamp and desk once.
     both = round(2 / sqrt(3 * 2), 6)
@@ -129,8 +130,8 @@ async def test_workers_go_on_without_clickhouse(stack: Settings) -> None:
     assert await refresh_in_turn(stack.model_copy(update={"clickhouse_url": "http://127.0.0.1:9"})) is None
 
 
-def test_without_orders_there_is_nothing_to_work_out(tables: Warehouse) -> None:
-    found = work_out(tables.client, NOW, days=1)
+def test_without_orders_there_are_no_recommendations(tables: Warehouse) -> None:
+    found = compute_recommendations(tables.client, NOW, days=1)
 
     assert ({}, {}, [], {}) == (found.together, found.category, found.best, found.products)
 

@@ -1,4 +1,4 @@
-"""Reads the scripts of `sinks/redis/lua`."""
+"""The Lua scripts that change several keys in one atomic step. Each file's head says what it takes and answers."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from importlib.resources import files
 @cache
 def source(name: str) -> str:
     """Read `sinks/redis/lua/<name>.lua`."""
-    return (files("sinks.redis") / "lua" / f"{name}.lua").read_text("utf-8")
+    return (files(__name__) / f"{name}.lua").read_text("utf-8")
