@@ -1,4 +1,4 @@
-"""Runs the collector: puts it together, listens, watches Kafka, and ends without dropping what has begun."""
+"""Runs the collector: wires it, listens, probes Kafka, and answers the requests that have begun before it stops."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import WriteKeys
+from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
 from deploy.home import Home
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
 from schemas.topics import topics
-from sinks.kafka.group_commit import GatheringPublisher
+from sinks.kafka.group_commit import GroupCommitPublisher
 from sinks.kafka.producer import KafkaPublisher
 
 log = logging.getLogger(__name__)
 
-WAITING_BYTES = 64 * 1024 * 1024
-PUBLISH_WITHIN_S = 10.0
-FINISH_WITHIN_S = 6.0
-PROBE_S = 2.0
+MAX_WAITING_BYTES = 64 * 1024 * 1024
+"""Records that may wait for Kafka, in bytes of keys and values."""
+PUBLISH_TIMEOUT_S = 10.0
+SHUTDOWN_TIMEOUT_S = 6.0
+"""How long the requests that have begun may take after a signal to stop."""
+PROBE_INTERVAL_S = 2.0
 NOT_READY_AFTER_S = 10.0
-TALLY_S = 10.0
+"""How long Kafka may fail its probes before the collector is not ready."""
+TALLY_INTERVAL_S = 10.0
 
 
 def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
-    """Put a collector together; nothing connects before it is used.
+    """Wire a collector; nothing connects before it is used.
 
     Raises:
         DefinitionError: The sources or their keys are not what they should be.
@@ -40,31 +44,30 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
     sources = load_sources(settings)
     keys = WriteKeys(settings.write_keys.get_secret_value(), sources)
     if not keys:
-        log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so nobody can publish")
+        log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so no client can publish")
     return Collector(
         sources=sources,
         keys=keys,
         collect=collect_for(settings),
-        publisher=GatheringPublisher(publisher, WAITING_BYTES),
-        most_bytes=settings.collector_max_request_bytes,
-        confirm_within_s=settings.collector_confirm_s,
+        publication=Publication(GroupCommitPublisher(publisher, MAX_WAITING_BYTES), settings.collector_confirm_s),
+        max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
     )
 
 
 async def serve(settings: Settings) -> None:
-    """Run a collector until SIGTERM or SIGINT; then finish what has begun.
+    """Run a collector until SIGTERM or SIGINT; then answer the requests that have begun.
 
     Raises:
         DefinitionError: As `build_collector`.
         OSError: The address cannot be listened on.
     """
-    logging.getLogger("aiohttp.server").addFilter(_says_no_request)
-    publish_s = max(PUBLISH_WITHIN_S, settings.collector_confirm_s)
+    logging.getLogger("aiohttp.server").addFilter(_hide_request_bytes)
+    publish_s = max(PUBLISH_TIMEOUT_S, settings.collector_confirm_s)
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
     collector = build_collector(settings, publisher)
     address = urlsplit(settings.collector_url)
-    # What follows a request that was refused half-way is read on for a moment, or the client would not see the answer.
+    # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.
     runner = web.AppRunner(
         collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1
     )  # fmt: skip
@@ -76,62 +79,65 @@ async def serve(settings: Settings) -> None:
         site = web.TCPSite(runner, address.hostname, address.port, backlog=1024)
         await site.start()
         log.info("the collector listens on %s", settings.collector_url)
-        watching = [
-            asyncio.create_task(_watch(collector, publisher, settings)),
-            asyncio.create_task(_report(collector.tally)),
+        background = [
+            asyncio.create_task(_probe_kafka(collector, publisher, settings)),
+            asyncio.create_task(_log_tally(collector.tally)),
         ]
         await stop.wait()
-        for task in watching:
+        for task in background:
             task.cancel()
         collector.ready, collector.stopping = False, True
-        await site.stop()  # nobody new; aiohttp's own end would not read on what is half sent
+        await site.stop()  # no new connection; aiohttp's own shutdown would not read half-sent bodies to their end
         with suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_WITHIN_S):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
                 await collector.idle.wait()
     finally:
         await runner.cleanup()
 
 
-def _says_no_request(record: logging.LogRecord) -> bool:
-    """Keep out what aiohttp logs of a request that cannot be read: whole lines of it, write keys among them."""
+def _hide_request_bytes(record: logging.LogRecord) -> bool:
+    """Drop aiohttp's log records of requests that cannot be parsed: they quote lines that may hold write keys."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
-async def _watch(collector: Collector, publisher: KafkaPublisher, settings: Settings) -> None:
-    """Keep `ready` true, and the file that health checks look at fresh, while Kafka answers and has all topics."""
+async def _probe_kafka(collector: Collector, publisher: KafkaPublisher, settings: Settings) -> None:
+    """Keep `ready` true and touch the heartbeat file of health checks while Kafka answers and has all topics."""
     heartbeat = Home(home()).heartbeat("collector")
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     names = [topic.name for topic in topics(settings.channels)]
     loop = asyncio.get_running_loop()
-    answered, before = loop.time() - NOT_READY_AFTER_S, None
+    answered_at, last_problem = loop.time() - NOT_READY_AFTER_S, None
     while True:
         problem = await asyncio.to_thread(_problem, publisher, names)
         if not problem:
-            answered = loop.time()
+            answered_at = loop.time()
             with suppress(OSError):
                 heartbeat.touch()
-        if problem != before:
+        if problem != last_problem:
             log.log(logging.WARNING if problem else logging.INFO, "%s", problem or "Kafka answers and has all topics")
-            before = problem
-        collector.ready = loop.time() - answered < NOT_READY_AFTER_S
-        await asyncio.sleep(PROBE_S)
+            last_problem = problem
+        collector.ready = loop.time() - answered_at < NOT_READY_AFTER_S
+        await asyncio.sleep(PROBE_INTERVAL_S)
 
 
 def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
+    """Describe what keeps Kafka from taking events; empty if nothing does."""
     try:
         missing = publisher.missing(names)
-    except Exception as error:  # noqa: BLE001 - of whatever kind: it does not answer
+    except Exception as error:  # noqa: BLE001 - whatever the error, Kafka does not answer
         return f"Kafka does not answer: {error}"
     if not missing:
         return ""
     return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
 
 
-async def _report(tally: Counter[str]) -> None:
-    """Log now and then what came in, and what was refused why."""
+async def _log_tally(tally: Counter[str]) -> None:
+    """Log every few seconds how many events each source has sent, and the codes of those that were refused."""
     while True:
-        await asyncio.sleep(TALLY_S)
+        await asyncio.sleep(TALLY_INTERVAL_S)
         if tally:
-            log.info("in %g s: %s", TALLY_S, ", ".join(f"{what} {count:,}" for what, count in sorted(tally.items())))
+            log.info(
+                "in %g s: %s", TALLY_INTERVAL_S, ", ".join(f"{name} {count:,}" for name, count in sorted(tally.items()))
+            )
             tally.clear()

@@ -202,7 +202,7 @@ class Collect:
     ) -> None:
         """Note a refusal, and keep the event as a dead letter: a translated call as a touchpoint, so with its names."""
         collected.refusals.append(refusal)
-        value = written(kept.event) or b'"nested too deep to be written"'
+        value = json_of(kept.event) or b'"nested too deep to be written"'
         if len(value) > KEPT_BYTES:
             return
         record = _NeverInTheLog(
@@ -277,8 +277,8 @@ def _unwritable(said: str) -> Rejected:
     return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
 
 
-def written(event: object) -> bytes | None:
-    """Write anything, also what JSON has no words for: that becomes a text. None for what is nested too deep."""
+def json_of(event: object) -> bytes | None:
+    """Write anything as JSON: a value that JSON cannot hold becomes a text. None if it is nested too deep."""
     try:
         return orjson.dumps(event)
     except orjson.JSONEncodeError:

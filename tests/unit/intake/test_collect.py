@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from deploy.collector.body import RefusedError, parse
+from deploy.collector.body import parse
+from deploy.collector.refusal import RefusedError
 from processors.intake.collect import KEPT_BYTES, Collect, Collected
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark

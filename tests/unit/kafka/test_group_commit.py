@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from schemas.records import Outgoing
-from sinks.kafka.group_commit import GatheringPublisher, OverloadedError
+from sinks.kafka.group_commit import GroupCommitPublisher, OverloadedError
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 
 
@@ -38,7 +38,7 @@ async def started(*sends: asyncio.Task[None]) -> None:
 
 async def test_what_comes_while_a_batch_is_written_goes_together_in_the_next() -> None:
     broker = Broker()
-    gathering = GatheringPublisher(broker, 1_000)
+    gathering = GroupCommitPublisher(broker, 1_000)
     sends = [asyncio.create_task(gathering.send([record("1")]))]
     await started(*sends)
     sends += [asyncio.create_task(gathering.send([record(text), record(text)])) for text in "23"]
@@ -55,7 +55,7 @@ async def test_what_comes_while_a_batch_is_written_goes_together_in_the_next() -
 @pytest.mark.parametrize("error", [PublishFailedError("no answer"), KeyError("a bug")])
 async def test_a_failed_batch_fails_all_who_wait_for_it_and_nobody_else(error: Exception) -> None:
     broker = Broker()
-    gathering = GatheringPublisher(broker, 1_000)
+    gathering = GroupCommitPublisher(broker, 1_000)
     broker.down = error
     sends = [asyncio.create_task(gathering.send([record(text)])) for text in "12"]
     await started(*sends)
@@ -71,7 +71,7 @@ async def test_a_failed_batch_fails_all_who_wait_for_it_and_nobody_else(error: E
 
 async def test_who_has_gone_before_his_turn_is_passed_over() -> None:
     broker = Broker()
-    gathering = GatheringPublisher(broker, 1_000)
+    gathering = GroupCommitPublisher(broker, 1_000)
     first = asyncio.create_task(gathering.send([record("1")]))
     await started(first)
     gone, stays = (asyncio.create_task(gathering.send([record(text)])) for text in "23")
@@ -86,7 +86,7 @@ async def test_who_has_gone_before_his_turn_is_passed_over() -> None:
 
 async def test_more_than_may_wait_is_refused_at_once_but_a_large_request_alone_is_not() -> None:
     broker = Broker()
-    gathering = GatheringPublisher(broker, 10)
+    gathering = GroupCommitPublisher(broker, 10)
     large = asyncio.create_task(gathering.send([record("x" * 20)]))
     await started(large)
     with pytest.raises(OverloadedError):

@@ -1,0 +1,64 @@
+"""Step 4, publish: return when Kafka has confirmed every record of a request, or refuse the request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from time import monotonic
+
+from deploy.collector.refusal import RefusedError
+from schemas.records import Outgoing
+from sinks.kafka.group_commit import GroupCommitPublisher, OverloadedError
+from sinks.kafka.producer import PublishFailedError
+
+log = logging.getLogger(__name__)
+
+FAILING_S = 5.0
+"""How long one failure makes the collector not ready, unless records are confirmed before."""
+
+
+class Publication:
+    """Publishes the records of requests.
+
+    Args:
+        publisher: Writes to Kafka.
+        confirm_within_s: How long to wait for Kafka, in seconds.
+    """
+
+    def __init__(self, publisher: GroupCommitPublisher, confirm_within_s: float) -> None:
+        self._publisher = publisher
+        self._confirm_within_s = confirm_within_s
+        self._failed_at: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Kafka has failed to confirm lately."""
+        return self._failed_at is not None and monotonic() - self._failed_at < FAILING_S
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the records that Kafka has not confirmed yet."""
+        return self._publisher.waiting_bytes
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Publish records.
+
+        Raises:
+            RefusedError: Kafka has not confirmed all of them, or too many wait for it. Sending all again is right.
+        """
+        try:
+            async with asyncio.timeout(self._confirm_within_s):
+                await self._publisher.send(records)
+        except OverloadedError:
+            raise RefusedError(429, "overloaded", "More events wait than can be held: send them again.", 1) from None
+        except (TimeoutError, PublishFailedError) as error:
+            if self._failed_at is None:  # once for all requests that wait
+                log.warning("Kafka does not confirm: %s", error or "no answer in time")
+            self._failed_at = monotonic()
+            raise RefusedError(
+                503, "kafka_not_confirmed", "Kafka has not confirmed the events: send them again.", 2
+            ) from None
+        if records and self._failed_at is not None:
+            log.info("Kafka confirms again")
+            self._failed_at = None

@@ -1,0 +1,40 @@
+"""Refusals of whole requests, and the JSON answers of the collector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+
+class RefusedError(Exception):
+    """A whole request is refused.
+
+    Attributes:
+        status: The HTTP status.
+        code: For programs.
+        message: For people: what is wrong and what to do.
+        retry_after_s: When to send the same request again, in seconds; 0 if it will be refused again.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+def refusal_answer(status: int, code: str, message: str, retry_after_s: int = 0) -> web.Response:
+    """Answer a request that is refused."""
+    response = json_answer(status, {"success": False, "code": code, "message": message})
+    if retry_after_s:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def json_answer(status: int, answer: Mapping[str, Any]) -> web.Response:
+    """Answer with a JSON object."""
+    return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")

@@ -1,0 +1,153 @@
+"""Step 3, translate: the events of a body become records, some at a time, so that small requests get their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from deploy.collector.body import Request
+from deploy.collector.refusal import RefusedError
+from processors.intake.collect import Collect, Collected, json_of
+from processors.intake.segment_calls import Arrival
+
+MAX_EVENTS = 5_000
+EVENTS_PER_TURN = 100
+"""Events that are translated before other requests get their turn."""
+MAX_COMMON_BYTES = 32_768
+"""What a batch says for all of its calls, as JSON: it is copied into each of them."""
+MAX_OUTGOING_BYTES = 32 * 1024 * 1024
+"""What the records of a request, touchpoints and dead letters, may take together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls of a Segment-compatible SDK.
+
+    Attributes:
+        items: The calls, as they came.
+        verb: Which of the six calls each is; None if each says so itself.
+        common: `context` and `timestamp` of the batch, for calls that lack them.
+        sent_at: When the batch was sent, by the client's clock.
+        single: The request is one call, not a batch.
+    """
+
+    items: Sequence[Any]
+    verb: str | None = None
+    common: Mapping[str, Any] = field(default_factory=dict)
+    sent_at: object = None
+    single: bool = False
+
+    def collect(
+        self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Make records of some of the items."""
+        calls = [_with_common_parts(call, self.common) for call in items]
+        verbs = [self.verb or (call.get("type") if isinstance(call, dict) else None) for call in calls]
+        return collect.calls(request.name, request.source, list(zip(calls, verbs, strict=True)), arrivals)
+
+
+@dataclass(frozen=True, slots=True)
+class Touchpoints:
+    """Events in the form of a channel's topic.
+
+    Attributes:
+        items: The events, as they came.
+        single: The request is one event, not a list.
+        sent_at: Unknown: such an event says itself when it happened.
+    """
+
+    items: Sequence[Any]
+    single: bool = False
+    sent_at: object = None
+
+    def collect(
+        self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
+    ) -> Collected:
+        """Make records of some of the items."""
+        return collect.touchpoints(request.name, request.source, items, arrivals)
+
+
+Events = Calls | Touchpoints
+
+
+def call_of(request: Request, verb: str) -> Calls:
+    """Take the body as one call."""
+    return Calls([request.body], verb, single=True)
+
+
+def batch_of(request: Request) -> Calls:
+    """Take the body as a batch of calls.
+
+    Raises:
+        RefusedError: There is no list of calls, or what they have in common is too large.
+    """
+    body = request.body
+    batch = body.get("batch") if isinstance(body, dict) else None
+    if not isinstance(batch, list):
+        raise RefusedError(400, "batch_missing", 'The body should be an object with a list: {"batch": [...]}.')
+    common = {part: body[part] for part in ("context", "timestamp") if body.get(part) is not None}
+    common_json = json_of(common)
+    if common_json is None or len(common_json) > MAX_COMMON_BYTES:
+        raise RefusedError(
+            413, "context_too_large", f"What all calls have in common has at most {MAX_COMMON_BYTES:,} bytes."
+        )
+    return Calls(batch, common=common, sent_at=body.get("sentAt"))
+
+
+def touchpoints_of(request: Request) -> Touchpoints:
+    """Take the body as one touchpoint, a list of them, or `{"batch": [...]}`.
+
+    Raises:
+        RefusedError: The write key is a browser's.
+    """
+    if request.source.kind == "browser":
+        raise RefusedError(403, "server_key", "Events of our own form need the write key of a server.")
+    body = request.body
+    events = body["batch"] if isinstance(body, dict) and "batch" in body else body
+    return Touchpoints(events) if isinstance(events, list) else Touchpoints([events], single=True)
+
+
+async def translate(request: Request, events: Events, collect: Collect) -> Collected:
+    """Make the records of a request: touchpoints, and dead letters of the events that are refused.
+
+    Raises:
+        RefusedError: There are too many events, or their records are too large together.
+    """
+    items = events.items
+    if len(items) > MAX_EVENTS:
+        raise RefusedError(
+            413, "too_many_events", f"The batch has {len(items):,} events: send at most {MAX_EVENTS:,} at once."
+        )
+    received, request_id = datetime.now(UTC), uuid4().hex
+    total, size = Collected(), 0
+    for start in range(0, len(items), EVENTS_PER_TURN):
+        some = items[start : start + EVENTS_PER_TURN]
+        arrivals = [
+            Arrival(received, events.sent_at, f"{request_id}-{start + number}", request.address, request.user_agent)
+            for number in range(len(some))
+        ]
+        part = events.collect(collect, request, some, arrivals)
+        total.add(part, start)
+        size += sum(len(record.value) for record in part.outgoing)
+        if size > MAX_OUTGOING_BYTES:
+            raise RefusedError(
+                413, "too_large", f"The events have over {MAX_OUTGOING_BYTES:,} bytes together: send fewer at once."
+            )
+        await asyncio.sleep(0)
+    return total
+
+
+def _with_common_parts(call: object, batch: Mapping[str, Any]) -> object:
+    """Add what a batch says for all of its calls; what a call says itself counts."""
+    if not isinstance(call, dict):
+        return call
+    common, own = batch.get("context"), call.get("context")
+    if isinstance(common, dict) and (own is None or isinstance(own, dict)):
+        call = {**call, "context": {**common, **(own or {})}}
+    if call.get("timestamp") is None and call.get("originalTimestamp") is None and batch.get("timestamp") is not None:
+        call = {**call, "timestamp": batch["timestamp"]}
+    return call
