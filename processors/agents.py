@@ -46,6 +46,7 @@ from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.ports import ChangedProfiles, Outbox, Publisher, Tables, Timers
 from processors.stream.relay import RELAYED_RECORDS, relay_records
+from processors.stream.routing import Router
 from processors.stream.watermark import Pace
 from schemas.dead_letters import Reason, dead_letter
 from schemas.identity.erasure import Trace
@@ -90,21 +91,22 @@ class Batching:
 
 def register_identify(
     app: faust.App, topic: Callable[..., Any], *, channels: Sequence[str], stage: Identify, publisher: Publisher,
-    outbox: Outbox, relay_token: str, batching: Batching, at: Crossing,
+    outbox: Outbox, relay_token: str, clock: Callable[[], int], batching: Batching, at: Crossing,
 ) -> None:  # fmt: skip
     """Producers' records become people's touchpoints; identity's changes follow through the outbox."""
+    router = Router(publisher, "identify", clock)
 
     @app.agent(topic(*(touchpoint_topic(channel) for channel in channels)), name="identify")
     async def identify(stream: Any) -> None:
         async for batch in batches(stream, max_records=batching.records):
             at("identify:taken")
-            outgoing = await stage(batch.records)
+            outcomes = await stage(batch.records)
             at("identify:resolved")
-            await publisher.send(outgoing)
+            await router.publish(batch.records, outcomes)
             at("identify:published")
             await batch.done()
 
-    _relay(app, outbox, publisher, relay_token, lambda: at("relay:published"))
+    _relay(app, outbox, router, relay_token, lambda: at("relay:published"))
 
 
 def register_profile(
@@ -152,7 +154,7 @@ def register_profile(
                     at("timers:fired")
             await asyncio.sleep(0 if len(due) == TIMERS else 0.2)
 
-    _relay(app, outbox, publisher, token, lambda: at("outbox:published"))
+    _relay(app, outbox, Router(publisher, "relay", clock), token, lambda: at("outbox:published"))
 
 
 def register_record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -48,3 +49,46 @@ class Outgoing(NamedTuple):
     key: bytes
     value: bytes
     headers: Headers = ()
+
+
+NO_PARTITION = -1
+"""The partition of an `UnloggedRecord`."""
+
+
+class UnloggedRecord(NamedTuple):
+    """A `Record` that is in no topic: it was refused, or did not fit, before it was published.
+
+    Attributes:
+        topic: The topic that it was made for.
+        partition: `NO_PARTITION`.
+        offset: A number that no other such record has; `unlogged_offset`.
+        timestamp: When it was made, milliseconds since 1970.
+        key: Its key.
+        value: Its value.
+        headers: None.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: Headers = ()
+
+
+def unlogged_offset(name: bytes) -> int:
+    """Derive the offset of an `UnloggedRecord` from what names it: 63 bits, the same for the same record again."""
+    return int.from_bytes(blake2b(name, digest_size=8).digest()) >> 1
+
+
+class RecordsTooLargeError(Exception):
+    """Some records of a call are larger than the broker takes, now or later; it has confirmed all the others.
+
+    Attributes:
+        places: Their places in the call, ascending.
+    """
+
+    def __init__(self, places: Sequence[int], message: str) -> None:
+        super().__init__(message)
+        self.places = tuple(places)

@@ -253,7 +253,8 @@ def _opened(file: str) -> BinaryIO:
 def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
     """Read events, `LINES_AT_ONCE` at most at once, and how many lines among them were none."""
     from deploy.settings import settings
-    from processors.intake.decode import Rejected, decode
+    from processors.intake.decode import decode
+    from schemas.outcomes import Reject
 
     channels, max_bytes = frozenset(settings().channels), settings().max_event_bytes
     events: list[Event] = []
@@ -262,7 +263,7 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
         if not line.strip():
             continue
         event = decode(line.strip(), channels=channels, max_bytes=max_bytes)
-        if isinstance(event, Rejected):
+        if isinstance(event, Reject):
             broken += 1
             typer.echo(f"line {number}: {event.field or 'event'}: {event.message}", err=True)
         else:

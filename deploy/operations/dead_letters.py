@@ -65,7 +65,8 @@ class Replayer:
     def record(self, letter: StoredDeadLetter) -> ReplayRecord | str:
         """Make the record of a letter, or say why there is none."""
         if truncation(letter.message, letter.key or b"", letter.value) is not None:
-            return "the letter does not keep the whole record"
+            place = f"{letter.topic} {letter.partition} {letter.offset}"
+            return f"truncated: the letter does not keep the whole record, which is at {place}"
         if letter.stage != COLLECTOR:
             return ReplayRecord(letter.topic, letter.key, letter.value)
         # The id depends on the letter alone, so a second replay publishes a duplicate.

@@ -112,13 +112,14 @@ class Router:
 
 def judge(settings: Settings) -> Callable[[bytes], str | None]:
     """Give the function that says what is wrong with a line, as the pipeline would; None when nothing is."""
-    from processors.intake.decode import Rejected, decode
+    from processors.intake.decode import decode
+    from schemas.outcomes import Reject
 
     channels = frozenset(settings.channels)
 
     def wrong(line: bytes) -> str | None:
         outcome = decode(line, channels=channels, max_bytes=settings.max_event_bytes)
-        return outcome.message if isinstance(outcome, Rejected) else None
+        return outcome.message if isinstance(outcome, Reject) else None
 
     return wrong
 

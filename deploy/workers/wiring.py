@@ -117,6 +117,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
         publisher=stores.publisher(),
         outbox=stores.identity_outbox(),
         relay_token=uuid4().hex,
+        clock=_now_ms,
         batching=_batching(settings),
         at=make_failpoint(settings.crash_at),
     )

@@ -1,6 +1,10 @@
-"""The stage `identify`: raw records become touchpoints of known people, duplicates, or dead letters.
+"""The stage `identify`: resolves the touchpoints of raw records to profiles.
 
-Invariant: every record gives exactly one outgoing record, on one of three topics, so that counts can be reconciled.
+    Record ─▶ Claimed ─▶ Resolved ─▶ Outgoing
+       decode, claim  resolve    write
+
+Invariant: every record has exactly one outcome, and so one record on one of three topics: received = resolved + dropped
++ rejected.
 """
 
 from __future__ import annotations
@@ -15,28 +19,33 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.identity.claims import candidate_profile, claim, claims, event_key, origin_key
-from processors.intake.decode import Rejected
 from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.profiles.joins import milliseconds
 from processors.stream.ports import IdentityStore
-from schemas.dead_letters import Reason, dead_letter
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
+from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
 from schemas.records import Outgoing, Record
-from schemas.topics import DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
+from schemas.topics import RESOLVED_TOUCHPOINTS
 
-STAGE = "identify"
 SIGNED_OUT = "Signed Out"
 """The event after which a device may be somebody else's, if policy says so."""
 
 
 class TooManyDeadLettersError(Exception):
-    """Most of what arrives is refused: rather a misconfiguration than bad data, so stop instead of binning it all."""
+    """Most records are rejected, as after a wrong setting: the worker stops before it has rejected the whole topic."""
 
 
-class Arrived(NamedTuple):
-    """A record that holds a valid touchpoint, ready to be resolved."""
+class Claimed(NamedTuple):
+    """A valid touchpoint with the identifiers by which it claims a profile.
+
+    Attributes:
+        record: The record that it came in.
+        event: The event in its canonical form.
+        identifiers: The identifiers that count, in clear: `type`, `value`, `verified`.
+        request: What the identity store is asked.
+    """
 
     record: Record
     event: Event
@@ -44,8 +53,24 @@ class Arrived(NamedTuple):
     request: ResolveRequest
 
 
+class Resolved(NamedTuple):
+    """A touchpoint with the answer of the identity store.
+
+    Attributes:
+        record: The record that it came in.
+        event: The event in its canonical form.
+        identifiers: The identifiers in clear that still belong to the profile.
+        resolution: The profile, or why the event must not go on.
+    """
+
+    record: Record
+    event: Event
+    identifiers: list[dict[str, Any]]
+    resolution: Resolution
+
+
 class Identify:
-    """Turns a batch of producers' records into what goes on.
+    """Resolves a batch of producers' records.
 
     Args:
         identities: The identity store.
@@ -53,13 +78,13 @@ class Identify:
         secret: Key of the identifier hashes.
         channels: Channels that this deployment knows.
         max_event_bytes: Largest record value, in bytes.
-        dead_letter_limit_ratio: Share of refused records among the last `WINDOW` that stops the stage.
+        dead_letter_limit_ratio: Share of rejected records among the last `WINDOW` that stops the stage.
     """
 
     WINDOW = 10_000
-    """Records over which the share of refused ones is taken."""
-    AT_ONCE = 500
-    """Records prepared in one go; then others of this process may work: large events take milliseconds each."""
+    """Records over which the share of rejected ones is taken."""
+    UNINTERRUPTED = 500
+    """Records that are decoded before other tasks of the process get a turn: large events take milliseconds each."""
 
     def __init__(
         self,
@@ -78,61 +103,70 @@ class Identify:
         self._max_event_bytes = max_event_bytes
         self._mark = ValidationMark(secret)
         self._limit = dead_letter_limit_ratio
-        self._recent: deque[tuple[int, int]] = deque()  # (records, refused) of recent batches
-        self._seen = self._refused = 0
+        self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
+        self._seen = self._rejected = 0
 
-    async def __call__(self, records: Sequence[Record]) -> list[Outgoing]:
-        """Decode, claim, resolve.
+    async def __call__(self, records: Sequence[Record]) -> list[Outcome[Outgoing]]:
+        """Decode, claim, resolve, write.
 
         Returns:
-            One outgoing record for each record, in order.
+            For each record, in order: the record of `resolved-touchpoints` that it leads to, or why there is none.
 
         Raises:
             TooManyDeadLettersError: Nothing of the batch may be acknowledged.
         """
-        prepared: list[Arrived | Outgoing] = []
-        for start in range(0, len(records), self.AT_ONCE):
-            prepared += map(self._prepare, records[start : start + self.AT_ONCE])
-            await asyncio.sleep(0)  # the relay has a lease to renew
-        arrived = [one for one in prepared if isinstance(one, Arrived)]
-        self._watch(len(records), len(records) - len(arrived))
-        resolutions = iter(await self._identities.resolve([one.request for one in arrived]))
-        return [self._onward(one, next(resolutions)) if isinstance(one, Arrived) else one for one in prepared]
+        claimed: list[Claimed | Reject] = []
+        for start in range(0, len(records), self.UNINTERRUPTED):
+            claimed += map(self._claim, records[start : start + self.UNINTERRUPTED])
+            await asyncio.sleep(0)  # the relay renews its lease meanwhile
+        requests = [one.request for one in claimed if isinstance(one, Claimed)]
+        self._watch(len(records), len(records) - len(requests))
+        resolutions = iter(await self._identities.resolve(requests))
+        return [one if isinstance(one, Reject) else self._resolved(one, next(resolutions)) for one in claimed]
 
-    def _onward(self, arrived: Arrived, resolution: Resolution) -> Outgoing:
-        apart = resolution.refused and {one.anchor for one in resolution.refused if one.rule == "separated"}
-        if not apart:
-            return _onward(arrived, resolution)
-        # What was taken apart from a person must not come back as an address of theirs.
-        made = [claim(one["type"], one["value"], self._policy, self._secret) for one in arrived.identifiers]
-        kept = [
-            one for one, its in zip(arrived.identifiers, made, strict=True) if its is None or its.anchor not in apart
-        ]
-        return _onward(arrived._replace(identifiers=kept), resolution)
-
-    def _prepare(self, record: Record) -> Arrived | Outgoing:
-        # A bug in our own code must cost one event its way, not the worker its life or the batch its neighbours.
+    def _claim(self, record: Record) -> Claimed | Reject:
         try:
             event = decode_record(record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes)
-            if isinstance(event, Rejected):
-                return dead_letter(record, STAGE, event.reason, event.message, event.field)
+            if isinstance(event, Reject):
+                return event
             origin = origin_key(record.topic, record.partition, record.offset)
             request, identifiers = request_for(event, self._policy, self._secret, origin, record.timestamp)
-            return Arrived(record, event, identifiers, request)
-        except Exception as error:  # noqa: BLE001
-            return dead_letter(record, STAGE, Reason.BUG, f"{type(error).__name__}: {error}")
+            return Claimed(record, event, identifiers, request)
+        except Exception as error:  # noqa: BLE001 - a bug costs one event, not the worker or the event's neighbours
+            return rejected_for_bug(error)
 
-    def _watch(self, records: int, refused: int) -> None:
-        self._recent.append((records, refused))
+    def _resolved(self, claimed: Claimed, resolution: Resolution) -> Outcome[Outgoing]:
+        try:
+            identifiers = claimed.identifiers
+            if resolution.refused:
+                identifiers = self._without_separated(identifiers, resolution)
+            return _write(Resolved(claimed.record, claimed.event, identifiers, resolution))
+        except Exception as error:  # noqa: BLE001 - the same
+            return rejected_for_bug(error)
+
+    def _without_separated(self, identifiers: list[dict[str, Any]], resolution: Resolution) -> list[dict[str, Any]]:
+        """Leave out identifiers that an unmerge has separated from the profile: they must not become its addresses."""
+        separated = {one.anchor for one in resolution.refused if one.rule == "separated"}
+        if not separated:
+            return identifiers
+        made = [claim(one["type"], one["value"], self._policy, self._secret) for one in identifiers]
+        return [
+            one
+            for one, its_claim in zip(identifiers, made, strict=True)
+            if its_claim is None or its_claim.anchor not in separated
+        ]
+
+    def _watch(self, records: int, rejected: int) -> None:
+        self._recent.append((records, rejected))
         self._seen += records
-        self._refused += refused
+        self._rejected += rejected
         while self._recent and self._seen - self._recent[0][0] >= self.WINDOW:
-            old_records, old_refused = self._recent.popleft()
+            old_records, old_rejected = self._recent.popleft()
             self._seen -= old_records
-            self._refused -= old_refused
-        if self._seen >= self.WINDOW and self._refused > self._limit * self._seen:
+            self._rejected -= old_rejected
+        if self._seen >= self.WINDOW and self._rejected > self._limit * self._seen:
             raise TooManyDeadLettersError(
-                f"{self._refused} of the last {self._seen} records were refused, more than "
+                f"{self._rejected} of the last {self._seen} records were refused, more than "
                 f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
             )
 
@@ -140,17 +174,17 @@ class Identify:
 def request_for(
     event: Event, policy: IdentityPolicy, secret: bytes, origin: bytes, received_ms: int
 ) -> tuple[ResolveRequest, list[dict[str, Any]]]:
-    """Ask whose an event is.
+    """Make the request that asks the identity store for an event's profile.
 
     Args:
         event: The event in its canonical form.
         policy: Which identifiers count and how they are normalised.
         secret: Key of the identifier hashes.
-        origin: 8 bytes that tell our own redelivery from a producer's duplicate.
+        origin: 8 bytes that distinguish our own redelivery from a producer's duplicate.
         received_ms: When it was received, milliseconds since 1970.
 
     Returns:
-        What the identity store is asked, and the identifiers that count in clear.
+        The request, and the identifiers that count in clear.
     """
     found, identifiers = claims(event, policy, secret)
     event_id = event["event_id"]
@@ -167,29 +201,20 @@ def request_for(
     return request, identifiers
 
 
-def _onward(arrived: Arrived, resolution: Resolution) -> Outgoing:
-    """Write what the store said of one event."""
-    record, event = arrived.record, arrived.event
-    received_at = utc_text(record.timestamp)
-    origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+def _write(resolved: Resolved) -> Outcome[Outgoing]:
+    """Write a resolved event as a record of `resolved-touchpoints`, under its profile's id."""
+    record, event, identifiers, resolution = resolved
     if resolution.duplicate or resolution.suppressed:
-        dropped = {
-            "event_id": event["event_id"],
-            "reason": "duplicate" if resolution.duplicate else "erased",
-            "source": event["source"],
-            "channel": event["channel"],
-            **origin,
-            "received_at": received_at,
-        }
-        return Outgoing(DROPPED_TOUCHPOINTS, event["event_id"].encode(), orjson.dumps(dropped))
-    event["identifiers"] = arrived.identifiers
-    event["received_at"] = received_at
+        reason = DropReason.DUPLICATE if resolution.duplicate else DropReason.ERASED
+        return Drop(reason, event["event_id"], event["source"], event["channel"])
+    event["identifiers"] = identifiers
+    event["received_at"] = utc_text(record.timestamp)
     event["profile_id"] = resolution.profile_id
     event["anchor"] = resolution.anchor
     event["identity_version"] = resolution.version
-    event["origin"] = origin
+    event["origin"] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     key = resolution.profile_id or event["event_id"]
-    return Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event))
+    return Ok(Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event)))
 
 
 @lru_cache(maxsize=4096)  # the records of a batch share their milliseconds

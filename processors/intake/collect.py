@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.intake.decode import Rejected, too_large, validate
+from processors.intake.decode import too_large, validate
 from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
 from processors.intake.segment_calls import Arrival, Translated, spelling, translate
 from processors.intake.validation_mark import ValidationMark
@@ -22,6 +22,7 @@ from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits
 from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 from schemas.records import Headers, Outgoing
 from schemas.topics import touchpoint_topic
 
@@ -44,7 +45,7 @@ class Refusal(NamedTuple):
 
     place: int
     event_id: str
-    rejected: Rejected
+    rejected: Reject
 
     def as_json(self) -> dict[str, Any]:
         """For the answer."""
@@ -136,7 +137,7 @@ class Collect:
     def _judge(
         self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival, spelt: dict[str, str]
     ) -> None:
-        judged: Event | Rejected
+        judged: Event | Reject
         value = b""
         try:
             value = orjson.dumps(event)
@@ -147,7 +148,7 @@ class Collect:
                 judged = too_large(value, self._max_event_bytes)
             else:
                 judged = validate(event, value, channels=self._channels)
-        if isinstance(judged, Rejected):
+        if isinstance(judged, Reject):
             refusal = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
             channel = _text(event, "channel")
             key = self._key(event) or b"" if isinstance(event, dict) else b""
@@ -182,11 +183,11 @@ class Collect:
         except orjson.JSONDecodeError:
             kept = None
         if not isinstance(kept, dict):
-            return _refused(Rejected(Reason.NOT_AN_OBJECT, "", "What is kept is no JSON object."))
+            return _refused(Reject(Reason.NOT_AN_OBJECT, "", "What is kept is no JSON object."))
         name = kept.get("source")
         source = sources.get(name) if isinstance(name, str) else None
         if name is None or source is None:
-            return _refused(Rejected(Reason.INVALID_FIELD, "source", "Its source is not defined any more."))
+            return _refused(Reject(Reason.INVALID_FIELD, "source", "Its source is not defined any more."))
         call = refused_call(kept)
         if call is not None:
             arrival = arrival._replace(sent_at=call.sent_at)
@@ -197,9 +198,7 @@ class Collect:
             collected = self.touchpoints(name, source, [kept], [arrival])
         return collected if collected.accepted else Collected(refusals=collected.refusals)
 
-    def _refuse(
-        self, collected: Collected, refusal: Refusal, rejected: Rejected, kept: _Kept, arrival: Arrival
-    ) -> None:
+    def _refuse(self, collected: Collected, refusal: Refusal, rejected: Reject, kept: _Kept, arrival: Arrival) -> None:
         """Note a refusal, and keep the event as a dead letter: a translated call as a touchpoint, so with its names."""
         collected.refusals.append(refusal)
         value = json_of(kept.event) or b'"nested too deep to be written"'
@@ -248,24 +247,24 @@ def _without_key(event: object) -> object:
     return {name: value for name, value in event.items() if name != "writeKey"}
 
 
-def _refused(rejected: Rejected) -> Collected:
+def _refused(rejected: Reject) -> Collected:
     return Collected(refusals=[Refusal(0, "", rejected)])
 
 
-def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
+def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:
     if not isinstance(call, dict):
-        return Rejected(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
+        return Reject(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
     try:
         return translate(call, verb, name, source, arrival)
     except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
-        return Rejected(Reason.BUG, "", f"{type(error).__name__}: {error}")
+        return Reject(Reason.BUG, "", f"{type(error).__name__}: {error}")
 
 
-def _unwritable(said: str) -> Rejected:
+def _unwritable(said: str) -> Reject:
     """Say what JSON has no word for, from what the writer says of it."""
     said = said.lower()
     if "recursion" in said:
-        return Rejected(
+        return Reject(
             Reason.TOO_DEEP, "", f"The event is nested deeper than {limits.MAX_DEPTH} levels, the most: flatten it."
         )
     if "surrogate" in said:
@@ -274,7 +273,7 @@ def _unwritable(said: str) -> Rejected:
         what, hint = "an integer that does not fit into 64 bits", "send it as a text"
     else:
         what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
-    return Rejected(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
+    return Reject(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
 
 
 def json_of(event: object) -> bytes | None:
@@ -294,10 +293,10 @@ def _text(event: object, field: str) -> str:
     return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
 
 
-def _respelt(rejected: Rejected, spelt: dict[str, str]) -> Rejected:
+def _respelt(rejected: Reject, spelt: dict[str, str]) -> Reject:
     """Say a refusal in the names of the call."""
     field, message = rejected.field, rejected.message
     theirs = spelling(field, spelt)
     if field and message.startswith(field):
         message = theirs + message.removeprefix(field)
-    return Rejected(rejected.reason, theirs, message)
+    return Reject(rejected.reason, theirs, message)

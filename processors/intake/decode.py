@@ -6,7 +6,6 @@ logs and tables, so it never quotes what may identify a person: only the value's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.touchpoint import Event, read
+from schemas.outcomes import Reject
 
 LONGEST_VALUE = 60
 LONGEST_FIELD = 200
@@ -40,22 +40,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """Why a record is no touchpoint.
-
-    Attributes:
-        reason: The code.
-        field: The path of the offending field, as `properties.products.0.price`; empty when it is the whole record.
-        message: The field, the value (shortened; never one that may identify a person), the rule, what to do.
-    """
-
-    reason: Reason
-    field: str
-    message: str
-
-
-def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Event | Rejected:
+def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`.
 
     Args:
@@ -67,23 +52,21 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
         The event in its canonical form, or why there is none. Of keys given twice in an object, the last counts.
     """
     if value is None:
-        return Rejected(
-            Reason.NOT_AN_OBJECT, "", "The record has no value (a tombstone): send one JSON object a record."
-        )
+        return Reject(Reason.NOT_AN_OBJECT, "", "The record has no value (a tombstone): send one JSON object a record.")
     if len(value) > max_bytes:
         return too_large(value, max_bytes)
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         if "depth limit" in error.msg:
-            return Rejected(
+            return Reject(
                 Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
             )
-        return Rejected(Reason.NOT_JSON, "", _not_json(error, value))
+        return Reject(Reason.NOT_JSON, "", _not_json(error, value))
     return validate(event, value, channels=channels)
 
 
-def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event | Rejected:
+def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event | Reject:
     """Hold a parsed event to the contract.
 
     Args:
@@ -95,7 +78,7 @@ def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event 
         The event in its canonical form, or why there is none.
     """
     if type(event) is not dict:
-        return Rejected(
+        return Reject(
             Reason.NOT_AN_OBJECT,
             "",
             f"The record is {_kind(event)}: send one JSON object a record, not a list or a text.",
@@ -105,13 +88,13 @@ def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event 
     except ValidationError as error:
         return explain(error)
     if touchpoint["channel"] not in channels:
-        return Rejected(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint["channel"], channels))
+        return Reject(Reason.UNKNOWN_CHANNEL, "channel", _unknown_channel(touchpoint["channel"], channels))
     return touchpoint
 
 
-def too_large(value: bytes, max_bytes: int) -> Rejected:
+def too_large(value: bytes, max_bytes: int) -> Reject:
     """Refuse a value that is longer than the deployment takes."""
-    return Rejected(
+    return Reject(
         Reason.TOO_LARGE,
         "",
         f"The event has {len(value)} bytes: at most {max_bytes} are accepted; shorten its texts.",
@@ -140,7 +123,7 @@ def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
     )
 
 
-def explain(error: ValidationError) -> Rejected:
+def explain(error: ValidationError) -> Reject:
     """Say what `schemas.events.touchpoint.read` found: the first broken rule, for the producer to mend."""
     first = error.errors(include_url=False)[0]
     at = (first.get("ctx") or {}).get("at")
@@ -148,7 +131,7 @@ def explain(error: ValidationError) -> Rejected:
     field = _field(path)
     kind = first["type"]
     reason = _REASONS.get(kind, Reason.INVALID_FIELD)
-    return Rejected(reason, field, _sentence(kind, field, path, first))
+    return Reject(reason, field, _sentence(kind, field, path, first))
 
 
 def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from processors.intake.decode import Rejected
 from processors.intake.segment_calls import beyond_browser_rights
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 
 
 class RefusedCall(NamedTuple):
@@ -42,7 +42,7 @@ def refused_call(kept: dict[str, Any]) -> RefusedCall | None:
     return RefusedCall(**kept)
 
 
-def beyond_rights(event: dict[str, Any], source: Source) -> Rejected | None:
+def beyond_rights(event: dict[str, Any], source: Source) -> Reject | None:
     """Tell what of a kept touchpoint its source may not say.
 
     What is translated from a call keeps to these rights. A letter that was kept as the client sent it need not: so
@@ -58,9 +58,9 @@ def beyond_rights(event: dict[str, Any], source: Source) -> Rejected | None:
         return beyond
     identifiers, consent = event.get("identifiers") or [], event.get("consent") or {}
     if not isinstance(identifiers, list) or not all(_may_name(one, source) for one in identifiers):
-        return Rejected(Reason.INVALID_FIELD, "identifiers", "identifiers are more than this write key counts for.")
+        return Reject(Reason.INVALID_FIELD, "identifiers", "identifiers are more than this write key counts for.")
     if not isinstance(consent, dict) or not consent.keys() <= set(source.consent.values()):
-        return Rejected(Reason.INVALID_FIELD, "consent", "consent is more than this write key counts for.")
+        return Reject(Reason.INVALID_FIELD, "consent", "consent is more than this write key counts for.")
     return None
 
 

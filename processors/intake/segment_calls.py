@@ -15,11 +15,11 @@ from urllib.parse import parse_qs
 
 from pydantic_core import PydanticCustomError
 
-from processors.intake.decode import Rejected
 from processors.profiles.product_news import ABOUT_PRODUCTS
 from schemas.dead_letters import Reason
 from schemas.events.envelope import FIRST_YEAR, MAX_IDENTIFIERS, to_text, to_time
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
@@ -66,7 +66,7 @@ class Translated(NamedTuple):
     spelt: dict[str, str]
 
 
-def translate(call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Rejected:
+def translate(call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:
     """Write a call as a touchpoint.
 
     Args:
@@ -80,7 +80,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         The touchpoint; or why the call cannot be one, with the call's field.
     """
     if verb not in VERBS:
-        return Rejected(
+        return Reject(
             Reason.MISSING_FIELD if verb is None else Reason.INVALID_FIELD,
             "type",
             f"type is {'missing' if verb is None else 'no call that is known'}: send one of {', '.join(VERBS)}.",
@@ -95,7 +95,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         return beyond
     identifiers = _identifiers(call, known, verb, source, spelt)
     if not identifiers and event_name not in ABOUT_PRODUCTS:
-        return Rejected(
+        return Reject(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
     message_id = call.get("messageId")
@@ -132,16 +132,16 @@ def spelling(field: str, spelt: dict[str, str]) -> str:
     return field
 
 
-def beyond_browser_rights(event_name: object, channel: object, source: Source) -> Rejected | None:
+def beyond_browser_rights(event_name: object, channel: object, source: Source) -> Reject | None:
     """Refuse another channel and events about products: anybody can read a browser's write key."""
     if channel != source.channel:
-        return Rejected(
+        return Reject(
             Reason.INVALID_FIELD,
             "context.channel",
             f"context.channel is not {source.channel}, for which this write key counts alone: use a server's key.",
         )
     if event_name in ABOUT_PRODUCTS:
-        return Rejected(
+        return Reject(
             Reason.INVALID_FIELD, "event", f"event is {event_name}, which a page cannot say: use a server's key."
         )
     return None

@@ -12,8 +12,9 @@ from hmac import compare_digest
 
 import orjson
 
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from schemas.events.touchpoint import Event
+from schemas.outcomes import Reject
 from schemas.records import Headers, Record
 
 VALIDATED_HEADER = "throughline-validated"
@@ -59,9 +60,7 @@ class ValidationMark:
         return hasher.digest()
 
 
-def decode_record(
-    record: Record, mark: ValidationMark, *, channels: frozenset[str], max_bytes: int
-) -> Event | Rejected:
+def decode_record(record: Record, mark: ValidationMark, *, channels: frozenset[str], max_bytes: int) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
 
     Size and channel are the deployment's own limits, so they hold for marked records too.

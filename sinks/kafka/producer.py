@@ -1,4 +1,4 @@
-"""Kafka: writes records and waits until the broker has them; creates topics."""
+"""Kafka: publishes records and waits until the broker has confirmed them; creates topics."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from schemas.records import Outgoing
+from schemas.records import Outgoing, RecordsTooLargeError
 from schemas.topics import Topic
 
 DELIVERY_TIMEOUT_S = 30.0
 
 
 class PublishFailedError(Exception):
-    """Some records are not confirmed by the broker; all of the call's records must be sent again."""
+    """Some records are not confirmed by the broker, which may be down; all of the call's records must be sent again."""
 
 
 def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
 
 
 class KafkaPublisher:
-    """Writes batches of records; a batch is confirmed or fails as a whole."""
+    """Publishes batches of records. A batch is confirmed or fails as a whole, but for records that are too large."""
 
     unavailable = (PublishFailedError,)
 
@@ -56,23 +56,50 @@ class KafkaPublisher:
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        """Write `records` and return when the broker has confirmed every one.
+        """Publish `records` and return when the broker has confirmed every one.
 
         Raises:
             PublishFailedError: The broker did not confirm all of them in time; sending all again is right.
+            RecordsTooLargeError: Some can never be sent, and it says which; all others are confirmed.
         """
         if records:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._send, records)
 
     def _send(self, records: Sequence[Outgoing]) -> None:
+        oversized, refused = self._produce(records, range(len(records)))
+        # A broker answers for a whole batch, so one record that its topic does not take refuses its neighbours as well.
+        for place in refused:
+            alone, alone_refused = self._produce(records, [place])
+            oversized += alone + alone_refused
+        if oversized:
+            names = ", ".join(sorted({records[place].topic for place in oversized}))
+            raise RecordsTooLargeError(sorted(oversized), f"{len(oversized)} records of {names} are too large")
+
+    def _produce(self, records: Sequence[Outgoing], places: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Publish the records at some places.
+
+        Returns:
+            The places of records that are larger than the client sends, and those of records in batches that the
+            broker found too large.
+
+        Raises:
+            PublishFailedError: Another record is not confirmed.
+        """
+        oversized: list[int] = []
+        refused: set[tuple[str | None, bytes | str, bytes | str]] = set()
         failures: list[str] = []
 
-        def delivered(error: KafkaError | None, _message: object) -> None:
-            if error is not None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                return
+            if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                refused.add((message.topic(), message.key() or b"", message.value() or b""))
+            else:
                 failures.append(str(error))
 
         produce, prefix = self._producer.produce, self._prefix
-        for topic, key, value, headers in records:
+        for place in places:
+            topic, key, value, headers = records[place]
             while True:
                 try:
                     if headers:
@@ -83,12 +110,19 @@ class KafkaPublisher:
                 except BufferError:
                     self._producer.poll(0.1)
                 except KafkaException as error:
-                    raise PublishFailedError(str(error)) from error
+                    if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                        raise PublishFailedError(str(error)) from error
+                    oversized.append(place)
+                    break
         left = self._producer.flush(self._timeout_s)
         if failures or left:
             self._producer.purge()
             reason = failures[0] if failures else "no answer from the broker"
-            raise PublishFailedError(f"{len(failures) + left} of {len(records)} records not confirmed: {reason}")
+            raise PublishFailedError(f"{len(failures) + left} of {len(places)} records not confirmed: {reason}")
+        if not refused:
+            return oversized, []
+        names = {place: (prefix + records[place].topic, records[place].key, records[place].value) for place in places}
+        return oversized, [place for place, name in names.items() if name in refused]
 
     def missing(self, topics: Iterable[str], timeout_s: float = 2.0) -> list[str]:
         """List the full names of those topics that do not exist; may be called from any thread.

@@ -85,7 +85,7 @@ class RedisProfileStore:
                     tuple(chain.from_iterable(change.events)),
                     False if change.state is None else change.state,
                     False if change.due_ms is None else change.due_ms,
-                    tuple(chain.from_iterable(change.outgoing)),
+                    tuple(chain.from_iterable([(one.topic, one.key, one.value) for one in change.outgoing])),
                     change.watches,
                 )
                 for change in part

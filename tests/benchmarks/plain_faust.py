@@ -20,6 +20,7 @@ from deploy.settings import Settings, home, settings
 from processors.identity.stage import Identify
 from processors.profiles.stage import update
 from processors.recording import rows
+from processors.stream.routing import route
 from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 from sinks.clickhouse.client import ClickHouseSink
 from sinks.redis.identity import RedisIdentityStore
@@ -75,7 +76,7 @@ def _identify(app: faust.App, chosen: Settings) -> None:
                 value=message.value,
                 headers=(),
             )
-            for topic, key, value, _ in await stage([record]):
+            for topic, key, value, _ in route("identify", [record], await stage([record])):
                 await out[topic].send(key=key, value=value)
 
 

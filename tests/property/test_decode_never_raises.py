@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from processors.intake.collect import Collect
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.touchpoint import EVENT_NAMES, MODELS, Event, adapter, canonical, parse, read
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 from tests.support.builders import touchpoint
 
 CHANNELS = frozenset({"web", "store"})
@@ -109,20 +110,20 @@ events = st.fixed_dictionaries(
 )
 
 
-def outcome_of(value: bytes) -> Event | Rejected:
+def outcome_of(value: bytes) -> Event | Reject:
     return decode(value, channels=CHANNELS, max_bytes=2000)
 
 
 @given(st.binary(max_size=300) | st.binary(max_size=100).map(lambda tail: b'{"event_id":"e","event":' + tail))
 def test_any_bytes_give_an_outcome(value: bytes) -> None:
-    assert isinstance(outcome_of(value), dict | Rejected)
+    assert isinstance(outcome_of(value), dict | Reject)
 
 
 @given(values)
 def test_any_json_gives_an_outcome_that_says_which_field(value: Any) -> None:
     outcome = outcome_of(orjson.dumps(value))
 
-    assert isinstance(outcome, Rejected)
+    assert isinstance(outcome, Reject)
     assert outcome.message.isprintable()
 
 
@@ -249,7 +250,7 @@ def test_depth_is_bounded_exactly(depth: int, padding: int) -> None:
         nested = [nested]
     outcome = outcome_of(orjson.dumps(touchpoint("Custom", properties={"a": nested})))
 
-    assert (depth + 2 > bounds.MAX_DEPTH) == (isinstance(outcome, Rejected) and outcome.reason == Reason.TOO_DEEP)
+    assert (depth + 2 > bounds.MAX_DEPTH) == (isinstance(outcome, Reject) and outcome.reason == Reason.TOO_DEEP)
 
 
 def result(read: Any, event: Any) -> Any:

@@ -16,6 +16,7 @@ from processors.identity.claims import claim
 from processors.identity.stage import Identify
 from processors.profiles.stage import ProfileUpdate
 from processors.recording.rows import identity_rows
+from processors.stream.routing import route
 from schemas.identity.policy import IdentityPolicy
 from schemas.records import Headers
 from schemas.topics import CHANNELS, RESOLVED_TOUCHPOINTS
@@ -74,7 +75,7 @@ class Town:
             Arrived(offset, RECEIVED_MS + 1000 * offset, orjson.dumps(event))
             for event, offset in zip(events, self._offsets, strict=False)
         ]
-        outgoing = await self._identify(records)
+        outgoing = route("identify", records, await self._identify(records))
         assert {RESOLVED_TOUCHPOINTS} >= {one.topic for one in outgoing}, outgoing
         resolved = [orjson.loads(one.value) for one in outgoing]
         await self._update(resolved)

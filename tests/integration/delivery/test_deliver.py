@@ -18,12 +18,13 @@ from processors.delivery.stage import LEASE_MS, Deliver
 from processors.delivery.templates import Templates
 from processors.identity.claims import claims
 from processors.identity.stage import request_for
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from processors.profiles.document import new_profile
 from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import TemplateDefinition
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
+from schemas.outcomes import Reject
 from schemas.records import Outgoing, Record
 from schemas.topics import CHANNELS
 from sinks.redis.delivery import RedisDeliveryLedger
@@ -185,7 +186,7 @@ async def test_a_receipt_is_a_valid_event_of_the_same_person(world: World) -> No
     (receipt,) = await world.worker()([action()])
 
     event = decode(receipt.value, channels=frozenset(CHANNELS), max_bytes=65_536)
-    assert not isinstance(event, Rejected), event
+    assert not isinstance(event, Reject), event
     policy = IdentityPolicy()
     claimed, _ = claims(event, policy, b"secret")
     signed_up = decode(
@@ -193,7 +194,7 @@ async def test_a_receipt_is_a_valid_event_of_the_same_person(world: World) -> No
         channels=frozenset(CHANNELS),
         max_bytes=65_536,
     )
-    assert not isinstance(signed_up, Rejected), signed_up
+    assert not isinstance(signed_up, Reject), signed_up
     assert claims(signed_up, policy, b"secret")[0] == claimed
 
 

@@ -15,7 +15,8 @@ from deploy.demo.ecom import COLUMNS, EVENTS, MEMBER, DownloadError, download, t
 from deploy.operations.definition_files import touch_rules
 from deploy.operations.importers.tables import TableError
 from deploy.settings import Settings
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
+from schemas.outcomes import Reject
 from schemas.topics import CHANNELS
 
 HEADER = ",".join(COLUMNS) + "\n"
@@ -36,7 +37,7 @@ def events(*rows: str) -> list[dict[str, Any]]:
 def test_each_event_has_a_name_and_is_valid(theirs: str, ours: str) -> None:
     (line,) = touchpoints([HEADER, row(theirs)])
     event = decode(line, channels=frozenset(CHANNELS), max_bytes=65_536)
-    assert not isinstance(event, Rejected), event
+    assert not isinstance(event, Reject), event
     assert ours == event["event"]
 
 

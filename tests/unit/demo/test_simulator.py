@@ -22,8 +22,9 @@ from deploy.demo.simulator.world import World
 from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
 from processors.identity.claims import claims
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from schemas.identity.policy import IdentityPolicy
+from schemas.outcomes import Reject
 from schemas.topics import CHANNELS
 
 ROOT = Path(__file__).parents[3]
@@ -86,7 +87,7 @@ def test_other_options_never_repeat_an_event_id(run: Run, other: Options) -> Non
 
 
 def test_every_line_is_valid_but_the_junk(run: Run) -> None:
-    verdicts = [(event["source"] == LEGACY, isinstance(decoded(line), Rejected)) for event, line in run.pairs()]
+    verdicts = [(event["source"] == LEGACY, isinstance(decoded(line), Reject)) for event, line in run.pairs()]
     assert [] == [pair for pair in verdicts if pair[0] != pair[1]]
 
 
@@ -98,7 +99,7 @@ def test_junk_can_be_routed_and_is_one_line_in_a_hundred(run: Run) -> None:
 
 def test_without_junk_every_line_is_valid() -> None:
     lines = Simulation(Options(people=50, seed=3, junk=0)).lines()
-    assert [] == [outcome for outcome in map(decoded, lines) if isinstance(outcome, Rejected)]
+    assert [] == [outcome for outcome in map(decoded, lines) if isinstance(outcome, Reject)]
 
 
 def test_duplicates_are_exact_copies_near_and_far(run: Run) -> None:
@@ -245,7 +246,7 @@ def components(lines: Iterable[bytes]) -> dict[tuple[str, bytes], Any]:
 
     for line in lines:
         event = decoded(line)
-        if not isinstance(event, Rejected):
+        if not isinstance(event, Reject):
             identifier_hashes = [(claim.type, claim.identifier_hash) for claim in claims(event, policy, b"secret")[0]]
             for identifier_hash in identifier_hashes:
                 parent[root(identifier_hash)] = root(identifier_hashes[0])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 
 from processors.identity.stage import Identify, TooManyDeadLettersError
+from processors.stream.ports import IdentityStore
+from processors.stream.routing import route
+from schemas.dead_letters import Reason
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Refusal, Resolution, ResolveRequest
-from schemas.records import Headers, Outgoing
+from schemas.outcomes import Ok, Reject
+from schemas.records import Headers, Outgoing, Record
 from schemas.topics import CHANNELS, DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 from tests.support.builders import touchpoint
 
@@ -46,15 +50,25 @@ class OnePerson:
         return answers
 
 
-def stage(**options: float) -> Identify:
-    return Identify(
-        OnePerson(),
-        policy=IdentityPolicy(),
-        secret=b"secret",
-        channels=frozenset(CHANNELS),
-        max_event_bytes=65_536,
-        **options,
-    )
+class Routed:
+    """The stage, with its outcomes as the records that the router makes of them."""
+
+    def __init__(self, identities: IdentityStore, **options: float) -> None:
+        self.identify = Identify(
+            identities,
+            policy=IdentityPolicy(),
+            secret=b"secret",
+            channels=frozenset(CHANNELS),
+            max_event_bytes=65_536,
+            **options,
+        )
+
+    async def __call__(self, records: Sequence[Record]) -> list[Outgoing]:
+        return route("identify", records, await self.identify(records))
+
+
+def stage(**options: float) -> Routed:
+    return Routed(OnePerson(), **options)
 
 
 async def test_a_valid_event_goes_on_with_its_person_and_its_place_in_the_log() -> None:
@@ -132,10 +146,7 @@ class Answering:
 
 
 async def identified(store: Answering, event: dict[str, Any]) -> Outgoing:
-    identify = Identify(
-        store, policy=IdentityPolicy(), secret=b"secret", channels=frozenset(CHANNELS), max_event_bytes=65_536
-    )
-    [out] = await identify([Raw(orjson.dumps(event))])
+    [out] = await Routed(store)([Raw(orjson.dumps(event))])
     return out
 
 
@@ -171,3 +182,20 @@ async def test_the_store_is_told_that_somebody_signed_out(event: str, signed_out
     await identified(store, touchpoint(event))
 
     assert [signed_out] == [request.signed_out for request in store.asked]
+
+
+async def test_a_bug_in_writing_one_event_costs_that_event_alone() -> None:
+    class Unwritable(Answering):
+        """Answers with a profile id that is no text for the second request."""
+
+        async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
+            answers = await super().resolve(requests)
+            return [answers[0], answers[1]._replace(profile_id=cast(Any, b"raw")), answers[2]]
+
+    events = [Raw(orjson.dumps(touchpoint())) for _ in range(3)]
+    first, second, third = await Routed(Unwritable()).identify(events)
+
+    assert isinstance(first, Ok)
+    assert isinstance(third, Ok)
+    assert isinstance(second, Reject)
+    assert Reason.BUG == second.reason

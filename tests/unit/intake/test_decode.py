@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from schemas.dead_letters import Reason
 from schemas.events.touchpoint import canonical, parse
+from schemas.outcomes import Reject
 from tests.support.builders import order, touchpoint
 
 CHANNELS = frozenset({"web", "app", "email"})
@@ -18,9 +19,9 @@ ADVICE = 'send a decimal string in major units such as "49.90", or minor units i
 ISO = "send the three letters of ISO 4217, such as EUR."
 
 
-def refused(value: bytes | None) -> Rejected:
+def refused(value: bytes | None) -> Reject:
     outcome = decode(value, channels=CHANNELS, max_bytes=MAX_BYTES)
-    assert isinstance(outcome, Rejected), outcome
+    assert isinstance(outcome, Reject), outcome
     return outcome
 
 
@@ -112,7 +113,7 @@ def test_free_properties_are_bounded(raw: bytes, reason: Reason, field: str) -> 
 def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
     event = decode(with_properties(raw), channels=CHANNELS, max_bytes=MAX_BYTES)
 
-    assert not isinstance(event, Rejected), event
+    assert not isinstance(event, Reject), event
     assert expected == event["properties"]["x"]
 
 
@@ -200,7 +201,7 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
 def test_a_refusal_names_field_value_rule_and_remedy(
     event: dict[str, Any], reason: Reason, field: str, message: str
 ) -> None:
-    assert Rejected(reason, field, message) == refused(dumped(event))
+    assert Reject(reason, field, message) == refused(dumped(event))
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from processors.intake.segment_calls import VERBS, Arrival, spelling, translate
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 from schemas.topics import CHANNELS
 
 RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
@@ -25,19 +26,19 @@ WEB = Source(channel="web", kind="browser", origins=("*",))
 def event(call: dict[str, Any], verb: str = "track", source: Source = SERVER, arrival: Arrival = ARRIVAL) -> Any:
     """Translate and read, as the pipeline does."""
     found = translate({"userId": "u1", **call}, verb, "shop", source, arrival)
-    assert not isinstance(found, Rejected)
+    assert not isinstance(found, Reject)
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
-    assert not isinstance(read, Rejected), read
+    assert not isinstance(read, Reject), read
     return read
 
 
 def refusal(call: dict[str, Any], verb: object = "track", source: Source = SERVER) -> tuple[str, str]:
     """The field that is at fault, as the call spells it, and the message."""
     found = translate(call, verb, "shop", source, ARRIVAL)
-    if isinstance(found, Rejected):
+    if isinstance(found, Reject):
         return found.field, found.message
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
-    assert isinstance(read, Rejected)
+    assert isinstance(read, Reject)
     return spelling(read.field, found.spelt), read.message
 
 
@@ -356,11 +357,11 @@ def test_whatever_comes_is_read_or_refused_by_field(
     source = Source(channel="web", currency="EUR", consent={"a": "marketing"})
     found = translate(call, verb, "shop", source, ARRIVAL._replace(sent_at=sent_at))
 
-    if isinstance(found, Rejected):
+    if isinstance(found, Reject):
         assert (found.field, True) == ("userId", bool(found.message))
         return
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
-    if isinstance(read, Rejected) and read.reason != Reason.MISSING_FIELD:
+    if isinstance(read, Reject) and read.reason != Reason.MISSING_FIELD:
         assert said(call, spelling(read.field, found.spelt)), (read, call)
 
 

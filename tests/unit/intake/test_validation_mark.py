@@ -14,7 +14,7 @@ import pytest
 from processors.identity.stage import Identify
 from processors.intake import validation_mark
 from processors.intake.collect import Collect, Collected
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import CANONICAL_FORM, VALIDATED_HEADER, ValidationMark, decode_record
 from schemas.dead_letters import Reason
@@ -22,6 +22,7 @@ from schemas.events import limits
 from schemas.events.json_schema import text
 from schemas.identity.policy import IdentityPolicy
 from schemas.intake.sources import Source
+from schemas.outcomes import Reject
 from schemas.records import Headers, Outgoing
 from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
@@ -91,7 +92,7 @@ def test_the_stage_identify_trusts_the_mark(validated: list[bytes]) -> None:
     )  # fmt: skip
     record = record_of(touchpoint(channel="web"))
     for headers in (record.headers, ()):
-        stage._prepare(Read(record.value, headers))
+        stage._claim(Read(record.value, headers))
 
     assert [record.value] == validated
 
@@ -120,7 +121,7 @@ def test_a_forged_mark_means_full_validation(headers: Headers, validated: list[b
 def test_a_hash_with_the_identity_secret_itself_is_no_mark(key: bytes, validated: list[bytes]) -> None:
     forged = [(VALIDATED_HEADER, blake2b(b"{}", digest_size=16, key=key).digest())]
 
-    assert isinstance(read(b"{}", forged), Rejected)
+    assert isinstance(read(b"{}", forged), Reject)
     assert [b"{}"] == validated
 
 

@@ -14,9 +14,10 @@ from deploy.operations.dead_letters import Replayer, ReplayRecord, replay
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
-from processors.intake.decode import Rejected, decode
+from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
 from schemas.dead_letters import DeadLetter, Truncation
+from schemas.outcomes import Reject
 from schemas.topics import CHANNELS
 from sinks.clickhouse.dead_letters import StoredDeadLetter
 from tests.support.builders import touchpoint
@@ -67,7 +68,7 @@ def test_a_refused_call_that_looks_like_a_touchpoint_is_kept_as_none_and_replaye
 
     assert {"call": FORGED, "source": "web", "verb": "track"} == orjson.loads(letter.value)
     assert "touchpoints.web" == letter.topic  # not the one that the call names
-    assert isinstance(reread, Rejected)
+    assert isinstance(reread, Reject)
     assert str(again(letter)).startswith("missing_field: userId")
 
 
@@ -154,7 +155,8 @@ def test_a_record_that_another_stage_refused_is_replayed_byte_by_byte() -> None:
 def test_a_letter_that_does_not_keep_the_whole_record_is_not_replayed() -> None:
     cut = stored(b"{" * 10, stage="identify", message=f"too large {Truncation(0, 0, 10, 2_000_000)}")
 
-    assert "the letter does not keep the whole record" == again(cut)
+    place = f"{cut.topic} {cut.partition} {cut.offset}"
+    assert f"truncated: the letter does not keep the whole record, which is at {place}" == again(cut)
 
 
 def test_a_dry_run_counts_what_would_be_published_and_what_would_not() -> None:

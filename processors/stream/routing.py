@@ -1,0 +1,119 @@
+"""The router: turns a stage's outcomes into records and publishes them.
+
+Invariants: `route` gives exactly one entry for each record, in order. A record that is larger than a broker takes stops
+no stage: it becomes a dead letter of the record that it was made from, and everything else is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import orjson
+
+from processors.stream.ports import Publisher
+from schemas.dead_letters import Reason, dead_letter
+from schemas.outcomes import Drop, Ok, Outcome, Reject
+from schemas.records import NO_PARTITION, Outgoing, Record, RecordsTooLargeError, UnloggedRecord, unlogged_offset
+from schemas.topics import DROPPED_TOUCHPOINTS
+
+Value = TypeVar("Value")
+
+
+def route(stage: str, records: Sequence[Record], outcomes: Sequence[Outcome[Value]]) -> list[Value | Outgoing]:
+    """Turn outcomes into what is to be published.
+
+    Args:
+        stage: The agent, for dead letters.
+        records: The records of a batch.
+        outcomes: What the stage said of each.
+
+    Returns:
+        For each record in order: the value of its `Ok`, a record of `dropped-touchpoints`, or its dead letter.
+    """
+    return [
+        outcome.value if isinstance(outcome, Ok) else _set_aside(stage, record, outcome)
+        for record, outcome in zip(records, outcomes, strict=True)
+    ]
+
+
+class Router:
+    """Publishes what the outcomes of one stage lead to.
+
+    Args:
+        publisher: Writes to Kafka, and waits for a broker that is down.
+        stage: The agent, for dead letters.
+        clock: The time, milliseconds since 1970.
+    """
+
+    def __init__(self, publisher: Publisher, stage: str, clock: Callable[[], int]) -> None:
+        self._publisher = publisher
+        self._stage = stage
+        self._clock = clock
+
+    async def publish(self, records: Sequence[Record], outcomes: Sequence[Outcome[Outgoing | None]]) -> None:
+        """Publish what the outcomes of a batch lead to; returns when the broker has confirmed all of it.
+
+        Args:
+            records: The records of the batch.
+            outcomes: What the stage said of each; an `Ok` of None leads to no record.
+        """
+        routed = route(self._stage, records, outcomes)
+        try:
+            await self._publisher.send([outgoing for outgoing in routed if outgoing is not None])
+        except RecordsTooLargeError as error:
+            sent = [one for one in zip(records, outcomes, routed, strict=True) if one[2] is not None]
+            oversized = [sent[place] for place in error.places]
+            await self._reject(
+                (record, outcome if isinstance(outcome, Reject) else _too_large(outgoing))
+                for record, outcome, outgoing in oversized
+            )
+
+    async def send(self, outgoing: Sequence[Outgoing], origin: Record | None = None) -> None:
+        """Publish records that are not the outcome of one record each.
+
+        Args:
+            outgoing: The records.
+            origin: The record that all of them were made from; None: a store's outbox.
+        """
+        try:
+            await self._publisher.send(outgoing)
+        except RecordsTooLargeError as error:
+            oversized = [outgoing[place] for place in error.places]
+            await self._reject((origin or self._unlogged(one), _too_large(one)) for one in oversized)
+
+    async def _reject(self, oversized: Iterable[tuple[Record, Reject]]) -> None:
+        # Not whole: where a topic takes less than our producers send, what did not fit may have been the dead letter.
+        await self._publisher.send(
+            [
+                dead_letter(record, self._stage, rejected.reason, rejected.message, rejected.field, whole=False)
+                for record, rejected in oversized
+            ]
+        )
+
+    def _unlogged(self, outgoing: Outgoing) -> UnloggedRecord:
+        offset = unlogged_offset(outgoing.topic.encode() + outgoing.key + outgoing.value)
+        return UnloggedRecord(outgoing.topic, NO_PARTITION, offset, self._clock(), outgoing.key, outgoing.value)
+
+
+def _too_large(outgoing: Outgoing | None) -> Reject:
+    topic, size = (outgoing.topic, len(outgoing.key) + len(outgoing.value)) if outgoing else ("", 0)
+    return Reject(Reason.TOO_LARGE, "", f"Its record of {topic} has {size} bytes, more than the broker takes.")
+
+
+def _set_aside(stage: str, record: Record, outcome: Drop | Reject) -> Outgoing:
+    if isinstance(outcome, Reject):
+        return dead_letter(record, stage, outcome.reason, outcome.message, outcome.field)
+    received = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    dropped = {
+        "event_id": outcome.event_id,
+        "reason": outcome.reason,
+        "source": outcome.source,
+        "channel": outcome.channel,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "received_at": received.isoformat(timespec="milliseconds")[:-6] + "Z",
+    }
+    return Outgoing(DROPPED_TOUCHPOINTS, outcome.event_id.encode(), orjson.dumps(dropped))
