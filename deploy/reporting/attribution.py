@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from deploy.operations.importers.journeys import PathRow
-from processors.attribution.learned import LEARNED, OPTIONAL, THIN, Share, shares
+from processors.attribution.learned import LEARNED, MIN_RELIABLE_JOURNEYS, OPTIONAL, Share, shares
 from processors.attribution.paths import Paths, paths_of
 from processors.attribution.rules import (
     MODELS,
@@ -102,7 +102,7 @@ def learned_rows(found: Sequence[Share]) -> list[LearnedRow]:
 
 def thin(found: Sequence[Share]) -> list[str]:
     """Keys with so few converting journeys that what a model says of them is hardly more than chance."""
-    return sorted({row.key for row in found if 0 < row.journeys < THIN and row.key != UNATTRIBUTED})
+    return sorted({row.key for row in found if 0 < row.journeys < MIN_RELIABLE_JOURNEYS and row.key != UNATTRIBUTED})
 
 
 def report_of_paths(

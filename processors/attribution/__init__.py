@@ -1,1 +1,1 @@
-"""Attribution and statistics: rules, learned models, experiments, frequency, response, lifetime value."""
+"""Attribution and statistics: rule-based and fitted models, experiments, frequency, response, lifetime value."""

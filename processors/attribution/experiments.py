@@ -1,8 +1,8 @@
-"""What control groups say: the lift of those who were treated over those held out, and whether the split is sound.
+"""Statistics of experiments: the lift of a treated group over a control group, and a test of how they were split.
 
-Compare like with like: people to whom a message was `sent`, with people who have a `ghost` in its place, each from
-their first one on; not with the whole of the control group, most of whom would never have got one. Count people and not
-messages: ghosts use up no frequency caps, so a person held out may have more of them than others have messages.
+Compare people to whom a message was `sent` with people who have a `ghost` in its place, each from the first one on.
+Do not compare with the whole control group: most of it would never have got a message. Count people, not messages:
+ghosts use up no frequency caps, so a person of the control group may have more ghosts than others have messages.
 """
 
 from __future__ import annotations
@@ -12,33 +12,34 @@ from math import isfinite, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-SUSPICIOUS = 0.001
-"""A split that is this unlikely by chance is a fault; the usual bound, since it is looked at again and again."""
+MISMATCH_P_VALUE = 0.001
+"""A split less likely than this is a mismatch. Strict, because a running experiment is tested again and again (Fabijan
+et al., "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments", KDD 2019)."""
 
 
 class Group(NamedTuple):
-    """People who were treated alike: how many, and how many of them converted."""
+    """A group of an experiment: its number of people, and how many of them converted."""
 
     people: int
     converted: int
 
     @property
     def rate(self) -> float:
-        """Share of people who converted."""
+        """Share of the people who converted."""
         return self.converted / self.people
 
 
 class Lift(NamedTuple):
-    """What treatment adds.
+    """The effect of a treatment.
 
     Attributes:
-        treated: Share of the treated who converted.
-        control: Share of those held out who converted.
-        difference: `treated - control`: conversions per person that treatment adds.
-        low: The interval of the difference.
-        high: The interval of the difference.
-        relative: `difference / control`; None if nobody held out converted.
-        incremental: Conversions among the treated that there would not have been otherwise.
+        treated: Conversion rate of the treated group.
+        control: Conversion rate of the control group.
+        difference: `treated - control`, in conversions per person.
+        low: Lower end of the confidence interval of the difference.
+        high: Upper end.
+        relative: `difference / control`; None if no one in the control group converted.
+        incremental: Conversions of the treated group that the treatment caused: `difference` times its people.
     """
 
     treated: float
@@ -51,18 +52,18 @@ class Lift(NamedTuple):
 
     @property
     def significant(self) -> bool:
-        """The interval does not hold zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 class SampleRatio(NamedTuple):
-    """How well a split keeps to its shares.
+    """Result of the test of a split.
 
     Attributes:
         chi_square: Pearson's statistic.
         degrees: Its degrees of freedom.
-        p_value: How likely a split at least so uneven is by chance.
-        mismatch: It is suspicious: look for a fault before reading any result.
+        p_value: Probability of a split at least as uneven if the shares are kept.
+        mismatch: The p-value is below `MISMATCH_P_VALUE`: look for a fault before reading any result.
     """
 
     chi_square: float
@@ -72,16 +73,16 @@ class SampleRatio(NamedTuple):
 
 
 def lift(treated: Group, control: Group, confidence: float = 0.95) -> Lift | None:
-    """Compare two groups.
+    """Compare the conversion rates of two groups.
 
     The interval is the hybrid score interval (method 10) of Newcombe, "Interval estimation for the difference between
-    independent proportions", Statistics in Medicine 17 (1998), from two Wilson intervals: it stays right for the small
-    rates and small groups of marketing, where the usual one does not.
+    independent proportions", Statistics in Medicine 17 (1998), from two Wilson intervals. It keeps its coverage for the
+    small rates and small groups of marketing, where the normal approximation does not.
 
     Args:
-        treated: Those who got it.
-        control: Those who were held out.
-        confidence: Of the interval, between 0 and 1.
+        treated: The group that was treated.
+        control: The group that was held out.
+        confidence: Confidence level of the interval, between 0 and 1.
 
     Returns:
         The lift; None if either group is empty.
@@ -110,35 +111,35 @@ def lift(treated: Group, control: Group, confidence: float = 0.95) -> Lift | Non
 
 
 def wilson(group: Group, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a share: Wilson, "Probable inference", JASA 22 (1927).
+    """Return the score interval of a conversion rate: Wilson, "Probable inference", JASA 22 (1927).
 
     Args:
-        group: At least one person.
-        confidence: Of the interval, between 0 and 1.
+        group: A group of at least one person.
+        confidence: Confidence level of the interval, between 0 and 1.
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     people, rate = group.people, group.rate
     centre = rate + z * z / (2 * people)
     half = z * sqrt(rate * (1 - rate) / people + z * z / (4 * people * people))
     whole = 1 + z * z / people
-    # At 0 and 1 the ends are exact, which rounding must not hide.
+    # With no conversions the lower end is exactly 0, with nothing but conversions the upper one 1: no rounding.
     low = 0.0 if group.converted == 0 else (centre - half) / whole
     high = 1.0 if group.converted == people else (centre + half) / whole
     return low, high
 
 
 def sample_ratio(observed: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio | None:
-    """Check that a split came out as it was meant to: Pearson's chi-square test.
+    """Test a split against its shares: Pearson's chi-square test (Philosophical Magazine 50, 1900).
 
     Args:
-        observed: People by arm; an arm that nobody is in may be absent.
+        observed: People by arm; an arm without people may be absent.
         shares: The share, or weight, of each arm; only the proportions count.
 
     Returns:
-        The check; None if there are fewer than two arms, or nobody.
+        The test; None with fewer than two arms, or without people.
 
     Raises:
-        ValueError: There are people in an arm that has no share, or a share is not above zero.
+        ValueError: An arm with people has no share, or a share is not above zero.
     """
     unknown = sorted(set(observed) - set(shares))
     if unknown:
@@ -152,7 +153,7 @@ def sample_ratio(observed: Mapping[str, int], shares: Mapping[str, float]) -> Sa
     chi_square = sum((observed.get(arm, 0) - number) ** 2 / number for arm, number in expected.items())
     degrees = len(shares) - 1
     p_value = chi_square_tail(chi_square, degrees)
-    return SampleRatio(chi_square, degrees, p_value, p_value < SUSPICIOUS)
+    return SampleRatio(chi_square, degrees, p_value, p_value < MISMATCH_P_VALUE)
 
 
 def chi_square_tail(statistic: float, degrees: int) -> float:

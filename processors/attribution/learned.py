@@ -1,7 +1,16 @@
-"""Models that learn from all journeys at once, for reports: Markov chains, Shapley values, and how sure they are.
+"""Attribution models that are fitted to all journeys at once: Markov chains and Shapley values, with intervals.
 
-The definitions are those of `tests/oracles/attribution_exact.py`. What these models share out is the conversions with a
-touch; those without go to `(unattributed)`, as in every model.
+* `markov_1`, `markov_2`, `markov_3`: removal effects in a Markov chain of that order, normalized (Anderl, Becker, von
+  Wangenheim and Schumann, "Mapping the customer journey", International Journal of Research in Marketing 33, 2016).
+  `markov_1_pathwise` shares each conversion among its own touches by these effects.
+* `shapley`: the Shapley value (Shapley, "A value for n-person games", 1953) of the conversions of journeys within a set
+  of keys, in its closed form (Zhao, Mahboobi and Bagheri, "Shapley value methods for attribution modeling in online
+  advertising", 2018). `shapley_rate_subset`: of their conversion rate (Dalessandro, Perlich, Stitelman and Provost,
+  "Causally motivated attribution for online advertising", ADKDD 2012).
+* `shao_li`: the second-order probability model (Shao and Li, "Data-driven multi-touch attribution models", KDD 2011).
+
+Intervals are percentiles of a bootstrap of journeys (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
+These models credit the conversions with a touch; those without go to `(unattributed)`, as in every model.
 """
 
 from __future__ import annotations
@@ -12,34 +21,34 @@ from typing import NamedTuple
 
 import numpy as np
 
-from processors.attribution.paths import Chain, Floats, Indices, Paths, added
+from processors.attribution.paths import Chain, Floats, Indices, Paths, sums_by_index
 from processors.attribution.rules import UNATTRIBUTED
 
 LEARNED = ("markov_1", "markov_2", "markov_3", "markov_1_pathwise", "shapley")
-"""Models that a report with all models has."""
+"""Models in a report of all models."""
 OPTIONAL = ("shapley_rate_subset", "shao_li")
-"""Models that need to be asked for by name."""
-MOST_PLAYERS = 20
-"""Keys up to which `shapley_rate_subset`, whose cost doubles with each, is worked out."""
-THIN = 30
-"""Converting journeys below which what is said of a key is hardly more than chance."""
+"""Models in a report that names them."""
+MAX_PLAYERS = 20
+"""Maximum number of keys for `shapley_rate_subset`, whose cost doubles with each."""
+MIN_RELIABLE_JOURNEYS = 30
+"""With fewer converting journeys than this, the credit of a key is not reliable."""
 
 
 class TooManyKeysError(ValueError):
-    """A model does not work with so many keys; the message says which and how many it takes."""
+    """A model cannot be computed for so many keys; the message names the model and its maximum."""
 
 
 class Share(NamedTuple):
-    """What a model gives a key.
+    """The credit that a model gives a key.
 
     Attributes:
         model: The model.
-        key: Channel, campaign, …; `(unattributed)` for conversions without a touch.
-        removal_effect: Share of the conversions that would be lost without it; None: the model does not say.
-        share: Of the conversions with a touch; 0 for `(unattributed)`.
+        key: Channel, campaign and so on; `(unattributed)` for conversions without a touch.
+        removal_effect: Share of the conversions that would be lost without it; None: the model has no such value.
+        share: Share of the conversions with a touch; 0 for `(unattributed)`.
         conversions: Credited conversions.
         revenue: Credited revenue.
-        journeys: Converting journeys with this key; fewer than `THIN`: do not rely on it.
+        journeys: Converting journeys with this key; fewer than `MIN_RELIABLE_JOURNEYS`: do not rely on it.
         share_low: Lower end of the share's 95 % interval; None without a bootstrap.
         share_high: Upper end.
         revenue_low: Lower end of the credited revenue's 95 % interval.
@@ -60,7 +69,7 @@ class Share(NamedTuple):
 
 
 class _Credit(NamedTuple):
-    """A model's answer by key."""
+    """The credit of a model, one value for each key."""
 
     conversions: Floats
     revenue: Floats
@@ -68,7 +77,7 @@ class _Credit(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    """Journeys: those that were, or as many drawn from them again. One value for each path."""
+    """Observed journeys, or a bootstrap sample of as many; one value for each path."""
 
     conversions: Floats
     revenue: Floats
@@ -79,32 +88,32 @@ _Model = Callable[[_Sample], _Credit]
 
 
 def shares(paths: Paths, models: Iterable[str], *, replicates: int = 0, seed: int = 0) -> list[Share]:
-    """Credit the conversions of all journeys by models that look at all of them.
+    """Credit conversions by models that are fitted to all journeys.
 
     Args:
-        paths: The journeys, null journeys too.
+        paths: All journeys, null journeys included.
         models: Some of `LEARNED` and `OPTIONAL`.
-        replicates: How often all journeys are drawn anew, with replacement, for the intervals; 0: no intervals.
-        seed: Of the drawing.
+        replicates: Number of bootstrap replicates for the intervals; 0: no intervals.
+        seed: Seed of the bootstrap.
 
     Returns:
-        One row for each model and key, most conversions first; keys that only null journeys have, too.
+        One row for each model and key, most conversions first; keys of null journeys alone are included.
 
     Raises:
-        TooManyKeysError: `shapley_rate_subset` is asked for more than `MOST_PLAYERS` keys.
+        TooManyKeysError: `shapley_rate_subset` is requested for more than `MAX_PLAYERS` keys.
     """
     observed = _Sample(paths.conversions, paths.revenue, paths.nulls)
-    makers = {model: _maker(paths, model) for model in models}
-    found = {model: credit(observed) for model, credit in makers.items()}
-    drawn: dict[str, list[tuple[Floats, Floats]]] = {model: [] for model in makers}
+    fitted = {model: _model(paths, model) for model in models}
+    credited = {model: credit(observed) for model, credit in fitted.items()}
+    drawn: dict[str, list[tuple[Floats, Floats]]] = {model: [] for model in fitted}
     for sample in _samples(paths, replicates, seed):
-        for model, credit in makers.items():
-            again = credit(sample)
-            drawn[model].append((_share(again.conversions), again.revenue))
-    journeys = _touched(paths, paths.conversions)
+        for model, credit in fitted.items():
+            replicate = credit(sample)
+            drawn[model].append((_share(replicate.conversions), replicate.revenue))
+    journeys = _converting_journeys(paths, paths.conversions)
     rows: list[Share] = []
-    for model, credit_found in found.items():
-        rows.extend(_rows(paths, model, credit_found, journeys, drawn[model]))
+    for model, found in credited.items():
+        rows.extend(_rows(paths, model, found, journeys, drawn[model]))
     return rows
 
 
@@ -114,9 +123,9 @@ def _rows(
     share = _share(credit.conversions)
     ends: list[list[float | None]] = [[None] * 4 for _ in paths.keys]
     if drawn:
-        of_share = np.percentile([one for one, _ in drawn], (2.5, 97.5), axis=0)
-        of_revenue = np.percentile([one for _, one in drawn], (2.5, 97.5), axis=0)
-        ends = [list(map(float, values)) for values in np.concatenate((of_share, of_revenue)).T]
+        share_ends = np.percentile([one for one, _ in drawn], (2.5, 97.5), axis=0)
+        revenue_ends = np.percentile([one for _, one in drawn], (2.5, 97.5), axis=0)
+        ends = [list(map(float, values)) for values in np.concatenate((share_ends, revenue_ends)).T]
     rows = [
         Share(
             model,
@@ -139,7 +148,7 @@ def _rows(
 
 
 def _samples(paths: Paths, replicates: int, seed: int) -> Iterable[_Sample]:
-    """Draw as many journeys as there are. A drawn conversion's revenue scatters as those of its path do."""
+    """Draw as many journeys as there are. The revenue of a drawn conversion varies as those of its path do."""
     outcomes = np.concatenate((paths.conversions, paths.nulls))
     journeys = outcomes.sum()
     if not journeys:
@@ -155,7 +164,7 @@ def _samples(paths: Paths, replicates: int, seed: int) -> Iterable[_Sample]:
         yield _Sample(conversions, conversions * mean + np.sqrt(conversions) * spread * noise, nulls)
 
 
-def _maker(paths: Paths, model: str) -> _Model:
+def _model(paths: Paths, model: str) -> _Model:
     if model.startswith("markov_"):
         order, _, pathwise = model.removeprefix("markov_").partition("_")
         return (_pathwise if pathwise else _markov)(paths, Chain(paths, int(order)))
@@ -178,12 +187,12 @@ def _pathwise(paths: Paths, chain: Chain) -> _Model:
 
     def credit(sample: _Sample) -> _Credit:
         effects = chain.removal_effects(sample.conversions, sample.nulls)
-        of_touch = effects[paths.codes]
-        whole = added(rows, of_touch, len(paths.lengths))
-        weight = of_touch / np.where(whole, whole, 1.0)[rows]
+        touch_effects = effects[paths.codes]
+        whole = sums_by_index(rows, touch_effects, len(paths.lengths))
+        weight = touch_effects / np.where(whole, whole, 1.0)[rows]
         return _Credit(
-            added(paths.codes, weight * sample.conversions[rows], keys),
-            added(paths.codes, weight * sample.revenue[rows], keys),
+            sums_by_index(paths.codes, weight * sample.conversions[rows], keys),
+            sums_by_index(paths.codes, weight * sample.revenue[rows], keys),
             effects,
         )
 
@@ -191,14 +200,14 @@ def _pathwise(paths: Paths, chain: Chain) -> _Model:
 
 
 def _shapley(paths: Paths) -> _Model:
-    """Closed form: of the standard game, each distinct key of a journey gets the same."""
+    """Closed form of the Shapley value: each distinct key of a journey gets the same credit."""
     row, key = _distinct(paths)
     weight = 1 / np.maximum(1, np.bincount(row, minlength=len(paths.lengths)))[row]
 
     def credit(sample: _Sample) -> _Credit:
         return _Credit(
-            added(key, weight * sample.conversions[row], len(paths.keys)),
-            added(key, weight * sample.revenue[row], len(paths.keys)),
+            sums_by_index(key, weight * sample.conversions[row], len(paths.keys)),
+            sums_by_index(key, weight * sample.revenue[row], len(paths.keys)),
         )
 
     return credit
@@ -206,17 +215,17 @@ def _shapley(paths: Paths) -> _Model:
 
 def _rate_subset(paths: Paths) -> _Model:
     count = len(paths.keys)
-    if count > MOST_PLAYERS:
-        raise TooManyKeysError(f"shapley_rate_subset takes at most {MOST_PLAYERS} keys, here are {count}")
+    if count > MAX_PLAYERS:
+        raise TooManyKeysError(f"shapley_rate_subset takes at most {MAX_PLAYERS} keys, here are {count}")
     row, key = _distinct(paths)
-    masks = added(row, np.exp2(key.astype(np.float64)), len(paths.lengths)).astype(np.int64)
+    masks = sums_by_index(row, np.exp2(key.astype(np.float64)), len(paths.lengths)).astype(np.int64)
     touched = paths.lengths > 0
     sets = np.arange(1 << count)
     sizes = np.array([bin(one).count("1") for one in range(1 << count)], dtype=np.int64)
     chances = np.array([factorial(size) * factorial(count - size - 1) / factorial(count) for size in range(count)])
 
     def within(values: Floats) -> Floats:
-        sums = added(masks[touched], values[touched], 1 << count)
+        sums = sums_by_index(masks[touched], values[touched], 1 << count)
         for bit in range(count):
             has = np.flatnonzero(sets >> bit & 1)
             sums[has] += sums[has ^ (1 << bit)]
@@ -260,15 +269,15 @@ def _as_shares(paths: Paths, sample: _Sample, values: Floats) -> _Credit:
 
 
 def _distinct(paths: Paths) -> tuple[Indices, Indices]:
-    """The pairs of (path, key in it), each once."""
+    """Return the distinct pairs (path, key) as two arrays."""
     pairs = np.unique(paths.rows * max(1, len(paths.keys)) + paths.codes)
     row, key = np.divmod(pairs, max(1, len(paths.keys)))
     return row, key
 
 
-def _touched(paths: Paths, conversions: Floats) -> Floats:
+def _converting_journeys(paths: Paths, conversions: Floats) -> Floats:
     row, key = _distinct(paths)
-    return added(key, conversions[row], len(paths.keys))
+    return sums_by_index(key, conversions[row], len(paths.keys))
 
 
 def _share(values: Floats) -> Floats:

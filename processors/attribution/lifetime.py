@@ -1,10 +1,11 @@
-"""What customers will bring: how often they will buy again and for how much.
+"""Customer lifetime value: how often customers will buy again and for how much.
 
-Purchases follow the MBG/NBD model (Batislam, Denizel and Filiztekin 2007): customers buy at a rate of their own, until
-after some purchase they stop for good. Where a fit finds nobody who stops, its limit is used, the NBD model: with a
-dropout a / (a + b) near 0 the formula of the former is numerically void. Amounts follow the Gamma-Gamma model (Fader
-and Hardie 2013). The fits are the library clvkit's. How far they can be trusted is measured, not assumed: a second fit
-that does not see the last days predicts them.
+Purchases follow the MBG/NBD model (Batislam, Denizel and Filiztekin, "Empirical validation and comparison of models for
+customer base analysis", International Journal of Research in Marketing 24, 2007): a customer buys at a constant rate of
+their own, until they stop for good after some purchase. If a fit finds no dropout, its limit is used, the NBD model
+(Ehrenberg 1959): with a dropout probability a / (a + b) near 0 the formula of MBG/NBD loses all digits. Amounts follow
+the Gamma-Gamma model (Fader and Hardie, "The Gamma-Gamma Model of Monetary Value", 2013). The library clvkit does the
+fits. Their error is measured: a second fit, on the history without its last days, predicts those days.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 LEAST_REPEATERS = 30
-"""Customers who came back: fewer say nothing about coming back."""
+"""Minimum number of customers with a repeat purchase: the models cannot be fitted to fewer."""
 
 MODEL = "MBG/NBD and Gamma-Gamma"
-_NOBODY_STOPS = 1e-6  # chance of stopping after a purchase
-_DAYS = 7  # the models count in weeks, orders of one day are one
+_MIN_DROPOUT = 1e-6
+"""Dropout probability after a purchase below which the NBD model is used."""
+_DAYS = 7
+"""Days of a time unit of the models, which is a week; orders of one day are one."""
 
 
 class Order(NamedTuple):
-    """One order: who, when, how much after refunds."""
+    """One order: customer, day, and revenue after refunds."""
 
     profile_id: str
     day: date
@@ -32,7 +35,7 @@ class Order(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What one customer is expected to do within the horizon."""
+    """Forecast for one customer within the horizon."""
 
     profile_id: str
     probability_alive: float
@@ -41,19 +44,19 @@ class Expected(NamedTuple):
 
     @property
     def revenue(self) -> float:
-        """What they are expected to bring."""
+        """Expected revenue."""
         return self.orders * self.order_value
 
 
 class Judged(NamedTuple):
-    """How a fit that had not seen the last days did on them, for the customers known before.
+    """Validation on the last days, by a fit without them, of the customers known before.
 
     Attributes:
-        days: Days that were held back; 0: the history is too short.
-        orders: Days with an order that these customers had in them.
-        predicted: What was predicted.
-        mean_absolute_error: Mean distance of the two for a customer.
-        naive_absolute_error: The same for the rule: everybody goes on as before.
+        days: Days that were held out; 0: the history is too short.
+        orders: Days with an order of these customers in that time.
+        predicted: Number that the fit predicted.
+        mean_absolute_error: Mean absolute error for a customer.
+        naive_absolute_error: The same, if every customer is predicted to keep their rate.
     """
 
     days: int = 0
@@ -67,10 +70,10 @@ class Lifetime(NamedTuple):
     """A fit.
 
     Attributes:
-        expected: One for each customer.
-        parameters: Of both models.
-        judged: By days that were held back.
-        notes: What the library says against its assumptions, such as that heavy buyers spend more.
+        expected: A forecast for each customer.
+        parameters: Parameters of both models, by name.
+        judged: The validation on held-out days.
+        notes: Warnings of the library about violated assumptions, such as that heavy buyers spend more.
     """
 
     expected: list[Expected]
@@ -80,17 +83,17 @@ class Lifetime(NamedTuple):
 
 
 class TooFewError(ValueError):
-    """There are not enough customers who came back."""
+    """There are too few customers with a repeat purchase."""
 
 
 def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout_days: int | None = None) -> Lifetime:
-    """Fit both models, and judge a second fit by the last days.
+    """Fit both models, and validate a second fit on the last days.
 
     Args:
-        orders: All orders of known people; those that were given back wholly are left out.
-        until: The last day that is known.
-        horizon_days: Days to look ahead.
-        holdout_days: Days to hold back; a quarter of the history, at most the horizon, when left out.
+        orders: All orders of known people; orders without revenue, as after a full refund, are left out.
+        until: The last day of the history.
+        horizon_days: Days of the forecast.
+        holdout_days: Days to hold out; if not given a quarter of the history, at most the horizon.
 
     Raises:
         TooFewError: Fewer than `LEAST_REPEATERS` customers ordered on two days.
@@ -102,32 +105,34 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         base = _base(orders, until)
-        flow, money = _models(base)
-        judged = _judge(orders, until, holdout_days)
-        purchases, alive = _purchases(flow, base, horizon_days / _DAYS)
-        value = _column(money.predict())
+        purchase_model, amount_model = _models(base)
+        judged = _validate(orders, until, holdout_days)
+        purchases, alive = _purchases(purchase_model, base, horizon_days / _DAYS)
+        value = _column(amount_model.predict())
     expected = [
         Expected(str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id]))
         for profile_id in purchases.index
     ]
-    parameters = {name: float(number) for model in (flow, money) for name, number in model.params_.items()}
+    parameters = {
+        name: float(number) for model in (purchase_model, amount_model) for name, number in model.params_.items()
+    }
     notes = tuple(
         dict.fromkeys(str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning)
     )
     return Lifetime(expected, parameters, judged, notes)
 
 
-def _judge(orders: Sequence[Order], until: date, days: int) -> Judged:
+def _validate(orders: Sequence[Order], until: date, days: int) -> Judged:
     end = until - timedelta(days=days)
     known = [order for order in orders if order.day <= end]
     if days < _DAYS or not known:
         return Judged()
     try:
         base = _base(known, end)
-        flow, _ = _models(base)
+        model, _ = _models(base)
     except TooFewError:
         return Judged()
-    predicted, _ = _purchases(flow, base, days / _DAYS)
+    predicted, _ = _purchases(model, base, days / _DAYS)
     later = {(order.profile_id, order.day) for order in orders if order.day > end}
     seen = dict.fromkeys(map(str, predicted.index), 0)
     for profile_id, _day in later:
@@ -163,12 +168,12 @@ def _models(base: Any) -> tuple[Any, Any]:
     return MBGNBD().fit(base), GammaGamma().fit(base)
 
 
-def _purchases(flow: Any, base: Any, weeks: float) -> tuple[Any, Any]:
-    """Purchases expected within some weeks, and the probability to be alive, by customer."""
-    if flow.params_["a"] / (flow.params_["a"] + flow.params_["b"]) > _NOBODY_STOPS:
-        return _column(flow.predict(weeks)), _column(flow.probability_alive())
+def _purchases(model: Any, base: Any, weeks: float) -> tuple[Any, Any]:
+    """Return the purchases expected within some weeks and the probability of being alive, by customer."""
+    if model.params_["a"] / (model.params_["a"] + model.params_["b"]) > _MIN_DROPOUT:
+        return _column(model.predict(weeks)), _column(model.probability_alive())
     history = base.to_pandas()
-    rate = (flow.params_["r"] + history["frequency"]) / (flow.params_["alpha"] + history["T"])
+    rate = (model.params_["r"] + history["frequency"]) / (model.params_["alpha"] + history["T"])
     return rate * weeks, rate * 0 + 1
 
 

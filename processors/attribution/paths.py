@@ -1,7 +1,7 @@
-"""Many paths in little space, and the Markov chain that they make.
+"""Paths as arrays, and their Markov chain.
 
-A journey is only looked at through its path: the keys (channels, campaigns, …) of its touches in order. Paths are kept
-as numbers, so that the million journeys of a year fit into a few arrays and a bootstrap may weigh them anew.
+The path of a journey is the list of keys (channels, campaigns and so on) of its touches in order. Distinct paths are
+stored as numbers, so that the million journeys of a year fit into a few arrays and a bootstrap only changes weights.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-DENSE = 400
-"""States up to which a chain is solved by inverting its matrix; beyond, by following its probability mass."""
-DENSE_IF_LONG = 3_000
-"""The same for long paths, whose mass takes as long to arrive: the matrix is 72 MB."""
+MAX_DENSE_STATES = 400
+"""Up to so many states, a chain is solved by inverting its matrix; beyond, by propagating its probability mass."""
+MAX_DENSE_STATES_LONG_PATHS = 3_000
+"""The same if paths are so long that propagation takes more steps than inversion; the matrix then has 72 MB."""
 
-_REST = 1e-14
-"""Mass that may still be under way when a large chain is taken as solved; no probability is further off than this."""
+_REMAINING_MASS = 1e-14
+"""Propagation stops when less probability mass is left in the chain; this bounds the error of every probability."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Distinct paths, each with what came of it.
+    """Distinct paths with their outcomes. All arrays but `codes` have one value for each path.
 
     Attributes:
-        keys: Names; `codes` point to them.
+        keys: Names of keys; `codes` are positions in it.
         codes: The keys of all paths, one path after the other.
-        lengths: How many of them belong to each path; 0: conversions without a touch.
-        conversions: Conversions of each path.
-        revenue: Their revenue.
-        squares: The sum of the squares of their revenues.
-        nulls: People who came this way and never converted.
+        lengths: Number of `codes` of each path; 0: conversions without a touch.
+        conversions: Number of conversions.
+        revenue: Revenue of the conversions.
+        squares: Sum of the squares of their revenues.
+        nulls: Number of null journeys: people with this path who never converted.
     """
 
     keys: tuple[str, ...]
@@ -48,12 +48,12 @@ class Paths:
 
     @property
     def rows(self) -> Indices:
-        """The path that each of `codes` belongs to."""
+        """The position of the path that each of `codes` belongs to."""
         return np.repeat(np.arange(len(self.lengths), dtype=np.int64), self.lengths)
 
 
 def paths_of(rows: Iterable[tuple[Sequence[str], float, float, float, float]]) -> Paths:
-    """Make `Paths` of (keys in order, conversions, revenue, sum of squared revenues, null journeys)."""
+    """Return `Paths` of rows (keys in order, conversions, revenue, sum of squared revenues, null journeys)."""
     numbers: dict[str, int] = {}
     codes: list[int] = []
     lengths: list[int] = []
@@ -74,17 +74,17 @@ def paths_of(rows: Iterable[tuple[Sequence[str], float, float, float, float]]) -
     )
 
 
-def added(places: Indices, values: Floats, size: int) -> Floats:
-    """Add values up by place: `size` sums."""
-    return np.bincount(places, weights=values, minlength=size).astype(np.float64)
+def sums_by_index(indices: Indices, values: Floats, size: int) -> Floats:
+    """Return `size` sums of values by their index."""
+    return np.bincount(indices, weights=values, minlength=size).astype(np.float64)
 
 
 class Chain:
-    """The Markov chain of paths. States are windows of `order` consecutive keys; a shorter path is one state.
+    """The absorbing Markov chain of paths. States are windows of `order` consecutive keys; a shorter path is one state.
 
     Args:
-        paths: The journeys.
-        order: 1, 2 or 3: how many touches the next one depends on.
+        paths: All journeys.
+        order: 1, 2 or 3: the number of touches that the next one depends on.
     """
 
     def __init__(self, paths: Paths, order: int) -> None:
@@ -110,18 +110,18 @@ class Chain:
         distinct, self._step = np.unique(steps[0] * max(1, self.states) + steps[1], return_inverse=True)
         self._to, self._from = np.divmod(distinct, max(1, self.states))  # in the order of the state they lead to
         self._step_row = row[:-1][continues]
-        # All but _REST arrives within some 32 times a path's length; one step costs as much as 16 of an inversion.
+        # All but _REMAINING_MASS is absorbed within some 32 path lengths; a step costs as much as 16 of an inversion.
         journeys = paths.conversions + paths.nulls
         steps_each = 32 * float(journeys @ paths.lengths) / max(1.0, float(journeys.sum()))
-        following = 16 * steps_each * len(self._to) * (self._keys + 1)
-        limit = DENSE_IF_LONG if self.states**3 < following else DENSE
-        self._effects = self._inverted if self.states <= limit else self._followed
+        propagation_cost = 16 * steps_each * len(self._to) * (self._keys + 1)
+        limit = MAX_DENSE_STATES_LONG_PATHS if self.states**3 < propagation_cost else MAX_DENSE_STATES
+        self._effects = self._effects_by_inversion if self.states <= limit else self._effects_by_propagation
 
     def removal_effects(self, conversions: Floats, nulls: Floats) -> Floats:
-        """Say for each key how much smaller the probability of a conversion is without it; zeros without conversions.
+        """Return 1 - P(conversion without a key) / P(conversion) for each key; 0 without conversions.
 
         Args:
-            conversions: Conversions of each path; a bootstrap gives others than those of the paths themselves.
+            conversions: Conversions of each path, observed or of a bootstrap sample.
             nulls: Null journeys of each path.
         """
         if not conversions[self._first_row].any():
@@ -129,27 +129,27 @@ class Chain:
         return np.clip(self._effects(*self._probabilities(conversions, nulls)), 0.0, 1.0)
 
     def conversion_rate(self, conversions: Floats, nulls: Floats) -> float:
-        """P(conversion) of the chain; the same as the share of journeys that converted."""
+        """Return P(conversion) of the chain, which equals the share of journeys that converted."""
         start, step, sold = self._probabilities(conversions, nulls)
         matrix = np.eye(self.states)
         np.subtract.at(matrix, (self._from, self._to), step)
         return float(start @ np.linalg.solve(matrix, sold))
 
     def _probabilities(self, conversions: Floats, nulls: Floats) -> tuple[Floats, Floats, Floats]:
-        """Of each state to be the first; of each step; of each state to be left for a conversion."""
+        """Return the probability of each state to be the first, of each step, and of a conversion after each state."""
         journeys = conversions + nulls
-        start = added(self._first, journeys[self._first_row], self.states)
-        counts = added(self._step, journeys[self._step_row], len(self._to))
-        sold = added(self._last, conversions[self._last_row], self.states)
-        lost = added(self._last, nulls[self._last_row], self.states)
-        # A state that leads to itself does so until it leads elsewhere: leaving that out changes no probability.
+        start = sums_by_index(self._first, journeys[self._first_row], self.states)
+        counts = sums_by_index(self._step, journeys[self._step_row], len(self._to))
+        sold = sums_by_index(self._last, conversions[self._last_row], self.states)
+        lost = sums_by_index(self._last, nulls[self._last_row], self.states)
+        # Steps from a state to itself are left out, which changes no absorption probability.
         counts = np.where(self._to != self._from, counts, 0.0)
-        leaving = added(self._from, counts, self.states) + sold + lost
-        leaving[leaving == 0] = 1.0  # none of these journeys came there
+        leaving = sums_by_index(self._from, counts, self.states) + sold + lost
+        leaving[leaving == 0] = 1.0  # no journey of the sample reaches this state
         return start / start.sum(), counts / leaving[self._from], sold / leaving
 
-    def _inverted(self, start: Floats, step: Floats, sold: Floats) -> Floats:
-        """By N = (I - Q)^-1: what is lost without c is the chance to meet a state of c, and to convert from there."""
+    def _effects_by_inversion(self, start: Floats, step: Floats, sold: Floats) -> Floats:
+        """By N = (I - Q)^-1: what a key adds is P(a state with it is reached) x P(conversion from that state)."""
         matrix = np.eye(self.states)
         np.subtract.at(matrix, (self._from, self._to), step)
         visits = np.linalg.inv(matrix)
@@ -162,8 +162,8 @@ class Chain:
                 effects[key] = first_met @ reach[removed]
         return effects / (start @ reach)
 
-    def _followed(self, start: Floats, step: Floats, sold: Floats) -> Floats:
-        """Let the mass of the start flow until next to nothing is under way, once for each key left out."""
+    def _effects_by_propagation(self, start: Floats, step: Floats, sold: Floats) -> Floats:
+        """Propagate the probability mass of the start, once for each removed key, until `_REMAINING_MASS` is left."""
         edges = np.flatnonzero(np.diff(self._to, prepend=-1)) if len(self._to) else np.zeros(0, np.int64)
         reached = self._to[edges]
         probability = np.empty(self._keys + 1)
@@ -172,7 +172,7 @@ class Chain:
             open_ = np.array([~self._contains[key] if key < self._keys else np.ones(self.states, bool) for key in keys])
             mass = start * open_
             total = mass @ sold
-            while len(edges) and mass.sum() > _REST:
+            while len(edges) and mass.sum() > _REMAINING_MASS:
                 flow = np.add.reduceat(mass[:, self._from] * step, edges, axis=1)
                 mass = np.zeros_like(mass)
                 mass[:, reached] = flow
@@ -183,7 +183,7 @@ class Chain:
 
 
 def _windows(codes: Indices, rows: Indices, order: int, keys: int) -> tuple[Indices, list[Indices]]:
-    """Number the windows that begin at each touch, and list their first, second, … key; -1 beyond the path's end."""
+    """Number the windows that begin at each touch, and return their first, second, … keys; -1 beyond the path's end."""
     members = []
     windows = np.zeros(len(codes), dtype=np.int64)
     for ahead in range(order):

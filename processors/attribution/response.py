@@ -1,10 +1,11 @@
-"""What the next unit of spend would bring: a concave curve for each channel, and the best split of a budget.
+"""Response to advertising spend: a concave curve for each channel, and the optimal split of a budget.
 
-The curve is revenue = base + scale x ln(1 + spend / bend) for a day, none of the three negative: returns diminish, as
-they do in advertising (Hanssens, Parsons and Schultz, Market Response Models, 2001, chapter 3). `bend` is searched on a
-grid, the other two are least squares. Intervals come from drawing weeks with replacement: days of a week are alike.
+The curve of a day is revenue = base + scale x ln(1 + spend / bend), with no parameter negative: the semi-logarithmic
+response function with diminishing returns (Hanssens, Parsons and Schultz, Market Response Models, 2nd edition 2001,
+chapter 3). `bend` is searched on a grid, `base` and `scale` are least squares. Intervals are a block bootstrap by weeks
+(Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 8.2), as the days of a week are correlated.
 
-Spend that follows demand, as search does, looks more effective than it is: only an experiment tells.
+Spend that follows demand, as for search, looks more effective than it is: confirm with an experiment.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 LEAST_DAYS = 28
+"""Fewer days than this give a curve with a warning."""
 _BLOCK_DAYS = 7
-_BENDS = np.geomspace(0.05, 20.0, 25)
-_STEPS = 1000
+_BEND_GRID = np.geomspace(0.05, 20.0, 25)
+_ALLOCATION_STEPS = 1000
 
 
 class Curve(NamedTuple):
-    """How a channel answers to spend.
+    """Response curve of a channel.
 
     Attributes:
         channel: The marketing channel.
-        days: Days that it was fitted to.
+        days: Number of days in the fit.
         spend: Mean spend of a day.
         base: Revenue of a day without spend.
         scale: Revenue for each e-fold of spend, once it is far above `bend`.
@@ -37,7 +39,7 @@ class Curve(NamedTuple):
         marginal: Revenue of the next unit spent at the mean.
         marginal_low: Lower end of its 95 % interval.
         marginal_high: Upper end.
-        warning: Why it is not to be trusted; empty: nothing speaks against it.
+        warning: Why the fit is not reliable; empty: no known reason.
     """
 
     channel: str
@@ -53,11 +55,11 @@ class Curve(NamedTuple):
     warning: str
 
     def revenue(self, spend: float) -> float:
-        """Revenue of a day with so much spend."""
+        """Return the revenue of a day with this spend."""
         return float(self.base + self.scale * np.log1p(spend / self.bend))
 
     def slope(self, spend: float) -> float:
-        """Revenue of the next unit after so much spend."""
+        """Return the marginal revenue at this spend."""
         return self.scale / (self.bend + spend)
 
 
@@ -67,14 +69,14 @@ def fit(
     """Fit the curve of one channel.
 
     Args:
-        channel: Its name.
-        spend: Of each day, in order.
-        revenue: Credited on each of these days.
-        draws: How often weeks are drawn anew, for the interval.
+        channel: Name of the channel.
+        spend: Spend of each day, in order.
+        revenue: Revenue credited to the channel on each of these days.
+        draws: Number of bootstrap draws for the interval.
         seed: The same seed gives the same interval.
 
     Returns:
-        The curve; None if the channel never spent anything.
+        The curve; None if there was no spend.
     """
     x, y = np.asarray(spend, float), np.asarray(revenue, float)
     mean = float(x.mean()) if len(x) else 0.0
@@ -99,21 +101,22 @@ def fit(
 
 
 def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> dict[str, float]:
-    """Split a day's budget so that the next unit brings the same everywhere.
+    """Split a day's budget over channels so that revenue is highest: marginal revenue is then equal.
 
-    The curves are concave, so giving step after step to the channel that gains most from it is optimal.
+    The curves are concave, so it is optimal to give each small step to the channel that gains most from it (Fox,
+    "Discrete optimization via marginal analysis", Management Science 13, 1966).
 
     Args:
-        curves: Of the channels.
-        budget: To be spent in a day, all of it as far as `most` allows.
-        most: No channel gets more than so many times its mean: nothing is known of what was never tried.
+        curves: One for each channel.
+        budget: Spend of a day; all of it is given as far as `most` allows.
+        most: Maximum spend of a channel as a multiple of its mean: the curve is not known far beyond it.
 
     Returns:
         Spend by channel.
     """
     given = {curve.channel: 0.0 for curve in curves}
-    step = budget / _STEPS
-    for _ in range(_STEPS if step > 0 else 0):
+    step = budget / _ALLOCATION_STEPS
+    for _ in range(_ALLOCATION_STEPS if step > 0 else 0):
         open_to = [curve for curve in curves if given[curve.channel] + step <= most * curve.spend * (1 + 1e-9)]
         if not open_to:
             break
@@ -125,14 +128,14 @@ def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> di
 
 
 def what_if(curves: Sequence[Curve], spend: Mapping[str, float]) -> float:
-    """Revenue of a day with this spend; channels that are not named spend their mean."""
+    """Return the revenue of a day with this spend; channels that are not given spend their mean."""
     return sum(curve.revenue(spend.get(curve.channel, curve.spend)) for curve in curves)
 
 
 def _least_squares(x: Numbers, y: Numbers, mean: float) -> tuple[float, float, float, float]:
-    """Base, scale, bend and squared error of the best curve with base and scale not negative."""
+    """Return base, scale, bend and squared error of the best curve whose base and scale are not negative."""
     best: tuple[float, float, float, float] = (float(y.mean()), 0.0, mean, float(((y - y.mean()) ** 2).sum()))
-    for bend in _BENDS * mean:
+    for bend in _BEND_GRID * mean:
         features = np.log1p(x / bend)
         for base, scale in _solutions(features, y):
             error = float(((y - base - scale * features) ** 2).sum())
@@ -142,7 +145,7 @@ def _least_squares(x: Numbers, y: Numbers, mean: float) -> tuple[float, float, f
 
 
 def _solutions(features: Numbers, y: Numbers) -> list[tuple[float, float]]:
-    """The free solution if it is not negative, else the one on the edge without a base."""
+    """Return the unconstrained solution if it is not negative, else the one with base 0."""
     centred = features - features.mean()
     spread = float(centred @ centred)
     if spread > 0:

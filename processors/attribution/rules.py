@@ -1,9 +1,8 @@
-"""Attribution, defined: which touches a conversion has, and what each model gives them.
+"""Definition of rule-based attribution: the touches of a conversion, and the weights that each model gives them.
 
-Reports are computed in the database (`sinks/migrations/0003_journeys.sql`, `0004_attribution.sql`). This module says
-the same a second way, exactly and one conversion at a time, so that the two can be held against each other; it also
-answers for files of events or paths, which need no database. Models that learn from all journeys at once are in
-`tests/oracles/attribution_exact.py` and, for more than a handful of channels, `processors/attribution/learned.py`.
+Reports are computed in the database (`sinks/migrations/0003_journeys.sql`, `0004_attribution.sql`). This module
+computes the same in fractions, one conversion at a time; tests compare the two. It also serves reports on files of
+events or paths, without a database. Models that are fitted to all journeys at once are in `learned.py`.
 
 A journey is the touches of one person, in order of time and then event id, with
 `converted_at - lookback <= touched_at <= converted_at`, both ends included, in absolute time.
@@ -26,27 +25,29 @@ UNATTRIBUTED = "(unattributed)"
 """The key of a conversion without a touch."""
 
 LOOKBACK = timedelta(days=30)
+"""Default length of the window before a conversion."""
 HALF_LIFE = timedelta(days=7)
+"""Default half-life of `time_decay`."""
 
 Scope = Literal["all", "since_previous"]
 """`all`: every touch of the window. `since_previous`: only those after the person's previous conversion of the goal."""
 Repeats = Literal["keep", "collapse"]
 """`keep`: every touch counts. `collapse`: of a run of touches of one channel, the first."""
 Contacts = Literal["all", "clicks", "views"]
-"""`views`: advertisements and messages that were only seen or sent; `clicks`: every other touch."""
+"""`views`: impressions and messages sent; `clicks`: all other touches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """One contact that may be credited.
+    """One contact with marketing that can be credited.
 
     Attributes:
-        event_id: The event that it was.
-        person: Whose, as known now.
-        touched_at: When.
-        channel: Marketing channel: an opaque name, case matters.
-        conversion_id: The conversion that the same event is, if it is one; it is no touch of that.
-        view: It was only seen or sent, not acted upon.
+        event_id: Id of its event.
+        person: The person, as resolved now.
+        touched_at: Time of the event.
+        channel: Marketing channel: an opaque name, case-sensitive.
+        conversion_id: If the same event is a conversion, its id; the event is no touch of that conversion.
+        view: An impression or a message sent, without an action of the person.
     """
 
     event_id: str
@@ -64,11 +65,11 @@ class Conversion:
     Attributes:
         conversion_id: Its id; unique within its goal.
         conversion_type: The goal.
-        person: Whose, as known now; None: nobody's.
-        converted_at: When.
-        revenue: What it is worth.
-        milestone_at: When the person last reached the milestone of `w_shaped`, at or before this conversion and not by
-            it; None: never.
+        person: The person, as resolved now; None: not known.
+        converted_at: Time of the event.
+        revenue: Its revenue.
+        milestone_at: Time of the person's last milestone of `w_shaped` at or before this conversion, which is not the
+            conversion itself; None: there is none.
     """
 
     conversion_id: str
@@ -80,12 +81,12 @@ class Conversion:
 
 
 class Journey(NamedTuple):
-    """What a model sees of a conversion's touches.
+    """The touches of a conversion, as models read them.
 
     Attributes:
-        channels: In order of time.
-        ages: How much older than the newest touch each is; empty: not known, `time_decay` cannot be asked.
-        milestone: Place, from 1, of the last touch at or before the milestone; 0: there is none.
+        channels: Channels of the touches in order of time.
+        ages: Time from each touch to the newest one; empty: not known, and `time_decay` cannot be computed.
+        milestone: Position, from 1, of the last touch at or before the milestone; 0: there is none.
     """
 
     channels: tuple[str, ...]
@@ -94,7 +95,7 @@ class Journey(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What models can be told: the half-life of `time_decay`, and the channels that `last_non_direct` passes over."""
+    """Parameters of models: the half-life of `time_decay`, and the channels that `last_non_direct` skips."""
 
     half_life: timedelta = HALF_LIFE
     direct: Collection[str] = ("Direct",)
@@ -104,7 +105,7 @@ DEFAULT_TERMS = Terms()
 
 
 def with_milestones(conversions: Iterable[Conversion], goal: str) -> list[Conversion]:
-    """Tell each conversion when its person last reached `goal`: at or before it, and not by it."""
+    """Return the conversions with `milestone_at`: the person's last conversion of `goal` at or before, not itself."""
     ordered = sorted(conversions, key=lambda one: (one.converted_at, one.conversion_type != goal, one.conversion_id))
     reached: dict[str, datetime] = {}
     found = []
@@ -117,7 +118,7 @@ def with_milestones(conversions: Iterable[Conversion], goal: str) -> list[Conver
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What one model gives one touch of one conversion; `touch` is None for a conversion without any."""
+    """The weight that a model gives a touch of a conversion; `touch` is None for a conversion without touches."""
 
     conversion: Conversion
     touch: Touch | None
@@ -139,17 +140,17 @@ def journeys(
     """Find each conversion's touches.
 
     Args:
-        touches: In order of delivery: of several with one event id, the first counts.
-        conversions: Likewise, by goal and conversion id.
-        lookback: Length of the window.
-        scope: Which touches of the window count.
-        repeats: What becomes of runs of one channel.
-        contacts: Which touches are looked at.
-        only: Channels that are looked at; empty: all.
-        without: Channels that are not.
+        touches: In order of delivery; of several with one event id, the first is used.
+        conversions: The same, by goal and conversion id.
+        lookback: Length of the window before a conversion.
+        scope: Which touches of the window are used.
+        repeats: How runs of touches of one channel are treated.
+        contacts: Whether views, clicks or both are used.
+        only: Channels to use; empty: all.
+        without: Channels to leave out.
 
     Returns:
-        The journey for each (goal, conversion id).
+        The touches in order of time, by (goal, conversion id).
     """
     people = _by_person(touches)
     unique: dict[tuple[str, str], Conversion] = {}
@@ -177,7 +178,7 @@ def journeys(
 
 
 def journey_of(conversion: Conversion, touches: Sequence[Touch]) -> Journey:
-    """What the models see of a conversion's touches, which are in order of time."""
+    """Return the journey of a conversion; its touches are given in order of time."""
     milestone = 0
     if conversion.milestone_at is not None:
         milestone = sum(touch.touched_at <= conversion.milestone_at for touch in touches)
@@ -195,12 +196,12 @@ def credits_of(
     half_life: timedelta = HALF_LIFE,
     direct: Collection[str] = ("Direct",),
 ) -> list[Credit]:
-    """Give a conversion to its touches, once for each model.
+    """Credit the touches of a conversion by each model.
 
-    A model of whole channels shares what a channel gets among the channel's touches, for the finer keys.
+    A model that credits channels divides the credit of a channel evenly among its touches, for keys such as campaigns.
 
     Returns:
-        Credits, the zeros too. Those of an additive model add up to 1; `participation` gives 1 to each channel.
+        Credits, zeros included. Those of an additive model add up to 1; `participation` gives 1 to each channel.
     """
     if not touches:
         return [Credit(conversion, None, model, Fraction(1)) for model in MODELS]
@@ -218,26 +219,26 @@ def channel_totals(
     """Credit many journeys to channels.
 
     Args:
-        journeys: Each with the conversions that it led to and their revenue.
+        journeys: Journeys, each with its number of conversions and their revenue.
         models: Names of rule models.
-        terms: What the models are told.
+        terms: Parameters of the models.
 
     Returns:
         (conversions, revenue) for each (model, channel); exactly rounded sums.
     """
     wanted = list(models)
-    alike: dict[Journey, list[tuple[float, float]]] = defaultdict(list)
+    equal_journeys: dict[Journey, list[tuple[float, float]]] = defaultdict(list)
     for journey, conversions, revenue in journeys:
-        alike[journey].append((conversions, revenue))
-    terms_of: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for journey, worth in alike.items():
-        conversions, revenue = fsum(one for one, _ in worth), fsum(one for _, one in worth)
+        equal_journeys[journey].append((conversions, revenue))
+    summands: dict[tuple[str, str], tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    for journey, outcomes in equal_journeys.items():
+        conversions, revenue = fsum(one for one, _ in outcomes), fsum(one for _, one in outcomes)
         for model in wanted:
             for channel, weight in _channel_weights(model, journey, terms).items():
-                given = terms_of[model, channel]
+                given = summands[model, channel]
                 given[0].append(weight * conversions)
                 given[1].append(weight * revenue)
-    return {key: (fsum(conversions), fsum(revenue)) for key, (conversions, revenue) in terms_of.items()}
+    return {key: (fsum(conversions), fsum(revenue)) for key, (conversions, revenue) in summands.items()}
 
 
 def _channel_weights(model: str, journey: Journey, terms: Terms) -> dict[str, float]:
@@ -252,20 +253,20 @@ def _channel_weights(model: str, journey: Journey, terms: Terms) -> dict[str, fl
 def null_journeys(
     touches: Iterable[Touch], converted: Collection[str], *, lookback: timedelta = LOOKBACK
 ) -> dict[str, list[Touch]]:
-    """Find the journeys of people who never converted: the touches within the lookback before their own last one."""
+    """Return the journeys of people who never converted: the touches in the lookback before their last one."""
     people: dict[str, dict[str, Touch]] = {}
     for touch in touches:
         if touch.person not in converted:
             people.setdefault(touch.person, {}).setdefault(touch.event_id, touch)
     found = {}
-    for person, theirs in people.items():
-        ordered = sorted(theirs.values(), key=lambda touch: (touch.touched_at, touch.event_id))
+    for person, own in people.items():
+        ordered = sorted(own.values(), key=lambda touch: (touch.touched_at, touch.event_id))
         found[person] = [touch for touch in ordered if touch.touched_at >= ordered[-1].touched_at - lookback]
     return found
 
 
 def totals(given: Iterable[Credit]) -> Mapping[tuple[str, str], tuple[Fraction, Fraction]]:
-    """Add credits up: (conversions, revenue) for each (model, channel)."""
+    """Return the sums of credits: (conversions, revenue) for each (model, channel)."""
     found: dict[tuple[str, str], tuple[Fraction, Fraction]] = {}
     for credit in given:
         key = credit.model, credit.touch.channel if credit.touch else UNATTRIBUTED
@@ -275,18 +276,18 @@ def totals(given: Iterable[Credit]) -> Mapping[tuple[str, str], tuple[Fraction, 
 
 
 def _by_person(touches: Iterable[Touch]) -> dict[str, tuple[list[Touch], list[datetime]]]:
-    """Each person's touches, one for each event, in order, and their times."""
+    """Return each person's touches in order, one for each event, and their times."""
     unique: dict[str, Touch] = {}
     for touch in touches:
         unique.setdefault(touch.event_id, touch)
     people: dict[str, list[Touch]] = defaultdict(list)
     for touch in sorted(unique.values(), key=lambda touch: (touch.touched_at, touch.event_id)):
         people[touch.person].append(touch)
-    return {person: (theirs, [touch.touched_at for touch in theirs]) for person, theirs in people.items()}
+    return {person: (ordered, [touch.touched_at for touch in ordered]) for person, ordered in people.items()}
 
 
 def _previous(conversions: Iterable[Conversion]) -> dict[tuple[str, str], datetime | None]:
-    """When the same person reached the same goal before; conversions of one instant are ordered by id."""
+    """Return the time of the same person's previous conversion of the goal; those of one instant are ordered by id."""
     found: dict[tuple[str, str], datetime | None] = {}
     latest: dict[tuple[str, str], datetime] = {}
     for one in sorted(conversions, key=lambda one: (one.converted_at, one.conversion_id)):
@@ -305,7 +306,7 @@ def _one(chosen: int, count: int) -> list[Fraction]:
 
 
 def _ends(first: str, last: str, only_two: tuple[str, str]) -> Weights:
-    """A share for the first touch, a share for the last, the rest evenly for those between."""
+    """Return weights of a share for the first touch, a share for the last, and the rest evenly for those between."""
 
     def weights(journey: Journey, _terms: Terms) -> list[Fraction]:
         count = len(journey.channels)
@@ -339,7 +340,7 @@ def _last_non_direct(journey: Journey, terms: Terms) -> list[Fraction]:
 
 
 def _time_decay(journey: Journey, terms: Terms) -> list[Fraction]:
-    """2^(-age / half-life) over its sum: the conversion's time cancels out, so the newest touch stands for it."""
+    """2^(-age / half-life), normalized. Ages are from the newest touch: the time of the conversion cancels out."""
     if len(journey.ages) != len(journey.channels):
         raise ValueError("time_decay needs the times of the touches")
     with localcontext() as context:
@@ -366,4 +367,4 @@ MODELS: Mapping[str, Weights] = {
     "inverse_j": _ends("0.6", "0.2", ("0.75", "0.25")),
     "participation": lambda journey, _: _by_channel(journey, Fraction(1)),
 }
-"""The weights of each model over the touches of one journey, which is never empty here."""
+"""The weights of each model over the touches of a journey, which has at least one."""

@@ -1,6 +1,6 @@
-"""Models that learn from all journeys at once, defined: in fractions, for a handful of channels.
+"""Reference models of attribution over all journeys, in exact fractions, for a handful of channels.
 
-`processors/attribution/learned.py` says the same in floating point, fast enough for reports; tests hold them together.
+`processors/attribution/learned.py` computes the same in floating point, fast enough for reports; tests compare the two.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _CONVERSION, _NULL = ("conversion",), ("null",)
 
 
 class Path(NamedTuple):
-    """How often a sequence of channels led to a conversion, and how often to none.
+    """A sequence of channels, and how often it led to a conversion or to none.
 
     Attributes:
-        channels: In order of time; empty: conversions without a touch, which no model here looks at.
-        conversions: How many.
+        channels: In order of time; empty: conversions without a touch, which these models ignore.
+        conversions: Number of conversions.
         revenue: Their revenue.
-        nulls: People who came this way and never converted.
+        nulls: Number of people with this path who never converted.
     """
 
     channels: tuple[str, ...]
@@ -75,7 +75,7 @@ def shapley(paths: Iterable[Path]) -> dict[str, tuple[Fraction, Fraction]]:
     """Shapley value of v(S) = conversions, and of v(S) = revenue, of the journeys whose channels are all in S."""
     known = list(paths)
 
-    def worth(coalition: frozenset[str]) -> tuple[Fraction, Fraction]:
+    def value(coalition: frozenset[str]) -> tuple[Fraction, Fraction]:
         inside = [path for path in known if path.channels and coalition >= set(path.channels)]
         return (
             sum((path.conversions for path in inside), Fraction(0)),
@@ -83,8 +83,8 @@ def shapley(paths: Iterable[Path]) -> dict[str, tuple[Fraction, Fraction]]:
         )
 
     channels = _channels(known)
-    counts = _shapley_values(channels, {coalition: worth(coalition)[0] for coalition in _coalitions(channels)})
-    revenue = _shapley_values(channels, {coalition: worth(coalition)[1] for coalition in _coalitions(channels)})
+    counts = _shapley_values(channels, {coalition: value(coalition)[0] for coalition in _coalitions(channels)})
+    revenue = _shapley_values(channels, {coalition: value(coalition)[1] for coalition in _coalitions(channels)})
     return {channel: (counts[channel], revenue[channel]) for channel in channels}
 
 
@@ -171,13 +171,13 @@ def _coalitions(channels: Sequence[str]) -> list[frozenset[str]]:
     return [frozenset(chosen) for size in range(len(channels) + 1) for chosen in combinations(channels, size)]
 
 
-def _shapley_values(channels: Sequence[str], worth: Mapping[frozenset[str], Fraction]) -> dict[str, Fraction]:
+def _shapley_values(channels: Sequence[str], values: Mapping[frozenset[str], Fraction]) -> dict[str, Fraction]:
     count = len(channels)
     found = {}
     for channel in channels:
         value = Fraction(0)
-        for coalition in (one for one in worth if channel not in one):
+        for coalition in (one for one in values if channel not in one):
             chance = Fraction(factorial(len(coalition)) * factorial(count - len(coalition) - 1), factorial(count))
-            value += chance * (worth[coalition | {channel}] - worth[coalition])
+            value += chance * (values[coalition | {channel}] - values[coalition])
         found[channel] = value
     return found

@@ -71,7 +71,7 @@ class TestTheTextbook:
 def test_a_chain_of_any_order_is_solved_exactly(
     seed: int, order: int, dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for limit in ("DENSE", "DENSE_IF_LONG"):
+    for limit in ("MAX_DENSE_STATES", "MAX_DENSE_STATES_LONG_PATHS"):
         monkeypatch.setattr(attribution_paths, limit, 10_000 if dense else 0)
     paths = random_paths(seed)
 
