@@ -28,10 +28,10 @@ from deploy.settings import Settings
 from processors.identity.claims import claim
 from processors.identity.stage import request_for
 from processors.intake.decode import explain
-from processors.profiles.joins import milliseconds
 from schemas.events.touchpoint import Event, Touchpoint, canonical, read
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Erased, Resolution, ResolveRequest, Split, uuid_text
+from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 
@@ -150,12 +150,12 @@ class Resolver:
 
     async def sign_in(self) -> None:
         """Tell the other resolvers of the name space that this one needs it."""
-        await self._redis.zadd(self._open, {self._token: _now_ms()})
+        await self._redis.zadd(self._open, {self._token: clock_ms()})
 
     async def sign_out(self) -> bool:
         """Tell them that it does no longer; True when no other needs it."""
         await self._redis.zrem(self._open, self._token)
-        await self._redis.zremrangebyscore(self._open, 0, _now_ms() - _GIVEN_UP_MS)
+        await self._redis.zremrangebyscore(self._open, 0, clock_ms() - _GIVEN_UP_MS)
         return not await self._redis.zcard(self._open)
 
     async def resolve(self, events: Iterable[Touchpoint | Mapping[str, Any]]) -> list[Resolution]:
@@ -222,7 +222,7 @@ class Resolver:
             self._identifier_hash(kind, value, source): f"{kind}:{value}" for kind, value in identifiers
         }
         try:
-            split = await self._store.split(uuid4().hex, list(identifier_hashes), occurred_ms=_now_ms())
+            split = await self._store.split(uuid4().hex, list(identifier_hashes), occurred_ms=clock_ms())
         except ImpossibleSplitError as error:
             raise ImpossibleSplitError(in_clear(str(error), identifier_hashes)) from None
         for anchor, _ in split.moved:
@@ -247,7 +247,7 @@ class Resolver:
         time = at or datetime.now(UTC)
         if time.tzinfo is None:
             raise ValueError(f"at={time.isoformat()} has no time zone, so nobody can tell when it is")
-        return await self._store.erase(self._identifier_hash(identifier_type, value, source), _milliseconds(time))
+        return await self._store.erase(self._identifier_hash(identifier_type, value, source), ms_of_time(time))
 
     def _identifier_hash(self, identifier_type: str, value: str, source: str) -> bytes:
         made = claim(identifier_type, value, self.policy, self._secret, source)
@@ -324,19 +324,11 @@ def _request(event: Event, policy: IdentityPolicy, secret: bytes) -> ResolveRequ
     named = "\x1f".join(f"{one['type']}\x1f{one['value']}" for one in event["identifiers"])
     content = f"{event['event_id']}\x1f{event['source']}\x1f{named}"
     origin = blake2b(content.encode(), digest_size=8).digest()
-    return request_for(event, policy, secret, origin, milliseconds(event["occurred_at"]))[0]
+    return request_for(event, policy, secret, origin, ms_of_text(event["occurred_at"]))[0]
 
 
 def _plain(event: object) -> object:
     return dict(event) if isinstance(event, Mapping) and not isinstance(event, dict) else event
-
-
-def _now_ms() -> int:
-    return _milliseconds(datetime.now(UTC))
-
-
-def _milliseconds(time: datetime) -> int:
-    return round(time.timestamp() * 1000)
 
 
 async def _remove(redis: Redis, namespace: str) -> None:

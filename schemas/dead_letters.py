@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from schemas.records import Outgoing, Record
+from schemas.time import time_of_ms
 from schemas.topics import DEAD_LETTERS
 
 RECORD_LIMIT_BYTES = 1_000_000
@@ -152,7 +152,7 @@ def dead_letter(
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        received_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        received_at=time_of_ms(record.timestamp),
         key_base64=encode(key),
         value_base64=encode(value),
     )

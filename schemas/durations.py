@@ -11,6 +11,7 @@ SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+DAY_S = DAY_MS // SECOND_MS
 WEEK_MS = 7 * DAY_MS
 LONGEST_MS = 3660 * DAY_MS
 """Ten years: a typing error beyond that must not reach past the end of the calendar."""
@@ -23,7 +24,7 @@ _SHORT = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day"
 _WRITTEN = re.compile(r"(\d{1,9})\s*([a-z]+)")
 
 
-def milliseconds(written: object) -> object:
+def parse_duration(written: object) -> object:
     """Read `7d` or `7 days` as milliseconds; anything that is not text is left for the next validator.
 
     Raises:
@@ -38,14 +39,14 @@ def milliseconds(written: object) -> object:
     return int(match[1]) * unit
 
 
-def written(value: object, info: ValidationInfo) -> object:
+def parse_written_duration(value: object, info: ValidationInfo) -> object:
     """Read a length of time; in a file that somebody has written (context `WRITTEN`) it must say its unit."""
     if info.context == WRITTEN and type(value) in (int, float):
         raise ValueError(f"{value} of what? Say it with its unit, such as 30m, 24h or 7 days")
-    return milliseconds(value)
+    return parse_duration(value)
 
 
-def words(length_ms: int) -> str:
+def duration_text(length_ms: int) -> str:
     """Say a length of time in its largest whole unit up to days: `14 days`, `1 hour`."""
     units = ((name, size) for name, size in reversed(_UNITS.items()) if name != "week")
     unit, size = next(((name, size) for name, size in units if length_ms % size == 0), ("millisecond", 1))
@@ -55,7 +56,7 @@ def words(length_ms: int) -> str:
 
 Duration = Annotated[
     int,
-    BeforeValidator(written),
+    BeforeValidator(parse_written_duration),
     Field(ge=0, le=LONGEST_MS),
     WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
 ]

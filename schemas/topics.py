@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from schemas.durations import DAY_MS
+
 CHANNELS: tuple[str, ...] = (
     "web", "app", "email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram", "chat",
     "call_center", "store", "ads", "social", "affiliate", "direct_mail", "offline_media", "survey", "loyalty", "api",
@@ -47,9 +49,6 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
 
-_DAY_MS = 86_400_000
-
-
 def touchpoint_topic(channel: str) -> str:
     """Name the topic that producers of `channel` publish to."""
     return TOUCHPOINTS_PREFIX + channel
@@ -66,15 +65,15 @@ def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
     inbound = {"message.timestamp.type": "LogAppendTime"}
     return [
         *(
-            Topic(touchpoint_topic(channel), "the producer's strongest identifier", 30 * _DAY_MS, dict(inbound))
+            Topic(touchpoint_topic(channel), "the producer's strongest identifier", 30 * DAY_MS, dict(inbound))
             for channel in channels
         ),
-        Topic(RESOLVED_TOUCHPOINTS, "profile_id", 7 * _DAY_MS),
-        Topic(IDENTITY_CHANGES, "profile_id", 30 * _DAY_MS),
-        Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * _DAY_MS),
-        Topic(DECISIONS, "profile_id", 30 * _DAY_MS),
-        Topic(ACTIONS, "profile_id", 7 * _DAY_MS),
-        *(Topic(deliver_topic(channel), "profile_id", 7 * _DAY_MS) for channel in MESSAGE_CHANNELS),
-        Topic(JOURNEY_EVENTS, "profile_id", 30 * _DAY_MS),
-        Topic(DEAD_LETTERS, "the original record's key", 90 * _DAY_MS),
+        Topic(RESOLVED_TOUCHPOINTS, "profile_id", 7 * DAY_MS),
+        Topic(IDENTITY_CHANGES, "profile_id", 30 * DAY_MS),
+        Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * DAY_MS),
+        Topic(DECISIONS, "profile_id", 30 * DAY_MS),
+        Topic(ACTIONS, "profile_id", 7 * DAY_MS),
+        *(Topic(deliver_topic(channel), "profile_id", 7 * DAY_MS) for channel in MESSAGE_CHANNELS),
+        Topic(JOURNEY_EVENTS, "profile_id", 30 * DAY_MS),
+        Topic(DEAD_LETTERS, "the original record's key", 90 * DAY_MS),
     ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -45,11 +44,13 @@ def fit(
     """
     from deploy.reporting.attribution import UnknownModelError, chosen, database_paths, learned_rows, thin
     from processors.attribution.learned import TooManyKeysError, shares
+    from schemas.durations import HOUR_MS
+    from schemas.time import clock_ms, time_of_ms
     from sinks.clickhouse.attribution import insert_learned, latest_run
     from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions
 
-    run = time.time_ns() // 1_000_000
-    start = datetime.fromtimestamp(run / 1000, UTC) - timedelta(days=days) if days else FIRST
+    run = clock_ms()
+    start = time_of_ms(run) - timedelta(days=days) if days else FIRST
     options = AttributionOptions(by=by, goal=goal, start=start, stop=LAST, lookback_days=lookback_days)
     try:
         models = chosen(model).learned
@@ -57,7 +58,7 @@ def fit(
             raise UnknownModelError(f"{model}: nothing to work out, a rule model needs no fit")
         with clickhouse() as client:
             wanted = goal or _goal(client)
-            if run - latest_run(client, wanted, by) < if_older_h * 3_600_000:
+            if run - latest_run(client, wanted, by) < if_older_h * HOUR_MS:
                 typer.echo("the latest run is younger than that", err=True)
                 return
             found = shares(database_paths(client, options), models, replicates=bootstrap, seed=seed)
@@ -83,11 +84,12 @@ def refresh(
     Late touches, merges, splits, refunds and withdrawn consent change credits of the past; only conversions whose
     credits changed get a new version.
     """
+    from schemas.time import clock_ms, time_of_ms
     from sinks.clickhouse.attribution import refresh as bring_up_to_date
     from sinks.clickhouse.reports import FIRST, LAST
 
-    version = time.time_ns() // 1_000_000
-    start = datetime.fromtimestamp(version / 1000, UTC) - timedelta(days=days) if days else FIRST
+    version = clock_ms()
+    start = time_of_ms(version) - timedelta(days=days) if days else FIRST
     with clickhouse() as client:
         changed = bring_up_to_date(client, version, start, LAST, anew=anew)
     if as_json:
@@ -223,9 +225,10 @@ def drift(
 
 
 def _period(by: Literal["channel", "campaign", "creative", "product"], goal: str, days: float) -> Any:
+    from schemas.time import clock_ms, time_of_ms
     from sinks.clickhouse.reports import FIRST, AttributionOptions
 
-    start = datetime.fromtimestamp(time.time_ns() / 1e9, UTC) - timedelta(days=days) if days else FIRST
+    start = time_of_ms(clock_ms()) - timedelta(days=days) if days else FIRST
     return AttributionOptions(by=by, goal=goal, start=start)
 
 

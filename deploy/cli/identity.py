@@ -198,14 +198,14 @@ async def _preview(deployment: Deployment, identifier_hashes: list[bytes]) -> di
 
 
 async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeout_s: float) -> dict[str, Any]:
-    from time import time
     from uuid import uuid4
 
     from deploy.operations.rebuild import NotRebuiltError, decider_of, rebuild_people
+    from schemas.time import clock_ms
 
     decider = decider_of(deployment.settings)
     deployment.lags.lags()  # a broker that is down is better found out before than between
-    split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=int(time() * 1000))
+    split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
     try:
         rebuilt = await rebuild_people(
             deployment,
@@ -322,7 +322,7 @@ def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | No
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from deploy.settings import settings
-    from processors.identity.stage import utc_text
+    from schemas.time import text_of_ms
     from sinks.clickhouse.client import StoreDown, connect
     from sinks.clickhouse.identity_log import read_changes
 
@@ -335,4 +335,4 @@ def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | No
     except (StoreDown, ClickHouseError) as error:
         typer.echo(f"no history, ClickHouse does not tell: {str(error).strip().splitlines()[0]}", err=True)
         return None
-    return [{**change, "occurred_at": utc_text(change.pop("occurred_ms"))} for change in changes]
+    return [{**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes]

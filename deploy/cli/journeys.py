@@ -121,6 +121,7 @@ def journeys_simulate(
     from deploy.operations.engines import load_journeys
     from deploy.settings import settings
     from processors.journeys.simulate import Simulation, as_it_happened, difference
+    from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
 
     zone = ZoneInfo(settings().timezone)
@@ -135,7 +136,7 @@ def journeys_simulate(
 
     def simulation(*chosen: Any) -> Simulation:
         decider = definitions.decider(settings().timezone, [*others, *chosen])
-        return Simulation(decider, [draft.name], _ms(start), _ms(stop), settings().timezone)
+        return Simulation(decider, [draft.name], ms_of_time(start), ms_of_time(stop), settings().timezone)
 
     runs = [simulation(draft)] + ([simulation(live)] if live and live.version != draft.version else [])
     people = events = 0
@@ -232,10 +233,6 @@ def _entry(journey: Any) -> str:
     if hasattr(entry, "segment"):
         return f"{entry.when} {entry.segment}"
     return " or ".join(entry.names) + (f", each {entry.key}" if entry.key else "")
-
-
-def _ms(time: datetime) -> int:
-    return int(time.timestamp() * 1000)
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -84,6 +84,7 @@ def dead_letters_list(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, the newest first; how many there are of each reason goes to standard error."""
+    from schemas.time import readable_text
     from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
 
     wanted = _filter(reason, stage, topic, from_, to)
@@ -97,7 +98,7 @@ def dead_letters_list(
         print(json.dumps([_described(letter) for letter in letters], indent=2))
         return
     for letter in letters:
-        at = letter.received_at.isoformat(" ", "seconds")[:19]
+        at = readable_text(letter.received_at)
         place = f"{letter.topic} {letter.partition} {letter.offset}"
         print(_printable(f"{at}  {letter.reason:16} {place:28} {letter.message[:_MESSAGE_WIDTH]}"))
     if total > len(letters):
@@ -173,25 +174,24 @@ def dead_letters_replay(
 
 def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: datetime | None) -> DeadLetterFilter:
     from schemas.dead_letters import Reason as Known
+    from schemas.time import utc
     from sinks.clickhouse.dead_letters import DeadLetterFilter
 
     known = [str(one) for one in Known]
     if reason and reason not in known:
         raise typer.BadParameter(f"{reason!r} is no reason: expected one of {', '.join(known)}", param_hint="--reason")
-    return DeadLetterFilter(reason=reason, stage=stage, topic=topic, start=_utc(start), end=_utc(end))
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
+    return DeadLetterFilter(reason=reason, stage=stage, topic=topic, start=start and utc(start), end=end and utc(end))
 
 
 def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, Any]:
     """A dead letter as JSON values; `whole` adds the key and the value, as text as far as they are text."""
     from dataclasses import asdict
 
+    from schemas.time import text_of_time
+
     described = asdict(letter)
     for name in ("received_at", "stored_at"):
-        described[name] = described[name].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        described[name] = text_of_time(described[name])
     key, value = described.pop("key_base64"), described.pop("value_base64")
     if whole:
         described["key"] = (letter.key or b"").decode(errors="backslashreplace")

@@ -64,7 +64,7 @@ def profile_export(
     """Print everything that is known of a person as JSON: profile, identifiers, why they are theirs, every event."""
 
     async def read(deployment: Deployment) -> dict[str, Any]:
-        from processors.identity.stage import utc_text
+        from schemas.time import text_of_ms
         from sinks.clickhouse.history import read_events
         from sinks.clickhouse.identity_log import read_changes
 
@@ -75,7 +75,7 @@ def profile_export(
             "profile": await _person(deployment, profile_id),
             "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
             "identity_changes": [
-                {**change, "occurred_at": utc_text(change.pop("occurred_ms"))} for change in changes
+                {**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes
             ],
             "events": read_events(deployment.tables, profile_id),
         }  # fmt: skip

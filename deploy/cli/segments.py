@@ -108,15 +108,14 @@ def segments_preview(
     """Say who would be in a segment, over all history: members, who entered and left by day, and examples."""
     from deploy.settings import settings
     from processors.segments.preview import preview
+    from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
 
     timezone = settings().timezone
     moment = _moment(at, timezone)
     chosen, definitions = _to_preview(what)
     with clickhouse() as client:
-        found, people = preview(
-            definitions, read_people(client, moment), round(moment.timestamp() * 1000), timezone=timezone
-        )
+        found, people = preview(definitions, read_people(client, moment), ms_of_time(moment), timezone=timezone)
     shown = {name: found[name] for name in chosen}
     for hint in _hints(definitions):
         typer.echo(f"note: {hint}", err=True)
@@ -149,6 +148,7 @@ def segments_export(
     """
     from deploy.settings import settings
     from processors.segments.audiences import FORMS, agreed_since, may_be_targeted, rows, withdrew_since
+    from schemas.time import ms_of_time
     from sinks.clickhouse.audiences import member_ids, read_members, read_members_since
 
     _segment(_definitions(), name)
@@ -162,7 +162,7 @@ def segments_export(
             people, elsewhere = read_members(client, name, now), set[str]()
         else:
             then = instant(since, ZoneInfo(settings().timezone), "--since")
-            since_ms = round(then.timestamp() * 1000)
+            since_ms = ms_of_time(then)
             if change == "entered":
                 people, elsewhere = read_members(client, name, now), member_ids(client, name, then)
             else:
@@ -185,13 +185,14 @@ def segments_score(as_json: AsJson = False) -> None:
     from deploy.cli.lookup import Stores, ask
     from deploy.operations.scores import Written, write_scores
     from processors.segments.scores import Prediction
+    from schemas.time import clock_ms
     from sinks.clickhouse.audiences import read_predictions
 
     with clickhouse() as client:
         predictions = {who: Prediction(*one) for who, one in read_predictions(client).items()}
     if not predictions:
         fail("nothing is predicted yet: run `throughline ltv fit` first")
-    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+    now_ms = clock_ms()
 
     async def write(stores: Stores) -> Written:
         return await write_scores(stores.profiles, predictions, now_ms)

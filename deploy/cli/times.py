@@ -16,6 +16,8 @@ def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> d
         option: Which option it was, for the error.
         through: The end of the day, that is the beginning of the next.
     """
+    from schemas.time import lenient_time
+
     try:
         day = date.fromisoformat(text)
     except ValueError:
@@ -23,9 +25,6 @@ def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> d
     else:
         return datetime.combine(day + timedelta(days=through), time(), zone)
     try:
-        found = datetime.fromisoformat(text)
+        return lenient_time(text, None)
     except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise typer.BadParameter(f"{text!r}: expected 2026-11-22 or 2026-11-22T10:15:30Z", param_hint=option)
-    return found
+        raise typer.BadParameter(f"{text!r}: expected 2026-11-22 or 2026-11-22T10:15:30Z", param_hint=option) from None

@@ -25,6 +25,7 @@ from typing import Any
 import orjson
 
 from deploy.operations.importers.tables import TableError, rows, value
+from schemas.time import lenient_time, text_of_time
 
 PACKAGE = "retentioneering"
 VERSION = "5.2.4"
@@ -130,7 +131,7 @@ def touchpoints(lines: Iterable[str]) -> Iterator[bytes]:
 
 def _time(line: int, row: dict[str, str]) -> datetime:
     rule = "expected a time such as 2024-03-13 10:21:14"
-    return value(line, "timestamp", row["timestamp"], datetime.fromisoformat, rule).replace(tzinfo=UTC)
+    return value(line, "timestamp", row["timestamp"], lambda text: lenient_time(text, UTC), rule)
 
 
 class _Shop:
@@ -160,9 +161,7 @@ class _Shop:
             "event_id": f"ecom-{digest.hex()}",
             "event": name,
             "channel": "chat" if kind == "support_chat" else "web",
-            "occurred_at": (when + timedelta(milliseconds=nth))
-            .isoformat(timespec="milliseconds")
-            .replace("+00:00", "Z"),
+            "occurred_at": text_of_time(when + timedelta(milliseconds=nth)),
             "source": SOURCE,
             "identifiers": [{"type": "user_id", "value": user}],
             "context": context,

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.time import clock_ms, ms_of_time
+
 if TYPE_CHECKING:
     from deploy.demo.simulator import Simulation
     from deploy.settings import Settings
@@ -78,7 +80,7 @@ def run(settings: Settings, people: int, cache: Path, say: Say) -> Flow:
         client = connect(settings.clickhouse_url, settings.clickhouse_database)
         _import_spend(client, simulation)
         say(f"publishing {len(lines):,} events")
-        since_ms, started = int(time.time() * 1000), time.perf_counter()
+        since_ms, started = clock_ms(), time.perf_counter()
         outcome = publish(lines, settings)
         if not outcome.ok:
             raise DemoError("not everything could be published: " + "; ".join(outcome.problems))
@@ -140,8 +142,8 @@ def rehearse(settings: Settings, client: Any) -> tuple[Rehearsed, float]:
         definitions.decider(settings.timezone),
         [journey.name for journey in definitions.journeys],
         read_people(client, datetime.now(UTC), share),
-        int(start.timestamp() * 1000),
-        int(stop.timestamp() * 1000),
+        ms_of_time(start),
+        ms_of_time(stop),
         settings.timezone,
     )
     return rehearsed, share

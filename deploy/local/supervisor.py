@@ -31,6 +31,7 @@ from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.lag import ROLES
 from deploy.settings import Settings, home
 from schemas.intake.sources import SourceDefinitions
+from schemas.time import clock_ms, text_of_ms
 
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
@@ -323,7 +324,7 @@ def _port_was_taken(error: str) -> bool:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{text_of_ms(clock_ms())[:19]}Z"
 
 
 if __name__ == "__main__":

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from deploy.operations.deployment import Deployment, Progress
 from processors.identity.claims import claim
+from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.erasure import LetterPlace
 from schemas.identity.resolution import Erased
+from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
 from sinks.clickhouse.erasure import Rows, count_rows, delete_letters, delete_rows, find_letters, rows_of
 from sinks.clickhouse.history import read_events
@@ -31,7 +31,6 @@ from sinks.redis.identity import ERASED_S
 ROUNDS = 5
 SHORTEST_TEXT = 5
 """Shorter texts than this are too common to say by themselves whose a dead letter is."""
-_DAY_MS = 86_400_000
 
 
 class NotErasedError(Exception):
@@ -117,7 +116,7 @@ async def erase_person(
     Raises:
         NotErasedError: The person is unknown, or some of it is left; repeat the command then.
     """
-    now_ms = int(time.time() * 1000)
+    now_ms = clock_ms()
     clear = await _identifiers(deployment, who)
     erased, identifiers = await _erase_identity(deployment, who, clear, now_ms)
     ids = [erased.profile_id, *erased.former_ids]
@@ -134,7 +133,7 @@ async def erase_person(
         deleted["dead_letters"] = await asyncio.to_thread(delete_letters, deployment.tables, letters)
     return Receipt(
         profile_ids=ids,
-        at=_utc(erased.at_ms),
+        at=text_of_ms(erased.at_ms),
         stores={"redis_identity": identifiers, "redis_profiles": documents, "clickhouse": deleted},
         remains=[*behind, *_remains(deployment)],
     )
@@ -253,11 +252,11 @@ def _claimed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _remains(deployment: Deployment) -> list[str]:
     kept = ", ".join(
-        f"{topic.name} {topic.retention_ms // _DAY_MS} days"
+        f"{topic.name} {topic.retention_ms // DAY_MS} days"
         for topic in topics(deployment.settings.channels[:1])
         if topic.retention_ms > 0
     )
-    forgotten = f"{ERASED_S // 86_400} days"
+    forgotten = f"{ERASED_S // DAY_S} days"
     return [
         f"Kafka keeps the bytes until the topics' retention ends ({kept}, as far as the broker's settings are ours);"
         " the workers leave them out",
@@ -265,7 +264,3 @@ def _remains(deployment: Deployment) -> list[str]:
         "ClickHouse keeps the erasure itself in identity_log: profile id and keyed hashes",
         "Backups and what receivers of messages already have are out of reach",
     ]
-
-
-def _utc(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -9,7 +9,6 @@ applied as usual; one that came meanwhile changed the version, and everything is
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +20,7 @@ from deploy.operations.lag import Role
 from deploy.settings import Settings
 from processors.identity.claims import claim
 from processors.profiles.rebuild import Decides, rebuild, replacement
+from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
 
@@ -92,7 +92,7 @@ async def _rebuild(
         progress("history")
         events = await asyncio.to_thread(read_events, deployment.tables, stored.profile_id)
         foreign = await separated_identifiers(deployment, stored.profile_id, events)
-        now_ms = int(time.time() * 1000)
+        now_ms = clock_ms()
         rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
         since_ms = now_ms - TTL_S * 1000
         change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)

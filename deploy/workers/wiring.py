@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +29,7 @@ from processors.decisions.engine import Decider
 from processors.identity.stage import Identify
 from processors.profiles.product_news import Catalogue
 from processors.profiles.stage import ProfileUpdate
+from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 from sinks.redis.delivery import RedisDeliveryLedger
@@ -117,7 +117,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
         publisher=stores.publisher(),
         outbox=stores.identity_outbox(),
         relay_token=uuid4().hex,
-        clock=_now_ms,
+        clock=clock_ms,
         batching=_batching(settings),
         at=make_failpoint(settings.crash_at),
     )
@@ -136,7 +136,7 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
         outbox=stores.profile_outbox(),
         publisher=stores.publisher(),
         token=uuid4().hex,
-        clock=_now_ms,
+        clock=clock_ms,
         batching=_batching(settings),
         at=make_failpoint(settings.crash_at),
     )
@@ -169,7 +169,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         profiles=stores.profiles(),
         identities=stores.identities(),
         related=stores.recommendations(),
-        clock=_now_ms,
+        clock=clock_ms,
         at=failpoint,
     )
     batching = replace(_batching(settings), records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
@@ -191,7 +191,3 @@ def _decider(settings: Settings) -> Decider:
 
 def _batching(settings: Settings) -> Batching:
     return Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s)
-
-
-def _now_ms() -> int:
-    return int(time() * 1000)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.decisions.policy import EVERY, Calendar, QuietHours
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.events.envelope import to_text
+from schemas.time import ms_of_time, time_of_ms
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -33,30 +33,20 @@ def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
     return fallback
 
 
-def local(at_ms: int, zone: ZoneInfo) -> datetime:
-    """Read a moment on a clock of the zone."""
-    return datetime.fromtimestamp(at_ms / 1000, zone)
-
-
 def moment(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
     """The moment, in milliseconds, at which a clock of the zone shows a time.
 
     A time that the clocks skip is read on the clock as it was before, which gives a later one; of a time that they show
     twice, `fold` 0 is the first.
     """
-    return round(datetime.combine(day, at, zone).replace(fold=fold).timestamp() * 1000)
-
-
-def text(at_ms: int) -> str:
-    """Write a moment the way all records carry it."""
-    return to_text(datetime.fromtimestamp(at_ms / 1000, UTC))
+    return ms_of_time(datetime.combine(day, at, zone).replace(fold=fold))
 
 
 def say(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
     """Say when something is to a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
-    then = local(at_ms, zone)
+    then = time_of_ms(at_ms, zone)
     if then.second or then.microsecond:  # "possible after 09:00" must not be said of 09:00:20
-        then = local((at_ms // MINUTE_MS + 1) * MINUTE_MS, zone)
+        then = time_of_ms((at_ms // MINUTE_MS + 1) * MINUTE_MS, zone)
     day = _DAYS[then.weekday()]
     if abs(at_ms - now_ms) >= 6 * DAY_MS:
         day = f"{day} {then.day} {_MONTHS[then.month - 1]}"
@@ -65,19 +55,19 @@ def say(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
 
 def next_hour(at_ms: int, zone: ZoneInfo) -> int:
     """The moment at which the person's clock next shows a full hour, also where zones differ by half an hour."""
-    then = local(at_ms, zone)
+    then = time_of_ms(at_ms, zone)
     into_hour = (then.minute * 60 + then.second) * 1000 + at_ms % 1000
     return at_ms + HOUR_MS - into_hour
 
 
 def this_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
     """The moment at which the person's day, week (from Monday) or month began that a moment is in."""
-    return moment(_first_day(local(at_ms, zone).date(), calendar), time.min, zone)
+    return moment(_first_day(time_of_ms(at_ms, zone).date(), calendar), time.min, zone)
 
 
 def next_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
     """The moment at which the person's next day, week or month begins."""
-    start = _first_day(local(at_ms, zone).date(), calendar)
+    start = _first_day(time_of_ms(at_ms, zone).date(), calendar)
     if calendar == "month":
         following = (start + timedelta(days=31)).replace(day=1)
     else:
@@ -121,7 +111,7 @@ class _Span:
         self.text = f"{rule.start}-{rule.end}"
 
     def until(self, at_ms: int, zone: ZoneInfo) -> int | None:
-        now = local(at_ms, zone)
+        now = time_of_ms(at_ms, zone)
         if not self._covers(now.time()):
             return None
         day = now.date() if now.time() < self._end else now.date() + timedelta(days=1)
@@ -129,7 +119,7 @@ class _Span:
         if end <= at_ms:  # the clocks have just gone back, and show this time again
             end = moment(day, self._end, zone, fold=1)
         # Clocks that go back at the very end of the quiet make it quiet anew.
-        return end if not self._covers(local(end, zone).time()) else self.until(end, zone)
+        return end if not self._covers(time_of_ms(end, zone).time()) else self.until(end, zone)
 
     def _covers(self, at: time) -> bool:
         if self._start < self._end:

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from processors.decisions.calendar import text
 from processors.decisions.resolver import Resolver
 from processors.journeys.engine import JourneyEngine
 from processors.journeys.events import segment_event
@@ -23,6 +22,7 @@ from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
+from schemas.time import text_of_ms
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
 
 Event = dict[str, Any]
@@ -164,7 +164,7 @@ class Decider:
 
 def _traits_stated(at_ms: int) -> Event:
     """What a journey's `set_trait` is to segments: they look at what depends on traits."""
-    return {"event": "", "channel": "", "occurred_at": text(at_ms), "identifiers": [], "traits": {}}
+    return {"event": "", "channel": "", "occurred_at": text_of_ms(at_ms), "identifiers": [], "traits": {}}
 
 
 def _sets_traits(done: list[Emit]) -> bool:

@@ -10,7 +10,7 @@ import orjson
 
 from processors.decisions import calendar as clock
 from processors.decisions import labels as words
-from processors.profiles.joins import milliseconds
+from schemas.time import ms_of_text, readable_text, time_of_ms
 
 Row = Mapping[str, Any]
 _Place = tuple[tuple[int, str], ...]
@@ -97,7 +97,7 @@ def _heading(row: Row, version: Any) -> str:
 
 
 def _time(at: str, zone: ZoneInfo) -> str:
-    return clock.local(milliseconds(at), zone).strftime("%Y-%m-%d %H:%M:%S")
+    return readable_text(time_of_ms(ms_of_text(at), zone))
 
 
 def _plain(value: Any) -> Any:

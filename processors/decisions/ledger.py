@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
-from processors.decisions import calendar as clock
 from processors.decisions import labels as words
 from processors.decisions.gates.candidate import Case
 from processors.decisions.sends import LogEntry
 from schemas.decisions.decision import Gate, LedgerOutcome
 from schemas.identity.resolution import uuid_text
+from schemas.time import text_of_ms
 
 Row = dict[str, Any]
 
@@ -42,7 +42,7 @@ def row(
     request, message = case.request, case.message
     return {
         "decision_id": decision_id(case.key, str(request.attempt)),
-        "decided_at": clock.text(case.now_ms),
+        "decided_at": text_of_ms(case.now_ms),
         "profile_id": case.person.profile_id,
         "journey": request.journey,
         "journey_version": request.journey_version,
@@ -56,7 +56,7 @@ def row(
         "outcome": outcome,
         "gate": gate or "",
         "reason": reason,
-        "until": None if until_ms is None else clock.text(until_ms),
+        "until": None if until_ms is None else text_of_ms(until_ms),
         "idempotency_key": case.key,
         "variant": request.variant,
         "holdout": case.holdout,
@@ -80,7 +80,7 @@ def later_row(
     """Write a row about what became of a message that was sent."""
     return {
         "decision_id": decision_id(key, outcome),
-        "decided_at": clock.text(now_ms),
+        "decided_at": text_of_ms(now_ms),
         "profile_id": profile_id,
         "journey": sent.journey,
         "journey_version": sent.version,
@@ -128,7 +128,7 @@ def action(case: Case, decided: Row) -> Row:
         "tags": list(message.tags),
         "campaign": dict(message.campaign),
         "variant": request.variant,
-        "expires_at": clock.text(case.expires_ms),
+        "expires_at": text_of_ms(case.expires_ms),
         "identifiers": identifiers,
     }
 

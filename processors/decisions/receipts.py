@@ -15,9 +15,10 @@ from processors.decisions import labels as words
 from processors.decisions import ledger, sends
 from processors.decisions.gates import caps
 from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
-from processors.profiles.joins import milliseconds, short
+from processors.profiles.joins import short
 from schemas.events.messages import STEPS, Step
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text, text_of_ms, time_of_ms
 
 Event = dict[str, Any]
 Row = dict[str, Any]
@@ -77,7 +78,7 @@ class Receipts:
 
     def _present(self, person: Person, event: Event) -> None:
         zone = clock.zone_of(person.document, self._fallback)
-        sends.present(person.state, clock.local(milliseconds(event["occurred_at"]), zone).hour)
+        sends.present(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
 
 
 def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) -> Row | None:
@@ -98,7 +99,7 @@ def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) ->
         return None
     sends.flag(person.state, key, sent.flags | REGRETTED)
     said = f"Regretted: {reason}."
-    given = {"sent_at": clock.text(sent.at)}
+    given = {"sent_at": text_of_ms(sent.at)}
     return ledger.later_row(person.profile_id, key, sent, "regretted", "late_event", said, given, now_ms, event_id)
 
 

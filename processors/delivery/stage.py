@@ -24,14 +24,13 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from processors.delivery.templates import TemplateError, Templates
-from processors.identity.stage import utc_text
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
 from schemas.dead_letters import Reason, dead_letter
 from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
 from schemas.delivery.templates import Rendered
-from schemas.events.envelope import to_time
 from schemas.records import Outgoing, Record
+from schemas.time import ms_of_time, parse_time, text_of_ms
 from schemas.topics import deliver_topic, touchpoint_topic
 
 STAGE = "deliver"
@@ -203,7 +202,7 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
         "event": f"{kind} {settled.step}",
         "channel": channel,
         "source": "throughline",
-        "occurred_at": utc_text(settled.at_ms),
+        "occurred_at": text_of_ms(settled.at_ms),
         "identifiers": [
             {"type": one["type"], "value": one["value"]} for one in action.get("identifiers") or [address] if one
         ],
@@ -435,7 +434,7 @@ _DATA_FIELDS = (
 
 def _expiry(action: Action) -> int | None:
     stated = action.get("expires_at")
-    return int(to_time(stated).timestamp() * 1000) if stated else None
+    return ms_of_time(parse_time(stated)) if stated else None
 
 
 def _stated(profile: dict[str, Any], name: str) -> str:

@@ -28,7 +28,7 @@ from liquid.exceptions import LiquidError
 from liquid.filter import with_context
 
 from schemas.delivery.templates import FORMS, PLAIN, SMS_SEGMENTS, Content, Layout, Rendered, TemplateDefinition
-from schemas.events.envelope import to_time
+from schemas.time import parse_time
 
 ROOTS = frozenset({"profile", "event", "run", "message"})
 """The names that a template may begin with."""
@@ -355,7 +355,7 @@ def _number(value: object) -> Decimal:
 
 
 def _moment(at: object, context: RenderContext) -> datetime:
-    return to_time(str(at)).astimezone(ZoneInfo(str(context.globals["_timezone"])))
+    return parse_time(str(at)).astimezone(ZoneInfo(str(context.globals["_timezone"])))
 
 
 def _locale(context: RenderContext) -> Locale:

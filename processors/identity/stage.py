@@ -12,21 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
 
 from processors.identity.claims import candidate_profile, claim, claims, event_key, origin_key
 from processors.intake.validation_mark import ValidationMark, decode_record
-from processors.profiles.joins import milliseconds
 from processors.stream.ports import IdentityStore
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
 from schemas.records import Outgoing, Record
+from schemas.time import ms_of_text, text_of_ms
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 SIGNED_OUT = "Signed Out"
@@ -193,7 +191,7 @@ def request_for(
         event_key(event_id),
         origin,
         received_ms,
-        milliseconds(event["occurred_at"]),
+        ms_of_text(event["occurred_at"]),
         found,
         candidate_profile(event_id, secret),
         event["event"] == SIGNED_OUT,
@@ -208,16 +206,10 @@ def _write(resolved: Resolved) -> Outcome[Outgoing]:
         reason = DropReason.DUPLICATE if resolution.duplicate else DropReason.ERASED
         return Drop(reason, event["event_id"], event["source"], event["channel"])
     event["identifiers"] = identifiers
-    event["received_at"] = utc_text(record.timestamp)
+    event["received_at"] = text_of_ms(record.timestamp)
     event["profile_id"] = resolution.profile_id
     event["anchor"] = resolution.anchor
     event["identity_version"] = resolution.version
     event["origin"] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     key = resolution.profile_id or event["event_id"]
     return Ok(Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event)))
-
-
-@lru_cache(maxsize=4096)  # the records of a batch share their milliseconds
-def utc_text(milliseconds: int) -> str:
-    """Write milliseconds since 1970 as RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

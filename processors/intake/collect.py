@@ -24,6 +24,7 @@ from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
 from schemas.records import Headers, Outgoing
+from schemas.time import ms_of_time
 from schemas.topics import touchpoint_topic
 
 STAGE = "collect"
@@ -208,7 +209,7 @@ class Collect:
             topic=self._prefix + touchpoint_topic(kept.channel),
             partition=NO_PARTITION,
             offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
-            timestamp=int(arrival.received.timestamp() * 1000),
+            timestamp=ms_of_time(arrival.received),
             key=kept.key,
             value=value,
         )

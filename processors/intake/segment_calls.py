@@ -17,9 +17,10 @@ from pydantic_core import PydanticCustomError
 
 from processors.profiles.product_news import ABOUT_PRODUCTS
 from schemas.dead_letters import Reason
-from schemas.events.envelope import FIRST_YEAR, MAX_IDENTIFIERS, to_text, to_time
+from schemas.events.envelope import MAX_IDENTIFIERS
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
+from schemas.time import FIRST_YEAR, parse_time, text_of_time
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
@@ -197,21 +198,21 @@ def _occurred(call: dict[str, Any], arrival: Arrival, spelt: dict[str, str]) -> 
     said: Any = call.get(field)
     spelt["occurred_at"] = field
     if said is None:
-        return to_text(arrival.received), None
+        return text_of_time(arrival.received), None
     try:
-        time = to_time(said)
+        time = parse_time(said)
     except PydanticCustomError:
         return said, None
     sent_at = call.get("sentAt")
     try:
-        off = arrival.received - to_time(arrival.sent_at if sent_at is None else sent_at)
+        off = arrival.received - parse_time(arrival.sent_at if sent_at is None else sent_at)
     except PydanticCustomError:
         off = timedelta()
     corrected = time + off
     if corrected.year < FIRST_YEAR:  # no clock is off by so much: the one of the two that can be
         corrected = time
     corrected = min(corrected, arrival.received)
-    return to_text(corrected), said if abs(corrected - time) >= _NOTABLE else None
+    return text_of_time(corrected), said if abs(corrected - time) >= _NOTABLE else None
 
 
 def _campaign(context: dict[str, Any], spelt: dict[str, str]) -> object:

@@ -25,12 +25,12 @@ from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run, Section
 from processors.journeys.steps import Steps
 from processors.journeys.turn import Segments, Sender, Turn
-from processors.profiles.joins import milliseconds
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
 from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
+from schemas.time import ms_of_text, text_of_ms
 
 MOST_KEYS = 20
 """Runs that one event can begin, or answer: keys in a list of products beyond are not looked at."""
@@ -98,7 +98,7 @@ class JourneyEngine:
         section: Section | None = person.state.get("journeys")
         if not changes and (event is None or event["event"] not in self._interesting):
             return self._settle(person, section, now_ms) if section and "collapsed" in section else []
-        happened = now_ms if event is None else min(milliseconds(event["occurred_at"]), now_ms)
+        happened = now_ms if event is None else min(ms_of_text(event["occurred_at"]), now_ms)
         if section is None:
             section = {}
         turn = Turn(person, section, now_ms, event, happened, changes, self._resolver, self._programs)
@@ -205,7 +205,7 @@ class JourneyEngine:
         keys = entry.keys(event)[:MOST_KEYS] or [""]
         if (late := turn.now - turn.happened) > wanted.max_lateness:
             for key in keys if late <= wanted.max_lateness + TOLD_MS else ():
-                turn.turn_away("too_late", program, key, event["event_id"], happened=clock.text(turn.happened))
+                turn.turn_away("too_late", program, key, event["event_id"], happened=text_of_ms(turn.happened))
         elif self._admits(turn, program):
             for key in keys:
                 self._begin(turn, program, key, event["event_id"], turn.happened)

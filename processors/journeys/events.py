@@ -5,10 +5,10 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from processors.decisions.calendar import text
 from schemas.decisions.decision import Emit
 from schemas.identity.resolution import uuid_text
 from schemas.segments.conditions import SegmentChange
+from schemas.time import text_of_ms
 from schemas.topics import JOURNEY_EVENTS
 
 
@@ -47,7 +47,7 @@ def journey_event(
         {
             "id": identity("journey-event", run_id, kind, step, what),
             "kind": kind,
-            "at": text(at_ms),
+            "at": text_of_ms(at_ms),
             "profile_id": profile_id,
             "journey": run["journey"],
             "version": run["version"],
@@ -68,7 +68,7 @@ def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit
         {
             "id": identity(kind, profile_id, change.segment, str(change.at_ms), change.definition_version, event_id),
             "kind": kind,
-            "at": text(change.at_ms),
+            "at": text_of_ms(change.at_ms),
             "profile_id": profile_id,
             "segment": change.segment,
             "version": change.definition_version,

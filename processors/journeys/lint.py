@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from schemas.durations import DAY_MS, words
+from schemas.durations import DAY_MS, duration_text
 from schemas.events.touchpoint import EVENT_NAMES
 from schemas.journeys.definitions import (
     AnyStep,
@@ -161,7 +161,7 @@ def _waits(journey: Journey) -> Found:
             if keyed and isinstance(step.wait_for, EventMatch) and step.wait_for.key is None:
                 yield (*path, "wait_for"), "without a `key` the event of another run counts too", False
             if step.timeout is not None and step.timeout > LONGEST_WAIT_MS:
-                yield (*path, "timeout"), f"{words(step.timeout)} is a long time", False
+                yield (*path, "timeout"), f"{duration_text(step.timeout)} is a long time", False
         if isinstance(step, Until) and step.until.date and step.until.date.startswith("last."):
             before = [one for where, one in journey.walk() if isinstance(one, WaitFor) and where < path]
             if not before:

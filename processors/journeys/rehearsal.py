@@ -15,8 +15,8 @@ from processors.attribution.experiments import Group, Lift, lift
 from processors.decisions.engine import Decider
 from processors.decisions.explain import story
 from processors.journeys.simulate import Event, Replayed, Simulation, Tally, as_it_happened
-from processors.profiles.joins import milliseconds
 from schemas.durations import DAY_MS
+from schemas.time import ms_of_text
 
 CONVERSION_DAYS = 14
 """An order counts that follows the first message, or the ghost in its place, so soon."""
@@ -107,10 +107,10 @@ def _compare(rehearsed: Rehearsed, decisions: Iterable[Row], events: Iterable[Ev
     reaching = (row for row in decisions if (row["outcome"], row["holdout"]) in (("sent", ""), ("ghost", "global")))
     if (first := next(reaching, None)) is None:
         return
-    since = milliseconds(first["decided_at"])
+    since = ms_of_text(first["decided_at"])
     until = since + CONVERSION_DAYS * DAY_MS
     ordered = any(
-        event["event"] == _CONVERSION and since < milliseconds(event["occurred_at"]) <= until for event in events
+        event["event"] == _CONVERSION and since < ms_of_text(event["occurred_at"]) <= until for event in events
     )
     group = rehearsed.held_out if first["holdout"] else rehearsed.reached
     group = Group(group.people + 1, group.converted + ordered)

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar as clock
 from processors.decisions.engine import Decider
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from schemas.decisions.decision import Emit
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text, time_of_ms
 from schemas.topics import DECISIONS
 
 Event = dict[str, Any]
@@ -117,7 +116,7 @@ class Simulation:
             if event["event_id"] in seen:
                 continue
             seen.add(event["event_id"])
-            now_ms = milliseconds(event["received_at"])
+            now_ms = ms_of_text(event["received_at"])
             if now_ms >= self._stop_ms:
                 break
             # As the profile worker does: what was due before an event sees the profile without it.
@@ -134,10 +133,10 @@ class Simulation:
             if tally is None:
                 continue
             if topic == DECISIONS:
-                if milliseconds(value["decided_at"]) >= self._start_ms:
+                if ms_of_text(value["decided_at"]) >= self._start_ms:
                     replayed.decisions.append(value)
                     tally.capped += value["gate"] == "caps"
-            elif "kind" in value and milliseconds(value["at"]) >= self._start_ms:
+            elif "kind" in value and ms_of_text(value["at"]) >= self._start_ms:
                 replayed.events.append(value)
                 self._happened(tally, value)
 
@@ -157,7 +156,7 @@ class Simulation:
             tally, outcome = self.tallies[decided["journey"]], decided["outcome"]
             tally.outcomes[outcome] += 1
             if outcome == "sent":
-                day = clock.local(milliseconds(decided["decided_at"]), self._zone).date().isoformat()
+                day = time_of_ms(ms_of_text(decided["decided_at"]), self._zone).date().isoformat()
                 tally.sent[day, decided["channel"]] += 1
             elif decided["gate"]:
                 tally.held_back[decided["gate"]] += 1

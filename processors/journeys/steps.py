@@ -32,6 +32,7 @@ from schemas.journeys.definitions import (
 )
 from schemas.profiles.document import TRAIT_BYTES, TRAITS_KEPT
 from schemas.profiles.person import Person
+from schemas.time import text_of_ms
 from schemas.topics import ACTIONS, DECISIONS
 
 EVENT_BYTES = 4000
@@ -167,7 +168,7 @@ class Steps:
     def _wait(self, turn: Turn, run_id: str, run: Run, op: Op, due: int | None) -> str | None:
         if due is not None:
             run["due"] = due
-        turn.say("waiting", run_id, run, op.id, until=clock.text(due) if due is not None else None)
+        turn.say("waiting", run_id, run, op.id, until=text_of_ms(due) if due is not None else None)
         return DONE
 
     def _if(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
@@ -272,7 +273,7 @@ def _told(event: Event) -> dict[str, Any]:
 
 
 def _context(run: Run, data: dict[str, Any]) -> dict[str, Any]:
-    about = {"key": run["key"], "entered_at": clock.text(run["at"]), "data": data}
+    about = {"key": run["key"], "entered_at": text_of_ms(run["at"]), "data": data}
     if "last" in run:
         about["last"] = run["last"]
     return {"event": run.get("event", {}), "run": about}

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar as clock
 from schemas.journeys.definitions import WEEKDAYS, LocalMoment
+from schemas.time import lenient_time, ms_of_time, time_of_ms
 
 _MIDNIGHT = time()
 
@@ -36,22 +37,18 @@ def moment(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> in
         return None
     if wanted.every_year:
         return _next_anniversary(at, wanted.offset, now_ms, local)
-    due = _ms(at) + wanted.offset
+    due = ms_of_time(at) + wanted.offset
     return due if due >= now_ms else None
 
 
 def ahead(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
     """Tell whether the date itself, whatever the offset, is still to come; arguments as for `moment`."""
     at = _date(stated, wanted.hour, local)
-    return at is not None and _ms(at) > now_ms
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
+    return at is not None and ms_of_time(at) > now_ms
 
 
 def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local: ZoneInfo) -> int:
-    today = clock.local(now_ms, local).date()
+    today = time_of_ms(now_ms, local).date()
     for days in range(9):
         day = today + timedelta(days)
         if weekdays and WEEKDAYS[day.weekday()] not in weekdays:
@@ -68,15 +65,14 @@ def _date(stated: Any, hour: time | None, local: ZoneInfo) -> datetime | None:
     try:
         if len(stated) <= len("2026-12-31"):
             return datetime.combine(date.fromisoformat(stated), hour or _MIDNIGHT, local)
-        at = datetime.fromisoformat(stated)
-        at = at if at.tzinfo else at.replace(tzinfo=local)
+        at = lenient_time(stated, local)
         return datetime.combine(at.astimezone(local).date(), hour, local) if hour else at
     except (ValueError, OverflowError):
         return None
 
 
 def _next_anniversary(first: datetime, offset: int, now_ms: int, local: ZoneInfo) -> int | None:
-    this_year = clock.local(now_ms - offset, local).year
+    this_year = time_of_ms(now_ms - offset, local).year
     for year in (this_year, this_year + 1):
         try:
             day = first.date().replace(year=year)

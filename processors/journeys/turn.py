@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
-from processors.decisions import calendar as clock
 from processors.journeys.compiled import Program, Trigger
 from processors.journeys.events import identity, journey_event
 from processors.journeys.matching import Event, Matcher, about
@@ -15,6 +14,7 @@ from schemas.decisions.decision import Decision, Emit, MessageRequest
 from schemas.journeys.definitions import MessageNode
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
+from schemas.time import text_of_ms
 from schemas.topics import DECISIONS
 
 
@@ -122,7 +122,7 @@ class Turn:
         sent: list[Any] = run.get("sent", [])
         for one in [one for one in sent if one[0] > self.happened]:
             sent.remove(one)
-            why = f"{self.event['event']} had happened before, at {clock.text(self.happened)}, and was reported late"
+            why = f"{self.event['event']} had happened before, at {text_of_ms(self.happened)}, and was reported late"
             if row := self.sender.regret(self.person, one[1], why, self.now, self.event_id):
                 self.out.append(Emit(DECISIONS, row))
 

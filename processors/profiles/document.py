@@ -28,7 +28,6 @@ from processors.profiles.joins import (
     greatest,
     json,
     latest,
-    milliseconds,
     nested,
     newest,
     recent,
@@ -45,6 +44,7 @@ from schemas.profiles.document import (
     TRAITS_KEPT,
     StoredProfile,
 )
+from schemas.time import ms_of_text
 
 Document = dict[str, Any]
 Event = dict[str, Any]
@@ -111,7 +111,7 @@ def join(mine: Document, other: Document) -> None:
 
 def profile_of_event(event: Event) -> Document:
     """Make the profile of a person with this one event; it has no `profile_id`."""
-    at = milliseconds(event["occurred_at"])
+    at = ms_of_text(event["occurred_at"])
     name, channel = event["event"], event["channel"]
     one: Document = {
         "event_count": 1,

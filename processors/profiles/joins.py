@@ -7,8 +7,6 @@ change `mine`, which its caller owns, and may keep parts of `other`, which its c
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -16,12 +14,6 @@ import orjson
 from schemas.profiles.document import TEXT_KEPT
 
 Section = dict[str, Any]
-
-
-@lru_cache(maxsize=8192)  # an event's times are asked for again and again, and a batch was received at few
-def milliseconds(time: str) -> int:
-    """Read an RFC 3339 time as milliseconds since 1970."""
-    return round(datetime.fromisoformat(time).timestamp() * 1000)
 
 
 def short(value: object) -> str:

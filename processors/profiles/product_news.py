@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from processors.profiles.joins import milliseconds
 from processors.stream.ports import Products
 from schemas.records import Outgoing
+from schemas.time import ms_of_text
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
@@ -50,7 +50,7 @@ class Catalogue:
     async def _news(self, event: Event) -> tuple[str, dict[str, Any]]:
         """Say which news an event is, if any, and its properties."""
         properties = event["properties"]
-        at = milliseconds(event["occurred_at"])
+        at = ms_of_text(event["occurred_at"])
         product, event_id = properties["product_id"], event["event_id"]
         if event["event"] == "Price Changed":
             price = properties["price"]

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 
 from processors.identity.claims import event_key
 from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event
-from processors.profiles.joins import json, milliseconds
+from processors.profiles.joins import json
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text
 
 
 class Decides(Protocol):
@@ -74,7 +75,7 @@ def rebuild(
     person = Person(profile_id, new_profile(profile_id), {})
     marks: dict[bytes, int] = {}
     for event in in_order:
-        key, received_ms = event_key(event["event_id"]), milliseconds(event["received_at"])
+        key, received_ms = event_key(event["event_id"]), ms_of_text(event["received_at"])
         if key in marks:
             continue
         marks[key] = received_ms

@@ -20,11 +20,13 @@ import orjson
 
 from processors.identity.claims import event_key
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
-from processors.profiles.joins import json, milliseconds
+from processors.profiles.joins import json
 from schemas.decisions.decision import Emit
+from schemas.durations import HOUR_MS
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
 from schemas.records import Outgoing
+from schemas.time import ms_of_text
 
 MOST_ATTEMPTS = 1000
 REMEMBERED_BYTES = 16 * 2**20
@@ -280,7 +282,7 @@ class ProfileUpdate:
         except Exception as error:  # noqa: BLE001 - a bug costs this person the timer, not the others theirs
             errors.append(f"{known.person.profile_id}: {type(error).__name__}: {error}")
             self._restore(known)
-            return self._change(known, (), (), (), not_before=now_ms + 3_600_000)
+            return self._change(known, (), (), (), not_before=now_ms + HOUR_MS)
 
     def _restore(self, known: _Known) -> None:
         """Take back what a decider has half done, and with it the records that belong to it."""
@@ -362,7 +364,7 @@ def _prepare(events: Sequence[Event], done: Updated) -> list[_Pending]:
             done.repeated += 1
             continue
         try:
-            request = ProfileRequest(profile_id, key, milliseconds(event["received_at"]))
+            request = ProfileRequest(profile_id, key, ms_of_text(event["received_at"]))
             pending[key] = _Pending(request, event, _told(event))
         except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
             done.refused.append((event, f"{type(error).__name__}: {error}"))

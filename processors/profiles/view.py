@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
-from schemas.events.envelope import to_text
 from schemas.profiles.document import Counter, Order, Profile, Tally, Touch
+from schemas.time import text_of_ms
 
 
 def view(document: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time(at: int | None) -> str | None:
-    return None if at is None else to_text(datetime.fromtimestamp(at / 1000, UTC))
+    return None if at is None else text_of_ms(at)
 
 
 def _counter(counter: Counter) -> dict[str, Any]:

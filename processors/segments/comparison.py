@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.segments.conditions import Comparison, given_comparisons
+from schemas.time import lenient_time, ms_of_time
 
 Predicate = Callable[[Any, int], bool]
 """Takes a value and the time of the evaluation in milliseconds; returns whether the comparison holds."""
@@ -60,9 +61,8 @@ def milliseconds_of(value: Any, zone: ZoneInfo) -> int | None:
     try:
         if len(value) == len("2026-11-22"):
             day = date.fromisoformat(value)
-            return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
-        time = datetime.fromisoformat(value)
-        return round((time if time.tzinfo else time.replace(tzinfo=zone)).timestamp() * 1000)
+            return ms_of_time(datetime(day.year, day.month, day.day, tzinfo=zone))
+        return ms_of_time(lenient_time(value, zone))
     except (ValueError, OverflowError):
         return None
 

@@ -10,15 +10,17 @@ from math import ceil, floor
 from typing import Any
 
 from processors.segments import purchase_attributes
-from processors.segments.evaluation import DAY_MS, EvaluationContext
+from processors.segments.evaluation import EvaluationContext
 from processors.segments.event_filters import Event, values_at
 from processors.segments.profile_attributes import is_known
 from processors.segments.reader import ANY_EVENT, Read, Reader
 from processors.segments.series import Series, hours, key_of, values
+from schemas.durations import DAY_MS, HOUR_MS
 from schemas.segments.attributes import MESSAGE_CHANNELS
 from schemas.segments.definitions import Affinity, Engagement, Lifecycle, Rfm, SegmentDefinitions
+from schemas.time import ms_of_time
 
-_HALF_HOUR_MS = 1_800_000
+_HALF_HOUR_MS = HOUR_MS // 2
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _VIEWS = frozenset({"Product Viewed", "Product Clicked", "Product List Viewed"})
 _CARTS = frozenset({"Product Added", "Wishlist Product Added to Cart"})
@@ -307,7 +309,7 @@ def _birthdays(birth_date: tuple[int, int, int], today: date) -> list[date]:
 
 
 def _midnight(context: EvaluationContext, day: date) -> int:
-    return round(datetime(day.year, day.month, day.day, tzinfo=context.local_zone()).timestamp() * 1000)
+    return ms_of_time(datetime(day.year, day.month, day.day, tzinfo=context.local_zone()))
 
 
 def _midnights(context: EvaluationContext, ahead: range) -> list[int]:

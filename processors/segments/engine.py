@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.profiles.joins import json, milliseconds
+from processors.profiles.joins import json
 from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
 from processors.segments.evaluation import NEVER, CompiledCondition, EvaluationContext
@@ -30,6 +30,7 @@ from processors.segments.series import Series, by_event, join
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.time import ms_of_text
 
 Event = dict[str, Any]
 
@@ -80,7 +81,7 @@ class SegmentEngine:
         wanted = self._series_by_event.get(event["event"], self._series_of_all_events)
         if not wanted:
             return
-        at = milliseconds(event["occurred_at"])
+        at = ms_of_text(event["occurred_at"])
         state = person.state
         for series in wanted:
             added = series.extract(event, at)

@@ -8,9 +8,10 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from schemas.time import time_of_ms
+
 NEVER: Final = 1 << 62
 """A time later than any other: the passing of time alone never changes the result."""
-DAY_MS: Final = 86_400_000
 
 
 class EvaluationContext:
@@ -49,7 +50,7 @@ class EvaluationContext:
 
     def local_time(self) -> datetime:
         """Return the person's date and time."""
-        return datetime.fromtimestamp(self.now_ms / 1000, self.local_zone())
+        return time_of_ms(self.now_ms, self.local_zone())
 
 
 Evaluation = tuple[bool, int]

@@ -6,9 +6,9 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 from processors.profiles.contact import STATEMENTS
-from processors.profiles.joins import milliseconds
 from processors.segments.evaluation import CompiledCondition
 from schemas.events.messages import STEPS
+from schemas.time import ms_of_text
 
 _MAX_CACHED_KEYS = 20_000
 """Kinds of events in the cache before it is emptied: custom events can have any number of names."""
@@ -90,7 +90,7 @@ class SegmentIndex:
             event["event"],
             event["channel"],
             addresses_changed,
-            self._uses_earliest_event and milliseconds(event["occurred_at"]) == document.get("first_seen"),
+            self._uses_earliest_event and ms_of_text(event["occurred_at"]) == document.get("first_seen"),
             "context" in event,
             "traits" in event,
             "consent" in event,

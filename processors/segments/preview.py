@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.time import ms_of_text, time_of_ms
 
 Event = dict[str, Any]
 
@@ -66,7 +65,7 @@ def preview(
         person = Person(profile_id, new_profile(profile_id), {})
         for change in _replay(engine, person, events, at_ms):
             segment = found[change.segment]
-            day = datetime.fromtimestamp(change.at_ms / 1000, zone).date().isoformat()
+            day = time_of_ms(change.at_ms, zone).date().isoformat()
             (segment.entered if change.entered else segment.left)[day] += 1
         for name, entered in person.state.get("segments", {}).get("in", {}).items():
             found[name].members += 1
@@ -78,7 +77,7 @@ def preview(
 
 def _replay(engine: SegmentEngine, person: Person, events: list[Event], at_ms: int) -> Iterable[SegmentChange]:
     for event in events:
-        now = milliseconds(event["received_at"])
+        now = ms_of_text(event["received_at"])
         if now > at_ms:
             break
         yield from _evaluate_due(engine, person, now)

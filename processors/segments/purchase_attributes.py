@@ -7,9 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
-from processors.segments.evaluation import DAY_MS, EvaluationContext
+from processors.segments.evaluation import EvaluationContext
 from processors.segments.profile_attributes import with_days
 from processors.segments.reader import Read, Reader, or_zero, section
+from schemas.durations import DAY_MS
 
 ORDERS = frozenset({"orders"})
 CART = frozenset({"cart"})

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
-from processors.segments.evaluation import DAY_MS, EvaluationContext
+from processors.segments.evaluation import EvaluationContext
 from processors.segments.series import Series
+from schemas.durations import DAY_MS
 
 Read = Callable[[EvaluationContext], Any]
 ChangeTimes = Callable[[EvaluationContext, Sequence[float]], Iterable[int]]

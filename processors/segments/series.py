@@ -24,8 +24,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from processors.profiles.joins import json, short
-from processors.segments.evaluation import DAY_MS
 from processors.segments.event_filters import Event, Filter, ReadValues, scaled
+from schemas.durations import DAY_MS, HOUR_MS
 from schemas.segments.conditions import MAX_TIMES
 
 ROWS_KEPT = 100
@@ -136,7 +136,7 @@ def hours(key: str, counts: Callable[[Event], bool]) -> Series:
         if not counts(event):
             return None
         found = [0] * 24
-        found[at // 3_600_000 % 24] = 1
+        found[at // HOUR_MS % 24] = 1
         return found
 
     return Series(key, frozenset({EVERY_EVENT}), extract)

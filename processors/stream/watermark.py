@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from processors.profiles.joins import milliseconds
+from schemas.time import ms_of_text
 
 
 class Pace:
@@ -37,7 +37,7 @@ class Pace:
     def taken(self, events: Sequence[dict[str, Any]]) -> None:
         """Note the events of a batch that is being handled."""
         with suppress(ValueError, TypeError):  # no event at all, or something that becomes a dead letter further on
-            self._come_to = milliseconds(min(event.get("received_at", "") for event in events))
+            self._come_to = ms_of_text(min(event.get("received_at", "") for event in events))
         self._busy = True
 
     def done(self) -> None:

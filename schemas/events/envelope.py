@@ -6,8 +6,6 @@ kept; the envelope itself and `consent` do not, so that a misspelt name is an er
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -26,75 +24,16 @@ from pydantic_core import PydanticCustomError
 from schemas.events.one_pass import AtOnce
 from schemas.events.properties import Open, Properties, without_nulls
 from schemas.text import Id, Name, Text
+from schemas.time import parse_text, parse_time, text_of_time
 
-FIRST_YEAR, LAST_YEAR = 1970, 2100
 MAX_IDENTIFIERS = 50
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
-_AS_WRITTEN = re.compile(r"(?:19[7-9]\d|20\d\d)-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
-_TIME_ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
-
-
-def to_time(value: object) -> datetime:
-    """Read an RFC 3339 time with an offset.
-
-    Args:
-        value: The text, or a `datetime` with an offset. Digits past milliseconds are cut off.
-
-    Returns:
-        The time in UTC, whole milliseconds.
-
-    Raises:
-        PydanticCustomError: Of type `time`, saying which rule it breaks.
-    """
-    if isinstance(value, str):
-        found = _RFC_3339.fullmatch(value)
-        if found is None:
-            raise PydanticCustomError("time", f"it should be a time: {_TIME_ADVICE}")
-        if found["offset"] is None:
-            raise PydanticCustomError("time", f"it has no offset, so nobody can tell when it was: {_TIME_ADVICE}")
-        try:
-            time = datetime.fromisoformat(value.upper())
-        except ValueError:
-            raise PydanticCustomError("time", f"there is no such time: {_TIME_ADVICE}") from None
-    elif isinstance(value, datetime):
-        time = value
-        if time.tzinfo is None:
-            raise PydanticCustomError("time", f"it has no offset, so nobody can tell when it was: {_TIME_ADVICE}")
-    else:
-        raise PydanticCustomError("time", f"it should be a text: {_TIME_ADVICE}")
-    # The year first: near the ends of the calendar a change of zone overflows.
-    if FIRST_YEAR - 1 <= time.year <= LAST_YEAR + 1 and time.tzinfo is not UTC:
-        time = time.astimezone(UTC)
-    if not FIRST_YEAR <= time.year <= LAST_YEAR:
-        raise PydanticCustomError("time", f"its year should be from {FIRST_YEAR} to {LAST_YEAR}: check the clock")
-    surplus = time.microsecond % 1000
-    return time.replace(microsecond=time.microsecond - surplus) if surplus else time
-
-
-def to_text(time: datetime) -> str:
-    """Write a UTC time the way all records carry it: exactly milliseconds and `Z`."""
-    return time.isoformat(timespec="milliseconds")[:23] + "Z"
-
-
-def to_time_text(value: object) -> str:
-    """Read a time and write it at once: `to_text(to_time(value))`, faster for those who write it as we do."""
-    if isinstance(value, str) and _AS_WRITTEN.fullmatch(value):
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            pass  # to_time says why
-        else:
-            return value
-    return to_text(to_time(value))
-
 
 Time = Annotated[
     AwareDatetime,
-    BeforeValidator(to_time),
-    PlainSerializer(to_text, return_type=str, when_used="json"),
+    BeforeValidator(parse_time),
+    PlainSerializer(text_of_time, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
-    AtOnce(to_time_text),
+    AtOnce(parse_text),
 ]
 
 

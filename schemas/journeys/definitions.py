@@ -45,7 +45,7 @@ from pydantic import (
 )
 
 from schemas.decisions.decision import Choice
-from schemas.durations import DAY_MS, Duration, milliseconds, written
+from schemas.durations import DAY_MS, Duration, parse_duration, parse_written_duration
 from schemas.segments.conditions import Condition, Where
 from schemas.segments.conditions import Name as SegmentName
 
@@ -56,9 +56,9 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r
 
 def _signed(length: object, info: ValidationInfo) -> object:
     if isinstance(length, str) and length.lstrip().startswith("-"):
-        forwards = milliseconds(length.lstrip()[1:])
+        forwards = parse_duration(length.lstrip()[1:])
         return -forwards if isinstance(forwards, int) else forwards
-    return written(length, info)
+    return parse_written_duration(length, info)
 
 
 def _within_properties(path: object) -> object:

@@ -21,15 +21,16 @@ comparison with a value that is not known does not hold, except `ne`, `not_in` a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.durations import DAY_MS, LONGEST_MS, milliseconds
+from schemas.durations import DAY_MS, LONGEST_MS, parse_duration
 from schemas.segments.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMILIES, find
+from schemas.time import lenient_time
 from schemas.topics import CHANNELS
 
 MAX_TIMES = 200
@@ -62,7 +63,7 @@ def _duration(value: object, info: ValidationInfo) -> object:
         return value
     try:
         if isinstance(value, str):
-            return milliseconds(value)
+            return parse_duration(value)
     except ValueError:
         pass
     raise PydanticCustomError("duration", "should be a duration such as 30m, 12h, 7d or 2w")
@@ -75,11 +76,9 @@ def _instant(value: object) -> object:
     if not isinstance(text, str):
         raise PydanticCustomError("instant", advice)
     try:
-        found = datetime.fromisoformat(text.replace(" ", "T", 1))
+        lenient_time(text.replace(" ", "T", 1), UTC if len(text) <= len("2026-11-22") else None)
     except ValueError:
         raise PydanticCustomError("instant", advice) from None
-    if len(text) > len("2026-11-22") and found.tzinfo is None:
-        raise PydanticCustomError("instant", advice)
     return text
 
 

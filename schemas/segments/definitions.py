@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.durations import DAY_MS
 from schemas.segments.conditions import Condition, Duration, Function, Name, Path, Texts, Where, check_function
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
@@ -116,9 +117,9 @@ class Lifecycle(_Model):
         loyal_orders: How many orders make a person loyal.
     """
 
-    new: Duration = 30 * 86_400_000
-    active: Duration = 90 * 86_400_000
-    at_risk: Duration = 180 * 86_400_000
+    new: Duration = 30 * DAY_MS
+    active: Duration = 90 * DAY_MS
+    at_risk: Duration = 180 * DAY_MS
     loyal_orders: Annotated[int, Field(ge=2)] = 3
 
     @model_validator(mode="after")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import ssl
 from contextlib import suppress
-from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr, parseaddr
@@ -21,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from schemas.delivery.outbound import OutboundMessage, SendResult
+from schemas.time import time_of_ms
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_CONNECTIONS = 8
@@ -132,7 +132,7 @@ class SmtpAdapter:
         if self._reply_to:
             mail["Reply-To"] = self._reply_to
         mail["Subject"] = outbound.rendered.subject
-        mail["Date"] = format_datetime(datetime.fromtimestamp(now_ms // 1000, UTC))
+        mail["Date"] = format_datetime(time_of_ms(now_ms))
         digest = hashlib.blake2b(outbound.key.encode(), digest_size=16).hexdigest()
         mail["Message-ID"] = f"<{digest}@{self._domain}>"
         mail["X-Throughline-Message-Id"] = outbound.key

@@ -18,7 +18,6 @@ import hashlib
 import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -29,6 +28,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from schemas.delivery.outbound import OutboundMessage, SendResult, WebhookTarget
+from schemas.time import ms_of_time, text_of_ms
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how the convention marks a secret, not one
 ANSWER_BYTES = 2_000
@@ -139,7 +139,7 @@ class WebhookAdapter:
         body = orjson.dumps(
             {
                 "type": "message.send" if message.rendered else "journey.webhook",
-                "timestamp": datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")[:23] + "Z",
+                "timestamp": text_of_ms(now_ms),
                 "data": message.data,
             }
         )
@@ -238,6 +238,6 @@ def _wait_ms(retry_after: str, now_ms: int) -> int:
     if retry_after.strip().isdecimal():
         return int(retry_after.strip()[:9]) * 1000
     try:
-        return max(0, int(parsedate_to_datetime(retry_after).timestamp() * 1000) - now_ms)
+        return max(0, ms_of_time(parsedate_to_datetime(retry_after)) - now_ms)
     except ValueError:
         return 0

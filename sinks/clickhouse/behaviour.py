@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
+from schemas.durations import DAY_MS
+from schemas.time import ms_of_time
 from sinks.clickhouse.client import stored_anew
 from sinks.clickhouse.reports import FIRST, LAST
 
@@ -103,10 +105,10 @@ def funnel(
         """,
         parameters={
             "steps": list(steps),
-            "window": round(window_days * 86_400_000),
+            "window": round(window_days * DAY_MS),
             "by": by,
-            "start": _milliseconds(start),
-            "stop": _milliseconds(stop),
+            "start": ms_of_time(start),
+            "stop": ms_of_time(stop),
         },
     ).result_rows
     return [FunnelRow(*row) for row in rows]
@@ -140,8 +142,8 @@ def message_frequency(
         ORDER BY segment != '(all)', segment, channel != '(all)', channel, messages, people_group
         """,
         parameters={
-            "start": _milliseconds(start),
-            "stop": _milliseconds(stop),
+            "start": ms_of_time(start),
+            "stop": ms_of_time(stop),
             "groups": groups,
             "segment": segment,
             "channel": channel,
@@ -214,7 +216,3 @@ def store_ltv(client: Any, run: Mapping[str, Any], expected: Iterable[tuple[str,
     columns = {**run, "run_id": run_id, "parameters": json.dumps(run["parameters"])}
     client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=stored_anew())
     return run_id
-
-
-def _milliseconds(time: datetime) -> int:
-    return (time - FIRST) // timedelta(milliseconds=1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from schemas.time import ms_of_time, utc
 
 _COLUMNS = (
     "topic", "partition", "offset", "received_at", "stored_at", "stage", "reason", "field", "message",
@@ -92,7 +94,7 @@ class DeadLetterFilter:
             time = getattr(self, name)
             if time is not None:
                 conditions.append(f"received_at {operator} fromUnixTimestamp64Milli({{{name}:Int64}})")
-                parameters[name] = int(time.timestamp() * 1000)
+                parameters[name] = ms_of_time(time)
         return " AND ".join(conditions) or "1", parameters
 
 
@@ -127,10 +129,5 @@ def read_dead_letters(
         for row in rows:
             fields = dict(zip(_COLUMNS, row, strict=True))
             for name in ("received_at", "stored_at"):
-                fields[name] = _utc(fields[name])
+                fields[name] = utc(fields[name])
             yield StoredDeadLetter(**fields)
-
-
-def _utc(time: datetime) -> datetime:
-    """Times of a column without a zone come without one; the server keeps them in UTC."""
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

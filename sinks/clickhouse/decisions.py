@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+from schemas.time import text_of_time
 
 _DECISIONS = (
     "decision_id", "decided_at", "journey", "journey_version", "run_id", "step", "message", "channel", "purpose",
@@ -53,6 +55,5 @@ def _rows(client: Any, query: str, names: tuple[str, ...], profile_id: str) -> l
 
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
-        utc = value.astimezone(UTC) if value.tzinfo else value
-        return utc.isoformat(timespec="milliseconds")[:23] + "Z"
+        return text_of_time(value)
     return str(value) if name in ("decision_id", "id") else value

@@ -6,11 +6,13 @@ Who a person is, is what is known now: merges and splits count for the past too,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
 import orjson
+
+from schemas.time import text_of_time
 
 _COLUMNS = (
     "event_id", "event", "channel", "source", "occurred_at", "received_at", "anchor", "profile_id", "identity_version",
@@ -85,7 +87,7 @@ def affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:
     event = {name: row[name] for name in ("event_id", "event", "channel", "source")}
-    event |= {"occurred_at": _time(row["occurred_at"]), "received_at": _time(row["received_at"])}
+    event |= {"occurred_at": text_of_time(row["occurred_at"]), "received_at": text_of_time(row["received_at"])}
     event["identifiers"] = orjson.loads(row["identifiers"]) if row["identifiers"] else []
     event |= {name: orjson.loads(row[column]) for name, column in _PARTS.items() if row[column]}
     for name in ("profile_id", "anchor"):
@@ -95,9 +97,3 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
     names = ("topic", "partition", "offset")
     event["origin"] = {name: row[f"origin_{name}"] for name in names}
     return event
-
-
-def _time(time: datetime) -> str:
-    """Write a time as all records carry it. A column's times may come without a zone: the server keeps UTC."""
-    utc = time.astimezone(UTC) if time.tzinfo else time
-    return utc.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
+from schemas.durations import DAY_MS
+from schemas.time import ms_of_time
 from sinks.clickhouse.client import stored_anew
 
 Dimension = Literal["channel", "campaign", "creative", "product"]
@@ -64,10 +66,10 @@ class AttributionOptions:
         return {
             "by": self.by,
             "goal": self.goal,
-            "start": _milliseconds(self.start),
-            "stop": _milliseconds(self.stop),
-            "lookback": round(self.lookback_days * 86_400_000),
-            "half_life": self.half_life_days * 86_400_000,
+            "start": ms_of_time(self.start),
+            "stop": ms_of_time(self.stop),
+            "lookback": round(self.lookback_days * DAY_MS),
+            "half_life": self.half_life_days * DAY_MS,
             "scope": self.scope,
             "repeats": self.repeats,
             "timezone": self.timezone,
@@ -329,7 +331,3 @@ def row_of(
 
 def _ratio(numerator: float, denominator: float) -> float | None:
     return numerator / denominator if denominator else None
-
-
-def _milliseconds(time: datetime) -> int:
-    return (time - FIRST) // timedelta(milliseconds=1)

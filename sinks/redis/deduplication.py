@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from functools import cache
 
+from schemas.durations import DAY_MS
 from sinks.redis.lua import source
 
-GENERATION_MS = 7 * 86_400_000
+GENERATION_MS = 7 * DAY_MS
 """Length of a generation of marks, milliseconds."""
 BUCKETS = 16
 """Hashes in a generation: few, so that one command reads or writes many marks, which costs a fifth of the time. A mark

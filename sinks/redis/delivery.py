@@ -19,9 +19,10 @@ from typing import Any
 from redis.asyncio import Redis
 
 from schemas.delivery.outbound import Claim
+from schemas.durations import DAY_MS
 from sinks.redis.lua import source
 
-KEPT_MS = 35 * 86_400_000
+KEPT_MS = 35 * DAY_MS
 """How long a settled message is remembered: the longest that the topics of decisions and actions reach back."""
 
 

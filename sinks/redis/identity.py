@@ -36,6 +36,7 @@ from typing import Any, cast
 import msgpack
 from redis.asyncio import Redis
 
+from schemas.durations import DAY_S
 from schemas.identity.policy import OTHER, IdentityPolicy
 from schemas.identity.resolution import (
     Erased,
@@ -56,7 +57,7 @@ EVENTS_A_CALL = 500
 """Most events in one script call: a call of 500 blocks the server for about 7 ms."""
 BUCKETS = 16_384
 """Hashes of the index: the server keeps them packed up to some 500 identifiers each, and overhead small before."""
-ERASED_S = 90 * 86_400
+ERASED_S = 90 * DAY_S
 """How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might come once more."""
 REFUSED_KEPT = 20_000
 """Identifiers in the ranking of refusals; beyond it those that were refused least are forgotten."""

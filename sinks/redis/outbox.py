@@ -15,16 +15,15 @@ of two layouts, and either outbox may hold either:
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import msgpack
 import orjson
 from redis.asyncio import Redis
 
-from schemas.events.envelope import to_text
 from schemas.identity.resolution import ChangeKind, IdentityChange, uuid_text
 from schemas.records import Outgoing
+from schemas.time import text_of_ms
 from schemas.topics import IDENTITY_CHANGES
 from sinks.redis.lease import Lease
 from sinks.redis.lua import source
@@ -105,6 +104,6 @@ def _identity_change(packed: bytes) -> IdentityChange:
         uuid_text(former) if former else "",
         tuple([(uuid_text(raw), name.decode()) for raw, name in zip(anchors[::2], anchors[1::2], strict=True)]),
         event_id.decode(),
-        to_text(datetime.fromtimestamp(occurred_ms / 1000, UTC)),
+        text_of_ms(occurred_ms),
         rule.decode(),
     )

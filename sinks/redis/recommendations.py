@@ -17,6 +17,7 @@ import orjson
 from redis.asyncio import Redis
 
 from schemas.delivery.recommendations import Recommendations, ScoredProducts
+from schemas.durations import DAY_S
 
 
 class RedisRecommendations:
@@ -27,7 +28,7 @@ class RedisRecommendations:
         namespace: The hash tag of all keys.
     """
 
-    TTL_S = 30 * 86_400
+    TTL_S = 30 * DAY_S
     """Life of what is not stored again, seconds."""
     PIPELINED_KEYS = 1_000
     """Keys of one pipeline."""

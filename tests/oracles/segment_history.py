@@ -9,16 +9,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from processors.profiles.document import apply, combine, new_profile
-from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.time import ms_of_text
 from tests.support.builders import at
 from tests.support.profiles import resolved
 
 HOUR = 3_600_000
-START = milliseconds(at())
+START = ms_of_text(at())
 EVENTS = ("Product Viewed", "Order Completed", "Bowling Played")
 HOURS = 16
 """Events happen at whole hours up to this one, so that windows end and steps happen at the same time."""
@@ -129,7 +129,7 @@ def holds(condition: Condition, events: list[dict[str, Any]], now: int) -> bool:
     found = [
         event
         for event in events
-        if event["event"] in names and milliseconds(event["occurred_at"]) > since and _passes(condition, event)
+        if event["event"] in names and ms_of_text(event["occurred_at"]) > since and _passes(condition, event)
     ]
     if operator == "aggregate":
         return _holds_aggregate(condition, found)
@@ -154,7 +154,7 @@ def _holds_sequence(condition: Condition, events: list[dict[str, Any]], since: i
     first, second = condition.sequence or ()
     for one in events:
         for two in events:
-            begun, ended = milliseconds(one["occurred_at"]), milliseconds(two["occurred_at"])
+            begun, ended = ms_of_text(one["occurred_at"]), ms_of_text(two["occurred_at"])
             products = one["properties"].get("product_id"), two["properties"].get("product_id")
             if (
                 one["event"] in first.event
@@ -173,7 +173,7 @@ def _holds_aggregate(condition: Condition, events: list[dict[str, Any]]) -> bool
         return condition.lt is not None and len(events) < condition.lt
     field = (condition.of or "").rpartition(".")[2]
     rows = sorted(
-        (milliseconds(event["occurred_at"]), value) for event in events if (value := event["properties"].get(field))
+        (ms_of_text(event["occurred_at"]), value) for event in events if (value := event["properties"].get(field))
     )
     values = [value for _, value in rows]
     if condition.aggregate == "unique_count":

@@ -11,13 +11,12 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.decisions.calendar import text
 from processors.decisions.engine import Decider
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text, text_of_ms
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from tests.support.stories import FIRST_DAY, journey, shipped_journeys, shipped_segments
 
@@ -80,8 +79,8 @@ def events(happenings: list[Any], person: str = "p1") -> list[dict[str, Any]]:
                 "event": name,
                 "channel": "web",
                 "source": "test",
-                "occurred_at": text(now - late * MINUTE),
-                "received_at": text(now),
+                "occurred_at": text_of_ms(now - late * MINUTE),
+                "received_at": text_of_ms(now),
                 "identifiers": [],
                 "properties": properties,
             }
@@ -95,8 +94,8 @@ def _identify(person: str, at: int) -> dict[str, Any]:
         "event": "Identify",
         "channel": "web",
         "source": "test",
-        "occurred_at": text(at),
-        "received_at": text(at),
+        "occurred_at": text_of_ms(at),
+        "received_at": text_of_ms(at),
         "identifiers": [{"type": kind, "value": f"{person}-{kind}"} for kind in ("email", "phone", "push_token")],
         "consent": {"marketing": True, "channels": {"email": True, "sms": True, "app_push": True}},
         "context": {"timezone": "Europe/Berlin"},
@@ -112,7 +111,7 @@ def live(
     """Process events; between them somebody looks at the clock, so many minutes before each (0: not at all)."""
     who, out = Person(person, new_profile(person), {}), []
     for number, event in enumerate(told):
-        now = milliseconds(event["received_at"])
+        now = ms_of_text(event["received_at"])
         for look in looks[number::5]:
             if look:
                 out += DECIDER.on_time(who, now - look)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.decisions import calendar as clock
 from schemas.decisions.policy import CapRule
 from schemas.durations import DAY_MS, HOUR_MS
+from schemas.time import time_of_ms
 from tests.support.messages import NOON, Note, ms, person, receipt, request, resolver
 
 laws = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -85,7 +85,7 @@ def _most(rule: CapRule, sent: list[tuple[int, Note]]) -> int:
     ]
     if rule.within:
         return max((sum(at <= other < at + rule.within for other in times) for at in times), default=0)
-    days = [clock.local(at, BERLIN).date() for at in times]
+    days = [time_of_ms(at, BERLIN).date() for at in times]
     periods = [day.isocalendar()[:2] if rule.calendar == "week" else day for day in days]
     return max((periods.count(period) for period in periods), default=0)
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from processors.profiles.document import apply
-from processors.profiles.joins import milliseconds
 from processors.segments import series
 from schemas.segments.conditions import Condition
+from schemas.time import ms_of_text
 from tests.oracles.segment_history import (
     HOUR,
     HOURS,
@@ -101,7 +101,7 @@ def test_every_membership_is_found_by_following_events_and_due_times_alone(
         now = START + hour * HOUR
         if (due := engine.due(person)) is not None and due <= now:
             engine.evaluate(person, due, None)
-        while coming and milliseconds(coming[0]["occurred_at"]) == now:
+        while coming and ms_of_text(coming[0]["occurred_at"]) == now:
             observed.append(coming.pop(0))
             apply(person.document, observed[-1])
             engine.observe(person, observed[-1])
@@ -120,7 +120,7 @@ def test_segments_not_evaluated_at_a_first_event_have_the_result_of_an_evaluatio
 ) -> None:
     engine = engine_for(*written)
     person, other = person_of(engine, events[:1]), person_of(engine, events[:1])
-    now = milliseconds(events[0]["occurred_at"])
+    now = ms_of_text(events[0]["occurred_at"])
     observed = events[0] if by_event else {"event": "", "channel": "", "occurred_at": events[0]["occurred_at"]}
 
     engine.evaluate(person, now, observed)

@@ -13,12 +13,12 @@ from deploy.demo.simulator.run import Options, Simulation
 from deploy.operations.engines import load_segments
 from deploy.settings import Settings
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from schemas.events.touchpoint import canonical, parse
 from schemas.profiles.person import Person
 from schemas.segments.attributes import ATTRIBUTES
 from schemas.segments.conditions import Condition
+from schemas.time import ms_of_text
 from tests.oracles.segment_history import person_of
 from tests.support.builders import at
 
@@ -53,7 +53,7 @@ def people() -> dict[str, Person]:
     found: dict[str, Person] = {}
     for name, event in attributed_events():
         person = found.setdefault(name, Person(name, new_profile(name), {}))
-        now = milliseconds(event["occurred_at"]) + 500
+        now = ms_of_text(event["occurred_at"]) + 500
         while (due := engine().due(person)) is not None and due <= now:
             engine().evaluate(person, due, None)
         join(person.document, profile_of_event(event))
@@ -125,13 +125,13 @@ def test_every_attribute_has_a_value_of_its_type_for_all_people(name: str) -> No
         "number": (int, float), "money": (object,), "time": (int,), "text": (str,), "yes/no": (bool,), "list": (list,),
     }  # fmt: skip
     fitting = kinds[ATTRIBUTES[name].type]
-    values = [engine().attribute(name, person, milliseconds(at(days=30))) for person in people().values()]
+    values = [engine().attribute(name, person, ms_of_text(at(days=30))) for person in people().values()]
 
     assert [] == [value for value in values if value is not None and not isinstance(value, fitting)]
 
 
 def test_most_attributes_have_a_value_for_some_person() -> None:
-    now = milliseconds(at())
+    now = ms_of_text(at())
     known = [
         name
         for name in ATTRIBUTES

@@ -25,7 +25,7 @@ from processors.decisions.engine import Decider
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
-from schemas.durations import milliseconds
+from schemas.durations import parse_duration
 from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
 from schemas.segments.definitions import SegmentDefinitions
@@ -259,7 +259,7 @@ class Story:
 
 
 def _length(written: str) -> int:
-    length = milliseconds(written)
+    length = parse_duration(written)
     assert isinstance(length, int)
     return length
 

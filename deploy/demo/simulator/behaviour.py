@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from deploy.demo.simulator import service, sessions
 from deploy.demo.simulator.advertising import AFFILIATES, EXPOSURES, RADIO, SEARCH, SHOPPING, Campaign
-from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.world import World
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 _SEARCH_ENGINES = ("https://www.google.com/", "https://duckduckgo.com/")
 _SOCIAL_SITES = ("https://www.instagram.com/", "https://www.facebook.com/", "https://www.pinterest.com/")

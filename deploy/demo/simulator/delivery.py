@@ -9,10 +9,7 @@ from typing import Any
 
 import orjson
 
-SECOND_MS = 1_000
-MINUTE_MS = 60_000
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 
 DUPLICATES = 0.015
 """Share of events that are delivered twice, byte for byte: most within a minute, some hours or weeks later."""

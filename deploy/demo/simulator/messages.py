@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from deploy.demo.simulator import sessions
 from deploy.demo.simulator.advertising import LETTER
-from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, MINUTE_MS
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.world import World
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 
 
 class Medium(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.retailer import COUPONS, CURRENCY, money
 from deploy.demo.simulator.world import World
+from schemas.durations import DAY_MS, HOUR_MS
 
 _REVIEWS = ("Sturdy and pretty.", "Arrived late, looks good.", "Not the colour of the picture.", "As described.")
 _CARDS = "loyalty-programme"

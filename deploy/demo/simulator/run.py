@@ -9,8 +9,8 @@ from hashlib import blake2b
 from typing import Any
 
 from deploy.demo.simulator import behaviour, messages, service
-from deploy.demo.simulator.delivery import DAY_MS
 from deploy.demo.simulator.world import World
+from schemas.durations import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, MINUTE_MS
 from deploy.demo.simulator.orders import order, upload
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.retailer import CURRENCY, money
 from deploy.demo.simulator.world import World
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 
 _CALLS, _CHAT, _STOCK, _CRM = "call-center", "chat-desk", "erp", "crm"
 

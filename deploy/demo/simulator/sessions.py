@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.demo.simulator.delivery import HOUR_MS
 from deploy.demo.simulator.orders import order
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.retailer import COUPONS, CURRENCY, SITE
 from deploy.demo.simulator.world import World
+from schemas.durations import HOUR_MS
 
 _COUPON_CODES = tuple(COUPONS)
 

@@ -10,9 +10,10 @@ from random import Random
 from typing import Any
 
 from deploy.demo.simulator.advertising import EFFECT, EFFECT_HALF_LIFE_DAYS, MESSAGE_MICROS, Campaign, Ledger
-from deploy.demo.simulator.delivery import DAY_MS, HOUR_MS, Outbox
+from deploy.demo.simulator.delivery import Outbox
 from deploy.demo.simulator.people import Person, population
 from deploy.demo.simulator.retailer import Product, catalogue
+from schemas.durations import DAY_MS, HOUR_MS
 
 # Log-odds of buying at an opportunity, for a person whom nothing has touched lately.
 _BASE = -3.4

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from deploy.operations.importers.tables import TableError, value
 from processors.attribution.rules import Conversion, Touch
+from schemas.time import lenient_time, time_of_ms
 
 PATH_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "channels", "journey"),
@@ -205,6 +206,5 @@ def _time(text: str) -> datetime:
     try:
         number = float(text)
     except ValueError:
-        found = datetime.fromisoformat(text)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
-    return datetime.fromtimestamp(number / 1000 if abs(number) > 1e11 else number, UTC)
+        return lenient_time(text, UTC)
+    return time_of_ms(number if abs(number) > 1e11 else number * 1000)

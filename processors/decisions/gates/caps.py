@@ -16,7 +16,8 @@ from processors.decisions import calendar as clock
 from processors.decisions import labels as words
 from processors.decisions.gates.candidate import Case, Check
 from schemas.decisions.policy import CapRule, MessagePolicy
-from schemas.durations import words as length
+from schemas.durations import duration_text
+from schemas.time import text_of_ms
 
 State = dict[str, Any]
 
@@ -31,7 +32,7 @@ class _Cap:
     def __init__(self, rule: CapRule) -> None:
         self._rule = rule
         self.limit = rule.limit
-        period = length(rule.within) if rule.within else f"a calendar {rule.calendar}"
+        period = duration_text(rule.within) if rule.within else f"a calendar {rule.calendar}"
         tagged = f" tagged {rule.tag}" if rule.tag else ""
         self.text = f"{words.many(rule.channel or '')}{tagged} allowed in {period}"
         self.name = f"{rule.channel or 'all channels'}{tagged}, {period}"
@@ -88,7 +89,7 @@ class Caps:
         possible = int(then)
         reason = f"{sent} of {cap.limit} {cap.text} {'was' if sent == 1 else 'were'} already sent"
         reason += f"; the next is possible after {clock.say(possible, case.now_ms, case.zone)}"
-        given["possible_at"] = clock.text(possible)
+        given["possible_at"] = text_of_ms(possible)
         return Check(False, given, reason, possible if self._postpone else None)
 
     def counts(self, case: Case) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from processors.decisions import labels as words
 from processors.decisions.gates.candidate import Case, Check
 from processors.decisions.sampling import uniform
 from schemas.decisions.policy import EVERY, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
+from schemas.time import time_of_ms
 
 _SECTION: dict[str, Any] = {}
 
@@ -153,7 +153,7 @@ class Holdout:
 
     def salt(self, now_ms: int) -> str:
         """The word that draws the people of this quarter (or month, or year; in UTC)."""
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        now = time_of_ms(now_ms)
         turn = {
             "never": "",
             "year": f"{now.year}",

@@ -9,6 +9,7 @@ from processors.decisions.gates.candidate import Case, Check
 from schemas.decisions.decision import Gate
 from schemas.decisions.policy import PriorityRules
 from schemas.durations import SECOND_MS
+from schemas.time import text_of_ms
 
 _SECTION: dict[str, Any] = {}
 
@@ -36,7 +37,7 @@ class Priority:
         if not waiting:
             return Check(True, given)
         until, key, theirs = max(waiting)
-        given["waiting"] = {"idempotency_key": key, "priority": theirs, "until": clock.text(until)}
+        given["waiting"] = {"idempotency_key": key, "priority": theirs, "until": text_of_ms(until)}
         when = clock.say(until, case.now_ms, case.zone)
         reason = f"a more important message is about to go out at {when}; it waits for its turn"
         return Check(False, given, reason, until + SECOND_MS)
@@ -44,7 +45,7 @@ class Priority:
 
 def expiry(case: Case) -> Check:
     """Stop a message that has become pointless."""
-    given = {"expires_at": clock.text(case.expires_ms)}
+    given = {"expires_at": text_of_ms(case.expires_ms)}
     if case.now_ms < case.expires_ms:
         return Check(True, given)
     return Check(False, given, f"it was worth sending only until {clock.say(case.expires_ms, case.now_ms, case.zone)}")
@@ -52,6 +53,6 @@ def expiry(case: Case) -> Check:
 
 def expiry_of_wait(case: Case, gate: Gate, waiting: Check) -> Check:
     """Stop a message that another gate would let pass only when it has become pointless."""
-    given = {"expires_at": clock.text(case.expires_ms), "gate": gate, "passes_at": clock.text(waiting.until_ms or 0)}
+    given = {"expires_at": text_of_ms(case.expires_ms), "gate": gate, "passes_at": text_of_ms(waiting.until_ms or 0)}
     expires = clock.say(case.expires_ms, case.now_ms, case.zone)
     return Check(False, given, f"{waiting.reason}; but it is worth sending only until {expires}")

@@ -8,6 +8,7 @@ from processors.decisions import calendar as clock
 from processors.decisions import labels as words
 from processors.decisions.gates.candidate import Case, Check
 from schemas.decisions.policy import SendTimeRules
+from schemas.time import text_of_ms, time_of_ms
 
 _SECTION: dict[str, Any] = {}
 
@@ -46,7 +47,7 @@ class SendTimeGate:
         if within is None:
             return Check(True, {})
         best = self.best_from(case, case.now_ms)
-        given = {"best_within_ms": within, "best": clock.text(best) if best is not None else None}
+        given = {"best_within_ms": within, "best": text_of_ms(best) if best is not None else None}
         if best is None or best <= case.now_ms:
             return Check(True, given)
         when = clock.say(best, case.now_ms, case.zone)
@@ -64,7 +65,7 @@ class SendTimeGate:
         counts = case.person.state.get("sends", _SECTION).get("hours", _SECTION)
         best, best_score, at = None, 0.0, start_ms
         while at <= end:
-            hour = clock.local(at, case.zone).hour
+            hour = time_of_ms(at, case.zone).hour
             score = self._prior[hour] + counts.get(str(hour), 0)
             if score > best_score and self._quiet.until(case.channel, at, case.zone) is None:
                 best, best_score = at, score
@@ -73,5 +74,5 @@ class SendTimeGate:
 
 
 def _hour_and_minute(case: Case) -> str:
-    now = clock.local(case.now_ms, case.zone)
+    now = time_of_ms(case.now_ms, case.zone)
     return f"{now.hour:02d}:{now.minute:02d}"

@@ -16,13 +16,13 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.decisions.engine import Decider
 from processors.profiles.document import read_profile
-from processors.profiles.joins import milliseconds
 from processors.profiles.rebuild import rebuild
 from processors.profiles.stage import ProfileUpdate
 from schemas.decisions.policy import CapRule, MessagePolicy
 from schemas.identity.policy import IdentityPolicy
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.time import ms_of_text
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, profile_outbox
@@ -79,7 +79,7 @@ class Store:
 
     async def named(self, event: Event, *named: tuple[str, str]) -> Event:
         """Find out whose an event is; one that names two people makes them one."""
-        asked = request(event["event_id"], *named, received_ms=milliseconds(event["received_at"]))
+        asked = request(event["event_id"], *named, received_ms=ms_of_text(event["received_at"]))
         (resolution,) = await self.identities.resolve([asked])
         return {**event, "profile_id": resolution.profile_id}
 
@@ -216,7 +216,7 @@ async def live(
     workers = [ProfileUpdate(store.profiles, deciding) for _ in range(1 if seed is None else 3)]
     for batch in _parts(told, size):
         if seed is not None and chance.random() < 0.5:
-            now = milliseconds(batch[0]["received_at"]) - chance.choice([0, 1, MINUTE])
+            now = ms_of_text(batch[0]["received_at"]) - chance.choice([0, 1, MINUTE])
             await chance.choice(workers).fire(await store.profiles.due(now, 100), now)
         await chance.choice(workers)(batch)
     while due := await store.profiles.due(until, 100):
@@ -235,7 +235,7 @@ class TestReplay:
     ) -> None:
         deciding = decider(*shipped_journeys().values(), policy=MessagePolicy(), segments=shipped_segments())
         told = history(seed)
-        until = milliseconds(told[-1]["received_at"]) + 40 * DAY
+        until = ms_of_text(told[-1]["received_at"]) + 40 * DAY
         first = await live(store, deciding, told, size=7, seed=seed, until=until)
         for size, looks in ((1, None), (100, None), (3, seed + 10)):
             await store.empty()
@@ -247,7 +247,7 @@ class TestReplay:
     async def test_from_history_makes_the_live_state_again(self, store: Store) -> None:
         deciding = decider(*shipped_journeys().values(), policy=MessagePolicy(), segments=shipped_segments())
         told = history(7)
-        now = milliseconds(told[-1]["received_at"]) + HOUR
+        now = ms_of_text(told[-1]["received_at"]) + HOUR
         await live(store, deciding, told, size=20, seed=3, until=now)
         compared = 0
         for name in sorted({one["profile_id"] for one in told}):

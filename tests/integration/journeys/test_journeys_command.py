@@ -18,10 +18,10 @@ from deploy.operations.engines import load_decider, load_segments
 from deploy.settings import Settings
 from processors.decisions.engine import Decider
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from processors.profiles.stage import update
 from processors.recording.decision_rows import decision_rows, journey_event_rows
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import DAY_ONE
@@ -262,19 +262,19 @@ class TestSimulate:
     def oracle(self, decider: Decider) -> list[dict[str, Any]]:
         """The decisions of these two days, by feeding the decider by hand."""
         rows = []
-        start, stop = milliseconds("2026-11-02T00:00:00.000Z"), milliseconds("2026-11-04T00:00:00.000Z")
+        start, stop = ms_of_text("2026-11-02T00:00:00.000Z"), ms_of_text("2026-11-04T00:00:00.000Z")
         for who in range(1, 6):
             someone = Person(person(who), new_profile(person(who)), {})
             theirs = [event for event in self.EVENTS if event["profile_id"] == person(who)]
             emits = []
             for event in sorted(theirs, key=lambda event: (event["received_at"], event["event_id"])):
-                now = milliseconds(event["received_at"])
+                now = ms_of_text(event["received_at"])
                 emits += decider.on_time(someone, now)
                 join(someone.document, profile_of_event(event))
                 emits += decider.on_event(someone, event, now)
             emits += decider.on_time(someone, stop - 1)
             rows += [emit.value for emit in emits if emit.topic == DECISIONS]
-        return [row for row in rows if start <= milliseconds(row["decided_at"]) < stop]
+        return [row for row in rows if start <= ms_of_text(row["decided_at"]) < stop]
 
 
 class TestWhy:
@@ -287,7 +287,7 @@ class TestWhy:
         ann = Person(person(1), new_profile(person(1)), {})
         join(ann.document, profile_of_event(event))
         rows = {DECISIONS: decision_rows, JOURNEY_EVENTS: journey_event_rows}
-        for topic, value in load_decider(settings).on_event(ann, event, milliseconds(event["received_at"])):
+        for topic, value in load_decider(settings).on_event(ann, event, ms_of_text(event["received_at"])):
             for table, row in rows[topic](value) if topic in rows else ():
                 database.client.raw_insert(
                     table, insert_block=row, fmt="JSONEachRow", settings={"date_time_input_format": "best_effort"}

@@ -15,12 +15,12 @@ from deploy.cli.main import app
 from deploy.operations.provision import migrate
 from deploy.settings import Settings
 from processors.identity.claims import candidate_profile, claims, event_key
-from processors.profiles.joins import milliseconds
 from processors.profiles.stage import update
 from processors.recording.rows import identity_rows
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import ResolveRequest
+from schemas.time import ms_of_text
 from sinks.clickhouse.client import ClickHouseSink
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
@@ -62,9 +62,9 @@ async def _arrive(stack: Settings, events: list[dict[str, Any]]) -> dict[str, st
             event = read(sent)
             named, clear = claims(event, policy, secret)
             key, candidate = event_key(event["event_id"]), candidate_profile(event["event_id"], secret)
-            received = milliseconds(at(days=3))
+            received = ms_of_text(at(days=3))
             asked = ResolveRequest(
-                event["event_id"], key, bytes([number] * 8), received, milliseconds(at()), named, candidate
+                event["event_id"], key, bytes([number] * 8), received, ms_of_text(at()), named, candidate
             )
             (resolution,) = await identities.resolve([asked])
             body = {**sent, "identifiers": clear, "profile_id": resolution.profile_id, "received_at": at(days=3)}

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from processors.profiles.document import read_profile
-from processors.profiles.joins import milliseconds
 from processors.profiles.stage import ProfileUpdate
 from schemas.decisions.decision import Emit
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
@@ -27,7 +27,7 @@ from tests.support.profiles import added, resolved, told
 pytestmark = pytest.mark.integration
 
 Event = dict[str, Any]
-RECEIVED = milliseconds(resolved()["received_at"])
+RECEIVED = ms_of_text(resolved()["received_at"])
 
 
 class Counting:
@@ -68,7 +68,7 @@ class Corner:
         return ProfileUpdate(self.profiles, Counting(), **options)
 
     async def identified(self, event: Event, *named: tuple[str, str]) -> Event:
-        asked = request(event["event_id"], *named, received_ms=milliseconds(event["received_at"]))
+        asked = request(event["event_id"], *named, received_ms=ms_of_text(event["received_at"]))
         (resolution,) = await self.identities.resolve([asked])
         return {**event, "profile_id": resolution.profile_id}
 

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.identity.claims import event_key
 from processors.profiles.document import encode, read_profile
-from processors.profiles.joins import milliseconds
 from processors.profiles.stage import Updated, update
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite
+from schemas.time import ms_of_text
 from sinks.redis import deduplication as seen
 from sinks.redis import profiles as redis_profiles
 from sinks.redis.identity import RedisIdentityStore
@@ -48,7 +48,7 @@ class Corner:
 
     async def identified(self, event: Event, *named: tuple[str, str]) -> Event:
         """The event as the identify stage hands it on, if it claims these identifiers."""
-        asked = request(event["event_id"], *named, received_ms=milliseconds(event["received_at"]))
+        asked = request(event["event_id"], *named, received_ms=ms_of_text(event["received_at"]))
         (resolution,) = await self.identities.resolve([asked])
         return {**event, "profile_id": resolution.profile_id}
 
@@ -94,12 +94,12 @@ def change(reading: ProfileReading, profile_id: str, document: Event, *events: E
         stored.version,
         encode(document),
         tuple((loser.profile_id, loser.version) for loser in stored.absorbed),
-        tuple((event_key(event["event_id"]), milliseconds(event["received_at"])) for event in events),
+        tuple((event_key(event["event_id"]), ms_of_text(event["received_at"])) for event in events),
     )
 
 
 def wanted(event: Event) -> ProfileRequest:
-    return ProfileRequest(event["profile_id"], event_key(event["event_id"]), milliseconds(event["received_at"]))
+    return ProfileRequest(event["profile_id"], event_key(event["event_id"]), ms_of_text(event["received_at"]))
 
 
 def as_one(profile_id: str, *events: Event) -> Any:
@@ -165,7 +165,7 @@ async def test_an_event_whose_mark_has_expired_is_marked_anew(corner: Corner) ->
     event = {**added("lamp", 1), "profile_id": "p1"}
     first, second = await corner.update(event), await corner.update(event)
     mark = await corner.redis.hget(
-        seen.bucket_key(corner.namespace, event_key(event["event_id"]), milliseconds(event["received_at"])),
+        seen.bucket_key(corner.namespace, event_key(event["event_id"]), ms_of_text(event["received_at"])),
         seen.field(event_key(event["event_id"])),
     )
 

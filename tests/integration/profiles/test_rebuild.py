@@ -14,9 +14,9 @@ from deploy.operations.rebuild import separated_identifiers
 from deploy.settings import Settings
 from processors.identity.claims import event_key
 from processors.profiles.document import encode, join, new_profile, profile_of_event
-from processors.profiles.joins import milliseconds
 from processors.profiles.rebuild import rebuild, replacement
 from schemas.profiles.document import ProfileRequest
+from schemas.time import ms_of_text
 from sinks.clickhouse.history import affected, read_events
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.in_process_pipeline import Town, town
@@ -96,7 +96,7 @@ async def test_merging_and_splitting_leaves_no_trace(here: Town, seed: int) -> N
         here.identifier_hash("phone", "+14155552671"),
         here.identifier_hash("anonymous_id", "browser-2"),
     ]
-    split = await here.identities.split(f"seed {seed}", identifier_hashes, occurred_ms=milliseconds(at(days=30)))
+    split = await here.identities.split(f"seed {seed}", identifier_hashes, occurred_ms=ms_of_text(at(days=30)))
     await here.relay()
     for person in (split.source, split.target):
         await remake(here, person)
@@ -134,7 +134,7 @@ async def test_an_event_that_history_had_before_the_profile_did_counts_once(here
     await here.store(late)
     await remake(here, event["profile_id"])
     reading = await here.profiles.read(
-        [ProfileRequest(event["profile_id"], event_key("late"), milliseconds(late["received_at"]))]
+        [ProfileRequest(event["profile_id"], event_key("late"), ms_of_text(late["received_at"]))]
     )
 
     assert [True] == reading.applied

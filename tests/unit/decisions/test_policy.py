@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from deploy.operations.definition_files import DefinitionError, load
 from schemas.decisions.policy import CapRule, MessagePolicy
-from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration, words
+from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration, duration_text
 
 SHIPPED = Path("deploy/definitions/policy.yaml")
 
@@ -77,4 +77,4 @@ def test_a_length_of_time_is_read_short_and_in_words(written: str, expected: int
     ],
 )
 def test_a_length_of_time_is_said_in_its_largest_whole_unit(length: int, expected: str) -> None:
-    assert expected == words(length)
+    assert expected == duration_text(length)

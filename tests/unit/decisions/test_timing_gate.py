@@ -9,6 +9,7 @@ import pytest
 from processors.decisions import calendar as clock
 from schemas.decisions.policy import EVERY, Calendar, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.time import text_of_ms, time_of_ms
 from tests.support.messages import NOON, Note, ms, person, request, resolver
 
 NIGHT = QuietHours(start="21:00", end="09:00")
@@ -16,7 +17,7 @@ NIGHT = QuietHours(start="21:00", end="09:00")
 
 def _until(zone: str, at: str, start: str = "21:00", end: str = "09:00") -> str | None:
     until = clock.Quiet({EVERY: QuietHours(start=start, end=end)}).until("sms", ms(at), ZoneInfo(zone))
-    return None if until is None else clock.text(until)
+    return None if until is None else text_of_ms(until)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +75,11 @@ def test_every_quiet_moment_of_a_year_is_followed_by_one_that_is_not(zone: str) 
     for at in range(ms("2026-01-01T00:00"), ms("2027-01-01T00:00"), 97 * MINUTE_MS):
         until = quiet.until("sms", at, where)
 
-        hour = clock.local(at, where).hour
+        hour = time_of_ms(at, where).hour
         assert (hour >= 21 or hour < 9) == (until is not None)
         if until is not None:
             assert at < until <= at + 13 * HOUR_MS
-            assert (9, 0) == (clock.local(until, where).hour, clock.local(until, where).minute)
+            assert (9, 0) == (time_of_ms(until, where).hour, time_of_ms(until, where).minute)
 
 
 def test_a_message_in_quiet_hours_waits_and_says_so() -> None:
@@ -207,8 +208,8 @@ def test_days_weeks_and_months_are_those_of_the_persons_clock(
 ) -> None:
     at, where = ms("2026-10-25T12:00"), ZoneInfo(zone)
 
-    assert start == clock.text(clock.this_period(at, calendar, where))
-    assert following == clock.text(clock.next_period(at, calendar, where))
+    assert start == text_of_ms(clock.this_period(at, calendar, where))
+    assert following == text_of_ms(clock.next_period(at, calendar, where))
 
 
 def test_a_moment_is_said_on_the_persons_clock_never_too_early() -> None:

@@ -17,12 +17,13 @@ import pytest
 
 from deploy.demo.simulator import Options, Simulation
 from deploy.demo.simulator.advertising import EFFECT, SPEND_COLUMNS
-from deploy.demo.simulator.delivery import DAY_MS, LEGACY
+from deploy.demo.simulator.delivery import LEGACY
 from deploy.demo.simulator.world import World
 from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
 from processors.identity.claims import claims
 from processors.intake.decode import decode
+from schemas.durations import DAY_MS
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
 from schemas.topics import CHANNELS

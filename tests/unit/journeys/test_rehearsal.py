@@ -13,13 +13,13 @@ from processors.attribution.experiments import Group
 from processors.decisions.engine import Decider
 from processors.journeys.rehearsal import Rehearsed, rehearse
 from processors.journeys.simulate import as_it_happened
-from processors.profiles.joins import milliseconds
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
+from schemas.time import ms_of_text
 from tests.support.builders import DAY_ONE
 from tests.support.stories import shipped_segments, simple
 from tests.support.warehouse import instant, person, resolved
 
-START, STOP = (milliseconds(instant(DAY_ONE + timedelta(days=days))) for days in (0, 60))
+START, STOP = (ms_of_text(instant(DAY_ONE + timedelta(days=days))) for days in (0, 60))
 IMPORTED = instant(DAY_ONE + timedelta(days=90))
 
 

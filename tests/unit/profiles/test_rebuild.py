@@ -6,10 +6,10 @@ from itertools import permutations
 from typing import Any
 
 from processors.profiles.document import encode
-from processors.profiles.joins import milliseconds
 from processors.profiles.rebuild import rebuild, replacement, without
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
+from schemas.time import ms_of_text
 from tests.support.profiles import resolved
 
 
@@ -36,7 +36,7 @@ def received(event_id: str, second: int) -> dict[str, Any]:
 
 def test_time_passes_between_events_and_up_to_now() -> None:
     diary, events = Diary(), [received("second", 2), received("first", 1), received("second", 2)]
-    first, second = (milliseconds(f"2026-11-01T12:00:0{number}Z") for number in (1, 2))
+    first, second = (ms_of_text(f"2026-11-01T12:00:0{number}Z") for number in (1, 2))
     rebuilt = rebuild("p1", events, decider=diary, until_ms=second + 5_000)
 
     assert [("event", first, 1), ("time", second, 1), ("event", second, 2), ("time", second + 5_000, 2)] == diary.asked
@@ -59,7 +59,7 @@ def test_an_identifier_of_somebody_else_is_left_out_and_the_event_stays_as_it_is
 
 def test_only_marks_that_can_still_be_found_are_written() -> None:
     rebuilt = rebuild("p1", [received("old", 1), received("new", 2)])
-    since = milliseconds("2026-11-01T12:00:02Z")
+    since = ms_of_text("2026-11-01T12:00:02Z")
     change = replacement(StoredProfile("p1", 7, None), rebuilt, decided=False, marked_since_ms=since)
 
     assert ([since], 7, None) == ([at for _, at in change.events], change.expected_version, change.state)

@@ -10,17 +10,17 @@ import pytest
 from deploy.operations.engines import load_segments
 from deploy.settings import Settings
 from processors.profiles.document import apply, combine, new_profile
-from processors.profiles.joins import milliseconds
 from processors.segments.engine import SegmentEngine
 from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
+from schemas.time import ms_of_text
 from tests.support.builders import at
 from tests.support.profiles import resolved
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-START = milliseconds(at())
+START = ms_of_text(at())
 
 Happened = tuple[float, str, dict[str, Any]]
 """Day, event name, fields of the event."""
@@ -37,7 +37,7 @@ def happen(person: Person, day: float, name: str, channel: str = "web", **fields
     pass_time(person, day)
     apply(person.document, event)
     engine().observe(person, event)
-    engine().evaluate(person, milliseconds(event["occurred_at"]), event)
+    engine().evaluate(person, ms_of_text(event["occurred_at"]), event)
 
 
 def pass_time(person: Person, day: float) -> None:
@@ -56,7 +56,7 @@ def changes_of(segment: str, history: list[Happened], until: float = 400) -> lis
 
     for day, name, fields in history:
         event = resolved(name, fields.pop("channel", "web"), occurred_at=at(days=day), **fields)
-        now = milliseconds(event["occurred_at"])
+        now = ms_of_text(event["occurred_at"])
         while (due := engine().due(person)) is not None and due <= now:
             record(engine().evaluate(person, due, None))
         apply(person.document, event)
