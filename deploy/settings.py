@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, description="Replicas of a topic when it is created.")
     identity_secret: SecretStr = Field(
         SecretStr("throughline-local-secret"),
-        description="Key of the identifier hashes. Set your own before the first event: changing it orphans profiles.",
+        description="Key of the identifier hashes. Set your own before the first event: changing it orphans profiles. "
+        "The collector marks the events that it has validated with a key derived from it; a worker with another secret "
+        "validates them again.",
     )
     default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
     timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")

@@ -1,4 +1,4 @@
-"""Commands that ask what marketing brought, and where every record ended."""
+"""The command group `attribution`: the report is here, the commands beside it in the two modules that it imports."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli import attribution_models as attribution_upkeep
-from deploy.cli.connections import clickhouse
-from deploy.cli.times import instant
+from deploy.cli import attribution_credits, attribution_models
+from deploy.cli.arguments import instant
+from deploy.cli.output import fail
+from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
     from deploy.reporting.attribution import Chosen
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CSV_COLUMNS = ("model", "key", "conversions", "revenue")
-COUNTS = ("received", "stored", "duplicate", "suppressed", "dead_lettered", "difference")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     attribution = typer.Typer(help="What led to conversions.", no_args_is_help=True)
     attribution.command("report")(attribution_report)
-    attribution_upkeep.register(attribution)
+    attribution.command("fit")(attribution_models.fit)
+    attribution.command("refresh")(attribution_credits.refresh)
+    attribution.command("check")(attribution_credits.check)
+    attribution.command("changes")(attribution_credits.changes)
+    attribution.command("disagreement")(attribution_models.disagreement)
+    attribution.command("drift")(attribution_models.drift)
     app.add_typer(attribution, name="attribution")
-    app.command("accounting")(accounting)
 
 
 def attribution_report(
@@ -168,40 +172,7 @@ def _read(file: Path, read: Callable[[TextIO], T]) -> T:
         with file.open(newline="", encoding="utf-8") as lines:
             return read(lines)
     except (TableError, UnicodeDecodeError) as error:
-        _fail(f"{file}: {error}")
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
-
-
-def accounting(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show where every record of the producers ended: stored, duplicate, suppressed or dead-lettered."""
-    from sinks.clickhouse.reports import accounting as account
-
-    with clickhouse() as client:
-        found = account(client)
-    total = found.total()
-    if as_json:
-        counts = {name: getattr(total, name) for name in COUNTS}
-        print(
-            json.dumps(
-                {**counts, "missing": found.missing, "sources": [asdict(row) for row in found.sources]}, indent=2
-            )
-        )
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    table.add_column("source", overflow="fold")  # what does not fit goes on in the next line
-    for name in COUNTS:
-        table.add_column(name.replace("_", "-"), justify="right", no_wrap=True)
-    for row in [*found.sources, total]:
-        table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
-    Console().print(table)
-    print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
+        fail(f"{file}: {error}")
 
 
 def _write_csv(rows: list[AttributionRow], target: str) -> None:

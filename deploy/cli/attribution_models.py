@@ -1,4 +1,4 @@
-"""Commands beside the attribution report: learned models and stored credits kept up to date, checked and compared."""
+"""Commands of the group `attribution` that compare models: fit the learned ones, show where they differ and drift."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.connections import clickhouse
-from deploy.cli.times import instant
+from deploy.cli.arguments import AsJson, By, instant
+from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
     from deploy.reporting.comparison import Disagreement, Drift
 
-By = Annotated[Literal["channel", "campaign", "creative", "product"], typer.Option(help="What gets the credit.")]
 Goal = Annotated[str, typer.Option(help="A conversion type, or all; else the first goal of the touches file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(group: typer.Typer) -> None:
-    """Add the commands to `throughline attribution`."""
-    for command in (fit, refresh, check, changes, disagreement, drift):
-        group.command()(command)
 
 
 def fit(
@@ -74,91 +66,6 @@ def fit(
         print(f"run {run}: {len(found):,} rows of {', '.join(models)}")
 
 
-def refresh(
-    days: Annotated[float, typer.Option(min=0, help="Only conversions of the last so many days; 0: all.")] = 0,
-    anew: Annotated[bool, typer.Option("--anew", help="Add up every day anew, also where nothing changed.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Bring the stored credits up to date: v_attribution_stored, v_attribution_stored_by_day.
-
-    Late touches, merges, splits, refunds and withdrawn consent change credits of the past; only conversions whose
-    credits changed get a new version.
-    """
-    from schemas.time import clock_ms, time_of_ms
-    from sinks.clickhouse.attribution import refresh as bring_up_to_date
-    from sinks.clickhouse.reports import FIRST, LAST
-
-    version = clock_ms()
-    start = time_of_ms(version) - timedelta(days=days) if days else FIRST
-    with clickhouse() as client:
-        changed = bring_up_to_date(client, version, start, LAST, anew=anew)
-    if as_json:
-        print(json.dumps({"version": version, "changed": changed}))
-    else:
-        print(f"version {version}: credits of {changed:,} conversions changed")
-
-
-def check(as_json: AsJson = False) -> None:
-    """Compare orders, conversions and credits, and stored credits with live ones; exit code 1 if they differ."""
-    from sinks.clickhouse.attribution import check as compare
-    from sinks.clickhouse.attribution import settled
-
-    with clickhouse() as client:
-        found = compare(client)
-        until = settled(client)
-    if as_json:
-        print(json.dumps({**asdict(found), "settled": asdict(until)}, indent=2, default=str))
-    else:
-        for row in found.alerts:
-            typer.echo(
-                f"{row.day} {row.conversion_type or '(no conversion)'} {row.model}: {row.orders:,} orders,"
-                f" {row.conversions:,} conversions, {row.credits:,.6f} credited; {row.revenue:,.2f} revenue,"
-                f" {row.credited_revenue:,.2f} credited",
-                err=True,
-            )
-        print(f"{found.days:,} days of a goal and model compared, {len(found.alerts):,} do not add up")
-        if found.version:
-            print(f"{found.conversions:,} conversions, {found.outdated:,} stored otherwise than they are now")
-            if found.days_off:
-                print(f"{found.days_off:,} days added up wrongly: `throughline attribution refresh --anew`")
-        else:
-            print("nothing is stored yet: `throughline attribution refresh`")
-        print(f"credits of conversions before {until.settled_until:%Y-%m-%d %H:%M} UTC hardly change any more")
-    if found.alerts or found.outdated or found.days_off:
-        raise typer.Exit(1)
-
-
-def changes(
-    from_version: Annotated[int | None, typer.Option(min=0, help="The earlier version; else the one before.")] = None,
-    to_version: Annotated[int | None, typer.Option(min=0, help="The later version; else the last.")] = None,
-    by: By = "channel",
-    model: Annotated[str, typer.Option(help="A model, or all.")] = "linear",
-    as_json: AsJson = False,
-) -> None:
-    """Show what restating changed: stored credits at one version and at a later one."""
-    from sinks.clickhouse.attribution import changes as compare
-    from sinks.clickhouse.attribution import versions
-
-    with clickhouse() as client:
-        known = [version for version, _ in versions(client)]
-        after = next(iter(known), 0) if to_version is None else to_version
-        before = next((one for one in known if one < after), 0) if from_version is None else from_version
-        rows = [row for row in compare(client, before, after, by) if model in ("all", row.model)]
-    if as_json:
-        found = {"from": before, "to": after, "changes": [asdict(row) for row in rows]}
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-        return
-    _table(
-        f"{model}: version {before} to {after}",
-        (by, "conversions", "then", "revenue", "then"),
-        [
-            (row.key if model != "all" else f"{row.model} {row.key}", f"{row.conversions_before:,.2f}",
-             f"{row.conversions_after:,.2f}", f"{row.revenue_before:,.2f}", f"{row.revenue_after:,.2f}")
-            for row in rows
-        ],
-    )  # fmt: skip
-
-
 def disagreement(
     by: By = "channel",
     goal: Goal = "",
@@ -180,7 +87,9 @@ def disagreement(
         rows = {"keys": [asdict(row) for row in found], "experiments": lifts}
         print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
         return
-    _table("share of conversions", (by, "least", "by", "most", "by"), [_disagreement_cells(row) for row in found])
+    print_comparison(
+        "share of conversions", (by, "least", "by", "most", "by"), [_disagreement_cells(row) for row in found]
+    )
     for lift in lifts:
         print(", ".join(f"{name} {value}" for name, value in lift.items()))
 
@@ -218,7 +127,7 @@ def drift(
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2, ensure_ascii=False))
         return
-    _table(
+    print_comparison(
         f"{days:g} days until {stop:%Y-%m-%d %H:%M} UTC, and those before",
         ("model", by, "share", "then", "change"), [_drift_cells(row) for row in found],
     )  # fmt: skip
@@ -244,7 +153,8 @@ def _drift_cells(row: Drift) -> tuple[str, ...]:
     return row.model, row.key or "(none)", f"{row.before:.1%}", f"{row.after:.1%}", f"{row.after - row.before:+.1%}"
 
 
-def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def print_comparison(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print a table with names in the first column and numbers in the others."""
     from rich.console import Console
     from rich.table import Table
 

@@ -12,23 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from deploy.cli.lookup import (
-    PROFILE_ID,
-    AsJson,
-    Source,
-    Stores,
-    TimeoutS,
-    Waiting,
-    Who,
-    Yes,
-    advised,
-    ask,
-    fail,
-    find,
-    typed,
-    work,
-)
+from deploy.cli.arguments import AsJson, Source, TimeoutS, Who, Yes, required_identifier
+from deploy.cli.lookup import PROFILE_ID, find
+from deploy.cli.output import fail
 from deploy.cli.profile import erase
+from deploy.cli.stores import Stores, WaitNotice, exit_on_store_error, with_deployment, with_stores
 
 if TYPE_CHECKING:
     from deploy.identity import Resolver
@@ -61,7 +49,7 @@ def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> 
         profile_id = (await find(stores, who, source)).profile_id
         return profile_id, await stores.identities.members(profile_id)
 
-    profile_id, members = ask(read)
+    profile_id, members = with_stores(read)
     changes = _changes(profile_id, members)
     if as_json:
         named = [{"anchor": anchor, "type": kind} for anchor, kind in members]
@@ -108,7 +96,7 @@ def identity_resolve(
                 await _print_final(resolver, held)
         return bad
 
-    with advised():
+    with exit_on_store_error():
         try:
             bad = asyncio.run(resolved())
         except ValueError as error:
@@ -125,7 +113,7 @@ def identity_unmerge(
     Events recorded by those identifiers go with them, in every report at once; both profiles are made again from
     history, as if they had never been one.
     """
-    asked = [typed(identifier) for identifier in identifiers]
+    asked = [required_identifier(identifier) for identifier in identifiers]
 
     async def unmerge(deployment: Deployment) -> dict[str, Any]:
         from deploy.identity import in_clear
@@ -139,7 +127,7 @@ def identity_unmerge(
         except ImpossibleSplitError as error:
             fail(in_clear(str(error), dict(zip(identifier_hashes, identifiers, strict=True))))
 
-    answer = work(unmerge)
+    answer = with_deployment(unmerge)
     if as_json:
         print(json.dumps(answer, indent=2))
     elif yes:
@@ -171,14 +159,16 @@ def identity_refusals(
             anchor = release.lower()
             named = PROFILE_ID.fullmatch(anchor)
             identifier_hash = (
-                bytes.fromhex(anchor.replace("-", "")) if named else _identifier_hash(stores, *typed(release), "")
+                bytes.fromhex(anchor.replace("-", ""))
+                if named
+                else _identifier_hash(stores, *required_identifier(release), "")
             )
             if not await stores.identities.release(identifier_hash):
                 fail(f"{release} is not in quarantine")
             typer.echo(f"{release} takes part again", err=True)
         return await stores.identities.most_refused(limit)
 
-    refused = ask(read)
+    refused = with_stores(read)
     if as_json:
         names = ("anchor", "type", "refusals", "quarantined")
         print(json.dumps([dict(zip(names, row, strict=True)) for row in refused], indent=2))
@@ -213,7 +203,7 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
             timeout_s=timeout_s,
             after_version=split.version,
             decider=decider,
-            progress=Waiting(),
+            progress=WaitNotice(),
         )
     except NotRebuiltError as error:
         raise NotRebuiltError(

@@ -10,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.connections import clickhouse
-from deploy.cli.lookup import AsJson, Source, Stores, Who, ask, fail, find
-from deploy.cli.times import instant
+from deploy.cli.arguments import AsJson, Source, Who, instant
+from deploy.cli.lookup import find
+from deploy.cli.output import fail
+from deploy.cli.stores import Stores, clickhouse, with_stores
 
 if TYPE_CHECKING:
     from deploy.operations.engines import Definitions
@@ -26,14 +27,6 @@ def register(app: typer.Typer) -> None:
     journeys.command("simulate")(journeys_simulate)
     journeys.command("why")(journeys_why)
     app.add_typer(journeys, name="journeys")
-    recommendations = typer.Typer(help="Products that go with what people bought.", no_args_is_help=True)
-    recommendations.callback()(_group)
-    recommendations.command("refresh")(recommendations_refresh)
-    app.add_typer(recommendations, name="recommendations")
-
-
-def _group() -> None:
-    """Keep a group with one command a group."""
 
 
 def journeys_list(as_json: AsJson = False) -> None:
@@ -175,7 +168,7 @@ def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None
     async def look(stores: Stores) -> str:
         return (await find(stores, who, source)).profile_id
 
-    profile_id = ask(look)
+    profile_id = with_stores(look)
     with clickhouse() as client:
         decisions, events = read_decisions(client, profile_id), read_journey_events(client, profile_id)
     if as_json:
@@ -190,24 +183,6 @@ def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None
         print(line)
     if not decisions and not events:
         print(f"no journey and no segment has concerned {profile_id} yet")
-
-
-def recommendations_refresh(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How far back orders count.")] = 180,
-    as_json: AsJson = False,
-) -> None:
-    """Work out from orders what goes with what, and put it where templates find it. Run it once a day."""
-    import asyncio
-
-    from deploy.operations.recommendations import refresh
-    from deploy.settings import settings
-
-    with clickhouse() as client:
-        found = asyncio.run(refresh(settings(), client, days=days))
-    if as_json:
-        print(json.dumps(found._asdict()))
-    else:
-        print(f"{found.products:,} products, {found.pairs:,} pairs, {found.best:,} best sellers")
 
 
 def _definitions(*, without_journeys: bool = False) -> Definitions:

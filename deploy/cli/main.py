@@ -1,4 +1,4 @@
-"""The command `throughline`: puts the groups of commands together; each is a module of `deploy/cli`."""
+"""The command `throughline`: registers the commands of the modules of `deploy/cli`, each named after its command."""
 
 from __future__ import annotations
 
@@ -18,15 +18,29 @@ app = typer.Typer(
 # Each module has a function `register(app)`; the order is that of `throughline --help`.
 MODULES = (
     "stack",
-    "pipeline",
-    "produce",
+    "provision",
+    "worker",
+    "collector",
+    "health",
+    "publish",
+    "simulate",
+    "imports",
+    "demo",
     "profile",
     "identity",
     "segments",
     "journeys",
+    "recommendations",
     "attribution",
-    "behaviour",
-    "maintenance",
+    "accounting",
+    "funnel",
+    "frequency",
+    "reachability",
+    "budget",
+    "ltv",
+    "report",
+    "schema",
+    "dead_letters",
 )
 
 for _name in MODULES:

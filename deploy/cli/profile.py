@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.lookup import (
-    AsJson,
-    Source,
-    Stores,
-    TimeoutS,
-    UnknownPersonError,
-    Waiting,
-    Who,
-    Yes,
-    ask,
-    fail,
-    find,
-    work,
-)
+from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, required_identifier
+from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find
+from deploy.cli.output import write_text
+from deploy.cli.stores import Stores, WaitNotice, with_deployment, with_stores
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
@@ -45,7 +34,7 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
     async def read(stores: Stores) -> dict[str, Any]:
         return await _person(stores, (await find(stores, who, source)).profile_id)
 
-    person = ask(read)
+    person = with_stores(read)
     if as_json:
         print(json.dumps(person, indent=2, ensure_ascii=False))
         return
@@ -59,7 +48,7 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
 def profile_export(
     who: Who,
     source: Source = "",
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    out: OutFile = None,
 ) -> None:
     """Print everything that is known of a person as JSON: profile, identifiers, why they are theirs, every event."""
 
@@ -80,14 +69,11 @@ def profile_export(
             "events": read_events(deployment.tables, profile_id),
         }  # fmt: skip
 
-    written = json.dumps(work(read), indent=2, ensure_ascii=False)
+    written = json.dumps(with_deployment(read), indent=2, ensure_ascii=False)
     if out is None:
         print(written)
         return
-    try:
-        out.write_text(written + "\n", "utf-8")
-    except OSError as error:
-        fail(f"cannot write {out}: {error.strerror}")
+    write_text(written + "\n", out)
     typer.echo(f"wrote {out}", err=True)
 
 
@@ -107,10 +93,10 @@ def profile_rebuild(
             dict.fromkeys(people),
             timeout_s=timeout_s,
             decider=decider_of(deployment.settings),
-            progress=Waiting(),
+            progress=WaitNotice(),
         )
 
-    rebuilt = work(remake)
+    rebuilt = with_deployment(remake)
     if as_json:
         print(json.dumps(rebuilt, indent=2))
         return
@@ -129,12 +115,12 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
 
         named = await _named(deployment, who, source)
         if yes:
-            return (await erase_person(deployment, named, timeout_s=timeout_s, progress=Waiting())).as_json()
+            return (await erase_person(deployment, named, timeout_s=timeout_s, progress=WaitNotice())).as_json()
         if named.erased is not None:
             return {"profile_id": named.profile_id, "identifiers": {}, "documents": 0, "rows": {}, "erased": True}
         return await before(deployment, named.profile_id)
 
-    answer = work(prepare)
+    answer = with_deployment(prepare)
     if as_json:
         print(json.dumps(answer, indent=2))
     elif yes:
@@ -150,7 +136,6 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
 
 async def _named(deployment: Deployment, who: str, source: str) -> Named:
     """Find the person to erase, or an earlier erasure that is to be completed."""
-    from deploy.cli.lookup import PROFILE_ID, typed
     from deploy.operations.erasure import Named, earlier
     from processors.identity.claims import claim
 
@@ -158,16 +143,16 @@ async def _named(deployment: Deployment, who: str, source: str) -> Named:
         found = await find(deployment, who, source)
         return Named(found.profile_id, identifier=found.identifier)
     except UnknownPersonError:
+        written = required_identifier(who) if ":" in who else None
         if PROFILE_ID.fullmatch(who.lower()):
             erased = earlier(deployment, profile_id=who.lower())
-        elif ":" in who and (made := claim(*typed(who), deployment.policy, deployment.secret, source)):
+        elif written and (made := claim(*written, deployment.policy, deployment.secret, source)):
             erased = earlier(deployment, anchor=made.anchor)
         else:
             erased = None
         if erased is None:
             raise
-        identifier = typed(who) if ":" in who else None
-        return Named(erased.profile_id, erased, identifier)
+        return Named(erased.profile_id, erased, written)
 
 
 async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.connections import clickhouse
-from deploy.cli.lookup import AsJson, fail
-from deploy.cli.times import instant
+from deploy.cli.arguments import AsJson, instant
+from deploy.cli.output import fail
+from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
     from processors.segments.preview import Preview
@@ -182,7 +182,7 @@ def segments_export(
 
 def segments_score(as_json: AsJson = False) -> None:
     """Write the predictions of `ltv fit` back to the people, for conditions about `scores.…`; segments follow."""
-    from deploy.cli.lookup import Stores, ask
+    from deploy.cli.stores import Stores, with_stores
     from deploy.operations.scores import Written, write_scores
     from processors.segments.scores import Prediction
     from schemas.time import clock_ms
@@ -197,7 +197,7 @@ def segments_score(as_json: AsJson = False) -> None:
     async def write(stores: Stores) -> Written:
         return await write_scores(stores.profiles, predictions, now_ms)
 
-    written = asdict(ask(write))
+    written = asdict(with_stores(write))
     if as_json:
         print(json.dumps(written))
         return

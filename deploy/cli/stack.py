@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli.arguments import AsJson
+from deploy.cli.output import fail
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from deploy.operations.lag import PartitionLag
     from deploy.settings import Settings
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +61,7 @@ def up(
                 progress=lambda step: spinner.update(f"starting {step}"),
             )
     except StackFailedError as error:
-        _fail(f"The stack did not start: {error}")
+        fail(f"The stack did not start: {error}")
     if not started:
         typer.echo(f"The stack in {here.path} was already up.", err=True)
         _say_if_other(state, broker=broker, workers=workers and not servers_only)
@@ -84,7 +85,7 @@ def down(
     try:
         stopped = stop(here)
     except StackFailedError as error:
-        _fail(str(error))
+        fail(str(error))
     if wipe:
         here.wipe()
     typer.echo(("Stopped" if stopped else "No stack ran") + (f", and {here.path} is empty." if wipe else "."), err=True)
@@ -143,7 +144,7 @@ def drain(
                 progress=lambda found: spinner.update(f"pending: {found}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
-        _fail(f"Cannot tell what is pending: {error}. `throughline doctor` says more.")
+        fail(f"Cannot tell what is pending: {error}. `throughline doctor` says more.")
     if as_json:
         behind = _by_topic(left.behind)
         print(
@@ -190,11 +191,6 @@ def doctor(as_json: AsJson = False) -> None:
                 Console(highlight=False).print(f"       → {check.hint}", soft_wrap=True)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
-
-
-def _fail(message: str) -> Any:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)
 
 
 def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]:

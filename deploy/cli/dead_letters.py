@@ -1,77 +1,40 @@
-"""Commands that look after the contract and its exceptions: the schema, the tables, and dead letters."""
+"""The command group `dead-letters`: list, show and replay refused records."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.connections import clickhouse
+from deploy.cli.arguments import AsJson
+from deploy.cli.output import fail
+from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
     from sinks.clickhouse.dead_letters import DeadLetterFilter, StoredDeadLetter
 
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d %H:%M:%S"]
 _MESSAGE_WIDTH = 120
-_REFUSALS_SHOWN = 20
+_MAX_REFUSAL_REASONS = 20
+_MAX_REFUSAL_REASONS = 20
 
 Reason = Annotated[str, typer.Option(help="Only this reason, such as not_json.")]
 Stage = Annotated[str, typer.Option(help="Only what this stage refused, such as identify.")]
 Topic = Annotated[str, typer.Option(help="Only records of this topic, such as touchpoints.web.")]
 From = Annotated[datetime | None, typer.Option("--from", formats=_TIMES, help="Received then or later; UTC.")]
 To = Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Received before then; UTC.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    schema = typer.Typer(help="The contract with producers and with analysts.", no_args_is_help=True)
-    schema.command("export")(schema_export)
-    schema.command("tables")(schema_tables)
-    app.add_typer(schema, name="schema")
     letters = typer.Typer(help="Records that were refused: why, and once more.", no_args_is_help=True)
     letters.command("list")(dead_letters_list)
     # What the collector refused has partition -1, which is no option.
     letters.command("show", context_settings={"ignore_unknown_options": True})(dead_letters_show)
     letters.command("replay")(dead_letters_replay)
     app.add_typer(letters, name="dead-letters")
-
-
-def schema_export(
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
-) -> None:
-    """Print the JSON Schema of a touchpoint event."""
-    from schemas.events.json_schema import text
-
-    if out is None:
-        print(text(), end="")
-        return
-    try:
-        out.write_text(text(), "utf-8")
-    except OSError as error:
-        _fail(f"cannot write {out}: {error.strerror}")
-    typer.echo(f"wrote {out}", err=True)
-
-
-def schema_tables(
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
-) -> None:
-    """Describe every table and view for analysts, with ten questions, as Markdown: `sinks/TABLES.md`."""
-    from sinks.clickhouse.tables import describe, markdown, questions
-
-    with clickhouse() as client:
-        text = markdown(describe(client), questions())
-    if out is None:
-        print(text, end="")
-        return
-    try:
-        out.write_text(text, "utf-8")
-    except OSError as error:
-        _fail(f"cannot write {out}: {error.strerror}")
-    typer.echo(f"wrote {out}", err=True)
 
 
 def dead_letters_list(
@@ -117,7 +80,7 @@ def dead_letters_show(
     with clickhouse() as client:
         found = list(read_dead_letters(client, DeadLetterFilter(topic=topic, partition=partition, offset=offset)))
     if not found:
-        _fail(f"no dead letter of {topic}, partition {partition}, offset {offset}: see `throughline dead-letters list`")
+        fail(f"no dead letter of {topic}, partition {partition}, offset {offset}: see `throughline dead-letters list`")
     described = _described(found[0], whole=True)
     if as_json:
         print(json.dumps(described, indent=2))
@@ -152,7 +115,7 @@ def dead_letters_replay(
         try:
             outcome = replay(read_dead_letters(client, wanted), settings(), dry_run=dry_run)
         except DefinitionError as error:
-            _fail(str(error))
+            fail(str(error))
     refused = outcome.refused.total()
     if as_json:
         published = 0 if dry_run else outcome.published
@@ -163,10 +126,10 @@ def dead_letters_replay(
     typer.echo(f"{'would publish' if dry_run else 'published'} {outcome.published:,}", err=True)
     if refused:
         typer.echo(f"not published {refused:,}, which stay dead letters:", err=True)
-        for why, count in outcome.refused.most_common(_REFUSALS_SHOWN):
+        for why, count in outcome.refused.most_common(_MAX_REFUSAL_REASONS):
             typer.echo(_printable(f"{count:10,} {why}"), err=True)
     if outcome.failure:
-        _fail(
+        fail(
             f"Kafka did not confirm every record ({outcome.failure}): "
             "replay again, what has arrived is not counted twice"
         )
@@ -203,8 +166,3 @@ def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, An
 def _printable(text: str) -> str:
     """Escape what would steer the terminal: a record may hold anything."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(1)

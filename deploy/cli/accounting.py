@@ -1,0 +1,46 @@
+"""The command `accounting`: the outcome of every record."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+
+from deploy.cli.arguments import AsJson
+from deploy.cli.stores import clickhouse
+
+COUNTS = ("received", "stored", "duplicate", "suppressed", "dead_lettered", "difference")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("accounting")(accounting)
+
+
+def accounting(as_json: AsJson = False) -> None:
+    """Show where every record of the producers ended: stored, duplicate, suppressed or dead-lettered."""
+    from sinks.clickhouse.reports import accounting as account
+
+    with clickhouse() as client:
+        found = account(client)
+    total = found.total()
+    if as_json:
+        counts = {name: getattr(total, name) for name in COUNTS}
+        print(
+            json.dumps(
+                {**counts, "missing": found.missing, "sources": [asdict(row) for row in found.sources]}, indent=2
+            )
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("source", overflow="fold")  # what does not fit goes on in the next line
+    for name in COUNTS:
+        table.add_column(name.replace("_", "-"), justify="right", no_wrap=True)
+    for row in [*found.sources, total]:
+        table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
+    Console().print(table)
+    print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")

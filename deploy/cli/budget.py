@@ -1,0 +1,63 @@
+"""The command `budget`: response curves of spend, and the best split of a day's budget."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.arguments import AsJson
+from deploy.cli.output import print_json, print_table
+from deploy.cli.stores import clickhouse
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("budget")(budget)
+
+
+def budget(
+    total: Annotated[
+        float | None, typer.Option("--total", min=0, help="A day's budget to split; else as much as now.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The attribution model whose revenue answers to spend.")] = "linear",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the next unit of spend would bring on each channel, and the best split of a day's budget.
+
+    A curve with diminishing returns is fitted to each channel's days. Intervals are of 95 %, from drawing weeks anew.
+    No channel gets more than twice what it has now, since nothing is known of what was never tried.
+    """
+    from processors.attribution.response import allocate, fit, what_if
+    from sinks.clickhouse.behaviour import spend_and_revenue
+
+    with clickhouse() as client:
+        days = spend_and_revenue(client, model)
+    curves = [curve for one in days if (curve := fit(one.channel, one.spend, one.revenue)) is not None]
+    now = {curve.channel: curve.spend for curve in curves}
+    split = allocate(curves, sum(now.values()) if total is None else total)
+    before, after = what_if(curves, now), what_if(curves, split)
+    if as_json:
+        print_json(
+            {
+                "model": model, "revenue_now": before, "revenue_then": after,
+                "channels": [{**curve._asdict(), "best_spend": split[curve.channel]} for curve in curves],
+            }
+        )  # fmt: skip
+        return
+    print_table(
+        ("channel", "a day now", "next unit brings", "95 % interval", "R²", "best a day", ""),
+        [
+            (
+                curve.channel, f"{curve.spend:,.2f}", f"{curve.marginal:,.2f}",
+                f"{curve.marginal_low:,.2f} to {curve.marginal_high:,.2f}", f"{curve.r_squared:.2f}",
+                f"{split[curve.channel]:,.2f}", curve.warning,
+            )
+            for curve in sorted(curves, key=lambda curve: -curve.marginal)
+        ],
+        text_columns=1,
+    )  # fmt: skip
+    typer.echo(
+        f"credited revenue a day: {before:,.2f} now, {after:,.2f} with the best split of {sum(split.values()):,.2f}"
+    )
+    typer.echo("Spend that follows demand looks more effective than it is: try a change before you trust it.", err=True)

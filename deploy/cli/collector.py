@@ -1,0 +1,31 @@
+"""The command `collector`: takes events over HTTP."""
+
+from __future__ import annotations
+
+import typer
+
+from deploy.cli.output import fail
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("collector")(collector)
+
+
+def collector() -> None:
+    """Take events over HTTP, from Segment-compatible SDKs, browsers and curl, until it is stopped.
+
+    It listens at THROUGHLINE_COLLECTOR_URL. Who may publish is in THROUGHLINE_SOURCES_FILE and THROUGHLINE_WRITE_KEYS.
+    """
+    import asyncio
+    import logging
+
+    from deploy.collector.server import serve
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.settings import settings
+
+    logging.basicConfig(level=settings().log_level, format="[%(asctime)s] %(levelname)s %(message)s")
+    try:
+        asyncio.run(serve(settings()))
+    except (DefinitionError, OSError) as error:
+        fail(f"The collector cannot run: {error}")

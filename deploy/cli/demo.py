@@ -1,0 +1,56 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.output import fail
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("demo")(demo)
+
+
+def demo(
+    people: Annotated[int, typer.Option(min=50, help="How many people the simulated retailer has.")] = 2_000,
+) -> None:
+    """Show what the pipeline does: 110,000 events in, people, a person's path, journeys and attribution out.
+
+    Needs a running stack (`throughline up`). Run it again: every event is recognised as a duplicate.
+    """
+    from rich.console import Console
+
+    from deploy.cli.profile import profile_show
+    from deploy.demo import page as demo_page
+    from deploy.demo.run import DemoError, period, rehearse, run
+    from deploy.settings import home, settings
+    from sinks.clickhouse import overview, reports
+    from sinks.clickhouse.client import connect
+
+    try:
+        with Console(stderr=True).status("starting") as spinner:
+            flow = run(settings(), people, home() / "cache", spinner.update)
+    except DemoError as error:
+        fail(str(error))
+    console = Console()
+    client = connect(settings().clickhouse_url, settings().clickhouse_database)
+    demo_page.show_flow(console, flow)
+    demo_page.show_identity(console, overview.identity(client))
+    person = overview.somebody(client)
+    if person is not None:
+        demo_page.show_person_title(console)
+        profile_show(person)
+        demo_page.show_path(console, overview.path(client, person))
+    try:
+        with Console(stderr=True).status("rehearsing the journeys"):
+            rehearsed, share = rehearse(settings(), client)
+    except DemoError as error:
+        fail(str(error))
+    demo_page.show_journeys(console, rehearsed, share)
+    demo_page.show_attribution(console, reports.attribution(client, period(tuple(demo_page.MODELS))))
+    demo_page.show_next(console, settings().clickhouse_url, person)
+    if flow.difference:
+        raise typer.Exit(1)

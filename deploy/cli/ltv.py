@@ -1,0 +1,75 @@
+"""The command group `ltv`: customer lifetime value."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from deploy.cli.arguments import AsJson
+from deploy.cli.output import fail, print_json
+from deploy.cli.stores import clickhouse
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `throughline`."""
+    lifetime = typer.Typer(help="What customers will bring.", no_args_is_help=True)
+    lifetime.callback()(_group)
+    lifetime.command("fit")(ltv_fit)
+    app.add_typer(lifetime, name="ltv")
+
+
+def _group() -> None:
+    """Keep a group with one command a group."""
+
+
+def ltv_fit(
+    horizon_days: Annotated[int, typer.Option(min=7, max=3650, help="Days to look ahead.")] = 90,
+    holdout_days: Annotated[
+        int | None, typer.Option(min=0, help="Days at the end to judge a fit by that has not seen them; 0: none.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit how often customers will buy again and for how much; v_ltv then has it for each person.
+
+    Needs the extra: pip install 'throughline[ltv]'. Says how far a fit that had not seen the last days was off.
+    """
+    from processors.attribution.lifetime import MODEL, Order, TooFewError, fit
+    from sinks.clickhouse.behaviour import customer_orders, last_day, store_ltv
+
+    with clickhouse() as client:
+        orders = [Order(*row) for row in customer_orders(client)]
+        until = last_day(client)
+        if until is None:
+            fail("there are no events yet")
+        try:
+            found = fit(orders, until, horizon_days=horizon_days, holdout_days=holdout_days)
+        except TooFewError as error:
+            fail(str(error))
+        except ModuleNotFoundError as error:
+            fail(f"{error.name} is not installed: pip install 'throughline[ltv]'")
+        judged = found.judged
+        run = {
+            "fitted_at": datetime.now(UTC), "model": MODEL, "observed_until": until, "horizon_days": horizon_days,
+            "customers": len(found.expected), "parameters": found.parameters, "holdout_days": judged.days,
+            "holdout_orders": judged.orders, "predicted_orders": judged.predicted,
+            "mean_absolute_error": judged.mean_absolute_error, "naive_absolute_error": judged.naive_absolute_error,
+        }  # fmt: skip
+        run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.expected))
+    revenue = sum(one.revenue for one in found.expected)
+    for note in found.notes:
+        typer.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json({"run_id": run_id, **run, "revenue": revenue})
+        return
+    typer.echo(f"{len(found.expected):,} customers, {revenue:,.2f} expected within {horizon_days} days (run {run_id})")
+    if judged.days:
+        off = judged.predicted / judged.orders - 1 if judged.orders else 0.0
+        typer.echo(
+            f"judged by the last {judged.days} days: {judged.predicted:,.1f} orders predicted, {judged.orders:,} came"
+            f" ({off:+.1%}); for a customer off by {judged.mean_absolute_error:.3f}, by"
+            f" {judged.naive_absolute_error:.3f} if everybody had gone on as before"
+        )
+    else:
+        typer.echo("not judged: the history is too short to hold days back")

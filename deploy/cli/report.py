@@ -1,0 +1,37 @@
+"""The command `report`: one HTML page of everything that marketing asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.output import fail, write_text
+from deploy.cli.stores import clickhouse
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("report")(report)
+
+
+def report(
+    html: Annotated[Path, typer.Option("--html", metavar="FILE", help="Where to write the page.")],
+    model: Annotated[str, typer.Option(help="The attribution model of ROMI.")] = "linear",
+) -> None:
+    """Write one page with everything that marketing asks: attribution, paths, funnel, cohorts, frequency, reach, ROMI.
+
+    The file needs nothing else: open it offline, send it, print it. Needs the extra: pip install 'throughline[report]'.
+    """
+    from deploy.reporting.html.page import render
+    from deploy.reporting.html.questions import ask
+
+    with clickhouse() as client:
+        answers = ask(client, model)
+    try:
+        page = render(answers)
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed: pip install 'throughline[report]'")
+    write_text(page, html)
+    typer.echo(f"wrote {html}, {len(page) / 1000:,.0f} kB", err=True)

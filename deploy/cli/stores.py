@@ -1,0 +1,140 @@
+"""The stores that commands open. An error of a store ends the command with exit code 1 and a line of advice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from deploy.cli.lookup import UnknownPersonError
+from deploy.cli.output import fail
+
+if TYPE_CHECKING:
+    from deploy.operations.deployment import Deployment
+    from schemas.identity.policy import IdentityPolicy
+    from sinks.redis.identity import RedisIdentityStore
+    from sinks.redis.profiles import RedisProfileStore
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The two stores in Redis that hold people.
+
+    Attributes:
+        identities: Identifiers and the profile that each belongs to.
+        profiles: The live profiles.
+        policy: The effective identity policy.
+        secret: Key of the identifier hashes.
+    """
+
+    identities: RedisIdentityStore
+    profiles: RedisProfileStore
+    policy: IdentityPolicy
+    secret: bytes
+
+
+@contextmanager
+def clickhouse() -> Iterator[Any]:
+    """Open a client of the deployment's database; exit code 1 and advice when the server or a table is missing."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from deploy.settings import settings
+    from sinks.clickhouse.client import StoreDown, connect
+
+    try:
+        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        try:
+            yield client
+        finally:
+            client.close()
+    except (StoreDown, ClickHouseError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        advice = (
+            "Is it running? `throughline status` tells, THROUGHLINE_CLICKHOUSE_URL says where, `throughline up` starts"
+            " a local stack, and `throughline migrate` creates the tables."
+        )
+        fail(f"{reason}\n{advice}")
+
+
+def with_stores(task: Callable[[Stores], Awaitable[Result]]) -> Result:
+    """Run a coroutine on the two stores in Redis."""
+    from redis.asyncio import Redis
+
+    from deploy.operations.definition_files import identity_policy
+    from deploy.settings import settings
+    from sinks.redis.identity import RedisIdentityStore
+    from sinks.redis.profiles import RedisProfileStore
+
+    async def run() -> Result:
+        policy, namespace = identity_policy(settings()), settings().redis_namespace
+        async with Redis.from_url(settings().redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+            stores = Stores(
+                RedisIdentityStore(redis, namespace, policy),
+                RedisProfileStore(redis, namespace),
+                policy,
+                settings().identity_secret.get_secret_value().encode(),
+            )
+            return await task(stores)
+
+    with exit_on_store_error():
+        return asyncio.run(run())
+
+
+def with_deployment(task: Callable[[Deployment], Awaitable[Result]]) -> Result:
+    """Run a coroutine on all stores of the deployment."""
+    from deploy.operations.deployment import open_deployment
+    from deploy.settings import settings
+
+    async def run() -> Result:
+        async with open_deployment(settings()) as deployment:
+            return await task(deployment)
+
+    with exit_on_store_error():
+        return asyncio.run(run())
+
+
+@contextmanager
+def exit_on_store_error() -> Iterator[None]:
+    """Turn the errors of stores and of operations on them into exit code 1 and advice."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from redis.exceptions import RedisError
+
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.erasure import NotErasedError
+    from deploy.operations.lag import KafkaUnreachableError
+    from deploy.operations.rebuild import NotRebuiltError
+    from sinks.clickhouse.client import StoreDown
+    from sinks.redis.identity import ImpossibleSplitError
+
+    try:
+        yield
+    except (UnknownPersonError, DefinitionError, ImpossibleSplitError, NotErasedError, NotRebuiltError) as error:
+        fail(str(error))
+    except (StoreDown, ClickHouseError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if "UNKNOWN_DATABASE" in reason or "UNKNOWN_TABLE" in reason:
+            fail(f"{reason}\nThe tables are not there yet: `throughline migrate` makes them.")
+        fail(f"{reason}\nIs ClickHouse running? `throughline status` tells; THROUGHLINE_CLICKHOUSE_URL says where.")
+    except KafkaUnreachableError as error:
+        fail(f"{error}\nIs it running? `throughline status` tells; THROUGHLINE_KAFKA_BOOTSTRAP says where.")
+    except (RedisError, OSError) as error:
+        fail(f"Redis: {error}\nIs it running? `throughline status` tells; THROUGHLINE_REDIS_URL says where.")
+
+
+class WaitNotice:
+    """Progress of a wait, on standard error: a line when what is waited for changes."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, what: str) -> None:
+        """Print what is waited for, unless the last line says so already."""
+        if what != self._last:
+            typer.echo(f"  waiting for {what}", err=True)
+        self._last = what

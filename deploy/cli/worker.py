@@ -1,0 +1,37 @@
+"""The command `worker`: runs one role, or all on one machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.output import fail
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `throughline`."""
+    app.command("worker")(worker)
+
+
+def worker(
+    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, or all.")],
+) -> None:
+    """Run a worker until it is stopped; start more of a role to share its work."""
+    from deploy.operations.lag import ROLES
+    from deploy.settings import settings
+
+    if role == "all":
+        from deploy.local.supervisor import run_workers
+
+        run_workers(settings())
+    elif role in ROLES:
+        from deploy.operations.definition_files import DefinitionError
+        from deploy.workers.app import run
+
+        try:
+            run(role, settings())
+        except DefinitionError as error:
+            fail(str(error))
+    else:
+        raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")
