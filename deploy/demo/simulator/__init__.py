@@ -1,8 +1,8 @@
-"""A synthetic omnichannel retailer: seeded, causal, and as untidy as real producers are.
+"""A synthetic omnichannel retailer: seeded, causal, with the data quality of real producers.
 
-Read in this order: `people.py` (who), `retailer.py` and `advertising.py` (what they meet), `behaviour.py`,
-`sessions.py`, `orders.py`, `service.py` and `messages.py` (what they do), `world.py` (time and chance), `delivery.py`
-(how events reach Kafka: late, twice, out of order, broken). The same options give the same bytes: one
+Read in this order: `people.py` (customers), `retailer.py` and `advertising.py` (products, marketing), `behaviour.py`,
+`sessions.py`, `orders.py`, `service.py` and `messages.py` (actions), `world.py` (agenda and random numbers),
+`delivery.py` (how events reach Kafka: late, twice, out of order, broken). The same options give the same bytes: one
 `random.Random(seed)`, no clock.
 """
 

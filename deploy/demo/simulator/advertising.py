@@ -1,8 +1,8 @@
-"""Marketing: campaigns, what they cost and what they truly do. Attribution can be judged against `EFFECT`.
+"""Marketing: campaigns, their cost and their true effect, with which attribution can be compared.
 
 `EFFECT` is the ground truth: how much one touch of a marketing channel adds to the log-odds that the person buys at the
 next opportunity. It halves every `EFFECT_HALF_LIFE_DAYS`. Direct has no effect, yet people who already want to buy come
-directly more often: a last-touch report credits Direct for what other channels did, and a good model does not.
+directly more often: a last-touch report credits Direct for the effect of other channels, and a good model does not.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Campaign(NamedTuple):
     """One paid campaign.
 
     Attributes:
-        channel: Its marketing channel, spelt as attribution spells it.
+        channel: Its marketing channel, as the touch rules name it.
         source: `utm_source`.
         medium: `utm_medium`.
         name: `utm_campaign`.
-        creatives: Its advertisements; a touch names one.
+        creatives: Its advertisements; a touch has one.
         impression_micros: Cost of one impression (or one message) in millionths of the currency.
         click_micros: Cost of one click.
     """
@@ -64,7 +64,7 @@ class Campaign(NamedTuple):
     click_micros: int = 0
 
     def touch(self, creative: str) -> dict[str, str]:
-        """The event's `campaign` object."""
+        """Return the `campaign` object of an event."""
         return {"source": self.source, "medium": self.medium, "name": self.name, "creative": creative}
 
 
@@ -104,18 +104,18 @@ MESSAGE_MICROS = {
     "Web Push": 10_000,
     "App Push": 10_000,
 }
-"""What one message costs with its share of the tool that sends it, in millionths of the currency."""
+"""Cost of one message, with its share of the sending tool, in millionths of the currency."""
 
 
 class Ledger:
-    """What was spent: one row for each day, campaign and creative."""
+    """Spend: one row for each day, campaign and creative."""
 
     def __init__(self, start: date) -> None:
         self._start = start
         self._rows: dict[tuple[int, str, str, str, str], list[int]] = {}
 
     def add(self, day: int, campaign: Campaign, creative: str, *, impressions: int = 0, clicks: int = 0) -> None:
-        """Book impressions and clicks of one day and what they cost."""
+        """Book impressions and clicks of one day, with their cost."""
         row = self._row(day, campaign, creative)
         row[0] += impressions * campaign.impression_micros + clicks * campaign.click_micros
         row[1] += impressions
@@ -133,7 +133,7 @@ class Ledger:
         return row
 
     def lines(self) -> Iterator[tuple[str, ...]]:
-        """Rows in the order of `SPEND_COLUMNS`, by date; spend rounded to cents."""
+        """Yield rows in the order of `SPEND_COLUMNS`, by date; spend is rounded to cents."""
         for (day, channel, source, name, creative), (micros, impressions, clicks) in sorted(self._rows.items()):
             cents = (micros + 5_000) // 10_000
             yield (

@@ -1,4 +1,4 @@
-"""What people do of their own accord: come to the site, the app or the shop, see advertisements, react to posts."""
+"""Visits of the site, the app and shops that no message caused, advertisements, and reactions to posts."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _REACTIONS = ("Liked", "Liked", "Commented", "Shared")
 
 
 def begin(world: World) -> None:
-    """Plan everybody's first visit and the first advertisement they see."""
+    """Plan the first visit and the first advertisement of each person."""
     for person in world.people:
-        world.plan(world.waking_hour(int(world.rng.expovariate(person.activity / 60))), visit, person)
+        world.plan(world.random_waking_time(int(world.rng.expovariate(person.activity / 60))), visit, person)
         if person.browsers:
-            world.plan(int(world.rng.random() * 16 * DAY_MS), see_advertisement, person)
+            world.plan(int(world.rng.random() * 16 * DAY_MS), show_advertisement, person)
     world.plan(0, radio, None)
 
 
 def radio(world: World, ms: int, _: None) -> None:
-    """A radio campaign costs the same every day; nobody can tell who heard it."""
+    """Book the daily cost of a radio campaign, whose listeners are not known."""
     world.ledger.fee(ms // DAY_MS, RADIO, RADIO.creatives[0], 20_000 * len(world.people))
     world.plan(ms + DAY_MS, radio, None)
 
 
 def visit(world: World, ms: int, person: Person) -> None:
-    """The person comes to the retailer, somewhere."""
+    """The person visits the retailer on one of the channels."""
     rng = world.rng
     gap_days = rng.expovariate(person.activity / 60) + 0.3
-    world.plan(world.waking_hour((ms + int(gap_days * DAY_MS)) // DAY_MS), visit, person)
+    world.plan(world.random_waking_time((ms + int(gap_days * DAY_MS)) // DAY_MS), visit, person)
     draw = rng.random()
     if person.kind == "regular":
-        _visit_of_a_regular(world, ms, person, draw)
+        _regular_visit(world, ms, person, draw)
     elif draw < (0.22 if person.kind == "omnichannel" else 0.03 if person.kind == "browser" else 0.0):
         service.shop(world, ms, person)
     elif draw < 0.25 and person.kind == "omnichannel":
@@ -48,26 +48,26 @@ def visit(world: World, ms: int, person: Person) -> None:
     elif "device_id" in person.slots and rng.random() < 0.45:
         sessions.app(world, ms, person)
     else:
-        spontaneous(world, ms, person)
+        unprompted_visit(world, ms, person)
 
 
-def _visit_of_a_regular(world: World, ms: int, person: Person, draw: float) -> None:
+def _regular_visit(world: World, ms: int, person: Person, draw: float) -> None:
     if draw < 0.08:
         service.call(world, ms, person)
     elif draw > 0.82:
-        spontaneous(world, ms, person)
+        unprompted_visit(world, ms, person)
     else:
         service.shop(world, ms, person)
 
 
-def spontaneous(world: World, ms: int, person: Person) -> None:
-    """A web session that no message began: directly, by a search, a link, an affiliate or a paid result."""
+def unprompted_visit(world: World, ms: int, person: Person) -> None:
+    """A web session that no message caused: direct, by a search, a link, an affiliate or a paid result."""
     rng = world.rng
-    # Who already wants to buy knows the way: Direct is a sign of desire, not its cause.
+    # People who already want to buy come directly: Direct is a sign of desire, not its cause.
     direct = 0.20 + 0.12 * max(0.0, world.desire(person, ms))
     draw = rng.random() * (0.80 + direct)
     if draw < 0.28:
-        world.touched(person, ms, "Organic Search")
+        world.apply_touch(person, ms, "Organic Search")
         sessions.web(world, ms, person, referrer=_SEARCH_ENGINES[int(rng.random() * 2)])
     elif draw < 0.46:
         click(world, ms, person, SEARCH[int(rng.random() * 3)])
@@ -76,61 +76,61 @@ def spontaneous(world: World, ms: int, person: Person) -> None:
     elif draw < 0.63:
         click(world, ms, person, AFFILIATES[int(rng.random() * 2)])
     elif draw < 0.71:
-        world.touched(person, ms, "Organic Social")
+        world.apply_touch(person, ms, "Organic Social")
         sessions.web(world, ms, person, referrer=_SOCIAL_SITES[int(rng.random() * 3)])
     elif draw < 0.78:
-        world.touched(person, ms, "Referral")
+        world.apply_touch(person, ms, "Referral")
         sessions.web(world, ms, person, referrer=_LINKS[int(rng.random() * 3)])
     elif draw < 0.80:
-        world.touched(person, ms, RADIO.channel)
+        world.apply_touch(person, ms, RADIO.channel)
         sessions.web(world, ms, person, {"channel": RADIO.channel, **RADIO.touch(RADIO.creatives[0])})
     else:
         sessions.web(world, ms, person)
 
 
 def click(world: World, ms: int, person: Person, campaign: Campaign) -> None:
-    """A web session that a paid click began."""
+    """A web session that a paid click caused."""
     creative = campaign.creatives[int(world.rng.random() * len(campaign.creatives))]
     world.ledger.add(ms // DAY_MS, campaign, creative, clicks=1)
-    world.touched(person, ms, campaign.channel)
+    world.apply_touch(person, ms, campaign.channel)
     referrer = "https://www.google.com/" if campaign.source == "google" else f"https://{campaign.source}.example/"
     sessions.web(world, ms, person, campaign.touch(creative), referrer)
 
 
-def see_advertisement(world: World, ms: int, person: Person) -> None:
+def show_advertisement(world: World, ms: int, person: Person) -> None:
     """The person sees an advertisement; one in ten clicks on it."""
     rng = world.rng
-    world.plan(ms + int(rng.expovariate(1 / 18) * DAY_MS), see_advertisement, person)
+    world.plan(ms + int(rng.expovariate(1 / 18) * DAY_MS), show_advertisement, person)
     campaign = EXPOSURES[int(rng.random() * len(EXPOSURES))]
     creative = campaign.creatives[int(rng.random() * len(campaign.creatives))]
     clicked = rng.random() < 0.10
-    who = person.identifiers(rng, person.browsers[0])
+    identifiers = person.identifiers(rng, person.browsers[0])
     touch = campaign.touch(creative)
     # An advertising network reports with an hour's delay.
     arrives = ms + 5 * MINUTE_MS + int(rng.random() * HOUR_MS)
     source = f"ads-{campaign.source}"
-    world.outbox.send(ms, "Ad Impression", "ads", source, who, arrives=arrives, campaign=touch)
+    world.outbox.send(ms, "Ad Impression", "ads", source, identifiers, arrives=arrives, campaign=touch)
     world.ledger.add(ms // DAY_MS, campaign, creative, impressions=1, clicks=int(clicked))
-    world.touched(person, ms, campaign.channel)
+    world.apply_touch(person, ms, campaign.channel)
     if clicked:
-        world.outbox.send(ms + 4 * SECOND_MS, "Ad Clicked", "ads", source, who, arrives=arrives, campaign=touch)
+        world.outbox.send(ms + 4 * SECOND_MS, "Ad Clicked", "ads", source, identifiers, arrives=arrives, campaign=touch)
         sessions.web(world, ms + 6 * SECOND_MS, person, touch, f"https://{campaign.source}.example/")
 
 
 def react(world: World, ms: int, person: Person) -> None:
-    """The person reacts to a post on a social network; known there by the messenger id, if at all."""
+    """The person reacts to a post on a social network, where only the messenger id may be known."""
     rng = world.rng
     slot = "messenger_id" if "messenger_id" in person.slots else person.browsers[0]
-    about = {
+    properties = {
         "network": "instagram",
         "post_id": f"post-{int(rng.random() * 40)}",
-        "product_id": world.products[world.pick()].product_id,
+        "product_id": world.products[world.random_article()].product_id,
     }
     name = f"Social Post {_REACTIONS[int(rng.random() * 4)]}"
     source = "social-listener"
-    world.touched(person, ms, "Organic Social")
-    world.outbox.send(ms, name, "social", source, person.identifiers(rng, slot), properties=about)
+    world.apply_touch(person, ms, "Organic Social")
+    world.outbox.send(ms, name, "social", source, person.identifiers(rng, slot), properties=properties)
     if rng.random() < 0.10 and "email" in person.slots:
-        who = person.identifiers(rng, slot, "email")
+        identifiers = person.identifiers(rng, slot, "email")
         contest = {"contest_id": "autumn-room", "prize": "A reading corner"}
-        world.outbox.send(ms + MINUTE_MS, "Contest Entered", "social", source, who, properties=contest)
+        world.outbox.send(ms + MINUTE_MS, "Contest Entered", "social", source, identifiers, properties=contest)

@@ -1,4 +1,4 @@
-"""How events reach Kafka: over networks, from tills that upload at night, twice, out of order, and sometimes broken."""
+"""Delivery of events: delayed by networks, uploaded by tills at night, twice, out of order, and sometimes broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 DUPLICATES = 0.015
 """Share of events that are delivered twice, byte for byte: most within a minute, some hours or weeks later."""
 
-# Source of all broken lines: an exporter that nobody maintains.
+# Source of all broken lines.
 LEGACY = "legacy-exporter"
 
 _CLOCK = [f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(86_400)]
@@ -23,14 +23,14 @@ _CLOCK = [f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(86_4
 class Outbox:
     """Writes events and holds them until their time of delivery.
 
-    Memory holds what is under way: one day of events and the late ones, not the whole run.
+    Memory holds one day of events and the late ones, not the whole simulation.
 
     Args:
-        rng: The one source of chance.
+        rng: The only source of random numbers.
         start: Day 0.
         run: Prefix of event ids, derived from seed and options.
         junk: Share of lines that are broken.
-        last_ms: Nothing is delivered twice after this moment.
+        last_ms: Duplicates are delivered no later than this time.
     """
 
     def __init__(self, rng: Random, start: date, run: str, junk: float, last_ms: int) -> None:
@@ -45,7 +45,7 @@ class Outbox:
         self.events = self.duplicates = self.broken = 0
 
     def stamp(self, ms: int, *, paris: bool = False) -> str:
-        """Write milliseconds since the start as RFC 3339, in UTC or (tills) in the summer time of Paris."""
+        """Return milliseconds since the start as RFC 3339, in UTC or (tills) in the summer time of Paris."""
         if paris:
             ms += 2 * HOUR_MS
         day, rest = divmod(ms, DAY_MS)
@@ -69,7 +69,7 @@ class Outbox:
         traits: dict[str, Any] | None = None,
         consent: dict[str, Any] | None = None,
     ) -> None:
-        """Send one event that happens at `ms`; `arrives` is its time of delivery where it is not about now."""
+        """Send one event that happens at `ms`; `arrives` is its time of delivery, if not within seconds."""
         chance = self._rng.random
         number = self.events
         self.events = number + 1
@@ -105,7 +105,7 @@ class Outbox:
 
     def _hold(self, arrives: int, line: bytes) -> None:
         day = arrives // DAY_MS
-        if day < self._delivered:  # nothing is delivered into a day that has been handed over
+        if day < self._delivered:  # that day was delivered already
             day = self._delivered
             arrives = max(arrives, day * DAY_MS)
         waiting = self._waiting.get(day)
@@ -125,7 +125,7 @@ class Outbox:
         self._hold(min(again, max(arrives, self._last_ms)), line)
 
     def _break(self, arrives: int, touchpoint: dict[str, Any]) -> None:
-        """Deliver a broken copy under an id of its own: the good event is not touched."""
+        """Deliver a broken copy under an id of its own; the valid event is delivered too."""
         self.broken += 1
         broken = dict(touchpoint, event_id=f"{touchpoint['event_id']}-x", source=LEGACY)
         kind = int(self._rng.random() * 10)
@@ -152,7 +152,7 @@ class Outbox:
         self._hold(arrives, orjson.dumps(broken))
 
     def deliver(self, day: int | None) -> Iterator[bytes]:
-        """Give, in order of delivery, the lines of the days before `day`; None gives all that is left."""
+        """Yield the lines of the days before `day` in order of delivery; None: all that are left."""
         for ready in sorted(key for key in self._waiting if day is None or key < day):
             self._delivered = ready + 1
             lines = self._waiting.pop(ready)

@@ -1,4 +1,4 @@
-"""What the retailer sends, by e-mail, SMS, push, messenger and post, and what people do with it."""
+"""Messages by e-mail, SMS, push, messenger and post, and how people react to them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 
 
 class Medium(NamedTuple):
-    """One way of sending messages.
+    """A medium of messages.
 
     Attributes:
-        channel: Where its events happen.
+        channel: Channel of its events.
         marketing: Its marketing channel in attribution and spend.
-        noun: First part of its events' names.
-        slots: What a message is addressed to.
-        source: The service that sends and reports.
+        noun: First part of the names of its events.
+        slots: Slots of the identifiers that a message is addressed to.
+        source: Source of its events: the service that sends and reports.
         medium: `utm_medium` of its links.
-        opens: Share of delivered messages that are opened and reported; 0 where the channel cannot tell.
+        opens: Share of delivered messages that are reported as opened; 0: the channel does not report it.
         clicks: Share of delivered messages whose link is clicked.
     """
 
@@ -59,7 +59,7 @@ _CREATIVES = ("hero-a", "hero-b")
 
 
 def begin(world: World) -> None:
-    """Plan the first broadcast of every medium and the letter of autumn, and watch for abandoned carts."""
+    """Plan the first broadcast of every medium and the letter, and set the reminder of abandoned carts."""
     world.on_abandoned = remind
     for medium, first, every, hour, name in _CALENDAR:
         world.plan(first * DAY_MS + hour * HOUR_MS, _broadcast, (medium, every, name, 1))
@@ -69,14 +69,14 @@ def begin(world: World) -> None:
 def _broadcast(world: World, ms: int, subject: tuple[Medium, int, str, int]) -> None:
     medium, every, name, number = subject
     world.plan(ms + every * DAY_MS, _broadcast, (medium, every, name, number + 1))
-    reach = [person for person in world.people if reachable(person, medium)]
-    for person in reach:
+    recipients = [person for person in world.people if reachable(person, medium)]
+    for person in recipients:
         # A mailing takes forty minutes to leave.
         world.plan(ms + int(world.rng.random() * 40 * MINUTE_MS), _message, (person, medium, f"{name}-{number}"))
 
 
 def reachable(person: Person, medium: Medium) -> bool:
-    """Tell whether the retailer knows an address on this medium and may use it."""
+    """Return whether the retailer knows an address on this medium and may use it."""
     if medium is EMAIL:
         return person.mailable
     if medium.slots[0] not in person.slots:
@@ -89,7 +89,7 @@ def reachable(person: Person, medium: Medium) -> bool:
 
 
 def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None:
-    """Send one message: sent, delivered or bounced, perhaps opened, clicked, or the last one ever wanted."""
+    """Send one message: sent, delivered or bounced, perhaps opened, clicked or unsubscribed from."""
     person, medium, name = subject
     rng = world.rng
     chance = rng.random
@@ -97,21 +97,21 @@ def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None
         return
     creative = _CREATIVES[int(chance() * 2)]
     campaign = {"source": medium.channel, "medium": medium.medium, "name": name, "creative": creative}
-    about: dict[str, Any] = {"message_id": f"{world.run}-m{world.outbox.events}"}
-    who = person.identifiers(rng, *medium.slots)
+    properties: dict[str, Any] = {"message_id": f"{world.run}-m{world.outbox.events}"}
+    identifiers = person.identifiers(rng, *medium.slots)
 
     def report(at: int, verb: str) -> None:
-        # A gateway's web hooks come in within seconds, and not always in order.
+        # Webhooks of a gateway arrive within seconds, and not always in order.
         arrives = at + 300 + int(chance() * 8_000)
         world.outbox.send(
             at,
             f"{medium.noun} {verb}",
             medium.channel,
             medium.source,
-            who,
+            identifiers,
             arrives=arrives,
             campaign=campaign,
-            properties=about,
+            properties=properties,
         )
 
     report(ms, "Sent")
@@ -127,43 +127,51 @@ def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None
     seen = ms + 5 * MINUTE_MS + int(chance() ** 3 * 20 * HOUR_MS)
     draw = chance()
     if draw < medium.clicks:
-        world.plan(seen, _click, (person, medium, campaign, about))
+        world.plan(seen, _click, (person, medium, campaign, properties))
     elif draw < medium.opens:
         report(seen, "Opened")
     elif draw > 0.996:
         report(seen, "Unsubscribed")
-        _stop(world, seen, person, medium)
+        _withdraw_consent(world, seen, person, medium)
 
 
 def _click(world: World, ms: int, subject: tuple[Person, Medium, dict[str, str], dict[str, Any]]) -> None:
-    person, medium, campaign, about = subject
+    person, medium, campaign, properties = subject
     rng = world.rng
     send = world.outbox.send
-    who = person.identifiers(rng, *medium.slots)
+    identifiers = person.identifiers(rng, *medium.slots)
     if medium.opens:
-        send(ms, f"{medium.noun} Opened", medium.channel, medium.source, who, campaign=campaign, properties=about)
-    linked = {**about, "link_url": f"https://shop.example/{campaign['name']}"}
+        send(
+            ms,
+            f"{medium.noun} Opened",
+            medium.channel,
+            medium.source,
+            identifiers,
+            campaign=campaign,
+            properties=properties,
+        )
+    linked = {**properties, "link_url": f"https://shop.example/{campaign['name']}"}
     send(
         ms + 9_000,
         f"{medium.noun} Link Clicked",
         medium.channel,
         medium.source,
-        who,
+        identifiers,
         campaign=campaign,
         properties=linked,
     )
     world.message_cost(ms, medium.marketing, medium.channel, campaign["name"], campaign["creative"], sent=False)
-    world.touched(person, ms, medium.marketing)
+    world.apply_touch(person, ms, medium.marketing)
     if medium is APP_PUSH:
         sessions.app(world, ms + 11_000, person, campaign)
     else:
-        # A link in an e-mail tells the site whom it was sent to, unless the mail program cut that off.
+        # A link in an e-mail identifies the recipient, unless the mail program removes that part.
         recognised = ("email",) if medium is EMAIL and rng.random() < 0.6 else ()
         sessions.web(world, ms + 11_000, person, campaign, recognised=recognised)
 
 
-def _stop(world: World, ms: int, person: Person, medium: Medium) -> None:
-    """The person takes the consent back."""
+def _withdraw_consent(world: World, ms: int, person: Person, medium: Medium) -> None:
+    """Withdraw the person's consent."""
     if medium is EMAIL:
         person.mailable = False
     elif medium is APP_PUSH:
@@ -177,7 +185,7 @@ def _stop(world: World, ms: int, person: Person, medium: Medium) -> None:
 
 
 def remind(world: World, ms: int, person: Person) -> None:
-    """An abandoned cart: remind the person some hours later, where that is allowed."""
+    """Remind a person of an abandoned cart some hours later, if there is consent."""
     medium = APP_PUSH if reachable(person, APP_PUSH) else EMAIL
     if reachable(person, medium):
         later = ms + int((1 + 3 * world.rng.random()) * HOUR_MS)
@@ -191,13 +199,13 @@ def _reminder(world: World, ms: int, subject: tuple[Person, Medium, str]) -> Non
 
 
 def _letters(world: World, ms: int, _: None) -> None:
-    """A letter to half of the customers with an address; the service that prints reports them all at once."""
+    """Send a letter to half of the customers with an account; the printing service reports all at once."""
     rng = world.rng
     for person in world.people:
         if person.account and "crm_id" in person.slots and rng.random() < 0.5:
             creative = LETTER.creatives[int(rng.random() * 2)]
             world.ledger.add(ms // DAY_MS, LETTER, creative, impressions=1)
-            world.touched(person, ms, LETTER.channel)
+            world.apply_touch(person, ms, LETTER.channel)
             campaign = {"channel": LETTER.channel, **LETTER.touch(creative)}
-            who = person.identifiers(rng, "crm_id")
-            world.outbox.send(ms, "Direct Mail Sent", "direct_mail", "printer", who, campaign=campaign)
+            identifiers = person.identifiers(rng, "crm_id")
+            world.outbox.send(ms, "Direct Mail Sent", "direct_mail", "printer", identifiers, campaign=campaign)

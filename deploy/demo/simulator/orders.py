@@ -1,4 +1,4 @@
-"""Orders on any channel and what follows them: points, refunds, reviews, surveys."""
+"""Orders on all channels, and the points, refunds, reviews and surveys after them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REWARD_CENTS = 300
 
 
 class Sale(NamedTuple):
-    """One order, as what follows needs it."""
+    """One order, for the events that follow it."""
 
     person: Person
     order_id: str
@@ -26,8 +26,8 @@ class Sale(NamedTuple):
     slots: tuple[str, ...]
 
 
-def upload(world: World, ms: int) -> int:
-    """When an event of a till arrives: with the upload of the night, between two and four o'clock."""
+def upload_time(world: World, ms: int) -> int:
+    """Return when an event of a till arrives: with the upload of the night, between two and four o'clock."""
     return (ms // DAY_MS + 1) * DAY_MS + int((2 + 2 * world.rng.random()) * HOUR_MS)
 
 
@@ -43,7 +43,7 @@ def order(
     context: dict[str, Any] | None = None,
     arrives: int = 0,
 ) -> str:
-    """The person buys what is in the cart, on whatever channel this is; gives the order's number."""
+    """Order what is in the person's cart, on any channel; return the order id."""
     rng = world.rng
     world.orders += 1
     order_id = f"o-{world.run}-{world.orders}"
@@ -75,14 +75,14 @@ def order(
     }
     if coupon:
         properties["coupon"] = coupon
-    who = person.identifiers(rng, *slots)
+    identifiers = person.identifiers(rng, *slots)
     world.outbox.send(
-        ms, "Order Completed", channel, source, who, arrives=arrives, properties=properties, context=context
+        ms, "Order Completed", channel, source, identifiers, arrives=arrives, properties=properties, context=context
     )
     person.cart.clear()
     person.orders += 1
     person.cart_id = f"cart-{world.run}-{person.index}-{person.orders}"
-    world.satisfied(person, ms)
+    world.reduce_desire(person, ms)
     if "email" in slots and "email" in person.slots:
         person.mailable = person.mailable or rng.random() < 0.4
     _follow_up(world, ms, Sale(person, order_id, revenue, channel, source, slots))
@@ -95,14 +95,14 @@ def _follow_up(world: World, ms: int, sale: Sale) -> None:
         points = sale.revenue_cents // 100
         person.points += points
         known = ("loyalty_id", "user_id") if person.linked_card else ("loyalty_id",)
-        arrives = upload(world, ms) if sale.channel == "store" else 0
-        who = person.identifiers(rng, *known)
+        arrives = upload_time(world, ms) if sale.channel == "store" else 0
+        identifiers = person.identifiers(rng, *known)
         earned = {"points": points, "order_id": sale.order_id}
         world.outbox.send(
-            ms + 2_000, "Loyalty Points Earned", "loyalty", _CARDS, who, arrives=arrives, properties=earned
+            ms + 2_000, "Loyalty Points Earned", "loyalty", _CARDS, identifiers, arrives=arrives, properties=earned
         )
     draw = rng.random()
-    later = world.waking_hour(ms // DAY_MS + 2 + int(rng.random() * 12))
+    later = world.random_waking_time(ms // DAY_MS + 2 + int(rng.random() * 12))
     if draw < 0.05:
         world.plan(later, _refund, sale)
     elif draw < 0.13:
@@ -113,22 +113,24 @@ def _follow_up(world: World, ms: int, sale: Sale) -> None:
 
 def _refund(world: World, ms: int, sale: Sale) -> None:
     part = sale.revenue_cents if world.rng.random() < 0.6 else sale.revenue_cents // 2
-    who = sale.person.identifiers(world.rng, *sale.slots)
-    arrives = upload(world, ms) if sale.channel == "store" else 0
-    about = {"order_id": sale.order_id, "revenue": money(part), "currency": CURRENCY}
-    world.outbox.send(ms, "Order Refunded", sale.channel, sale.source, who, arrives=arrives, properties=about)
+    identifiers = sale.person.identifiers(world.rng, *sale.slots)
+    arrives = upload_time(world, ms) if sale.channel == "store" else 0
+    properties = {"order_id": sale.order_id, "revenue": money(part), "currency": CURRENCY}
+    world.outbox.send(
+        ms, "Order Refunded", sale.channel, sale.source, identifiers, arrives=arrives, properties=properties
+    )
 
 
 def _review(world: World, ms: int, sale: Sale) -> None:
     stars = 5 - int(world.rng.random() ** 2 * 5)
-    who = sale.person.identifiers(world.rng, *sale.slots)
-    product_id = world.products[world.pick()].product_id
-    about = {"product_id": product_id, "rating": stars, "review_body": _REVIEWS[stars % len(_REVIEWS)]}
-    world.outbox.send(ms, "Product Reviewed", "web", "shop-eu", who, properties=about)
+    identifiers = sale.person.identifiers(world.rng, *sale.slots)
+    product_id = world.products[world.random_article()].product_id
+    properties = {"product_id": product_id, "rating": stars, "review_body": _REVIEWS[stars % len(_REVIEWS)]}
+    world.outbox.send(ms, "Product Reviewed", "web", "shop-eu", identifiers, properties=properties)
 
 
 def _survey(world: World, ms: int, sale: Sale) -> None:
     score = 10 - int(world.rng.random() ** 2 * 11)
-    who = sale.person.identifiers(world.rng, "email")
-    about = {"survey_id": "after-sale", "score": score, "order_id": sale.order_id}
-    world.outbox.send(ms, "Survey Submitted", "survey", "survey-tool", who, properties=about)
+    identifiers = sale.person.identifiers(world.rng, "email")
+    properties = {"survey_id": "after-sale", "score": score, "order_id": sale.order_id}
+    world.outbox.send(ms, "Survey Submitted", "survey", "survey-tool", identifiers, properties=properties)

@@ -1,7 +1,7 @@
-"""Who shops: people with several devices and several spellings of one address. The pipeline has to find out who is who.
+"""Customers with several devices and several spellings of one address, which identity resolution has to connect.
 
-Every address is of a range reserved for fiction: e-mail under example.com, .org and .net (RFC 2606), telephone numbers
-of the blocks that the French regulator ARCEP keeps for film and television (50,000; later people have no telephone).
+All addresses are reserved for fiction: e-mail under example.com, .org and .net (RFC 2606), telephone numbers of the
+blocks that the French regulator ARCEP reserves for film and television (50,000; later people have no telephone).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAMILY = (
 _TELEPHONE_BLOCKS = ("19900", "26191", "35301", "46571", "53649")
 _PLACEHOLDERS = (("user_id", "null"), ("email", "anonymous"), ("phone", "0000000000"), ("user_id", "undefined"))
 
-# Shares of the population: a browser who never says a name, an online shopper, one who uses everything, a shop regular.
+# Shares of the population: anonymous browsers, online shoppers, shoppers on all channels, regulars of a shop.
 _KINDS = (("browser", 0.22), ("online", 0.33), ("omnichannel", 0.33), ("regular", 0.12))
 _ACTIVITY = {"browser": 3.0, "online": 5.0, "omnichannel": 6.5, "regular": 4.0}
 
@@ -35,7 +35,7 @@ Identifiers = list[dict[str, Any]]
 
 
 class Person:
-    """One person: what they own, what the retailer has learnt, and how much they want to buy.
+    """One person: identifiers, what the retailer knows, and the desire to buy.
 
     Attributes:
         slots: Slot → (identifier type, canonical value); a slot is a type, with a number where there are several.
@@ -45,14 +45,14 @@ class Person:
         carded: The loyalty card has been handed out.
         linked_card: The card is linked with the account.
         mailable: The retailer knows the e-mail address and may use it.
-        bounces: The mailbox does not exist any more.
+        bounces: The mailbox no longer exists.
         desire: Log-odds added to buying by touches, as of `desire_ms`.
         cart: Articles put into the cart and not bought.
         points: Loyalty points.
     """
 
     __slots__ = (
-        "_links", "_made", "account", "activity", "bounces", "browsers", "carded", "cart", "cart_id", "context",
+        "_links", "_spelt", "account", "activity", "bounces", "browsers", "carded", "cart", "cart_id", "context",
         "desire", "desire_ms", "family", "given", "index", "kind", "linked_card", "mailable", "orders", "phone_ok",
         "points", "push_ok", "shared", "signed_in", "slots", "store",
     )  # fmt: skip
@@ -76,20 +76,20 @@ class Person:
         self.orders = 0
         self.points = 0
         self.context: dict[str, Any] = {}
-        self._made: dict[str, dict[str, Any]] = {}
+        self._spelt: dict[str, dict[str, Any]] = {}
         self._links: set[tuple[str, ...]] = set()
 
     def identifiers(self, rng: Random, *slots: str) -> Identifiers:
-        """Give the identifiers in `slots` that the person has, each spelt in one of a few ways.
+        """Return the person's identifiers in `slots`, each in one of a few spellings.
 
-        Every event of the retailer goes through here, so `profiles` knows what was ever seen together.
+        All events take their identifiers from here, so that `profiles` knows which were seen together.
         """
         self._links.add(slots)
         draw = rng.random()
         variant = int(draw * 4)
         given = [self._spell(slot, variant) for slot in slots if slot in self.slots]
         if draw > 0.975:
-            # A careless producer fills an empty field with a word; it must identify nobody.
+            # A careless producer fills an empty field with a placeholder, which must not identify anyone.
             kind, value = _PLACEHOLDERS[int(rng.random() * len(_PLACEHOLDERS))]
             given.append({"type": kind, "value": value})
         return given
@@ -97,15 +97,15 @@ class Person:
     def _spell(self, slot: str, variant: int) -> dict[str, Any]:
         kind, value = self.slots[slot]
         key = f"{slot}{variant}" if kind in {"email", "phone"} else slot
-        made = self._made.get(key)
-        if made is None:
-            made = self._made[key] = {"type": kind, "value": _SPELLINGS.get(kind, _plain)(value)[variant]}
+        identifier = self._spelt.get(key)
+        if identifier is None:
+            identifier = self._spelt[key] = {"type": kind, "value": _SPELLINGS.get(kind, _plain)(value)[variant]}
             if kind == "email":
-                made["verified"] = variant == 0
-        return made
+                identifier["verified"] = variant == 0
+        return identifier
 
     def channels(self) -> dict[str, bool]:
-        """Say which of the channels that reach the person may be used."""
+        """Return the channels that reach the person, and whether there is consent for each."""
         wanted = {
             "email": ("email", self.mailable),
             "sms": ("phone", self.phone_ok),
@@ -115,23 +115,23 @@ class Person:
         return {channel: wants for channel, (slot, wants) in wanted.items() if slot in self.slots}
 
     def profiles(self) -> Iterator[list[tuple[str, str]]]:
-        """Ground truth: the person's identifiers, grouped by what events have linked.
+        """Yield the ground truth: the person's identifiers, grouped by the links that events make.
 
-        One group when everything could be linked; a browser that never met a name is a group of its own. A device
-        that a household shares links nobody and is left out.
+        One group if everything is linked; a browser that was never used with another identifier is a group of its own.
+        A device that a household shares links nothing and is left out.
         """
         groups: list[set[str]] = []
         for link in sorted(self._links):
             # A WhatsApp id is the telephone number: the same identifier by another name.
             seen = {"phone" if slot == "whatsapp_id" else slot for slot in link if slot in self.slots}
             joined = seen - {self.shared}
-            apart = []
+            separated = []
             for group in groups:
                 if group & joined:
                     joined |= group
                 else:
-                    apart.append(group)
-            groups = [*apart, joined] if joined else apart
+                    separated.append(group)
+            groups = [*separated, joined] if joined else separated
         for group in groups:
             yield sorted(self.slots[slot] for slot in group)
 
@@ -163,11 +163,11 @@ def _kind(rng: Random) -> str:
 
 
 def population(rng: Random, count: int, run: str) -> list[Person]:
-    """Make `count` people. About one in a hundred shares a browser with the person before."""
+    """Return `count` people. About one in a hundred shares a browser with the person before."""
     people: list[Person] = []
     for index in range(count):
         person = Person(index, _kind(rng), STORES[int(rng.random() * len(STORES))], run)
-        _furnish(person, rng, f"{run}{index:06x}")
+        _assign_identifiers(person, rng, f"{run}{index:06x}")
         if people and rng.random() < 0.01 and people[-1].browsers and person.browsers and not people[-1].shared:
             shared = person.browsers[-1]
             person.shared = people[-1].shared = "anonymous_id/shared"
@@ -180,7 +180,7 @@ def population(rng: Random, count: int, run: str) -> list[Person]:
     return people
 
 
-def _furnish(person: Person, rng: Random, tag: str) -> None:
+def _assign_identifiers(person: Person, rng: Random, tag: str) -> None:
     chance = rng.random
     index, kind = person.index, person.kind
     person.given, person.family = _GIVEN[int(chance() * len(_GIVEN))], _FAMILY[int(chance() * len(_FAMILY))]

@@ -10,7 +10,7 @@ SITE = "https://shop.example"
 
 
 class Product(NamedTuple):
-    """One article of the catalogue; `card` is how events carry it, without a quantity."""
+    """One article of the catalogue; `card` is its properties in events, without a quantity."""
 
     product_id: str
     name: str
@@ -20,7 +20,7 @@ class Product(NamedTuple):
 
 
 class Store(NamedTuple):
-    """One shop with tills."""
+    """A shop with tills."""
 
     store_id: str
     city: str
@@ -51,12 +51,12 @@ _BRANDS = ("Atelier Nord", "Maison Fil", "Rive", "Lumen")
 
 
 def money(cents: int) -> str:
-    """Write cents as a decimal string: 4990 → `"49.90"`."""
+    """Return cents as a decimal string: 4990 → `"49.90"`."""
     return f"{cents // 100}.{cents % 100:02d}"
 
 
 def catalogue(rng: Random) -> list[Product]:
-    """Every article, best sellers first; prices of variants differ a little."""
+    """Return all articles, best sellers first; prices of variants differ a little."""
     products: list[Product] = []
     for category, models in _RANGE.items():
         for model, base in models:

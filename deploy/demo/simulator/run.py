@@ -1,4 +1,4 @@
-"""Runs the retailer for some days and gives its events as lines, in the order in which they are delivered."""
+"""Simulates the retailer for some days; yields its events as JSON lines in order of delivery."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from schemas.durations import DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to simulate. The same options give the same bytes.
+    """Options of a simulation. The same options give the same bytes.
 
     Attributes:
-        people: How many people there are.
-        seed: Seed of all chance.
-        days: How many days pass.
+        people: Number of people.
+        seed: Seed of the random numbers.
+        days: Number of days.
         start: The first day.
         junk: Share of lines that are broken, 0 up to 0.5.
     """
@@ -43,14 +43,14 @@ class Options:
 
 
 class Simulation:
-    """One run. Take `lines` first; the ledger, the truth and the counts are complete when it is exhausted."""
+    """One simulation. Read `lines` to the end first: spend, truth and counts are complete after that."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self._world = World(options.seed, options.people, options.days, options.start, options.junk, options.run)
 
     def lines(self) -> Iterator[bytes]:
-        """Give every event as a JSON line without the line's end, in order of delivery."""
+        """Yield every event as a JSON line without a line end, in order of delivery."""
         world = self._world
         behaviour.begin(world)
         messages.begin(world)
@@ -65,7 +65,7 @@ class Simulation:
         yield from world.outbox.deliver(None)
 
     def counts(self) -> dict[str, int]:
-        """How many distinct valid events, exact duplicates and broken lines the run delivered, and how many orders."""
+        """Return the numbers of lines, distinct valid events, exact duplicates, broken lines and orders."""
         outbox = self._world.outbox
         return {
             "lines": outbox.events + outbox.duplicates + outbox.broken,
@@ -76,14 +76,14 @@ class Simulation:
         }
 
     def spend(self) -> Iterator[tuple[str, ...]]:
-        """Give what marketing cost, as rows of `advertising.SPEND_COLUMNS`."""
+        """Yield the cost of marketing as rows of `advertising.SPEND_COLUMNS`."""
         return self._world.ledger.lines()
 
     def truth(self) -> Iterator[dict[str, Any]]:
-        """Give what identity resolution should find out: for each person, the groups of identifiers that events link.
+        """Yield the expected result of identity resolution: for each person, the groups of linked identifiers.
 
-        A group should be one profile; two groups, or two persons, should never share one. A browser that a household
-        shares is in no group.
+        A group should be one profile; two groups, or two persons, should never share a profile. A browser that a
+        household shares is in no group.
         """
         for person in self._world.people:
             groups = [[list(pair) for pair in group] for group in person.profiles()]

@@ -21,7 +21,7 @@ def web(
     referrer: str = "",
     recognised: tuple[str, ...] = (),
 ) -> None:
-    """A session in one of the person's browsers; `recognised` is what the link they followed says of them."""
+    """A session in one of the person's browsers; `recognised` are the slots that the followed link identifies."""
     draw = world.rng.random()
     browser = person.browsers[int(draw * draw * len(person.browsers))]
     page = {"path": "/", "url": f"{SITE}/"}
@@ -48,11 +48,11 @@ class Session:
     """One session on one device.
 
     Attributes:
-        ms: Now; every step moves it on.
+        ms: The current time; every step advances it.
         device: Slot of the device.
-        arrives: When all of its events are delivered; 0 is at once.
+        arrives: When all of its events are delivered; 0: within seconds.
         context: The context of its events.
-        who: The identifiers of its events.
+        identifiers: The identifiers of its events.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Session:
         world.sessions += 1
         self.context: dict[str, Any] = {**person.context, "session_id": f"{world.run}-s{world.sessions}"}
         known = ("user_id",) if device in person.signed_in else ()
-        self.who = person.identifiers(world.rng, device, *known, *recognised)
+        self.identifiers = person.identifiers(world.rng, device, *known, *recognised)
 
     def open(self, event: str, campaign: dict[str, str] | None) -> None:
         """Send the first event, the only one that carries the campaign."""
@@ -76,15 +76,15 @@ class Session:
         self.ms += 3_000 + int(self.world.rng.random() * 20_000)
 
     def run(self) -> None:
-        """Let the rest of the session happen."""
+        """Simulate the rest of the session."""
         person, chance = self.person, self.world.rng.random
         if person.kind != "browser" and self.device not in person.signed_in and chance() < 0.30:
             self._sign_in()
-        looked = self._browse()
-        # Somebody who comes back to a full cart is close to buying.
+        viewed = self._browse()
+        # A person who comes back to a full cart is close to buying.
         buys = self.world.buys(person, self.ms, 0.9 if person.cart else 0.0)
         if buys or chance() < 0.10:
-            self._fill_cart(looked)
+            self._fill_cart(viewed)
         if not person.cart:
             return
         if buys:
@@ -106,7 +106,7 @@ class Session:
             event,
             self.channel,
             self.source,
-            self.who,
+            self.identifiers,
             arrives=self.arrives,
             campaign=campaign,
             context=self.context,
@@ -120,7 +120,7 @@ class Session:
         self.ms += 4_000 + int(self.world.rng.random() * 40_000)
 
     def _sign_in(self) -> None:
-        """Sign up or in: what this device did anonymously finds its person."""
+        """Sign up or in, which links the anonymous events of the device to the person."""
         person, rng = self.person, self.world.rng
         new = not person.account
         if new and rng.random() < 0.5:
@@ -128,9 +128,9 @@ class Session:
         person.account = True
         person.signed_in.add(self.device)
         if new or rng.random() < 0.5:
-            self.who = person.identifiers(rng, self.device, "user_id", "email")
+            self.identifiers = person.identifiers(rng, self.device, "user_id", "email")
         else:
-            self.who = person.identifiers(rng, self.device, "user_id")
+            self.identifiers = person.identifiers(rng, self.device, "user_id")
         self._step("Signed Up" if new else "Signed In", {"method": "password"})
         if new:
             person.mailable = rng.random() < 0.8
@@ -138,30 +138,30 @@ class Session:
             names = {"first_name": person.given, "last_name": person.family}
             self._send("Identify", traits=names, consent=consent)
         if person.carded and not person.linked_card and rng.random() < 0.35:
-            # Linking the card joins what happened at the till with what happened on line.
+            # Linking the card joins purchases at the till and on line.
             person.linked_card = True
-            self.who = person.identifiers(rng, "user_id", "loyalty_id", "email")
+            self.identifiers = person.identifiers(rng, "user_id", "loyalty_id", "email")
             self._send("Identify", traits={"loyalty_member": True})
-        self.who = person.identifiers(rng, self.device, "user_id")
+        self.identifiers = person.identifiers(rng, self.device, "user_id")
 
     def _browse(self) -> int | None:
-        """Search, look at lists and articles; give the last article looked at."""
+        """Search, view lists and articles; return the last article viewed."""
         world, chance = self.world, self.world.rng.random
         if chance() < 0.25:
-            self._step("Products Searched", {"query": world.products[world.pick()].name.lower()})
+            self._step("Products Searched", {"query": world.products[world.random_article()].name.lower()})
         elif chance() < 0.35:
-            category = world.products[world.pick()].category
+            category = world.products[world.random_article()].category
             self._step("Product List Viewed", {"list_id": category.lower(), "category": category})
-        looked = None
+        viewed = None
         for _ in range(int(chance() * chance() * 7) if chance() < 0.75 else 0):
-            looked = world.pick()
-            self._step("Product Viewed", {**world.products[looked].card, "currency": CURRENCY})
-        return looked
+            viewed = world.random_article()
+            self._step("Product Viewed", {**world.products[viewed].card, "currency": CURRENCY})
+        return viewed
 
-    def _fill_cart(self, looked: int | None) -> None:
+    def _fill_cart(self, viewed: int | None) -> None:
         person, world, chance = self.person, self.world, self.world.rng.random
         for _ in range(1 + int(chance() * 2.2)):
-            article = world.pick() if looked is None or person.cart else looked
+            article = world.random_article() if viewed is None or person.cart else viewed
             person.cart.append(article)
             self._step("Product Added", {**self._about(article), "quantity": 1})
         if len(person.cart) > 3 or (len(person.cart) > 1 and chance() < 0.06):
@@ -180,7 +180,7 @@ class Session:
             self._step("Coupon Applied", {**cart, "coupon_id": coupon})
         if chance() < 0.6:
             self._step("Payment Info Entered", {"payment_method": "card"})
-        # A guest types in addresses; an account has them.
+        # A guest enters addresses; an account has them.
         known = ("user_id", "email") if self.device in person.signed_in else ("email", "phone")
         order(
             self.world,

@@ -1,4 +1,4 @@
-"""Time and chance: the agenda of what happens next, and the few things that every behaviour needs."""
+"""State of a simulation: the agenda of tasks, the random numbers, and the desire to buy."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from deploy.demo.simulator.people import Person, population
 from deploy.demo.simulator.retailer import Product, catalogue
 from schemas.durations import DAY_MS, HOUR_MS
 
-# Log-odds of buying at an opportunity, for a person whom nothing has touched lately.
+# Log-odds of buying at an opportunity, without any recent touch.
 _BASE = -3.4
 
 Task = Callable[["World", int, Any], None]
 
 
 class World:
-    """One run's state.
+    """State of one simulation.
 
     Attributes:
-        rng: The one source of chance.
-        people: Everybody, by index.
+        rng: The only source of random numbers.
+        people: All people, by index.
         products: The catalogue, best sellers first.
-        outbox: Where events go.
-        ledger: What marketing costs.
-        end_ms: Nothing new begins after this moment; milliseconds since the start.
-        on_abandoned: What the retailer does when somebody leaves a cart behind.
+        outbox: Delivers events.
+        ledger: Books the cost of marketing.
+        end_ms: No task begins after this time, in milliseconds since the start.
+        on_abandoned: Called when a person leaves a session with a full cart.
     """
 
     def __init__(self, seed: int, count: int, days: int, start: date, junk: float, run: str) -> None:
@@ -48,7 +48,7 @@ class World:
         self._planned = 0
 
     def plan(self, ms: int, task: Task, subject: Any) -> None:
-        """Let `task` happen at `ms`, unless the run is over by then."""
+        """Plan `task` at `ms`, unless that is after the end."""
         if ms < self.end_ms:
             self._planned += 1
             heappush(self._agenda, (ms, self._planned, task, subject))
@@ -60,35 +60,35 @@ class World:
         ms, _, task, subject = heappop(self._agenda)
         return ms, task, subject
 
-    def waking_hour(self, day: int) -> int:
-        """Draw a moment of `day`: most between 8 and 22 o'clock, the evening busiest."""
+    def random_waking_time(self, day: int) -> int:
+        """Draw a time of `day`, in milliseconds: most between 8 and 22 o'clock, the evening busiest."""
         draw = self.rng.random()
         return day * DAY_MS + int((6.5 + 14.5 * (1 - (1 - draw) ** 1.6)) * HOUR_MS)
 
-    def pick(self) -> int:
-        """Draw an article by its index: best sellers more often."""
+    def random_article(self) -> int:
+        """Draw the index of an article: best sellers more often."""
         draw = self.rng.random()
         return int(draw * draw * len(self.products))
 
-    def touched(self, person: Person, ms: int, channel: str) -> None:
-        """A touch of a marketing channel adds its true effect to the person's desire."""
+    def apply_touch(self, person: Person, ms: int, channel: str) -> None:
+        """Add the true effect of a touch of a marketing channel to the person's desire."""
         person.desire = self.desire(person, ms) + EFFECT[channel]
         person.desire_ms = ms
 
     def desire(self, person: Person, ms: int) -> float:
-        """What is left of earlier touches: each halves every `EFFECT_HALF_LIFE_DAYS`."""
+        """Return the remaining effect of earlier touches: it halves every `EFFECT_HALF_LIFE_DAYS`."""
         return float(person.desire * 0.5 ** ((ms - person.desire_ms) / (EFFECT_HALF_LIFE_DAYS * DAY_MS)))
 
-    def satisfied(self, person: Person, ms: int) -> None:
-        """The person has bought: most of the wish is gone."""
+    def reduce_desire(self, person: Person, ms: int) -> None:
+        """Reduce the desire of a person who has bought."""
         person.desire = 0.2 * self.desire(person, ms)
         person.desire_ms = ms
 
     def buys(self, person: Person, ms: int, bias: float = 0.0) -> bool:
-        """Decide whether the person buys at this opportunity."""
+        """Return whether the person buys at this opportunity, by a logistic model of the log-odds."""
         return self.rng.random() < 1 / (1 + exp(-(_BASE + bias + self.desire(person, ms))))
 
     def message_cost(self, ms: int, channel: str, source: str, name: str, creative: str, sent: bool) -> None:
-        """Book a message (`sent`) or the click on one."""
+        """Book the cost of a message (`sent`) or of a click on one."""
         campaign = Campaign(channel, source, "", name, (), impression_micros=MESSAGE_MICROS[channel])
         self.ledger.add(ms // DAY_MS, campaign, creative, impressions=int(sent), clicks=int(not sent))

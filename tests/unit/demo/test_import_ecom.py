@@ -1,4 +1,4 @@
-"""The public sample of a web shop as touchpoint events."""
+"""The public data set of a web shop as touchpoint events."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_only_the_first_event_of_a_user_carries_it() -> None:
     assert ["campaign" in event for event in found] == [True, False, False]
 
 
-def test_an_order_is_what_was_put_into_the_cart_since_the_last_one() -> None:
+def test_an_order_contains_the_cart_since_the_last_order() -> None:
     found = events(
         row("product_view", "2024-03-13 10:00:00"),
         row("add_to_cart", "2024-03-13 10:00:01"),
@@ -119,13 +119,13 @@ def test_an_order_is_what_was_put_into_the_cart_since_the_last_one() -> None:
         pytest.param([HEADER, "a,b\n"], "line 2: 2 values, expected 8", id="cut off"),
     ],
 )
-def test_a_table_of_another_form_is_refused_with_line_and_column(lines: list[str], error: str) -> None:
+def test_a_table_of_another_form_is_an_error_with_line_and_column(lines: list[str], error: str) -> None:
     with pytest.raises(TableError) as refused:
         list(touchpoints(lines))
     assert str(refused.value).startswith(error)
 
 
-def test_the_table_is_read_as_it_is_compressed_or_in_the_package(tmp_path: Path) -> None:
+def test_the_table_is_read_plain_compressed_or_from_the_package(tmp_path: Path) -> None:
     text = HEADER + row()
     plain, packed, package = tmp_path / "a.csv", tmp_path / "a.csv.gz", tmp_path / "a.whl"
     plain.write_text(text)
@@ -135,7 +135,7 @@ def test_the_table_is_read_as_it_is_compressed_or_in_the_package(tmp_path: Path)
     assert [[HEADER, row()]] * 3 == [table(plain), table(packed), table(package)]
 
 
-def test_another_package_is_refused(tmp_path: Path) -> None:
+def test_another_package_is_an_error(tmp_path: Path) -> None:
     package = tmp_path / "a.whl"
     with zipfile.ZipFile(package, "w") as wheel:
         wheel.writestr("other.txt", "")
@@ -153,7 +153,7 @@ def test_a_download_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert wheel == download(tmp_path)
 
 
-def test_a_failed_download_says_what_else_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_a_failed_download_has_an_alternative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess((), 1, "", "ERROR: noise\nERROR: No matching distribution\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(

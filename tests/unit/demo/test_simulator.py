@@ -1,4 +1,4 @@
-"""The simulated retailer: the same bytes for the same options, the mess that it promises, and a truth that holds."""
+"""The simulated retailer: reproducible bytes, the promised faults in data, and a correct ground truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Run:
         self.counts = simulation.counts()
         self.spend = list(simulation.spend())
         self.truth = list(simulation.truth())
-        # What reached us more than once counts once.
+        # Duplicates count once.
         self.good = {event["event_id"]: event for event in self.events if event["source"] != LEGACY}
 
     def pairs(self) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -63,7 +63,7 @@ def test_the_same_options_give_the_same_bytes(run: Run) -> None:
 
 
 def test_the_bytes_do_not_depend_on_the_process() -> None:
-    """Sets and hashes differ from one Python process to the next; the output must not."""
+    """Hash seeds differ between Python processes; the output must not."""
     command = [sys.executable, "-m", "deploy.cli.main", "simulate", "--people", "60", "--days", "20"]
     one, other = (
         subprocess.run(command, env={"PYTHONHASHSEED": seed}, cwd=ROOT, capture_output=True, check=True).stdout
@@ -87,7 +87,7 @@ def test_other_options_never_repeat_an_event_id(run: Run, other: Options) -> Non
     assert set() == ids & run.good.keys()
 
 
-def test_every_line_is_valid_but_the_junk(run: Run) -> None:
+def test_all_lines_but_the_junk_are_valid(run: Run) -> None:
     verdicts = [(event["source"] == LEGACY, isinstance(decoded(line), Reject)) for event, line in run.pairs()]
     assert [] == [pair for pair in verdicts if pair[0] != pair[1]]
 
@@ -135,7 +135,7 @@ def test_every_known_channel_but_two_carries_events(run: Run) -> None:
 
 
 @pytest.mark.parametrize("channel", ["web", "app", "store", "call_center"])
-def test_every_place_sells(run: Run, channel: str) -> None:
+def test_each_sales_channel_has_orders(run: Run, channel: str) -> None:
     sold = [event for event in run.good.values() if event["event"] == "Order Completed" and event["channel"] == channel]
     assert sold != []
 
@@ -150,7 +150,7 @@ def test_revenue_is_the_products_less_the_discount_to_the_cent(run: Run) -> None
 
 
 def test_tills_upload_in_the_night_after(run: Run) -> None:
-    """Whatever a till reports arrives after all that the site reported on that day."""
+    """Events of a till arrive after all events of the site on that day."""
     arrived: dict[str, int] = {}
     last_of_day: dict[str, int] = {}
     for place, event in enumerate(run.events):
@@ -209,7 +209,7 @@ def test_impressions_in_the_ledger_are_those_of_the_events(run: Run) -> None:
 
 
 def test_touches_cause_purchases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal that attribution is to find: in the same world, had marketing no effect, people would buy far less."""
+    """The effect that attribution should find: without it, the same simulation has far fewer orders."""
     options = Options(people=800, seed=11, junk=0)
     with_marketing = Run(options).counts["orders"]
     for channel in EFFECT:
@@ -223,13 +223,13 @@ def test_touches_cause_purchases(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param("Paid Search", 0, 0.80, id="at once"),
         pytest.param("Paid Search", 7, 0.40, id="after a half-life"),
         pytest.param("Paid Search", 21, 0.10, id="after three"),
-        pytest.param("Direct", 0, 0.0, id="direct does nothing"),
+        pytest.param("Direct", 0, 0.0, id="direct has no effect"),
     ],
 )
 def test_the_effect_of_a_touch_fades(channel: str, days: int, expected: float) -> None:
     world = World(1, 1, 60, date(2026, 9, 1), 0.0, "run")
     (person,) = world.people
-    world.touched(person, 0, channel)
+    world.apply_touch(person, 0, channel)
     assert expected == pytest.approx(world.desire(person, days * DAY_MS))
 
 
@@ -268,8 +268,8 @@ def identifier_hash(kind: str, value: str) -> tuple[str, bytes]:
     return claim.type, claim.identifier_hash
 
 
-def test_the_truth_is_what_the_events_link(run: Run) -> None:
-    """However addresses are spelt: connecting normalised identifiers finds the people, and the truth says the same."""
+def test_the_ground_truth_equals_the_links_of_the_events(run: Run) -> None:
+    """The components of normalised identifiers equal the ground truth, in any spelling."""
     found = components(run.lines)
     owners: dict[Any, set[tuple[int, int]]] = defaultdict(set)
     for person in run.truth:
@@ -292,11 +292,11 @@ def test_people_have_several_devices_and_a_few_share_one(run: Run) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"people": 0}, id="nobody"),
+        pytest.param({"people": 0}, id="no people"),
         pytest.param({"days": 0}, id="no day"),
         pytest.param({"junk": 0.9}, id="mostly junk"),
     ],
 )
-def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+def test_impossible_options_are_an_error(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="people and days must be at least 1"):
         Options(**options)
