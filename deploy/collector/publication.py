@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from deploy.collector.refusal import RefusedError
-from schemas.records import Outgoing
+from schemas.records import Outgoing, RecordsTooLargeError
 from sinks.kafka.group_commit import GroupCommitPublisher, OverloadedError
 from sinks.kafka.producer import PublishFailedError
 
@@ -45,13 +45,18 @@ class Publication:
         """Publish records.
 
         Raises:
-            RefusedError: Kafka has not confirmed all of them, or too many wait for it. Sending all again is right.
+            RefusedError: Kafka has not confirmed all of them, or too many wait for it: sending all again is right. Or
+                one is larger than Kafka takes, which the status says is not to be sent again.
         """
         try:
             async with asyncio.timeout(self._confirm_within_s):
                 await self._publisher.send(records)
         except OverloadedError:
             raise RefusedError(429, "overloaded", "More events wait than can be held: send them again.", 1) from None
+        except RecordsTooLargeError:
+            raise RefusedError(
+                413, "too_large", "Kafka takes no record as large as one of these events; the others are stored."
+            ) from None
         except (TimeoutError, PublishFailedError) as error:
             if self._failed_at is None:  # once for all requests that wait
                 log.warning("Kafka does not confirm: %s", error or "no answer in time")

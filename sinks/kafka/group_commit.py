@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from schemas.records import Outgoing
+from schemas.records import Outgoing, RecordsTooLargeError
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 
 
@@ -41,6 +41,7 @@ class GroupCommitPublisher:
         Raises:
             OverloadedError: Too many bytes wait already; a call is never too large if no other one waits.
             PublishFailedError: Not all are confirmed; sending all again is right.
+            RecordsTooLargeError: Some are larger than the broker takes; all others of the call are confirmed.
         """
         if not records:
             return
@@ -58,21 +59,33 @@ class GroupCommitPublisher:
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
-                batch = [record for records, _, outcome in group if not outcome.done() for record in records]
+                calls = [(records, outcome) for records, _, outcome in group if not outcome.done()]
                 failure: Exception | None = None
                 try:
-                    await self._publisher.send(batch)
-                except PublishFailedError as error:
+                    await self._publisher.send([record for records, _ in calls for record in records])
+                except (PublishFailedError, RecordsTooLargeError) as error:
                     failure = error
                 except Exception as error:  # noqa: BLE001 - whatever the error, no caller may wait for ever
                     failure = PublishFailedError(f"{type(error).__name__}: {error}")
-                for _, size, outcome in group:
-                    self._bytes -= size
-                    if outcome.done():
-                        continue
-                    if failure is None:
-                        outcome.set_result(None)
-                    else:
-                        outcome.set_exception(failure)
+                self._bytes -= sum(size for _, size, _ in group)
+                _settle(calls, failure)
         finally:
             self._writer = None
+
+
+def _settle(calls: Sequence[tuple[Sequence[Outgoing], asyncio.Future[None]]], failure: Exception | None) -> None:
+    """Give each call the outcome of its own records; a record that is too large fails its own call alone."""
+    start = 0
+    for records, outcome in calls:
+        end = start + len(records)
+        own_failure = failure
+        if isinstance(failure, RecordsTooLargeError):
+            places = [place - start for place in failure.places if start <= place < end]
+            own_failure = RecordsTooLargeError(places, str(failure)) if places else None
+        start = end
+        if outcome.done():  # cancelled meanwhile
+            continue
+        if own_failure is None:
+            outcome.set_result(None)
+        else:
+            outcome.set_exception(own_failure)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from schemas.records import Outgoing
+from schemas.records import Outgoing, RecordsTooLargeError
 from sinks.kafka.group_commit import GroupCommitPublisher, OverloadedError
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 
@@ -67,6 +67,26 @@ async def test_a_failed_batch_fails_all_who_wait_for_it_and_nobody_else(error: E
 
     assert [PublishFailedError, PublishFailedError] == [type(outcome) for outcome in outcomes]
     assert [[b"1", b"2"], [b"3"]] == broker.batches
+
+
+async def test_a_record_that_is_too_large_fails_its_own_call_alone() -> None:
+    broker = Broker()
+    gathering = GroupCommitPublisher(broker, 1_000)
+    first = asyncio.create_task(gathering.send([record("0")]))
+    await started(first)
+    broker.answers.release()
+    calls = [[record("1")], [record("2"), record("3")], [record("4")], [record("5"), record("6")]]
+    sends = [asyncio.create_task(gathering.send(call)) for call in calls]
+    await first
+    await started(*sends)
+    broker.down = RecordsTooLargeError([2, 4, 5], "too large")
+    broker.answers.release()
+    outcomes = await asyncio.gather(*sends, return_exceptions=True)
+
+    assert [b"1", b"2", b"3", b"4", b"5", b"6"] == broker.batches[-1]
+    assert [(), (1,), (), (0, 1)] == [getattr(outcome, "places", ()) for outcome in outcomes]
+    assert [None, None] == [outcomes[0], outcomes[2]]
+    assert 0 == gathering.waiting_bytes
 
 
 async def test_who_has_gone_before_his_turn_is_passed_over() -> None:
