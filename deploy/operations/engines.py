@@ -24,7 +24,7 @@ from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.segments.definitions import SegmentDefinitions
-from sinks.redis.journey_archive import keep
+from sinks.redis.journey_archive import archive_journeys
 
 LAYOUT = "_layout"
 
@@ -127,7 +127,9 @@ def load_decider(settings: Settings, redis: Any = None) -> Decider:
     if redis is None:
         return definitions.decider(settings.timezone)
     current = {journey.version: journey.archived() for journey in definitions.journeys}
-    return definitions.decider(settings.timezone, archive=_readable(keep(redis, settings.redis_namespace, current)))
+    return definitions.decider(
+        settings.timezone, archive=_readable(archive_journeys(redis, settings.redis_namespace, current))
+    )
 
 
 def _readable(archived: Mapping[str, bytes]) -> dict[str, Journey]:

@@ -1,13 +1,15 @@
-"""Marks of events that were seen: the one layout that the identity store and the profile store share.
+"""Marks of seen events: one layout that the identity store and the profile store share.
 
 A mark is a field of the hash `{namespace}:seen:<generation>:<bucket>`:
 
 * generation: `received_ms // GENERATION_MS`; a mark is looked up in its generation and in the one before;
 * bucket: the first byte of the event key modulo `BUCKETS`;
 * field: bytes 2 to 11 of the event key;
-* value: the origin (8 bytes; zeros when it is not known), then `!` once the profile store has applied the event.
+* value: the origin (8 bytes, `processors.identity.claims.origin_key`; zeros when unknown), then `!` once the profile
+  store has applied the event.
 
-A bucket lives `TTL_S` from its first mark by the server's own clock, so a mark answers for two generations.
+A bucket expires `TTL_S` after its first mark, by the server's clock, so a duplicate is found for at least two
+generations.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from sinks.redis.lua import source
 GENERATION_MS = 7 * DAY_MS
 """Length of a generation of marks, milliseconds."""
 BUCKETS = 16
-"""Hashes in a generation: few, so that one command reads or writes many marks, which costs a fifth of the time. A mark
-takes 54 bytes for it; in hashes so small that the server packs them it would take 23, up to 50 events a second."""
+"""Hashes in a generation: few, so that one command reads or writes many marks, in a fifth of the time. The price is
+memory: a mark takes 54 bytes; in hashes that are small enough for the server to pack it would take 23."""
 TTL_S = 3 * GENERATION_MS // 1000
-"""Life of a bucket, seconds: that of its generation and two more."""
+"""Life of a bucket, seconds: its own generation and two more."""
 UNKNOWN_ORIGIN = bytes(8)
 """The origin of a mark that had expired before the profile store applied its event."""
 APPLIED = b"!"
@@ -31,17 +33,17 @@ APPLIED = b"!"
 
 
 def generation(received_ms: int) -> int:
-    """The generation of an event received then."""
+    """Return the generation of an event by the time it was received."""
     return received_ms // GENERATION_MS
 
 
 def bucket_key(namespace: str, event_key: bytes, received_ms: int) -> str:
-    """The hash that a new mark of this event belongs in."""
+    """Return the key of the hash for a new mark of an event."""
     return f"{{{namespace}}}:seen:{generation(received_ms)}:{event_key[0] % BUCKETS}"
 
 
 def field(event_key: bytes) -> bytes:
-    """The field of this event's mark in its hash."""
+    """Return the field of an event's mark in its hash."""
     return event_key[2:12]
 
 

@@ -1,14 +1,14 @@
-"""The delivery ledger in Redis: what was sent, so that nothing is sent twice.
+"""The delivery ledger: the state of every message, so that none is sent twice.
 
-* `{ns}:delivered:<idempotency key>` hash of `state`, `attempt`, `action` (the message itself, until all is done) and
-  `settlement` (what became of it);
-* `{ns}:delivery:due` sorted set of idempotency key by when to look at it again: the next try, or the end of a lease.
+* `{ns}:delivered:<idempotency key>` hash of `state`, `attempt`, `action` (the message itself, until its outcome is
+  published) and `settlement` (its outcome);
+* `{ns}:delivery:due` sorted set of idempotency key by time, ms: of the next attempt, or of the end of a lease.
 
-A message is `claimed` before it is sent, `waiting` between two tries, `settled` once it is known what became of it, and
-`told` once that is in Kafka. So a worker may die anywhere: what it leaves is found when its lease is over.
+A message is `claimed` before it is sent, `waiting` between two attempts, `settled` once its outcome is known, and
+`told` once that is in Kafka. A worker may die at any point: its messages are due again when their lease ends.
 
 An entry is written before a message is sent, and kept longer than Kafka keeps the action, so that no replay of the
-topic sends again. A message's address is here only while it is on its way.
+topic sends it again. A message's address is stored only until its outcome is published.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from schemas.durations import DAY_MS
 from sinks.redis.lua import source
 
 KEPT_MS = 35 * DAY_MS
-"""How long a settled message is remembered: the longest that the topics of decisions and actions reach back."""
+"""How long an entry is kept, milliseconds: longer than the topics of decisions and actions keep their records."""
 
 
 class RedisDeliveryLedger:
-    """Remembers what was sent.
+    """Claims messages for sending and stores their outcomes.
 
     Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again, but a
     repeated `claim` finds its own claim `busy` and leaves it to `due`.
@@ -43,44 +43,44 @@ class RedisDeliveryLedger:
         self._script = redis.register_script(source("delivery"))
 
     async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> Claim:
-        """Ask for the right to send a message for the first time.
+        """Claim a message for its first attempt.
 
         Args:
             key: Its idempotency key.
-            action: The message as it came, kept until it is settled.
-            now_ms: The time.
-            lease_ms: How long the claim is believed to be at work.
+            action: The message as published, kept until it is settled.
+            now_ms: The time, milliseconds since 1970.
+            lease_ms: How long other workers leave the message alone.
         """
         ((_, claim),) = _claims(await self._call("claim", key, action, now_ms, lease_ms, KEPT_MS))
         return claim
 
     async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, Claim]]:
-        """Claim messages whose next try has come, and find those whose worker was not heard of within its lease.
+        """Claim messages whose next attempt is due, and those whose lease has ended.
 
         Returns:
-            Key and claim of each, at most `count`; nobody else gets them until their new lease is over.
+            Key and claim of each, at most `count`; other workers leave them alone until their new lease ends.
         """
         return _claims(await self._call("due", now_ms, lease_ms, count))
 
     async def postpone(self, key: str, due_ms: int) -> None:
-        """Give a claim back until then."""
+        """Give a claim back until its next attempt at `due_ms`."""
         await self._call("postpone", key, due_ms)
 
     async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
-        """Note what became of a message for good; `due` finds it again unless it is told within the lease."""
+        """Store the final outcome of a message; `due` returns it again unless it is acknowledged within the lease."""
         await self._call("settle", key, action, settlement, now_ms, lease_ms, KEPT_MS)
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
         """Close the entries of messages whose receipts Kafka has confirmed; the actions are deleted."""
         if keys:
-            await self._call("told", *keys)
+            await self._call("acknowledge", *keys)
 
     async def _call(self, step: str, *arguments: Any) -> Any:
         return await self._script(keys=[self._key], args=[self._prefix, step, *arguments])
 
 
 _STATES: dict[bytes, Any] = {b"told": "acknowledged"}
-"""The stored names of states that have another name in `Claim`."""
+"""Stored names of states that have another name in `Claim`: entries of earlier versions have them."""
 
 
 def _claims(found: Any) -> list[tuple[str, Claim]]:

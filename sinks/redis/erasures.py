@@ -1,12 +1,12 @@
-"""Who and what was erased: asked before anything is stored, so that no replay brings it back.
+"""What was erased: read before anything is stored, so that no replay of a topic brings it back.
 
 | key | type | content |
 | --- | --- | --- |
-| `{ns}:alias:<profile>` | string | of the identity store: where a profile went, `!` = erased |
-| `{ns}:erased:anchors` | sorted set | anchor of an erased person by the time, ms, when it may be forgotten |
-| `{ns}:erased:letters` | sorted set | place of an erased dead letter, by the same |
+| `{ns}:alias:<profile>` | string | of the identity store: the profile it was merged into, `!` = erased |
+| `{ns}:erased:anchors` | sorted set | anchor of an erased person by the time, ms, when the entry expires |
+| `{ns}:erased:letters` | sorted set | place (topic, partition, offset) of an erased dead letter, likewise |
 
-An anchor is never given twice, so who comes back has another one.
+An anchor is never used twice, so a person who comes back gets another one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sinks.redis.profiles import RedisProfileStore
 
 
 class RedisErasures:
-    """Knows what was erased.
+    """Stores what was erased, and answers whether a record is of it.
 
     Args:
         redis: A client that answers with bytes.
@@ -36,18 +36,18 @@ class RedisErasures:
         self._letters = f"{{{namespace}}}:erased:letters"
 
     async def erased(self, traces: Sequence[Trace]) -> list[bool]:
-        """Say for each trace whether it is of somebody, or a dead letter, that was erased since."""
+        """Return for each trace whether its person, or its dead letter, was erased."""
         live = await self._profiles.live({one.profile_id for one in traces if one.profile_id and not one.anchor})
         anchors = await self._among(self._anchors, {one.anchor for one in traces if one.anchor})
         letters = await self._among(self._letters, {one.letter for one in traces if one.letter})
         return [
-            # The anchor tells better: after a split, an event may be of another person than its profile id says.
+            # The anchor comes first: after a split, an event may be of another person than its profile id says.
             one.anchor in anchors if one.anchor else one.letter in letters or live.get(one.profile_id, "") is None
             for one in traces
         ]
 
     async def erase(self, anchors: Iterable[str], letters: Iterable[LetterPlace], now_ms: int) -> None:
-        """Remember anchors and dead letters as erased for `ERASED_S` seconds: longer than Kafka keeps their records."""
+        """Store anchors and dead letters as erased for `ERASED_S` seconds: longer than Kafka keeps their records."""
         for key, names in ((self._anchors, set(anchors)), (self._letters, {str(place) for place in letters})):
             if names:
                 await self._redis.zremrangebyscore(key, 0, now_ms)
@@ -55,7 +55,7 @@ class RedisErasures:
 
     async def _among(self, key: str, names: set[str]) -> set[str]:
         if not names or not await self._redis.exists(key):
-            return set()  # nobody was erased: the usual case
+            return set()  # nothing was erased: the usual case
         asked = list(names)
         found: Any = await self._redis.zmscore(key, asked)
         return {name for name, forget_at in zip(asked, found, strict=True) if forget_at is not None}

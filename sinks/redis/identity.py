@@ -1,29 +1,13 @@
-"""The identity store: who has which identifier, in Redis or Valkey.
+"""The identity store: which profile owns which identifier, in Redis or Valkey.
 
-All keys share the hash tag `{namespace}` and so one cluster slot. An identifier hash is 16 bytes, keyed BLAKE2b. An
-anchor is its name in other systems: the hash as a UUID, and a new one each time that the identifier passes to somebody
-else, so that what is said later (a merge, a split, an erasure) never touches what was recorded before.
+It writes identity's half of the keys in `sinks/redis/README.md`; `sinks/redis/profiles.py` writes the other half. The
+rules are decided in Lua, inside the server, so that a call reads and writes in one atomic step.
 
-| key | type | content |
-| --- | --- | --- |
-| `{ns}:i:<bucket>` | hash | identifier hash → profile id, 16 bytes each, then `q` if quarantined; see `index_bucket` |
-| `{ns}:p:<profile>` | hash | `@`hash → type; `#`type → count; `n` all; `f` first seen, ms; see `lua/identity.lua` |
-| `{ns}:alias:<profile>` | string | the profile it was merged into, or `!` = erased |
-| `{ns}:absorb:<profile>` | set | merged profiles whose documents the profile store has yet to add |
-| `{ns}:past:<identifier hash>` | string | whose the identifier was, until when; up to when its events are erased |
-| `{ns}:seen:<generation>:<bucket>` | hash | marks of events that were seen, see `sinks/redis/deduplication.py` |
-| `{ns}:split:<token>`, `{ns}:erased:<profile>` | string | what a split, an erasure answered, for `ERASED_S` |
-| `{ns}:identity:log` | stream | the outbox: changes that are not yet in Kafka |
-| `{ns}:identity:version` | string | the last version given to a change |
-| `{ns}:identity:relay` | string | token of the one relay that may trim the outbox |
-| `{ns}:identity:refusals` | sorted set | identifier hash and type by how many people it was refused to |
-| `{ns}:identity:past` | string | there is a `past` of some identifier hash |
+Invariants: an identifier is in at most one profile and the index agrees; replaying the log gives the owner of every
+anchor; limits hold at all times; resolving an event again changes nothing; versions only rise.
 
-Invariants: an identifier hash is in at most one profile and the index agrees; replaying the log gives the owner of
-every anchor; limits hold at all times; resolving an event again changes nothing; versions only rise.
-
-An erasure leaves the outbox as it is: its entries hold keyed hashes alone, and without one of them replaying the log
-would no longer give the owners. Who reads the log deletes what an entry `erase` names.
+An erasure leaves the outbox as it is: its entries hold keyed hashes only, and without one of them a replay of the log
+would no longer give the owners. Readers of the log delete what an `erase` entry names.
 """
 
 from __future__ import annotations
@@ -56,11 +40,11 @@ from sinks.redis.outbox import identity_outbox
 EVENTS_A_CALL = 500
 """Most events in one script call: a call of 500 blocks the server for about 7 ms."""
 BUCKETS = 16_384
-"""Hashes of the index: the server keeps them packed up to some 500 identifiers each, and overhead small before."""
+"""Hashes of the index. The server packs a hash of up to some 500 identifiers, so 8 million fit at low overhead."""
 ERASED_S = 90 * DAY_S
-"""How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might come once more."""
+"""How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might be replayed."""
 REFUSED_KEPT = 20_000
-"""Identifiers in the ranking of refusals; beyond it those that were refused least are forgotten."""
+"""Identifiers in the ranking of refusals; beyond it, those with the fewest refusals are removed."""
 ERASED = b""
 _NO_LIMIT = 2**53  # the largest count that Lua's numbers hold exactly
 _DUPLICATE, _SUPPRESSED = 0, 1
@@ -68,11 +52,11 @@ _QUARANTINED = b"q"
 
 
 class ImpossibleSplitError(ValueError):
-    """These identifiers can not be taken out together; the message says which one is in the way."""
+    """These identifiers cannot be split off together; the message names the one that prevents it."""
 
 
 class RedisIdentityStore:
-    """Resolves events to profiles and keeps the log of what changed.
+    """Resolves events to profiles and logs every change to the outbox.
 
     Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again.
 
@@ -90,7 +74,7 @@ class RedisIdentityStore:
         self._log = identity_outbox(namespace).stream
         self._version = f"{self._prefix}identity:version"
         self._policy = _for_script(policy)
-        # A registered script is called by its hash, and loaded and called again when the server does not know it.
+        # redis-py calls a registered script by its hash, and loads it when the server does not know it.
         self._resolve = redis.register_script(_identity_script("moves", "decide", seen.script("resolve")))
         self._split = redis.register_script(_identity_script("split"))
         self._erase = redis.register_script(_identity_script("erase_identity"))
@@ -99,10 +83,10 @@ class RedisIdentityStore:
         self._follow = redis.register_script(source("follow"))
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
-        """Find or make each event's profile, in order; merge profiles that turn out to be one person.
+        """Find or create each event's profile, in order; merge profiles that an event links.
 
-        Each call of up to `EVENTS_A_CALL` events is atomic, with the log entries of what it changed. The same request
-        again answers the same (the live profile) and changes nothing.
+        Each script call, of up to `EVENTS_A_CALL` events, is atomic together with the log entries of its changes. A
+        repeated request changes nothing and answers with the live profile.
 
         Returns:
             One resolution for each request, in order.
@@ -116,7 +100,7 @@ class RedisIdentityStore:
         return answers
 
     async def owner(self, identifier_hash: bytes) -> str | None:
-        """Say which profile has an identifier; None when nobody has it."""
+        """Return the id of the profile that owns an identifier; None when it has no owner."""
         found = cast(
             bytes | None,
             await self._redis.hget(f"{self._prefix}i:{index_bucket(identifier_hash)}", cast(str, identifier_hash)),
@@ -124,7 +108,7 @@ class RedisIdentityStore:
         return uuid_text(found[:16]) if found and len(found) >= 16 else None
 
     async def members(self, profile_id: str) -> list[Named]:
-        """List a live profile's identifiers as (anchor, type), sorted; empty for a profile that is no more."""
+        """List a live profile's identifiers as (anchor, type), sorted; empty for one that was merged away or erased."""
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(f"{self._prefix}p:{profile_id}"))
         return sorted(
             (uuid_text(fields.get(b">" + name[1:], name[1:])), value.partition(b"\x1f")[0].decode())
@@ -133,50 +117,50 @@ class RedisIdentityStore:
         )
 
     async def preview_split(self, identifier_hashes: Sequence[bytes]) -> SplitPreview:
-        """Say what `split` would do, without doing it.
+        """Return what `split` would do, without doing it.
 
         Raises:
             ImpossibleSplitError: As `split` would.
         """
-        source, _, moved, stayed, _ = await self._split_off("", identifier_hashes, 0, only_say=True)
+        source, _, moved, stayed, _ = await self._split_off("", identifier_hashes, 0, preview=True)
         return SplitPreview(source, moved, stayed, _count(moved), _count(stayed))
 
     async def split(self, op_id: str, identifier_hashes: Sequence[bytes], *, occurred_ms: int) -> Split:
-        """Take identifiers out of their profile into a new one, and keep the two apart from now on.
+        """Split identifiers off their profile into a new one, and separate the two.
 
-        The new profile's id comes from `op_id`. Later links between the two are refused by the rule `separated`,
-        whatever they have been merged with since. Events recorded by the identifiers that leave go with them. Both
-        profiles count as seen first when the whole was. The same `op_id` again changes nothing and answers the same.
+        The new profile's id is derived from `op_id`. Later links between the two are refused by the rule `separated`,
+        whatever they have merged with since. Events recorded by the identifiers that leave go with them. Both profiles
+        keep the time at which the whole was first seen. A repeated `op_id` changes nothing and answers the same.
 
         Args:
-            op_id: Name of the operation; chosen by whoever asks, once for each.
-            identifier_hashes: Identifiers to take out: some, not all, of one profile.
-            occurred_ms: When it was asked for, milliseconds since 1970.
+            op_id: Name of the operation, chosen by the caller; a different one for each split.
+            identifier_hashes: Identifiers to split off: some, not all, of one profile.
+            occurred_ms: Time of the request, milliseconds since 1970.
 
         Raises:
-            ImpossibleSplitError: Nobody has one of them, they are of two profiles, or of a profile nothing would stay.
+            ImpossibleSplitError: One has no owner, they are of two profiles, or they are all that the profile has.
         """
         return Split(*await self._split_off(op_id, identifier_hashes, occurred_ms))
 
     async def separated(self, profile_id: str, others: Sequence[str]) -> set[str]:
-        """Say which of these profiles were taken apart from one, or are merged with what was taken apart from it."""
+        """Return those of `others` that a split separated from a profile, or that merged with such a profile."""
         ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
         return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
 
     async def erase(self, identifier_hash: bytes, at_ms: int) -> Erased | None:
-        """Erase the person who has an identifier; who comes back later is somebody new.
+        """Erase the identity of the person who has an identifier; if they come back, they get a new profile.
 
-        Events up to `at_ms`, by either of their times, that claim any identifier of the person are suppressed from now
-        on, even if they also claim a living person's: what was asked to be forgotten must not reach another profile.
-        Documents of the profile and of those that it had yet to absorb are left to the profile store. The same call
-        again answers the same, even when the person has come back.
+        From now on, events up to `at_ms`, by the earlier of their times, that claim any identifier of the person are
+        suppressed, even if they also claim another person's: erased data must not reach another profile. The
+        documents of the profile, and of those that it has yet to absorb, are left to the profile store. A repeated
+        call answers the same, even when the person has come back.
 
         Args:
             identifier_hash: One of the person's identifiers.
             at_ms: Up to when events are suppressed, milliseconds since 1970.
 
         Returns:
-            What was erased; None when nobody has the identifier.
+            What was erased; None when the identifier has no owner.
         """
         raw = await self._run(self._erase, identifier_hash, at_ms)
         if raw == ERASED:
@@ -185,9 +169,9 @@ class RedisIdentityStore:
         return Erased(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
 
     async def most_refused(self, count: int) -> list[tuple[str, str, int, bool]]:
-        """List the identifiers that were refused to most people: (anchor, type, refusals, quarantined), most first.
+        """List the identifiers with the most refusals: (anchor, type, refusals, quarantined), most first.
 
-        A refusal counts once for a person and an identifier, however often its event is seen. The anchor here is the
+        A refusal counts once for a profile and an identifier, however often its event is seen. The anchor here is the
         identifier hash, which `release` takes.
         """
         ranked = cast(
@@ -209,11 +193,11 @@ class RedisIdentityStore:
         ]
 
     async def release(self, identifier_hash: bytes) -> bool:
-        """Let a quarantined identifier take part again and count its refusals anew; False when it was not in it."""
+        """End the quarantine of an identifier and reset its count of refusals; False when it was not quarantined."""
         return bool(await self._run(self._release, identifier_hash))
 
     async def follow(self, profile_id: str) -> str | None:
-        """Say who a profile is now: itself, the profile it was merged into, or None when it was erased."""
+        """Return the live profile of an id: itself, the one it was merged into, or None when it was erased."""
         found = await self._follow(keys=[f"{self._prefix}alias:{profile_id}"], args=[self._prefix, profile_id])
         return None if found == ERASED else found.decode()
 
@@ -221,15 +205,15 @@ class RedisIdentityStore:
         return await script(keys=[self._log, self._version], args=[self._prefix, self._policy, *asked])
 
     async def _split_off(
-        self, op_id: str, identifier_hashes: Sequence[bytes], occurred_ms: int, *, only_say: bool = False
+        self, op_id: str, identifier_hashes: Sequence[bytes], occurred_ms: int, *, preview: bool = False
     ) -> tuple[str, str, tuple[Named, ...], tuple[Named, ...], int]:
         if not identifier_hashes:
-            raise ImpossibleSplitError("name at least one identifier to take out")
+            raise ImpossibleSplitError("name at least one identifier to split off")
         token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
         target = blake2b(op_id.encode(), digest_size=16, person=b"split").digest()
         asked = msgpack.packb(list(dict.fromkeys(identifier_hashes)), use_bin_type=False)
         evidence = msgpack.packb((op_id, occurred_ms), use_bin_type=False)
-        raw = await self._run(self._split, token, target, asked, evidence, "1" if only_say else "0")
+        raw = await self._run(self._split, token, target, asked, evidence, "1" if preview else "0")
         answer = msgpack.unpackb(raw, raw=True)
         if len(answer) == 2:
             raise ImpossibleSplitError(_IMPOSSIBLE[answer[0]].format(uuid_text(answer[1])))
@@ -250,7 +234,7 @@ def index_bucket(identifier_hash: bytes) -> int:
 
 
 def _identity_script(*parts: str) -> str:
-    """Put `lua/identity.lua` and its constants before scripts: names of files or, the last, a text."""
+    """Put `lua/identity.lua` and its constants before scripts; each part is a file's name or a script's text."""
     constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
     texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
     return constants + "".join(texts)
@@ -301,7 +285,7 @@ def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
             request.event_id, None, None, duplicate=answer == _DUPLICATE, suppressed=answer == _SUPPRESSED
         )
     raw_profile, anchor, merged, refused, version = answer
-    # Lua counts from 1 and over types and identifier hashes alternately.
+    # A claim is its index in the flat list of types and identifier hashes, and Lua counts from 1.
     if not raw_profile:
         return Resolution(request.event_id, None, None, refused=_refusals(request, refused))
     profile = uuid_text(raw_profile)

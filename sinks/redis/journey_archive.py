@@ -1,4 +1,4 @@
-"""Former versions of journeys: a run ends in the version that it entered with, however the file has changed since."""
+"""The journey archive: every version that was in force, since a run ends in the version with which it began."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def keep(redis: Any, namespace: str, journeys: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Add the journeys in force to the archive.
+def archive_journeys(redis: Any, namespace: str, journeys: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Add the journeys in force to the archive (`{ns}:journeys:archive`, a hash of version → JSON).
 
     Args:
         redis: A synchronous client.

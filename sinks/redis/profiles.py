@@ -1,17 +1,8 @@
-"""Profiles in Redis: documents with versions, written in one atomic step together with the marks of their events.
+"""The profile store: documents with versions, written in one atomic step together with the marks of their events.
 
-Keys, all under the hash tag `{namespace}`:
-
-* `profile:<id>` hash of `version` (1, 2, …), `document` (JSON) and, if there is any, `state` (JSON: what segments,
-  journeys and caps remember of the person);
-* `timers` sorted set of profile id by the time, ms, at which time alone changes something for that person;
-* `outbox` stream of records to publish, each with `t`, `k` and `v`: topic, key and value (`sinks/redis/outbox.py`);
-* `product:<product>` hash: what was last told of a product, and before (`lua/exchange_product.lua`);
-* `watch:<product>` sorted set of profile id by time: who looked at a product last;
-* `profiles:changed` sorted set of profile id by version: what has changed since its last snapshot elsewhere;
-* `alias:<loser>`, `absorb:<winner>` as the identity store writes them when it merges: where a profile went (`!` for an
-  erased one), and which profiles' documents the winner's is still to be combined with;
-* `seen:…` marks of events (`sinks/redis/deduplication.py`).
+It writes the profiles' half of the keys in `sinks/redis/README.md`; `sinks/redis/identity.py` writes the other half.
+The two meet at a merge: identity writes `alias:<loser>` and `absorb:<winner>`, and from then on the profile store reads
+and writes the winner, combines the losers' documents with it and deletes them. They share the marks of seen events too.
 """
 
 from __future__ import annotations
@@ -60,7 +51,7 @@ class RedisProfileStore:
         self._replace = redis.register_script(seen.script("replace_profile"))
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
-        """Find the live profiles of some events' people, and which of the events they hold already."""
+        """Read the live profiles of events, and which of the events are applied to them already."""
         reading = ProfileReading([], [], {})
         for start in range(0, len(requests), EVENTS_A_CALL):
             part = requests[start : start + EVENTS_A_CALL]
@@ -72,7 +63,7 @@ class RedisProfileStore:
         return reading
 
     async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
-        """Store documents, each in whole or not at all; answer with the ids of those that are out of date."""
+        """Store profiles, each in full or not at all; return the ids of those that have changed since the read."""
         conflicts: list[str] = []
         remaining = iter(changes)
         while part := list(_events_at_most(remaining, EVENTS_A_CALL)):
@@ -94,7 +85,7 @@ class RedisProfileStore:
         return conflicts
 
     async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
-        """Find the live profiles of some people, by any id that they ever had.
+        """Read live profiles by any id that they ever had.
 
         Returns:
             `live` has one entry for each id; `applied` is empty.
@@ -105,12 +96,12 @@ class RedisProfileStore:
         return reading
 
     async def due(self, now_ms: int, count: int) -> list[str]:
-        """List people for whom time alone changes something by `now_ms`, the longest overdue first; at most `count`."""
+        """List profiles with a timer that is due by `now_ms`, the longest overdue first; at most `count`."""
         found: Any = await self._redis.zrange(self._timers, 0, now_ms, byscore=True, offset=0, num=count)
         return [profile_id.decode() for profile_id in found]
 
     async def forget_timers(self, profile_ids: Sequence[str]) -> None:
-        """Take people who are no more off the list of timers."""
+        """Remove the timers of profiles that were merged away or erased."""
         if profile_ids:
             await self._redis.zrem(self._timers, *profile_ids)
 
@@ -119,40 +110,40 @@ class RedisProfileStore:
         return await self._timers_lease.acquire(token, ttl_ms)
 
     async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        """Note a fact about a product, unless a later one is known.
+        """Store a fact about a product and return its former value, unless a later fact is stored.
 
         Args:
             product_id: The product.
             name: What the fact is about, such as `price`.
             value: The fact.
-            event_id: The event that told it; the same event again gets the same answer.
+            event_id: The event that states it; the same event again gets the same answer.
             at_ms: Time of the event, milliseconds since 1970.
 
         Returns:
-            What was known before; None when that was nothing, or when a later fact is known.
+            The former value; None when there is none, or when a later fact is stored.
         """
         key = f"{self._prefix}product:{product_id}"
         found: Any = await self._exchange(keys=[key], args=[name, value, event_id, at_ms])
         return None if found is None else str(found.decode())
 
     async def watchers(self, product_id: str) -> list[str]:
-        """List the people who looked at a product last, the latest first."""
+        """List the profiles that looked at a product, the latest first."""
         found: Any = await self._redis.zrange(f"{self._prefix}watch:{product_id}", 0, -1, desc=True)
         return [profile_id.decode() for profile_id in found]
 
     async def get(self, profile_id: str) -> StoredProfile | None:
-        """Find a person's profile by any id that it ever had.
+        """Read a profile by any id that it ever had.
 
         Returns:
-            The live profile with those that it is still to absorb, version 0 when nothing is stored of it; None when
-            the person was erased.
+            The live profile with those that it has yet to absorb, version 0 when nothing is stored of it; None when
+            it was erased.
         """
         reading = ProfileReading([], [], {})
         (live,) = await self._read_people([profile_id], [], reading)
         return None if live is None else reading.profiles[live]
 
     async def live(self, profile_ids: Iterable[str]) -> dict[str, str | None]:
-        """Say who each profile is now: itself, the one that it was merged into, or None when it was erased."""
+        """Return the live profile of each id: itself, the one that it was merged into, or None when it was erased."""
         now: dict[str, str | None] = dict.fromkeys(profile_ids)
         waiting = {profile_id: profile_id for profile_id in now}
         while waiting:
@@ -168,10 +159,10 @@ class RedisProfileStore:
         return now
 
     async def replace(self, change: ProfileWrite) -> bool:
-        """Put a profile that was made from history in the place of the stored one, in whole or not at all.
+        """Replace the stored profile by one that was rebuilt from history, in full or not at all.
 
-        Unlike `write`, it may hold events that are applied already; afterwards all of them count as applied.
-        `outgoing` and `watches` are not for it.
+        Unlike with `write`, its events may be applied already; afterwards all of them are marked as applied.
+        `outgoing` and `watches` are not used.
 
         Returns:
             False, with nothing done, when the profile has changed since it was read.
@@ -188,11 +179,11 @@ class RedisProfileStore:
         return bool(await self._call(self._replace, packed))
 
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
-        """List some profiles that have changed since `exported` last named them.
+        """List profiles that have changed since their last snapshot (`exported`); at most `count`.
 
         Returns:
-            Profile id, version and document. Of a profile that is no more, because it was merged into another or
-            erased, the document says so: `{"profile_id": …, "event_count": 0, "gone": true}`.
+            Profile id, version and document. The document of a profile that was merged into another, or erased, is
+            `{"profile_id": …, "event_count": 0, "gone": true}`.
         """
         found: Any = await self._list(keys=[self._changed], args=[self._prefix, count])
         return [
@@ -201,11 +192,11 @@ class RedisProfileStore:
         ]
 
     async def exported(self, done: Sequence[tuple[str, int]]) -> None:
-        """Note that these versions are stored elsewhere; a profile that has changed again stays listed."""
+        """Remove versions whose snapshots are stored from the list; a profile that has changed again stays listed."""
         await self._call(self._exported, done)
 
     async def erase(self, profile_id: str) -> int:
-        """Delete a live profile and those that it was still to absorb.
+        """Delete a live profile and those that it has yet to absorb.
 
         Returns:
             How many documents were deleted.
@@ -215,7 +206,7 @@ class RedisProfileStore:
     async def _read_people(
         self, people: list[str], events: list[tuple[bytes, int]], reading: ProfileReading
     ) -> list[str | None]:
-        """Read people and events into `reading`; answer with each person's profile id now."""
+        """Read profiles and events into `reading`; return the live profile id of each, None for an erased one."""
         live, profiles, applied = await self._call(self._read, (people, events))
         for profile_id, version, document, state, absorbed in profiles:
             losers = zip(absorbed[::4], absorbed[1::4], absorbed[2::4], absorbed[3::4], strict=True)
@@ -233,7 +224,7 @@ class RedisProfileStore:
         return [None if found == _ERASED else found.decode() for found in live]
 
     async def _call(self, script: Any, argument: Any) -> Any:
-        # The server's msgpack is of the time before texts and bytes were told apart.
+        # The server's cmsgpack has one type for text and bytes.
         packed = msgpack.packb(argument, use_bin_type=False)
         return await script(keys=[self._changed], args=[self._prefix, packed])
 
@@ -244,7 +235,7 @@ def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str,
 
 
 def _events_at_most(changes: Any, limit: int) -> Any:
-    """Take changes from an iterator until they bring `limit` events."""
+    """Take changes from an iterator until they have `limit` events together."""
     events = 0
     for change in changes:
         yield change

@@ -1,13 +1,14 @@
--- One step of the delivery ledger; see sinks/redis/delivery.py for the keys.
+-- One step of the delivery ledger: claim, due, postpone, settle or acknowledge. sinks/redis/delivery.py describes the
+-- keys. The answer is a list of {key, state, attempt, action, settlement}.
 -- ARGV: prefix `{namespace}:`, step, then what the step needs. Times are milliseconds since 1970.
 local prefix, step = ARGV[1], ARGV[2]
 local due = prefix .. 'delivery:due'
 
 local function entry(key) return prefix .. 'delivered:' .. key end
 
-local function claim(key, said)
-  local kept = redis.call('HMGET', entry(key), 'attempt', 'action', 'settlement')
-  return {key, said, kept[1] or '0', kept[2] or '', kept[3] or ''}
+local function claim(key, state)
+  local stored = redis.call('HMGET', entry(key), 'attempt', 'action', 'settlement')
+  return {key, state, stored[1] or '0', stored[2] or '', stored[3] or ''}
 end
 
 if step == 'claim' then
@@ -28,14 +29,14 @@ elseif step == 'due' then
   local found = {}
   for _, key in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, count)) do
     local state = redis.call('HGET', entry(key), 'state')
-    local said = ({waiting = 'claimed', claimed = 'in_doubt', settled = 'settled'})[state or '']
-    if said then
+    local claimed = ({waiting = 'claimed', claimed = 'in_doubt', settled = 'settled'})[state or '']
+    if claimed then
       if state == 'waiting' then
         redis.call('HSET', entry(key), 'state', 'claimed')
         redis.call('HINCRBY', entry(key), 'attempt', 1)
       end
       redis.call('ZADD', due, now + lease, key)
-      found[#found + 1] = claim(key, said)
+      found[#found + 1] = claim(key, claimed)
     else
       redis.call('ZREM', due, key)
     end
@@ -51,13 +52,14 @@ elseif step == 'postpone' then
   return {}
 
 elseif step == 'settle' then
-  local key, action, settlement, now, lease, keep = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+  local key, action, settlement = ARGV[3], ARGV[4], ARGV[5]
+  local now, lease, keep = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
   redis.call('HSET', entry(key), 'state', 'settled', 'action', action, 'settlement', settlement)
   redis.call('PEXPIRE', entry(key), keep)
   redis.call('ZADD', due, now + lease, key)
   return {}
 
-else -- told
+else -- acknowledge
   for n = 3, #ARGV do
     local key = ARGV[n]
     if redis.call('HGET', entry(key), 'state') == 'settled' then
