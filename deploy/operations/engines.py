@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from deploy.operations.definition_files import DefinitionError, line_of, load
 from deploy.settings import Settings
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
 from processors.journeys.lint import lint, misspelt
 from schemas.decisions.policy import MessagePolicy
@@ -79,10 +79,10 @@ class Definitions:
         timezone: str,
         journeys: Iterable[Journey] | None = None,
         archive: Mapping[str, Journey] | None = None,
-    ) -> Decider:
+    ) -> DecisionEngine:
         """Put the engines together, with other journeys if they are given, and with former ones."""
         chosen = self.journeys if journeys is None else tuple(journeys)
-        return Decider(self.segments, chosen, self.policy, timezone=timezone, archive=archive)
+        return DecisionEngine(self.segments, chosen, self.policy, timezone=timezone, archive=archive)
 
 
 def load_definitions(settings: Settings, *, without_journeys: bool = False) -> Definitions:
@@ -109,7 +109,7 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
     )
 
 
-def load_decider(settings: Settings, redis: Any = None) -> Decider:
+def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngine:
     """Read all files and put the engines together: what the profile worker runs.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 from redis import Redis
 
 from deploy.operations.deployment import Deployment, Progress
-from deploy.operations.engines import load_decider
+from deploy.operations.engines import load_decision_engine
 from deploy.operations.lag import Role
 from deploy.settings import Settings
 from processors.identity.claims import claim
@@ -39,7 +39,7 @@ def decider_of(settings: Settings) -> Decides:
         redis.RedisError: Redis does not answer.
     """
     with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
-        return load_decider(settings, client)
+        return load_decision_engine(settings, client)
 
 
 async def rebuild_people(

@@ -17,7 +17,7 @@ import redis.asyncio
 import redis.exceptions
 
 from deploy.operations.definition_files import identity_policy, touch_rules
-from deploy.operations.engines import load_decider
+from deploy.operations.engines import load_decision_engine
 from deploy.operations.lag import Role
 from deploy.operations.recommendations import refresh_in_turn
 from deploy.settings import Settings
@@ -25,7 +25,7 @@ from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
 from deploy.workers.retry import with_retry
 from processors.agents import Batching, register_deliver, register_identify, register_profile, register_record
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.identity.stage import Identify
 from processors.profiles.product_news import Catalogue
 from processors.profiles.stage import ProfileUpdate
@@ -184,9 +184,9 @@ WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
 }
 
 
-def _decider(settings: Settings) -> Decider:
+def _decider(settings: Settings) -> DecisionEngine:
     with redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
-        return load_decider(settings, client)
+        return load_decision_engine(settings, client)
 
 
 def _batching(settings: Settings) -> Batching:

@@ -1,4 +1,4 @@
-"""The person's own clock: their time zone, quiet hours and calendar, right through changes of the clocks."""
+"""Time zone, quiet hours and calendar periods of a person, correct across daylight saving changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 
 def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
-    """The person's time zone: the one that they state, else the last that one of their devices had."""
+    """Return the person's time zone: the stated one, else the last one of a device, else `fallback`."""
     for section in ("traits", "known"):
         stated = document.get(section, {}).get("timezone")
         if stated and isinstance(stated[0], str) and (zone := zone_named(stated[0])):
@@ -34,16 +34,16 @@ def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
 
 
 def moment(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
-    """The moment, in milliseconds, at which a clock of the zone shows a time.
+    """Return when a clock of the zone shows a time, milliseconds since 1970.
 
-    A time that the clocks skip is read on the clock as it was before, which gives a later one; of a time that they show
-    twice, `fold` 0 is the first.
+    A time that is skipped by daylight saving is read with the offset before the change, which gives a later time; of a
+    time that comes twice, `fold` 0 is the first.
     """
     return ms_of_time(datetime.combine(day, at, zone).replace(fold=fold))
 
 
-def say(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
-    """Say when something is to a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
+def readable_time(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
+    """Write a time for a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
     then = time_of_ms(at_ms, zone)
     if then.second or then.microsecond:  # "possible after 09:00" must not be said of 09:00:20
         then = time_of_ms((at_ms // MINUTE_MS + 1) * MINUTE_MS, zone)
@@ -54,19 +54,19 @@ def say(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
 
 
 def next_hour(at_ms: int, zone: ZoneInfo) -> int:
-    """The moment at which the person's clock next shows a full hour, also where zones differ by half an hour."""
+    """Return the next full hour of the person's clock, milliseconds since 1970; zones may have half-hour offsets."""
     then = time_of_ms(at_ms, zone)
     into_hour = (then.minute * 60 + then.second) * 1000 + at_ms % 1000
     return at_ms + HOUR_MS - into_hour
 
 
-def this_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
-    """The moment at which the person's day, week (from Monday) or month began that a moment is in."""
+def period_start(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
+    """Return the start of the person's day, week (from Monday) or month that contains a time."""
     return moment(_first_day(time_of_ms(at_ms, zone).date(), calendar), time.min, zone)
 
 
-def next_period(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
-    """The moment at which the person's next day, week or month begins."""
+def next_period_start(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
+    """Return the start of the person's next day, week or month."""
     start = _first_day(time_of_ms(at_ms, zone).date(), calendar)
     if calendar == "month":
         following = (start + timedelta(days=31)).replace(day=1)

@@ -1,7 +1,7 @@
-"""Segments, journeys and the resolver as one: what follows from an event, or from the time alone.
+"""The decision engine: segments, journeys and message decisions of one person, driven by events and by time.
 
-Invariant: at any time everything that was due before has been done, each thing at the time that it was due. So it does
-not matter how often, or how late, somebody looks at the clock.
+Invariant: before an event is handled, everything due earlier has been done, each thing at its own due time. So the
+result does not depend on how often, or how late, the engine is called.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from processors.decisions.resolver import Resolver
+from processors.decisions.resolver import MessageResolver
 from processors.journeys.engine import JourneyEngine
 from processors.journeys.events import segment_event
 from processors.segments.engine import SegmentEngine
@@ -27,30 +27,30 @@ from schemas.topics import DECISIONS, JOURNEY_EVENTS
 
 Event = dict[str, Any]
 
-MOST_ROUNDS = 8
-"""A journey may set a trait, which may change a segment, which may start a journey, …: no further than this at once."""
-MOST_MOMENTS = 10_000
-"""Moments at which something is due for one person, in one call; what is left is still due in the next one."""
+MAX_ROUNDS = 8
+"""Rounds of one event: a journey may set a trait, which may change a segment, which may start a journey, and so on."""
+MAX_DUE_TIMES = 10_000
+"""Due times of one person that one call handles; the others stay due for the next call."""
 
 
-class Decider:
-    """Decides what follows.
+class DecisionEngine:
+    """Decides what follows from an event or from time for one person.
 
     Args:
         segments: The segments in force.
         journeys: The journeys in force.
         policy: The message policy.
-        timezone: Time zone of people whose own is not known.
-        archive: Former journeys by version, for runs that are still under way in them.
+        timezone: Time zone of people whose own is unknown; IANA name.
+        archive: Former journeys by version, for runs that entered with them.
 
     Raises:
-        LookupError: A condition of a journey in force refers to something that there is not.
+        LookupError: A condition of a journey in force refers to an unknown segment or trait.
 
     Attributes:
-        version: Hash of all definitions: another version may decide otherwise.
+        version: Hash of all definitions; another version may decide differently.
         segments: The segment engine.
         journeys: The journey engine.
-        resolver: The resolver.
+        resolver: Decides each message.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Decider:
     ) -> None:
         current = list(journeys)
         names = [segment.name for segment in segments.segments], [trait.name for trait in segments.traits]
-        # A former journey may ask for a segment that is no more; its runs end, the others go on.
+        # A former journey may use a segment that was deleted; its runs end, the others continue.
         former = {
             version: journey
             for version, journey in (archive or {}).items()
@@ -72,7 +72,7 @@ class Decider:
         }
         asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
         self.segments = SegmentEngine(segments, timezone=timezone, extra=asked)
-        self.resolver = Resolver(policy, segments=self.segments, timezone=timezone)
+        self.resolver = MessageResolver(policy, segments=self.segments, timezone=timezone)
         self.journeys = JourneyEngine(current, self.segments, self.resolver, timezone=timezone, archive=former)
         self.version = _version(
             segments.model_dump(by_alias=True, exclude_unset=True),
@@ -82,14 +82,14 @@ class Decider:
         )
 
     def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
-        """Say what follows from an event of a person.
+        """Handle an event of a person.
 
-        First comes everything that was due before it. A caller who wants that to see the profile as it was before the
-        event calls `on_time` before the event is joined into the document, when `due` has come.
+        Everything due earlier is done first. To evaluate that on the profile as it was before the event, a caller calls
+        `on_time` before it joins the event into the document.
 
         Args:
             person: The document holds the event; the state is changed, and so are traits that a journey sets.
-            event: A resolved touchpoint. One that is `derived` is news for the person, nothing that they did.
+            event: A resolved touchpoint. A `derived` one is about a product that the person has looked at.
             now_ms: The event's `received_at`.
 
         Returns:
@@ -103,10 +103,10 @@ class Decider:
         return self._follow(person, event, changes, now_ms, out)
 
     def on_time(self, person: Person, now_ms: int) -> list[Emit]:
-        """Do everything that is due, each at its own time; asked more often, or later, it does the same."""
+        """Do everything that is due by `now_ms`, each at its own time, however often or late it is called."""
         out: list[Emit] = []
         before: int | None = None
-        for _ in range(MOST_MOMENTS):
+        for _ in range(MAX_DUE_TIMES):
             at = self.due(person)
             if at is None or at > now_ms or at == before:
                 break
@@ -115,24 +115,24 @@ class Decider:
         return out
 
     def due(self, person: Person) -> int | None:
-        """Tell when time alone will do something; None: never."""
+        """Return the next due time, milliseconds since 1970; None: nothing is due without an event."""
         if not person.state:
             return None
         found: int | None = None
-        for engine in (self.segments, self.journeys, self.resolver):  # no generator: it is asked for every event
+        for engine in (self.segments, self.journeys, self.resolver):  # no generator: this runs for every event
             at = engine.due(person)
             if at is not None and (found is None or at < found):
                 found = at
         return found
 
     def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
-        """Join the states of two people who turned out to be one into `winner`; `loser` is given away."""
+        """Join the states of two merged people into `winner`; `loser` must not be used afterwards."""
         self.segments.combine(winner, loser)
         self.journeys.combine(winner, loser)
         self.resolver.combine(winner, loser)
 
     def _at(self, person: Person, at: int, out: list[Emit]) -> list[Emit]:
-        """Do what is due at one moment: first caps are freed, then segments change, then runs go on."""
+        """Do what is due at one time: first reservations of caps end, then segments change, then runs continue."""
         if (due := self.resolver.due(person)) is not None and due <= at:
             self.resolver.expire(person, at)
         if (due := self.segments.due(person)) is not None and due <= at:
@@ -147,8 +147,8 @@ class Decider:
     def _follow(
         self, person: Person, event: Event | None, changes: Sequence[SegmentChange], now_ms: int, out: list[Emit]
     ) -> list[Emit]:
-        """Let journeys answer an event and changes of segments, and what they change in turn."""
-        for _ in range(MOST_ROUNDS):
+        """Pass an event and changes of segments to the journeys, and the changes that these cause, in rounds."""
+        for _ in range(MAX_ROUNDS):
             event_id = event["event_id"] if event is not None else ""
             if changes:
                 out += [segment_event(change, person.profile_id, event_id) for change in changes]
@@ -163,7 +163,7 @@ class Decider:
 
 
 def _traits_stated(at_ms: int) -> Event:
-    """What a journey's `set_trait` is to segments: they look at what depends on traits."""
+    """Return the event that makes segments evaluate conditions on traits after a journey's `set_trait`."""
     return {"event": "", "channel": "", "occurred_at": text_of_ms(at_ms), "identifiers": [], "traits": {}}
 
 
@@ -172,6 +172,6 @@ def _sets_traits(done: list[Emit]) -> bool:
 
 
 def _version(*parts: Any) -> str:
-    # Sets have an order of their own in every process.
+    # The order of sets differs between processes.
     text = orjson.dumps(parts, default=lambda value: sorted(value), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()[:12]

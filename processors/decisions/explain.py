@@ -1,4 +1,4 @@
-"""Why did she get it, and why did she not: the ledger and the journeys of one person, told in words."""
+"""The history of one person's messages and journeys as text: each decision with its gates and its reason."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from processors.decisions import calendar as clock
-from processors.decisions import labels as words
+from processors.decisions import calendar, labels
 from schemas.time import ms_of_text, readable_text, time_of_ms
 
 Row = Mapping[str, Any]
@@ -34,58 +33,58 @@ _GATES = {
 _ORDER = {"segment_entered": 0, "segment_left": 0, "journey_entered": 1, "waiting": 7, "exited": 9, "collapsed": 9}
 _NEVER_WAS = frozenset({"too_late", "already_over", "too_many_runs"})
 _STEP, _DECISION = 4, 5
-"""What goes before what within one millisecond, in which a run may do several steps: it decides, then it waits."""
+"""Order within one millisecond, in which a run may take several steps: it decides, then it waits."""
 
 
 def story(decisions: Iterable[Row], events: Iterable[Row], timezone: str = "UTC") -> list[str]:
-    """Tell what happened to one person, in order of time: a heading for each run and a line for each thing.
+    """Write the history of one person in order of time: a heading for each run, a line for each step and decision.
 
     Args:
         decisions: Rows of the ledger of one person, in any order; `gates` as a list or as its JSON.
         events: Rows of the topic `journey-events` of the same person, in any order; `detail` likewise.
-        timezone: IANA name; the clock that the times are told on.
+        timezone: IANA name of the time zone in which times are written.
 
     Returns:
-        Lines; what belongs to a heading is indented. Empty: nothing is known of the person.
+        Lines; those below a heading are indented. Empty: the person has no decisions and no runs.
 
     Raises:
         ValueError: There is no such time zone.
     """
-    zone = clock.zone_named(timezone)
+    zone = calendar.zone_named(timezone)
     if zone is None:
         raise ValueError(f"{timezone!r} is not a time zone")
-    told: dict[tuple[str, str], list[tuple[str, int, _Place, str, list[str]]]] = {}
+    lines_of_run: dict[tuple[str, str], list[tuple[str, int, _Place, str, list[str]]]] = {}
     headings: dict[tuple[str, str], str] = {}
     for event in _once(events, "id"):
         never_was = event["kind"] in _NEVER_WAS
-        chapter = (event.get("journey") or "", "" if never_was else event.get("run_id") or "")
-        lines = [f"{_time(event['at'], zone)}  {_happening(event, zone)}"]
+        run = (event.get("journey") or "", "" if never_was else event.get("run_id") or "")
+        lines = [f"{_time(event['at'], zone)}  {_description(event, zone)}"]
         rank = _ORDER.get(event["kind"], _STEP)
-        told.setdefault(chapter, []).append((event["at"], rank, _place(event.get("step", "")), event["id"], lines))
-        headings[chapter] = (
+        lines_of_run.setdefault(run, []).append((event["at"], rank, _place(event.get("step", "")), event["id"], lines))
+        headings[run] = (
             f"Journey {event['journey']}, not entered" if never_was else _heading(event, event.get("version"))
         )
     for row in _once(decisions, "decision_id"):
-        chapter = (row["journey"], row["run_id"])
+        run = (row["journey"], row["run_id"])
         lines = [f"{_time(row['decided_at'], zone)}  {_step(row)}message {row['message']}: {row['reason']}"]
         lines += [f"    {line}" for line in _gates(row)]
         place = _place(row.get("step", ""))
-        told.setdefault(chapter, []).append((row["decided_at"], _DECISION, place, row["decision_id"], lines))
-        headings.setdefault(chapter, _heading(row, row.get("journey_version")))
+        lines_of_run.setdefault(run, []).append((row["decided_at"], _DECISION, place, row["decision_id"], lines))
+        headings.setdefault(run, _heading(row, row.get("journey_version")))
     out: list[str] = []
-    for chapter in sorted(told, key=lambda chapter: min(told[chapter])[:2] + chapter):
-        out.append(headings[chapter])
-        out += [f"  {line}" for *_, lines in sorted(told[chapter]) for line in lines]
+    for run in sorted(lines_of_run, key=lambda run: min(lines_of_run[run])[:2] + run):
+        out.append(headings[run])
+        out += [f"  {line}" for *_, lines in sorted(lines_of_run[run]) for line in lines]
     return out
 
 
 def _once(rows: Iterable[Row], id_: str) -> Iterable[Row]:
-    """Take each row once: a table may not have merged its repeats yet."""
+    """Drop repeated rows: a table may not have merged them yet."""
     return {row[id_]: row for row in rows}.values()
 
 
 def _place(step: str) -> _Place:
-    """Tell where a step stands in its file: `2` before `10`, `2` before `2.else.1`."""
+    """Return the sort key of a step's path: `2` before `10`, `2` before `2.else.1`."""
     return tuple((int(part), "") if part.isdecimal() else (0, part) for part in (step or "").split("."))
 
 
@@ -101,7 +100,7 @@ def _time(at: str, zone: ZoneInfo) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Read what a table keeps as JSON."""
+    """Parse a column that holds JSON as text."""
     return orjson.loads(value) if isinstance(value, str | bytes) and value else value
 
 
@@ -110,7 +109,7 @@ def _step(row: Row) -> str:
 
 
 def _gates(row: Row) -> list[str]:
-    """Say what a message passed and what stopped it; one that went out has passed everything."""
+    """Describe the gates that a message passed and the one that stopped it."""
     gates = _plain(row.get("gates")) or []
     stopped = [gate for gate in gates if not gate["passed"]]
     if not stopped or row["outcome"] in ("failed", "regretted"):
@@ -120,12 +119,12 @@ def _gates(row: Row) -> list[str]:
     for gate in stopped:
         lines.append(f"stopped by {_GATES.get(gate['gate'], gate['gate'])}: {_facts(gate['input'])}")
     if row["outcome"] == "postponed" and row.get("channel"):
-        lines.append(f"to be sent by {words.medium(row['channel'])}; decided again when the time has come")
+        lines.append(f"to be sent by {labels.medium(row['channel'])}; decided again when the time has come")
     return lines
 
 
 def _facts(value: Any) -> str:
-    """Write a gate's input so that people can read it: `hours: 21:00-09:00; local: 22:15`."""
+    """Write a gate's input as text: `hours: 21:00-09:00; local: 22:15`."""
     if isinstance(value, dict):
         return "; ".join(_fact(name.replace("_", " "), fact) for name, fact in value.items()) or "-"
     if isinstance(value, list):
@@ -141,10 +140,10 @@ def _fact(name: str, fact: Any) -> str:
     return f"{name} ({_facts(fact)})" if isinstance(fact, dict) else f"{name}: {_facts(fact)}"
 
 
-def _happening(event: Row, zone: ZoneInfo) -> str:
+def _description(event: Row, zone: ZoneInfo) -> str:
     detail = _plain(event.get("detail")) or {}
-    tell = _TELLS.get(event["kind"])
-    said = tell(event, detail, zone) if tell else f"{event['kind'].replace('_', ' ')}{_more(detail)}"
+    describe = _DESCRIPTIONS.get(event["kind"])
+    said = describe(event, detail, zone) if describe else f"{event['kind'].replace('_', ' ')}{_more(detail)}"
     return said[0].upper() + said[1:] + "."
 
 
@@ -181,7 +180,7 @@ def _late(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
     return f"did not enter{about}: the event came too late{when}"
 
 
-_TELLS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {
+_DESCRIPTIONS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {
     "segment_entered": lambda event, detail, zone: f"entered segment {event['segment']}",
     "segment_left": lambda event, detail, zone: f"left segment {event['segment']}",
     "journey_entered": lambda event, detail, zone: "entered the journey",

@@ -1,6 +1,6 @@
-"""The rows of the ledger and the orders to deliver: their ids, their fields, their sentences.
+"""Rows of the decision ledger, and the actions that deliver messages.
 
-Ids are hashes of what the row is about, so that a replay writes the same rows again and a store keeps one of each.
+Ids are hashes of the message and the attempt, so that a replay writes the same rows and a store keeps one of each.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
 
-from processors.decisions import labels as words
-from processors.decisions.gates.candidate import Case
+from processors.decisions import labels
+from processors.decisions.gates.candidate import Candidate
 from processors.decisions.sends import LogEntry
 from schemas.decisions.decision import Gate, LedgerOutcome
 from schemas.identity.resolution import uuid_text
@@ -22,12 +22,12 @@ _SECTION: dict[str, Any] = {}
 
 
 def idempotency_key(journey: str, version: str, run_id: str, step: str) -> str:
-    """Name a message: whatever is retried or replayed, it is delivered at most once under this name."""
+    """Return the key under which a message is delivered at most once, in retries and replays too."""
     return _hash(("message", journey, version, run_id, step))
 
 
 def decision_id(key: str, mark: str) -> str:
-    """Name a row about a message: by the attempt, or by what became of it (`failed`, `regretted`)."""
+    """Return the id of a row about a message: by its attempt, or by its result (`failed`, `regretted`)."""
     return _hash(("decision", key, mark))
 
 
@@ -36,20 +36,25 @@ def _hash(parts: Iterable[str]) -> str:
 
 
 def row(
-    case: Case, outcome: LedgerOutcome, gate: Gate | None, reason: str, gates: list[Row], until_ms: int | None = None
+    candidate: Candidate,
+    outcome: LedgerOutcome,
+    gate: Gate | None,
+    reason: str,
+    gates: list[Row],
+    until_ms: int | None = None,
 ) -> Row:
     """Write the row of a decision."""
-    request, message = case.request, case.message
+    request, message = candidate.request, candidate.message
     return {
-        "decision_id": decision_id(case.key, str(request.attempt)),
-        "decided_at": text_of_ms(case.now_ms),
-        "profile_id": case.person.profile_id,
+        "decision_id": decision_id(candidate.key, str(request.attempt)),
+        "decided_at": text_of_ms(candidate.now_ms),
+        "profile_id": candidate.person.profile_id,
         "journey": request.journey,
         "journey_version": request.journey_version,
         "run_id": request.run_id,
         "step": request.step,
         "message": message.template,
-        "channel": case.channel,
+        "channel": candidate.channel,
         "purpose": message.purpose,
         "tags": list(message.tags),
         "campaign": message.campaign.get("name", ""),
@@ -57,16 +62,16 @@ def row(
         "gate": gate or "",
         "reason": reason,
         "until": None if until_ms is None else text_of_ms(until_ms),
-        "idempotency_key": case.key,
+        "idempotency_key": candidate.key,
         "variant": request.variant,
-        "holdout": case.holdout,
-        "propensity": case.propensity,
+        "holdout": candidate.holdout,
+        "propensity": candidate.propensity,
         "gates": gates,
         "event_id": request.trigger_event_id,
     }
 
 
-def later_row(
+def result_row(
     profile_id: str,
     key: str,
     sent: LogEntry,
@@ -77,7 +82,7 @@ def later_row(
     now_ms: int,
     event_id: str,
 ) -> Row:
-    """Write a row about what became of a message that was sent."""
+    """Write the row of the result of a sent message: `failed` or `regretted`."""
     return {
         "decision_id": decision_id(key, outcome),
         "decided_at": text_of_ms(now_ms),
@@ -104,23 +109,23 @@ def later_row(
     }
 
 
-def action(case: Case, decided: Row) -> Row:
-    """Write the order to deliver a message, given the row of its decision.
+def action(candidate: Candidate, decided: Row) -> Row:
+    """Write the action that delivers a message, given the row of its decision.
 
-    `identifiers` say who it is for, so that reports about it find the person: the address, or, on a channel without
-    one, every address of the person.
+    Its `identifiers` lead receipts back to the person: the address, or, on a channel without one, all addresses of the
+    person.
     """
-    request, message, document = case.request, case.message, case.document
-    identifiers = [case.address] if case.address else _identifiers(document)
+    request, message, document = candidate.request, candidate.message, candidate.document
+    identifiers = [candidate.address] if candidate.address else _identifiers(document)
     return {
-        "idempotency_key": case.key,
+        "idempotency_key": candidate.key,
         "decision_id": decided["decision_id"],
-        "profile_id": case.person.profile_id,
+        "profile_id": candidate.person.profile_id,
         "journey": request.journey,
         "run_id": request.run_id,
         "step": request.step,
-        "channel": case.channel,
-        "address": case.address,
+        "channel": candidate.channel,
+        "address": candidate.address,
         "template": message.template,
         "purpose": message.purpose,
         "language": _language(document),
@@ -128,7 +133,7 @@ def action(case: Case, decided: Row) -> Row:
         "tags": list(message.tags),
         "campaign": dict(message.campaign),
         "variant": request.variant,
-        "expires_at": text_of_ms(case.expires_ms),
+        "expires_at": text_of_ms(candidate.expires_ms),
         "identifiers": identifiers,
     }
 
@@ -139,7 +144,7 @@ def _identifiers(document: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _language(document: dict[str, Any]) -> str:
-    """The language that the person states, else the one of their device; empty if neither is known."""
+    """Return the language that the person states, else the one of their device; empty if neither is known."""
     for section, name in (("traits", "language"), ("traits", "locale"), ("known", "locale")):
         stated = document.get(section, _SECTION).get(name)
         if stated and isinstance(stated[0], str):
@@ -147,11 +152,11 @@ def _language(document: dict[str, Any]) -> str:
     return ""
 
 
-def sentence(case: Case, outcome: LedgerOutcome, why: str) -> str:
-    """Say what was decided, in one sentence."""
-    by = words.medium(case.channel) if case.channel else ""
+def reason_sentence(candidate: Candidate, outcome: LedgerOutcome, why: str) -> str:
+    """Write the reason of a decision as one sentence."""
+    by = labels.medium(candidate.channel) if candidate.channel else ""
     if outcome == "sent":
-        kind = "it belongs to a service" if case.message.transactional else "nothing speaks against it"
+        kind = "it belongs to a service" if candidate.message.transactional else "nothing speaks against it"
         return f"Sent by {by}: {kind}."
     if outcome == "ghost":
         return f"Not sent: {why}; it would have gone out now by {by}."

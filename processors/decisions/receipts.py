@@ -1,7 +1,7 @@
-"""What becomes of a message: reports of delivery, and what is learned from them.
+"""Receipts of messages: they commit or release caps, and teach response rates and active hours.
 
-A report names its message by `message_id`, the idempotency key. Reports may come in any order and more than once: what
-has arrived counts for the caps whatever else is said, what has failed does not, and a first click counts once.
+A receipt names its message by `message_id`, the idempotency key. Receipts may come in any order and more than once: a
+message that has arrived counts for caps whatever other receipts say, a failed one does not, a first click counts once.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar as clock
-from processors.decisions import labels as words
-from processors.decisions import ledger, sends
+from processors.decisions import calendar, labels, ledger, sends
 from processors.decisions.gates import caps
 from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
 from processors.profiles.joins import short
@@ -33,16 +31,16 @@ _STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items
 
 
 class Receipts:
-    """Follows what becomes of messages."""
+    """Handles receipts and visits."""
 
     def __init__(self, channels: Iterable[str], visits: frozenset[str], fallback: ZoneInfo) -> None:
         """Prepare the handlers, by name of event.
 
         Args:
-            channels: The channels of the policy; reports of one that has no events of its own begin with its name,
-                such as `Direct Mail Failed`.
+            channels: The channels of the policy; the receipts of a channel without events of its own begin with its
+                name, such as `Direct Mail Failed`.
             visits: Events that show the person at their device.
-            fallback: The time zone of people who have not shown one.
+            fallback: The time zone of people whose own is unknown.
         """
         self._fallback = fallback
         own = {f"{name.replace('_', ' ').title()} {said}": (name, step) for name in channels for said, step in _STEPS}
@@ -61,10 +59,10 @@ class Receipts:
             if engaged:
                 self._present(person, event)
                 if not (sent and sent.flags & CLICKED):
-                    sends.learn(person.state, channel, clicked=1)
+                    sends.count_responses(person.state, channel, clicked=1)
             if sent is None:
                 if step == "delivered":  # sent by another system, which says no more than that
-                    sends.learn(person.state, channel, sent=1)
+                    sends.count_responses(person.state, channel, sent=1)
                 return []
             if arrival:
                 _arrived(person, key, sent, CLICKED if engaged else 0)
@@ -77,12 +75,12 @@ class Receipts:
         return []
 
     def _present(self, person: Person, event: Event) -> None:
-        zone = clock.zone_of(person.document, self._fallback)
-        sends.present(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
+        zone = calendar.zone_of(person.document, self._fallback)
+        sends.count_active_hour(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
 
 
 def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) -> Row | None:
-    """Say that a message should not have gone out, as is known now.
+    """Mark a message as sent in error, as a late event shows.
 
     Args:
         person: The person.
@@ -92,7 +90,7 @@ def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) ->
         event_id: The event that shows it.
 
     Returns:
-        The row; None if the message is not known, has failed, or is regretted already.
+        The row; None if the message is unknown, has failed, or is regretted already.
     """
     sent = sends.entry(person.state, key)
     if sent is None or sent.flags & (FAILED | REGRETTED):
@@ -100,12 +98,12 @@ def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) ->
     sends.flag(person.state, key, sent.flags | REGRETTED)
     said = f"Regretted: {reason}."
     given = {"sent_at": text_of_ms(sent.at)}
-    return ledger.later_row(person.profile_id, key, sent, "regretted", "late_event", said, given, now_ms, event_id)
+    return ledger.result_row(person.profile_id, key, sent, "regretted", "late_event", said, given, now_ms, event_id)
 
 
 def _arrived(person: Person, key: str, sent: LogEntry, further: int) -> None:
     if sent.flags & FAILED:
-        sends.learn(person.state, sent.channel, sent=1)
+        sends.count_responses(person.state, sent.channel, sent=1)
     sends.flag(person.state, key, (sent.flags | ARRIVED | further) & ~FAILED)
     if sent.flags & COUNTED:
         caps.commit(person.state, key, sent.at, sent.channel, sent.tags)
@@ -117,14 +115,14 @@ def _failed(
     if sent.flags & (FAILED | ARRIVED):
         return []
     sends.flag(person.state, key, sent.flags | FAILED)
-    sends.learn(person.state, sent.channel, sent=-1)
+    sends.count_responses(person.state, sent.channel, sent=-1)
     caps.release(person.state, key)
     kind, why = short(properties.get("bounce_type")), short(properties.get("reason"))
     what = f"bounced{f' ({kind})' if kind else ''}" if step == "bounced" else "could not be delivered"
-    said = f"Not delivered: the {words.one(sent.channel)} {what}{f': {why}' if why else ''}."
+    said = f"Not delivered: the {labels.one(sent.channel)} {what}{f': {why}' if why else ''}."
     given = {"report": event["event"], "bounce_type": kind, "reason": why}
     return [
-        ledger.later_row(person.profile_id, key, sent, "failed", "delivery", said, given, now_ms, event["event_id"])
+        ledger.result_row(person.profile_id, key, sent, "failed", "delivery", said, given, now_ms, event["event_id"])
     ]
 
 

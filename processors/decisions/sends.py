@@ -1,9 +1,9 @@
-"""What is remembered of a person's messages: section `sends` of their state.
+"""The section `sends` of a person's state: messages sent and pending, and learned response rates.
 
-- `log`: idempotency key → what was sent, as a list (`LogEntry`), as long as the longest window of the policy;
-- `pending`: idempotency key → `[until, priority]` of what was postponed;
+- `log`: idempotency key → sent message as a list (`LogEntry`), kept for the longest window of the policy;
+- `pending`: idempotency key → `[until, priority]` of a postponed message;
 - `learned`: channel → `[sent, clicked]`;
-- `hours`: local hour → how often the person was there or clicked.
+- `hours`: local hour → number of visits and clicks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ FAILED, CLICKED, ARRIVED, REGRETTED, COUNTED = 1, 2, 4, 8, 16
 """Flags of a log entry: reported as failed, clicked, arrived; regretted; it counts for caps."""
 
 LOG_KEPT = 50
-"""Messages kept in the log that count for no cap: the most recent ones."""
+"""Messages of the log that count for no cap: the most recent ones are kept."""
 PENDING_KEPT = 50
-"""Postponed messages kept: those due last go first."""
+"""Pending messages kept; those due last are dropped first."""
 
 
 class LogEntry(NamedTuple):
@@ -38,7 +38,7 @@ class LogEntry(NamedTuple):
         tags: Its tags.
         campaign: Its campaign's name.
         variant: The branch of a random split.
-        flags: What has become of it.
+        flags: Its state, a sum of the flags above.
     """
 
     at: int
@@ -60,7 +60,7 @@ _FLAGS = LogEntry._fields.index("flags")
 
 
 def entry(state: State, key: str) -> LogEntry | None:
-    """Look a message up in the log."""
+    """Return a message of the log; None if it is not there."""
     found = state.get("sends", {}).get("log", {}).get(key)
     return LogEntry(*found) if found else None
 
@@ -70,27 +70,27 @@ def flag(state: State, key: str, flags: int) -> None:
     state["sends"]["log"][key][_FLAGS] = flags
 
 
-def note(state: State, key: str, sent: LogEntry) -> None:
-    """Write a message into the log, and count it for what is learned of its channel."""
+def record_send(state: State, key: str, sent: LogEntry) -> None:
+    """Write a message into the log, and count it for its channel."""
     state.setdefault("sends", {}).setdefault("log", {})[key] = list(sent)
-    learn(state, sent.channel, sent=1)
+    count_responses(state, sent.channel, sent=1)
 
 
-def learn(state: State, channel: str, *, sent: int = 0, clicked: int = 0) -> None:
+def count_responses(state: State, channel: str, *, sent: int = 0, clicked: int = 0) -> None:
     """Count messages of a channel that were sent and clicked."""
     known = state.setdefault("sends", {}).setdefault("learned", {}).setdefault(channel, [0, 0])
     known[0] += sent
     known[1] += clicked
 
 
-def present(state: State, hour: int) -> None:
-    """Count that the person was there in an hour of their day."""
+def count_active_hour(state: State, hour: int) -> None:
+    """Count a visit or a click in an hour of the person's day."""
     hours = state.setdefault("sends", {}).setdefault("hours", {})
     hours[str(hour)] = hours.get(str(hour), 0) + 1
 
 
-def settle_pending(state: State, key: str, until_ms: int | None, priority: int) -> None:
-    """Note that a message waits, or (None) that it does so no longer."""
+def set_pending(state: State, key: str, until_ms: int | None, priority: int) -> None:
+    """Add a pending message, or (`until_ms` None) remove it."""
     pending: Section = state.get("sends", {}).get("pending", {})
     if until_ms is not None:
         pending = state.setdefault("sends", {}).setdefault("pending", {})
@@ -102,7 +102,7 @@ def settle_pending(state: State, key: str, until_ms: int | None, priority: int) 
 
 
 def prune(state: State, now_ms: int, remembered_ms: int) -> None:
-    """Forget messages older than the longest window, postponed ones that were given up, and empty sections."""
+    """Delete messages older than the longest window, pending ones past their time, and empty sections."""
     section: Section | None = state.get("sends")
     if section is None:
         return
@@ -122,7 +122,7 @@ def prune(state: State, now_ms: int, remembered_ms: int) -> None:
 
 
 def combine(mine: State, other: State) -> None:
-    """Make one section of two: what was sent is united, what was learned adds up."""
+    """Join the sections of two people: logs are united, counters add up."""
     theirs: Section = other.get("sends", {})
     if not theirs:
         return

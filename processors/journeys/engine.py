@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar as clock
+from processors.decisions import calendar
 from processors.journeys import runs as state
 from processors.journeys.compiled import Program
 from processors.journeys.matching import Event, Matcher
@@ -60,7 +60,7 @@ class JourneyEngine:
         timezone: str = "UTC",
         archive: Mapping[str, Journey] | None = None,
     ) -> None:
-        zone = clock.zone_named(timezone) or ZoneInfo("UTC")
+        zone = calendar.zone_named(timezone) or ZoneInfo("UTC")
         self._segments = segments
         current = [Program(journey, zone) for journey in journeys]
         former = [Program(journey, zone) for journey in (archive or {}).values()]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from processors.attribution.experiments import Group, Lift, lift
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.decisions.explain import story
 from processors.journeys.simulate import Event, Replayed, Simulation, Tally, as_it_happened
 from schemas.durations import DAY_MS
@@ -67,7 +67,7 @@ class Rehearsed:
 
 
 def rehearse(
-    decider: Decider,
+    decider: DecisionEngine,
     journeys: Iterable[str],
     history: Iterable[tuple[str, list[Event]]],
     start_ms: int,

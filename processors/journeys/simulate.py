@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.profiles.person import Person
@@ -101,7 +101,9 @@ class Simulation:
         tallies: What each of the journeys did.
     """
 
-    def __init__(self, decider: Decider, journeys: Iterable[str], start_ms: int, stop_ms: int, timezone: str) -> None:
+    def __init__(
+        self, decider: DecisionEngine, journeys: Iterable[str], start_ms: int, stop_ms: int, timezone: str
+    ) -> None:
         self._decider = decider
         self._start_ms, self._stop_ms = start_ms, stop_ms
         self._zone = ZoneInfo(timezone)

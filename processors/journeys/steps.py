@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from processors.decisions import calendar as clock
+from processors.decisions import calendar
 from processors.journeys import timers
 from processors.journeys.compiled import END, Op, Program, draw
 from processors.journeys.events import identity
@@ -137,7 +137,7 @@ class Steps:
 
     def _until(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
         wanted = cast(Until, op.node).until
-        zone = clock.zone_of(turn.person.document, self._zone)
+        zone = calendar.zone_of(turn.person.document, self._zone)
         stated = _stated(wanted.date, run, turn.person) if wanted.date else None
         due = timers.moment(wanted, stated, turn.now, zone)
         if due is not None:

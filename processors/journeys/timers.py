@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar as clock
+from processors.decisions import calendar
 from schemas.journeys.definitions import WEEKDAYS, LocalMoment
 from schemas.time import lenient_time, ms_of_time, time_of_ms
 
@@ -53,7 +53,7 @@ def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local:
         day = today + timedelta(days)
         if weekdays and WEEKDAYS[day.weekday()] not in weekdays:
             continue
-        if (due := clock.moment(day, hour, local)) >= now_ms:
+        if (due := calendar.moment(day, hour, local)) >= now_ms:
             return due
     raise AssertionError("a week has every weekday")
 
@@ -78,7 +78,7 @@ def _next_anniversary(first: datetime, offset: int, now_ms: int, local: ZoneInfo
             day = first.date().replace(year=year)
         except ValueError:
             day = date(year, 2, 28)
-        due = clock.moment(day, first.time(), local) + offset
+        due = calendar.moment(day, first.time(), local) + offset
         if due > now_ms:
             return due
     return None

@@ -11,7 +11,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
@@ -42,7 +42,9 @@ EVERYTHING = journey(
       - webhook: crm
     """
 )
-DECIDER = Decider(shipped_segments(), [*shipped_journeys().values(), EVERYTHING], POLICY, timezone="Europe/Berlin")
+DECIDER = DecisionEngine(
+    shipped_segments(), [*shipped_journeys().values(), EVERYTHING], POLICY, timezone="Europe/Berlin"
+)
 
 
 NAMES = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from processors.decisions.resolver import Resolver
+from processors.decisions.resolver import MessageResolver
 from schemas.decisions.decision import Choice, Decision, MessageRequest
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.profiles.person import Person
@@ -88,9 +88,9 @@ def request(run_id: str = "r1", *, note: Note | None = None, asked_ms: int = NOO
     return MessageRequest(run_id=run_id, message=note or Note(), asked_ms=asked_ms, **asked)
 
 
-def resolver(**policy: Any) -> Resolver:
+def resolver(**policy: Any) -> MessageResolver:
     """A resolver of the default policy without control groups, and with what the test overrides."""
-    return Resolver(MessagePolicy(**{"holdout": EVERYBODY_GETS_IT, **policy}), segments=StatedSegments())
+    return MessageResolver(MessagePolicy(**{"holdout": EVERYBODY_GETS_IT, **policy}), segments=StatedSegments())
 
 
 def receipt(name: str, decision: Decision, **properties: Any) -> dict[str, Any]:

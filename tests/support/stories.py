@@ -21,7 +21,7 @@ import orjson
 import yaml
 
 from deploy.operations.definition_files import load
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
@@ -131,7 +131,7 @@ class Story:
         traits: dict[str, Any] | None = None,
         poll: str | None = None,
     ) -> None:
-        self.decider = Decider(
+        self.decider = DecisionEngine(
             segments or SegmentDefinitions(),
             journeys,
             policy or MessagePolicy(holdout=EVERYBODY_GETS_IT),

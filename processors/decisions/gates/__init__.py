@@ -1,1 +1,1 @@
-"""The gates of a message, one module a group; `processors.decisions.resolver` puts them in order."""
+"""The gates of a message, one module a group; `processors.decisions.resolver` has their order."""

@@ -1,4 +1,4 @@
-"""One message before the gates: what they read, what they settle, what each of them answers."""
+"""The candidate message that passes the gates, and the result of a gate."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Address = dict[str, str]
 
 
 class Segments(Protocol):
-    """The one thing that gates ask of the segment engine."""
+    """The part of the segment engine that gates use."""
 
     def members(self, person: Person) -> AbstractSet[str]:
-        """The segments that a person is in."""
+        """Return the names of the segments that the person is a member of."""
         ...
 
 
 class Check(NamedTuple):
-    """One gate's answer.
+    """The result of one gate.
 
     Attributes:
-        passed: The message may go on.
-        input: What the answer rests on, for the ledger.
-        reason: Why not, as the rest of a sentence that starts with "Not sent: ".
-        until_ms: When it would pass; None: not to be known, or never.
+        passed: Whether the message passes.
+        input: The values that the gate has compared, for the ledger.
+        reason: Why it does not pass, as the rest of a sentence that starts with "Not sent: ".
+        until_ms: When it will pass, milliseconds since 1970; None: never, or not known.
     """
 
     passed: bool
@@ -39,21 +39,21 @@ class Check(NamedTuple):
 
 
 @dataclass(slots=True)
-class Case:
-    """One message and one person, now.
+class Candidate:
+    """One message for one person, while the gates decide about it.
 
     Attributes:
         person: The person.
-        request: What is asked for.
+        request: The request of the journey.
         key: The message's idempotency key.
-        now_ms: Logical time.
+        now_ms: Logical time, milliseconds since 1970.
         zone: The person's time zone.
-        expires_ms: When the message becomes pointless.
-        channels: The channels still possible, best first as declared; gates take from them.
+        expires_ms: When the message expires.
+        channels: The channels still possible, in declared order; gates remove from them.
         members: The person's segments.
         holdout: `global` or `journey` if the person is held out, else empty.
-        channel: The channel chosen.
-        address: Where it goes on that channel; None where it needs no address.
+        channel: The chosen channel.
+        address: The address on that channel; None where it needs none.
         propensity: The probability with which the channel was chosen.
     """
 

@@ -1,9 +1,9 @@
-"""How often a person is written to: caps over rolling windows and over days, weeks and months of their calendar.
+"""Frequency caps: over rolling windows, and over the days, weeks and months of the person's calendar.
 
-Section `caps` of a person's state is the log of what counts: idempotency key → `[at, channel, tags, expires]`. A
-message is reserved when it is decided (`expires` tells how long a report is waited for), committed when it has arrived
-(`expires` is 0), and taken out when it has failed. The state of a person changes only by compare-and-set, so however
-many messages are considered at once, each of them sees the reservations of all before it.
+Section `caps` of a person's state is the log of counted messages: idempotency key → `[at, channel, tags, expires]`. A
+message is reserved when it is decided (`expires` is the time at which the reservation ends without a report), committed
+when it has arrived (`expires` is 0), and removed when it has failed. The state of a person changes by compare-and-set
+only, so each of several messages considered at the same time sees the reservations of those before it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar as clock
-from processors.decisions import labels as words
-from processors.decisions.gates.candidate import Case, Check
+from processors.decisions import calendar, labels
+from processors.decisions.gates.candidate import Candidate, Check
 from schemas.decisions.policy import CapRule, MessagePolicy
 from schemas.durations import duration_text
 from schemas.time import text_of_ms
@@ -25,7 +24,7 @@ _AT, _CHANNEL, _TAGS, _EXPIRES = range(4)
 
 
 class _Cap:
-    """One cap, ready to count."""
+    """One cap of the policy, compiled."""
 
     __slots__ = ("_rule", "limit", "name", "text")
 
@@ -34,7 +33,7 @@ class _Cap:
         self.limit = rule.limit
         period = duration_text(rule.within) if rule.within else f"a calendar {rule.calendar}"
         tagged = f" tagged {rule.tag}" if rule.tag else ""
-        self.text = f"{words.many(rule.channel or '')}{tagged} allowed in {period}"
+        self.text = f"{labels.many(rule.channel or '')}{tagged} allowed in {period}"
         self.name = f"{rule.channel or 'all channels'}{tagged}, {period}"
 
     def covers(self, channel: str, tags: Sequence[str]) -> bool:
@@ -42,22 +41,22 @@ class _Cap:
         return (rule.channel is None or rule.channel == channel) and (rule.tag is None or rule.tag in tags)
 
     def used(self, log: Iterable[list[Any]], now_ms: int, zone: ZoneInfo) -> list[int]:
-        """The times of the messages that count now, ascending."""
+        """Return the times of the messages that count now, ascending."""
         rule = self._rule
-        since = now_ms - rule.within + 1 if rule.within else clock.this_period(now_ms, rule.calendar or "day", zone)
+        since = now_ms - rule.within + 1 if rule.within else calendar.period_start(now_ms, rule.calendar or "day", zone)
         return sorted(sent[_AT] for sent in log if sent[_AT] >= since and self.covers(sent[_CHANNEL], sent[_TAGS]))
 
     def next_at(self, used: list[int], now_ms: int, zone: ZoneInfo) -> int | None:
-        """When one more is possible, if nothing else is sent meanwhile; None: never."""
+        """Return when one more message is possible, if none is sent meanwhile; None: never."""
         if not self.limit:
             return None
         if self._rule.within:
             return used[-self.limit] + self._rule.within
-        return clock.next_period(now_ms, self._rule.calendar or "day", zone)
+        return calendar.next_period_start(now_ms, self._rule.calendar or "day", zone)
 
 
 class Caps:
-    """The caps of the policy, over the log of one person."""
+    """The gate `caps`: the caps of the policy over the log of one person."""
 
     def __init__(self, policy: MessagePolicy) -> None:
         self._caps = [_Cap(rule) for rule in policy.caps]
@@ -67,17 +66,17 @@ class Caps:
         self._release = policy.receipts.without == "release"
         self._remembered = policy.remembered_ms
 
-    def check(self, case: Case) -> Check:
-        """Stop, or wait, when any cap is used up. Nothing is reserved yet: later gates may still stop the message."""
-        log = self._counting(case.person.state, case.now_ms)
+    def check(self, candidate: Candidate) -> Check:
+        """Suppress or postpone when a cap is used up. It reserves nothing: later gates may still stop the message."""
+        log = self._counting(candidate.person.state, candidate.now_ms)
         given: dict[str, Any] = {}
         full: tuple[int | float, _Cap, int] | None = None
         for cap in self._caps:
-            if cap.covers(case.channel, case.message.tags):
-                used = cap.used(log, case.now_ms, case.zone)
+            if cap.covers(candidate.channel, candidate.message.tags):
+                used = cap.used(log, candidate.now_ms, candidate.zone)
                 given[cap.name] = [len(used), cap.limit]
                 if len(used) >= cap.limit:
-                    next_at = cap.next_at(used, case.now_ms, case.zone)
+                    next_at = cap.next_at(used, candidate.now_ms, candidate.zone)
                     then = float("inf") if next_at is None else next_at
                     if full is None or then > full[0]:
                         full = then, cap, len(used)
@@ -88,23 +87,28 @@ class Caps:
             return Check(False, given, f"no {cap.text}")
         possible = int(then)
         reason = f"{sent} of {cap.limit} {cap.text} {'was' if sent == 1 else 'were'} already sent"
-        reason += f"; the next is possible after {clock.say(possible, case.now_ms, case.zone)}"
+        reason += f"; the next is possible after {calendar.readable_time(possible, candidate.now_ms, candidate.zone)}"
         given["possible_at"] = text_of_ms(possible)
         return Check(False, given, reason, possible if self._postpone else None)
 
-    def counts(self, case: Case) -> bool:
-        """Tell whether a message counts for any cap."""
-        if case.message.transactional and not self._counts_transactional:
+    def counts(self, candidate: Candidate) -> bool:
+        """Return whether a message counts for any cap."""
+        if candidate.message.transactional and not self._counts_transactional:
             return False
-        return any(cap.covers(case.channel, case.message.tags) for cap in self._caps)
+        return any(cap.covers(candidate.channel, candidate.message.tags) for cap in self._caps)
 
-    def reserve(self, case: Case) -> None:
-        """Count a message that is being sent."""
-        log = case.person.state.setdefault("caps", {})
-        log[case.key] = [case.now_ms, case.channel, list(case.message.tags), case.now_ms + self._wait]
+    def reserve(self, candidate: Candidate) -> None:
+        """Reserve a message that is being sent."""
+        log = candidate.person.state.setdefault("caps", {})
+        log[candidate.key] = [
+            candidate.now_ms,
+            candidate.channel,
+            list(candidate.message.tags),
+            candidate.now_ms + self._wait,
+        ]
 
     def prune(self, state: State, now_ms: int) -> None:
-        """Settle what nobody has reported on, and forget what no window reaches any more."""
+        """End reservations without a report, and delete messages older than every window."""
         log = state.get("caps")
         if log is None:
             return
@@ -120,7 +124,7 @@ class Caps:
             del state["caps"]
 
     def due(self, state: State) -> int | None:
-        """When the next reservation is given back; None where silence counts as sent, for then nothing changes."""
+        """Return when the next reservation ends; None where a message without a report counts as sent."""
         caps = state.get("caps") if self._release else None
         return min((sent[_EXPIRES] for sent in caps.values() if sent[_EXPIRES]), default=None) if caps else None
 
@@ -130,26 +134,26 @@ class Caps:
 
 
 def commit(state: State, key: str, at_ms: int, channel: str, tags: list[str]) -> None:
-    """Count a message for good: it has arrived, even if it was given up before."""
+    """Commit a message: it has arrived, even if its reservation had ended."""
     state.setdefault("caps", {})[key] = [at_ms, channel, tags, 0]
 
 
 def release(state: State, key: str) -> None:
-    """Count a message no longer: it has failed."""
+    """Remove a message: it has failed."""
     log = state.get("caps", {})
     if log.pop(key, None) and not log:
         del state["caps"]
 
 
 def combine(mine: State, other: State) -> None:
-    """Unite two logs, so that counts add; of two notes about the same message the one that counts longer stays."""
+    """Unite the logs of two people; of two entries of the same message, the one that counts longer stays."""
     theirs = other.get("caps")
     if not theirs:
         return
     log = mine.setdefault("caps", {})
     for key, sent in theirs.items():
-        log[key] = max(log[key], sent, key=_firmness) if key in log else sent
+        log[key] = max(log[key], sent, key=_duration_of_count) if key in log else sent
 
 
-def _firmness(sent: list[Any]) -> tuple[bool, list[Any]]:
+def _duration_of_count(sent: list[Any]) -> tuple[bool, list[Any]]:
     return sent[_EXPIRES] == 0, sent

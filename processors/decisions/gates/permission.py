@@ -1,11 +1,11 @@
-"""Whether a person may be written to: consent, suppression, holdout."""
+"""The gates `consent`, `suppression` and `holdout`: may the person get the message at all."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from processors.decisions import labels as words
-from processors.decisions.gates.candidate import Case, Check
+from processors.decisions import labels
+from processors.decisions.gates.candidate import Candidate, Check
 from processors.decisions.sampling import uniform
 from schemas.decisions.policy import EVERY, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
 from schemas.time import time_of_ms
@@ -14,36 +14,38 @@ _SECTION: dict[str, Any] = {}
 
 
 def channel_answer(document: dict[str, Any], channel: str) -> list[Any] | None:
-    """What a person has last said about a channel, `[granted, at, explicit]`; None: nothing."""
+    """Return the last consent to a channel, `[granted, at, explicit]`; None: no answer."""
     answer: list[Any] | None = document.get("consent", _SECTION).get("channels", _SECTION).get(channel)
     return answer
 
 
 class Consent:
-    """The person must have agreed to the purpose and to the channel."""
+    """The gate `consent`: the person must have agreed to the purpose and to the channel; no answer is a no."""
 
     def __init__(self, rules: ConsentRules) -> None:
         self._regimes = rules.opt_out
 
-    def check(self, case: Case) -> Check:
-        """Keep the channels that the person has agreed to."""
-        document, purpose = case.document, case.message.purpose
+    def check(self, candidate: Candidate) -> Check:
+        """Keep the channels that the person has agreed to; fail without one."""
+        document, purpose = candidate.document, candidate.message.purpose
         stated = document.get("consent", _SECTION).get("purposes", _SECTION).get(purpose)
         to_purpose = stated[0] if stated else None
         to_channels = {
-            name: answer[0] if (answer := channel_answer(document, name)) else None for name in case.channels
+            name: answer[0] if (answer := channel_answer(document, name)) else None for name in candidate.channels
         }
         known = document.get("known", _SECTION).get("country")
         country = str(known[0]).upper() if known else ""
         given: dict[str, Any] = {"purpose": {purpose: to_purpose}, "channels": to_channels}
         if self._regimes:
             given["country"] = country
-        case.channels = [name for name in case.channels if self._yes(to_purpose, to_channels[name], name, country)]
-        if case.channels:
+        candidate.channels = [
+            name for name in candidate.channels if self._agreed(to_purpose, to_channels[name], name, country)
+        ]
+        if candidate.channels:
             return Check(True, given)
         return Check(False, given, _refusal(purpose, to_purpose, to_channels))
 
-    def _yes(self, to_purpose: bool | None, to_channel: bool | None, channel: str, country: str) -> bool:
+    def _agreed(self, to_purpose: bool | None, to_channel: bool | None, channel: str, country: str) -> bool:
         if to_purpose is False or to_channel is False:
             return False
         missing = [part for part, answer in (("purpose", to_purpose), ("channel", to_channel)) if answer is None]
@@ -63,41 +65,43 @@ def _refusal(purpose: str, to_purpose: bool | None, to_channels: dict[str, bool 
         return f"the person has said no to {purpose}"
     refused = [name for name, answer in to_channels.items() if answer is False]
     if to_channels and len(refused) == len(to_channels):
-        return f"the person has said no to {purpose} by {words.either(map(words.medium, refused))}"
+        return f"the person has said no to {purpose} by {labels.either(map(labels.medium, refused))}"
     if to_purpose is None:
         return f"the person has not agreed to {purpose}"
-    return f"the person has not agreed to {purpose} by {words.either(map(words.medium, to_channels or ['message']))}"
+    return f"the person has not agreed to {purpose} by {labels.either(map(labels.medium, to_channels or ['message']))}"
 
 
 class Suppression:
-    """Some people are never written to, and some channels are closed for good."""
+    """The gate `suppression`: people on suppression lists, and channels that bounced or were reported as spam."""
 
     def __init__(self, rules: SuppressionRules, channels: dict[str, ChannelRule]) -> None:
         self._rules = rules
         self._channels = channels
         self._segments = frozenset(rules.segments)
 
-    def check(self, case: Case) -> Check:
-        """Stop for a person who is suppressed, and leave out channels that are."""
-        if case.document.get("gone"):
+    def check(self, candidate: Candidate) -> Check:
+        """Remove suppressed channels; fail for a suppressed person, or without a channel left."""
+        if candidate.document.get("gone"):
             return Check(False, {"erased": True}, "the person was erased or merged into another")
-        traits = case.document.get("traits", _SECTION)
+        traits = candidate.document.get("traits", _SECTION)
         for name in self._rules.traits:
             if (trait := traits.get(name)) and trait[0] not in (None, False, 0, "", "false", "no"):
                 return Check(False, {"trait": name}, f"the person is on the suppression list ({name})")
-        if self._segments and (found := sorted(self._segments.intersection(case.members))):
+        if self._segments and (found := sorted(self._segments.intersection(candidate.members))):
             return Check(False, {"segment": found[0]}, f"the person is in the suppressed segment {found[0]}")
         given: dict[str, Any] = {}
-        for name in case.channels:
-            if why := self._closed(case.document, name):
+        for name in candidate.channels:
+            if why := self._closed(candidate.document, name):
                 given.setdefault(why, []).append(name)
         if not given:
             return Check(True, given)
         closed = {name for names in given.values() for name in names}
-        case.channels = [name for name in case.channels if name not in closed]
-        if case.channels:
+        candidate.channels = [name for name in candidate.channels if name not in closed]
+        if candidate.channels:
             return Check(True, given)
-        each = "; ".join(f"{_CLOSED[why]} by {words.either(map(words.medium, names))}" for why, names in given.items())
+        each = "; ".join(
+            f"{_CLOSED[why]} by {labels.either(map(labels.medium, names))}" for why, names in given.items()
+        )
         return Check(False, given, each)
 
     def _closed(self, document: dict[str, Any], channel: str) -> str:
@@ -127,37 +131,38 @@ def _complained(document: dict[str, Any], channel: str) -> bool:
 
 
 class Holdout:
-    """Some people get nothing, so that it can be told what messages do to the others."""
+    """The gate `holdout`: control groups, against which the effect of messages is measured."""
 
     def __init__(self, rules: HoldoutRules) -> None:
         self._rules = rules
 
-    def check(self, case: Case) -> Check:
-        """Mark the case of a person who is held out; it still passes the other gates, as the others' do.
+    def check(self, candidate: Candidate) -> Check:
+        """Mark the candidate of a person who is held out; it still passes the other gates, as for everybody else.
 
-        So a ghost stands where, and when, a message would have been sent. As ghosts use up no caps, a person who is
-        held out may have more ghosts than another has messages: compare people, from their first ghost or message on.
+        So a ghost row stands at the time at which a message would have been sent. Ghosts use up no caps, so a person
+        who is held out may have more ghosts than another has messages: compare people, not messages.
         """
-        person, share = case.person.profile_id, case.request.holdout_share
-        everybody = uniform(self.salt(case.now_ms), person)
-        given: dict[str, Any] = {"global": {"drawn": round(everybody, 6), "share": self._rules.share}}
-        if everybody < self._rules.share:
-            case.holdout = "global"
+        person, share = candidate.person.profile_id, candidate.request.holdout_share
+        drawn = uniform(self.salt(candidate.now_ms), person)
+        given: dict[str, Any] = {"global": {"drawn": round(drawn, 6), "share": self._rules.share}}
+        if drawn < self._rules.share:
+            candidate.holdout = "global"
         if share:
-            journey = uniform("journey holdout", case.request.journey, person)
+            journey = uniform("journey holdout", candidate.request.journey, person)
             given["journey"] = {"drawn": round(journey, 6), "share": share}
-            if journey < share and not case.holdout:
-                case.holdout = "journey"
-        whom = "all messages" if case.holdout == "global" else "this journey"
-        return Check(not case.holdout, given, f"the person is in the control group of {whom}" if case.holdout else "")
+            if journey < share and not candidate.holdout:
+                candidate.holdout = "journey"
+        scope = "all messages" if candidate.holdout == "global" else "this journey"
+        reason = f"the person is in the control group of {scope}" if candidate.holdout else ""
+        return Check(not candidate.holdout, given, reason)
 
     def salt(self, now_ms: int) -> str:
-        """The word that draws the people of this quarter (or month, or year; in UTC)."""
+        """Return the salt of the current quarter (or month, or year; in UTC)."""
         now = time_of_ms(now_ms)
-        turn = {
+        period = {
             "never": "",
             "year": f"{now.year}",
             "quarter": f"{now.year}Q{(now.month + 2) // 3}",
             "month": f"{now.year}-{now.month:02d}",
         }[self._rules.renew]
-        return f"global holdout {self._rules.salt} {turn}"
+        return f"global holdout {self._rules.salt} {period}"

@@ -1,11 +1,11 @@
-"""Which message goes first, and when it is too late for any: priority and expiry."""
+"""The gates `priority` and `expiry`: the order of messages of one person, and the time after which one is pointless."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from processors.decisions import calendar as clock
-from processors.decisions.gates.candidate import Case, Check
+from processors.decisions import calendar
+from processors.decisions.gates.candidate import Candidate, Check
 from schemas.decisions.decision import Gate
 from schemas.decisions.policy import PriorityRules
 from schemas.durations import SECOND_MS
@@ -15,44 +15,49 @@ _SECTION: dict[str, Any] = {}
 
 
 class Priority:
-    """A message waits while a more important one for the same person is about to go out.
+    """The gate `priority`: a message waits while a more important one of the same person is pending.
 
-    It takes its turn right after the other one, which then has used its share of the caps.
+    It is decided again right after the other one, which then has used its share of the caps.
     """
 
     def __init__(self, rules: PriorityRules) -> None:
         self._window = rules.window
 
-    def check(self, case: Case) -> Check:
-        """Look at what waits for this person."""
-        priority, ahead = case.message.priority, case.now_ms + self._window
-        pending = case.person.state.get("sends", _SECTION).get("pending", _SECTION)
+    def check(self, candidate: Candidate) -> Check:
+        """Postpone the message if a pending one has a higher priority."""
+        priority, ahead = candidate.message.priority, candidate.now_ms + self._window
+        pending = candidate.person.state.get("sends", _SECTION).get("pending", _SECTION)
         given: dict[str, Any] = {"priority": priority}
         waiting = [
             (until, key, theirs)
             for key, (until, theirs) in pending.items()
-            # One that was due before now and was not asked again has been given up.
-            if theirs > priority and key != case.key and case.now_ms <= until <= ahead
+            # A pending message that was due before now and was not decided again has been given up.
+            if theirs > priority and key != candidate.key and candidate.now_ms <= until <= ahead
         ]
         if not waiting:
             return Check(True, given)
         until, key, theirs = max(waiting)
         given["waiting"] = {"idempotency_key": key, "priority": theirs, "until": text_of_ms(until)}
-        when = clock.say(until, case.now_ms, case.zone)
+        when = calendar.readable_time(until, candidate.now_ms, candidate.zone)
         reason = f"a more important message is about to go out at {when}; it waits for its turn"
         return Check(False, given, reason, until + SECOND_MS)
 
 
-def expiry(case: Case) -> Check:
-    """Stop a message that has become pointless."""
-    given = {"expires_at": text_of_ms(case.expires_ms)}
-    if case.now_ms < case.expires_ms:
+def expiry(candidate: Candidate) -> Check:
+    """Suppress a message that has expired."""
+    given = {"expires_at": text_of_ms(candidate.expires_ms)}
+    if candidate.now_ms < candidate.expires_ms:
         return Check(True, given)
-    return Check(False, given, f"it was worth sending only until {clock.say(case.expires_ms, case.now_ms, case.zone)}")
+    expires = calendar.readable_time(candidate.expires_ms, candidate.now_ms, candidate.zone)
+    return Check(False, given, f"it was worth sending only until {expires}")
 
 
-def expiry_of_wait(case: Case, gate: Gate, waiting: Check) -> Check:
-    """Stop a message that another gate would let pass only when it has become pointless."""
-    given = {"expires_at": text_of_ms(case.expires_ms), "gate": gate, "passes_at": text_of_ms(waiting.until_ms or 0)}
-    expires = clock.say(case.expires_ms, case.now_ms, case.zone)
+def expiry_of_wait(candidate: Candidate, gate: Gate, waiting: Check) -> Check:
+    """Suppress a message that would expire before another gate lets it pass."""
+    given = {
+        "expires_at": text_of_ms(candidate.expires_ms),
+        "gate": gate,
+        "passes_at": text_of_ms(waiting.until_ms or 0),
+    }
+    expires = calendar.readable_time(candidate.expires_ms, candidate.now_ms, candidate.zone)
     return Check(False, given, f"{waiting.reason}; but it is worth sending only until {expires}")

@@ -1,12 +1,11 @@
-"""When a message goes out: not in quiet hours, and at the person's best hour if the message asks for it."""
+"""The gates `quiet_hours` and `send_time`: no message in quiet hours, and the person's best hour."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from processors.decisions import calendar as clock
-from processors.decisions import labels as words
-from processors.decisions.gates.candidate import Case, Check
+from processors.decisions import calendar, labels
+from processors.decisions.gates.candidate import Candidate, Check
 from schemas.decisions.policy import SendTimeRules
 from schemas.time import text_of_ms, time_of_ms
 
@@ -16,63 +15,63 @@ _SECTION: dict[str, Any] = {}
 class QuietGate:
     """Nothing goes out in quiet hours."""
 
-    def __init__(self, quiet: clock.Quiet, send_time: SendTimeGate) -> None:
+    def __init__(self, quiet: calendar.Quiet, send_time: SendTimeGate) -> None:
         self._quiet = quiet
         self._send_time = send_time
 
-    def check(self, case: Case) -> Check:
+    def check(self, candidate: Candidate) -> Check:
         """Wait for the end of the quiet; if the message asks for the best hour, for the best one from there."""
-        span = self._quiet.span(case.channel)
-        given = {"hours": span, "time_zone": str(case.zone), "local": _hour_and_minute(case)}
-        until = self._quiet.until(case.channel, case.now_ms, case.zone)
+        span = self._quiet.span(candidate.channel)
+        given = {"hours": span, "time_zone": str(candidate.zone), "local": _hour_and_minute(candidate)}
+        until = self._quiet.until(candidate.channel, candidate.now_ms, candidate.zone)
         if until is None:
             return Check(True, given)
-        until = max(until, self._send_time.best_from(case, until) or 0)
-        when = clock.say(until, case.now_ms, case.zone)
-        medium = words.medium(case.channel)
+        until = max(until, self._send_time.best_from(candidate, until) or 0)
+        when = calendar.readable_time(until, candidate.now_ms, candidate.zone)
+        medium = labels.medium(candidate.channel)
         return Check(False, given, f"it is quiet time for {medium} ({span}) where the person is; next at {when}", until)
 
 
 class SendTimeGate:
     """A message may ask for the hour at which its person most likely clicks."""
 
-    def __init__(self, rules: SendTimeRules, quiet: clock.Quiet) -> None:
+    def __init__(self, rules: SendTimeRules, quiet: calendar.Quiet) -> None:
         self._quiet = quiet
         whole = sum(rules.rhythm)
         self._prior = tuple(weight / whole * rules.strength for weight in rules.rhythm)
 
-    def check(self, case: Case) -> Check:
+    def check(self, candidate: Candidate) -> Check:
         """Wait for the best hour that is left within the time that the message gives it."""
-        within = case.message.best_within_ms
+        within = candidate.message.best_within_ms
         if within is None:
             return Check(True, {})
-        best = self.best_from(case, case.now_ms)
+        best = self.best_from(candidate, candidate.now_ms)
         given = {"best_within_ms": within, "best": text_of_ms(best) if best is not None else None}
-        if best is None or best <= case.now_ms:
+        if best is None or best <= candidate.now_ms:
             return Check(True, given)
-        when = clock.say(best, case.now_ms, case.zone)
+        when = calendar.readable_time(best, candidate.now_ms, candidate.zone)
         return Check(False, given, f"the person answers best at another hour; waits for {when}", best)
 
-    def best_from(self, case: Case, start_ms: int) -> int | None:
+    def best_from(self, candidate: Candidate, start_ms: int) -> int | None:
         """Find the start of the best hour from a moment on; None: the message does not ask, or its time is over.
 
         Of hours that are equally good the first counts, and the hour that `start_ms` lies in starts right then.
         """
-        within = case.message.best_within_ms
+        within = candidate.message.best_within_ms
         if within is None:
             return None
-        end = min(case.request.asked_ms + within, case.expires_ms - 1)
-        counts = case.person.state.get("sends", _SECTION).get("hours", _SECTION)
+        end = min(candidate.request.asked_ms + within, candidate.expires_ms - 1)
+        counts = candidate.person.state.get("sends", _SECTION).get("hours", _SECTION)
         best, best_score, at = None, 0.0, start_ms
         while at <= end:
-            hour = time_of_ms(at, case.zone).hour
+            hour = time_of_ms(at, candidate.zone).hour
             score = self._prior[hour] + counts.get(str(hour), 0)
-            if score > best_score and self._quiet.until(case.channel, at, case.zone) is None:
+            if score > best_score and self._quiet.until(candidate.channel, at, candidate.zone) is None:
                 best, best_score = at, score
-            at = clock.next_hour(at, case.zone)
+            at = calendar.next_hour(at, candidate.zone)
         return best
 
 
-def _hour_and_minute(case: Case) -> str:
-    now = time_of_ms(case.now_ms, case.zone)
+def _hour_and_minute(candidate: Candidate) -> str:
+    now = time_of_ms(candidate.now_ms, candidate.zone)
     return f"{now.hour:02d}:{now.minute:02d}"

@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import read_profile
 from processors.profiles.rebuild import rebuild
 from processors.profiles.stage import ProfileUpdate
@@ -92,8 +92,8 @@ async def store(stack: Settings) -> AsyncIterator[Store]:
 
 def decider(
     *journeys: Journey, policy: MessagePolicy = UNLIMITED, segments: SegmentDefinitions | None = None
-) -> Decider:
-    return Decider(segments or SegmentDefinitions(), journeys, policy)
+) -> DecisionEngine:
+    return DecisionEngine(segments or SegmentDefinitions(), journeys, policy)
 
 
 def event(name: str, at_ms: int, person: str = "p1", *, late_ms: int = 0, **fields: Any) -> Event:
@@ -209,7 +209,7 @@ def history(seed: int, people: int = 8, count: int = 240) -> list[Event]:
 
 
 async def live(
-    store: Store, deciding: Decider, told: list[Event], *, size: int, seed: int | None = None, until: int
+    store: Store, deciding: DecisionEngine, told: list[Event], *, size: int, seed: int | None = None, until: int
 ) -> list[str]:
     """Process events in batches; with a seed, somebody looks at the clock now and then, and workers come and go."""
     chance = random.Random(seed)

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
 from deploy.operations.definition_files import DefinitionError
-from deploy.operations.engines import load_decider, load_segments
+from deploy.operations.engines import load_decision_engine, load_segments
 from deploy.settings import Settings
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from processors.profiles.stage import update
 from processors.recording.decision_rows import decision_rows, journey_event_rows
@@ -181,7 +181,7 @@ class TestLint:
         write(folder, journeys__welcome=WELCOME.replace("message: hello", "message: hallo", 1))
 
         with pytest.raises(DefinitionError, match=r"welcome.yaml:9: steps.0.message"):
-            load_decider(settings)
+            load_decision_engine(settings)
 
     def test_segments_of_several_files_are_one_and_an_error_names_its_file(
         self, settings: Settings, folder: Path
@@ -233,7 +233,7 @@ class TestSimulate:
     def test_it_decides_as_the_worker_does(self, settings: Settings, folder: Path) -> None:
         report = json.loads(run("simulate", str(folder / "journeys" / "welcome.yaml"), *self.SPAN, "--json").stdout)
 
-        decided = self.oracle(load_decider(settings))
+        decided = self.oracle(load_decision_engine(settings))
         sent = [row for row in decided if row["outcome"] == "sent"]
         by_day = {(row["decided_at"][:10], row["channel"]) for row in sent}
         assert len(sent) == report["draft"]["messages"] > 0
@@ -259,7 +259,7 @@ class TestSimulate:
     def test_a_wrong_time_is_a_usage_error(self, settings: Settings, folder: Path, option: tuple[str, ...]) -> None:
         assert 2 == run("simulate", str(folder / "journeys" / "welcome.yaml"), *option).exit_code
 
-    def oracle(self, decider: Decider) -> list[dict[str, Any]]:
+    def oracle(self, decider: DecisionEngine) -> list[dict[str, Any]]:
         """The decisions of these two days, by feeding the decider by hand."""
         rows = []
         start, stop = ms_of_text("2026-11-02T00:00:00.000Z"), ms_of_text("2026-11-04T00:00:00.000Z")
@@ -287,7 +287,7 @@ class TestWhy:
         ann = Person(person(1), new_profile(person(1)), {})
         join(ann.document, profile_of_event(event))
         rows = {DECISIONS: decision_rows, JOURNEY_EVENTS: journey_event_rows}
-        for topic, value in load_decider(settings).on_event(ann, event, ms_of_text(event["received_at"])):
+        for topic, value in load_decision_engine(settings).on_event(ann, event, ms_of_text(event["received_at"])):
             for table, row in rows[topic](value) if topic in rows else ():
                 database.client.raw_insert(
                     table, insert_block=row, fmt="JSONEachRow", settings={"date_time_input_format": "best_effort"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.decisions.resolver import Resolver
+from processors.decisions.resolver import MessageResolver
 from schemas.decisions.decision import Decision
 from schemas.decisions.policy import CapRule, ChannelRule
 from schemas.durations import DAY_MS, HOUR_MS
@@ -17,7 +17,7 @@ from tests.support.messages import NOON, Note, person, receipt, request, resolve
 ONE_A_DAY = (CapRule(limit=1, within=DAY_MS),)
 
 
-def _sent(note: Note | None = None) -> tuple[Resolver, Person, Decision]:
+def _sent(note: Note | None = None) -> tuple[MessageResolver, Person, Decision]:
     engine, somebody = resolver(caps=ONE_A_DAY, quiet_hours={}), person()
     return engine, somebody, engine.decide(somebody, request(note=note), NOON)
 

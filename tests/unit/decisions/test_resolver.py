@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from processors.decisions.ledger import idempotency_key
-from processors.decisions.resolver import Resolver
+from processors.decisions.resolver import MessageResolver
 from processors.decisions.sends import LOG_KEPT, PENDING_KEPT
 from schemas.decisions.decision import Decision
 from schemas.decisions.policy import CapRule, HoldoutRules, MessagePolicy, ReceiptRules, TransactionalRules
@@ -33,7 +33,7 @@ ROW = {
 }  # fmt: skip
 
 
-def _sent(engine: Resolver, somebody: Any, run_id: str, now_ms: int = NOON, **fields: Any) -> Decision:
+def _sent(engine: MessageResolver, somebody: Any, run_id: str, now_ms: int = NOON, **fields: Any) -> Decision:
     return engine.decide(somebody, request(run_id, asked_ms=now_ms, **fields), now_ms)
 
 
@@ -359,4 +359,4 @@ def test_a_message_that_nobody_reports_on_counts_unless_the_policy_says_otherwis
 
 def test_a_time_zone_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="Mars"):
-        Resolver(MessagePolicy(), segments=StatedSegments(), timezone="Mars/Olympus")
+        MessageResolver(MessagePolicy(), segments=StatedSegments(), timezone="Mars/Olympus")

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from processors.decisions import calendar as clock
+from processors.decisions import calendar
 from schemas.decisions.policy import EVERY, Calendar, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.time import text_of_ms, time_of_ms
@@ -16,7 +16,7 @@ NIGHT = QuietHours(start="21:00", end="09:00")
 
 
 def _until(zone: str, at: str, start: str = "21:00", end: str = "09:00") -> str | None:
-    until = clock.Quiet({EVERY: QuietHours(start=start, end=end)}).until("sms", ms(at), ZoneInfo(zone))
+    until = calendar.Quiet({EVERY: QuietHours(start=start, end=end)}).until("sms", ms(at), ZoneInfo(zone))
     return None if until is None else text_of_ms(until)
 
 
@@ -71,7 +71,7 @@ def test_quiet_hours_may_lie_within_a_day() -> None:
     "zone", ["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu"]
 )
 def test_every_quiet_moment_of_a_year_is_followed_by_one_that_is_not(zone: str) -> None:
-    quiet, where = clock.Quiet({EVERY: NIGHT}), ZoneInfo(zone)
+    quiet, where = calendar.Quiet({EVERY: NIGHT}), ZoneInfo(zone)
     for at in range(ms("2026-01-01T00:00"), ms("2027-01-01T00:00"), 97 * MINUTE_MS):
         until = quiet.until("sms", at, where)
 
@@ -122,7 +122,7 @@ def test_the_time_zone_is_the_stated_one_then_the_devices_then_the_deployments(
         "known": {"timezone": [known, 1]} if known else {},
     }
 
-    assert zone == str(clock.zone_of(document, ZoneInfo("UTC")))
+    assert zone == str(calendar.zone_of(document, ZoneInfo("UTC")))
 
 
 def _best(now: str, within: int, *, channel: str = "email", hours: dict[str, int] | None = None) -> str:
@@ -195,7 +195,7 @@ def test_the_rhythm_of_the_policy_is_used_where_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calendar", "zone", "start", "following"),
+    ("period", "zone", "start", "following"),
     [
         ("day", "Europe/Berlin", "2026-10-24T22:00:00.000Z", "2026-10-25T23:00:00.000Z"),
         ("week", "Europe/Berlin", "2026-10-18T22:00:00.000Z", "2026-10-25T23:00:00.000Z"),
@@ -204,17 +204,17 @@ def test_the_rhythm_of_the_policy_is_used_where_nothing_is_known() -> None:
     ],
 )
 def test_days_weeks_and_months_are_those_of_the_persons_clock(
-    calendar: Calendar, zone: str, start: str, following: str
+    period: Calendar, zone: str, start: str, following: str
 ) -> None:
     at, where = ms("2026-10-25T12:00"), ZoneInfo(zone)
 
-    assert start == text_of_ms(clock.this_period(at, calendar, where))
-    assert following == text_of_ms(clock.next_period(at, calendar, where))
+    assert start == text_of_ms(calendar.period_start(at, period, where))
+    assert following == text_of_ms(calendar.next_period_start(at, period, where))
 
 
 def test_a_moment_is_said_on_the_persons_clock_never_too_early() -> None:
     berlin = ZoneInfo("Europe/Berlin")
 
-    assert "Tue 13:00" == clock.say(NOON, NOON, berlin)
-    assert "Tue 13:01" == clock.say(NOON + 1, NOON, berlin)
-    assert "Tue 10 Nov 13:00" == clock.say(NOON + 7 * DAY_MS, NOON, berlin)
+    assert "Tue 13:00" == calendar.readable_time(NOON, NOON, berlin)
+    assert "Tue 13:01" == calendar.readable_time(NOON + 1, NOON, berlin)
+    assert "Tue 10 Nov 13:00" == calendar.readable_time(NOON + 7 * DAY_MS, NOON, berlin)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from deploy.demo import page as demo_page
 from processors.attribution.experiments import Group
-from processors.decisions.engine import Decider
+from processors.decisions.engine import DecisionEngine
 from processors.journeys.rehearsal import Rehearsed, rehearse
 from processors.journeys.simulate import as_it_happened
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
@@ -41,7 +41,7 @@ def history(people: int) -> list[tuple[str, list[dict[str, Any]]]]:
 
 def rehearsed(people: int, **policy: Any) -> Rehearsed:
     journey = simple("- {message: hello, channel: email}", name="hello", goals=[{"event": "Order Completed"}])
-    decider = Decider(shipped_segments(), [journey], MessagePolicy(quiet_hours={}, caps=(), **policy))
+    decider = DecisionEngine(shipped_segments(), [journey], MessagePolicy(quiet_hours={}, caps=(), **policy))
     return rehearse(decider, ["hello"], history(people), START, STOP, "UTC")
 
 
