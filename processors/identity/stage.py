@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.identity.claims import candidate_profile, claim, claims, event_key, origin_key
+from processors.intake.event_time import clamp_to_arrival
 from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.stream.ports import IdentityStore
 from schemas.events.touchpoint import Event
@@ -127,6 +128,7 @@ class Identify:
             event = decode_record(record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes)
             if isinstance(event, Reject):
                 return event
+            clamp_to_arrival(event, record.timestamp)
             origin = origin_key(record.topic, record.partition, record.offset)
             request, identifiers = request_for(event, self._policy, self._secret, origin, record.timestamp)
             return Claimed(record, event, identifiers, request)

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 from pydantic_core import PydanticCustomError
 
+from processors.intake.event_time import NOTICEABLE_MS, ORIGINAL_TIMESTAMP
 from processors.profiles.product_news import ABOUT_PRODUCTS
 from schemas.dead_letters import Reason
 from schemas.events.envelope import MAX_IDENTIFIERS
@@ -32,7 +33,6 @@ _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products"
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
 _ELSEWHERE = frozenset({"campaign", "channel"})
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
-_NOTABLE = timedelta(seconds=1)
 _LONGEST_QUERY = 8192
 _LONGEST_NAME = 500  # of a campaign; what an address says is cut, not refused
 
@@ -212,7 +212,7 @@ def _occurred(call: dict[str, Any], arrival: Arrival, spelt: dict[str, str]) -> 
     if corrected.year < FIRST_YEAR:  # no clock is off by so much: the one of the two that can be
         corrected = time
     corrected = min(corrected, arrival.received)
-    return text_of_time(corrected), said if abs(corrected - time) >= _NOTABLE else None
+    return text_of_time(corrected), said if abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS) else None
 
 
 def _campaign(context: dict[str, Any], spelt: dict[str, str]) -> object:
@@ -245,7 +245,7 @@ def _context(context: object, original: object, arrival: Arrival) -> object:
         if value and not found.get(name):
             found[name] = value
     if original is not None:
-        found["original_timestamp"] = original
+        found[ORIGINAL_TIMESTAMP] = original
     return found
 
 

@@ -7,7 +7,6 @@ no stage: it becomes a dead letter of the record that it was made from, and ever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
@@ -16,6 +15,7 @@ from processors.stream.ports import Publisher
 from schemas.dead_letters import Reason, dead_letter
 from schemas.outcomes import Drop, Ok, Outcome, Reject
 from schemas.records import NO_PARTITION, Outgoing, Record, RecordsTooLargeError, UnloggedRecord, unlogged_offset
+from schemas.time import text_of_ms
 from schemas.topics import DROPPED_TOUCHPOINTS
 
 Value = TypeVar("Value")
@@ -105,7 +105,6 @@ def _too_large(outgoing: Outgoing | None) -> Reject:
 def _set_aside(stage: str, record: Record, outcome: Drop | Reject) -> Outgoing:
     if isinstance(outcome, Reject):
         return dead_letter(record, stage, outcome.reason, outcome.message, outcome.field)
-    received = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     dropped = {
         "event_id": outcome.event_id,
         "reason": outcome.reason,
@@ -114,6 +113,6 @@ def _set_aside(stage: str, record: Record, outcome: Drop | Reject) -> Outgoing:
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "received_at": received.isoformat(timespec="milliseconds")[:-6] + "Z",
+        "received_at": text_of_ms(record.timestamp),
     }
     return Outgoing(DROPPED_TOUCHPOINTS, outcome.event_id.encode(), orjson.dumps(dropped))
