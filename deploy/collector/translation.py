@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from deploy.collector.body import Request
 from deploy.collector.refusal import RefusedError
-from processors.intake.collect import Collect, Collected, json_of
+from processors.intake.collect import Collect, Collected
+from processors.intake.json_text import json_of
 from processors.intake.segment_calls import Arrival
 
 MAX_EVENTS = 5_000

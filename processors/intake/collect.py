@@ -1,47 +1,46 @@
-"""What the collector makes of a request: touchpoints to publish, dead letters, and an answer for each event.
+"""Turns the events of a request into records: touchpoints to publish, and dead letters of those that are refused.
 
-The judge is the pipeline's own (`processors.intake.decode`), so what is accepted here is accepted there. What is
-refused is told to the producer and kept as a dead letter: the official SDKs read no answers.
+An event is validated as the stage `identify` would validate it (`decode.py`), so an event that is accepted here is
+accepted there. A refused event is named in the answer and kept as a dead letter, since the official SDKs read no
+answers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
 
 from processors.intake.decode import too_large, validate
+from processors.intake.json_text import json_of, not_json
 from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
-from processors.intake.segment_calls import Arrival, Translated, spelling, translate
+from processors.intake.segment_calls import Arrival, Translated, field_of_call, translate
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits
 from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
-from schemas.outcomes import Reject
-from schemas.records import Headers, Outgoing
+from schemas.outcomes import Reject, rejected_for_bug
+from schemas.records import NO_PARTITION, Outgoing, UnloggedRecord, unlogged_offset
 from schemas.time import ms_of_time
 from schemas.topics import touchpoint_topic
 
 STAGE = "collect"
-NO_PARTITION = -1
-"""The partition of a dead letter that never was in the log; its offset then is a number that no other has."""
+"""The stage that dead letters of the collector name."""
 
-KEPT_BYTES = 524_288
-"""A refused event larger than this is answered, not kept: a broker takes records up to a megabyte."""
+MAX_KEPT_BYTES = 524_288
+"""A refused event that is larger is named in the answer only: a broker takes records up to a megabyte."""
 
 
 class Refusal(NamedTuple):
     """Why one event of a request is refused.
 
     Attributes:
-        place: Its number in the request, from 0.
-        event_id: Its id, as far as it has one.
-        rejected: The reason, with the field as the producer spells it.
+        place: Its place in the request, from 0.
+        event_id: Its id; empty if it has none that prints.
+        rejected: The reason, with the field as the producer calls it.
     """
 
     place: int
@@ -49,7 +48,7 @@ class Refusal(NamedTuple):
     rejected: Reject
 
     def as_json(self) -> dict[str, Any]:
-        """For the answer."""
+        """Write it for the answer."""
         return {
             "index": self.place,
             "messageId": self.event_id,
@@ -61,12 +60,12 @@ class Refusal(NamedTuple):
 
 @dataclass(slots=True)
 class Collected:
-    """What became of the events of a request.
+    """The records of a request.
 
     Attributes:
-        outgoing: What to publish: touchpoints and dead letters, in the order of the request.
-        accepted: How many are touchpoints.
-        refusals: The others.
+        outgoing: Records to publish, touchpoints and dead letters, in the order of the request.
+        accepted: How many of the events are touchpoints.
+        refusals: One for each other event.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -74,7 +73,7 @@ class Collected:
     refusals: list[Refusal] = field(default_factory=list)
 
     def add(self, more: Collected, start: int) -> None:
-        """Add what became of the events from `start` on."""
+        """Add the records of further events, of which the first has the place `start`."""
         self.outgoing += more.outgoing
         self.accepted += more.accepted
         self.refusals += [one._replace(place=start + one.place) for one in more.refusals]
@@ -86,8 +85,8 @@ class Collect:
     Args:
         channels: Channels that the deployment knows.
         max_event_bytes: The largest event, in bytes, once it is a touchpoint.
-        key: Gives the record key of an event: a hash, never an address.
-        topic_prefix: What the deployment puts before its topics' names; a dead letter says the whole name.
+        key: Makes the record key of an event: a hash, never an address.
+        topic_prefix: What the deployment puts before its topics' names; a dead letter names the whole topic.
         mark: Marks the records of valid events.
     """
 
@@ -104,63 +103,64 @@ class Collect:
     def calls(
         self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
     ) -> Collected:
-        """Read calls of a Segment-compatible SDK, each with its verb.
+        """Translate calls of a Segment-compatible SDK and validate them.
 
         Args:
             name: The source's name.
-            source: Whose write key they came with.
-            calls: What came, and which of the six calls it is.
-            arrivals: What else is known of each.
+            source: The source whose write key they came with.
+            calls: Each call, and its verb.
+            arrivals: What is known of each besides its content.
         """
         collected = Collected()
         for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
-            found = _translated(call, verb, name, source, arrival)
-            if isinstance(found, Translated):
-                self._judge(collected, place, found.event, source, arrival, found.spelt)
+            translated = _translated(call, verb, name, source, arrival)
+            if isinstance(translated, Translated):
+                self._collect(collected, place, translated, source, arrival)
             else:
-                refusal = Refusal(place, _text(call, "messageId"), found)
+                refusal = Refusal(place, _text(call, "messageId"), translated)
                 kept = RefusedCall(_without_key(call), name, verb, arrival.sent_at).as_json()
-                self._refuse(collected, refusal, found, _Kept(kept, source.channel), arrival)
+                self._refuse(collected, refusal, translated, _Kept(kept, source.channel), arrival)
         return collected
 
     def touchpoints(
         self, name: str, source: Source, events: Sequence[object], arrivals: Sequence[Arrival]
     ) -> Collected:
-        """Read touchpoints as they are on a channel's topic; the source is that of the write key, whatever they say."""
+        """Validate events in the form of a channel's topic; their source is that of the write key."""
         collected = Collected()
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
-            event = _signed(event, name)
+            event = _without_key(event)
             if isinstance(event, dict):
-                event = {"channel": source.channel, **event}
-            self._judge(collected, place, event, source, arrival, {})
+                event = {"channel": source.channel, **event, "source": name}
+            self._collect(collected, place, Translated(event, {}), source, arrival)
         return collected
 
-    def _judge(
-        self, collected: Collected, place: int, event: object, source: Source, arrival: Arrival, spelt: dict[str, str]
+    def _collect(
+        self, collected: Collected, place: int, translated: Translated, source: Source, arrival: Arrival
     ) -> None:
-        judged: Event | Reject
-        value = b""
-        try:
-            value = orjson.dumps(event)
-        except orjson.JSONEncodeError as error:
-            judged = _unwritable(str(error))
-        else:
-            if len(value) > self._max_event_bytes:
-                judged = too_large(value, self._max_event_bytes)
-            else:
-                judged = validate(event, value, channels=self._channels)
-        if isinstance(judged, Reject):
-            refusal = Refusal(place, _text(event, "event_id"), _respelt(judged, spelt))
+        event, field_names = translated
+        sent, validated = self._validated(event)
+        if isinstance(validated, Reject):
+            refusal = Refusal(place, _text(event, "event_id"), _in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")
             key = self._key(event) or b"" if isinstance(event, dict) else b""
             kept = _Kept(event, channel if channel in self._channels else source.channel, key)
-            self._refuse(collected, refusal, judged, kept, arrival)
+            self._refuse(collected, refusal, validated, kept, arrival)
         else:
-            collected.outgoing.append(self._touchpoint(judged, value))
+            collected.outgoing.append(self._touchpoint(validated, sent))
             collected.accepted += 1
 
+    def _validated(self, event: object) -> tuple[bytes, Event | Reject]:
+        """Validate an event; return its JSON as well, empty if it has none."""
+        try:
+            sent = orjson.dumps(event)
+        except orjson.JSONEncodeError as error:
+            return b"", not_json(error)
+        if len(sent) > self._max_event_bytes:
+            return sent, too_large(sent, self._max_event_bytes)
+        return sent, validate(event, sent, channels=self._channels)
+
     def _touchpoint(self, event: Event, sent: bytes) -> Outgoing:
-        """Write a valid event in its canonical form, with the mark that spares `identify` the validation."""
+        """Make the record of a valid event: its canonical form, with the mark of its validation."""
         topic, key, value = touchpoint_topic(event["channel"]), self._key(event) or b"", orjson.dumps(event)
         # The canonical form may be longer than what was sent, or have more keys: then a worker that does not trust the
         # mark would refuse it, so the event goes as it was sent.
@@ -169,11 +169,11 @@ class Collect:
         return Outgoing(topic, key, value, self._mark.headers(value))
 
     def replay(self, value: bytes, sources: Mapping[str, Source], arrival: Arrival) -> Collected:
-        """Read again what a dead letter of the collector keeps, with the rights that its source has now.
+        """Collect again the event that a dead letter of the collector keeps, with the rights that its source has now.
 
         Args:
             value: The letter's value.
-            sources: By name.
+            sources: The defined sources, by name.
             arrival: When the event came in, and the id that it gets if it has none.
 
         Returns:
@@ -200,15 +200,15 @@ class Collect:
         return collected if collected.accepted else Collected(refusals=collected.refusals)
 
     def _refuse(self, collected: Collected, refusal: Refusal, rejected: Reject, kept: _Kept, arrival: Arrival) -> None:
-        """Note a refusal, and keep the event as a dead letter: a translated call as a touchpoint, so with its names."""
+        """Add a refusal, and a dead letter: a translated call is kept as a touchpoint, and its field named as there."""
         collected.refusals.append(refusal)
         value = json_of(kept.event) or b'"nested too deep to be written"'
-        if len(value) > KEPT_BYTES:
+        if len(value) > MAX_KEPT_BYTES:
             return
-        record = _NeverInTheLog(
+        record = UnloggedRecord(
             topic=self._prefix + touchpoint_topic(kept.channel),
             partition=NO_PARTITION,
-            offset=int.from_bytes(blake2b(arrival.event_id.encode(), digest_size=8).digest()) >> 1,
+            offset=unlogged_offset(arrival.event_id.encode()),
             timestamp=ms_of_time(arrival.received),
             key=kept.key,
             value=value,
@@ -224,25 +224,8 @@ class _Kept(NamedTuple):
     key: bytes = b""
 
 
-class _NeverInTheLog(NamedTuple):
-    """A `Record` that was refused before it became one."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: Headers = ()
-
-
-def _signed(event: object, name: str) -> object:
-    """An event with its source's name instead of the write key that proves it."""
-    return {**event, "source": name} if isinstance(event := _without_key(event), dict) else event
-
-
 def _without_key(event: object) -> object:
-    """An event without its write key: no key is stored."""
+    """Leave out the write key: no key is stored."""
     if not isinstance(event, dict):
         return event
     return {name: value for name, value in event.items() if name != "writeKey"}
@@ -257,47 +240,20 @@ def _translated(call: object, verb: object, name: str, source: Source, arrival: 
         return Reject(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
     try:
         return translate(call, verb, name, source, arrival)
-    except Exception as error:  # noqa: BLE001 - a bug costs this event its way, not its neighbours theirs
-        return Reject(Reason.BUG, "", f"{type(error).__name__}: {error}")
-
-
-def _unwritable(said: str) -> Reject:
-    """Say what JSON has no word for, from what the writer says of it."""
-    said = said.lower()
-    if "recursion" in said:
-        return Reject(
-            Reason.TOO_DEEP, "", f"The event is nested deeper than {limits.MAX_DEPTH} levels, the most: flatten it."
-        )
-    if "surrogate" in said:
-        what, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
-    elif "integer" in said:
-        what, hint = "an integer that does not fit into 64 bits", "send it as a text"
-    else:
-        what, hint = "NaN, Infinity or a number beyond all bounds", "leave the field out"
-    return Reject(Reason.NOT_JSON, "", f"The event holds {what}: {hint}.")
-
-
-def json_of(event: object) -> bytes | None:
-    """Write anything as JSON: a value that JSON cannot hold becomes a text. None if it is nested too deep."""
-    try:
-        return orjson.dumps(event)
-    except orjson.JSONEncodeError:
-        pass
-    try:
-        return json.dumps(event, default=str).encode()
-    except (RecursionError, ValueError):
-        return None
+    except Exception as error:  # noqa: BLE001 - a bug of ours costs this event, not its neighbours
+        return rejected_for_bug(error)
 
 
 def _text(event: object, field: str) -> str:
+    """Read a field that prints, shortened; empty if it is no such text."""
     found = event.get(field) if isinstance(event, dict) else None
     return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
 
 
-def _respelt(rejected: Reject, spelt: dict[str, str]) -> Reject:
-    """Say a refusal in the names of the call."""
+def _in_fields_of_call(rejected: Reject, field_names: dict[str, str]) -> Reject:
+    """Name the field as the call does, in the message too."""
     field, message = rejected.field, rejected.message
-    theirs = spelling(field, spelt)
+    call_field = field_of_call(field, field_names)
     if field and message.startswith(field):
-        message = theirs + message.removeprefix(field)
-    return Reject(rejected.reason, theirs, message)
+        message = call_field + message.removeprefix(field)
+    return Reject(rejected.reason, call_field, message)

@@ -1,7 +1,7 @@
-"""From a record's bytes to a valid event, or to the reason why not, said so that the producer can mend it.
+"""Decodes and validates the bytes of a record: a valid event in its canonical form, or why there is none.
 
-`decode` never raises, whatever the bytes. Its message names the field, the value, the rule and what to do. It goes to
-logs and tables, so it never quotes what may identify a person: only the value's kind is told then.
+`decode` never raises, whatever the bytes. The message of a rejection names the field, the value, the rule and what to
+do. It goes to logs and tables, so of a value that may identify a person it names only the kind.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from schemas.events import limits as bounds
 from schemas.events.touchpoint import Event, read
 from schemas.outcomes import Reject
 
-LONGEST_VALUE = 60
-LONGEST_FIELD = 200
+MAX_VALUE_CHARS = 60
+MAX_FIELD_CHARS = 200
 
 _PRIVATE_ROOTS = frozenset({"identifiers", "traits", "received_at"})
 _PRIVATE_NAMES = frozenset({"ip", "recipient", "username", "agent_name", "user_agent"})
@@ -102,8 +102,7 @@ def too_large(value: bytes, max_bytes: int) -> Reject:
 
 
 def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:
-    said = error.msg
-    hint = next((hint for words, hint in _HINTS if words in said), "")
+    hint = next((hint for cause, hint in _HINTS if cause in error.msg), "")
     if not hint:
         near = value[error.pos : error.pos + 9]
         hint = (
@@ -111,7 +110,7 @@ def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:
             if near.startswith((b"NaN", b"Infinity", b"-Infinity"))
             else "send one JSON object a record"
         )
-    return f"The record is not JSON: {said} (line {error.lineno}, column {error.colno}): {hint}."
+    return f"The record is not JSON: {error.msg} (line {error.lineno}, column {error.colno}): {hint}."
 
 
 def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
@@ -183,7 +182,7 @@ _PATTERNS = {
 def _field(path: tuple[int | str, ...]) -> str:
     """Join a path by dots; a part that may hold an address or does not print is masked."""
     parts = [str(part) for part in path]
-    return ".".join("?" if "@" in part or not part.isprintable() else part for part in parts)[:LONGEST_FIELD]
+    return ".".join("?" if "@" in part or not part.isprintable() else part for part in parts)[:MAX_FIELD_CHARS]
 
 
 def _shown(value: object, path: tuple[int | str, ...]) -> str:
@@ -202,7 +201,7 @@ def _shown(value: object, path: tuple[int | str, ...]) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
 def _kind(value: object) -> str:

@@ -1,8 +1,8 @@
-"""From a call of a Segment-compatible SDK to a touchpoint, and from a touchpoint's field back to the call's.
+"""Translates a call of a Segment-compatible SDK into a touchpoint, and a touchpoint's field back into the call's.
 
-The six calls are those of Segment's specification (https://segment.com/docs/connections/spec); what RudderStack's SDKs
-write differently is read as well. Little is judged here: a field that makes no sense is passed on as it is, so that
-`processors.intake.decode` says what is wrong with it, and `spelling` says it in the call's own words.
+The six calls are those of Segment's specification (https://segment.com/docs/connections/spec); fields that the SDKs of
+RudderStack name differently are read as well. Only the rights of the source are checked here. A field with a wrong
+value is passed on as it is: `decode.py` validates the touchpoint, and `field_of_call` names the field as the call does.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from schemas.time import FIRST_YEAR, parse_time, text_of_time
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
-_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
-          "alias": "Alias Created"}  # fmt: skip
+_EVENT_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
+                "alias": "Alias Created"}  # fmt: skip
 _UTM = {"utm_source": "source", "utm_medium": "medium", "utm_campaign": "name", "utm_term": "term",
         "utm_content": "content", "utm_id": "id"}  # fmt: skip
 _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
-_ELSEWHERE = frozenset({"campaign", "channel"})
+_ENVELOPE_FIELDS = frozenset({"campaign", "channel"})
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
-_LONGEST_QUERY = 8192
-_LONGEST_NAME = 500  # of a campaign; what an address says is cut, not refused
+_MAX_QUERY_CHARS = 8192
+_MAX_CAMPAIGN_CHARS = 500  # a longer UTM parameter of a page's address is cut, not refused
 
 
 class Arrival(NamedTuple):
@@ -42,10 +42,10 @@ class Arrival(NamedTuple):
 
     Attributes:
         received: When it came in, UTC.
-        sent_at: What the batch says of when it was sent; only its difference to the call's own time counts.
-        event_id: The id of the event if the call has none; no other call has it.
-        address: The network address that it came from; empty: unknown, or not to be noted.
-        user_agent: What the client calls itself; empty likewise.
+        sent_at: When its batch was sent, by the client's clock; shows by how much that clock is off.
+        event_id: The id that the event gets if the call has none; unique.
+        address: The network address that it came from; empty if it is unknown or not to be stored.
+        user_agent: The client's User-Agent header; empty likewise.
     """
 
     received: datetime
@@ -56,29 +56,29 @@ class Arrival(NamedTuple):
 
 
 class Translated(NamedTuple):
-    """A touchpoint that nobody has judged yet.
+    """A touchpoint that is not validated yet.
 
     Attributes:
-        event: As a producer would put it on a channel's topic.
-        spelt: The call's names of the touchpoint's fields, where they differ.
+        event: The event as a producer would write it to a channel's topic; any JSON value if it was no call.
+        field_names: The call's field for each field of the touchpoint that is named differently.
     """
 
-    event: dict[str, Any]
-    spelt: dict[str, str]
+    event: Any
+    field_names: dict[str, str]
 
 
 def translate(call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:
-    """Write a call as a touchpoint.
+    """Translate a call into a touchpoint.
 
     Args:
         call: A JSON object, as an SDK sends it.
         verb: `track`, `identify`, `page`, `screen`, `group` or `alias`.
         name: The source's name.
-        source: Whose write key it came with.
-        arrival: What is known besides.
+        source: The source whose write key it came with.
+        arrival: What is known of it besides its content.
 
     Returns:
-        The touchpoint; or why the call cannot be one, with the call's field.
+        The touchpoint, not validated; or why the call cannot be one, with the call's field.
     """
     if verb not in VERBS:
         return Reject(
@@ -88,19 +88,19 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         )
     context = call.get("context")
     known = context if isinstance(context, dict) else {}
-    spelt = {"event_id": "messageId", "channel": "context.channel", "consent": "context.consent",
-             **{f"context.{ours}": f"context.{theirs}" for theirs, ours in _CONTEXT.items()}}  # fmt: skip
-    event_name = call.get("event") if verb == "track" else _NAMES[str(verb)]
+    field_names = {"event_id": "messageId", "channel": "context.channel", "consent": "context.consent",
+             **{f"context.{name}": f"context.{call_name}" for call_name, name in _CONTEXT.items()}}  # fmt: skip
+    event_name = call.get("event") if verb == "track" else _EVENT_NAMES[str(verb)]
     channel = known.get("channel") or source.channel
     if source.kind == "browser" and (beyond := beyond_browser_rights(event_name, channel, source)):
         return beyond
-    identifiers = _identifiers(call, known, verb, source, spelt)
+    identifiers = _identifiers(call, known, verb, source, field_names)
     if not identifiers and event_name not in ABOUT_PRODUCTS:
         return Reject(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
     message_id = call.get("messageId")
-    occurred_at, original = _occurred(call, arrival, spelt)
+    occurred_at, original = _corrected_time(call, arrival, field_names)
     event: dict[str, Any] = {
         "event_id": arrival.event_id if message_id is None or message_id == "" else message_id,
         "event": event_name,
@@ -108,28 +108,28 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         "occurred_at": occurred_at,
         "source": name,
         "identifiers": identifiers,
-        "campaign": _campaign(known, spelt),
+        "campaign": _campaign(known, field_names),
         "context": _context(context, original, arrival),
-        "properties": _properties(call, verb, source, spelt),
+        "properties": _properties(call, verb, source, field_names),
     }
     if verb == "identify":
         traits = call.get("traits")
         if traits is None:  # RudderStack
-            traits, spelt["traits"] = known.get("traits"), "context.traits"
+            traits, field_names["traits"] = known.get("traits"), "context.traits"
         event["traits"] = traits
     if (consent := _consent(known, source)) is not None:
         event["consent"] = consent
-    return Translated({part: value for part, value in event.items() if value is not None}, spelt)
+    return Translated({part: value for part, value in event.items() if value is not None}, field_names)
 
 
-def spelling(field: str, spelt: dict[str, str]) -> str:
-    """Give the call's name of a touchpoint's field, as `userId` for `identifiers.0.value`."""
+def field_of_call(field: str, field_names: dict[str, str]) -> str:
+    """Name the call's field for a touchpoint's field, as `userId` for `identifiers.0.value`."""
     parts = field.split(".")
     for known in range(len(parts), 0, -1):
-        theirs = spelt.get(".".join(parts[:known]))
-        if theirs is not None:
+        call_field = field_names.get(".".join(parts[:known]))
+        if call_field is not None:
             rest = parts[known:] if parts[0] != "identifiers" else []
-            return ".".join((theirs, *rest))
+            return ".".join((call_field, *rest))
     return field
 
 
@@ -149,26 +149,26 @@ def beyond_browser_rights(event_name: object, channel: object, source: Source) -
 
 
 def _identifiers(
-    call: dict[str, Any], context: dict[str, Any], verb: object, source: Source, spelt: dict[str, str]
+    call: dict[str, Any], context: dict[str, Any], verb: object, source: Source, field_names: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Find who the call is about, strongest first; the same value twice is one identifier."""
+    """Find the identifiers of the call's person, strongest first; the same value twice is one identifier."""
     identifiers: list[dict[str, Any]] = []
-    for kind, value, place in _named(call, context, verb):
+    for kind, value, place in _identifier_fields(call, context, verb):
         one: dict[str, Any] = {"type": kind, "value": value}
         if kind in source.verified:
             one["verified"] = True
         if value is None or value == "" or not source.joins_by(kind) or one in identifiers:
             continue
-        spelt[f"identifiers.{len(identifiers)}"] = place
+        field_names[f"identifiers.{len(identifiers)}"] = place
         identifiers.append(one)
-        if len(identifiers) > MAX_IDENTIFIERS:  # it is refused for that; counting on would take long
-            spelt["identifiers"] = "context.externalIds"
+        if len(identifiers) > MAX_IDENTIFIERS:  # enough to be refused; comparing on would take long
+            field_names["identifiers"] = "context.externalIds"
             break
     return identifiers
 
 
-def _named(call: dict[str, Any], context: dict[str, Any], verb: object) -> Iterator[tuple[str, Any, str]]:
-    """List every place of a call that may name its person: identifier type, value, field."""
+def _identifier_fields(call: dict[str, Any], context: dict[str, Any], verb: object) -> Iterator[tuple[str, Any, str]]:
+    """List every field of a call that may identify its person: identifier type, value, field."""
     yield "user_id", call.get("userId"), "userId"
     for place, traits in (("traits", call.get("traits")), ("context.traits", context.get("traits"))):
         if isinstance(traits, dict) and (verb != "group" or place != "traits"):  # a group's traits are not a person's
@@ -179,85 +179,86 @@ def _named(call: dict[str, Any], context: dict[str, Any], verb: object) -> Itera
         yield "push_token", device.get("token"), "context.device.token"
         yield "device_id", device.get("id"), "context.device.id"
     yield "anonymous_id", call.get("anonymousId"), "anonymousId"
-    if verb == "alias":  # the name until now; never a login, so two customers cannot be made one
+    if verb == "alias":  # never read as a user_id, so that an alias cannot merge two customers
         yield "anonymous_id", call.get("previousId"), "previousId"
-    outside = context.get("externalIds")
-    for number, one in enumerate(outside if isinstance(outside, list) else ()):
-        theirs = one.get("type") if isinstance(one, dict) else None
-        if isinstance(theirs, str) and _TYPE.fullmatch(theirs):
-            yield theirs, one.get("id"), f"context.externalIds.{number}.id"
+    external = context.get("externalIds")
+    for number, one in enumerate(external if isinstance(external, list) else ()):
+        external_type = one.get("type") if isinstance(one, dict) else None
+        if isinstance(external_type, str) and _TYPE.fullmatch(external_type):
+            yield external_type, one.get("id"), f"context.externalIds.{number}.id"
 
 
-def _occurred(call: dict[str, Any], arrival: Arrival, spelt: dict[str, str]) -> tuple[object, object]:
-    """Correct the client's time by how far its clock is off: received - (sent - said); never after it came in.
+def _corrected_time(call: dict[str, Any], arrival: Arrival, field_names: dict[str, str]) -> tuple[object, object]:
+    """Correct the client's time by the error of its clock, received - sent; never later than it came in.
 
     Returns:
-        The time, and what the client said if that is another.
+        The time, and the client's own time if that is another.
     """
     field = "timestamp" if call.get("timestamp") is not None else "originalTimestamp"
-    said: Any = call.get(field)
-    spelt["occurred_at"] = field
-    if said is None:
+    stated: Any = call.get(field)
+    field_names["occurred_at"] = field
+    if stated is None:
         return text_of_time(arrival.received), None
     try:
-        time = parse_time(said)
+        time = parse_time(stated)
     except PydanticCustomError:
-        return said, None
+        return stated, None
     sent_at = call.get("sentAt")
     try:
-        off = arrival.received - parse_time(arrival.sent_at if sent_at is None else sent_at)
+        clock_error = arrival.received - parse_time(arrival.sent_at if sent_at is None else sent_at)
     except PydanticCustomError:
-        off = timedelta()
-    corrected = time + off
-    if corrected.year < FIRST_YEAR:  # no clock is off by so much: the one of the two that can be
+        clock_error = timedelta()
+    corrected = time + clock_error
+    if corrected.year < FIRST_YEAR:  # no clock is that wrong: then `sentAt` is, and the call's own time may be right
         corrected = time
     corrected = min(corrected, arrival.received)
-    return text_of_time(corrected), said if abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS) else None
+    return text_of_time(corrected), stated if abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS) else None
 
 
-def _campaign(context: dict[str, Any], spelt: dict[str, str]) -> object:
-    """The call's campaign; else what the page's address says of one."""
-    campaign, spelt["campaign"] = context.get("campaign"), "context.campaign"
+def _campaign(context: dict[str, Any], field_names: dict[str, str]) -> object:
+    """Read the call's campaign; else the UTM parameters of the page's address."""
+    campaign, field_names["campaign"] = context.get("campaign"), "context.campaign"
     if campaign:
         return campaign
     page = context.get("page")
     if not isinstance(page, dict):
         return None
-    said = page.get("search")
-    if not isinstance(said, str) or not said:
+    search = page.get("search")
+    if not isinstance(search, str) or not search:
         url = page.get("url")
-        said = url.partition("#")[0].partition("?")[2] if isinstance(url, str) else ""
-    if "utm_" not in said:
+        search = url.partition("#")[0].partition("?")[2] if isinstance(url, str) else ""
+    if "utm_" not in search:
         return None
-    query = parse_qs(said.removeprefix("?")[:_LONGEST_QUERY], errors="replace")
-    return {ours: query[theirs][0][:_LONGEST_NAME] for theirs, ours in _UTM.items() if theirs in query} or None
+    query = parse_qs(search.removeprefix("?")[:_MAX_QUERY_CHARS], errors="replace")
+    return {name: query[utm][0][:_MAX_CAMPAIGN_CHARS] for utm, name in _UTM.items() if utm in query} or None
 
 
 def _context(context: object, original: object, arrival: Arrival) -> object:
+    """Translate the context's names, and add what the connection and the client's clock show."""
     if context is not None and not isinstance(context, dict):
         return context
-    found = {
-        _CONTEXT.get(name, name): value for name, value in (context or {}).items() if name not in _ELSEWHERE
-    }  # what further names mean is kept for whoever knows
-    if isinstance(found.get("session_id"), float):
-        del found["session_id"]
+    translated = {
+        _CONTEXT.get(name, name): value for name, value in (context or {}).items() if name not in _ENVELOPE_FIELDS
+    }  # fields that are not known are kept
+    if isinstance(translated.get("session_id"), float):
+        del translated["session_id"]
     for name, value in (("ip", arrival.address), ("user_agent", arrival.user_agent)):
-        if value and not found.get(name):
-            found[name] = value
+        if value and not translated.get(name):
+            translated[name] = value
     if original is not None:
-        found[ORIGINAL_TIMESTAMP] = original
-    return found
+        translated[ORIGINAL_TIMESTAMP] = original
+    return translated
 
 
-def _properties(call: dict[str, Any], verb: object, source: Source, spelt: dict[str, str]) -> object:
+def _properties(call: dict[str, Any], verb: object, source: Source, field_names: dict[str, str]) -> object:
     properties = call.get("properties")
     if verb in ("page", "screen") and (properties is None or isinstance(properties, dict)):
         own = properties or {}
         named = [part for part in ("name", "category") if call.get(part) is not None and own.get(part) is None]
-        spelt |= {f"properties.{part}": part for part in named}
+        field_names |= {f"properties.{part}": part for part in named}
         properties = {**own, **{part: call[part] for part in named}} or None
     elif verb == "group":
-        spelt |= {"properties.group_id": "groupId", "properties.traits": "traits"}
+        field_names |= {"properties.group_id": "groupId", "properties.traits": "traits"}
         properties = {"group_id": call.get("groupId"), "traits": call.get("traits")}
     elif verb == "alias":
         properties = None
@@ -271,7 +272,7 @@ def _has_money(properties: dict[str, Any]) -> bool:
 
 
 def _consent(context: dict[str, Any], source: Source) -> dict[str, bool] | None:
-    """What the banner's answers mean here; of several categories for one answer, each has to agree."""
+    """Read the consent of a banner's categories; a consent that several categories give needs all of them."""
     consent = context.get("consent")
     preferences = consent.get("categoryPreferences") if isinstance(consent, dict) else None
     if not isinstance(preferences, dict) or not source.consent:

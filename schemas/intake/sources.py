@@ -1,4 +1,4 @@
-"""Who may publish over HTTP: each source has a name, a channel, and write keys that are kept elsewhere."""
+"""The sources that may publish over HTTP. Their write keys are no part of the definitions: they are a setting."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
 ANY_ORIGIN = "*"
-PAGES_OWN = frozenset({"user_id", "anonymous_id", "device_id", "push_token"})
-"""Identifier types that a page's or an app's call may join people by, whatever the source says."""
+BROWSER_IDENTIFIERS = frozenset({"user_id", "anonymous_id", "device_id", "push_token"})
+"""Identifier types by which the calls of a page or an app resolve a person, whatever the source's `join_by`."""
 
 
 class Source(BaseModel):
@@ -17,16 +17,16 @@ class Source(BaseModel):
 
     Attributes:
         channel: Where its events happen; a server's event may name another channel of the deployment.
-        kind: `browser` if its write key can be read by everybody who opens the page or takes the app apart: such a key
-            counts for its own channel only, says nothing about products, and notes the address and the browser of the
-            connection where an event has none. `server` if the key is a secret.
+        kind: `server` if its write key is a secret. `browser` if anybody who opens the page or unpacks the app can read
+            it: then its events are of its own channel only and not about products, and an event without a network
+            address and User-Agent gets those of the connection.
         origins: Pages that may send from a browser, as `https://shop.example`; `*` is any. A server has none.
-        join_by: Identifier types that a browser's calls join people by, besides those that are `PAGES_OWN`. An e-mail
-            address in a form that anybody can fill in is not one, unless it is named here.
-        verified: Identifier types of which a server has checked that they are the person's.
-        currency: Of amounts that come without one, ISO 4217.
-        consent: Which answer a category of a consent banner (`context.consent.categoryPreferences`) is, as
-            `{C0002: analytics}`. Nothing is assumed: a banner asks about cookies, not about letters.
+        join_by: Identifier types by which a browser's calls resolve a person, besides `BROWSER_IDENTIFIERS`. An e-mail
+            address counts only if it is named here, since anybody can fill any address into a form.
+        verified: Identifier types that a server sends only after it has checked that they are the person's.
+        currency: Currency of amounts that come without one, ISO 4217.
+        consent: The consent that a category of a consent banner (`context.consent.categoryPreferences`) gives, as
+            `{C0002: analytics}`. None by default: a banner asks about cookies, not about letters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,8 +54,8 @@ class Source(BaseModel):
         return ANY_ORIGIN in self.origins or origin in self.origins
 
     def joins_by(self, identifier_type: str) -> bool:
-        """Tell whether its calls join people by identifiers of a type."""
-        return self.kind == "server" or identifier_type in PAGES_OWN or identifier_type in self.join_by
+        """Tell whether its calls resolve people by identifiers of a type."""
+        return self.kind == "server" or identifier_type in BROWSER_IDENTIFIERS or identifier_type in self.join_by
 
 
 class SourceDefinitions(BaseModel):

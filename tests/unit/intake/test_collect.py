@@ -11,7 +11,7 @@ import pytest
 
 from deploy.collector.body import parse
 from deploy.collector.refusal import RefusedError
-from processors.intake.collect import KEPT_BYTES, Collect, Collected
+from processors.intake.collect import MAX_KEPT_BYTES, Collect, Collected
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
@@ -147,7 +147,7 @@ def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() ->
     ("event", "code", "kept"),
     [
         ({**GOOD, "properties": {"text": ["x" * 8_000] * 9}}, "too_large", True),
-        ({**GOOD, "properties": {"text": "x" * KEPT_BYTES}}, "too_large", False),
+        ({**GOOD, "properties": {"text": "x" * MAX_KEPT_BYTES}}, "too_large", False),
         ({**GOOD, "properties": {"a": orjson.loads(b"[" * 200 + b"]" * 200)}}, "too_deep", True),
         ({**GOOD, "properties": {"a": orjson.loads(b"[" * 900 + b"]" * 900)}}, "too_deep", True),
         ({**GOOD, "properties": {str(number): 1 for number in range(2_000)}}, "too_many_keys", True),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.intake.decode import decode
-from processors.intake.segment_calls import VERBS, Arrival, spelling, translate
+from processors.intake.segment_calls import VERBS, Arrival, field_of_call, translate
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
@@ -39,7 +39,7 @@ def refusal(call: dict[str, Any], verb: object = "track", source: Source = SERVE
         return found.field, found.message
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
     assert isinstance(read, Reject)
-    return spelling(read.field, found.spelt), read.message
+    return field_of_call(read.field, found.field_names), read.message
 
 
 def identifiers(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -362,7 +362,7 @@ def test_whatever_comes_is_read_or_refused_by_field(
         return
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
     if isinstance(read, Reject) and read.reason != Reason.MISSING_FIELD:
-        assert said(call, spelling(read.field, found.spelt)), (read, call)
+        assert said(call, field_of_call(read.field, found.field_names)), (read, call)
 
 
 def said(call: Any, field: str) -> bool:
