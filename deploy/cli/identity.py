@@ -190,10 +190,10 @@ async def _preview(deployment: Deployment, identifier_hashes: list[bytes]) -> di
 async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeout_s: float) -> dict[str, Any]:
     from uuid import uuid4
 
-    from deploy.operations.rebuild import NotRebuiltError, decider_of, rebuild_people
+    from deploy.operations.rebuild import NotRebuiltError, load_rebuild_decider, rebuild_people
     from schemas.time import clock_ms
 
-    decider = decider_of(deployment.settings)
+    decider = load_rebuild_decider(deployment.settings)
     deployment.lags.lags()  # a broker that is down is better found out before than between
     split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
     try:

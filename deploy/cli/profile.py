@@ -15,7 +15,7 @@ from deploy.cli.stores import Stores, WaitNotice, with_deployment, with_stores
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
-    from deploy.operations.erasure import Named
+    from deploy.operations.erasure import ErasureRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -85,14 +85,14 @@ def profile_rebuild(
     """Make profiles, segments and journeys again from all stored events, while events keep coming; nothing is sent."""
 
     async def remake(deployment: Deployment) -> dict[str, int]:
-        from deploy.operations.rebuild import decider_of, rebuild_people
+        from deploy.operations.rebuild import load_rebuild_decider, rebuild_people
 
         people = [(await find(deployment, one)).profile_id for one in who]
         return await rebuild_people(
             deployment,
             dict.fromkeys(people),
             timeout_s=timeout_s,
-            decider=decider_of(deployment.settings),
+            decider=load_rebuild_decider(deployment.settings),
             progress=WaitNotice(),
         )
 
@@ -111,14 +111,14 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
     """
 
     async def prepare(deployment: Deployment) -> dict[str, Any]:
-        from deploy.operations.erasure import before, erase_person
+        from deploy.operations.erasure import erase_person, preview_erasure
 
-        named = await _named(deployment, who, source)
+        request = await _erasure_request(deployment, who, source)
         if yes:
-            return (await erase_person(deployment, named, timeout_s=timeout_s, progress=WaitNotice())).as_json()
-        if named.erased is not None:
-            return {"profile_id": named.profile_id, "identifiers": {}, "documents": 0, "rows": {}, "erased": True}
-        return await before(deployment, named.profile_id)
+            return (await erase_person(deployment, request, timeout_s=timeout_s, progress=WaitNotice())).as_json()
+        if request.erased is not None:
+            return {"profile_id": request.profile_id, "identifiers": {}, "documents": 0, "rows": {}, "erased": True}
+        return await preview_erasure(deployment, request.profile_id)
 
     answer = with_deployment(prepare)
     if as_json:
@@ -134,25 +134,25 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
         typer.echo("nothing was erased: add --yes to do it; it can not be undone", err=True)
 
 
-async def _named(deployment: Deployment, who: str, source: str) -> Named:
+async def _erasure_request(deployment: Deployment, who: str, source: str) -> ErasureRequest:
     """Find the person to erase, or an earlier erasure that is to be completed."""
-    from deploy.operations.erasure import Named, earlier
+    from deploy.operations.erasure import ErasureRequest, earlier_erasure
     from processors.identity.claims import claim
 
     try:
         found = await find(deployment, who, source)
-        return Named(found.profile_id, identifier=found.identifier)
+        return ErasureRequest(found.profile_id, identifier=found.identifier)
     except UnknownPersonError:
         written = required_identifier(who) if ":" in who else None
         if PROFILE_ID.fullmatch(who.lower()):
-            erased = earlier(deployment, profile_id=who.lower())
+            erased = earlier_erasure(deployment, profile_id=who.lower())
         elif written and (made := claim(*written, deployment.policy, deployment.secret, source)):
-            erased = earlier(deployment, anchor=made.anchor)
+            erased = earlier_erasure(deployment, anchor=made.anchor)
         else:
             erased = None
         if erased is None:
             raise
-        return Named(erased.profile_id, erased, written)
+        return ErasureRequest(erased.profile_id, erased, written)
 
 
 async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def up(
         typer.echo(f"The stack in {here.path} was already up.", err=True)
         _say_if_other(state, broker=broker, workers=workers and not servers_only)
     Console().print(_addresses(state))
-    _say_if_hidden(state)
+    _say_if_without_password(state)
 
 
 def down(
@@ -128,8 +128,9 @@ def drain(
     import redis
     from rich.console import Console
 
-    from deploy.operations.lag import KafkaUnreachableError, LagReader, pending
-    from deploy.operations.lag import drain as wait
+    from deploy.operations.completion import drain as wait
+    from deploy.operations.completion import pending
+    from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.settings import settings
 
     try:
@@ -141,7 +142,7 @@ def drain(
             left = wait(
                 lambda: pending(settings(), reader, client),
                 timeout,
-                progress=lambda found: spinner.update(f"pending: {found}"),
+                progress=lambda found: spinner.update(f"pending: {found.summary()}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
         fail(f"Cannot tell what is pending: {error}. `throughline doctor` says more.")
@@ -150,7 +151,7 @@ def drain(
         print(
             json.dumps(
                 {
-                    "drained": left.nothing,
+                    "drained": left.empty,
                     "lag": behind,
                     "identity_changes": left.identity_changes,
                     "profiles": left.profiles,
@@ -158,11 +159,14 @@ def drain(
                 indent=2,
             )
         )
-    elif left.nothing:
+    elif left.empty:
         typer.echo("Everything is through.", err=True)
-    if not left.nothing:
+    if not left.empty:
         if not as_json:
-            typer.echo(f"Still pending after {timeout:g} s: {left}. `throughline status` shows the workers.", err=True)
+            typer.echo(
+                f"Still pending after {timeout:g} s: {left.summary()}. `throughline status` shows the workers.",
+                err=True,
+            )
         raise typer.Exit(1)
 
 
@@ -171,11 +175,11 @@ def doctor(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from deploy.operations.doctor import examine, shown
+    from deploy.operations.doctor import examine, public_settings
     from deploy.settings import settings
 
     checks = examine(settings())
-    values = shown(settings())
+    values = public_settings(settings())
     if as_json:
         found = [{"name": c.name, "ok": c.ok, "found": c.found, "hint": c.hint} for c in checks]
         print(json.dumps({"settings": values, "checks": found}, indent=2))
@@ -194,10 +198,10 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]:
-    from deploy.operations.doctor import hidden
+    from deploy.operations.doctor import without_password
 
     names = ("kafka_bootstrap", "redis_url", "clickhouse_url", *(("collector_url",) if with_collector else ()))
-    return {name: hidden(getattr(settings, name)) for name in names}
+    return {name: without_password(getattr(settings, name)) for name in names}
 
 
 def _addresses(state: dict[str, Any]) -> Table:
@@ -266,7 +270,7 @@ def _say_if_other(state: dict[str, Any], *, broker: str, workers: bool) -> None:
         typer.echo("It runs without workers; `throughline down` and `throughline up` to have them.", err=True)
 
 
-def _say_if_hidden(state: dict[str, Any]) -> None:
+def _say_if_without_password(state: dict[str, Any]) -> None:
     """Tell when a variable of the environment keeps later commands from using what runs here."""
     from deploy.settings import Settings
 

@@ -18,7 +18,7 @@ def worker(
     role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, or all.")],
 ) -> None:
     """Run a worker until it is stopped; start more of a role to share its work."""
-    from deploy.operations.lag import ROLES
+    from deploy.operations.roles import ROLES
     from deploy.settings import settings
 
     if role == "all":

@@ -170,7 +170,8 @@ def _import_spend(client: Any, simulation: Simulation) -> None:
 def _drain(settings: Settings, report_progress: Progress) -> None:
     import redis
 
-    from deploy.operations.lag import KafkaUnreachableError, LagReader, drain, pending
+    from deploy.operations.completion import drain, pending
+    from deploy.operations.lag import KafkaUnreachableError, LagReader
 
     try:
         with (
@@ -180,12 +181,12 @@ def _drain(settings: Settings, report_progress: Progress) -> None:
             left = drain(
                 lambda: pending(settings, reader, client),
                 DRAIN_S,
-                progress=lambda found: report_progress(f"under way: {found}"),
+                progress=lambda found: report_progress(f"under way: {found.summary()}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
         raise DemoError(f"cannot tell what is pending: {error}. `throughline doctor` says more.") from error
-    if not left.nothing:
+    if not left.empty:
         raise DemoError(
-            f"still under way after {DRAIN_S:.0f} s: {left}.\n"
+            f"still under way after {DRAIN_S:.0f} s: {left.summary()}.\n"
             "Do the workers run? `throughline status` shows them; `throughline worker all` runs them."
         )

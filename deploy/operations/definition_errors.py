@@ -1,4 +1,4 @@
-"""Says what is wrong with a definition in the words of whoever wrote it: where in the file, and what was expected."""
+"""Formats validation errors of YAML definitions: the place in the file, and what was expected there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from processors.decisions.labels import either
 
 Place = tuple[str | int, ...]
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is missing",
     "string_type": "should be a text",
     "int_type": "should be a whole number",
@@ -42,38 +42,40 @@ _EXAMPLES = {
     r"^https?://[^\s@]+$": "an address such as https://crm.example/hook",
     r"\S": "a text that is not empty",
 }
-_NOTHING = object()
+_MISSING = object()
 _PROPERTY = "a part of the event, such as channel, properties.price or campaign.source"
 
 
-def complaint(invalid: ValidationError, value: Any, model: type[BaseModel]) -> tuple[Place, str]:
-    """Put the first error into words.
+def definition_error(invalid: ValidationError, value: Any, model: type[BaseModel]) -> tuple[Place, str]:
+    """Format the first validation error of a definition.
 
     Args:
-        invalid: What the model has said.
-        value: What the file holds.
-        model: The model.
+        invalid: The errors of validation.
+        value: The content of the file.
+        model: The model that it was validated against.
 
     Returns:
-        The place in the file, and what is wrong with it. Where several things would do, all of them are named.
+        The place in the file, and what is wrong with it. Where a value of several types would be valid, all are named.
     """
     errors = invalid.errors(include_url=False)
     first = errors[0]
     where = _place(tuple(first["loc"]), value, absent=first["type"] == "missing")
-    same = [one for one in errors if _place(tuple(one["loc"]), value, absent=one["type"] == "missing") == where]
-    # Where a text or a list will do and there is a list, what is wrong with the list counts.
-    closer = [one for one in same if not one["type"].endswith("_type")]
-    said = list(dict.fromkeys(_say(one, model) for one in closer or same))
-    if len(said) > 1 and all(one.startswith("should be ") for one in said):
-        said = [one for one in said if one != _WORDS["int_type"] or _WORDS["float_type"] not in said]
-        return where, f"should be {either(one.removeprefix('should be ') for one in said)}"
-    return where, said[0]
+    same = [error for error in errors if _place(tuple(error["loc"]), value, absent=error["type"] == "missing") == where]
+    # Where a text or a list is valid and the file has a list, the errors inside the list count.
+    inner = [error for error in same if not error["type"].endswith("_type")]
+    messages = list(dict.fromkeys(_message(error, model) for error in inner or same))
+    if len(messages) > 1 and all(text.startswith("should be ") for text in messages):
+        messages = [
+            text for text in messages if text != _MESSAGES["int_type"] or _MESSAGES["float_type"] not in messages
+        ]
+        return where, f"should be {either(text.removeprefix('should be ') for text in messages)}"
+    return where, messages[0]
 
 
-def _say(error: Any, model: type[BaseModel]) -> str:
+def _message(error: Any, model: type[BaseModel]) -> str:
     kind, message, context = error["type"], error["msg"], error.get("ctx", {})
-    if kind in _WORDS:
-        return _WORDS[kind]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
     if kind == "extra_forbidden":
         name, known = str(error["loc"][-1]), _names(model)
         if name in known:
@@ -96,39 +98,40 @@ def _say(error: Any, model: type[BaseModel]) -> str:
 
 
 def _names(model: type[BaseModel]) -> list[str]:
-    """Every name that a file of this model may hold."""
+    """Return every field name that a file of this model may contain."""
     schema = model.model_json_schema()
     parts = [schema, *schema.get("$defs", {}).values()]
     return sorted({*(name for part in parts for name in part.get("properties", {})), "channel"})
 
 
 def _place(loc: Place, value: Any, *, absent: bool) -> Place:
-    """Find a place of the model in the file, which knows nothing of the model's alternatives.
+    """Translate a location of pydantic into a place of the file.
 
-    Of the ways to read it, with each element a place in the file or the name of an alternative, the one that accounts
-    for the last element counts, then the longest.
+    A location mixes keys of the file with names of a union's alternatives, which are not in the file. Of all ways to
+    tell the two apart, the best one takes the last element as a key of the file, and then has the most keys.
     """
-    return max(_readings(loc, value, absent), key=lambda found: (found[1], len(found[0])))[0]
+    return max(_readings(loc, value, absent), key=lambda reading: (reading[1], len(reading[0])))[0]
 
 
 def _readings(loc: Place, value: Any, absent: bool) -> Iterator[tuple[Place, bool]]:
+    """Yield each possible place, and whether it contains the last element of the location."""
     if not loc:
         yield (), False
         return
     head, rest = loc[0], loc[1:]
     last = not rest
-    inner = _inner(value, head)
-    if inner is not _NOTHING:
-        for found, accounted in _readings(rest, inner, absent):
-            yield (head, *found), accounted or last
+    child = _child(value, head)
+    if child is not _MISSING:
+        for place, has_last in _readings(rest, child, absent):
+            yield (head, *place), has_last or last
     elif last and absent and isinstance(value, dict):
         yield (head,), True
     yield from _readings(rest, value, absent)
 
 
-def _inner(value: Any, head: str | int) -> Any:
+def _child(value: Any, head: str | int) -> Any:
     if isinstance(value, dict):
-        return value.get(head, _NOTHING)
+        return value.get(head, _MISSING)
     if isinstance(value, list) and isinstance(head, int) and head < len(value):
         return value[head]
-    return _NOTHING
+    return _MISSING

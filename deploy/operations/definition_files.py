@@ -1,7 +1,7 @@
-"""Loads what operators and marketers edit: the YAML files of `deploy/definitions`, or those that the settings name.
+"""Loads the YAML files that operators and marketers edit: `deploy/definitions`, or those that the settings name.
 
 Only plain data is read (no tags, no anchors that run code), duplicate keys are refused, and an error names the file,
-the line and the path of what is wrong.
+the line and the path.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deploy.operations.definition_errors import complaint
+from deploy.operations.definition_errors import Place, definition_error
 from deploy.settings import Settings
 from processors.recording.touch_rules import TouchRules
 from schemas.durations import WRITTEN
@@ -20,14 +20,13 @@ from schemas.identity.policy import IdentityPolicy, known_region
 from schemas.recording.touches import TouchDefinitions
 
 Model = TypeVar("Model", bound=BaseModel)
-Path_ = tuple[str | int, ...]
 
-MOST_DEEP, MOST_PLACES = 60, 100_000
-"""No definition nests so far, or has so many places."""
+MAX_DEPTH, MAX_PLACES = 60, 100_000
+"""Bounds of a definition's nesting and of its values, beyond any real file: references can multiply without end."""
 
 
 class DefinitionError(Exception):
-    """A definition file is not what its model asks for; the message names file, line, path and what was expected."""
+    """A definition file is not valid; the message names file, line, path and what was expected."""
 
 
 def load(path: Path, model: type[Model]) -> Model:
@@ -36,18 +35,18 @@ def load(path: Path, model: type[Model]) -> Model:
     Raises:
         DefinitionError: The file cannot be read, is not plain YAML, repeats a key, or breaks a rule of the model.
     """
-    lines: dict[Path_, int] = {}
+    lines: dict[Place, int] = {}
     value = _read(path, lines)
     try:
         return model.model_validate(value, context=WRITTEN)
     except ValidationError as invalid:
-        where, message = complaint(invalid, value, model)
+        where, message = definition_error(invalid, value, model)
         line = _nearest(lines, where)
         raise DefinitionError(f"{path}:{line}: {'.'.join(map(str, where)) or '(file)'}: {message}") from invalid
 
 
-def _read(path: Path, lines: dict[Path_, int]) -> Any:
-    """Read a file as plain data, noting the line of every path."""
+def _read(path: Path, lines: dict[Place, int]) -> Any:
+    """Read a file as plain data, noting the line of every place."""
     try:
         document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
         return _plain(document, (), lines, path) if document is not None else {}
@@ -62,42 +61,42 @@ def _read(path: Path, lines: dict[Path_, int]) -> Any:
         raise DefinitionError(f"{path}: not YAML: the character U+{error.character:04X} is not allowed") from error
 
 
-def line_of(path: Path, where: Path_) -> int:
-    """Find the line of a place in a file that could be loaded; of what is around it if the file does not name it."""
-    lines: dict[Path_, int] = {}
+def line_of(path: Path, where: Place) -> int:
+    """Return the line of a place in a loadable file; the line of the innermost enclosing place if it is not there."""
+    lines: dict[Place, int] = {}
     document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     if document is not None:
         _plain(document, (), lines, path)
     return _nearest(lines, where)
 
 
-def _nearest(lines: dict[Path_, int], where: Path_) -> int:
+def _nearest(lines: dict[Place, int], where: Place) -> int:
     return next((lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in lines), 1)
 
 
-def _plain(node: yaml.Node, at: Path_, lines: dict[Path_, int], path: Path) -> Any:
-    """Turn a YAML node into plain data, noting the line of every path."""
+def _plain(node: yaml.Node, at: Place, lines: dict[Place, int], path: Path) -> Any:
+    """Turn a YAML node into plain data, noting the line of every place."""
     lines[at] = node.start_mark.line + 1
-    if len(at) > MOST_DEEP or len(lines) > MOST_PLACES:
+    if len(at) > MAX_DEPTH or len(lines) > MAX_PLACES:
         # References (*name) can make a small file endless.
         place = ".".join(map(str, at[:3]))
         raise DefinitionError(f"{path}:{lines[at]}: {place}: too much, or in itself: references (*name) multiply")
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        found: dict[Any, Any] = {}
+        mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             plain = isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<"
             key = _scalar(key_node, path) if plain else None
             if not isinstance(key, str | int):
                 place = f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, at)) or '(file)'}"
                 raise DefinitionError(f"{place}: a name before a colon should be a single word or text")
-            if key in found:
+            if key in mapping:
                 raise DefinitionError(
                     f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, (*at, key)))}: given twice"
                 )
-            found[key] = _plain(value_node, (*at, key), lines, path)
-        return found
+            mapping[key] = _plain(value_node, (*at, key), lines, path)
+        return mapping
     return _scalar(node, path)
 
 
@@ -115,7 +114,7 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
     """Read the identity policy.
 
     Raises:
-        DefinitionError: The file is not what the policy's model asks for.
+        DefinitionError: The file is not a valid policy.
     """
     policy = load(settings.identity_file, IdentityPolicy)
     if "default_region" in policy.model_fields_set:
@@ -128,9 +127,9 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
 
 
 def touch_rules(settings: Settings) -> TouchRules:
-    """Read which events are touches and conversions.
+    """Read the rules that tell touches and conversions from other events.
 
     Raises:
-        DefinitionError: The file is not what the rules' model asks for.
+        DefinitionError: The file has no valid rules.
     """
     return TouchRules(load(settings.touches_file, TouchDefinitions))

@@ -1,4 +1,4 @@
-"""The running deployment as an operator's command needs it: its stores, its tables, and how far its workers are."""
+"""Opens a deployment for an operator's command: its stores, its tables, and waits on its workers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from deploy.operations.catch_up import catch_up
+from deploy.operations.completion import catch_up
 from deploy.operations.definition_files import identity_policy
-from deploy.operations.lag import LagReader, Role
+from deploy.operations.lag import LagReader
+from deploy.operations.roles import Role
 from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
 from sinks.clickhouse.client import connect
@@ -22,7 +23,7 @@ from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 
 Progress = Callable[[str], None]
-"""Told in a few words what is being waited for."""
+"""Called with the name of what is being waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,13 @@ class Deployment:
     """The stores of one deployment.
 
     Attributes:
-        settings: Where everything is.
+        settings: Of the deployment.
         policy: The effective identity policy.
-        identities: Who is who.
+        identities: Identifiers and the profile that each belongs to.
         profiles: The live profiles.
-        erasures: Who was erased.
+        erasures: Traces of erased people.
         tables: A client of the ClickHouse database.
-        lags: How far the workers are.
+        lags: Reads the lags of the workers.
     """
 
     settings: Settings
@@ -52,21 +53,21 @@ class Deployment:
         """Key of the identifier hashes."""
         return self.settings.identity_secret.get_secret_value().encode()
 
-    async def caught_up(self, role: Role, timeout_s: float, progress: Progress) -> int:
-        """Wait until workers have handled what is published now.
+    async def catch_up(self, role: Role, timeout_s: float, progress: Progress) -> int:
+        """Wait until the workers of a role have committed what is published now.
 
         Returns:
-            How many of those records are still to be handled after `timeout_s` seconds; 0: none.
+            How many of those records are left after `timeout_s` seconds; 0 when all are committed.
         """
 
-        def told(left: int) -> None:
+        def report(left: int) -> None:
             if left:
                 progress(f"{left:,} records before {role}")
 
-        return await asyncio.to_thread(catch_up, self.lags, role, timeout_s, progress=told)
+        return await asyncio.to_thread(catch_up, self.lags, role, timeout_s, progress=report)
 
-    async def recorded(self, version: int, timeout_s: float, progress: Progress) -> bool:
-        """Wait until a change of identity is in ClickHouse; False when it is not after `timeout_s` seconds."""
+    async def wait_for_version(self, version: int, timeout_s: float, progress: Progress) -> bool:
+        """Wait until an identity change is in ClickHouse; False when it is not after `timeout_s` seconds."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + timeout_s
         while not await asyncio.to_thread(has_version, self.tables, version):
@@ -79,10 +80,10 @@ class Deployment:
 
 @asynccontextmanager
 async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
-    """Connect to everything.
+    """Connect to all stores.
 
     Raises:
-        DefinitionError: The identity policy is not one.
+        DefinitionError: The identity policy is not valid.
         StoreDown: ClickHouse does not answer.
         redis.RedisError: Redis does not answer.
     """

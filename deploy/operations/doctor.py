@@ -1,4 +1,4 @@
-"""Look at what a deployment needs, one thing at a time, and say what to do about each that is missing."""
+"""Checks the prerequisites of a deployment one by one, each with a hint on how to meet it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _TIMEOUT_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
+        name: What was checked.
         ok: Whether the pipeline can run with it.
-        found: What was seen: a version, an error.
-        hint: What to do, when something is to be done.
+        found: A version, or an error.
+        hint: What to do; empty when nothing is to be done.
     """
 
     name: str
@@ -45,36 +45,36 @@ class Check:
 
 
 class _FailedError(Exception):
-    """A check failed: what was found, and a hint."""
+    """A check failed; the arguments are what was found, and a hint."""
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Check Python, the packages and the three servers. Takes a few seconds when servers do not answer."""
+    """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
     return [_python(), *_packages(), _secret(settings), *servers(settings)]
 
 
 def servers(settings: Settings) -> list[Check]:
-    """Check that Kafka, Redis and ClickHouse answer and are set up."""
+    """Check that Kafka, Redis and ClickHouse answer and are configured."""
     return [
         _run("kafka", settings.kafka_bootstrap, _kafka, settings),
-        _run("redis", hidden(settings.redis_url), _redis, settings),
-        _run("clickhouse", hidden(settings.clickhouse_url), _clickhouse, settings),
+        _run("redis", without_password(settings.redis_url), _redis, settings),
+        _run("clickhouse", without_password(settings.clickhouse_url), _clickhouse, settings),
     ]
 
 
-def hidden(url: str) -> str:
-    """Return a URL without its password."""
+def without_password(url: str) -> str:
+    """Return a URL with `***` in place of its password."""
     parts = urlsplit(url)
     if not parts.password:
         return url
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
-def shown(settings: Settings) -> dict[str, str]:
-    """Every setting as text, with secrets and passwords hidden."""
+def public_settings(settings: Settings) -> dict[str, str]:
+    """Return every setting as text, with secrets and passwords hidden."""
     values = {name: getattr(settings, name) for name in type(settings).model_fields}
     return {
-        name: hidden(value)
+        name: without_password(value)
         if isinstance(value, str)
         else ", ".join(map(str, value))
         if isinstance(value, tuple)
@@ -109,15 +109,15 @@ def _secret(settings: Settings) -> Check:
     return Check("identity secret", True, "your own")
 
 
-def _run(name: str, address: str, look: Callable[[Settings], tuple[str, str]], settings: Settings) -> Check:
+def _run(name: str, address: str, check: Callable[[Settings], tuple[str, str]], settings: Settings) -> Check:
     try:
-        found, hint = look(settings)
+        found, hint = check(settings)
     except _FailedError as failed:
         return Check(name, False, f"{address}: {failed.args[0]}", failed.args[1])
     return Check(name, not hint, f"{address}: {found}", hint)
 
 
-_NOT_THERE = "start the local stack with `throughline up`, or set {}"
+_START_OR_SET = "start the local stack with `throughline up`, or set {}"
 
 
 def _kafka(settings: Settings) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def _kafka(settings: Settings) -> tuple[str, str]:
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
-        raise _FailedError(error.args[0].str(), _NOT_THERE.format("THROUGHLINE_KAFKA_BOOTSTRAP")) from error
+        raise _FailedError(error.args[0].str(), _START_OR_SET.format("THROUGHLINE_KAFKA_BOOTSTRAP")) from error
     missing = [t.name for t in topics(settings.channels) if settings.topic_prefix + t.name not in metadata.topics]
     found = f"{len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
     return found, f"{len(missing)} topics are missing: `throughline topics apply`" if missing else ""
@@ -149,7 +149,7 @@ def _redis(settings: Settings) -> tuple[str, str]:
             str(error), "put the password into THROUGHLINE_REDIS_URL: redis://:PASSWORD@host:6379/0"
         ) from error
     except redis.RedisError as error:
-        raise _FailedError(str(error), _NOT_THERE.format("THROUGHLINE_REDIS_URL")) from error
+        raise _FailedError(str(error), _START_OR_SET.format("THROUGHLINE_REDIS_URL")) from error
     found = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
         return found, f"maxmemory-policy is {info['maxmemory_policy']}: profiles would vanish; set noeviction"
@@ -162,7 +162,7 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # the check says it better
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # the hint of the check is enough
     try:
         client = clickhouse_connect.get_client(
             dsn=settings.clickhouse_url, connect_timeout=_TIMEOUT_S, send_receive_timeout=_TIMEOUT_S
@@ -172,7 +172,7 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
         hint = (
             "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"
             if "AUTHENTICATION_FAILED" in str(error)
-            else _NOT_THERE.format("THROUGHLINE_CLICKHOUSE_URL")
+            else _START_OR_SET.format("THROUGHLINE_CLICKHOUSE_URL")
         )
         raise _FailedError(said, hint) from error
     try:

@@ -1,7 +1,7 @@
-"""Segments, journeys, the message policy and templates, from the files of a deployment to the engines that run them.
+"""Loads segments, journeys, the message policy and templates, and builds the engines that run them.
 
-An error names file, line and path. What only the whole can tell (a journey names a template that there is not) is the
-linter's affair: `lint_all`.
+An error names file, line and path. `lint_all` checks what files say of each other, such as a journey that names a
+template that does not exist.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Place = tuple[str | int, ...]
 
 
 class Finding(NamedTuple):
-    """Something that the linter has to say.
+    """A finding of the linter.
 
     Attributes:
         file: The file.
         line: The line.
-        path: The place in it, such as `steps.2.message`.
+        path: The place in the file, such as `steps.2.message`.
         message: What is wrong, and what would be right.
-        serious: It cannot work; else it may be meant.
+        serious: The journey cannot work; otherwise it is a hint.
     """
 
     file: str
@@ -54,16 +54,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything that decides.
+    """All definitions of a deployment that decide what is sent to whom.
 
     Attributes:
         segments: Segments and computed traits.
         journeys: Journeys.
         policy: The message policy.
-        templates: What messages say.
-        delivery: How they leave.
+        templates: The texts of messages.
+        delivery: The routes by which messages leave.
         files: The file of each journey, by name.
-        places: Where each segment and trait is.
+        places: The file and place of each segment and trait.
     """
 
     segments: SegmentDefinitions
@@ -80,7 +80,13 @@ class Definitions:
         journeys: Iterable[Journey] | None = None,
         archive: Mapping[str, Journey] | None = None,
     ) -> DecisionEngine:
-        """Put the engines together, with other journeys if they are given, and with former ones."""
+        """Build the decision engine.
+
+        Args:
+            timezone: IANA name of the deployment's time zone.
+            journeys: Journeys in place of the deployment's own.
+            archive: Former versions of journeys by version, for runs that entered with them.
+        """
         chosen = self.journeys if journeys is None else tuple(journeys)
         return DecisionEngine(self.segments, chosen, self.policy, timezone=timezone, archive=archive)
 
@@ -89,11 +95,11 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
     """Read all files.
 
     Args:
-        settings: Where they are.
+        settings: Of the deployment.
         without_journeys: Leave the journeys out, to check others in their place.
 
     Raises:
-        DefinitionError: One of them is wrong; the message names file, line and path.
+        DefinitionError: A file is not valid; the message names file, line and path.
     """
     found = [] if without_journeys else yaml_files(settings.definitions_dir / "journeys")
     journeys, files = load_journeys(found)
@@ -110,15 +116,14 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
 
 
 def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngine:
-    """Read all files and put the engines together: what the profile worker runs.
+    """Read all files and build the decision engine that the profile worker runs.
 
     Args:
-        settings: Where the files are.
-        redis: A synchronous client of the archive of journeys, for runs that entered with a former version; None:
-            there are no such runs.
+        settings: Of the deployment.
+        redis: A synchronous client, for the archive of former journeys; without it there is no archive.
 
     Raises:
-        DefinitionError: A file is wrong, or a journey names what there is not.
+        DefinitionError: A file is not valid, or the linter has a serious finding.
     """
     definitions = load_definitions(settings)
     serious = [finding for finding in lint_all(definitions) if finding.serious]
@@ -133,7 +138,7 @@ def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngin
 
 
 def _readable(archived: Mapping[str, bytes]) -> dict[str, Journey]:
-    """Read former journeys; what a newer release no longer understands is left out, and its runs end."""
+    """Parse archived journeys; one that this release cannot parse is left out, and its runs end."""
     found = {}
     for version, journey in archived.items():
         with suppress(ValidationError):
@@ -142,16 +147,17 @@ def _readable(archived: Mapping[str, bytes]) -> dict[str, Journey]:
 
 
 def load_segments(settings: Settings) -> SegmentDefinitions:
-    """Read the files of `segments/` as one.
+    """Read the files of `segments/` and merge them.
 
     Raises:
-        DefinitionError: A file is wrong, a part that stands once is in two files, or a segment names what there is not.
+        DefinitionError: A file is not valid, a part that may exist once is in two files, or a segment names an unknown
+            one.
     """
     return _segments(settings)[0]
 
 
 def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[Path, Place]]]:
-    """Read segments, and tell where each part is."""
+    """Read segments, and the file and place of each part."""
     merged: dict[str, Any] = {}
     origin: dict[str, tuple[Path, Place]] = {}
     for path in yaml_files(settings.definitions_dir / "segments"):
@@ -169,11 +175,11 @@ def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[P
                 origin[name] = path, (name,)
     whole = SegmentDefinitions(**merged)
     if problems := whole.problems():
-        said = []
+        messages = []
         for name, problem in problems:
             path, place = origin[name]
-            said.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
-        raise DefinitionError("\n".join(said))
+            messages.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
+        raise DefinitionError("\n".join(messages))
     return whole, origin
 
 
@@ -184,7 +190,7 @@ def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str,
         The journeys, and the file of each by name.
 
     Raises:
-        DefinitionError: A file is wrong, or two journeys have one name.
+        DefinitionError: A file is not valid, or two journeys have one name.
     """
     files: dict[str, Path] = {}
     journeys = []
@@ -199,10 +205,10 @@ def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str,
 
 
 def load_templates(folder: Path) -> Templates:
-    """Read and compile templates: one a file, which names it; `_layout.yaml` stands around every e-mail.
+    """Read and compile templates: one a file, named after the file; `_layout.yaml` is the frame of every e-mail.
 
     Raises:
-        DefinitionError: A file is wrong, or a template does not parse.
+        DefinitionError: A file is not valid, or a template does not parse.
     """
     files = {path.stem: path for path in yaml_files(folder)}
     layout = load(files[LAYOUT], Layout) if LAYOUT in files else None
@@ -218,7 +224,7 @@ def load_templates(folder: Path) -> Templates:
 
 
 def lint_all(definitions: Definitions) -> list[Finding]:
-    """Check journeys against everything that they refer to."""
+    """Check journeys against the segments, templates and channels that they refer to."""
     policy, templates = definitions.policy, definitions.templates
     findings = []
     for name, message in misspelt(definitions.journeys, definitions.segments):
@@ -230,13 +236,13 @@ def lint_all(definitions: Definitions) -> list[Finding]:
     for journey in definitions.journeys:
         for path, step in journey.walk():
             if isinstance(step, MessageNode):
-                for where, message, serious in _texts(step, templates):
+                for where, message, serious in _text_findings(step, templates):
                     findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
     return findings
 
 
-def _texts(step: MessageNode, templates: Templates) -> Iterator[tuple[str, str, bool]]:
-    """Look for texts that a message may need and that there are not, and for values that do not fit the texts."""
+def _text_findings(step: MessageNode, templates: Templates) -> Iterator[tuple[str, str, bool]]:
+    """Find texts that a message needs and that do not exist, and values that no text uses."""
     names = {step.template, *(variant.template for variant in step.variants if variant.template)} & {*templates.names()}
     used: set[str] = set()
     for name in sorted(names):
@@ -257,5 +263,5 @@ def _finding(definitions: Definitions, journey: str, path: Place, message: str, 
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files of a folder, by name; none when there is no such folder."""
+    """List the YAML files of a folder, by name; none when the folder does not exist."""
     return sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))

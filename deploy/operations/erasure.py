@@ -1,9 +1,13 @@
-"""Erases a person from every store, so that no replay of any topic brings them back; who returns later is somebody new.
+"""Erases a person from every store, so that no replay of a topic brings the person back; a later event is of a new one.
 
-The order is what makes it hold. First Redis: from then on identify suppresses what names the person, the profile
-worker applies nothing to them, and the recorder stores nothing of theirs. Then the workers are waited for, because a
-batch that was under way may still land. Then the tables are emptied, and looked at again until nothing is left. Every
-step may be repeated: an erasure that broke off is completed by the same command.
+The order of the steps is essential:
+
+1. Redis. From then on identify suppresses events that name the person, the profile worker applies none to the profile,
+   and the recorder stores none.
+2. Wait for the workers: a batch that they had read before may still be written.
+3. ClickHouse: delete the rows, count again, and repeat until none is left.
+
+Every step may be repeated, so the same command completes an erasure that broke off.
 """
 
 from __future__ import annotations
@@ -28,25 +32,25 @@ from sinks.clickhouse.history import read_events
 from sinks.clickhouse.identity_log import former_ids, last_erasure
 from sinks.redis.identity import ERASED_S
 
-ROUNDS = 5
-SHORTEST_TEXT = 5
-"""Shorter texts than this are too common to say by themselves whose a dead letter is."""
+MAX_DELETE_ROUNDS = 5
+MIN_TEXT_LENGTH = 5
+"""A shorter identifier is too common a text to attribute a dead letter to the person by itself."""
 
 
 class NotErasedError(Exception):
-    """Something of the person is left; the message says what, and that the command may be repeated."""
+    """Data of the person is left; the message says which, and that the command may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was erased, and what could not be.
+    """The report of an erasure.
 
     Attributes:
-        profile_ids: Every id that the person had, the last one first.
+        profile_ids: Every profile id that the person had, the latest first.
         at: Events up to this time that name the person are suppressed from now on.
-        stores: By store what was deleted: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
+        stores: What was deleted, by store: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
             rows by table of `clickhouse`.
-        remains: Where traces are left, in plain words.
+        remains: Where traces are left, one sentence each.
     """
 
     profile_ids: list[str]
@@ -60,13 +64,13 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The person as the operator named them.
+class ErasureRequest:
+    """The person to erase, as the operator named them.
 
     Attributes:
         profile_id: The profile: live, or the one that was erased.
-        erased: The earlier erasure that is to be completed; None for a person who is known.
-        identifier: What the operator wrote, as (type, value), if it was an identifier.
+        erased: An earlier erasure that is to be completed; None for a live person.
+        identifier: The (type, value) that the operator wrote; None if it was a profile id.
     """
 
     profile_id: str
@@ -74,8 +78,8 @@ class Named:
     identifier: tuple[str, str] | None = None
 
 
-async def before(deployment: Deployment, profile_id: str) -> dict[str, Any]:
-    """Say what an erasure would take away: identifiers by type, documents, rows by table."""
+async def preview_erasure(deployment: Deployment, profile_id: str) -> dict[str, Any]:
+    """Count what an erasure would delete: identifiers by type, documents, rows by table."""
     members = await deployment.identities.members(profile_id)
     stored = await deployment.profiles.get(profile_id)
     rows = await asyncio.to_thread(lambda: count_rows(deployment.tables, rows_of(deployment.tables, [profile_id])))
@@ -90,8 +94,10 @@ async def before(deployment: Deployment, profile_id: str) -> dict[str, Any]:
     }
 
 
-def earlier(deployment: Deployment, *, profile_id: str | None = None, anchor: str | None = None) -> Erased | None:
-    """Find an erasure that was begun before, in the log."""
+def earlier_erasure(
+    deployment: Deployment, *, profile_id: str | None = None, anchor: str | None = None
+) -> Erased | None:
+    """Find a completed or broken-off erasure in the identity log, by profile id or anchor; None when there is none."""
     found = last_erasure(deployment.tables, profile_id=profile_id, anchor=anchor)
     if found is None:
         return None
@@ -100,15 +106,15 @@ def earlier(deployment: Deployment, *, profile_id: str | None = None, anchor: st
 
 
 async def erase_person(
-    deployment: Deployment, who: Named, *, timeout_s: float, progress: Progress = lambda _: None
+    deployment: Deployment, who: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
 ) -> Receipt:
-    """Erase a person everywhere.
+    """Erase a person from every store.
 
     Args:
-        deployment: Where.
+        deployment: Open.
         who: The person, or the erasure that is to be completed.
-        timeout_s: Longest wait for the workers, each time they are waited for, in seconds.
-        progress: Told what is being done.
+        timeout_s: Longest time of each wait for the workers, in seconds.
+        progress: Called with the name of each step.
 
     Returns:
         What was deleted and what remains.
@@ -117,17 +123,17 @@ async def erase_person(
         NotErasedError: The person is unknown, or some of it is left; repeat the command then.
     """
     now_ms = clock_ms()
-    clear = await _identifiers(deployment, who)
+    clear = await _known_identifiers(deployment, who)
     erased, identifiers = await _erase_identity(deployment, who, clear, now_ms)
     ids = [erased.profile_id, *erased.former_ids]
     anchors = [anchor for anchor, _ in erased.anchors]
     await deployment.erasures.erase(anchors, [], now_ms)
     documents = sum([await deployment.profiles.erase(profile_id) for profile_id in ids])
-    behind = await _settled(deployment, erased.version, timeout_s, progress)
+    unprocessed = await _wait_for_workers(deployment, erased.version, timeout_s, progress)
 
     progress("the tables")
     deleted = await _empty_tables(deployment, ids, progress)
-    letters = await asyncio.to_thread(_letters, deployment, clear, frozenset(ids))
+    letters = await asyncio.to_thread(_letters_of_person, deployment, clear, frozenset(ids))
     if letters:
         await deployment.erasures.erase([], letters, now_ms)
         deleted["dead_letters"] = await asyncio.to_thread(delete_letters, deployment.tables, letters)
@@ -135,12 +141,12 @@ async def erase_person(
         profile_ids=ids,
         at=text_of_ms(erased.at_ms),
         stores={"redis_identity": identifiers, "redis_profiles": documents, "clickhouse": deleted},
-        remains=[*behind, *_remains(deployment)],
+        remains=[*unprocessed, *_remains(deployment)],
     )
 
 
 async def _erase_identity(
-    deployment: Deployment, who: Named, clear: set[tuple[str, str]], now_ms: int
+    deployment: Deployment, who: ErasureRequest, clear: set[tuple[str, str]], now_ms: int
 ) -> tuple[Erased, dict[str, int]]:
     if who.erased is not None:
         return who.erased, {"identifiers": 0, "profiles": 0}
@@ -163,8 +169,8 @@ def _identifier_hashes(deployment: Deployment, identifiers: Iterable[tuple[str, 
     return [one.identifier_hash for one in made if one]
 
 
-async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str]]:
-    """The person's identifiers in clear: what the operator wrote, and what stored events name."""
+async def _known_identifiers(deployment: Deployment, who: ErasureRequest) -> set[tuple[str, str]]:
+    """Return the person's identifiers in clear text: from the command, and from the person's stored events."""
     events = await asyncio.to_thread(read_events, deployment.tables, who.profile_id)
     named = {(one["type"], one["value"]) for event in events for one in event["identifiers"]}
     if who.identifier:
@@ -173,7 +179,7 @@ async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str
     found = set()
     for kind, value in named:
         made = claim(kind, value, deployment.policy, deployment.secret)
-        # The event of a shared device may name another person too, whose dead letters are none of ours.
+        # An event of a shared device may also name an identifier of another person, whose dead letters stay.
         if made and (
             made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == who.profile_id
         ):
@@ -181,11 +187,11 @@ async def _identifiers(deployment: Deployment, who: Named) -> set[tuple[str, str
     return found
 
 
-async def _settled(deployment: Deployment, version: int, timeout_s: float, progress: Progress) -> list[str]:
-    """Wait for what was under way when Redis forgot the person; say what was not through in time."""
-    left = await deployment.caught_up("identify", timeout_s, progress)
-    await deployment.recorded(version, timeout_s, progress)
-    left += await deployment.caught_up("record", timeout_s, progress)
+async def _wait_for_workers(deployment: Deployment, version: int, timeout_s: float, progress: Progress) -> list[str]:
+    """Wait for the records that workers had read before Redis was emptied; return a warning if some are left."""
+    left = await deployment.catch_up("identify", timeout_s, progress)
+    await deployment.wait_for_version(version, timeout_s, progress)
+    left += await deployment.catch_up("record", timeout_s, progress)
     if not left:
         return []
     return [
@@ -197,25 +203,25 @@ async def _settled(deployment: Deployment, version: int, timeout_s: float, progr
 async def _empty_tables(deployment: Deployment, ids: list[str], progress: Progress) -> dict[str, int]:
     rows: Rows = await asyncio.to_thread(rows_of, deployment.tables, ids)
     deleted: dict[str, int] = {}
-    for round_ in range(ROUNDS):
+    for round_ in range(MAX_DELETE_ROUNDS):
         for table, count in (await asyncio.to_thread(delete_rows, deployment.tables, rows)).items():
             deleted[table] = deleted.get(table, 0) + count
         left = await asyncio.to_thread(count_rows, deployment.tables, rows)
         if not any(left.values()):
             return deleted
-        progress(f"what came meanwhile ({round_ + 2})")
+        progress(f"rows that came meanwhile ({round_ + 2})")
         await asyncio.sleep(1)
     named = ", ".join(f"{count:,} in {table}" for table, count in left.items() if count)
     raise NotErasedError(f"rows keep coming: {named}; repeat the command, and see that all workers have this version")
 
 
-def _letters(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
-    """Find the dead letters that are about the person."""
+def _letters_of_person(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
+    """Find the dead letters that name one of the person's identifiers or profile ids."""
     identifier_hashes, texts = set(_identifier_hashes(deployment, clear)), {value for _, value in clear}
-    telling = [text for text in texts if len(text) >= SHORTEST_TEXT]
-    pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in telling) or r"(?!)", re.IGNORECASE)
+    distinctive = [text for text in texts if len(text) >= MIN_TEXT_LENGTH]
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in distinctive) or r"(?!)", re.IGNORECASE)
 
-    def theirs(key: bytes, value: bytes) -> bool:
+    def names_person(key: bytes, value: bytes) -> bool:
         if pattern.search(key.decode(errors="replace")) or pattern.search(value.decode(errors="replace")):
             return True
         try:
@@ -229,11 +235,11 @@ def _letters(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset
             made.identifier_hash in identifier_hashes for made in claimed if made
         )
 
-    return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if theirs(key, value)]
+    return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if names_person(key, value)]
 
 
 def _claimed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What an event that broke the contract claims, as far as it can be read."""
+    """Yield the identifiers (type, value) of an invalid event, as far as they can be read."""
     identifiers = event.get("identifiers")
     if isinstance(identifiers, dict):
         named = [

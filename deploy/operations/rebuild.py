@@ -1,9 +1,9 @@
-"""Makes people's live profiles again from history, while events keep coming.
+"""Rebuilds live profiles from history, while events keep coming.
 
-Why nothing is lost or counted twice: the profile's version is read first, then the recorder is waited for, so every
-event that the profile holds is in the history that is read next. The profile is replaced only if its version is still
-the same, and in that step all events of the history count as applied. An event that comes later is in neither and is
-applied as usual; one that came meanwhile changed the version, and everything is done once more.
+Why no event is lost or counted twice: the version of the profile is read first, then the recorder is waited for, so the
+history that is read next contains every event of the profile. The profile is replaced only if its version is still the
+same, and the replacement marks all events of the history as applied. An event that comes later is applied as usual; an
+event that came meanwhile has changed the version, and the rebuild starts again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from redis import Redis
 
 from deploy.operations.deployment import Deployment, Progress
 from deploy.operations.engines import load_decision_engine
-from deploy.operations.lag import Role
+from deploy.operations.roles import Role
 from deploy.settings import Settings
 from processors.identity.claims import claim
 from processors.profiles.rebuild import Decides, rebuild, replacement
@@ -24,18 +24,18 @@ from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
 
-MOST_ATTEMPTS = 20
+MAX_ATTEMPTS = 20
 
 
 class NotRebuiltError(Exception):
-    """A profile could not be made again; it is as it was. The message says why and what to do."""
+    """A profile could not be rebuilt and is unchanged; the message says why and what to do."""
 
 
-def decider_of(settings: Settings) -> Decides:
-    """Make the decider that the profile workers run.
+def load_rebuild_decider(settings: Settings) -> Decides:
+    """Build the decision engine that the profile workers run.
 
     Raises:
-        DefinitionError: A file of definitions is wrong.
+        DefinitionError: A definition file is not valid.
         redis.RedisError: Redis does not answer.
     """
     with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
@@ -51,25 +51,25 @@ async def rebuild_people(
     decider: Decides | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
-    """Make profiles again.
+    """Rebuild profiles.
 
     Args:
-        deployment: Where.
-        profile_ids: Whose.
-        timeout_s: Longest wait for the workers, each time they are waited for, in seconds.
-        after_version: A change of identity that history must know.
-        decider: Replays segments and journeys too.
-        progress: Told what is being waited for.
+        deployment: Open.
+        profile_ids: The profiles to rebuild.
+        timeout_s: Longest time of each wait for the workers, in seconds.
+        after_version: Version of an identity change that must be in ClickHouse before history is read; 0: none.
+        decider: Rebuilds segments and journeys too; without it they stay as they are.
+        progress: Called with the name of what is being waited for.
 
     Returns:
-        How many events each profile was made of, by profile id; a person who was erased is left out.
+        How many events each profile was rebuilt from, by profile id; an erased person is left out.
 
     Raises:
-        NotRebuiltError: The workers did not get there in time, or the profile never stood still.
+        NotRebuiltError: The workers did not catch up in time, or the profile changed in every attempt.
     """
-    # What identify had under way was resolved before the change; then it is published, and the recorder has it to do.
+    # Identify may have resolved events before the change; once it has committed them, the recorder can be waited for.
     await _wait(deployment, "identify", timeout_s, progress)
-    if after_version and not await deployment.recorded(after_version, timeout_s, progress):
+    if after_version and not await deployment.wait_for_version(after_version, timeout_s, progress):
         raise NotRebuiltError(
             f"the change of identity did not reach ClickHouse within {timeout_s:g} s: do the workers run?"
             " `throughline status` tells"
@@ -84,7 +84,7 @@ async def rebuild_people(
 async def _rebuild(
     deployment: Deployment, profile_id: str, timeout_s: float, decider: Decides | None, progress: Progress
 ) -> tuple[str, int] | None:
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         stored = await deployment.profiles.get(profile_id)
         if stored is None:
             return None
@@ -104,19 +104,19 @@ async def _rebuild(
 async def separated_identifiers(
     deployment: Deployment, profile_id: str, events: Iterable[dict[str, Any]]
 ) -> set[tuple[str, str]]:
-    """Find the identifiers that a person's events name and that are of somebody taken apart from them."""
+    """Return the identifiers in a person's events that belong to a profile which was separated from this one."""
     owners: dict[tuple[str, str], str] = {}
     for kind, value in {(one["type"], one["value"]) for event in events for one in event["identifiers"]}:
         made = claim(kind, value, deployment.policy, deployment.secret)
         owner = await deployment.identities.owner(made.identifier_hash) if made else None
         if owner is not None and owner != profile_id:
             owners[kind, value] = owner
-    apart = await deployment.identities.separated(profile_id, sorted(set(owners.values())))
-    return {identifier for identifier, owner in owners.items() if owner in apart}
+    separated = await deployment.identities.separated(profile_id, sorted(set(owners.values())))
+    return {identifier for identifier, owner in owners.items() if owner in separated}
 
 
 async def _wait(deployment: Deployment, role: Role, timeout_s: float, progress: Progress) -> None:
-    left = await deployment.caught_up(role, timeout_s, progress)
+    left = await deployment.catch_up(role, timeout_s, progress)
     if left:
         raise NotRebuiltError(
             f"{role} still had {left:,} records to handle after {timeout_s:g} s: does it run?"

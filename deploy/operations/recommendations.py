@@ -1,4 +1,4 @@
-"""Refreshes recommendations: from ClickHouse, where orders are, to Redis, where the delivery worker finds them."""
+"""Refreshes product recommendations: computed from orders in ClickHouse, stored in Redis for the delivery worker."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sinks.redis.recommendations import RedisRecommendations
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 6 * 3600
+REFRESH_INTERVAL_S = 6 * 3600
 """How often a running deployment refreshes its recommendations."""
-SOON_S = 60
-"""When it tries again after it found nothing, or could not ask."""
+RETRY_INTERVAL_S = 60
+"""The interval after a refresh that found no best seller, or that ClickHouse did not answer."""
 
 
 class Refreshed(NamedTuple):
-    """How much was worked out.
+    """Counts of a refresh.
 
     Attributes:
         products: Products known by name.
@@ -38,13 +38,13 @@ class Refreshed(NamedTuple):
 
 
 async def refresh(settings: Settings, client: Any, *, days: int = 180, now: datetime | None = None) -> Refreshed:
-    """Work recommendations out and store them.
+    """Compute recommendations and store them.
 
     Args:
         settings: Of the deployment.
         client: Of its ClickHouse database, as `sinks.clickhouse.client.connect` opens it.
         days: How far back orders count.
-        now: The end of that time; the present by default.
+        now: The end of those days; the present by default.
     """
     found = await asyncio.to_thread(compute_recommendations, client, now or datetime.now(UTC), days=days)
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
@@ -52,19 +52,19 @@ async def refresh(settings: Settings, client: Any, *, days: int = 180, now: date
     return Refreshed(len(found.products), sum(map(len, found.together.values())), len(found.best))
 
 
-async def refresh_in_turn(settings: Settings, *, now: datetime | None = None) -> Refreshed | None:
-    """Refresh if it is time and no other process has done so: what a worker calls every now and then.
+async def refresh_if_due(settings: Settings, *, now: datetime | None = None) -> Refreshed | None:
+    """Refresh if the interval is over and no other process has begun; every delivery worker calls it periodically.
 
     Args:
         settings: Of the deployment.
         now: As for `refresh`.
 
     Returns:
-        How much was worked out; None when it is not this process's turn, or ClickHouse cannot tell now.
+        Counts of the refresh; None when it is not due, or ClickHouse does not answer.
     """
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
         stored = RedisRecommendations(redis, settings.redis_namespace)
-        if not await stored.acquire_refresh(EVERY_S):
+        if not await stored.acquire_refresh(REFRESH_INTERVAL_S):
             return None
         found = None
         try:
@@ -74,7 +74,7 @@ async def refresh_in_turn(settings: Settings, *, now: datetime | None = None) ->
             finally:
                 client.close()
         except (StoreDown, ClickHouseError) as error:
-            log.warning("recommendations stay as they are: %s", str(error).partition("\n")[0])
+            log.warning("recommendations not refreshed: %s", str(error).partition("\n")[0])
         if found is None or not found.best:
-            await stored.allow_refresh_in(SOON_S)
+            await stored.allow_refresh_in(RETRY_INTERVAL_S)
         return found

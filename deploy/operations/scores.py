@@ -1,4 +1,4 @@
-"""Writes predictions back to the people they are about, beside the workers that keep changing the same profiles."""
+"""Writes predicted scores into the states of profiles, while workers keep changing the same profiles."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.document import ProfileWrite
 from sinks.redis.profiles import RedisProfileStore
 
-MOST_ATTEMPTS = 10
-_PEOPLE_A_CALL = 500
+MAX_ATTEMPTS = 10
+_PROFILES_PER_CALL = 500
 
 
 @dataclass(slots=True)
 class Written:
-    """What became of predictions.
+    """Counts of the outcomes of predictions.
 
     Attributes:
-        changed: People whose scores are others now; their segments are evaluated at once.
-        unchanged: People of whom the same was known.
-        missing: People who were erased, or of whom there is no profile.
-        busy: People whose profile kept changing, or is about to absorb another: the next run has them.
+        changed: Scores written; the segments of those people are evaluated at once.
+        unchanged: The profile has these scores already.
+        missing: The person was erased, or has no profile.
+        busy: The profile changed in every attempt, or is about to absorb another; left to the next run.
     """
 
     changed: int = 0
@@ -34,18 +34,18 @@ class Written:
 
 
 async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int) -> Written:
-    """Write scores into people's states; a state that changes meanwhile is read again.
+    """Write scores into the states of profiles; one that changed meanwhile is read and written again.
 
     Args:
         store: The live profiles.
-        predictions: By profile id, of any time.
-        now_ms: When the predictions count as made.
+        predictions: By profile id, live or former.
+        now_ms: The time of the scores, in ms.
     """
     done = Written()
     ids = sorted(predictions)
-    for start in range(0, len(ids), _PEOPLE_A_CALL):
-        waiting = ids[start : start + _PEOPLE_A_CALL]
-        for _ in range(MOST_ATTEMPTS):
+    for start in range(0, len(ids), _PROFILES_PER_CALL):
+        waiting = ids[start : start + _PROFILES_PER_CALL]
+        for _ in range(MAX_ATTEMPTS):
             waiting = await _write(store, {one: predictions[one] for one in waiting}, now_ms, done)
             if not waiting:
                 break
@@ -56,7 +56,7 @@ async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Predi
 async def _write(
     store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int, done: Written
 ) -> list[str]:
-    """Try once; answer with those whose profile has changed meanwhile."""
+    """Make one attempt; return the profile ids whose profile changed meanwhile."""
     reading = await store.people(list(predictions))
     changes: dict[str, ProfileWrite] = {}
     asked: dict[str, str] = {}
@@ -73,7 +73,7 @@ async def _write(
             done.unchanged += 1
             continue
         asked[live] = profile_id
-        # Due at once, whatever else is due later: the worker then works out when to look next.
+        # The timer is due at once, so a worker evaluates the segments; it then sets the next timer itself.
         changes[live] = ProfileWrite(live, stored.version, stored.document, (), (), json(state), now_ms)
     conflicts = await store.write(list(changes.values()))
     done.changed += len(changes) - len(conflicts)

@@ -17,7 +17,7 @@ def load_sources(settings: Settings) -> Mapping[str, Source]:
     """Read the sources of a deployment, by name.
 
     Raises:
-        DefinitionError: The file is not what it should be, or a source's channel is not one of the deployment.
+        DefinitionError: The file is not valid, or a source's channel is not one of the deployment.
     """
     sources = load(settings.sources_file, SourceDefinitions).sources
     for name, source in sources.items():

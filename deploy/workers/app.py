@@ -15,7 +15,7 @@ import faust
 from mode.supervisors import CrashingSupervisor
 
 from deploy.home import Home
-from deploy.operations.lag import Role, group_id
+from deploy.operations.roles import Role, group_id
 from deploy.settings import Settings, home
 from deploy.workers.transport import BatchScheduler, BatchSchema, Transport
 from deploy.workers.wiring import WIRING

@@ -2,10 +2,15 @@
 
 Stock Faust pays about 100 µs for each message before an agent sees it (two futures and a task in the fetcher's loop),
 whatever the message holds. Here a *record batch*, a run of records of one partition, looks to Faust like one message,
-so that price is paid once for up to a thousand records. Consumer groups, rebalancing, backpressure and commits stay
-Faust's.
+so that price is paid once for up to a thousand records.
 
-Invariant: the offset committed for a partition is the end of the longest acknowledged prefix of what was delivered.
+Faust's own are still: the app and its `@agent`, `@task` and `@timer`, the consumer thread and its poll loop, consumer
+groups and rebalancing, topic subscriptions, backpressure through bounded stream buffers, and when offsets are
+committed. Ours are: the unit of work (`RecordBatch`), how fetched records are cut into units (`BatchScheduler`), no
+decoding (`BatchSchema`), which offset may be committed (`Consumer._new_offset`), a lighter record class, a shorter
+fetch wait, and a watch on the consumer group's errors.
+
+Invariant: the offset committed for a partition is the end of the longest acknowledged prefix of the delivered batches.
 It depends neither on acknowledgements being in order nor on offsets being consecutive, so a failed batch is never
 committed past.
 
@@ -32,8 +37,8 @@ from schemas.records import Headers, Record
 
 RECORDS_PER_BATCH = 1000
 FETCH_MAX_WAIT_MS = 200
-"""Faust hard-codes 1500. Apache Kafka answers as soon as there is something; Tansu looks again after half of what is
-left, then after half of that: a shorter wait than this lets it look so often that it takes a sixth of a core."""
+"""How long the broker may hold a fetch that finds no record. Faust hard-codes 1500. Apache Kafka answers as soon as
+there is a record; for the local stack's broker a shorter time is expensive (`deploy/local/broker.py`)."""
 GROUP_ERROR_LIMIT_S = 60.0
 
 
@@ -53,7 +58,7 @@ _require(PartitionRecords, "_consumer_record")
 
 
 class Arrived(NamedTuple):
-    """One record as it comes out of the broker's answer."""
+    """One record of a fetch response."""
 
     topic: str
     partition: int
@@ -74,19 +79,19 @@ PartitionRecords._consumer_record = _arrived  # noqa: SLF001 - asserted above
 
 
 class RecordBatch:
-    """A run of records of one partition that Faust takes for one message.
+    """A run of records of one partition, with the attributes that Faust reads off a message.
 
     Attributes:
         records: The records, in offset order, never empty.
-        topic: Where they come from.
+        topic: The full name of their topic.
         partition: Their partition.
-        offset: That of the last record: acknowledging the batch acknowledges all of it.
+        offset: The offset of the last record: acknowledging the batch acknowledges all of it.
         value: The batch itself, which is what an agent's event carries.
     """
 
     __slots__ = ("offset", "partition", "records", "timestamp", "timestamp_type", "topic")
 
-    # What else Faust reads off a consumer record.
+    # Attributes of a consumer record that Faust reads and a batch has no value for.
     headers: tuple[()] = ()
     key = None
     checksum = None
@@ -104,7 +109,7 @@ class RecordBatch:
 
     @property
     def value(self) -> RecordBatch:
-        """The batch, as a message's value."""
+        """The value of the message: the batch."""
         return self
 
 
@@ -123,14 +128,14 @@ class BatchScheduler:
 
 
 class BatchSchema(faust.Schema):  # type: ignore[misc]
-    """Hands a record batch through undecoded: bytes are decoded by us, where a bad one becomes a dead letter."""
+    """Passes a record batch on undecoded: the stages decode, and make a dead letter of what they cannot read."""
 
     def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
-        """The batch has no key."""
+        """Return None: a batch has no key."""
         return None
 
     def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
-        """The batch, as it is."""
+        """Return the batch."""
         return message.value
 
 
@@ -142,7 +147,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return consumer
 
     async def check_group(self) -> None:
-        """Raise what the consumer group's loop is parked on, which lets that loop go on."""
+        """Raise the error that the group coordinator's loop waits on; raising it lets that loop go on."""
         self._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - asserted at import
 
 
@@ -183,19 +188,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         """Do not pause the partition: a full queue already blocks the fetcher, and resuming costs whole seconds."""
 
     async def perform_seek(self) -> None:
-        """Forget what was delivered: after a rebalance all is read again from the committed offsets."""
+        """Forget all delivered batches: after a rebalance they are read again from the committed offsets."""
         self._delivered.clear()
         self._acknowledged_end.clear()
         await super().perform_seek()
 
     async def seek(self, partition: Any, offset: int) -> None:
-        """Forget what was delivered of the partition, then seek."""
+        """Forget the delivered batches of the partition, then seek."""
         self._delivered.pop(partition, None)
         self._acknowledged_end.pop(partition, None)
         await super().seek(partition, offset)
 
     async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        """Forget what was delivered of partitions that another worker now reads."""
+        """Forget the delivered batches of partitions that another worker now reads."""
         revoked = set(revoked)
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
@@ -204,14 +209,14 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     @Service.task
     async def _watch_group(self) -> None:
-        # aiokafka parks its group loop on an error until somebody asks for it, and Faust never does: the worker
-        # would stay up and own nothing. Asking lets it rejoin; an error that stays stops the worker.
+        # aiokafka's coordinator stops on an error until `check_errors` is called, and Faust never calls it: the worker
+        # would stay up without a partition. The call lets it rejoin; an error that lasts stops the worker.
         failing_since: float | None = None
         while not self.should_stop:
             await self.sleep(1.0)
             try:
                 await self._thread.call_thread(self._thread.check_group)
-            except Exception as error:  # noqa: BLE001 - whatever the group died of, the answer is the same
+            except Exception as error:  # noqa: BLE001 - any error of the group is handled alike
                 failing_since = failing_since if failing_since is not None else monotonic()
                 self.log.warning("consumer group error, rejoining: %r", error)
                 if monotonic() - failing_since > GROUP_ERROR_LIMIT_S:

@@ -18,8 +18,8 @@ import redis.exceptions
 
 from deploy.operations.definition_files import identity_policy, touch_rules
 from deploy.operations.engines import load_decision_engine
-from deploy.operations.lag import Role
-from deploy.operations.recommendations import refresh_in_turn
+from deploy.operations.recommendations import refresh_if_due
+from deploy.operations.roles import Role
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
@@ -173,7 +173,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         at=failpoint,
     )
     batching = replace(_batching(settings), records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
-    register_deliver(app, topic, stage=stage, chores=lambda: refresh_in_turn(settings), batching=batching, at=failpoint)
+    register_deliver(app, topic, stage=stage, chores=lambda: refresh_if_due(settings), batching=batching, at=failpoint)
 
 
 WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {

@@ -15,7 +15,7 @@ import orjson
 import redis.asyncio
 
 from deploy.operations.definition_files import identity_policy, touch_rules
-from deploy.operations.lag import group_id
+from deploy.operations.roles import group_id
 from deploy.settings import Settings, home, settings
 from processors.identity.stage import Identify
 from processors.profiles.stage import update

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.operations.lag import ROLES, consumed_topics, group_id
+from deploy.operations.roles import ROLES, consumed_topics, group_id
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.erasure import count_rows, rows_of

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from pydantic import SecretStr
 
 from deploy.local.process import ChildProcess
-from deploy.operations.lag import ROLES
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from tests.support.builders import touchpoint

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from deploy.local.servers import Servers
-from deploy.operations.lag import ROLES
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.topics import RESOLVED_TOUCHPOINTS
 from tests.support.builders import at, order, touchpoint

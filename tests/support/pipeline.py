@@ -14,9 +14,11 @@ from confluent_kafka import Producer
 from pydantic import SecretStr
 
 from deploy.local.process import ChildProcess
-from deploy.operations.lag import ROLES, LagReader, drain, pending
+from deploy.operations.completion import drain, pending
+from deploy.operations.lag import LagReader
 from deploy.operations.provision import apply_topics, migrate
 from deploy.operations.publish import publish
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.topics import touchpoint_topic
 from sinks.clickhouse.client import connect
@@ -110,7 +112,7 @@ class Pipeline:
         """Wait until everything published is processed and visible in ClickHouse."""
         with redis.Redis.from_url(self.settings.redis_url) as client, LagReader(self.settings) as reader:
             left = drain(lambda: pending(self.settings, reader, client), timeout_s, progress=lambda _: self.check())
-        assert left.nothing, f"not drained after {timeout_s} s: {left}"
+        assert left.empty, f"not drained after {timeout_s} s: {left.summary()}"
 
     def check(self) -> None:
         """Fail at once, with the end of its log, if a worker has died that nobody killed."""

@@ -1,4 +1,4 @@
-"""Journeys from files, for attribution without a database: paths counted elsewhere, or events with times.
+"""Reads journeys from files, for attribution without a database: counted paths, or events with times.
 
 **Paths**: CSV or JSON Lines with `path`, `conversions` and, if known, `revenue` and `null` (people who came this way
 and never converted). A path is a JSON array of channels, or text with a separator; names are taken as they are, so a
@@ -39,12 +39,12 @@ EVENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "event_id": ("event_id", "touchpoint_id", "id"),
     "view": ("view",),
 }
-"""Each column with the names that it may have; others are passed over."""
+"""Each column with the names that it may have; other columns are ignored."""
 
 SEPARATOR = " > "
 _YES, _NO = frozenset({"true", "1", "1.0", "yes"}), frozenset({"", "false", "0", "0.0", "no", "null", "none"})
 _AMOUNT = "expected a number such as 12.50, not negative"
-_WORTH = "expected a number such as 12.50"
+_DECIMAL = "expected a number such as 12.50"
 _TIME = "expected a time such as 2026-11-22T10:15:30Z, or seconds or milliseconds since 1970"
 
 
@@ -95,7 +95,7 @@ def read_events(lines: Iterable[str], goal: str = "purchase") -> tuple[list[Touc
         event_id = _text(row.get("event_id")) or f"line {line:012d}"
         conversion_id = _conversion_id(row, event_id)
         if conversion_id:
-            revenue = value(line, "revenue", _text(row.get("revenue")) or "0", _worth, _WORTH)
+            revenue = value(line, "revenue", _text(row.get("revenue")) or "0", _decimal, _DECIMAL)
             conversions.append(Conversion(conversion_id, _text(row.get("goal")) or goal, person or None, at, revenue))
         channel = _name(row.get("channel"))
         if channel and person:
@@ -107,7 +107,7 @@ def read_events(lines: Iterable[str], goal: str = "purchase") -> tuple[list[Touc
 def _records(
     lines: Iterable[str], columns: Mapping[str, tuple[str, ...]], required: tuple[str, ...]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Tell JSON Lines from CSV by the first character, and give both the names of `columns`."""
+    """Yield (line number, values by column) of JSON Lines or CSV; a first `{` means JSON Lines."""
     ahead = iter(lines)
     first = next((line for line in ahead if line.strip()), "").lstrip("\ufeff")
     whole = _chain(first, ahead)
@@ -168,11 +168,11 @@ def _path(line: int, given: object, separator: str) -> tuple[str, ...]:
 
 
 def _conversion_id(row: Mapping[str, Any], event_id: str) -> str:
-    """The conversion that an event is; empty: none."""
-    said = row.get("conversion")
-    if said is None:
+    """Return the conversion id of an event; empty when it is no conversion."""
+    stated = row.get("conversion")
+    if stated is None:
         return "" if _text(row.get("revenue")).strip("0.") == "" else event_id  # a table of numbers writes 0.0
-    text = _text(said)
+    text = _text(stated)
     if text.lower() in _NO:
         return ""
     return event_id if text.lower() in _YES else text
@@ -188,15 +188,15 @@ def _text(given: object) -> str:
     return str(given).strip()
 
 
-def _worth(text: str) -> Decimal:
-    worth = Decimal(text)
-    if not worth.is_finite():
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
         raise ValueError
-    return worth
+    return number
 
 
 def _amount(text: str) -> Decimal:
-    amount = _worth(text)
+    amount = _decimal(text)
     if amount < 0:
         raise ValueError
     return amount

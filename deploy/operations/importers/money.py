@@ -1,10 +1,10 @@
-"""Exchange rates and margins as CSV tables.
+"""Reads CSV tables of exchange rates and margins.
 
-Rates have the columns `date,currency,rate`: what one unit of the currency is worth in a base currency, one for the
-whole file. Central banks publish the inverse, units for one euro: `--inverse` reads those. If reports are not in the
-base currency, the base needs its own rows with rate 1. A rate holds for seven days unless the next comes earlier.
+Rates have the columns `date,currency,rate`: the price of one unit of the currency in a base currency, one base for
+the whole file. Central banks publish the inverse, units for one euro: `--inverse` reads those. If reports are not in
+the base currency, the base needs its own rows with rate 1. A rate holds for seven days unless the next comes earlier.
 
-Margins have the columns `kind,key,margin`: kind is product, category or campaign, key what the events call it, margin
+Margins have the columns `kind,key,margin`: kind is product, category or campaign, key its name in events, margin
 is a share of revenue between -1 and 1. What is not listed has the margin of the touches file.
 """
 
@@ -43,10 +43,10 @@ def read_rates(lines: Iterable[str], *, inverse: bool = False) -> list[dict[str,
         stated = Decimal(text)
         if not stated.is_finite() or not 0 < stated < _LIMIT:
             raise ValueError
-        worth = (1 / stated if inverse else stated).quantize(_PLACES)
-        if not 0 < worth < _LIMIT:
+        price = (1 / stated if inverse else stated).quantize(_PLACES)
+        if not 0 < price < _LIMIT:
             raise ValueError
-        return worth
+        return price
 
     def row(line: int, found: dict[str, str]) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""Marketing spend: a CSV table of what each creative cost each day, so that attribution can say what came back.
+"""Reads CSV tables of marketing spend: the cost of each creative on each day.
 
 Columns: `date,channel,source,campaign,creative,spend,currency,impressions,clicks`; all but date, channel, spend and
 currency may be left out. `channel` is the marketing channel as attribution names it (Paid Search, Email, …), `campaign`

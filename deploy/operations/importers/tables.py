@@ -1,4 +1,4 @@
-"""Reads CSV tables; whatever is wrong is said with line, column and rule."""
+"""Reads CSV tables; an error names line, column and rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TableError(ValueError):
 
     Attributes:
         line: Line of the file, counted from 1; the header is line 1.
-        column: The column's name, empty when the whole line is at fault.
+        column: The column's name; empty when the error is of the whole line.
         rule: What is wrong and what is expected.
     """
 
@@ -73,7 +73,7 @@ def _check(header: list[str], required: Sequence[str], optional: Sequence[str]) 
 
 
 def value(line: int, column: str, text: str, read: Callable[[str], T], rule: str) -> T:
-    """Read one value.
+    """Parse one value.
 
     Raises:
         TableError: `read` raised a ValueError (or an error of decimal arithmetic); `rule` says what is expected.

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.operations.recommendations import SOON_S, refresh, refresh_in_turn
+from deploy.operations.recommendations import RETRY_INTERVAL_S, refresh, refresh_if_due
 from deploy.settings import Settings
 from processors.delivery.recommend import Pick, Recommender, rank, seeds
 from sinks.clickhouse.recommendations import compute_recommendations
@@ -112,22 +112,24 @@ def test_the_command_says_how_much_it_found(tables: Warehouse) -> None:
     assert (0, {"products": 5, "pairs": 6, "best": 5}) == (printed.exit_code, json.loads(printed.stdout))
 
 
-async def test_workers_refresh_in_turn_and_soon_again_if_there_was_nothing(tables: Warehouse, stack: Settings) -> None:
+async def test_one_worker_refreshes_in_an_interval_and_retries_soon_if_there_was_nothing(
+    tables: Warehouse, stack: Settings
+) -> None:
     turn = f"{{{stack.redis_namespace}}}:recommend_turn"
-    first, other = await refresh_in_turn(stack, now=NOW), await refresh_in_turn(stack, now=NOW)
+    first, other = await refresh_if_due(stack, now=NOW), await refresh_if_due(stack, now=NOW)
     async with Redis.from_url(stack.redis_url) as redis:
         long = await redis.ttl(turn)
         await redis.delete(turn)
         tables.client.command("TRUNCATE TABLE touchpoints")
-        nothing = await refresh_in_turn(stack, now=NOW)
+        nothing = await refresh_if_due(stack, now=NOW)
         short = await redis.ttl(turn)
 
     assert (5, None, 0) == (first and first.best, other, nothing and nothing.best)
-    assert short <= SOON_S < long
+    assert short <= RETRY_INTERVAL_S < long
 
 
 async def test_workers_go_on_without_clickhouse(stack: Settings) -> None:
-    assert await refresh_in_turn(stack.model_copy(update={"clickhouse_url": "http://127.0.0.1:9"})) is None
+    assert await refresh_if_due(stack.model_copy(update={"clickhouse_url": "http://127.0.0.1:9"})) is None
 
 
 def test_without_orders_there_are_no_recommendations(tables: Warehouse) -> None:

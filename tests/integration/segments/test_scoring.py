@@ -10,7 +10,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from deploy.operations.scores import MOST_ATTEMPTS, Written, write_scores
+from deploy.operations.scores import MAX_ATTEMPTS, Written, write_scores
 from deploy.settings import Settings
 from processors.profiles.stage import update
 from processors.segments.scores import Prediction
@@ -84,7 +84,7 @@ async def test_a_profile_that_changes_meanwhile_is_read_again_and_loses_nothing(
 
 
 async def test_a_profile_that_never_stops_changing_is_left_to_the_next_run(redis: Redis, stack: Settings) -> None:
-    store = await busy(redis, stack, MOST_ATTEMPTS)
+    store = await busy(redis, stack, MAX_ATTEMPTS)
 
     assert Written(busy=1) == await write_scores(store, {"p1": HOPEFUL}, NOW)
     assert None is await scores(store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
-from deploy.operations.doctor import Check, examine, hidden, servers, shown
+from deploy.operations.doctor import Check, examine, public_settings, servers, without_password
 from deploy.settings import Settings
 
 NOWHERE = {
@@ -29,17 +29,17 @@ def nowhere() -> Settings:
         pytest.param("127.0.0.1:9092", "127.0.0.1:9092", id="no URL at all"),
     ],
 )
-def test_passwords_in_addresses_are_hidden(url: str, expected: str) -> None:
-    assert hidden(url) == expected
+def test_passwords_in_addresses_are_without_password(url: str, expected: str) -> None:
+    assert without_password(url) == expected
 
 
 def test_no_secret_is_shown_anywhere(nowhere: Settings) -> None:
-    seen = [*shown(nowhere).values(), *(f"{check.found} {check.hint}" for check in examine(nowhere))]
+    seen = [*public_settings(nowhere).values(), *(f"{check.found} {check.hint}" for check in examine(nowhere))]
     assert [text for text in seen if "s3cret" in text] == []
 
 
-def test_every_setting_is_shown(nowhere: Settings) -> None:
-    assert set(shown(nowhere)) == set(Settings.model_fields)
+def test_every_setting_is_public_settings(nowhere: Settings) -> None:
+    assert set(public_settings(nowhere)) == set(Settings.model_fields)
 
 
 def test_a_server_that_does_not_answer_fails_with_what_to_set(nowhere: Settings) -> None:

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deploy.local.kafka import VERSION
-from deploy.operations.lag import ROLES
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 
 ROOT = Path(__file__).parents[3]
