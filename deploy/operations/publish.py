@@ -1,7 +1,7 @@
 """Publishes JSON Lines to Kafka: each line to its channel's topic, idempotently, with every failure counted and named.
 
-A line needs to be an object with a known `channel`: then it can be routed, and what else may be wrong with it is for
-the pipeline to judge, which keeps it as a dead letter with the reason. `strict` judges here and now instead.
+A line has to be an object with a known `channel`: then it has a topic. Whether it is a valid event is checked by the
+stage `identify`, which makes a dead letter of an invalid one; with `strict` it is checked here and not sent.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from schemas.topics import touchpoint_topic
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
-_TICK = 2_000  # lines between two looks at the clock
-_SHOWN = 20  # problems kept word for word
+_LINES_PER_PROGRESS = 2_000
+_MAX_PROBLEMS = 20
 
 Progress = Callable[[int, int], None]
-"""Told now and then how many lines and bytes have been handled."""
+"""Called now and then with how many lines and bytes have been handled."""
 
 
 class NotPublishableError(ValueError):
-    """A line that is not sent: it has no topic, or it is not valid and was to be."""
+    """A line that is not sent: it has no topic or, with `strict`, is no valid event."""
 
 
 class KafkaNotReadyError(RuntimeError):
@@ -36,14 +36,14 @@ class KafkaNotReadyError(RuntimeError):
 
 @dataclass(slots=True)
 class Published:
-    """What became of the lines.
+    """The outcome of publishing lines.
 
     Attributes:
         published: Lines confirmed by the broker.
         refused: Lines that were not sent: not routable or, with `strict`, not valid.
         failed: Lines that the broker did not confirm.
         seconds: How long it took, up to the last confirmation.
-        problems: The first of them in words, with line numbers where there is one.
+        problems: The first refusals and failures as text, with line numbers where there is one.
     """
 
     published: int = 0
@@ -58,7 +58,7 @@ class Published:
         return not self.refused and not self.failed
 
     def summary(self) -> dict[str, Any]:
-        """The numbers, for `--json`."""
+        """Write the numbers and problems for `--json`."""
         return {
             "published": self.published,
             "refused": self.refused,
@@ -69,8 +69,8 @@ class Published:
         }
 
     def problem(self, text: str) -> None:
-        """Keep the first problems word for word; a million of them say no more."""
-        if len(self.problems) < _SHOWN:
+        """Keep the text of the first problems; further ones are only counted."""
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(text)
 
 
@@ -88,10 +88,10 @@ class Router:
         self._secret = secret
 
     def route(self, line: bytes) -> tuple[str, bytes | None]:
-        """Give topic and key.
+        """Find the full name of a line's topic, and its record key.
 
         Raises:
-            NotPublishableError: With the reason and, as far as there is one, what to do.
+            NotPublishableError: It has no topic; the message says why and what to do.
         """
         try:
             event = orjson.loads(line)
@@ -110,22 +110,22 @@ class Router:
         return topic, routing_key(event, self._secret)
 
 
-def judge(settings: Settings) -> Callable[[bytes], str | None]:
-    """Give the function that says what is wrong with a line, as the pipeline would; None when nothing is."""
+def contract_check(settings: Settings) -> Callable[[bytes], str | None]:
+    """Make the function that says why the stage `identify` would reject a line; None if the line is a valid event."""
     from processors.intake.decode import decode
     from schemas.outcomes import Reject
 
     channels = frozenset(settings.channels)
 
-    def wrong(line: bytes) -> str | None:
+    def check(line: bytes) -> str | None:
         outcome = decode(line, channels=channels, max_bytes=settings.max_event_bytes)
         return outcome.message if isinstance(outcome, Reject) else None
 
-    return wrong
+    return check
 
 
 class _Sender:
-    """Hands lines to librdkafka and counts what does not arrive."""
+    """Hands lines to librdkafka and counts those that the broker does not confirm."""
 
     def __init__(self, settings: Settings, outcome: Published) -> None:
         from confluent_kafka import KafkaException, Producer
@@ -179,7 +179,7 @@ class _Sender:
                 return
 
     def wait(self, seconds: float) -> None:
-        """Serve reports for so long."""
+        """Handle delivery reports for this long."""
         self._producer.poll(seconds)
 
     def finish(self) -> None:
@@ -207,9 +207,9 @@ def publish(
     Args:
         lines: One event each; an empty line counts as a line and is skipped.
         settings: Where Kafka is and what the deployment knows.
-        strict: Do not send an event that the pipeline would make a dead letter of.
+        strict: Do not send a line that the stage `identify` would make a dead letter of.
         rate: At most so many events a second.
-        progress: Told now and then how many lines and bytes have been handled.
+        progress: Called now and then with how many lines and bytes have been handled.
 
     Returns:
         The counts. A line that is refused or not confirmed is never silent.
@@ -219,7 +219,7 @@ def publish(
     """
     outcome = Published()
     router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
-    wrong = judge(settings) if strict else None
+    check = contract_check(settings) if strict else None
     sender = _Sender(settings, outcome)
     started = time.perf_counter()
     handled = size = 0
@@ -230,14 +230,14 @@ def publish(
             continue
         try:
             topic, key = router.route(line)
-            if wrong is not None and (reason := wrong(line)) is not None:
+            if check is not None and (reason := check(line)) is not None:
                 raise NotPublishableError(reason)
         except NotPublishableError as error:
             outcome.refused += 1
             outcome.problem(f"line {handled}: {error}")
             continue
         sender.send(handled, line, topic, key)
-        if not handled % _TICK:
+        if not handled % _LINES_PER_PROGRESS:
             sender.wait(0)
             if progress is not None:
                 progress(handled, size)

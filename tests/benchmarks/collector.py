@@ -74,13 +74,13 @@ def collecting(servers: Servers, home: Path, count: int) -> dict[str, Any]:
             for start in range(0, count, BATCH)
         ]
         singles = [orjson.dumps(call(number)) for number in range(count, count + count // 10)]
-        with collector(settings, home) as door:
-            process = psutil.Process(door.process.pid)
-            asyncio.run(_send(f"{door.url}/v1/batch", batches[:5]))  # warm
+        with collector(settings, home) as service:
+            process = psutil.Process(service.process.pid)
+            asyncio.run(_send(f"{service.url}/v1/batch", batches[:5]))  # warm
             before = process.cpu_times()
-            together_s, _ = asyncio.run(_send(f"{door.url}/v1/batch", batches))
+            together_s, _ = asyncio.run(_send(f"{service.url}/v1/batch", batches))
             after = process.cpu_times()
-            alone_s, waits = asyncio.run(_send(f"{door.url}/v1/track", singles))
+            alone_s, waits = asyncio.run(_send(f"{service.url}/v1/track", singles))
             cpu_s = after.user + after.system - before.user - before.system
             cut = statistics.quantiles(waits, n=100)
             return {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.settings import Settings
-from tests.support.collector import Door, collector
+from tests.support.collector import RunningCollector, collector
 from tests.support.pipeline import Pipeline
 
 pytestmark = pytest.mark.e2e
@@ -18,10 +18,10 @@ PEOPLE = 20
 
 
 @pytest.fixture
-def running(stack: Settings, tmp_path: Path) -> Iterator[tuple[Pipeline, Door]]:
+def running(stack: Settings, tmp_path: Path) -> Iterator[tuple[Pipeline, RunningCollector]]:
     """The pipeline with a collector before it."""
-    with Pipeline(stack, tmp_path) as pipeline, collector(stack, tmp_path) as door:
-        yield pipeline, door
+    with Pipeline(stack, tmp_path) as pipeline, collector(stack, tmp_path) as service:
+        yield pipeline, service
 
 
 def visits(client: Any, mark: str, *, own_ids: bool) -> None:
@@ -46,13 +46,15 @@ def visits(client: Any, mark: str, *, own_ids: bool) -> None:
         client.alias(browser, person, **named("alias"))
 
 
-def test_every_message_of_the_python_sdks_is_stored_once_and_tells_one_story(running: tuple[Pipeline, Door]) -> None:
+def test_every_message_of_the_python_sdks_is_stored_once_and_tells_one_story(
+    running: tuple[Pipeline, RunningCollector],
+) -> None:
     from rudderstack.analytics.client import Client as Rudder
     from segment.analytics.client import Client as Segment
 
-    pipeline, door = running
+    pipeline, service = running
     failures: list[object] = []
-    told: dict[str, Any] = {"host": door.url, "on_error": lambda error, _: failures.append(error)}
+    told: dict[str, Any] = {"host": service.url, "on_error": lambda error, _: failures.append(error)}
     clients = {
         "plain": Segment("server-key", **told),
         "packed": Segment("server-key", gzip=True, upload_size=7, **told),
@@ -63,7 +65,7 @@ def test_every_message_of_the_python_sdks_is_stored_once_and_tells_one_story(run
     for client in clients.values():
         client.flush()
         client.join()
-    refused = door.post("/v1/batch", {"batch": [{"type": "track", "event": "Of nobody", "messageId": "nobody"}]})
+    refused = service.post("/v1/batch", {"batch": [{"type": "track", "event": "Of nobody", "messageId": "nobody"}]})
     pipeline.drain()
 
     assert ([], 200) == (failures, refused.status)

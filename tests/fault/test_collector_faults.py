@@ -14,7 +14,7 @@ import pytest
 from deploy.local.servers import Servers
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
-from tests.support.collector import Door, collector
+from tests.support.collector import RunningCollector, collector
 from tests.support.topic_reader import everything
 
 pytestmark = pytest.mark.fault
@@ -38,13 +38,13 @@ def settings(broker: Servers) -> Settings:
 class Shop:
     """An application that uses an SDK."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, service: RunningCollector) -> None:
         from segment.analytics.client import Client
 
         self.failures: list[Any] = []
         self.sent: set[str] = set()
         self._client = Client(
-            "server-key", host=door.url, timeout=5, upload_size=20, upload_interval=0.1,
+            "server-key", host=service.url, timeout=5, upload_size=20, upload_interval=0.1,
             on_error=lambda error, _: self.failures.append(error),
         )  # fmt: skip
 
@@ -65,12 +65,12 @@ def arrived(settings: Settings) -> set[str]:
 
 
 def test_kill_9_of_the_collector_under_load_loses_nothing(settings: Settings, tmp_path: Path) -> None:
-    with collector(settings, tmp_path) as door:
-        shop = Shop(door)
+    with collector(settings, tmp_path) as service:
+        shop = Shop(service)
         for _ in range(3):
             shop.send(300, 0.002)
-            door.process.kill()
-            door.start()
+            service.process.kill()
+            service.start()
         shop.send(300)
         shop.finish()
 
@@ -78,28 +78,28 @@ def test_kill_9_of_the_collector_under_load_loses_nothing(settings: Settings, tm
         assert shop.sent == arrived(settings)
 
 
-def test_a_frozen_broker_is_told_within_seconds_and_costs_neither_events_nor_memory(
+def test_a_frozen_broker_is_reported_within_seconds_and_costs_neither_events_nor_memory(
     settings: Settings, broker: Servers, tmp_path: Path
 ) -> None:
-    with collector(settings, tmp_path, collector_confirm_s="2") as door:
-        shop = Shop(door)
+    with collector(settings, tmp_path, collector_confirm_s="2") as service:
+        shop = Shop(service)
         shop.send(50)
-        memory = psutil.Process(door.process.pid).memory_info().rss
+        memory = psutil.Process(service.process.pid).memory_info().rss
         broker["kafka"].pause()
         large = {"batch": [{"type": "track", "userId": "u", "event": "Big", "properties": {"x": "y" * 8_000}}] * 100}
         waits = []
         for _ in range(3):
             started = time.monotonic()
-            answer = door.post("/v1/batch", large)
+            answer = service.post("/v1/batch", large)
             waits.append(time.monotonic() - started)
             assert (503, "2", "kafka_not_confirmed") == (
                 answer.status, answer.headers["Retry-After"], answer.body["code"]
             )  # fmt: skip
         shop.send(200)
-        grown = psutil.Process(door.process.pid).memory_info().rss - memory
-        assert (200, 503) == (door.get("/health").status, _until(lambda: door.get("/ready").status, 503))
+        grown = psutil.Process(service.process.pid).memory_info().rss - memory
+        assert (200, 503) == (service.get("/health").status, _until(lambda: service.get("/ready").status, 503))
         broker["kafka"].resume()
-        assert 200 == _until(lambda: door.get("/ready").status, 200)
+        assert 200 == _until(lambda: service.get("/ready").status, 200)
         shop.finish()
 
         assert [] == shop.failures

@@ -24,14 +24,14 @@ KEYS = "web=web-key,server=server-key"
 
 
 class Answer(NamedTuple):
-    """What the collector said."""
+    """An HTTP answer of the collector: status, parsed body, headers."""
 
     status: int
     body: Any
     headers: Mapping[str, str]
 
 
-class Door:
+class RunningCollector:
     """A running collector.
 
     Attributes:
@@ -69,7 +69,7 @@ class Door:
             time.sleep(0.05)
 
     def connect(self) -> socket.socket:
-        """Open a connection, to send what no client sends."""
+        """Open a connection, to send bytes that no HTTP client sends."""
         host = urlsplit(self.url)
         return socket.create_connection((str(host.hostname), host.port or 0), timeout=20)
 
@@ -77,9 +77,9 @@ class Door:
         """GET."""
         return self.request("GET", path, None, headers)
 
-    def post(self, path: str, said: Any, key: str = "server-key", **headers: str) -> Answer:
-        """POST something as JSON, or bytes as they are, with a write key."""
-        body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    def post(self, path: str, content: Any, key: str = "server-key", **headers: str) -> Answer:
+        """POST a value as JSON, or bytes as they are, with a write key."""
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         authorization = {"Authorization": "Basic " + base64.b64encode(f"{key}:".encode()).decode()} if key else {}
         return self.request("POST", path, body, {**authorization, **headers})
 
@@ -100,11 +100,11 @@ def _answer(response: Any) -> Answer:
 
 
 @contextmanager
-def collector(settings: Settings, home: Path, **extra: str) -> Iterator[Door]:
+def collector(settings: Settings, home: Path, **extra: str) -> Iterator[RunningCollector]:
     """Run a collector; `extra` are settings of its own."""
-    door = Door(settings, home, **extra)
+    service = RunningCollector(settings, home, **extra)
     try:
-        door.start()
-        yield door
+        service.start()
+        yield service
     finally:
-        door.process.stop(10)
+        service.process.stop(10)

@@ -1,4 +1,4 @@
-"""The collector over real HTTP and on a real broker: what is confirmed is in Kafka, and what is not is told why."""
+"""The collector over real HTTP and on a real broker: a confirmed event is in Kafka, any other has a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from deploy.workers.transport import Arrived
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
 from tests.support.builders import touchpoint
-from tests.support.collector import Door, collector
+from tests.support.collector import RunningCollector, collector
 from tests.support.stack import Addresses, corner
 from tests.support.topic_reader import everything
 
@@ -46,7 +46,7 @@ def place(servers: Addresses) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def door(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def service(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
     """A collector that a module's tests share: leave it running."""
     with collector(place, tmp_path_factory.mktemp("collector")) as running:
         yield running
@@ -76,9 +76,9 @@ def dead_letters(settings: Settings, mark: str) -> list[DeadLetter]:
     return [letter for letter in letters if mark.encode() in letter.value]
 
 
-def test_a_call_that_is_answered_with_200_is_in_kafka(place: Settings, door: Door, ids: Ids) -> None:
+def test_a_call_that_is_answered_with_200_is_in_kafka(place: Settings, service: RunningCollector, ids: Ids) -> None:
     one = ids()
-    answer = door.post("/v1/track", track(one, type="ignored", context={"channel": "web"}))
+    answer = service.post("/v1/track", track(one, type="ignored", context={"channel": "web"}))
 
     assert (200, {"success": True, "accepted": 1, "rejected": []}) == (answer.status, answer.body)
     [(topic, key, event)] = [
@@ -88,17 +88,19 @@ def test_a_call_that_is_answered_with_200_is_in_kafka(place: Settings, door: Doo
     assert (True, False) == (key is not None, b"u1" in (key or b""))
 
 
-def test_a_batch_with_a_bad_event_is_taken_but_for_that_event_which_is_told_and_kept(
-    place: Settings, door: Door, ids: Ids
+def test_of_a_batch_with_a_bad_event_the_others_are_accepted_and_the_bad_one_is_named_and_kept(
+    place: Settings, service: RunningCollector, ids: Ids
 ) -> None:
     first, bad, last = ids(), ids(), ids()
     batch = {"batch": [track(first), track(bad, userId=None), track(last)], "context": {"locale": "de"}}
-    lenient, strict = door.post("/v1/batch", batch), door.post("/v1/batch?strict=1", batch)
+    lenient, strict = service.post("/v1/batch", batch), service.post("/v1/batch?strict=1", batch)
 
     assert (200, 2, True) == (lenient.status, lenient.body["accepted"], lenient.body["success"])
     assert (400, 2, False) == (strict.status, strict.body["accepted"], strict.body["success"])
-    [told] = lenient.body["rejected"]
-    assert (1, bad, "missing_field", "userId") == tuple(told[name] for name in ("index", "messageId", "code", "field"))
+    [refused] = lenient.body["rejected"]
+    assert (1, bad, "missing_field", "userId") == tuple(
+        refused[name] for name in ("index", "messageId", "code", "field")
+    )
     found = stored(place, first, bad, last)
     assert [first, first, last, last] == [event["event_id"] for event in found]
     assert {"de"} == {event["context"]["locale"] for event in found}
@@ -106,10 +108,10 @@ def test_a_batch_with_a_bad_event_is_taken_but_for_that_event_which_is_told_and_
 
 
 async def test_the_records_of_events_are_marked_as_validated_and_those_of_dead_letters_are_not(
-    place: Settings, door: Door, ids: Ids
+    place: Settings, service: RunningCollector, ids: Ids
 ) -> None:
     good, bad = ids(), ids()
-    assert 200 == door.post("/v1/batch", {"batch": [track(good), track(bad, userId=None)]}).status
+    assert 200 == service.post("/v1/batch", {"batch": [track(good), track(bad, userId=None)]}).status
     records = await read_as_a_worker(place, "touchpoints.api", "dead-letters")
     [event] = [one for one in records if one.value is not None and good.encode() in one.value]
     mark = ValidationMark(place.identity_secret.get_secret_value().encode())
@@ -136,21 +138,23 @@ async def read_as_a_worker(settings: Settings, *topics: str) -> list[Arrived]:
         await consumer.stop()
 
 
-def test_one_bad_call_is_an_error_that_names_the_field(door: Door) -> None:
-    answer = door.post("/v1/identify", {"userId": "u", "traits": "Ada"})
+def test_one_bad_call_is_an_error_that_names_the_field(service: RunningCollector) -> None:
+    answer = service.post("/v1/identify", {"userId": "u", "traits": "Ada"})
 
     assert (400, "traits", "invalid_field") == (answer.status, answer.body["field"], answer.body["code"])
     assert "traits is" in answer.body["message"]
 
 
-def test_events_of_our_own_form_are_taken_one_a_list_or_a_batch(place: Settings, door: Door, ids: Ids) -> None:
+def test_touchpoints_are_accepted_alone_in_a_list_or_in_a_batch(
+    place: Settings, service: RunningCollector, ids: Ids
+) -> None:
     names = [ids() for _ in range(5)]
     events = [touchpoint(event_id=name) for name in names]
     answers = [
-        door.post("/v1/touchpoints", events[0]),
-        door.post("/v1/touchpoints", events[1:3]),
-        door.post("/v1/touchpoints", {"batch": events[3:]}),
-        door.post("/v1/touchpoints", {**events[0], "occurred_at": "today"}),
+        service.post("/v1/touchpoints", events[0]),
+        service.post("/v1/touchpoints", events[1:3]),
+        service.post("/v1/touchpoints", {"batch": events[3:]}),
+        service.post("/v1/touchpoints", {**events[0], "occurred_at": "today"}),
     ]
 
     assert [(200, 1), (200, 2), (200, 2), (400, None)] == [(one.status, one.body.get("accepted")) for one in answers]
@@ -158,16 +162,16 @@ def test_events_of_our_own_form_are_taken_one_a_list_or_a_batch(place: Settings,
     assert names == [event["event_id"] for event in stored(place, *names)]
 
 
-def test_validate_judges_and_stores_nothing(place: Settings, door: Door, ids: Ids) -> None:
+def test_validate_answers_and_stores_nothing(place: Settings, service: RunningCollector, ids: Ids) -> None:
     one, other = ids(), ids()
-    good = door.post("/v1/validate", {"batch": [track(one)]})
-    bad = door.post("/v1/validate", {"batch": [track(other, userId=None)]})
+    good = service.post("/v1/validate", {"batch": [track(one)]})
+    bad = service.post("/v1/validate", {"batch": [track(other, userId=None)]})
 
     assert ((200, 1), (400, 0)) == ((good.status, good.body["accepted"]), (bad.status, bad.body["accepted"]))
     assert ([], []) == (stored(place, one), dead_letters(place, other))
 
 
-def test_neither_content_type_nor_encoding_matters(place: Settings, door: Door, ids: Ids) -> None:
+def test_neither_content_type_nor_encoding_matters(place: Settings, service: RunningCollector, ids: Ids) -> None:
     names, statuses = [], []
     for kind in ("application/json", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded"):
         for packed in (False, True):
@@ -175,14 +179,14 @@ def test_neither_content_type_nor_encoding_matters(place: Settings, door: Door, 
             body = orjson.dumps({"batch": [track(names[-1])]})
             encoding = {"Content-Encoding": "gzip"} if packed else {}
             headers = {"Content-Type": kind, **encoding}
-            statuses.append(door.post("/v1/batch", gzip.compress(body) if packed else body, **headers).status)
+            statuses.append(service.post("/v1/batch", gzip.compress(body) if packed else body, **headers).status)
 
     assert [200] * 6 == statuses
     assert names == [event["event_id"] for event in stored(place, *names)]
 
 
 @pytest.mark.parametrize(
-    ("path", "said", "status", "code"),
+    ("path", "body", "status", "code"),
     [
         ("/v1/batch", b"", 400, "not_json"),
         ("/v1/batch", b'{"batch": [}', 400, "not_json"),
@@ -195,20 +199,20 @@ def test_neither_content_type_nor_encoding_matters(place: Settings, door: Door, 
     ],
 )
 def test_a_request_that_cannot_be_read_is_refused_as_a_whole(
-    door: Door, path: str, said: Any, status: int, code: str
+    service: RunningCollector, path: str, body: Any, status: int, code: str
 ) -> None:
-    answer = door.post(path, said)
+    answer = service.post(path, body)
 
     assert (status, code, False) == (answer.status, answer.body["code"], answer.body["success"])
     assert answer.body["message"]
 
 
 @pytest.mark.parametrize("body", [b"no gzip at all", gzip.compress(b'{"batch": []}')[:-12]])
-def test_a_body_that_is_not_what_its_encoding_says_is_refused(door: Door, body: bytes) -> None:
-    answer = door.post("/v1/batch", body, **{"Content-Encoding": "gzip"})
+def test_a_body_that_is_not_what_its_encoding_says_is_refused(service: RunningCollector, body: bytes) -> None:
+    answer = service.post("/v1/batch", body, **{"Content-Encoding": "gzip"})
 
     assert 400 == answer.status
-    assert 200 == door.post("/v1/batch", {"batch": []}).status
+    assert 200 == service.post("/v1/batch", {"batch": []}).status
 
 
 @pytest.mark.parametrize(
@@ -224,53 +228,59 @@ def test_a_body_that_is_not_what_its_encoding_says_is_refused(door: Door, body: 
         ("", 5, "", 401),
     ],
 )
-def test_who_sends_is_told_by_the_write_key(door: Door, key: str, stated: Any, query: str, status: int) -> None:
-    answer = door.post(f"/v1/batch{query}", {"batch": [], "writeKey": stated}, key)
+def test_the_write_key_of_the_head_the_query_or_the_body_is_the_sources(
+    service: RunningCollector, key: str, stated: Any, query: str, status: int
+) -> None:
+    answer = service.post(f"/v1/batch{query}", {"batch": [], "writeKey": stated}, key)
 
     assert status == answer.status
     assert {200: None, 401: "write_key"}[status] == answer.body.get("code")
 
 
-def test_a_page_may_ask_send_and_read_the_answer(place: Settings, door: Door, ids: Ids) -> None:
+def test_a_page_may_ask_for_settings_send_and_read_the_answer(
+    place: Settings, service: RunningCollector, ids: Ids
+) -> None:
     one = ids()
-    asked = door.request("OPTIONS", "/v1/t", None, {**PAGE, "Access-Control-Request-Method": "POST"})
-    told = door.get("/v1/projects/web-key/settings", **PAGE)
-    sent = door.post("/v1/t", {**track(one), "writeKey": "web-key"}, "", **PAGE, **{"User-Agent": "Firefox"})
-    stolen = door.post("/v1/t", track(ids()), "server-key", **PAGE)
+    preflight = service.request("OPTIONS", "/v1/t", None, {**PAGE, "Access-Control-Request-Method": "POST"})
+    sdk_settings = service.get("/v1/projects/web-key/settings", **PAGE)
+    sent = service.post("/v1/t", {**track(one), "writeKey": "web-key"}, "", **PAGE, **{"User-Agent": "Firefox"})
+    stolen = service.post("/v1/t", track(ids()), "server-key", **PAGE)
 
-    assert [204, 200, 200, 403] == [answer.status for answer in (asked, told, sent, stolen)]
-    assert {PAGE["Origin"]} == {answer.headers["Access-Control-Allow-Origin"] for answer in (asked, told, sent, stolen)}
-    assert "authorization" in asked.headers["Access-Control-Allow-Headers"]
-    assert door.url.removeprefix("http://") + "/v1" == told.body["integrations"]["Segment.io"]["apiHost"]
+    assert [204, 200, 200, 403] == [answer.status for answer in (preflight, sdk_settings, sent, stolen)]
+    assert {PAGE["Origin"]} == {
+        answer.headers["Access-Control-Allow-Origin"] for answer in (preflight, sdk_settings, sent, stolen)
+    }
+    assert "authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert service.url.removeprefix("http://") + "/v1" == sdk_settings.body["integrations"]["Segment.io"]["apiHost"]
     [event] = stored(place, one)
     assert {"ip": "127.0.0.1", "user_agent": "Firefox"} == event["context"]
-    assert 404 == door.get("/v1/projects/unknown/settings").status
-    assert 200 == door.get("/v1/projects/web-key/settings", Host="x\xff").status
+    assert 404 == service.get("/v1/projects/unknown/settings").status
+    assert 200 == service.get("/v1/projects/web-key/settings", Host="x\xff").status
 
 
-def test_a_server_keeps_its_clients_addresses_to_itself_and_a_proxy_is_believed_only_if_told_to(
+def test_an_address_is_stored_for_a_browsers_call_only_and_a_proxys_header_only_with_the_setting(
     place: Settings, tmp_path: Path, ids: Ids
 ) -> None:
     page, server = ids(), ids()
     forwarded = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
-    with collector(place, tmp_path, collector_trusts_proxy="true") as door:
-        door.post("/v1/track", track(page), "web-key", **forwarded)
-        door.post("/v1/track", track(server), "server-key", **forwarded)
+    with collector(place, tmp_path, collector_trusts_proxy="true") as service:
+        service.post("/v1/track", track(page), "web-key", **forwarded)
+        service.post("/v1/track", track(server), "server-key", **forwarded)
 
     assert ["203.0.113.9", None] == [event.get("context", {}).get("ip") for event in stored(place, page, server)]
 
 
-def test_a_request_without_end_is_refused_at_the_limit_and_costs_no_memory(door: Door) -> None:
-    process = psutil.Process(door.process.pid)
+def test_a_request_without_end_is_refused_at_the_limit_and_costs_no_memory(service: RunningCollector) -> None:
+    process = psutil.Process(service.process.pid)
     before = process.memory_info().rss
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as bomb:
         for _ in range(200):
             bomb.write(b" " * 1_048_576)
-    answer = door.post("/v1/batch", packed.getvalue(), **{"Content-Encoding": "gzip"})
+    answer = service.post("/v1/batch", packed.getvalue(), **{"Content-Encoding": "gzip"})
     assert (413, "too_large") == (answer.status, answer.body["code"])
 
-    host = urlsplit(door.url)
+    host = urlsplit(service.url)
     connection = http.client.HTTPConnection(str(host.hostname), host.port, timeout=20)
     connection.putrequest("POST", "/v1/batch?writeKey=server-key")
     connection.putheader("Transfer-Encoding", "chunked")
@@ -283,15 +293,15 @@ def test_a_request_without_end_is_refused_at_the_limit_and_costs_no_memory(door:
     connection.close()
 
     assert process.memory_info().rss - before < 60e6
-    assert 200 == door.post("/v1/batch", {"batch": [track("x")]}).status
+    assert 200 == service.post("/v1/batch", {"batch": [track("x")]}).status
 
 
-def test_clients_that_say_nothing_keep_nobody_waiting(door: Door) -> None:
-    silent = [door.connect() for _ in range(200)]
+def test_clients_that_send_nothing_delay_no_other_client(service: RunningCollector) -> None:
+    silent = [service.connect() for _ in range(200)]
     for number, connection in enumerate(silent):
         connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\n"[: 5 + number % 30])
     started = time.monotonic()
-    answer = door.post("/v1/batch", {"batch": [track("x")]})
+    answer = service.post("/v1/batch", {"batch": [track("x")]})
     took_s = time.monotonic() - started
     for connection in silent:
         connection.close()
@@ -300,9 +310,7 @@ def test_clients_that_say_nothing_keep_nobody_waiting(door: Door) -> None:
     assert took_s < 2
 
 
-def test_a_request_that_is_half_sent_when_it_is_told_to_stop_is_answered(
-    place: Settings, tmp_path: Path, ids: Ids
-) -> None:
+def test_a_request_that_is_half_sent_at_sigterm_is_answered(place: Settings, tmp_path: Path, ids: Ids) -> None:
     one = ids()
     body = orjson.dumps(track(one, writeKey="server-key"))
     with collector(place, tmp_path) as own, own.connect() as connection:
@@ -322,47 +330,51 @@ def test_a_request_that_is_half_sent_when_it_is_told_to_stop_is_answered(
     assert [one] == [event["event_id"] for event in stored(place, one)]
 
 
-def test_who_sends_half_a_body_and_goes_keeps_nobody_out(door: Door) -> None:
-    silent = [door.connect() for _ in range(20)]
+def test_half_sent_bodies_of_closed_connections_block_no_other_client(service: RunningCollector) -> None:
+    silent = [service.connect() for _ in range(20)]
     for connection in silent:
         connection.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" + b" " * 1_000_000)
-    answers = [door.post("/v1/batch", {"batch": [track("x")]}).status for _ in range(5)]
+    answers = [service.post("/v1/batch", {"batch": [track("x")]}).status for _ in range(5)]
     for connection in silent:
         connection.close()
 
     assert [200] * 5 == answers
     deadline = time.monotonic() + 20
-    while door.post("/v1/batch", {"batch": [], "writeKey": "server-key"}, "").status == 503:  # until they are noticed
+    while (
+        service.post("/v1/batch", {"batch": [], "writeKey": "server-key"}, "").status == 503
+    ):  # until they are noticed
         assert time.monotonic() < deadline
 
 
-def test_many_equal_bad_calls_are_as_many_dead_letters(place: Settings, door: Door, ids: Ids) -> None:
+def test_many_equal_bad_calls_are_as_many_dead_letters(place: Settings, service: RunningCollector, ids: Ids) -> None:
     mark = ids()
-    answer = door.post("/v1/batch", {"batch": [{"type": "track", "event": mark}] * 300})
+    answer = service.post("/v1/batch", {"batch": [{"type": "track", "event": mark}] * 300})
     letters = dead_letters(place, mark)
 
     assert (300, 300) == (len(answer.body["rejected"]), len({letter.offset for letter in letters}))
     assert list(range(300)) == [one["index"] for one in answer.body["rejected"]]
 
 
-def test_what_all_calls_of_a_batch_have_in_common_is_bounded(door: Door) -> None:
-    answer = door.post("/v1/batch", {"batch": [{}] * 5_000, "context": {str(n): 0 for n in range(5_000)}})
-    odd = door.post("/v1/batch", b'{"batch":[%b],"context":{"x":"\\ud83d"}}' % orjson.dumps(track("x")))
+def test_the_common_parts_of_a_batch_are_bounded(service: RunningCollector) -> None:
+    answer = service.post("/v1/batch", {"batch": [{}] * 5_000, "context": {str(n): 0 for n in range(5_000)}})
+    odd = service.post("/v1/batch", b'{"batch":[%b],"context":{"x":"\\ud83d"}}' % orjson.dumps(track("x")))
     assert (200, ["not_json"]) == (odd.status, [one["code"] for one in odd.body["rejected"]])
-    heavy = door.post("/v1/batch", {"batch": [track("x")] * 5_000, "context": {"x": "y" * 8_000}})
+    heavy = service.post("/v1/batch", {"batch": [track("x")] * 5_000, "context": {"x": "y" * 8_000}})
 
     assert [(413, "context_too_large"), (413, "too_large")] == [
         (one.status, one.body["code"]) for one in (answer, heavy)
     ]
 
 
-def test_a_page_speaks_for_itself_alone(place: Settings, door: Door, ids: Ids) -> None:
+def test_a_browsers_key_gives_no_foreign_email_no_touchpoints_and_no_other_channel(
+    place: Settings, service: RunningCollector, ids: Ids
+) -> None:
     one, other = ids(), ids()
     identify = {"anonymousId": "a1", "messageId": one, "traits": {"email": "victim@shop.example"}}
     answers = [
-        door.post("/v1/i", identify, "web-key"),
-        door.post("/v1/touchpoints", touchpoint(), "web-key"),
-        door.post("/v1/t", track(other, context={"channel": "app"}), "web-key"),
+        service.post("/v1/i", identify, "web-key"),
+        service.post("/v1/touchpoints", touchpoint(), "web-key"),
+        service.post("/v1/t", track(other, context={"channel": "app"}), "web-key"),
     ]
 
     assert [200, 403, 400] == [answer.status for answer in answers]
@@ -370,24 +382,28 @@ def test_a_page_speaks_for_itself_alone(place: Settings, door: Door, ids: Ids) -
     assert ["anonymous_id"] == [identifier["type"] for identifier in event["identifiers"]]
 
 
-def test_a_browser_of_any_name_is_heard(place: Settings, door: Door, ids: Ids) -> None:
+def test_a_user_agent_of_any_bytes_is_accepted(place: Settings, service: RunningCollector, ids: Ids) -> None:
     one = ids()
-    assert 200 == door.post("/v1/t", track(one), "web-key", **{"User-Agent": "Moz \xff\xe9"}).status
+    assert 200 == service.post("/v1/t", track(one), "web-key", **{"User-Agent": "Moz \xff\xe9"}).status
 
     assert ["Moz ??"] == [event["context"]["user_agent"] for event in stored(place, one)]
 
 
-def test_it_says_what_keeps_it_from_starting_and_shows_no_key(place: Settings, tmp_path: Path) -> None:
-    door = Door(place, tmp_path, write_keys="shop=very-secret")
-    door.process.launch()
-    assert 1 == door.process.wait(30)
+def test_a_wrong_setting_of_write_keys_ends_the_collector_and_the_message_shows_no_key(
+    place: Settings, tmp_path: Path
+) -> None:
+    service = RunningCollector(place, tmp_path, write_keys="shop=very-secret")
+    service.process.launch()
+    assert 1 == service.process.wait(30)
 
-    said = door.process.last_log_lines()
-    assert "part 1 should be source=key, with one of the sources web, app, server" in said
-    assert "very-secret" not in said
+    log_lines = service.process.last_log_lines()
+    assert "part 1 should be source=key, with one of the sources web, app, server" in log_lines
+    assert "very-secret" not in log_lines
 
 
-def test_no_key_and_no_person_is_where_it_does_not_belong(place: Settings, tmp_path: Path, ids: Ids) -> None:
+def test_no_write_key_and_no_address_is_in_the_log_or_in_a_dead_letter(
+    place: Settings, tmp_path: Path, ids: Ids
+) -> None:
     mark = ids()
     with collector(place, tmp_path) as own:
         own.post("/v1/identify", {"userId": "u", "traits": {"email": ["ada@shop.example"]}})
@@ -410,11 +426,11 @@ def test_no_key_and_no_person_is_where_it_does_not_belong(place: Settings, tmp_p
     assert [] == [letter for letter in dead_letters(place, mark) if b"server-key" in letter.value]
 
 
-def test_a_wrong_write_key_is_told_to_the_application_that_uses_an_sdk(door: Door) -> None:
+def test_an_sdk_reports_a_wrong_write_key_to_its_application(service: RunningCollector) -> None:
     from segment.analytics.client import Client
 
     failures: list[Any] = []
-    client = Client("no-such-key", host=door.url, on_error=lambda error, _: failures.append(error))
+    client = Client("no-such-key", host=service.url, on_error=lambda error, _: failures.append(error))
     client.track("u", "E")
     client.flush()
     client.join()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.settings import Settings
 from tests.support.builders import touchpoint
-from tests.support.collector import Door, collector
+from tests.support.collector import RunningCollector, collector
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 class Entrances(Pipeline):
     """A pipeline with a collector beside it."""
 
-    door: Door
+    service: RunningCollector
 
     def through_kafka(self, event: dict[str, Any]) -> None:
         self.send("store", orjson.dumps(event), "key")
@@ -33,14 +33,14 @@ class Entrances(Pipeline):
         assert 1 == self.publish_lines([orjson.dumps(event)])
 
     def through_the_collector(self, event: dict[str, Any]) -> None:
-        assert 200 == self.door.post("/v1/touchpoints", event).status
+        assert 200 == self.service.post("/v1/touchpoints", event).status
 
 
 @pytest.fixture(scope="module")
 def entrances(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entrances]:
     home = tmp_path_factory.mktemp("entrances")
-    with corner(servers) as settings, Entrances(settings, home) as pipeline, collector(settings, home) as door:
-        pipeline.door = door
+    with corner(servers) as settings, Entrances(settings, home) as pipeline, collector(settings, home) as service:
+        pipeline.service = service
         yield pipeline
 
 

@@ -1,4 +1,4 @@
-"""A source is known by its keys, and a mistake in them is told without showing one."""
+"""A source is found by its write keys, and an error in their setting shows none of them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_pages_may_send_from_the_origins_that_are_listed() -> None:
         {"chanel": "web"},
     ],
 )
-def test_a_source_that_cannot_be_meant_is_an_error(wrong: dict[str, object]) -> None:
+def test_a_source_with_rights_of_another_kind_or_an_unknown_field_is_an_error(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Source.model_validate(wrong)
 
 
-def test_the_shipped_sources_are_of_channels_that_are_known() -> None:
+def test_the_shipped_sources_have_known_channels() -> None:
     shipped = load(Settings().sources_file, SourceDefinitions).sources
 
     assert {"web", "app", "server"} == set(shipped)
@@ -68,6 +68,6 @@ def test_the_shipped_sources_are_of_channels_that_are_known() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8088", "http://127.0.0.1", "https://127.0.0.1:8088", "http://h:99999", ""])
-def test_where_to_listen_is_a_whole_address(url: str) -> None:
+def test_the_collectors_url_has_scheme_host_and_port(url: str) -> None:
     with pytest.raises(ValidationError, match="write it as http://127"):
         Settings(collector_url=url)

@@ -29,15 +29,15 @@ COLLECT = Collect(
     mark=ValidationMark(b"secret"),
 )  # fmt: skip
 GOOD = {"type": "track", "userId": "u", "event": "Page Seen", "messageId": "m"}
-NOBODYS = {"type": "track", "event": "Page Seen", "messageId": "n"}
+ANONYMOUS = {"type": "track", "event": "Page Seen", "messageId": "n"}
 
 
 def arrivals(count: int) -> list[Arrival]:
     return [Arrival(RECEIVED, None, f"r-{number}") for number in range(count)]
 
 
-def calls(*said: Any, source: Source = WEB) -> Collected:
-    pairs = [(call, call.get("type") if isinstance(call, dict) else None) for call in said]
+def calls(*bodies: Any, source: Source = WEB) -> Collected:
+    pairs = [(call, call.get("type") if isinstance(call, dict) else None) for call in bodies]
     return COLLECT.calls("shop", source, pairs, arrivals(len(pairs)))
 
 
@@ -54,20 +54,20 @@ def published(collected: Collected) -> list[dict[str, Any]]:
 
 
 def test_a_bad_event_costs_its_neighbours_nothing_and_is_kept() -> None:
-    collected = calls(GOOD, NOBODYS, "junk", {**GOOD, "messageId": "o", "event": 5}, {**GOOD, "messageId": "p"})
+    collected = calls(GOOD, ANONYMOUS, "junk", {**GOOD, "messageId": "o", "event": 5}, {**GOOD, "messageId": "p"})
 
     assert (2, ["m", "p"]) == (collected.accepted, [event["event_id"] for event in published(collected)])
-    told = [(one.place, one.event_id, one.rejected.reason.value, one.rejected.field) for one in collected.refusals]
+    refused = [(one.place, one.event_id, one.rejected.reason.value, one.rejected.field) for one in collected.refusals]
     assert [
         (1, "n", "missing_field", "userId"), (2, "", "not_an_object", ""), (3, "o", "invalid_field", "event"),
-    ] == told  # fmt: skip
+    ] == refused  # fmt: skip
     assert [
-        {"call": NOBODYS, "source": "shop", "verb": "track"}, {"call": "junk", "source": "shop", "verb": None},
+        {"call": ANONYMOUS, "source": "shop", "verb": "track"}, {"call": "junk", "source": "shop", "verb": None},
     ] == [orjson.loads(letter.value) for letter in letters(collected)][:2]  # fmt: skip
 
 
-def test_a_dead_letter_says_where_the_event_would_have_gone_and_can_be_told_apart() -> None:
-    collected = calls(NOBODYS, NOBODYS, {**NOBODYS, "context": {"channel": "app"}})
+def test_a_dead_letter_names_the_topic_of_its_source_and_has_an_offset_of_its_own() -> None:
+    collected = calls(ANONYMOUS, ANONYMOUS, {**ANONYMOUS, "context": {"channel": "app"}})
     found = letters(collected)
 
     assert {("collect", "test-touchpoints.web", -1, RECEIVED)} == {
@@ -76,7 +76,7 @@ def test_a_dead_letter_says_where_the_event_would_have_gone_and_can_be_told_apar
     assert 3 == len({one.offset for one in found if one.offset >= 0})
 
 
-def test_events_of_our_own_form_are_taken_as_they_are_but_for_their_source() -> None:
+def test_touchpoints_are_published_in_their_canonical_form_with_the_source_of_the_write_key() -> None:
     event = touchpoint(channel="web", source="somebody else")
     bare = {name: value for name, value in event.items() if name not in ("channel", "source")}
     collected = touchpoints(event, bare)
@@ -86,13 +86,13 @@ def test_events_of_our_own_form_are_taken_as_they_are_but_for_their_source() -> 
     assert ["touchpoints.web", "touchpoints.store"] == [one.topic for one in collected.outgoing]
 
 
-def test_a_refused_touchpoint_is_told_with_our_own_names() -> None:
+def test_the_refusal_of_a_touchpoint_names_the_touchpoints_field() -> None:
     collected = touchpoints({**touchpoint(), "occurred_at": "today"})
 
     assert ["occurred_at"] == [one.rejected.field for one in collected.refusals]
 
 
-def test_the_answer_speaks_of_the_call_and_the_dead_letter_of_the_touchpoint_that_it_holds() -> None:
+def test_the_answer_names_the_calls_field_and_the_dead_letter_the_field_of_the_touchpoint_that_it_keeps() -> None:
     collected = calls({**GOOD, "messageId": "x" * 101})
     [letter] = letters(collected)
 
@@ -101,24 +101,24 @@ def test_the_answer_speaks_of_the_call_and_the_dead_letter_of_the_touchpoint_tha
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "cause"),
     [
         (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'"\\ud83d"', "surrogate"),
         (b"1" * 400, "64 bits"),
     ],
 )  # fmt: skip
-def test_what_json_has_no_words_for_costs_its_own_event_alone(value: bytes, said: str) -> None:
+def test_a_value_that_json_cannot_hold_refuses_its_own_event_alone(value: bytes, cause: str) -> None:
     batch = parse(
         b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD)), 1 << 20
     )
     collected = calls(*batch)
 
     assert (1, ["not_json"]) == (collected.accepted, [one.rejected.reason.value for one in collected.refusals])
-    assert said in collected.refusals[0].rejected.message
+    assert cause in collected.refusals[0].rejected.message
     assert b'"event": "E"' in letters(collected)[0].value
 
 
-def test_a_neighbours_mistake_alters_no_value() -> None:
+def test_the_lenient_parser_alters_no_value_of_the_other_events() -> None:
     large = {**GOOD, "userId": 1234567890123456789, "properties": {"receipt": -123456789012345678, "part": 0.1}}
     batch = parse(
         b'[{"a":NaN},%b,{"type":"track","userId":%b,"event":"E"}]' % (orjson.dumps(large), b"9" * 25), 1 << 20
@@ -129,7 +129,7 @@ def test_a_neighbours_mistake_alters_no_value() -> None:
     assert ["missing_field", "not_json"] == [one.rejected.reason.value for one in collected.refusals]
 
 
-def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() -> None:
+def test_a_body_that_is_no_json_or_has_too_many_objects_or_values_is_refused_as_a_whole() -> None:
     for raw, code in (
         (b'{"a": NaN', "not_json"),
         (b"[" * 5_000, "not_json"),
@@ -154,7 +154,7 @@ def test_what_is_no_json_at_all_or_has_too_many_parts_is_refused_as_a_whole() ->
     ],
     ids=["large", "huge", "deep", "bottomless", "wide"],
 )
-def test_an_event_out_of_bounds_is_refused_and_kept_as_far_as_a_broker_takes_it(
+def test_an_event_out_of_bounds_is_refused_and_kept_unless_it_is_too_large_for_a_broker(
     event: dict[str, Any], code: str, kept: bool
 ) -> None:
     collected = calls(event, GOOD)
@@ -164,6 +164,6 @@ def test_an_event_out_of_bounds_is_refused_and_kept_as_far_as_a_broker_takes_it(
 
 
 @pytest.mark.parametrize("junk", [[], [None], [1, 2.5], [["x"]], ["text"], [True]])
-def test_what_is_no_event_is_refused(junk: Sequence[Any]) -> None:
+def test_a_value_that_is_no_object_is_refused(junk: Sequence[Any]) -> None:
     for collected in (calls(*junk), touchpoints(*junk)):
         assert (0, len(junk)) == (collected.accepted, len(collected.refusals))

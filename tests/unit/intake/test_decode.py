@@ -40,7 +40,7 @@ def test_a_good_record_becomes_the_event_that_parse_makes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason", "said"),
+    ("value", "reason", "text"),
     [
         pytest.param(None, Reason.NOT_AN_OBJECT, "no value (a tombstone)", id="tombstone"),
         pytest.param(b"", Reason.NOT_JSON, "send one JSON object a record", id="empty"),
@@ -71,11 +71,11 @@ def test_a_good_record_becomes_the_event_that_parse_makes() -> None:
         pytest.param(b"[" * 60_000, Reason.TOO_DEEP, "flatten it", id="lists that never end"),
     ],
 )
-def test_a_record_that_is_no_object_is_refused_as_a_whole(value: bytes | None, reason: Reason, said: str) -> None:
+def test_a_record_that_is_no_object_is_refused_as_a_whole(value: bytes | None, reason: Reason, text: str) -> None:
     outcome = refused(value)
 
     assert (reason, "") == (outcome.reason, outcome.field)
-    assert said in outcome.message
+    assert text in outcome.message
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_refusal_names_field_value_rule_and_remedy(
+def test_a_rejection_names_field_value_rule_and_remedy(
     event: dict[str, Any], reason: Reason, field: str, message: str
 ) -> None:
     assert Reject(reason, field, message) == refused(dumped(event))

@@ -1,4 +1,4 @@
-"""Calls of Segment-compatible SDKs become touchpoints, and a mistake in one is told in the call's own words."""
+"""Calls of Segment-compatible SDKs become touchpoints, and a rejection names the field as the call does."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_track_call_keeps_its_name_its_properties_and_its_id() -> None:
         ("alias", {"previousId": "old"}, "Alias Created", {}),
     ],
 )  # fmt: skip
-def test_the_other_calls_have_names_of_their_own(
+def test_each_of_the_other_calls_has_an_event_name(
     verb: str, call: dict[str, Any], name: str, properties: dict[str, Any]
 ) -> None:
     found = event(call, verb)
@@ -86,20 +86,20 @@ def test_the_other_calls_have_names_of_their_own(
         {"context": {"traits": {"email": "a@shop.example", "first_name": "Ada"}}},  # RudderStack
     ],
 )
-def test_identify_states_traits_and_the_addresses_among_them_identify(call: dict[str, Any]) -> None:
+def test_identify_has_traits_and_the_addresses_among_them_are_identifiers(call: dict[str, Any]) -> None:
     found = event(call, "identify")
 
     assert ("Identify", "Ada") == (found["event"], found["traits"]["first_name"])
     assert [("user_id", "u1"), ("email", "a@shop.example")] == identifiers(found)
 
 
-def test_a_groups_address_is_not_its_members() -> None:
+def test_an_address_among_a_groups_traits_is_no_identifier() -> None:
     found = event({"groupId": "g1", "traits": {"email": "office@firm.example"}}, "group")
 
     assert [("user_id", "u1")] == identifiers(found)
 
 
-def test_every_way_to_name_a_person_is_read_and_none_twice() -> None:
+def test_every_field_that_identifies_a_person_is_read_and_equal_values_once() -> None:
     found = event(
         {
             "userId": 7,
@@ -120,7 +120,7 @@ def test_every_way_to_name_a_person_is_read_and_none_twice() -> None:
     ] == identifiers(found)  # fmt: skip
 
 
-def test_a_page_joins_people_by_what_is_its_own_and_by_what_its_source_names() -> None:
+def test_a_browsers_call_has_the_identifiers_of_a_browser_and_those_that_its_source_joins_by() -> None:
     call = {
         "anonymousId": "a1",
         "traits": {"email": "victim@shop.example"},
@@ -135,7 +135,7 @@ def test_a_page_joins_people_by_what_is_its_own_and_by_what_its_source_names() -
     assert "victim@shop.example" == page["traits"]["email"]
 
 
-def test_a_server_says_which_of_its_addresses_are_checked() -> None:
+def test_the_types_that_a_source_verifies_are_verified() -> None:
     found = event({"traits": {"email": "a@shop.example"}}, "identify", Source(channel="api", verified=("email",)))
 
     assert [False, True] == [one.get("verified", False) for one in found["identifiers"]]
@@ -148,19 +148,21 @@ def test_a_server_says_which_of_its_addresses_are_checked() -> None:
         ({"event": "Price Changed", "properties": {"product_id": "p", "price": 1}}, "event"),
     ],
 )
-def test_a_page_is_not_believed_what_only_a_server_can_know(call: dict[str, Any], field: str) -> None:
+def test_a_browsers_call_is_refused_for_another_channel_and_for_an_event_about_products(
+    call: dict[str, Any], field: str
+) -> None:
     found, message = refusal({"userId": "u", **call}, source=WEB)
 
     assert (field, True) == (found, "use a server's key" in message)
     assert event(call)
 
 
-def test_an_alias_names_what_the_person_was_called_before_and_never_a_second_login() -> None:
+def test_the_previous_id_of_an_alias_is_an_anonymous_id_and_never_a_second_user_id() -> None:
     assert [("user_id", "u1"), ("anonymous_id", "old")] == identifiers(event({"previousId": "old"}, "alias"))
 
 
 @pytest.mark.parametrize("clock_off_s", [0, -157_680_000, 157_680_000, 90])
-def test_a_clock_that_is_off_is_corrected_by_when_the_batch_was_sent(clock_off_s: int) -> None:
+def test_a_wrong_clock_is_corrected_by_the_time_at_which_the_batch_was_sent(clock_off_s: int) -> None:
     def on_the_device(seconds: int) -> str:
         return datetime.fromtimestamp(RECEIVED.timestamp() + clock_off_s + seconds, UTC).isoformat()
 
@@ -180,7 +182,7 @@ def test_a_clock_that_is_off_is_corrected_by_when_the_batch_was_sent(clock_off_s
         ("2031-11-22T09:00:00Z", None, "2026-11-22T10:00:00.000Z"),
     ],
 )
-def test_nothing_has_happened_after_it_came_in_or_before_there_were_clocks(
+def test_a_corrected_time_is_never_after_arrival_nor_before_1970(
     timestamp: str, sent_at: str | None, occurred_at: str
 ) -> None:
     found = event({"event": "E", "timestamp": timestamp}, arrival=ARRIVAL._replace(sent_at=sent_at))
@@ -190,26 +192,24 @@ def test_nothing_has_happened_after_it_came_in_or_before_there_were_clocks(
 
 @pytest.mark.parametrize("sent_at", [None, "yesterday", 5, {}])
 @pytest.mark.parametrize(
-    ("said", "occurred_at"),
+    ("times", "occurred_at"),
     [
         ({"timestamp": "2026-11-20T09:00:00+01:00"}, "2026-11-20T08:00:00.000Z"),
         ({"originalTimestamp": "2026-11-20T08:00:00Z"}, "2026-11-20T08:00:00.000Z"),
         ({}, "2026-11-22T10:00:00.000Z"),
     ],
 )
-def test_without_a_time_of_sending_the_calls_own_time_counts(
-    sent_at: object, said: dict[str, str], occurred_at: str
-) -> None:
-    assert occurred_at == event({"event": "E", **said}, arrival=ARRIVAL._replace(sent_at=sent_at))["occurred_at"]
+def test_without_a_sent_at_the_calls_own_time_counts(sent_at: object, times: dict[str, str], occurred_at: str) -> None:
+    assert occurred_at == event({"event": "E", **times}, arrival=ARRIVAL._replace(sent_at=sent_at))["occurred_at"]
 
 
-def test_what_comes_without_an_id_or_a_time_gets_those_of_its_arrival() -> None:
+def test_a_call_without_an_id_or_a_time_gets_those_of_its_arrival() -> None:
     found = event({"event": "E", "messageId": None})
 
     assert ("request-0", "2026-11-22T10:00:00.000Z") == (found["event_id"], found["occurred_at"])
 
 
-def test_context_is_kept_under_our_names() -> None:
+def test_context_is_kept_under_the_touchpoints_names() -> None:
     found = event(
         {
             "event": "E",
@@ -242,13 +242,13 @@ def test_context_is_kept_under_our_names() -> None:
         ({"page": {"url": "https://s.example/?utm_content=" + "x" * 600}}, {"content": "x" * 500}),
     ],
 )
-def test_the_campaign_is_the_calls_or_else_that_of_the_pages_address(
+def test_the_campaign_is_that_of_the_call_or_else_of_the_pages_address(
     context: dict[str, Any], campaign: dict[str, str] | None
 ) -> None:
     assert campaign == event({"event": "E", "context": context}).get("campaign")
 
 
-def test_the_connection_says_what_a_page_does_not() -> None:
+def test_address_and_user_agent_are_those_of_the_connection_if_the_call_has_none() -> None:
     arrival = ARRIVAL._replace(address="203.0.113.9", user_agent="curl/8")
 
     assert {"ip": "203.0.113.9", "user_agent": "curl/8"} == event({"event": "E"}, arrival=arrival)["context"]
@@ -276,7 +276,7 @@ def test_amounts_without_a_currency_are_in_that_of_their_source() -> None:
         (None, None),
     ],
 )
-def test_consent_is_what_the_source_says_that_the_banners_categories_mean(preferences: Any, consent: Any) -> None:
+def test_consent_is_read_from_the_banners_categories_that_the_source_maps(preferences: Any, consent: Any) -> None:
     source = Source(channel="web", consent={"ads": "marketing", "stats": "analytics"})
     context = {"consent": {"categoryPreferences": preferences}}
 
@@ -285,7 +285,7 @@ def test_consent_is_what_the_source_says_that_the_banners_categories_mean(prefer
 
 
 @pytest.mark.parametrize(
-    ("call", "verb", "field", "said"),
+    ("call", "verb", "field", "text"),
     [
         ({"event": "E"}, "track", "userId", "userId and anonymousId are missing"),
         ({"event": "E", "userId": None, "anonymousId": ""}, "track", "userId", "missing"),
@@ -313,12 +313,10 @@ def test_consent_is_what_the_source_says_that_the_banners_categories_mean(prefer
         ({"userId": "u", "event": "E", "properties": {"revenue": "much"}}, "track", "properties.revenue", "decimal"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_the_calls_own_words(
-    call: dict[str, Any], verb: object, field: str, said: str
-) -> None:
+def test_a_rejection_names_the_calls_field(call: dict[str, Any], verb: object, field: str, text: str) -> None:
     found, message = refusal(call, verb)
 
-    assert (field, True) == (found, said in message), message
+    assert (field, True) == (found, text in message), message
 
 
 def test_an_event_about_a_product_needs_no_person() -> None:
@@ -349,7 +347,7 @@ CONTEXT = ("page", "campaign", "device", "traits", "externalIds", "userAgent", "
     verb=st.sampled_from(VERBS),
     sent_at=json_values,
 )
-def test_whatever_comes_is_read_or_refused_by_field(
+def test_any_call_is_translated_or_rejected_by_field(
     call: dict[str, Any], context: dict[str, Any] | None, verb: str, sent_at: object
 ) -> None:
     if context is not None:
@@ -362,10 +360,10 @@ def test_whatever_comes_is_read_or_refused_by_field(
         return
     read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
     if isinstance(read, Reject) and read.reason != Reason.MISSING_FIELD:
-        assert said(call, field_of_call(read.field, found.field_names)), (read, call)
+        assert has_field(call, field_of_call(read.field, found.field_names)), (read, call)
 
 
-def said(call: Any, field: str) -> bool:
+def has_field(call: Any, field: str) -> bool:
     """Tell whether a call has a field."""
     found = call
     for part in field.split("."):

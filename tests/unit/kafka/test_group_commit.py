@@ -36,7 +36,7 @@ async def started(*sends: asyncio.Task[None]) -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_comes_while_a_batch_is_written_goes_together_in_the_next() -> None:
+async def test_records_sent_while_a_batch_is_written_form_the_next_batch() -> None:
     broker = Broker()
     gathering = GroupCommitPublisher(broker, 1_000)
     sends = [asyncio.create_task(gathering.send([record("1")]))]
@@ -53,7 +53,7 @@ async def test_what_comes_while_a_batch_is_written_goes_together_in_the_next() -
 
 
 @pytest.mark.parametrize("error", [PublishFailedError("no answer"), KeyError("a bug")])
-async def test_a_failed_batch_fails_all_who_wait_for_it_and_nobody_else(error: Exception) -> None:
+async def test_a_failed_batch_fails_the_calls_in_it_and_no_other(error: Exception) -> None:
     broker = Broker()
     gathering = GroupCommitPublisher(broker, 1_000)
     broker.down = error
@@ -89,7 +89,7 @@ async def test_a_record_that_is_too_large_fails_its_own_call_alone() -> None:
     assert 0 == gathering.waiting_bytes
 
 
-async def test_who_has_gone_before_his_turn_is_passed_over() -> None:
+async def test_the_records_of_a_call_cancelled_before_its_batch_are_not_written() -> None:
     broker = Broker()
     gathering = GroupCommitPublisher(broker, 1_000)
     first = asyncio.create_task(gathering.send([record("1")]))
@@ -104,7 +104,7 @@ async def test_who_has_gone_before_his_turn_is_passed_over() -> None:
     assert ([[b"1"], [b"3"]], 0) == (broker.batches, gathering.waiting_bytes)
 
 
-async def test_more_than_may_wait_is_refused_at_once_but_a_large_request_alone_is_not() -> None:
+async def test_a_call_beyond_the_waiting_bytes_is_refused_at_once_but_a_large_one_alone_is_not() -> None:
     broker = Broker()
     gathering = GroupCommitPublisher(broker, 10)
     large = asyncio.create_task(gathering.send([record("x" * 20)]))

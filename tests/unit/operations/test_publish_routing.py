@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from deploy.operations.publish import NotPublishableError, Published, Router, judge
+from deploy.operations.publish import NotPublishableError, Published, Router, contract_check
 from deploy.settings import Settings
 from tests.support.builders import touchpoint
 
@@ -36,7 +36,7 @@ def test_a_line_goes_to_the_topic_of_its_channel(router: Router, channel: str) -
         pytest.param({"identifiers": {"user_id": None}}, id="identifier without a value"),
     ],
 )
-def test_whatever_else_is_wrong_the_pipeline_is_to_judge(router: Router, fields: dict[str, Any]) -> None:
+def test_a_line_with_a_known_channel_has_a_topic_whatever_else_is_wrong(router: Router, fields: dict[str, Any]) -> None:
     assert "t.touchpoints.web" == router.route(orjson.dumps(touchpoint(**fields)))[0]
 
 
@@ -98,7 +98,7 @@ def test_another_secret_gives_another_key() -> None:
     assert key(one, {"user_id": "7"}) != key(other, {"user_id": "7"})
 
 
-def test_an_event_about_nobody_is_keyed_by_its_own_id(router: Router) -> None:
+def test_an_event_without_identifiers_is_keyed_by_its_own_id(router: Router) -> None:
     assert b"e1" == key(router, [])
 
 
@@ -107,14 +107,14 @@ def test_an_event_with_neither_has_no_key(router: Router) -> None:
 
 
 def test_strict_names_the_field_and_the_rule() -> None:
-    reason = judge(Settings())(orjson.dumps(touchpoint(occurred_at="2026-11-01T10:00:00")))
+    reason = contract_check(Settings())(orjson.dumps(touchpoint(occurred_at="2026-11-01T10:00:00")))
     assert reason is not None
     assert "occurred_at" in reason
     assert "offset" in reason
 
 
 def test_strict_has_nothing_against_a_good_event() -> None:
-    assert judge(Settings())(orjson.dumps(touchpoint())) is None
+    assert contract_check(Settings())(orjson.dumps(touchpoint())) is None
 
 
 def test_the_first_problems_are_kept_and_all_are_counted() -> None:
