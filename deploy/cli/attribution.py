@@ -20,7 +20,7 @@ from deploy.cli.output import fail
 from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
-    from deploy.reporting.attribution import Chosen
+    from deploy.reporting.attribution import ModelSelection
     from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow
 
 T = TypeVar("T")
@@ -84,8 +84,8 @@ def attribution_report(
     channel, conversion and, if known, revenue, goal, event_id. Both are CSV or JSON Lines. A path is text with a
     separator, or a JSON array of channels.
     """
-    from deploy.reporting.attribution import UnknownModelError, chosen, report
-    from deploy.reporting.attribution_page import show
+    from deploy.reporting.attribution import UnknownModelError, report, select_models
+    from deploy.reporting.terminal.attribution import show
     from deploy.settings import settings
     from processors.attribution.learned import TooManyKeysError
     from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions
@@ -107,7 +107,7 @@ def attribution_report(
         without=tuple(without or ()),
     )
     try:
-        models = chosen(model)
+        models = select_models(model)
         if paths or events:
             if by != "channel" or (paths and events):
                 raise typer.BadParameter("a file has channels only, and one file is enough", param_hint="--by")
@@ -135,7 +135,7 @@ def _of_file(
     events: Path | None,
     separator: str,
     options: AttributionOptions,
-    models: Chosen,
+    models: ModelSelection,
     replicates: int,
     seed: int,
 ) -> AttributionReport:
@@ -145,10 +145,10 @@ def _of_file(
     from deploy.operations.importers.journeys import read_events, read_paths
     from deploy.reporting.attribution import report_of_events, report_of_paths
     from deploy.settings import settings
-    from processors.attribution.rules import Terms
+    from processors.attribution.rules import ModelParameters
 
     rules = touch_rules(settings()).definitions
-    terms = Terms(timedelta(days=options.half_life_days), rules.direct_channels)
+    parameters = ModelParameters(timedelta(days=options.half_life_days), rules.direct_channels)
     if events:
         goal = options.goal or rules.goals[0].name
         options = replace(options, goal=goal, milestone=options.milestone or rules.milestone)
@@ -156,13 +156,13 @@ def _of_file(
         there = sorted({one.conversion_type for one in conversions})
         if there and goal not in ("all", *there):
             typer.echo(f"no conversion of the goal {goal}: the file has {', '.join(there)}, see --goal", err=True)
-        return report_of_events(touches, conversions, options, models, terms, replicates=replicates, seed=seed)
+        return report_of_events(touches, conversions, options, models, parameters, replicates=replicates, seed=seed)
     assert paths
     if "time_decay" in models.rules:
         typer.echo("a file of paths has no times: time_decay is left out", err=True)
     rows = _read(paths, lambda lines: read_paths(lines, separator))
     collapse = options.repeats == "collapse"
-    return report_of_paths(rows, models, terms, collapse=collapse, replicates=replicates, seed=seed)
+    return report_of_paths(rows, models, parameters, collapse=collapse, replicates=replicates, seed=seed)
 
 
 def _read(file: Path, read: Callable[[TextIO], T]) -> T:

@@ -34,7 +34,13 @@ def fit(
 
     Run it as often as the numbers need to be fresh, such as nightly by cron; every run is kept.
     """
-    from deploy.reporting.attribution import UnknownModelError, chosen, database_paths, learned_rows, thin
+    from deploy.reporting.attribution import (
+        UnknownModelError,
+        database_paths,
+        learned_rows,
+        select_models,
+        unreliable_keys,
+    )
     from processors.attribution.learned import TooManyKeysError, shares
     from schemas.durations import HOUR_MS
     from schemas.time import clock_ms, time_of_ms
@@ -45,7 +51,7 @@ def fit(
     start = time_of_ms(run) - timedelta(days=days) if days else FIRST
     options = AttributionOptions(by=by, goal=goal, start=start, stop=LAST, lookback_days=lookback_days)
     try:
-        models = chosen(model).learned
+        models = select_models(model).learned
         if not models:
             raise UnknownModelError(f"{model}: nothing to work out, a rule model needs no fit")
         with clickhouse() as client:
@@ -57,7 +63,7 @@ def fit(
             insert_learned(client, run, wanted, options, learned_rows(found))
     except (UnknownModelError, TooManyKeysError) as error:
         raise typer.BadParameter(str(error), param_hint="--model") from None
-    few = thin(found)
+    few = unreliable_keys(found)
     if few:
         typer.echo(f"fewer than 30 converting journeys, so hardly more than chance: {', '.join(few)}", err=True)
     if as_json:
@@ -76,12 +82,12 @@ def disagreement(
 
     Shares are association, not effect. Below are the experiments: what a holdout says needs no model.
     """
-    from deploy.reporting.attribution import chosen, report
+    from deploy.reporting.attribution import report, select_models
     from deploy.reporting.comparison import disagreements
     from sinks.clickhouse.attribution import experiments
 
     with clickhouse() as client:
-        found = disagreements(report(client, _period(by, goal, days), chosen("all")))
+        found = disagreements(report(client, _period(by, goal, days), select_models("all")))
         lifts = experiments(client)
     if as_json:
         rows = {"keys": [asdict(row) for row in found], "experiments": lifts}
@@ -108,14 +114,14 @@ def drift(
     """Show how shares moved from one period to the next, most first; recent days that may still change are left out."""
     from dataclasses import replace
 
-    from deploy.reporting.attribution import UnknownModelError, chosen, report
+    from deploy.reporting.attribution import UnknownModelError, report, select_models
     from deploy.reporting.comparison import drifts
     from deploy.settings import settings
     from sinks.clickhouse.attribution import settled
     from sinks.clickhouse.reports import AttributionOptions
 
     try:
-        models = chosen(model)
+        models = select_models(model)
     except UnknownModelError as error:
         raise typer.BadParameter(str(error), param_hint="--model") from None
     stop = instant(until, ZoneInfo(settings().timezone), "--until", through=True) if until else None

@@ -28,7 +28,7 @@ def budget(
     A curve with diminishing returns is fitted to each channel's days. Intervals are of 95 %, from drawing weeks anew.
     No channel gets more than twice what it has now, since nothing is known of what was never tried.
     """
-    from processors.attribution.response import allocate, fit, what_if
+    from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue
 
     with clickhouse() as client:
@@ -36,7 +36,7 @@ def budget(
     curves = [curve for one in days if (curve := fit(one.channel, one.spend, one.revenue)) is not None]
     now = {curve.channel: curve.spend for curve in curves}
     split = allocate(curves, sum(now.values()) if total is None else total)
-    before, after = what_if(curves, now), what_if(curves, split)
+    before, after = expected_revenue(curves, now), expected_revenue(curves, split)
     if as_json:
         print_json(
             {

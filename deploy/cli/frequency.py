@@ -12,7 +12,7 @@ from deploy.cli.output import print_json, print_table
 from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
-    from processors.attribution.frequency import Best
+    from processors.attribution.frequency import BestFrequency
 
 BOOTSTRAP_GROUPS = 200
 """Groups of people that the bootstrap resamples for an interval."""
@@ -40,7 +40,7 @@ def frequency(
     Intervals are of 95 %, from drawing people anew. Who gets many messages is not who gets few: take the answer as the
     beginning of an experiment with a holdout.
     """
-    from processors.attribution.frequency import Counted, best
+    from processors.attribution.frequency import WeekCounts, best_frequency
     from sinks.clickhouse.behaviour import message_frequency
 
     start, stop = period(first, last)
@@ -49,8 +49,8 @@ def frequency(
             client, segment=segment, channel=channel, start=start, stop=stop, groups=BOOTSTRAP_GROUPS
         )
     answers = [
-        (key, best([Counted(*row[2:]) for row in found], objective,
-                   unsubscribe_cost=unsubscribe_cost, least_person_weeks=least_weeks))
+        (key, best_frequency([WeekCounts(*row[2:]) for row in found], objective,
+                   unsubscribe_cost=unsubscribe_cost, min_person_weeks=least_weeks))
         for key, found in groupby(rows, key=lambda row: (row.segment, row.channel))
     ]  # fmt: skip
     if as_json:
@@ -69,7 +69,7 @@ def frequency(
         _print_frequency(named, on, answer, objective)
 
 
-def _print_frequency(segment: str, channel: str, answer: Best, objective: str) -> None:
+def _print_frequency(segment: str, channel: str, answer: BestFrequency, objective: str) -> None:
     title = f"{segment} × {channel}: "
     if answer.messages is None:
         title += "too few weeks to tell what is best"

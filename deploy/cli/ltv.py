@@ -35,7 +35,7 @@ def ltv_fit(
 
     Needs the extra: pip install 'throughline[ltv]'. Says how far a fit that had not seen the last days was off.
     """
-    from processors.attribution.lifetime import MODEL, Order, TooFewError, fit
+    from processors.attribution.lifetime import MODEL, Order, TooFewCustomersError, fit
     from sinks.clickhouse.behaviour import customer_orders, last_day, store_ltv
 
     with clickhouse() as client:
@@ -45,31 +45,32 @@ def ltv_fit(
             fail("there are no events yet")
         try:
             found = fit(orders, until, horizon_days=horizon_days, holdout_days=holdout_days)
-        except TooFewError as error:
+        except TooFewCustomersError as error:
             fail(str(error))
         except ModuleNotFoundError as error:
             fail(f"{error.name} is not installed: pip install 'throughline[ltv]'")
-        judged = found.judged
+        validation = found.validation
         run = {
             "fitted_at": datetime.now(UTC), "model": MODEL, "observed_until": until, "horizon_days": horizon_days,
-            "customers": len(found.expected), "parameters": found.parameters, "holdout_days": judged.days,
-            "holdout_orders": judged.orders, "predicted_orders": judged.predicted,
-            "mean_absolute_error": judged.mean_absolute_error, "naive_absolute_error": judged.naive_absolute_error,
+            "customers": len(found.forecasts), "parameters": found.parameters, "holdout_days": validation.days,
+            "holdout_orders": validation.orders, "predicted_orders": validation.predicted,
+            "mean_absolute_error": validation.mean_absolute_error,
+            "naive_absolute_error": validation.naive_absolute_error,
         }  # fmt: skip
-        run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.expected))
-    revenue = sum(one.revenue for one in found.expected)
+        run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.forecasts))
+    revenue = sum(one.revenue for one in found.forecasts)
     for note in found.notes:
         typer.echo(f"note: {note}", err=True)
     if as_json:
         print_json({"run_id": run_id, **run, "revenue": revenue})
         return
-    typer.echo(f"{len(found.expected):,} customers, {revenue:,.2f} expected within {horizon_days} days (run {run_id})")
-    if judged.days:
-        off = judged.predicted / judged.orders - 1 if judged.orders else 0.0
+    typer.echo(f"{len(found.forecasts):,} customers, {revenue:,.2f} expected within {horizon_days} days (run {run_id})")
+    if validation.days:
+        off = validation.predicted / validation.orders - 1 if validation.orders else 0.0
         typer.echo(
-            f"judged by the last {judged.days} days: {judged.predicted:,.1f} orders predicted, {judged.orders:,} came"
-            f" ({off:+.1%}); for a customer off by {judged.mean_absolute_error:.3f}, by"
-            f" {judged.naive_absolute_error:.3f} if everybody had gone on as before"
+            f"judged by the last {validation.days} days: {validation.predicted:,.1f} orders predicted,"
+            f" {validation.orders:,} came ({off:+.1%}); for a customer off by {validation.mean_absolute_error:.3f}, by"
+            f" {validation.naive_absolute_error:.3f} if everybody had gone on as before"
         )
     else:
         typer.echo("not judged: the history is too short to hold days back")

@@ -40,7 +40,7 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
         return
     from rich.console import Console
 
-    from deploy.reporting.profile_page import show
+    from deploy.reporting.terminal.profile import show
 
     show(person, Console())
 

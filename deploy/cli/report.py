@@ -25,12 +25,12 @@ def report(
     The file needs nothing else: open it offline, send it, print it. Needs the extra: pip install 'throughline[report]'.
     """
     from deploy.reporting.html.page import render
-    from deploy.reporting.html.questions import ask
+    from deploy.reporting.html.queries import query_report
 
     with clickhouse() as client:
-        answers = ask(client, model)
+        data = query_report(client, model)
     try:
-        page = render(answers)
+        page = render(data)
     except ModuleNotFoundError as error:
         fail(f"{error.name} is not installed: pip install 'throughline[report]'")
     write_text(page, html)

@@ -1,1 +1,1 @@
-"""Reports: attribution, comparison, pages for a terminal and for a browser."""
+"""Reports: attribution, comparison of models and periods, output for a terminal and for a browser."""

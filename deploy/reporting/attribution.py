@@ -1,4 +1,4 @@
-"""Attribution reports: rule models from ClickHouse or from files, models that learn from all journeys beside them."""
+"""Attribution reports of rule models and learned models, from ClickHouse or from files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from deploy.operations.importers.journeys import PathRow
-from processors.attribution.learned import LEARNED, MIN_RELIABLE_JOURNEYS, OPTIONAL, Share, shares
+from processors.attribution.learned import LEARNED_MODELS, MIN_RELIABLE_JOURNEYS, OPTIONAL_MODELS, Share, shares
 from processors.attribution.paths import Paths, paths_of
 from processors.attribution.rules import (
     MODELS,
     UNATTRIBUTED,
     Conversion,
     Journey,
-    Terms,
+    ModelParameters,
     Touch,
     channel_totals,
     journey_of,
@@ -30,48 +30,48 @@ from sinks.clickhouse.reports import AttributionOptions, AttributionReport, Attr
 NOT_ADDITIVE = ("participation",)
 
 
-class Chosen(NamedTuple):
-    """Names of models: those that look at one journey at a time, and those that learn from all."""
+class ModelSelection(NamedTuple):
+    """Names of rule models and of learned models."""
 
     rules: tuple[str, ...]
     learned: tuple[str, ...]
 
 
 class UnknownModelError(ValueError):
-    """No model has that name; the message lists those that there are."""
+    """No model has that name; the message lists all names."""
 
 
-def chosen(names: str) -> Chosen:
-    """Read `all` or a list of names separated by commas.
+def select_models(names: str) -> ModelSelection:
+    """Parse `all` or a comma-separated list of model names.
 
     Raises:
-        UnknownModelError: A name is not a model's.
+        UnknownModelError: A name is not that of a model.
     """
     listed = [name.strip() for name in names.split(",") if name.strip()]
     if listed == ["all"]:
-        return Chosen(tuple(MODELS), LEARNED)
-    known = (*MODELS, *LEARNED, *OPTIONAL)
+        return ModelSelection(tuple(MODELS), LEARNED_MODELS)
+    known = (*MODELS, *LEARNED_MODELS, *OPTIONAL_MODELS)
     unknown = [name for name in listed if name not in known]
     if unknown or not listed:
         raise UnknownModelError(f"{', '.join(unknown) or 'nothing'}: expected all or some of {', '.join(known)}")
-    return Chosen(
+    return ModelSelection(
         tuple(name for name in listed if name in MODELS), tuple(name for name in listed if name not in MODELS)
     )
 
 
 def report(
-    client: Any, options: AttributionOptions, models: Chosen, *, replicates: int = 0, seed: int = 0
+    client: Any, options: AttributionOptions, models: ModelSelection, *, replicates: int = 0, seed: int = 0
 ) -> AttributionReport:
-    """Report what the database holds, by every model asked for.
+    """Report the conversions in the database by all selected models.
 
     Args:
-        client: A client of the database.
-        options: What it is about; its `models` are not looked at.
+        client: ClickHouse client.
+        options: Period, goal and filters; `options.models` is ignored.
         models: The models.
-        replicates: Bootstrap replicates for the intervals of models that learn; 0: no intervals.
-        seed: Of the bootstrap.
+        replicates: Bootstrap replicates for the intervals of learned models; 0: no intervals.
+        seed: Seed of the bootstrap.
     """
-    # One rule model at least, since it brings the totals, and the spend of each key.
+    # At least one rule model, whose rows have the totals and the spend of each key.
     found = attribution(client, replace(options, models=models.rules or ("linear",)))
     if not models.learned:
         return found
@@ -90,7 +90,7 @@ def database_paths(client: Any, options: AttributionOptions) -> Paths:
 
 
 def learned_rows(found: Sequence[Share]) -> list[LearnedRow]:
-    """The same as rows of the table `attribution_models`."""
+    """Return credits as rows of the table `attribution_models`."""
     return [
         LearnedRow(
             row.model, row.key, row.removal_effect, row.share, row.conversions, row.revenue, row.share_low,
@@ -100,38 +100,44 @@ def learned_rows(found: Sequence[Share]) -> list[LearnedRow]:
     ]  # fmt: skip
 
 
-def thin(found: Sequence[Share]) -> list[str]:
-    """Keys with so few converting journeys that what a model says of them is hardly more than chance."""
+def unreliable_keys(found: Sequence[Share]) -> list[str]:
+    """Return the keys with too few converting journeys for a reliable credit."""
     return sorted({row.key for row in found if 0 < row.journeys < MIN_RELIABLE_JOURNEYS and row.key != UNATTRIBUTED})
 
 
 def report_of_paths(
-    rows: Sequence[PathRow], models: Chosen, terms: Terms, *, collapse: bool = False, replicates: int = 0, seed: int = 0
+    rows: Sequence[PathRow],
+    models: ModelSelection,
+    parameters: ModelParameters,
+    *,
+    collapse: bool = False,
+    replicates: int = 0,
+    seed: int = 0,
 ) -> AttributionReport:
-    """Report a file of paths. It has no times, so there is no `time_decay`."""
+    """Report a file of paths; without times there is no `time_decay`."""
     paths = [row._replace(channels=_collapsed(row.channels)) for row in rows] if collapse else list(rows)
     rules = [model for model in models.rules if model != "time_decay"]
     totals = channel_totals(
-        ((Journey(row.channels), float(row.conversions), float(row.revenue)) for row in paths), rules, terms
+        ((Journey(row.channels), float(row.conversions), float(row.revenue)) for row in paths), rules, parameters
     )
     table = paths_of(
         (row.channels, float(row.conversions), float(row.revenue), _squares(row), float(row.nulls)) for row in paths
     )
     conversions, revenue = sum(row.conversions for row in paths), sum((row.revenue for row in paths), Decimal(0))
-    return _of_file(totals, table, models.learned, (float(conversions), revenue), replicates, seed)
+    return _file_report(totals, table, models.learned, (float(conversions), revenue), replicates, seed)
 
 
 def report_of_events(
     touches: Sequence[Touch],
     conversions: Sequence[Conversion],
     options: AttributionOptions,
-    models: Chosen,
-    terms: Terms,
+    models: ModelSelection,
+    parameters: ModelParameters,
     *,
     replicates: int = 0,
     seed: int = 0,
 ) -> AttributionReport:
-    """Report a file of events, as the database would."""
+    """Report a file of events, with the same numbers as the database."""
     known = {(one.conversion_type, one.conversion_id): one for one in reversed(conversions)}
     of_goal = [one for one in with_milestones(known.values(), options.milestone or "signup")
                if options.goal in ("all", one.conversion_type)]  # fmt: skip
@@ -142,23 +148,23 @@ def report_of_events(
     )  # fmt: skip
     wanted = [one for one in of_goal if options.start <= one.converted_at < options.stop]
     seen = [(journey_of(one, found[one.conversion_type, one.conversion_id]), one.revenue) for one in wanted]
-    looked_at = [one for one in touches if _is_looked_at(one, options) and one.touched_at < options.stop]
-    nulls = null_journeys(looked_at, {one.person or "" for one in of_goal}, lookback=lookback)
-    not_sold = [
+    used = [one for one in touches if _is_used(one, options) and one.touched_at < options.stop]
+    nulls = null_journeys(used, {one.person or "" for one in of_goal}, lookback=lookback)
+    null_paths = [
         tuple(touch.channel for touch in path) for path in nulls.values() if path[-1].touched_at >= options.start
     ]
     if options.repeats == "collapse":
-        not_sold = [_collapsed(path) for path in not_sold]
-    totals = channel_totals(((journey, 1.0, float(worth)) for journey, worth in seen), models.rules, terms)
+        null_paths = [_collapsed(path) for path in null_paths]
+    totals = channel_totals(((journey, 1.0, float(revenue)) for journey, revenue in seen), models.rules, parameters)
     table = paths_of(
-        [(journey.channels, 1.0, float(worth), float(worth) ** 2, 0.0) for journey, worth in seen]
-        + [(path, 0.0, 0.0, 0.0, 1.0) for path in not_sold]
+        [(journey.channels, 1.0, float(revenue), float(revenue) ** 2, 0.0) for journey, revenue in seen]
+        + [(path, 0.0, 0.0, 0.0, 1.0) for path in null_paths]
     )
-    whole = float(len(seen)), sum((worth for _, worth in seen), Decimal(0))
-    return _of_file(totals, table, models.learned, whole, replicates, seed)
+    whole = float(len(seen)), sum((revenue for _, revenue in seen), Decimal(0))
+    return _file_report(totals, table, models.learned, whole, replicates, seed)
 
 
-def _of_file(
+def _file_report(
     totals: dict[tuple[str, str], tuple[float, float]],
     table: Paths,
     learned: tuple[str, ...],
@@ -177,7 +183,7 @@ def _of_file(
 
 
 def _rows(found: Sequence[Share], spend: dict[str, Decimal | None], margin: float) -> list[AttributionRow]:
-    """What was learned as rows of a report; what cost money and earned nothing keeps a row."""
+    """Return rows of a report of learned models; keys with spend and without credit have a row too."""
     rows = [
         row_of(
             row.model, row.key, row.conversions, row.revenue, None, spend.get(row.key, Decimal(0) if spend else None),
@@ -201,7 +207,7 @@ def _collapsed(channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for place, name in enumerate(channels) if place == 0 or name != channels[place - 1])
 
 
-def _is_looked_at(touch: Touch, options: AttributionOptions) -> bool:
+def _is_used(touch: Touch, options: AttributionOptions) -> bool:
     return (
         (options.contacts == "all" or touch.view == (options.contacts == "views"))
         and (not options.only or touch.channel in options.only)
@@ -210,5 +216,5 @@ def _is_looked_at(touch: Touch, options: AttributionOptions) -> bool:
 
 
 def _squares(row: PathRow) -> float:
-    """Of a path only the sum of its revenues is known: they are taken as equal."""
+    """Return the sum of squared revenues of a path, of which only the sum is known: all are taken as equal."""
     return float(row.revenue**2 / row.conversions) if row.conversions else 0.0

@@ -1,4 +1,4 @@
-"""Attribution reports held against each other: models that disagree, shares that drift."""
+"""Comparison of attribution reports: differences between models, changes between periods."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sinks.clickhouse.reports import AttributionReport
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """How far models differ about a key.
+    """The difference between the models for a key.
 
     Attributes:
         key: Channel, campaign, creative or product.
-        least: The smallest share of the conversions with a touch that an additive model gives it.
-        least_by: That model.
-        most: The largest share.
-        most_by: That model.
+        least: Smallest share of the conversions with a touch among the additive models.
+        least_by: The model with it.
+        most: Largest share.
+        most_by: The model with it.
         spread: most - least.
     """
 
@@ -31,7 +31,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How a key's share of the conversions with a touch moved from one period to the next."""
+    """A key's share of the conversions with a touch in two periods."""
 
     model: str
     key: str
@@ -40,7 +40,7 @@ class Drift:
 
 
 def disagreements(report: AttributionReport) -> list[Disagreement]:
-    """Compare the additive models of a report key by key, most disputed first."""
+    """Compare the additive models of a report key by key, largest difference first."""
     shares = shares_of(report)
     models = list(dict.fromkeys(model for model, _ in shares if model not in report.not_additive))
     found = []
@@ -52,7 +52,7 @@ def disagreements(report: AttributionReport) -> list[Disagreement]:
 
 
 def drifts(before: AttributionReport, after: AttributionReport) -> list[Drift]:
-    """Compare two periods model by model and key by key, largest movement first."""
+    """Compare two periods model by model and key by key, largest change first."""
     earlier, later = shares_of(before), shares_of(after)
     found = [
         Drift(model, key, earlier.get((model, key), 0.0), later.get((model, key), 0.0))
@@ -63,7 +63,7 @@ def drifts(before: AttributionReport, after: AttributionReport) -> list[Drift]:
 
 
 def shares_of(report: AttributionReport) -> dict[tuple[str, str], float]:
-    """Each model's and key's share of the conversions with a touch."""
+    """Return the share of the conversions with a touch by model and key."""
     touched = [row for row in report.rows if row.key != UNATTRIBUTED]
     whole: dict[str, float] = {}
     for row in touched:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 Objective = Literal["revenue", "margin", "conversions", "responses"]
 
 
-class Counted(NamedTuple):
+class WeekCounts(NamedTuple):
     """Sums over the weeks with a number of messages, of one group of people."""
 
     messages: int
@@ -52,7 +52,7 @@ class Rate(NamedTuple):
     counts: bool
 
 
-class Best(NamedTuple):
+class BestFrequency(NamedTuple):
     """The best number of messages for one segment and channel.
 
     Attributes:
@@ -70,22 +70,22 @@ class Best(NamedTuple):
     certainty: float
 
 
-def best(
-    counted: Iterable[Counted],
+def best_frequency(
+    counted: Iterable[WeekCounts],
     objective: Objective = "revenue",
     *,
     unsubscribe_cost: float = 0.0,
-    least_person_weeks: int = 100,
+    min_person_weeks: int = 100,
     draws: int = 1000,
     seed: int = 1,
-) -> Best:
+) -> BestFrequency:
     """Find the number of messages a week with the highest value for each person-week.
 
     Args:
         counted: The weeks of one segment and channel, by group of people.
         objective: What to maximize.
         unsubscribe_cost: Cost of an unsubscription, in the unit of the objective.
-        least_person_weeks: Numbers with fewer weeks are on the curve but cannot be the best.
+        min_person_weeks: Numbers with fewer weeks are on the curve but cannot be the best.
         draws: Number of bootstrap draws.
         seed: The same seed gives the same intervals.
 
@@ -101,7 +101,7 @@ def best(
     for cell in cells:
         weeks[cell.messages][cell.group] += cell.person_weeks
         totals[cell.messages][cell.group] += getattr(cell, objective) - unsubscribe_cost * cell.unsubscribes
-    enough = [number for number in numbers if sum(weeks[number].values()) >= least_person_weeks]
+    enough = [number for number in numbers if sum(weeks[number].values()) >= min_person_weeks]
     drawn: dict[int, list[float]] = {number: [] for number in numbers}
     winners: list[int] = []
     rng = Random(seed)
@@ -116,14 +116,14 @@ def best(
             winners.append(max(candidates, key=lambda number: (values[number], -number)))
     curve = tuple(_point(number, cells, totals, weeks, drawn[number], number in enough) for number in numbers)
     if not enough:
-        return Best(curve, None, None, None, 0.0)
+        return BestFrequency(curve, None, None, None, 0.0)
     chosen = max((rate for rate in curve if rate.counts), key=lambda rate: (rate.value, -rate.messages)).messages
-    low, high = interval([float(winner) for winner in winners] or [float(chosen)])
+    low, high = percentile_interval([float(winner) for winner in winners] or [float(chosen)])
     certainty = winners.count(chosen) / len(winners) if winners else 0.0
-    return Best(curve, chosen, round(low), round(high), certainty)
+    return BestFrequency(curve, chosen, round(low), round(high), certainty)
 
 
-def interval(values: list[float]) -> tuple[float, float]:
+def percentile_interval(values: list[float]) -> tuple[float, float]:
     """Return the 2.5 % and 97.5 % quantiles: the order statistics that leave at most that share outside."""
     ordered = sorted(values)
     outside = int(0.025 * len(ordered))
@@ -132,7 +132,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def _point(
     number: int,
-    cells: list[Counted],
+    cells: list[WeekCounts],
     totals: dict[int, dict[int, float]],
     weeks: dict[int, dict[int, int]],
     drawn: list[float],
@@ -141,7 +141,7 @@ def _point(
     matching = [cell for cell in cells if cell.messages == number]
     person_weeks = sum(weeks[number].values())
     value = sum(totals[number].values()) / person_weeks
-    low, high = interval(drawn or [value])
+    low, high = percentile_interval(drawn or [value])
     unsubscribes = sum(cell.unsubscribes for cell in matching)
     people = sum(cell.people for cell in matching)
     return Rate(number, people, person_weeks, value, low, high, unsubscribes / person_weeks, counts)

@@ -24,9 +24,9 @@ import numpy as np
 from processors.attribution.paths import Chain, Floats, Indices, Paths, sums_by_index
 from processors.attribution.rules import UNATTRIBUTED
 
-LEARNED = ("markov_1", "markov_2", "markov_3", "markov_1_pathwise", "shapley")
+LEARNED_MODELS = ("markov_1", "markov_2", "markov_3", "markov_1_pathwise", "shapley")
 """Models in a report of all models."""
-OPTIONAL = ("shapley_rate_subset", "shao_li")
+OPTIONAL_MODELS = ("shapley_rate_subset", "shao_li")
 """Models in a report that names them."""
 MAX_PLAYERS = 20
 """Maximum number of keys for `shapley_rate_subset`, whose cost doubles with each."""
@@ -92,7 +92,7 @@ def shares(paths: Paths, models: Iterable[str], *, replicates: int = 0, seed: in
 
     Args:
         paths: All journeys, null journeys included.
-        models: Some of `LEARNED` and `OPTIONAL`.
+        models: Some of `LEARNED_MODELS` and `OPTIONAL_MODELS`.
         replicates: Number of bootstrap replicates for the intervals; 0: no intervals.
         seed: Seed of the bootstrap.
 

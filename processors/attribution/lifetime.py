@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-LEAST_REPEATERS = 30
+MIN_REPEAT_CUSTOMERS = 30
 """Minimum number of customers with a repeat purchase: the models cannot be fitted to fewer."""
 
 MODEL = "MBG/NBD and Gamma-Gamma"
@@ -34,7 +34,7 @@ class Order(NamedTuple):
     revenue: float
 
 
-class Expected(NamedTuple):
+class CustomerForecast(NamedTuple):
     """Forecast for one customer within the horizon."""
 
     profile_id: str
@@ -48,7 +48,7 @@ class Expected(NamedTuple):
         return self.orders * self.order_value
 
 
-class Judged(NamedTuple):
+class Validation(NamedTuple):
     """Validation on the last days, by a fit without them, of the customers known before.
 
     Attributes:
@@ -70,19 +70,19 @@ class Lifetime(NamedTuple):
     """A fit.
 
     Attributes:
-        expected: A forecast for each customer.
+        forecasts: A forecast for each customer.
         parameters: Parameters of both models, by name.
-        judged: The validation on held-out days.
+        validation: The validation on held-out days.
         notes: Warnings of the library about violated assumptions, such as that heavy buyers spend more.
     """
 
-    expected: list[Expected]
+    forecasts: list[CustomerForecast]
     parameters: dict[str, float]
-    judged: Judged
+    validation: Validation
     notes: tuple[str, ...]
 
 
-class TooFewError(ValueError):
+class TooFewCustomersError(ValueError):
     """There are too few customers with a repeat purchase."""
 
 
@@ -96,7 +96,7 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         holdout_days: Days to hold out; if not given a quarter of the history, at most the horizon.
 
     Raises:
-        TooFewError: Fewer than `LEAST_REPEATERS` customers ordered on two days.
+        TooFewCustomersError: Fewer than `MIN_REPEAT_CUSTOMERS` customers ordered on two days.
     """
     orders = [order for order in orders if order.revenue > 0]
     first = min((order.day for order in orders), default=until)
@@ -106,11 +106,13 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         warnings.simplefilter("always")
         base = _base(orders, until)
         purchase_model, amount_model = _models(base)
-        judged = _validate(orders, until, holdout_days)
+        validation = _validate(orders, until, holdout_days)
         purchases, alive = _purchases(purchase_model, base, horizon_days / _DAYS)
         value = _column(amount_model.predict())
-    expected = [
-        Expected(str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id]))
+    forecasts = [
+        CustomerForecast(
+            str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id])
+        )
         for profile_id in purchases.index
     ]
     parameters = {
@@ -119,19 +121,19 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
     notes = tuple(
         dict.fromkeys(str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning)
     )
-    return Lifetime(expected, parameters, judged, notes)
+    return Lifetime(forecasts, parameters, validation, notes)
 
 
-def _validate(orders: Sequence[Order], until: date, days: int) -> Judged:
+def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
     end = until - timedelta(days=days)
     known = [order for order in orders if order.day <= end]
     if days < _DAYS or not known:
-        return Judged()
+        return Validation()
     try:
         base = _base(known, end)
         model, _ = _models(base)
-    except TooFewError:
-        return Judged()
+    except TooFewCustomersError:
+        return Validation()
     predicted, _ = _purchases(model, base, days / _DAYS)
     later = {(order.profile_id, order.day) for order in orders if order.day > end}
     seen = dict.fromkeys(map(str, predicted.index), 0)
@@ -142,7 +144,9 @@ def _validate(orders: Sequence[Order], until: date, days: int) -> Judged:
     rates = (history["frequency"] / history["T"].where(history["T"] > 0)).fillna(0.0) * days / _DAYS
     errors = [abs(float(predicted[key]) - seen[str(key)]) for key in predicted.index]
     naive = [abs(float(rates[key]) - seen[str(key)]) for key in predicted.index]
-    return Judged(days, sum(seen.values()), float(predicted.sum()), sum(errors) / len(errors), sum(naive) / len(naive))
+    return Validation(
+        days, sum(seen.values()), float(predicted.sum()), sum(errors) / len(errors), sum(naive) / len(naive)
+    )
 
 
 def _base(orders: Sequence[Order], until: date) -> Any:
@@ -163,8 +167,10 @@ def _models(base: Any) -> tuple[Any, Any]:
     from clvkit import MBGNBD, GammaGamma
 
     repeaters = int((base.to_pandas()["frequency"] > 0).sum())
-    if repeaters < LEAST_REPEATERS:
-        raise TooFewError(f"{repeaters} customers ordered on two days, at least {LEAST_REPEATERS} are needed")
+    if repeaters < MIN_REPEAT_CUSTOMERS:
+        raise TooFewCustomersError(
+            f"{repeaters} customers ordered on two days, at least {MIN_REPEAT_CUSTOMERS} are needed"
+        )
     return MBGNBD().fit(base), GammaGamma().fit(base)
 
 

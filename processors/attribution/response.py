@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-LEAST_DAYS = 28
+MIN_DAYS = 28
 """Fewer days than this give a curve with a warning."""
 _BLOCK_DAYS = 7
 _BEND_GRID = np.geomspace(0.05, 20.0, 25)
@@ -100,7 +100,7 @@ def fit(
     )  # fmt: skip
 
 
-def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> dict[str, float]:
+def allocate(curves: Sequence[Curve], budget: float, *, max_multiple: float = 2.0) -> dict[str, float]:
     """Split a day's budget over channels so that revenue is highest: marginal revenue is then equal.
 
     The curves are concave, so it is optimal to give each small step to the channel that gains most from it (Fox,
@@ -108,8 +108,8 @@ def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> di
 
     Args:
         curves: One for each channel.
-        budget: Spend of a day; all of it is given as far as `most` allows.
-        most: Maximum spend of a channel as a multiple of its mean: the curve is not known far beyond it.
+        budget: Spend of a day; all of it is given as far as `max_multiple` allows.
+        max_multiple: Maximum spend of a channel as a multiple of its mean: the curve is not known far beyond it.
 
     Returns:
         Spend by channel.
@@ -117,7 +117,7 @@ def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> di
     given = {curve.channel: 0.0 for curve in curves}
     step = budget / _ALLOCATION_STEPS
     for _ in range(_ALLOCATION_STEPS if step > 0 else 0):
-        open_to = [curve for curve in curves if given[curve.channel] + step <= most * curve.spend * (1 + 1e-9)]
+        open_to = [curve for curve in curves if given[curve.channel] + step <= max_multiple * curve.spend * (1 + 1e-9)]
         if not open_to:
             break
         chosen = max(
@@ -127,7 +127,7 @@ def allocate(curves: Sequence[Curve], budget: float, *, most: float = 2.0) -> di
     return given
 
 
-def what_if(curves: Sequence[Curve], spend: Mapping[str, float]) -> float:
+def expected_revenue(curves: Sequence[Curve], spend: Mapping[str, float]) -> float:
     """Return the revenue of a day with this spend; channels that are not given spend their mean."""
     return sum(curve.revenue(spend.get(curve.channel, curve.spend)) for curve in curves)
 
@@ -158,8 +158,8 @@ def _solutions(features: Numbers, y: Numbers) -> list[tuple[float, float]]:
 
 
 def _warning(x: Numbers, low: float) -> str:
-    if len(x) < LEAST_DAYS:
-        return f"{len(x)} days, at least {LEAST_DAYS} are needed"
+    if len(x) < MIN_DAYS:
+        return f"{len(x)} days, at least {MIN_DAYS} are needed"
     if float(x.std()) < 0.1 * float(x.mean()):
         return "spend hardly varies, so nothing shows what more of it would do"
     return "no effect of spend can be told from chance" if low <= 0 else ""

@@ -94,14 +94,14 @@ class Journey(NamedTuple):
     milestone: int = 0
 
 
-class Terms(NamedTuple):
+class ModelParameters(NamedTuple):
     """Parameters of models: the half-life of `time_decay`, and the channels that `last_non_direct` skips."""
 
     half_life: timedelta = HALF_LIFE
     direct: Collection[str] = ("Direct",)
 
 
-DEFAULT_TERMS = Terms()
+DEFAULT_PARAMETERS = ModelParameters()
 
 
 def with_milestones(conversions: Iterable[Conversion], goal: str) -> list[Conversion]:
@@ -205,23 +205,25 @@ def credits_of(
     """
     if not touches:
         return [Credit(conversion, None, model, Fraction(1)) for model in MODELS]
-    journey, terms = journey_of(conversion, touches), Terms(half_life, direct)
+    journey, parameters = journey_of(conversion, touches), ModelParameters(half_life, direct)
     return [
         Credit(conversion, touch, model, weight)
         for model, weights in MODELS.items()
-        for touch, weight in zip(touches, weights(journey, terms), strict=True)
+        for touch, weight in zip(touches, weights(journey, parameters), strict=True)
     ]
 
 
 def channel_totals(
-    journeys: Iterable[tuple[Journey, float, float]], models: Iterable[str], terms: Terms = DEFAULT_TERMS
+    journeys: Iterable[tuple[Journey, float, float]],
+    models: Iterable[str],
+    parameters: ModelParameters = DEFAULT_PARAMETERS,
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Credit many journeys to channels.
 
     Args:
         journeys: Journeys, each with its number of conversions and their revenue.
         models: Names of rule models.
-        terms: Parameters of the models.
+        parameters: Parameters of the models.
 
     Returns:
         (conversions, revenue) for each (model, channel); exactly rounded sums.
@@ -234,18 +236,18 @@ def channel_totals(
     for journey, outcomes in equal_journeys.items():
         conversions, revenue = fsum(one for one, _ in outcomes), fsum(one for _, one in outcomes)
         for model in wanted:
-            for channel, weight in _channel_weights(model, journey, terms).items():
+            for channel, weight in _channel_weights(model, journey, parameters).items():
                 given = summands[model, channel]
                 given[0].append(weight * conversions)
                 given[1].append(weight * revenue)
     return {key: (fsum(conversions), fsum(revenue)) for key, (conversions, revenue) in summands.items()}
 
 
-def _channel_weights(model: str, journey: Journey, terms: Terms) -> dict[str, float]:
+def _channel_weights(model: str, journey: Journey, parameters: ModelParameters) -> dict[str, float]:
     if not journey.channels:
         return {UNATTRIBUTED: 1.0}
     weights: dict[str, Fraction] = defaultdict(Fraction)
-    for channel, weight in zip(journey.channels, MODELS[model](journey, terms), strict=True):
+    for channel, weight in zip(journey.channels, MODELS[model](journey, parameters), strict=True):
         weights[channel] += weight
     return {channel: float(weight) for channel, weight in weights.items()}
 
@@ -298,7 +300,7 @@ def _previous(conversions: Iterable[Conversion]) -> dict[tuple[str, str], dateti
     return found
 
 
-Weights = Callable[[Journey, Terms], list[Fraction]]
+Weights = Callable[[Journey, ModelParameters], list[Fraction]]
 
 
 def _one(chosen: int, count: int) -> list[Fraction]:
@@ -308,7 +310,7 @@ def _one(chosen: int, count: int) -> list[Fraction]:
 def _ends(first: str, last: str, only_two: tuple[str, str]) -> Weights:
     """Return weights of a share for the first touch, a share for the last, and the rest evenly for those between."""
 
-    def weights(journey: Journey, _terms: Terms) -> list[Fraction]:
+    def weights(journey: Journey, _parameters: ModelParameters) -> list[Fraction]:
         count = len(journey.channels)
         if count == 1:
             return [Fraction(1)]
@@ -323,10 +325,10 @@ def _ends(first: str, last: str, only_two: tuple[str, str]) -> Weights:
 _position_based = _ends("0.4", "0.4", ("0.5", "0.5"))
 
 
-def _w_shaped(journey: Journey, terms: Terms) -> list[Fraction]:
+def _w_shaped(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
     """Three roles of 30 %: first, at the milestone, last; 10 % to the others, or to the roles if there are none."""
     if not journey.milestone:
-        return _position_based(journey, terms)
+        return _position_based(journey, parameters)
     count = len(journey.channels)
     roles = [0, journey.milestone - 1, count - 1]
     others = count - len(set(roles))
@@ -334,18 +336,18 @@ def _w_shaped(journey: Journey, terms: Terms) -> list[Fraction]:
     return [roles.count(index) * role if index in roles else Fraction(1, 10) / others for index in range(count)]
 
 
-def _last_non_direct(journey: Journey, terms: Terms) -> list[Fraction]:
-    others = [index for index, channel in enumerate(journey.channels) if channel not in terms.direct]
+def _last_non_direct(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
+    others = [index for index, channel in enumerate(journey.channels) if channel not in parameters.direct]
     return _one(others[-1] if others else len(journey.channels) - 1, len(journey.channels))
 
 
-def _time_decay(journey: Journey, terms: Terms) -> list[Fraction]:
+def _time_decay(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
     """2^(-age / half-life), normalized. Ages are from the newest touch: the time of the conversion cancels out."""
     if len(journey.ages) != len(journey.channels):
         raise ValueError("time_decay needs the times of the touches")
     with localcontext() as context:
         context.prec = 40
-        period = Decimal(terms.half_life // timedelta(microseconds=1))
+        period = Decimal(parameters.half_life // timedelta(microseconds=1))
         powers = [Fraction(Decimal(2) ** (-Decimal(age // timedelta(microseconds=1)) / period)) for age in journey.ages]
     return [power / sum(powers) for power in powers]
 

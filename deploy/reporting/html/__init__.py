@@ -1,5 +1,5 @@
-"""The report: one page of HTML with charts, tables and the questions behind them.
+"""The HTML report: one page with charts, tables and their SQL.
 
-`questions.py` asks the database, `charts.py` and `sankey.py` draw the answers as Vega-Lite charts, `page.py` sets the
-page. Charts are SVG drawn here: the page runs no script and loads nothing.
+`queries.py` reads the data, `charts.py` and `sankey.py` define Vega-Lite charts, `page.py` renders the page. Charts are
+rendered to SVG here: the page runs no script and loads nothing.
 """

@@ -1,8 +1,8 @@
-"""Charts of the report as SVG: Vega-Lite specifications, drawn by vl-convert.
+"""Charts of the report: Vega-Lite specifications, rendered to SVG by vl-convert.
 
-Ink, muted ink and grid lines are drawn in stand-in colours that become CSS variables, so that one picture serves a
-light page, a dark page and paper. Marks have colours that can be told apart on all three, also by most who are
-colour-blind (Paul Tol's bright scheme). Each chart exists narrow, for a phone, and wide.
+Text and grid lines are rendered in placeholder colours that become CSS variables, so that one SVG serves a light page,
+a dark page and paper. Marks have colours that are distinct on all three, also with most colour blindness (Paul Tol's
+bright scheme). Each chart exists in a narrow size, for a phone, and a wide one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 Spec = dict[str, Any]
 
 NARROW, WIDE = 330, 700
-"""Widths of the two drawings in pixels."""
+"""Widths of the two sizes in pixels."""
 
 PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BB7744", "#888888")
 STATES = {
@@ -28,8 +28,8 @@ STATES = {
 }
 
 _INK, _MUTED, _GRID = "#010101", "#020202", "#030303"
-# By itself an axis writes all its numbers in one unit: 0k, 0.2k, …
-_FEW_TICKS = {"tickCount": 4, "labelExpr": "format(datum.value, '~s')"}
+# The default format has one unit for all labels of an axis: 0k, 0.2k, …
+_SPARSE_AXIS = {"tickCount": 4, "labelExpr": "format(datum.value, '~s')"}
 _VARIABLES = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--grid)"}
 _CONFIG: Spec = {
     "background": None,
@@ -48,14 +48,14 @@ _CONFIG: Spec = {
 
 
 def svg(spec: Spec, width: int) -> str:
-    """Draw a chart.
+    """Render a chart.
 
     Args:
-        spec: Vega-Lite, without size in width.
-        width: Of the whole picture in pixels.
+        spec: Vega-Lite specification without a width.
+        width: Width of the whole SVG in pixels.
 
     Returns:
-        An `<svg>` element whose neutral colours are the page's variables.
+        An `<svg>` element whose neutral colours are CSS variables of the page.
     """
     import vl_convert  # an extra of the distribution
 
@@ -64,13 +64,13 @@ def svg(spec: Spec, width: int) -> str:
         "config": _CONFIG,
         "autosize": {"type": "fit", "contains": "padding"},
         "width": width,
-        "padding": {"left": 14, "right": 26, "top": 4, "bottom": 4},  # a reader's font may be wider
+        "padding": {"left": 14, "right": 26, "top": 4, "bottom": 4},  # room for a wider font of the reader
         **spec,
     }
     drawn = vl_convert.vegalite_to_svg(whole)
     for color, variable in _VARIABLES.items():
         drawn = drawn.replace(color, variable)
-    # The size is the page's affair, and ids must not meet those of another chart.
+    # The page sets the size, and ids must not collide with those of another chart.
     drawn = re.sub(r' width="[\d.]+" height="[\d.]+"', "", drawn, count=1)
     return re.sub(r'\sid="[^"]*"', "", drawn) if "url(#" not in drawn else drawn
 
@@ -85,7 +85,7 @@ def attribution(rows: Sequence[Row], models: Sequence[str], width: int, keys: in
         {
             "mark": {"type": "bar"},
             "encoding": {
-                "x": {"field": "revenue", "type": "quantitative", "title": "credited revenue", "axis": _FEW_TICKS},
+                "x": {"field": "revenue", "type": "quantitative", "title": "credited revenue", "axis": _SPARSE_AXIS},
                 "color": _color("model", models, columns=2 if width < WIDE else 6),
             },
         }
@@ -146,7 +146,7 @@ def funnel(rows: Sequence[Row]) -> Spec:
                 "field": "people",
                 "type": "quantitative",
                 "title": "people",
-                "axis": _FEW_TICKS,
+                "axis": _SPARSE_AXIS,
             },
         },
         "layer": [
@@ -160,7 +160,7 @@ def funnel(rows: Sequence[Row]) -> Spec:
 
 
 def cohorts(rows: Sequence[Row], width: int) -> Spec:
-    """Squares of retention by cohort and week since, the more the darker; the first week, always 100 %, is left out."""
+    """Heat map of retention by cohort and week since; the first week, always 100 %, is left out."""
     later = [{**row, "cohort": str(row["cohort"])[5:]} for row in rows if row["number"] > 0]
     layers: list[Spec] = [
         {
@@ -216,7 +216,7 @@ def frequency(rows: Sequence[Row], channels: Sequence[str], width: int) -> Spec:
 
 
 def reachability(rows: Sequence[Row], width: int) -> Spec:
-    """Bars of people by channel, parted by whether and why not they can be reached."""
+    """Stacked bars of people by channel and reachability state."""
     parts = [
         {"channel": row["channel"], "state": state.replace("_", " "), "people": row[state], "order": order}
         for row in rows
@@ -230,7 +230,7 @@ def reachability(rows: Sequence[Row], width: int) -> Spec:
         "encoding": {
             "y": {"field": "channel", "type": "nominal", "sort": [row["channel"] for row in rows], "title": None},
             "x": {
-                "field": "people", "type": "quantitative", "stack": "zero", "title": "people", "axis": _FEW_TICKS,
+                "field": "people", "type": "quantitative", "stack": "zero", "title": "people", "axis": _SPARSE_AXIS,
             },
             "color": {
                 "field": "state", "scale": {"domain": names, "range": list(STATES.values())},

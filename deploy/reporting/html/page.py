@@ -1,4 +1,4 @@
-"""Sets the page of the report: a picture, a table with the same numbers and the question in SQL for each answer."""
+"""Renders the HTML report: a chart, a table of the same numbers and the SQL for each result."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 
 from deploy.reporting.html import charts, sankey
 from deploy.reporting.html.charts import NARROW, WIDE, Row, Spec, svg
-from deploy.reporting.html.questions import MODELS, Answer, Answers
+from deploy.reporting.html.queries import MODELS, QueryResult, ReportData
 
-Cell = Callable[[Any], str]
+CellFormat = Callable[[Any], str]
 
-_ROWS_OPEN = 20  # longer tables are folded on a screen
+_MAX_OPEN_ROWS = 20
+"""Tables with more rows are collapsed on a screen."""
 
 
 class Column(NamedTuple):
-    """A column of a table: its heading, the field of the row and how a value is written."""
+    """A column of a table: its heading, the field of the row and the format of a value."""
 
     heading: str
     field: str
-    write: Cell
+    format: CellFormat
 
 
 _STYLE = """
@@ -58,27 +59,27 @@ pre { background: var(--box); padding: .75rem; overflow-x: auto; font-size: .75r
 """
 
 
-def render(answers: Answers) -> str:
-    """Write the page.
+def render(data: ReportData) -> str:
+    """Render the page.
 
     Args:
-        answers: What `questions.ask` has found.
+        data: The result of `queries.query_report`.
 
     Returns:
         HTML that needs no other file, no script and no network.
     """
-    totals = answers.totals.rows[0]
+    totals = data.totals.rows[0]
     currency = str(totals["currency"])
     sections = [
-        _attribution(answers, currency),
-        _returns(answers, currency),
-        _paths(answers),
-        _funnel(answers),
-        _cohorts(answers),
-        _frequency(answers, currency),
-        _reachability(answers),
+        _attribution(data, currency),
+        _returns(data, currency),
+        _paths(data),
+        _funnel(data),
+        _cohorts(data),
+        _frequency(data, currency),
+        _reachability(data),
     ]
-    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in answers.warnings)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in data.warnings)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -106,17 +107,17 @@ def _totals(totals: Row, currency: str) -> str:
     return '<dl class="totals">' + "".join(f"<div><dt>{escape(a)}</dt><dd>{b}</dd></div>" for a, b in shown) + "</dl>\n"
 
 
-def _attribution(answers: Answers, currency: str) -> str:
-    rows = answers.attribution.rows
+def _attribution(data: ReportData, currency: str) -> str:
+    rows = data.attribution.rows
     models = list(dict.fromkeys([*MODELS, *(row["model"] for row in rows)]))
     revenue = {(row["key"], row["model"]): row["revenue"] for row in rows}
     table = [
         {"key": key, **{model: revenue.get((key, model)) for model in models}}
         for key in dict.fromkeys(row["key"] for row in rows)
     ]
-    columns = [Column("channel", "key", _text), *(Column(_words(model), model, _money) for model in models)]
-    named = [{**row, "model": _words(row["model"])} for row in rows]
-    labels = [_words(model) for model in models]
+    columns = [Column("channel", "key", _text), *(Column(_label(model), model, _money) for model in models)]
+    named = [{**row, "model": _label(row["model"])} for row in rows]
+    labels = [_label(model) for model in models]
     drawn = any(row["low"] is not None for row in rows)
     return _section(
         "What each model credits",
@@ -126,31 +127,31 @@ def _attribution(answers: Answers, currency: str) -> str:
         lambda width: charts.attribution(named, labels, width),
         columns,
         table,
-        answers.attribution,
+        data.attribution,
     )
 
 
-def _returns(answers: Answers, currency: str) -> str:
+def _returns(data: ReportData, currency: str) -> str:
     columns = [
         Column("channel", "channel", _text), Column("ROMI", "romi", _percent), Column("ROAS", "roas", _ratio),
         Column("revenue", "revenue", _money), Column("margin", "margin", _money), Column("spend", "spend", _money),
         Column("CPA", "cpa", _money), Column("CAC", "cac", _money),
     ]  # fmt: skip
-    rows = answers.returns.rows
+    rows = data.returns.rows
     no_costs = bool(rows) and all(row["margin"] == row["revenue"] for row in rows)
     return _section(
         "What came back of what was spent",
-        f"ROMI = (margin − spend) / spend, by channel, model {_words(answers.model)}, {currency}. Channels that cost"
+        f"ROMI = (margin − spend) / spend, by channel, model {_label(data.model)}, {currency}. Channels that cost"
         " nothing are left out." + (" No margin is set: all revenue is taken for margin." if no_costs else ""),
-        lambda width: charts.returns(answers.returns.rows),
+        lambda width: charts.returns(data.returns.rows),
         columns,
-        answers.returns.rows,
-        answers.returns,
+        data.returns.rows,
+        data.returns,
     )
 
 
-def _paths(answers: Answers) -> str:
-    links = answers.links.rows
+def _paths(data: ReportData) -> str:
+    links = data.links.rows
     columns = [
         Column("from", "source", _text), Column("touch", "step", _count), Column("to", "target", _text),
         Column("conversions", "conversions", _count),
@@ -161,12 +162,12 @@ def _paths(answers: Answers) -> str:
         lambda width: sankey.chart([row for row in links if row["step"] < (4 if width >= WIDE else 3)], 420),
         columns,
         sorted(links, key=lambda row: -row["conversions"])[:20],
-        answers.links,
+        data.links,
         note="The 20 links that most took.",
     )
 
 
-def _funnel(answers: Answers) -> str:
+def _funnel(data: ReportData) -> str:
     columns = [
         Column("step", "name", _text),
         Column("people", "people", _count), Column("of previous", "from_previous", _percent),
@@ -176,14 +177,14 @@ def _funnel(answers: Answers) -> str:
     return _section(
         "From a product's page to an order",
         "People who got so far within 7 days of the first step, and their share of it.",
-        lambda width: charts.funnel(answers.funnel.rows),
+        lambda width: charts.funnel(data.funnel.rows),
         columns,
-        answers.funnel.rows,
-        answers.funnel,
+        data.funnel.rows,
+        data.funnel,
     )
 
 
-def _cohorts(answers: Answers) -> str:
+def _cohorts(data: ReportData) -> str:
     columns = [
         Column("week of first order", "cohort", _text), Column("weeks since", "number", _count),
         Column("people", "people", _count),
@@ -193,17 +194,17 @@ def _cohorts(answers: Answers) -> str:
         "Who buys again",
         "Customers by the week of their first order, and the share of them who order in a later week. The newest weeks"
         " are not over.",
-        lambda width: charts.cohorts(answers.cohorts.rows, width),
+        lambda width: charts.cohorts(data.cohorts.rows, width),
         columns,
-        answers.cohorts.rows,
-        answers.cohorts,
+        data.cohorts.rows,
+        data.cohorts,
     )
 
 
-def _frequency(answers: Answers, currency: str) -> str:
+def _frequency(data: ReportData, currency: str) -> str:
     points = [
         {"channel": channel, **rate._asdict()}
-        for channel, found in answers.best_frequency.items()
+        for channel, found in data.best_frequency.items()
         for rate in found.curve
         if rate.counts
     ]
@@ -214,28 +215,28 @@ def _frequency(answers: Answers, currency: str) -> str:
         Column("person-weeks", "person_weeks", _count), Column("revenue", "revenue_per_person_week", _money),
         Column("unsubscribes", "unsubscribe_rate", _percent),
     ]  # fmt: skip
-    told = [
+    best_numbers = [
         f"{channel}: {found.messages} ({found.low} to {found.high})"
-        for channel, found in answers.best_frequency.items()
+        for channel, found in data.best_frequency.items()
         if found.messages is not None
     ]
-    best = f" Best so far, with its interval of 95 %: {'; '.join(told)}." if told else ""
+    best = f" Best so far, with its interval of 95 %: {'; '.join(best_numbers)}." if best_numbers else ""
     return _section(
         "How many messages a week",
         f"Revenue of a person and week, {currency}, by messages received; lines are intervals of 95 %.{best} Who gets"
         " many messages is not who gets few: test a change with a holdout.",
         lambda width: charts.frequency(points, channels, width),
         columns,
-        answers.frequency.rows,
-        answers.frequency,
+        data.frequency.rows,
+        data.frequency,
     )
 
 
-def _reachability(answers: Answers) -> str:
-    rows = answers.reachability.rows
+def _reachability(data: ReportData) -> str:
+    rows = data.reachability.rows
     columns = [
         Column("channel", "channel", _text), Column("people", "people", _count),
-        *(Column(_words(state), state, _count) for state in charts.STATES),
+        *(Column(_label(state), state, _count) for state in charts.STATES),
     ]  # fmt: skip
     day = f" at the end of {rows[0]['day']:%-d %B %Y}" if rows else ""
     return _section(
@@ -244,7 +245,7 @@ def _reachability(answers: Answers) -> str:
         lambda width: charts.reachability(rows, width),
         columns,
         rows,
-        answers.reachability,
+        data.reachability,
     )
 
 
@@ -254,7 +255,7 @@ def _section(
     draw: Callable[[int], Spec],
     columns: Sequence[Column],
     rows: Sequence[Row],
-    answer: Answer,
+    result: QueryResult,
     note: str = "The numbers.",
 ) -> str:
     if not rows:
@@ -265,9 +266,9 @@ def _section(
     )
     return (
         f"<section><h2>{escape(title)}</h2><p>{escape(lead)}</p>{pictures}"
-        f"<details{' open' if len(rows) <= _ROWS_OPEN else ''}><summary>{escape(note)}</summary>"
+        f"<details{' open' if len(rows) <= _MAX_OPEN_ROWS else ''}><summary>{escape(note)}</summary>"
         f"{_table(columns, rows)}</details>"
-        f'<details class="sql"><summary>The question in SQL</summary><pre>{escape(answer.sql)}</pre></details>'
+        f'<details class="sql"><summary>The question in SQL</summary><pre>{escape(result.sql)}</pre></details>'
         "</section>\n"
     )
 
@@ -275,7 +276,7 @@ def _section(
 def _table(columns: Sequence[Column], rows: Iterable[Row]) -> str:
     head = "".join(f'<th scope="col">{escape(column.heading)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{column.write(row[column.field])}</td>" for column in columns) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{column.format(row[column.field])}</td>" for column in columns) + "</tr>" for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
@@ -300,5 +301,5 @@ def _percent(value: Any) -> str:
     return "–" if value is None else f"{float(value):,.1%}"
 
 
-def _words(name: str) -> str:
+def _label(name: str) -> str:
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""A Sankey diagram of paths: which channel people come from to which, touch by touch, until they convert."""
+"""Sankey diagram of paths: from channel to channel, touch by touch, until the conversion."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from deploy.reporting.html.charts import PALETTE, Row, Spec
 OTHER = "(other)"
 END = "(conversion)"
 
-_CHANNELS = 6
-_COLUMN = 0.1  # width of a node, in distances of columns
-_GAP = 0.02  # between nodes, in heights of the diagram
-_CURVE = 16
+_MAX_CHANNELS = 6
+"""Channels with a node of their own; the others are merged into `OTHER`."""
+_NODE_WIDTH = 0.1
+"""In distances between columns."""
+_GAP = 0.02
+"""Distance between nodes, in heights of the diagram."""
+_CURVE_STEPS = 16
+"""Points of a ribbon's edge."""
 
 
 class Node(NamedTuple):
-    """A channel at a place of the path: its column and its vertical extent, 0 to 1 and a little more for the gaps."""
+    """A channel at a position of the path: its column, and its vertical extent in heights of the diagram."""
 
     column: int
     name: str
@@ -28,7 +32,7 @@ class Node(NamedTuple):
 
 
 class Ribbon(NamedTuple):
-    """A link between two nodes: where it leaves, where it arrives, how wide it is."""
+    """A link between two nodes: its vertical position at both, and its height."""
 
     source: Node
     target: Node
@@ -39,11 +43,11 @@ class Ribbon(NamedTuple):
 
 
 def merge(rows: Sequence[Row]) -> Counter[tuple[int, str, str]]:
-    """Put the links of rare channels together: conversions by step, source and target."""
-    seen: Counter[str] = Counter()
+    """Return conversions by step, source and target, with rare channels merged into `OTHER`."""
+    totals: Counter[str] = Counter()
     for row in rows:
-        seen[row["source"]] += row["conversions"]
-    kept = {name for name, _ in seen.most_common(_CHANNELS)} | {END}
+        totals[row["source"]] += row["conversions"]
+    kept = {name for name, _ in totals.most_common(_MAX_CHANNELS)} | {END}
     links: Counter[tuple[int, str, str]] = Counter()
     for row in rows:
         source, target = (name if name in kept else OTHER for name in (row["source"], row["target"]))
@@ -52,7 +56,7 @@ def merge(rows: Sequence[Row]) -> Counter[tuple[int, str, str]]:
 
 
 def layout(links: Counter[tuple[int, str, str]]) -> tuple[list[Node], list[Ribbon]]:
-    """Place nodes, the largest at the top and the end below, and the ribbons between them.
+    """Place nodes, the largest at the top and `END` at the bottom, and the ribbons between them.
 
     Args:
         links: Conversions by step, source and target; the source of step n is in column n, its target in n + 1.
@@ -88,7 +92,7 @@ def layout(links: Counter[tuple[int, str, str]]) -> tuple[list[Node], list[Ribbo
 
 
 def chart(rows: Sequence[Row], height: int) -> Spec:
-    """Draw the links as a Vega-Lite chart: nodes are bars, links are ribbons in the colour of where they come from."""
+    """Return the Vega-Lite chart: nodes are bars, links are ribbons in the colour of their source."""
     nodes, ribbons = layout(merge(rows))
     names = sorted({node.name for node in nodes if node.name != END}, key=lambda name: (name == OTHER, name))
     color = {
@@ -105,7 +109,7 @@ def chart(rows: Sequence[Row], height: int) -> Spec:
     points = [point for number, ribbon in enumerate(ribbons) for point in _curve(number, ribbon)]
     boxes = [
         {
-            "name": node.name, "x": node.column, "x2": node.column + _COLUMN, "y": node.top, "y2": node.bottom,
+            "name": node.name, "x": node.column, "x2": node.column + _NODE_WIDTH, "y": node.top, "y2": node.bottom,
             "label": node.name.strip("()") if node.bottom - node.top > 0.025 else "",
             "middle": (node.top + node.bottom) / 2,
         }
@@ -150,11 +154,11 @@ def chart(rows: Sequence[Row], height: int) -> Spec:
 
 
 def _curve(number: int, ribbon: Ribbon) -> list[Row]:
-    """Sample a ribbon along a smooth step from its source's right side to its target's left side."""
-    begin, end = ribbon.source.column + _COLUMN, float(ribbon.target.column)
+    """Return the points of a ribbon along a smooth step from the right of its source to the left of its target."""
+    begin, end = ribbon.source.column + _NODE_WIDTH, float(ribbon.target.column)
     points = []
-    for step in range(_CURVE + 1):
-        share = step / _CURVE
+    for step in range(_CURVE_STEPS + 1):
+        share = step / _CURVE_STEPS
         smooth = share * share * (3 - 2 * share)
         top = ribbon.source_top + (ribbon.target_top - ribbon.source_top) * smooth
         points.append(

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.reporting.attribution import chosen, report
+from deploy.reporting.attribution import report, select_models
 from deploy.settings import Settings
 from processors.attribution.rules import UNATTRIBUTED
 from sinks.clickhouse.reports import AttributionOptions, attribution, publish_settings
@@ -96,7 +96,7 @@ def test_rates_are_those_of_the_definitions(story: Warehouse) -> None:
 
 
 def test_romi_of_a_learned_model_has_an_interval_and_spend_alone_keeps_a_row(story: Warehouse) -> None:
-    found = report(story.client, AttributionOptions(), chosen("shapley"), replicates=200, seed=1)
+    found = report(story.client, AttributionOptions(), select_models("shapley"), replicates=200, seed=1)
 
     rows = {row.key: row for row in found.rows}
     # Both of Anna's orders had both touches: 75 each of 150, for 25 spent on search. As often as she is drawn, or not.

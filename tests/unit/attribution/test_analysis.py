@@ -1,4 +1,4 @@
-"""Best frequency, response to spend and lifetime value find what was put into made-up data."""
+"""Best frequency, response to spend and lifetime value recover the parameters of generated data."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from random import Random
 import pytest
 
 from processors.attribution import response
-from processors.attribution.frequency import Counted, best
-from processors.attribution.lifetime import LEAST_REPEATERS, Order, TooFewError, fit
+from processors.attribution.frequency import WeekCounts, best_frequency
+from processors.attribution.lifetime import MIN_REPEAT_CUSTOMERS, Order, TooFewCustomersError, fit
 
 
 def weeks(
     messages: int, revenue: float, *, groups: int = 20, person_weeks: int = 50, unsubscribes: int = 0
-) -> list[Counted]:
-    """The same in every group of people."""
+) -> list[WeekCounts]:
+    """Return equal cells for all groups of people."""
     return [
-        Counted(messages, group, 10, person_weeks, 0, 0, revenue * person_weeks, 0, unsubscribes)
+        WeekCounts(messages, group, 10, person_weeks, 0, 0, revenue * person_weeks, 0, unsubscribes)
         for group in range(groups)
     ]
 
 
 class TestFrequency:
     def test_the_number_with_the_highest_value_is_best(self) -> None:
-        found = best([*weeks(0, 1.0), *weeks(1, 3.0), *weeks(2, 2.0)])
+        found = best_frequency([*weeks(0, 1.0), *weeks(1, 3.0), *weeks(2, 2.0)])
 
         assert (1, 1, 1, 1.0) == (found.messages, found.low, found.high, found.certainty)
         assert [(0, 1.0), (1, 3.0), (2, 2.0)] == [(rate.messages, rate.value) for rate in found.curve]
 
-    def test_losing_readers_costs(self) -> None:
+    def test_unsubscriptions_have_a_cost(self) -> None:
         tiring = [*weeks(1, 3.0), *weeks(2, 4.0, unsubscribes=5)]
 
-        assert (2, 1) == (best(tiring).messages, best(tiring, unsubscribe_cost=20).messages)
+        assert (2, 1) == (best_frequency(tiring).messages, best_frequency(tiring, unsubscribe_cost=20).messages)
 
     def test_a_number_with_few_weeks_cannot_win(self) -> None:
-        found = best([*weeks(1, 3.0), *weeks(5, 99.0, groups=1, person_weeks=3)])
+        found = best_frequency([*weeks(1, 3.0), *weeks(5, 99.0, groups=1, person_weeks=3)])
 
         assert (1, False) == (found.messages, found.curve[1].counts)
 
-    def test_too_little_data_has_no_answer(self) -> None:
-        assert None is best(weeks(1, 3.0, groups=1, person_weeks=3)).messages
+    def test_too_few_weeks_have_no_best_number(self) -> None:
+        assert None is best_frequency(weeks(1, 3.0, groups=1, person_weeks=3)).messages
 
-    def test_what_hangs_on_a_few_people_has_a_wide_interval(self) -> None:
+    def test_a_value_from_a_few_people_has_a_wide_interval(self) -> None:
         rng = Random(3)
         lucky = [one._replace(revenue=rng.choice([0.0, 0.0, 0.0, 800.0])) for one in weeks(2, 0.0)]
 
-        found = best([*weeks(1, 3.0), *lucky])
+        found = best_frequency([*weeks(1, 3.0), *lucky])
 
         rate = found.curve[1]
         assert rate.low < 3.0 < rate.high
@@ -57,7 +57,7 @@ class TestFrequency:
     def test_the_same_seed_gives_the_same_answer(self) -> None:
         cells = [*weeks(1, 3.0), *weeks(2, 3.1)]
 
-        assert best(cells, seed=7) == best(cells, seed=7)
+        assert best_frequency(cells, seed=7) == best_frequency(cells, seed=7)
 
 
 class TestResponse:
@@ -65,7 +65,7 @@ class TestResponse:
         rng = Random(1)
         return [rng.uniform(0, 200) for _ in range(120)]
 
-    def test_the_curve_behind_the_data_is_found(self) -> None:
+    def test_the_curve_of_generated_data_is_recovered(self) -> None:
         spend = self.spend()
 
         curve = response.fit("Paid Search", spend, [20 + 300 * log1p(one / 80) for one in spend])
@@ -76,7 +76,7 @@ class TestResponse:
         assert curve.marginal_low <= curve.marginal <= curve.marginal_high
         assert ("", True) == (curve.warning, curve.r_squared > 0.99)
 
-    def test_spend_without_effect_is_named(self) -> None:
+    def test_spend_without_effect_has_a_warning(self) -> None:
         rng = Random(2)
 
         curve = response.fit("TV", self.spend(), [100 + rng.gauss(0, 30) for _ in range(120)])
@@ -84,7 +84,7 @@ class TestResponse:
         assert curve is not None
         assert "no effect of spend can be told from chance" == curve.warning
 
-    def test_few_days_are_named(self) -> None:
+    def test_few_days_have_a_warning(self) -> None:
         curve = response.fit("TV", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
 
         assert curve is not None
@@ -104,9 +104,9 @@ class TestResponse:
         slopes = [curve.slope(split[curve.channel]) for curve in curves]
         assert 300.0 == pytest.approx(sum(split.values()))
         assert slopes == pytest.approx([slopes[0]] * 3, rel=0.02)
-        assert response.what_if(curves, split) >= response.what_if(curves, {})
+        assert response.expected_revenue(curves, split) >= response.expected_revenue(curves, {})
 
-    def test_no_channel_gets_more_than_was_ever_tried(self) -> None:
+    def test_no_channel_gets_more_than_twice_its_mean(self) -> None:
         only = response.Curve("A", 120, 100.0, 0.0, 300.0, 80.0, 1.0, 0, 0, 0, "")
 
         assert 200.0 == pytest.approx(response.allocate([only], 1000.0)["A"])
@@ -114,7 +114,7 @@ class TestResponse:
 
 class TestLifetime:
     def orders(self, people: int, days: int = 240) -> list[Order]:
-        """Each person orders at a rate of their own; half of them stop for good somewhere on the way."""
+        """Return orders at a rate of each person; half of the people stop for good at some time."""
         rng = Random(5)
         found = []
         for number in range(people):
@@ -126,19 +126,19 @@ class TestLifetime:
                 day += rng.expovariate(rate) + 1
         return found
 
-    def test_the_days_held_back_are_foretold(self) -> None:
+    def test_orders_of_held_out_days_are_predicted(self) -> None:
         pytest.importorskip("clvkit")
 
         found = fit(self.orders(400), date(2026, 8, 29), horizon_days=60, holdout_days=60)
 
-        assert len({one.profile_id for one in found.expected}) == len(found.expected) <= 400
-        assert 60 == found.judged.days
-        assert found.judged.predicted == pytest.approx(found.judged.orders, rel=0.2)
-        assert all(0 <= one.probability_alive <= 1 and one.orders >= 0 for one in found.expected)
-        assert all(20 < one.order_value < 80 for one in found.expected)
+        assert len({one.profile_id for one in found.forecasts}) == len(found.forecasts) <= 400
+        assert 60 == found.validation.days
+        assert found.validation.predicted == pytest.approx(found.validation.orders, rel=0.2)
+        assert all(0 <= one.probability_alive <= 1 and one.orders >= 0 for one in found.forecasts)
+        assert all(20 < one.order_value < 80 for one in found.forecasts)
 
-    def test_too_few_who_came_back_say_nothing(self) -> None:
+    def test_too_few_repeat_customers_are_an_error(self) -> None:
         pytest.importorskip("clvkit")
 
-        with pytest.raises(TooFewError, match=f"at least {LEAST_REPEATERS} are needed"):
+        with pytest.raises(TooFewCustomersError, match=f"at least {MIN_REPEAT_CUSTOMERS} are needed"):
             fit(self.orders(10), date(2026, 8, 29))

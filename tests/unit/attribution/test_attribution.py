@@ -1,4 +1,4 @@
-"""The definitions of attribution, on journeys that one can reckon in one's head."""
+"""Rule models of attribution on journeys small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_totals_of_many_journeys_are_the_sums_of_single_credits() -> None:
     ],
     ids=["only", "without", "views", "clicks"],
 )
-def test_options_choose_which_touches_are_looked_at(options: dict[str, Any], expected: list[str]) -> None:
+def test_options_choose_the_touches_of_a_journey(options: dict[str, Any], expected: list[str]) -> None:
     path = [replace(touch("A", 3, "1"), view=True), touch("B", 2, "2"), touch("A", 1, "3")]
 
     assert [expected] == journey(path, **options)
@@ -181,7 +181,7 @@ def test_touches_of_one_instant_are_ordered_by_event_id() -> None:
     assert [["A", "B", "C"]] == journey([touch("C", 1, "3"), touch("A", 1, "1"), touch("B", 1, "2")])
 
 
-def test_another_persons_touch_is_not_mine() -> None:
+def test_touches_of_another_person_are_not_in_a_journey() -> None:
     assert [[]] == journey([touch("A", 1, person="ben")])
 
 
@@ -189,7 +189,7 @@ def test_the_first_delivery_of_an_event_counts() -> None:
     assert [["A"]] == journey([touch("A", 1, "e1"), touch("B", 2, "e1")])
 
 
-def test_a_touch_may_serve_several_conversions() -> None:
+def test_a_touch_can_be_in_several_journeys() -> None:
     both = conversion("o1", 0), conversion("o2", 1)
 
     assert [["A"], ["A"]] == journey([touch("A", 1)], *both)
@@ -202,7 +202,7 @@ def test_the_touch_at_the_previous_conversion_is_not_since_it() -> None:
     assert [["A"], ["B"]] == journey([touch("A", 0), touch("B", -0.5)], *both, scope="since_previous")
 
 
-def test_of_a_run_the_first_touch_stays() -> None:
+def test_the_first_touch_of_a_run_is_kept() -> None:
     path = [touch("A", 5), touch("A", 4), touch("B", 3), touch("A", 2)]
     found = journeys(path, [conversion()], repeats="collapse")
 

@@ -28,7 +28,7 @@ def test_the_interval_of_a_difference_is_newcombes(treated: Group, control: Grou
     assert pytest.approx((low, high), abs=5e-5) == (found.low, found.high)
 
 
-def test_lift_says_what_treatment_added() -> None:
+def test_lift_is_the_difference_of_the_rates() -> None:
     found = lift(Group(1000, 60), Group(500, 20))
 
     assert found is not None
@@ -108,20 +108,20 @@ def test_the_tail_of_chi_square_is_that_of_its_recurrence(statistic: float, degr
     assert tail == pytest.approx(chi_square_tail(statistic, degrees), rel=1e-11)
 
 
-def test_a_sound_split_is_not_suspected() -> None:
+def test_an_even_split_is_no_mismatch() -> None:
     found = sample_ratio({"a": 5050, "b": 4950}, {"a": 0.5, "b": 0.5})
 
     assert SampleRatio(pytest.approx(1.0), 1, pytest.approx(0.3173, abs=1e-4), False) == found  # type: ignore[arg-type]
 
 
-def test_a_split_that_loses_people_of_one_arm_is_found() -> None:
+def test_a_split_that_loses_people_of_one_arm_is_a_mismatch() -> None:
     found = sample_ratio({"a": 5000, "b": 4600}, {"a": 1, "b": 1})
 
     assert found is not None
     assert found.mismatch
 
 
-def test_an_arm_that_nobody_is_in_counts_too() -> None:
+def test_an_arm_without_people_is_tested_too() -> None:
     found = sample_ratio({"a": 50}, {"a": 1, "b": 1})
 
     assert found is not None
@@ -134,13 +134,13 @@ def test_an_arm_that_nobody_is_in_counts_too() -> None:
         ({"c": 1}, {"a": 1.0, "b": 1.0}, "no share is known of c"),
         ({"a": 1}, {"a": 1.0, "b": 0.0}, "above zero"),
     ],
-    ids=["people in an arm that is not there", "an arm without a share"],
+    ids=["people in an unknown arm", "an arm without a share"],
 )
-def test_a_split_that_makes_no_sense_is_an_error(observed: dict[str, int], shares: dict[str, float], said: str) -> None:
+def test_an_impossible_split_is_an_error(observed: dict[str, int], shares: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         sample_ratio(observed, shares)
 
 
-def test_one_arm_or_nobody_is_no_split() -> None:
+def test_one_arm_or_no_people_are_no_split() -> None:
     assert sample_ratio({"a": 10}, {"a": 1}) is None
     assert sample_ratio({}, {"a": 1, "b": 1}) is None

@@ -1,4 +1,4 @@
-"""Models that learn from all journeys: the fast form says what the definition says, and both keep the laws."""
+"""Learned models: floating point equals exact fractions, and both keep the laws of the models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from processors.attribution import paths as attribution_paths
-from processors.attribution.learned import LEARNED, OPTIONAL, Share, TooManyKeysError, shares
+from processors.attribution.learned import LEARNED_MODELS, OPTIONAL_MODELS, Share, TooManyKeysError, shares
 from processors.attribution.paths import Chain, Paths, paths_of
 from processors.attribution.rules import UNATTRIBUTED
 from tests.oracles.attribution_exact import (
@@ -82,7 +82,7 @@ def test_a_chain_of_any_order_is_solved_exactly(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_games_are_those_of_the_definitions(seed: int) -> None:
+def test_shapley_values_and_shao_li_equal_exact_fractions(seed: int) -> None:
     paths = random_paths(seed)
     touched = [one for one in paths if one.channels]
     sold = float(sum(one.conversions for one in touched))
@@ -99,7 +99,7 @@ def test_games_are_those_of_the_definitions(seed: int) -> None:
         assert credited == pytest.approx({key: by_key(rows, model)[key].conversions for key in raw}, abs=1e-9)
 
 
-@pytest.mark.parametrize("model", [*LEARNED, *OPTIONAL])
+@pytest.mark.parametrize("model", [*LEARNED_MODELS, *OPTIONAL_MODELS])
 def test_no_conversion_and_no_revenue_is_lost(model: str) -> None:
     paths = random_paths(9)
 
@@ -110,7 +110,7 @@ def test_no_conversion_and_no_revenue_is_lost(model: str) -> None:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
-def test_the_chain_converts_as_often_as_people_did(order: int) -> None:
+def test_the_conversion_rate_of_the_chain_is_that_of_the_journeys(order: int) -> None:
     paths = [*random_paths(3), path("Z", 0, 0)]
     everywhere = [one._replace(channels=("*", *one.channels)) for one in paths if one.channels]
 
@@ -135,12 +135,12 @@ def test_a_touch_that_repeats_itself_changes_no_effect_of_order_one() -> None:
 
 
 def test_a_channel_of_null_journeys_alone_has_no_effect() -> None:
-    rows = by_key(shares(compact([path("AB", 2), path("N", 0, 5)]), list(LEARNED)), "markov_1")
+    rows = by_key(shares(compact([path("AB", 2), path("N", 0, 5)]), list(LEARNED_MODELS)), "markov_1")
 
     assert (0.0, 0.0) == (rows["N"].removal_effect, rows["N"].conversions)
 
 
-@pytest.mark.parametrize("model", [*LEARNED, *OPTIONAL])
+@pytest.mark.parametrize("model", [*LEARNED_MODELS, *OPTIONAL_MODELS])
 @pytest.mark.parametrize(
     "paths",
     [[path("AB", 0, 3), path("B", 0, 1)], [path("", 3, 0)], []],
@@ -158,14 +158,14 @@ def test_names_are_opaque() -> None:
     paths = [Path((odd[n], odd[(n + m) % 5]), Fraction(n), nulls=Fraction(m)) for n in range(5) for m in range(1, 4)]
     renamed = [one._replace(channels=tuple(plain[name] for name in one.channels)) for one in paths]
 
-    rows, same = shares(compact(paths), LEARNED), shares(compact(renamed), LEARNED)
+    rows, same = shares(compact(paths), LEARNED_MODELS), shares(compact(renamed), LEARNED_MODELS)
 
     assert {(row.model, plain[row.key]): row.conversions for row in rows} == {
         (row.model, row.key): row.conversions for row in same
     }
 
 
-def test_rates_of_all_subsets_are_not_tried_with_too_many_keys() -> None:
+def test_shapley_rate_subset_with_too_many_keys_is_an_error() -> None:
     wide = compact([Path((str(key),), Fraction(1)) for key in range(21)])
 
     with pytest.raises(TooManyKeysError, match="at most 20 keys, here are 21"):
@@ -176,7 +176,9 @@ class TestIntervals:
     def test_the_same_seed_gives_the_same_interval(self) -> None:
         table = compact(random_paths(1))
 
-        assert shares(table, LEARNED, replicates=20, seed=5) == shares(table, LEARNED, replicates=20, seed=5)
+        assert shares(table, LEARNED_MODELS, replicates=20, seed=5) == shares(
+            table, LEARNED_MODELS, replicates=20, seed=5
+        )
 
     def test_an_interval_holds_its_share_and_narrows_with_data(self) -> None:
         few = random_paths(1)

@@ -1,4 +1,4 @@
-"""The Sankey diagram keeps every conversion: what flows into a node flows out of it, and ribbons fill their nodes."""
+"""The Sankey diagram keeps every conversion: the inflow of a node equals its outflow, and ribbons fill nodes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def link(step: int, source: str, target: str, conversions: int) -> dict[str, obj
     return {"step": step, "source": source, "target": target, "conversions": conversions}
 
 
-def test_rare_channels_are_put_together() -> None:
+def test_rare_channels_are_merged() -> None:
     rows = [link(1, f"Channel {number}", END, 10 - number) for number in range(9)]
 
     merged = merge(rows)
@@ -48,5 +48,5 @@ def test_the_end_is_below_and_nodes_do_not_overlap() -> None:
     assert second[0].bottom < second[1].top
 
 
-def test_nothing_has_a_layout() -> None:
+def test_no_links_have_an_empty_layout() -> None:
     assert ([], []) == layout(Counter())

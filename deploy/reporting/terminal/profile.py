@@ -1,4 +1,4 @@
-"""The page that `throughline profile show` prints: one person at a glance."""
+"""The output of `throughline profile show`: a summary of one person."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def show(person: dict[str, Any], console: Console) -> None:
     """Print a person.
 
     Args:
-        person: What `processors.profiles.view.view` says, and `identifiers`: type → how many.
-        console: Where to.
+        person: The result of `processors.profiles.view.view`, and `identifiers`: number by type.
+        console: Prints to this console.
     """
     console.print(Text(_headline(person), style="bold"))
     console.print(
@@ -127,13 +127,13 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> Group:
     for _ in range(max(map(len, rows))):
         table.add_column(overflow="fold")
     for row in rows:
-        # Text, not str: a name is never read as markup.
+        # Text, not str, as str would be parsed as markup.
         table.add_row(*(Text(_plain(cell)) for cell in row))
     return Group(Text(f"\n{title}", style="bold cyan"), table)
 
 
 def _plain(text: str) -> str:
-    """Escape what would steer the terminal: a trait may hold anything."""
+    """Escape control characters, which would change the terminal: a trait can have any text."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

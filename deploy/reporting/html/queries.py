@@ -1,19 +1,19 @@
-"""What the report asks: each answer keeps its SQL, so that every figure of the page can be asked for again."""
+"""Queries of the HTML report. Each result keeps its SQL, so that every figure of the page can be reproduced."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from processors.attribution.frequency import Best, Counted, best
+from processors.attribution.frequency import BestFrequency, WeekCounts, best_frequency
 from sinks.clickhouse.behaviour import message_frequency
 
 Row = dict[str, Any]
 
 MODELS = ("first_touch", "last_touch", "linear", "time_decay", "position_based")
-"""The rule models that are compared; of the others, those that have been fitted join them."""
+"""Rule models in the comparison; learned models are added if they were fitted."""
 
 GROUPS = 100
-"""Groups of people that are drawn anew for the intervals of message frequency."""
+"""Groups of people for the bootstrap intervals of message frequency."""
 
 TOTALS = """
 SELECT
@@ -99,67 +99,67 @@ ORDER BY channel != '(all)', channel, messages
 WARNINGS = "SELECT warning FROM v_missing_rates ORDER BY day, currency, what"
 
 
-class Answer(NamedTuple):
-    """One answer: the question as SQL, and its rows."""
+class QueryResult(NamedTuple):
+    """A query and its rows."""
 
     sql: str
     rows: list[Row]
 
 
-class Answers(NamedTuple):
-    """All that the page shows.
+class ReportData(NamedTuple):
+    """All data of the page.
 
     Attributes:
         model: The attribution model of `returns`.
-        totals: One row.
-        attribution: By model and channel; the models that were fitted have intervals.
-        returns: By channel that spent.
+        totals: One row of totals.
+        attribution: By model and channel; learned models have intervals.
+        returns: By channel with spend.
         links: By step, source and target of the paths to a conversion.
         funnel: By step.
         cohorts: By week of first order and week since.
         frequency: By channel and messages a week.
         best_frequency: By channel, with intervals.
         reachability: By channel, at the end of the newest day.
-        warnings: Amounts that are in no sum.
+        warnings: Amounts that are in no total.
     """
 
     model: str
-    totals: Answer
-    attribution: Answer
-    returns: Answer
-    links: Answer
-    funnel: Answer
-    cohorts: Answer
-    frequency: Answer
-    best_frequency: dict[str, Best]
-    reachability: Answer
+    totals: QueryResult
+    attribution: QueryResult
+    returns: QueryResult
+    links: QueryResult
+    funnel: QueryResult
+    cohorts: QueryResult
+    frequency: QueryResult
+    best_frequency: dict[str, BestFrequency]
+    reachability: QueryResult
     warnings: list[str]
 
 
-def ask(client: Any, model: str = "linear") -> Answers:
-    """Ask everything.
+def query_report(client: Any, model: str = "linear") -> ReportData:
+    """Run all queries of the report.
 
     Args:
-        client: A clickhouse-connect client, connected to the product's database.
+        client: ClickHouse client.
         model: The attribution model of ROMI.
     """
 
-    def answer(sql: str) -> Answer:
-        return Answer(sql.strip(), list(client.query(sql, parameters={"model": model}).named_results()))
+    def run(sql: str) -> QueryResult:
+        return QueryResult(sql.strip(), list(client.query(sql, parameters={"model": model}).named_results()))
 
-    cells: dict[str, list[Counted]] = {}
+    cells: dict[str, list[WeekCounts]] = {}
     for row in message_frequency(client, segment="(all)", groups=GROUPS):
-        cells.setdefault(row.channel, []).append(Counted(*row[2:]))
-    return Answers(
+        cells.setdefault(row.channel, []).append(WeekCounts(*row[2:]))
+    return ReportData(
         model=model,
-        totals=answer(TOTALS),
-        attribution=answer(ATTRIBUTION),
-        returns=answer(RETURNS),
-        links=answer(LINKS),
-        funnel=answer(FUNNEL),
-        cohorts=answer(COHORTS),
-        frequency=answer(FREQUENCY),
-        best_frequency={channel: best(counted, least_person_weeks=50) for channel, counted in cells.items()},
-        reachability=answer(REACHABILITY),
-        warnings=[row["warning"] for row in answer(WARNINGS).rows],
+        totals=run(TOTALS),
+        attribution=run(ATTRIBUTION),
+        returns=run(RETURNS),
+        links=run(LINKS),
+        funnel=run(FUNNEL),
+        cohorts=run(COHORTS),
+        frequency=run(FREQUENCY),
+        best_frequency={channel: best_frequency(counted, min_person_weeks=50) for channel, counted in cells.items()},
+        reachability=run(REACHABILITY),
+        warnings=[row["warning"] for row in run(WARNINGS).rows],
     )

@@ -1,4 +1,4 @@
-"""How attribution looks in a terminal, also in a narrow one: names are shortened in the middle, numbers never."""
+"""Attribution tables for terminals of any width: names are shortened in the middle, numbers are not."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
 _HEADINGS = ("conversions", "revenue", "spend", "ROAS", "ROMI", "CPA", "CAC")
 _NARROW = 100
-"""Terminal columns below which rates that are not there at all take no column of their own."""
+"""On terminals with fewer columns, table columns without any value are left out."""
 
 
 def show(report: AttributionReport, by: str) -> None:
-    """Print one table for each model, then what they add up to."""
+    """Print one table for each model, then the totals."""
     console = Console()
     for model in dict.fromkeys(row.model for row in report.rows):
         _show_model(console, by, model, [row for row in report.rows if row.model == model])
@@ -75,5 +75,5 @@ def _shortened(name: str, width: int) -> str:
 
 
 def amount(value: float | Decimal | None) -> str:
-    """Money or a rate with two decimal places; a dash for what there is none of."""
+    """Return money or a rate with two decimal places; a dash for None."""
     return "–" if value is None else f"{value:,.2f}"
