@@ -63,7 +63,7 @@ class StoredPeople:
 
 def build_deliver(
     settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
-    identities: Identities, related: Related, clock: Callable[[], int], at: Callable[[str], None],
+    identities: Identities, related: Related, clock: Callable[[], int], failpoint: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -83,7 +83,7 @@ def build_deliver(
         adapters=adapters(settings, definitions),
         clock=clock,
         timezone=settings.timezone,
-        at=at,
+        failpoint=failpoint,
     )
 
 

@@ -24,10 +24,10 @@ from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
 from deploy.workers.retry import with_retry
-from processors.agents import Batching, register_deliver, register_identify, register_profile, register_record
+from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
 from processors.decisions.engine import DecisionEngine
 from processors.identity.stage import Identify
-from processors.profiles.product_news import Catalogue
+from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
 from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
@@ -103,8 +103,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Touchpoints of all channels to resolved touchpoints."""
     stores = _Stores(settings)
     register_identify(
-        app,
-        topic,
+        _worker(app, topic, settings, stores),
         channels=settings.channels,
         stage=Identify(
             stores.identities(),
@@ -114,12 +113,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             max_event_bytes=settings.max_event_bytes,
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
         ),
-        publisher=stores.publisher(),
         outbox=stores.identity_outbox(),
-        relay_token=uuid4().hex,
-        clock=clock_ms,
-        batching=_batching(settings),
-        at=make_failpoint(settings.crash_at),
     )
 
 
@@ -128,17 +122,11 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     stores = _Stores(settings)
     profiles = stores.profiles()
     register_profile(
-        app,
-        topic,
+        _worker(app, topic, settings, stores),
         stage=ProfileUpdate(profiles, _decider(settings)),
-        catalogue=Catalogue(profiles),
+        product_news=ProductNews(profiles),
         timers=profiles,
         outbox=stores.profile_outbox(),
-        publisher=stores.publisher(),
-        token=uuid4().hex,
-        clock=clock_ms,
-        batching=_batching(settings),
-        at=make_failpoint(settings.crash_at),
     )
 
 
@@ -146,34 +134,30 @@ def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Every topic of outcomes to ClickHouse."""
     stores = _Stores(settings)
     register_record(
-        app,
-        topic,
+        _worker(app, topic, settings, stores),
         tables=stores.tables(),
         changed=stores.profiles(),
         erasures=stores.erasures(),
-        publisher=stores.publisher(),
         rules=touch_rules(settings),
-        batching=_batching(settings),
-        at=make_failpoint(settings.crash_at),
     )
 
 
 def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Actions to mail servers and webhooks."""
     stores = _Stores(settings)
-    failpoint = make_failpoint(settings.crash_at)
+    worker = _worker(app, topic, settings, stores)
     stage = build_deliver(
         settings,
         ledger=stores.delivery_ledger(),
-        publisher=stores.publisher(),
+        publisher=worker.publisher,
         profiles=stores.profiles(),
         identities=stores.identities(),
         related=stores.recommendations(),
-        clock=clock_ms,
-        at=failpoint,
+        clock=worker.clock,
+        failpoint=worker.failpoint,
     )
-    batching = replace(_batching(settings), records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
-    register_deliver(app, topic, stage=stage, chores=lambda: refresh_if_due(settings), batching=batching, at=failpoint)
+    batching = replace(worker.batching, records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
+    register_deliver(replace(worker, batching=batching), stage=stage, chores=lambda: refresh_if_due(settings))
 
 
 WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
@@ -189,5 +173,13 @@ def _decider(settings: Settings) -> DecisionEngine:
         return load_decision_engine(settings, client)
 
 
-def _batching(settings: Settings) -> Batching:
-    return Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s)
+def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -> Worker:
+    return Worker(
+        app,
+        topic,
+        stores.publisher(),
+        uuid4().hex,
+        clock_ms,
+        Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s),
+        make_failpoint(settings.crash_at),
+    )

@@ -26,9 +26,11 @@ import orjson
 from processors.delivery.templates import TemplateError, Templates
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
-from schemas.dead_letters import Reason, dead_letter
+from processors.stream.routing import Router
+from schemas.dead_letters import Reason
 from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
 from schemas.delivery.templates import Rendered
+from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
 from schemas.time import ms_of_time, parse_time, text_of_ms
 from schemas.topics import deliver_topic, touchpoint_topic
@@ -78,11 +80,11 @@ class Effect(NamedTuple):
     """What handling one action leaves to do.
 
     Attributes:
-        record: The record to publish; None: none.
+        outcome: What becomes of the action: the record to publish, None for none; or why it is no action.
         ledger_key: The ledger entry to acknowledge once the record is confirmed; empty: none.
     """
 
-    record: Outgoing | None = None
+    outcome: Outcome[Outgoing | None] = Ok(None)
     ledger_key: str = ""
 
 
@@ -224,16 +226,16 @@ class Deliver:
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
         clock: The time, milliseconds since 1970.
         timezone: Time zone of people whose own is unknown; IANA name.
-        at: Passes a named point, where a fault test may kill the process.
+        failpoint: Called with the name of a point, where a fault test can end the process.
     """
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: Recommendations,
         templates: Templates, definitions: DeliveryDefinitions, adapters: Mapping[str, Adapter],
-        clock: Callable[[], int], timezone: str = "UTC", at: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], int], timezone: str = "UTC", failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._ledger = ledger
-        self._publisher = publisher
+        self._router = Router(publisher, STAGE, clock)
         self._people = people
         self._recommendations = recommendations
         self._templates = templates
@@ -241,7 +243,7 @@ class Deliver:
         self._adapters = adapters
         self._clock = clock
         self._timezone = timezone
-        self._at = at
+        self._failpoint = failpoint
         self._sends = asyncio.Semaphore(CONCURRENT_SENDS)
 
     async def __call__(self, records: Sequence[Record]) -> None:
@@ -250,7 +252,9 @@ class Deliver:
         It publishes receipts, rendered messages for workers of the operator's own, and dead letters for records that
         are no actions.
         """
-        await self._publish(await asyncio.gather(*(self._handle(record) for record in records)))
+        effects = await asyncio.gather(*(self._handle(record) for record in records))
+        await self._router.publish(records, [effect.outcome for effect in effects])
+        await self._acknowledge(effects)
 
     async def send_due(self) -> int:
         """Retry messages that are due, settle those whose claim expired, publish receipts not yet acknowledged.
@@ -259,12 +263,14 @@ class Deliver:
             The number of messages; `DUE_PER_TURN` if there may be more.
         """
         claims = await self._ledger.due(self._clock(), LEASE_MS, DUE_PER_TURN)
-        await self._publish(await asyncio.gather(*(self._handle_claim(key, claim) for key, claim in claims)))
+        effects = await asyncio.gather(*(self._handle_claim(key, claim) for key, claim in claims))
+        receipts = [effect.outcome.value for effect in effects if isinstance(effect.outcome, Ok)]
+        await self._router.send([record for record in receipts if record is not None])
+        await self._acknowledge(effects)
         return len(claims)
 
-    async def _publish(self, effects: Sequence[Effect]) -> None:
-        await self._publisher.send([effect.record for effect in effects if effect.record is not None])
-        self._at("deliver:told")
+    async def _acknowledge(self, effects: Sequence[Effect]) -> None:
+        self._failpoint("deliver:told")
         await self._ledger.acknowledge([effect.ledger_key for effect in effects if effect.ledger_key])
 
     async def _handle(self, record: Record) -> Effect:
@@ -275,10 +281,10 @@ class Deliver:
                 raise TypeError("not an action")
             _expiry(action)
         except (ValueError, TypeError, KeyError) as error:
-            return Effect(dead_letter(record, STAGE, Reason.NOT_JSON, f"{type(error).__name__}: {error}"))
+            return Effect(Reject(Reason.NOT_JSON, "", f"{type(error).__name__}: {error}"))
         async with self._sends:
             if self._adapter(action) is None:
-                return Effect(await self._rendered_record(action))
+                return Effect(Ok(await self._rendered_record(action)))
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
             return await self._continue(action, claim)
 
@@ -296,7 +302,7 @@ class Deliver:
             case "in_doubt":
                 lost = SendResult("unknown", "the worker that was sending it was not heard of again")
                 return await self._apply(action, lost, claim.attempt)
-        self._at("deliver:claimed")
+        self._failpoint("deliver:claimed")
         return await self._attempt(action, claim.attempt)
 
     async def _attempt(self, action: Action, attempt: int) -> Effect:
@@ -322,7 +328,7 @@ class Deliver:
                 result = await adapter.send(message, now_ms)
         except Exception as error:  # noqa: BLE001 - a bug in an adapter: it may have sent, so no retry
             result = SendResult("unknown", f"{type(error).__name__}: {error}")
-        self._at("deliver:sent")
+        self._failpoint("deliver:sent")
         return await self._apply(action, result, attempt, message.rendered.language if message.rendered else "")
 
     async def _apply(self, action: Action, result: SendResult, attempt: int, language: str = "") -> Effect:
@@ -343,7 +349,7 @@ class Deliver:
     async def _settle(self, action: Action, settled: Settlement) -> Effect:
         written, settlement = orjson.dumps(action), orjson.dumps(list(settled))
         await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS)
-        self._at("deliver:settled")
+        self._failpoint("deliver:settled")
         return _receipt_effect(action, settled)
 
     async def _rendered_record(self, action: Action) -> Outgoing | None:
@@ -447,4 +453,4 @@ def _derived_id(*parts: str) -> str:
 
 
 def _receipt_effect(action: Action, settled: Settlement) -> Effect:
-    return Effect(receipt(action, settled), action["idempotency_key"])
+    return Effect(Ok(receipt(action, settled)), action["idempotency_key"])

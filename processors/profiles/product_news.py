@@ -1,54 +1,76 @@
-"""News about products, told to those who looked at them.
+"""Product news: events about products become derived events of the people who watch those products.
 
 `Price Changed` and `Stock Changed` are about a product and no person. When a price falls, or a product that was sold
-out is there again, each person who looked at it lately gets an event of their own: `Product Price Dropped` or
-`Product Back In Stock`. Such an event is derived (`derived`: true): journeys start from it, but it is nothing that the
-person did, so that neither the profile nor the tables count it.
+out is in stock again, each of its watchers (people who looked at it lately) gets an event: `Product Price Dropped` or
+`Product Back In Stock`. Such an event has `derived`: true. Journeys start from it, but the person did nothing, so
+neither the profile nor the tables count it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from processors.stream.ports import Products
-from schemas.records import Outgoing
+from schemas.outcomes import Ok, Outcome, rejected_for_bug
+from schemas.records import Outgoing, Record
 from schemas.time import ms_of_text
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
+CHUNK_RECORDS = 500
+"""Derived events that are in memory at once: about 1 KB each."""
 
 Event = dict[str, Any]
 
 
-class Catalogue:
-    """Finds the news in events about products.
+class ProductNews:
+    """Derives the events that follow from events about products.
 
     Args:
-        products: What was known of them, and who looks at them.
+        products: Keeps the last known facts of products, and who looked at them.
     """
 
     def __init__(self, products: Products) -> None:
         self._products = products
 
-    async def __call__(self, events: Sequence[Event]) -> list[Outgoing]:
-        """Write the derived events that follow from a batch; the same batch again gives the same."""
-        news: list[Outgoing] = []
-        for event in events:
-            if event["event"] in ABOUT_PRODUCTS:
-                name, properties = await self._news(event)
-                if name:
-                    for profile_id in await self._products.watchers(properties["product_id"]):
-                        news.append(_derived(event, name, properties, profile_id))
-        return news
+    async def __call__(
+        self, parsed: Iterable[tuple[Record, Outcome[Event]]]
+    ) -> AsyncIterator[tuple[Record, Outcome[Sequence[Outgoing]]]]:
+        """Derive the events that follow from a batch; the same batch again gives the same.
+
+        A product has up to 10,000 watchers and a batch thousands of prices, so the derived events come in chunks.
+
+        Args:
+            parsed: Records of `resolved-touchpoints` with their events.
+
+        Yields:
+            A record, and up to `CHUNK_RECORDS` of the records that follow from it; or the record and why none does.
+        """
+        for record, outcome in parsed:
+            if isinstance(outcome, Ok) and outcome.value["event"] in ABOUT_PRODUCTS:
+                try:
+                    async for chunk in self._chunks(outcome.value):
+                        yield record, Ok(chunk)
+                except Exception as error:  # noqa: BLE001 - a bug costs one event its news, not its neighbours theirs
+                    yield record, rejected_for_bug(error)
+
+    async def _chunks(self, event: Event) -> AsyncIterator[list[Outgoing]]:
+        name, properties = await self._news(event)
+        if not name:
+            return
+        watchers = await self._products.watchers(properties["product_id"])
+        for start in range(0, len(watchers), CHUNK_RECORDS):
+            chunk = watchers[start : start + CHUNK_RECORDS]
+            yield [_derived(event, name, properties, profile_id) for profile_id in chunk]
 
     async def _news(self, event: Event) -> tuple[str, dict[str, Any]]:
-        """Say which news an event is, if any, and its properties."""
+        """Return the name of the derived event, empty if there is none, and its properties."""
         properties = event["properties"]
         at = ms_of_text(event["occurred_at"])
         product, event_id = properties["product_id"], event["event_id"]

@@ -1,7 +1,7 @@
-"""What the recorder leaves out: rows of people who were erased, also when a topic is replayed from its beginning.
+"""Which rows the recorder leaves out because their person was erased, also when a topic is replayed from its beginning.
 
-The check comes before the insert, so a batch that was under way during an erasure may still land; who erases waits for
-the recorder first and deletes afterwards (`deploy/operations/erasure.py`).
+The check comes before the insert, so a batch that was being recorded during an erasure may still be inserted. An
+erasure therefore waits for the recorder and deletes rows afterwards (`deploy/operations/erasure.py`).
 """
 
 from __future__ import annotations
@@ -19,35 +19,28 @@ class Erasures(Protocol):
     """Knows what was erased."""
 
     async def erased(self, traces: Sequence[Trace]) -> list[bool]:
-        """Say for each trace whether it is of somebody, or a dead letter, that was erased since."""
+        """Return for each trace whether its person, or its dead letter, was erased."""
 
 
 def person_trace(value: Value) -> Trace:
-    """Of a record that names a person: an event, a change of identity, a decision, a step of a journey."""
-    return Trace(value.get("profile_id") or "", value.get("anchor") or "")
+    """Return the trace of an event, a change of identity, a decision or a step of a journey: its person."""
+    profile_id, anchor = value.get("profile_id") or "", value.get("anchor") or ""
+    if type(profile_id) is not str or type(anchor) is not str:
+        raise TypeError("profile_id or anchor is no text")  # a store would fail on it, and with it the whole batch
+    return Trace(profile_id, anchor)
 
 
 def letter_trace(letter: Value) -> Trace:
-    """Of a dead letter."""
+    """Return the trace of a dead letter: the place of its record."""
     return Trace(letter=str(LetterPlace(letter["topic"], letter["partition"], letter["offset"])))
 
 
-def no_trace(_: Value) -> Trace:
-    """Of a record that names nobody."""
-    return Trace()
-
-
 def event_remains(event: Value) -> list[Row]:
-    """Say of an erased person's event that it was suppressed: the accounting has to know what became of it."""
+    """Make the row that counts an erased person's event as dropped: received = stored + dropped + dead letters."""
     names = ("event_id", "source", "channel", "received_at")
     return dropped_rows({**{name: event[name] for name in names}, "reason": "erased", **event["origin"]})
 
 
 def change_remains(change: Value) -> list[Row]:
-    """Of the changes of an erased person, keep the erasure itself."""
+    """Make the rows of an erasure itself; other changes of an erased person leave none."""
     return identity_rows(change) if change["kind"] == "erase" else []
-
-
-def nothing_remains(_: Value) -> list[Row]:
-    """Keep nothing."""
-    return []

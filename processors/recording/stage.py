@@ -1,83 +1,120 @@
-"""Storing a batch: records become rows, rows go to their tables, and what cannot be stored becomes a dead letter."""
+"""The stage `record`: stores a batch of records as rows of ClickHouse.
+
+    Record ─▶ Built ─▶ rows by table ─▶ outcomes
+
+A record that cannot be stored is rejected; its neighbours are stored. Rows of erased people are left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
-from processors.recording.erasure_filter import Erasures, no_trace
+from processors.recording.erasure_filter import Erasures
+from processors.recording.recorders import Recorder, RowsOf
 from processors.recording.rows import Row
 from processors.stream.batches import Batch
 from processors.stream.ports import Tables
-from schemas.dead_letters import Reason, dead_letter
+from schemas.dead_letters import Reason
 from schemas.identity.erasure import Trace
-from schemas.records import Outgoing, Record
+from schemas.outcomes import Ok, Outcome, Reject, rejected_for_bug
+from schemas.records import Record
 from schemas.topics import DEAD_LETTERS
 
-SHORTEST_REST_S = 0.5
-LONGEST_REST_S = 10.0
+MIN_PAUSE_S = 0.5
+MAX_PAUSE_S = 10.0
 
-Build = Callable[[dict[str, Any]], list[Row]]
-"""Makes the rows of a record's value."""
+_STORED = Ok(None)
+_NO_TRACE = Trace()
 
 
-async def store(
-    tables: Tables, erasures: Erasures, batch: Batch, build: Build, trace: Callable[[dict[str, Any]], Trace],
-    remains: Build,
-) -> list[Outgoing]:  # fmt: skip
-    """Insert the rows of a batch, table by table; of an erased person, what `remains`.
+class Built(NamedTuple):
+    """A record as rows.
+
+    Attributes:
+        rows: Its rows, or why they cannot be made.
+        trace: Whose erasure it is subject to.
+    """
+
+    rows: list[Row] | Reject
+    trace: Trace
+
+
+async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Recorder) -> list[Outcome[None]]:
+    """Insert the rows of a batch, table by table.
+
+    Args:
+        tables: Where rows are inserted.
+        erasures: Knows what was erased.
+        batch: The records.
+        recorder: How records of their topic are stored.
 
     Returns:
-        Dead letters for what the store refuses; a refused row never takes its neighbours with it.
+        For each record in order: `Ok` when all its rows are stored or left out, or why one of them cannot be.
+
+    Raises:
+        RuntimeError: A dead letter cannot be stored. It must not become another one for ever, so the worker stops.
     """
-    built: list[tuple[Record, list[Row] | Exception]] = []  # one pass, while what a record says is at hand
-    traces: list[Trace] = []
-    refused: list[Outgoing] = []
-    for record in batch.records:
-        try:
-            value = orjson.loads(record.value or b"")
-            traces.append(trace(value))
-        except Exception as error:  # noqa: BLE001 - a bug costs this record its way, not its neighbours theirs
-            refused.append(_refuse(record, "record", Reason.BUG, f"{type(error).__name__}: {error}"))
-        else:
-            built.append((record, _rows(build, value)))
-    erased = [False] * len(built) if trace is no_trace else await erasures.erased(traces)
-    by_table: dict[str, tuple[list[bytes], list[Record]]] = {}
-    for (record, rows), gone in zip(built, erased, strict=True):
-        if gone:
-            rows = _rows(remains, orjson.loads(record.value or b""))
-        if isinstance(rows, Exception):
-            refused.append(_refuse(record, "record", Reason.BUG, f"{type(rows).__name__}: {rows}"))
+    built = [_build(record, recorder) for record in batch.records]  # one pass, while a parsed value is in the CPU cache
+    if recorder.erasure_trace is not None:
+        await _leave_out_erased(built, batch.records, recorder, erasures)
+    outcomes: list[Outcome[None]] = [_STORED] * len(built)
+    by_table: dict[str, tuple[list[bytes], list[int]]] = {}
+    for place, (rows, _) in enumerate(built):
+        if isinstance(rows, Reject):
+            outcomes[place] = rows
             continue
         for table, row in rows:
-            into, origins = by_table.setdefault(table, ([], []))
-            into.append(row)
-            origins.append(record)
-    for table, (into, origins) in by_table.items():
-        for index, message in await tables.insert_all(table, into, f"{table}:{batch.token}"):
-            refused.append(_refuse(origins[index], "record", Reason.REFUSED_BY_STORE, f"{table}: {message}"))
-    return refused
+            inserted, places = by_table.setdefault(table, ([], []))
+            inserted.append(row)
+            places.append(place)
+    for table, (inserted, places) in by_table.items():
+        for index, message in await tables.insert_all(table, inserted, f"{table}:{batch.token}"):
+            outcomes[places[index]] = Reject(Reason.REFUSED_BY_STORE, "", f"{table}: {message}")
+    if recorder.topic == DEAD_LETTERS:
+        _stop_if_rejected(batch.records, outcomes)
+    return outcomes
 
 
 def rest_after(turn_s: float) -> float:
-    """How long to rest after a turn of snapshots, in seconds, so that they take at most a fifth of the time.
+    """Return how long to pause after a turn of snapshots, in seconds, so that turns take at most a fifth of the time.
 
-    Never longer than `LONGEST_REST_S`: a turn that sat out an outage of the store is no measure of the load.
+    Never longer than `MAX_PAUSE_S`: the length of a turn that waited for a store says nothing about the load.
     """
-    return min(max(SHORTEST_REST_S, 4 * turn_s), LONGEST_REST_S)
+    return min(max(MIN_PAUSE_S, 4 * turn_s), MAX_PAUSE_S)
 
 
-def _rows(build: Build, value: dict[str, Any]) -> list[Row] | Exception:
+def _build(record: Record, recorder: Recorder) -> Built:
     try:
-        return build(value)
+        value = orjson.loads(record.value or b"")
+        trace = _NO_TRACE if recorder.erasure_trace is None else recorder.erasure_trace(value)
+    except Exception as error:  # noqa: BLE001 - a bug costs this record, not its neighbours
+        return Built(rejected_for_bug(error), _NO_TRACE)
+    return Built(_rows(recorder.rows, value), trace)
+
+
+async def _leave_out_erased(
+    built: list[Built], records: Sequence[Record], recorder: Recorder, erasures: Erasures
+) -> None:
+    """Replace the rows of what was erased by those that stay."""
+    erased = await erasures.erased([one.trace for one in built])
+    for place, gone in enumerate(erased):
+        if gone:
+            kept = recorder.rows_kept_after_erasure
+            rows = [] if kept is None else _rows(kept, orjson.loads(records[place].value or b""))
+            built[place] = Built(rows, built[place].trace)
+
+
+def _rows(rows_of: RowsOf, value: dict[str, Any]) -> list[Row] | Reject:
+    try:
+        return rows_of(value)
     except Exception as error:  # noqa: BLE001 - the same
-        return error
+        return rejected_for_bug(error)
 
 
-def _refuse(record: Record, stage: str, reason: Reason, message: str) -> Outgoing:
-    if record.topic.endswith(DEAD_LETTERS):
-        # A dead letter that cannot be stored must not become another one, for ever: stop and let someone look.
-        raise RuntimeError(f"dead letter {record.partition}:{record.offset} cannot be stored: {message}")
-    return dead_letter(record, stage, reason, message)
+def _stop_if_rejected(letters: Sequence[Record], outcomes: Sequence[Outcome[None]]) -> None:
+    for letter, outcome in zip(letters, outcomes, strict=True):
+        if isinstance(outcome, Reject):
+            raise RuntimeError(f"dead letter {letter.partition}:{letter.offset} cannot be stored: {outcome.message}")

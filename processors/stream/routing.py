@@ -6,7 +6,7 @@ no stage: it becomes a dead letter of the record that it was made from, and ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import orjson
@@ -82,6 +82,18 @@ class Router:
         except RecordsTooLargeError as error:
             oversized = [outgoing[place] for place in error.places]
             await self._reject((origin or self._unlogged(one), _too_large(one)) for one in oversized)
+
+    async def publish_derived(self, derived: AsyncIterable[tuple[Record, Outcome[Sequence[Outgoing]]]]) -> None:
+        """Publish what follows from some records beside their own outcomes, chunk by chunk.
+
+        Args:
+            derived: A record with a chunk of the records that follow from it, or with why none can be made.
+        """
+        async for record, outcome in derived:
+            if isinstance(outcome, Ok):
+                await self.send(outcome.value, record)
+            else:
+                await self.publish([record], [outcome])
 
     async def _reject(self, oversized: Iterable[tuple[Record, Reject]]) -> None:
         # Not whole: where a topic takes less than our producers send, what did not fit may have been the dead letter.

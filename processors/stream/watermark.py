@@ -1,4 +1,4 @@
-"""How far events have come: what keeps timers from running ahead of events that still wait in Kafka."""
+"""Watermark: the event time up to which timers may fire."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from typing import Any
 from schemas.time import ms_of_text
 
 
-class Pace:
-    """The time up to which timers may fire.
+class Watermark:
+    """The event-time watermark of this worker.
 
-    After an outage, the order that came in meanwhile is to be heard before the reminder that it makes pointless. So
-    nothing fires before there are partitions to read, and while there is work, nothing that is due later than it.
+    After an outage, events wait in Kafka. An order among them must be applied before the reminder that it makes
+    pointless fires. So no timer fires before partitions are assigned, and while a batch is in hand, none that is due
+    later than the batch's oldest event was received.
 
     Args:
         clock: The time, milliseconds since 1970.
 
     Attributes:
-        begun: Whether this worker reads partitions; one that does not cannot know how far events have come.
+        assigned: Whether this worker reads partitions; one that does not has no watermark.
     """
 
     QUIET_MS = 500
+    """Time without a batch after which the partitions count as read to their ends."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._come_to = self._at = 0
-        self._busy = False
-        self.begun = False
+        self._observed_ms = self._idle_since_ms = 0
+        self._batch_in_hand = False
+        self.assigned = False
 
-    def begin(self) -> None:
-        """Note that there are partitions to read now."""
-        self.begun, self._at = True, self._clock()
+    def assign(self) -> None:
+        """Note that partitions are assigned now."""
+        self.assigned, self._idle_since_ms = True, self._clock()
 
-    def taken(self, events: Sequence[dict[str, Any]]) -> None:
-        """Note the events of a batch that is being handled."""
-        with suppress(ValueError, TypeError):  # no event at all, or something that becomes a dead letter further on
-            self._come_to = ms_of_text(min(event.get("received_at", "") for event in events))
-        self._busy = True
+    def observe(self, events: Sequence[dict[str, Any]]) -> None:
+        """Note the events of a batch that is being applied."""
+        with suppress(ValueError, TypeError):  # no events, or without a time: the watermark stays
+            self._observed_ms = ms_of_text(min(event.get("received_at", "") for event in events))
+        self._batch_in_hand = True
 
-    def done(self) -> None:
-        """Note that the batch is through."""
-        self._busy, self._at = False, self._clock()
+    def advance(self) -> None:
+        """Note that the batch is applied."""
+        self._batch_in_hand, self._idle_since_ms = False, self._clock()
 
-    def until(self) -> int:
-        """The time up to which timers may fire: now, or under load when the oldest event in hand was received."""
+    def current(self) -> int:
+        """Return the watermark, milliseconds since 1970: now when quiet, else when the oldest event was received."""
         now = self._clock()
-        quiet = self.begun and not self._busy and now - self._at > self.QUIET_MS
-        return now if quiet else min(now, self._come_to)
+        quiet = self.assigned and not self._batch_in_hand and now - self._idle_since_ms > self.QUIET_MS
+        return now if quiet else min(now, self._observed_ms)

@@ -128,7 +128,7 @@ class World:
             definitions=DeliveryDefinitions.model_validate(routes),
             adapters={"smtp": self},
             clock=lambda: self.now,
-            at=self.at,
+            failpoint=self.at,
         )
         return Worker(stage, out)
 

@@ -6,20 +6,24 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import orjson
+import pytest
 
 from processors.recording.erasure_filter import (
     change_remains,
     event_remains,
     letter_trace,
-    no_trace,
-    nothing_remains,
     person_trace,
 )
+from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
 from processors.recording.stage import rest_after, store
+from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import Batch
+from schemas.dead_letters import Reason
 from schemas.identity.erasure import Trace
+from schemas.outcomes import Ok, Reject
 from schemas.records import Headers
+from schemas.topics import DEAD_LETTERS
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import merged, person, resolved
 
@@ -69,14 +73,15 @@ class OneBatch:
 async def stored(
     values: Sequence[Any],
     build: Callable[[dict[str, Any]], list[Row]],
-    trace: Callable[[dict[str, Any]], Trace],
-    remains: Callable[[dict[str, Any]], list[Row]] = nothing_remains,
+    trace: Callable[[dict[str, Any]], Trace] | None,
+    remains: Callable[[dict[str, Any]], list[Row]] | None = None,
 ) -> tuple[list[tuple[str, Any]], int]:
     """The rows that a batch became, and how many of its records were refused."""
     tables = Tables()
     batch = OneBatch([value if isinstance(value, bytes) else orjson.dumps(value) for value in values])
-    refused = await store(tables, Erasures(), cast(Batch, batch), build, trace, remains)
-    return tables.rows, len(refused)
+    outcomes = await store(tables, Erasures(), cast(Batch, batch), Recorder("a-topic", build, trace, remains))
+    assert len(values) == len(outcomes)
+    return tables.rows, sum(isinstance(outcome, Reject) for outcome in outcomes)
 
 
 def as_row(event: dict[str, Any]) -> list[Row]:
@@ -123,11 +128,54 @@ async def test_what_is_not_ours_costs_no_neighbour_its_row() -> None:
     assert ([("dropped_touchpoints", {"event_id": "e1"})], 2) == (rows, refused)
 
 
+@pytest.mark.parametrize("name", ["profile_id", "anchor"])
+async def test_a_person_of_another_form_costs_no_neighbour_its_row(name: str) -> None:
+    rows, refused = await stored([{"event_id": "e1", name: {"shard": 7}}, {"event_id": "e2"}], as_row, person_trace)
+
+    assert ([("touchpoints", {"event_id": "e2"})], 1) == (rows, refused)
+
+
 async def test_records_that_name_nobody_are_not_asked_about() -> None:
-    rows, _ = await stored([{"profile_id": GONE.profile_id}], dropped_rows, no_trace)
+    rows, _ = await stored([{"profile_id": GONE.profile_id}], dropped_rows, None)
 
     assert [("dropped_touchpoints", {"profile_id": GONE.profile_id})] == rows
 
 
 def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
     assert [0.5, 0.5, 4.0, 10.0, 10.0] == [rest_after(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
+
+
+class Picky(Tables):
+    """Refuses rows of one event, in every table."""
+
+    async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
+        await super().insert_all(table, rows, token)
+        return [(index, "no such date") for index, row in enumerate(rows) if orjson.loads(row)["event_id"] == "bad"]
+
+
+def in_two_tables(event: dict[str, Any]) -> list[Row]:
+    row = orjson.dumps({"event_id": event["event_id"]})
+    return [("touchpoints", row), ("conversions", row)]
+
+
+async def test_a_record_of_which_two_rows_are_refused_has_one_outcome() -> None:
+    batch = OneBatch([orjson.dumps({"event_id": name}) for name in ("good", "bad", "fine")])
+    outcomes = await store(Picky(), Erasures(), cast(Batch, batch), Recorder("a-topic", in_two_tables))
+
+    assert Ok(None) == outcomes[0] == outcomes[2]
+    assert Reject(Reason.REFUSED_BY_STORE, "", "conversions: no such date") == outcomes[1]
+
+
+async def test_a_dead_letter_that_cannot_be_stored_stops_the_worker() -> None:
+    with pytest.raises(RuntimeError, match="dead letter 0:0 cannot be stored: "):
+        await store(Tables(), Erasures(), cast(Batch, OneBatch([b"{"])), Recorder(DEAD_LETTERS, dead_letter_rows))
+
+
+def test_every_topic_of_outcomes_is_recorded_once() -> None:
+    recorded = [recorder.topic for recorder in recorders(cast(TouchRules, None))]
+
+    assert {
+        "resolved-touchpoints", "identity-changes", "dropped-touchpoints", "dead-letters", "decisions",
+        "journey-events",
+    } == set(recorded)  # fmt: skip
+    assert len(recorded) == len(set(recorded))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processors.stream.watermark import Pace
+from processors.stream.watermark import Watermark
 from tests.support.profiles import resolved
 
 RECEIVED = "2026-11-01T12:00:00.000Z"
@@ -25,56 +25,56 @@ def received(at: str) -> dict[str, object]:
     return {**resolved(), "received_at": at}
 
 
-def begun(clock: Clock) -> Pace:
-    pace = Pace(clock)
-    pace.begin()
-    return pace
+def assigned(clock: Clock) -> Watermark:
+    watermark = Watermark(clock)
+    watermark.assign()
+    return watermark
 
 
 def test_nothing_fires_before_there_is_something_to_read() -> None:
     clock = Clock(RECEIVED_MS)
-    pace = Pace(clock)
+    watermark = Watermark(clock)
     clock.now += 3_600_000
 
-    assert (False, 0) == (pace.begun, pace.until())
+    assert (False, 0) == (watermark.assigned, watermark.current())
 
 
-def test_what_waited_during_an_outage_gets_its_chance_before_timers_do() -> None:
+def test_what_waited_during_an_outage_is_applied_before_timers_fire() -> None:
     clock = Clock(RECEIVED_MS)
-    pace = begun(clock)
-    at_once = pace.until()
-    clock.now += Pace.QUIET_MS + 1
+    watermark = assigned(clock)
+    at_once = watermark.current()
+    clock.now += Watermark.QUIET_MS + 1
 
-    assert (0, clock.now) == (at_once, pace.until())
+    assert (0, clock.now) == (at_once, watermark.current())
 
 
 def test_under_load_time_is_when_the_oldest_event_in_hand_was_received() -> None:
     clock = Clock(RECEIVED_MS + 7_200_000)
-    pace = begun(clock)
-    pace.taken([received("2026-11-01T12:00:01.000Z"), received(RECEIVED), received("2026-11-01T12:00:02.000Z")])
+    watermark = assigned(clock)
+    watermark.observe([received("2026-11-01T12:00:01.000Z"), received(RECEIVED), received("2026-11-01T12:00:02.000Z")])
     clock.now += 60_000  # a batch that takes long is still a batch in hand
 
-    assert RECEIVED_MS == pace.until()
+    assert RECEIVED_MS == watermark.current()
 
 
 def test_between_two_batches_it_is_still_load_and_afterwards_it_is_now() -> None:
     clock = Clock(RECEIVED_MS + 7_200_000)
-    pace = begun(clock)
-    pace.taken([received(RECEIVED)])
-    pace.done()
-    clock.now += Pace.QUIET_MS
-    between = pace.until()
+    watermark = assigned(clock)
+    watermark.observe([received(RECEIVED)])
+    watermark.advance()
+    clock.now += Watermark.QUIET_MS
+    between = watermark.current()
     clock.now += 1
 
-    assert (RECEIVED_MS, clock.now) == (between, pace.until())
+    assert (RECEIVED_MS, clock.now) == (between, watermark.current())
 
 
 def test_an_event_of_the_future_lets_no_timer_fire_early() -> None:
     clock = Clock(RECEIVED_MS - 60_000)
-    pace = begun(clock)
-    pace.taken([received(RECEIVED)])
+    watermark = assigned(clock)
+    watermark.observe([received(RECEIVED)])
 
-    assert clock.now == pace.until()
+    assert clock.now == watermark.current()
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_an_event_of_the_future_lets_no_timer_fire_early() -> None:
 )
 def test_what_is_no_event_changes_nothing(events: list[dict[str, object]]) -> None:
     clock = Clock(RECEIVED_MS + 60_000)
-    pace = begun(clock)
-    pace.taken([received(RECEIVED)])
-    pace.done()
-    pace.taken(events)
+    watermark = assigned(clock)
+    watermark.observe([received(RECEIVED)])
+    watermark.advance()
+    watermark.observe(events)
 
-    assert RECEIVED_MS == pace.until()
+    assert RECEIVED_MS == watermark.current()

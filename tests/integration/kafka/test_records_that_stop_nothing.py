@@ -1,8 +1,10 @@
-"""A record of any size that a broker takes stops no worker: it becomes a small dead letter, its neighbours go on."""
+"""Records that no stage can process, of any size and kind, become dead letters; their neighbours go on."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from deploy.cli.main import app
 from deploy.settings import Settings
 from schemas.dead_letters import RECORD_LIMIT_BYTES, truncation
 from schemas.records import Outgoing, RecordsTooLargeError
-from schemas.topics import Topic
+from schemas.topics import RESOLVED_TOUCHPOINTS, Topic
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.dead_letters import DeadLetterFilter, StoredDeadLetter, read_dead_letters
 from sinks.kafka.producer import KafkaPublisher, create_topics
@@ -90,3 +92,25 @@ def test_records_of_every_size_and_their_neighbours(
     assert (0, 0, 3) == (outcome.exit_code, told["published"], told["refused"]), outcome.stderr
     for letter in found.values():
         assert f"{letter.topic} {letter.partition} {letter.offset}" in outcome.stderr
+
+
+def test_malformed_resolved_records_cost_no_neighbour_its_profile_or_its_row(stack: Settings, tmp_path: Path) -> None:
+    newer = {
+        "event_id": "n",
+        "event": "Price Changed",
+        "profile_id": "p",
+        "occurred_at": "soon",
+        "received_at": "later",
+    }
+    malformed = [b"{", b"[]", b"{}", orjson.dumps(newer), orjson.dumps({**newer, "profile_id": {"shard": 7}})]
+    publisher = KafkaPublisher(stack.kafka_bootstrap, stack.topic_prefix)
+    with Pipeline(stack, tmp_path, roles=("identify", "profile", "record")) as pipeline:
+        asyncio.run(publisher.send([Outgoing(RESOLVED_TOUCHPOINTS, b"p", value) for value in malformed]))
+        pipeline.publish(*(touchpoint(event_id=f"good-{number}") for number in range(3)))
+        pipeline.drain()
+        publisher.close()
+
+        assert 3 == pipeline.value("SELECT count() FROM touchpoints FINAL")
+        assert 3 == pipeline.value("SELECT sum(JSONExtractInt(document, 'event_count')) FROM profiles FINAL")
+        refused = pipeline.rows("SELECT DISTINCT value_base64 FROM dead_letters")
+    assert {b64encode(value).decode() for value in malformed} == {row[0] for row in refused}

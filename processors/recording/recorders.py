@@ -1,0 +1,56 @@
+"""Which topics are recorded: what rows their records become, and what an erasure leaves of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from processors.recording.decision_rows import decision_rows, journey_event_rows
+from processors.recording.erasure_filter import change_remains, event_remains, letter_trace, person_trace
+from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows, touchpoint_rows
+from processors.recording.touch_rules import TouchRules
+from schemas.identity.erasure import Trace
+from schemas.topics import (
+    DEAD_LETTERS,
+    DECISIONS,
+    DROPPED_TOUCHPOINTS,
+    IDENTITY_CHANGES,
+    JOURNEY_EVENTS,
+    RESOLVED_TOUCHPOINTS,
+)
+
+RowsOf = Callable[[dict[str, Any]], list[Row]]
+"""Makes the rows of a record's parsed value."""
+
+
+class Recorder(NamedTuple):
+    """How the records of one topic are stored.
+
+    Attributes:
+        topic: The topic, without the deployment's prefix.
+        rows: Makes the rows of a record.
+        erasure_trace: Names the person, or the dead letter, whose erasure a record is subject to; None: none is.
+        rows_kept_after_erasure: Makes the rows that stay when that was erased; None: no row stays.
+    """
+
+    topic: str
+    rows: RowsOf
+    erasure_trace: Callable[[dict[str, Any]], Trace] | None = None
+    rows_kept_after_erasure: RowsOf | None = None
+
+
+def recorders(rules: TouchRules) -> tuple[Recorder, ...]:
+    """List every recorded topic.
+
+    Args:
+        rules: Which events are touches and conversions.
+    """
+    return (
+        Recorder(RESOLVED_TOUCHPOINTS, partial(touchpoint_rows, rules=rules), person_trace, event_remains),
+        Recorder(IDENTITY_CHANGES, identity_rows, person_trace, change_remains),
+        Recorder(DROPPED_TOUCHPOINTS, dropped_rows),
+        Recorder(DEAD_LETTERS, dead_letter_rows, letter_trace),
+        Recorder(DECISIONS, decision_rows, person_trace),
+        Recorder(JOURNEY_EVENTS, journey_event_rows, person_trace),
+    )
