@@ -1,6 +1,6 @@
-"""The decision of each message: what is asked, what is answered, what is published.
+"""Message requests, decisions, and the records that the decision engine emits.
 
-One request gives one decision, and one decision is one row of the ledger, whether the message goes out or not.
+One request gives one decision, and one decision gives one row of the ledger, whether the message is sent or not.
 """
 
 from __future__ import annotations
@@ -9,39 +9,38 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 Outcome = Literal["sent", "postponed", "suppressed", "ghost"]
-"""What a decision can be: it goes out now, is asked again at `until_ms`, does not go out, or would have gone out to a
-person who is held out."""
+"""Outcomes: sent now, decided again at `until_ms`, not sent, or not sent because the person is held out."""
 
 LedgerOutcome = Literal["sent", "postponed", "suppressed", "ghost", "failed", "regretted"]
-"""What a row of the ledger can say: a decision, or what became of one that was `sent`."""
+"""Outcomes in the ledger: those of decisions, and the later results of a message that was `sent`."""
 
 Choice = Literal["declared", "preferred", "next_best"]
-"""How the channel is chosen among those that reach the person: the first as listed, the one the person prefers, or the
-one that promises most."""
+"""The choice among the channels that reach the person: the first as declared, the preferred one, or the one with the
+highest expected value."""
 
 Gate = Literal[
     "transactional", "consent", "suppression", "holdout", "channel", "quiet_hours", "send_time", "caps", "priority",
     "expiry", "withdrawn", "delivery", "late_event",
 ]  # fmt: skip
-"""What a message passes, in order; `withdrawn` is a postponed one whose run has ended meanwhile, and `delivery` and
-`late_event` stand in rows about what became of one that was sent."""
+"""The gates in order. `withdrawn` stands in the row of a postponed message whose run has ended, `delivery` and
+`late_event` stand in rows of results of a sent message."""
 
 
 class Message(Protocol):
-    """What the resolver reads of a message node; `schemas.journeys.definitions.MessageNode` has these fields.
+    """The part of a message step that the resolver reads; `schemas.journeys.definitions.MessageNode` satisfies it.
 
     Attributes:
         template: The template's name.
-        channels: Channels that it may go out on, in the order of the author; empty: all channels of the policy.
-        choose: How one of them is chosen.
+        channels: Possible channels in declared order; empty: all channels of the policy.
+        choose: The choice among them.
         purpose: The purpose that the person must have agreed to.
-        transactional: It is part of a contract (a receipt, a payment notice): gates named in the policy are passed.
+        transactional: It is part of a contract (a receipt, a payment notice): it bypasses gates named in the policy.
         tags: For caps and reports.
         campaign: `name`, `source`, `medium`, `id`, … as in a touchpoint.
         priority: Higher goes first.
-        best_within_ms: Wait for the person's best hour, at most so long; None: do not wait.
-        expires_after_ms: It is pointless so long after it was first asked for; None: the policy's default.
-        margin: What a click on it is worth, in the policy's money; None: the policy's default.
+        best_within_ms: Longest wait for the person's best hour, milliseconds; None: no wait.
+        expires_after_ms: Life time from the first request on, milliseconds; None: the policy's default.
+        margin: The value of a click, in the policy's currency; None: the policy's default.
     """
 
     @property
@@ -69,7 +68,7 @@ class Message(Protocol):
 
 
 class MessageRequest(NamedTuple):
-    """One message that a journey wants to send to one person.
+    """A journey's request to send one message to one person.
 
     Attributes:
         journey: The journey's name.
@@ -77,13 +76,13 @@ class MessageRequest(NamedTuple):
         run_id: The run.
         step: The node.
         message: The node's message.
-        asked_ms: When the step was first reached; the same in every attempt.
-        attempt: 0, then one more each time that it was postponed.
-        trigger_event_id: The event that led here; empty for a timer.
-        context: Values for the template; given away to the decision's action.
-        expires_ms: It is pointless from then on; None: only the message's own expiry counts.
+        asked_ms: When the step was first reached, milliseconds since 1970; the same in every attempt.
+        attempt: 0, then one more after each postponement.
+        trigger_event_id: The event that led to the step; empty for a timer.
+        context: Values for the template; they become part of the action.
+        expires_ms: When the request expires; None: only the message's own expiry counts.
         holdout_share: Share of people whom the journey holds out, 0 to 1.
-        variant: The branch of a random split that led here.
+        variant: The branch of a random split that led to the step.
     """
 
     journey: str
@@ -101,13 +100,13 @@ class MessageRequest(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What is to become of a message.
+    """The decision about one message.
 
     Attributes:
         row: The row of the ledger, for topic `decisions`.
-        outcome: What was decided.
-        until_ms: When to ask again, if `postponed`.
-        action: The order to deliver, for topic `actions`, if `sent`.
+        outcome: The outcome.
+        until_ms: When to decide again, if `postponed`.
+        action: The record of the topic `actions`, if `sent`.
     """
 
     row: dict[str, Any]
