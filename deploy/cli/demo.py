@@ -39,7 +39,7 @@ def demo(
     client = connect(settings().clickhouse_url, settings().clickhouse_database)
     demo_page.show_flow(console, flow)
     demo_page.show_identity(console, overview.identity(client))
-    person = overview.somebody(client)
+    person = overview.example_person(client)
     if person is not None:
         demo_page.show_person_title(console)
         profile_show(person)

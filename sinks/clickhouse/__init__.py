@@ -1,1 +1,1 @@
-"""ClickHouse: inserts rows, applies migrations, answers questions."""
+"""ClickHouse: inserts rows, applies migrations, queries history."""

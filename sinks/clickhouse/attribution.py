@@ -11,7 +11,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.client import without_deduplication
 from sinks.clickhouse.reports import AttributionOptions
 
 PathCount = tuple[Sequence[str], int, Decimal, float, int]
@@ -86,11 +86,11 @@ def insert_learned(client: Any, run: int, goal: str, options: AttributionOptions
         ]
         for row in rows
     ]  # fmt: skip
-    client.insert("attribution_models", values, column_names=columns, settings=stored_anew())
+    client.insert("attribution_models", values, column_names=columns, settings=without_deduplication())
 
 
 def latest_run(client: Any, goal: str, dimension: str) -> int:
-    """Tell when learned models were last worked out, milliseconds since 1970; 0: never."""
+    """Return when learned models were last computed, milliseconds since 1970; 0: never."""
     return int(
         client.query(
             "SELECT max(run) FROM attribution_models WHERE goal = {goal:String} AND dimension = {by:String}",
@@ -124,7 +124,7 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime, *, anew:
         WHERE (conversion_type, conversion_id, fingerprint) NOT IN ({_IN_STORE})
         """,  # noqa: S608
         parameters=parameters,
-        settings=stored_anew(),
+        settings=without_deduplication(),
     )
     client.command(
         f"""
@@ -134,7 +134,7 @@ def refresh(client: Any, version: int, start: datetime, stop: datetime, *, anew:
             (SELECT conversion_type, conversion_id FROM v_conversions)
         """,  # noqa: S608
         parameters=parameters,
-        settings=stored_anew(),
+        settings=without_deduplication(),
     )
     _refresh_days(client, version, anew=anew)
     return int(
@@ -193,7 +193,7 @@ def _refresh_days(client: Any, version: int, *, anew: bool) -> None:
         GROUP BY dimension, conversion_type, day
         """,  # noqa: S608
         parameters={"version": version, "anew": anew},
-        settings=stored_anew(),
+        settings=without_deduplication(),
     )
 
 

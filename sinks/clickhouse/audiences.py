@@ -1,4 +1,4 @@
-"""Reads who is in a segment, with their profiles, and what is predicted of people, from ClickHouse."""
+"""Reads the members of segments, with their profiles, and the predictions of the lifetime value model."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from typing import Any
 
 import orjson
 
-_IN_IT = (
+_MEMBERS = (
     "SELECT profile_id FROM v_segment_memberships"
     " WHERE segment = {segment:String} AND since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)}"
 )
-_EVER = "SELECT profile_id FROM v_segment_memberships WHERE segment = {segment:String} AND until > {at:DateTime64(3)}"
+_MEMBERS_SINCE = (
+    "SELECT profile_id FROM v_segment_memberships WHERE segment = {segment:String} AND until > {at:DateTime64(3)}"
+)
 
 
 def read_members(client: Any, segment: str, at: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read who is in a segment at a time.
+    """Read the members of a segment at a time.
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
-        segment: Its name.
-        at: The moment.
+        segment: Name of the segment.
+        at: The time.
 
     Yields:
         Profile id and profile document as last stored; people whose profile was erased are left out.
     """
-    yield from _profiles(client, _IN_IT, segment, at)
+    yield from _profiles(client, _MEMBERS, segment, at)
 
 
 def read_members_since(client: Any, segment: str, since: datetime) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read who was in a segment at a time or entered it later, as `read_members` does."""
-    yield from _profiles(client, _EVER, segment, since)
+    """Read the people who were members at a time or became members later, as `read_members` does."""
+    yield from _profiles(client, _MEMBERS_SINCE, segment, since)
 
 
 def member_ids(client: Any, segment: str, at: datetime) -> set[str]:
-    """The ids of those who are in a segment at a time."""
-    return {str(row[0]) for row in client.query(_IN_IT, {"segment": segment, "at": at}).result_rows}
+    """Return the profile ids of the members of a segment at a time."""
+    return {str(row[0]) for row in client.query(_MEMBERS, {"segment": segment, "at": at}).result_rows}
 
 
 def count_members(client: Any, at: datetime) -> dict[str, int]:
-    """Count the people in each segment at a time; segments without any are left out."""
+    """Count the members of each segment at a time; segments without members are left out."""
     query = (
         "SELECT segment, uniqExact(profile_id) FROM v_segment_memberships"
         " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} GROUP BY segment"
@@ -49,7 +51,7 @@ def count_members(client: Any, at: datetime) -> dict[str, int]:
 
 
 def read_predictions(client: Any) -> dict[str, tuple[float, float, float]]:
-    """Read what the newest fit expects of people: probability of being alive, orders, revenue, by profile id."""
+    """Read the predictions of the newest fit: profile id → probability of being alive, orders, revenue."""
     query = (
         "SELECT toString(profile_id), probability_alive, predicted_orders, predicted_revenue"
         " FROM v_ltv WHERE probability_alive IS NOT NULL"

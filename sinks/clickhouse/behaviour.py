@@ -1,6 +1,6 @@
-"""What people do, as answers to questions with parameters: funnels, message frequency, response to spend, orders.
+"""Queries with parameters about behaviour: funnels, message frequency, response to spend, orders.
 
-What needs no parameter is a view of its own, see `sinks/TABLES.md`. Every function takes a clickhouse-connect client
+A question without parameters is a view, see `sinks/TABLES.md`. Every function takes a clickhouse-connect client
 that is connected to the product's database.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from schemas.durations import DAY_MS
 from schemas.time import ms_of_time
-from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.client import without_deduplication
 from sinks.clickhouse.reports import FIRST, LAST
 
 FunnelKey = Literal["", "segment", "channel", "marketing_channel"]
@@ -26,15 +26,15 @@ class FunnelRow(NamedTuple):
     """One step of a funnel, for one key.
 
     Attributes:
-        key: Segment or channel; `(all)` for everybody.
+        key: Segment or channel; `(all)` for all people.
         step: Number of the step, from 1.
         name: Event of the step.
-        people: People who got so far.
-        dropped: Those who got no further.
-        from_previous: Share of those who reached the step before; None: nobody did.
-        from_first: Share of those who took the first step.
-        median_hours: Hours since the step before, half of the people need less; None at the first step.
-        p90_hours: Hours since the step before, nine of ten need less.
+        people: People who reached the step.
+        dropped: People who reached no later step.
+        from_previous: Share of the people who reached the step before; None when there are none.
+        from_first: Share of the people who reached the first step.
+        median_hours: Median of the hours since the step before; None at the first step.
+        p90_hours: 90th percentile of the same hours.
     """
 
     key: str
@@ -49,7 +49,7 @@ class FunnelRow(NamedTuple):
 
 
 class FrequencyRow(NamedTuple):
-    """What weeks with a number of messages brought, of one group of people; see `v_message_frequency`."""
+    """Results of the weeks with a number of messages, for one group of people; see `v_message_frequency`."""
 
     segment: str
     channel: str
@@ -88,8 +88,8 @@ def funnel(
         client: A client.
         steps: Names of events, or `name@channel`.
         window_days: From the first step to the last, in days of 24 hours.
-        by: What people are told apart by: their segment at the first step, where that step was, or the marketing
-            channel of the last touch within 30 days before it.
+        by: The key: the segment at the first step, the channel of that step, or the marketing channel of the last
+            touch within 30 days before it.
         start: The first instant of the period.
         stop: The first instant after it.
 
@@ -123,12 +123,12 @@ def message_frequency(
     stop: datetime = LAST,
     groups: int = 1,
 ) -> list[FrequencyRow]:
-    """Count what weeks with so many messages bring, people parted into `groups` by a hash.
+    """Sum up weeks by their number of messages, for `groups` groups of people that a hash assigns.
 
     Args:
         client: A client.
-        segment: Only this one; all when empty.
-        channel: Only this one; all when empty.
+        segment: Only this segment; all when empty.
+        channel: Only this channel; all when empty.
         start: The first instant of the period in which messages were sent.
         stop: The first instant after it.
         groups: How many groups of people, for resampling.
@@ -153,7 +153,7 @@ def message_frequency(
 
 
 def spend_and_revenue(client: Any, model: str) -> list[ChannelDays]:
-    """Give each channel that ever spent its spend and credited revenue by day, in the currency of reports."""
+    """Read spend and credited revenue by day of each channel that has any spend, in the currency of reports."""
     rows = client.query(
         """
         SELECT channel, day, toFloat64(sum(spend)), sum(revenue)
@@ -177,13 +177,13 @@ def spend_and_revenue(client: Any, model: str) -> list[ChannelDays]:
 
 
 def customer_orders(client: Any) -> list[tuple[str, date, float]]:
-    """List the orders of known people: who, which day, revenue after refunds in the currency of reports."""
+    """List the orders of known people: profile id, day, revenue after refunds in the currency of reports."""
     rows = client.query("SELECT toString(profile_id), day, revenue FROM customer_orders").result_rows
     return [(profile_id, day, revenue) for profile_id, day, revenue in rows]
 
 
 def last_day(client: Any) -> date | None:
-    """Tell the last day with an event, in the time zone of reports; None without any."""
+    """Return the last day with an event, in the time zone of reports; None without events."""
     day: date | None = client.query(
         """
         WITH (SELECT timezone FROM v_attribution_settings) AS zone
@@ -211,8 +211,8 @@ def store_ltv(client: Any, run: Mapping[str, Any], expected: Iterable[tuple[str,
         "ltv_predictions",
         [[run_id, *row] for row in people],
         column_names=list(LTV_COLUMNS),
-        settings=stored_anew(),
+        settings=without_deduplication(),
     )
     columns = {**run, "run_id": run_id, "parameters": json.dumps(run["parameters"])}
-    client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=stored_anew())
+    client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=without_deduplication())
     return run_id

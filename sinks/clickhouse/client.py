@@ -1,8 +1,8 @@
-"""ClickHouse over HTTP: a client to ask with, a sink to insert with.
+"""ClickHouse over HTTP: a client for queries, a sink for inserts.
 
-An insert has three ends, and the caller needs to know which: stored; the server cannot take it now (`StoreDown`: wait
-and repeat, nothing is wrong with the rows); the server refuses rows (`RowsRefused`: repeating is pointless).
-Everything that is not evidently about the rows counts as the second, so that no outage turns into dead letters.
+An insert has three outcomes: stored; the server cannot take it now (`StoreDown`: retry, nothing is wrong with the
+rows); the server refuses rows (`RowsRefused`: a retry is pointless). Every error that is not certainly about the rows
+counts as the second, so that no outage turns into dead letters.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 INSERT_SETTINGS = {
-    # Defaults differ between versions of the server, so each is said outright.
+    # Defaults differ between versions of the server, so each setting is explicit.
     "async_insert": "0",
     "wait_end_of_query": "1",
     "insert_deduplicate": "1",
     "deduplicate_blocks_in_dependent_materialized_views": "1",
     "date_time_input_format": "best_effort",
     "input_format_skip_unknown_fields": "1",
-    "optimize_on_insert": "0",  # rows of one id are put together when parts are merged and read, not once more here
+    "optimize_on_insert": "0",  # rows of one id are merged when parts are merged and read, not here too
     "input_format_null_as_default": "1",
     "input_format_json_read_objects_as_strings": "1",  # a column of text takes a JSON object or list as its bytes
     "input_format_json_read_arrays_as_strings": "1",
@@ -34,8 +34,8 @@ INSERT_SETTINGS = {
     "max_partitions_per_insert_block": "0",  # years of history may arrive in one insert
 }
 
-FEW = 8
-"""Refused rows of a batch that are picked out one by one."""
+MAX_ROWS_TRIED_ALONE = 8
+"""Refused rows of a batch that are found one by one; beyond that, the batch is halved."""
 
 # The server's error codes that mean "this row": texts that do not parse, values that do not fit, broken constraints.
 ROW_ERRORS = frozenset(
@@ -46,23 +46,23 @@ _CODE = re.compile(r"Code: (\d+)")
 _AT_ROW = re.compile(r":? *\(at row (\d+)\)")
 
 
-def stored_anew() -> dict[str, Any]:
-    """Settings of an insert that counts even if the same rows were inserted before.
+def without_deduplication() -> dict[str, Any]:
+    """Return the settings of an insert that is stored even if the same rows were inserted before.
 
-    A token of its own, since the setting that turns deduplication off has another name in each age of the server.
+    It has a token of its own: the setting that turns deduplication off has another name in each version of the server.
     """
     return {"async_insert": 0, "insert_deduplication_token": secrets.token_hex(8)}
 
 
 class StoreDown(Exception):  # noqa: N818 - a state of the server, not a fault of the call
-    """ClickHouse cannot do it now: unreachable, overloaded, read-only, misconfigured. Wait and repeat."""
+    """ClickHouse cannot do it now: it is unreachable, overloaded, read-only or misconfigured. Retry later."""
 
 
 class RowsRefused(Exception):  # noqa: N818 - an outcome that callers tell from StoreDown
     """ClickHouse refuses the insert because of its rows; none of them is stored.
 
     Attributes:
-        row: The index of the row that the server names, if it names one.
+        row: The index of the row that the server names; None when it names none.
     """
 
     def __init__(self, message: str, row: int | None = None) -> None:
@@ -78,7 +78,7 @@ def connect(url: str, database: str | None = None) -> Any:
         database: The client's default database.
 
     Raises:
-        StoreDown: Nobody answers there, or not to this user.
+        StoreDown: No server answers there, or it refuses this user.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -98,7 +98,7 @@ def connect(url: str, database: str | None = None) -> Any:
 
 
 class ClickHouseSink:
-    """Inserts JSON rows. Make it anywhere; it connects at its first insert, in the running event loop.
+    """Inserts JSON rows. It connects at its first insert, in the event loop that runs then.
 
     Args:
         url: As for `connect`.
@@ -119,28 +119,28 @@ class ClickHouseSink:
         self._session: aiohttp.ClientSession | None = None
 
     async def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
-        """Insert all rows or none (of a month: the server is atomic for each partition).
+        """Insert all rows or none; the server is atomic for each partition, which is a month.
 
         Args:
             table: The table's name.
             rows: Each one JSON object.
             token: Names the batch. The same token with the same bytes is stored once, however often it is repeated;
-                with an empty one every insert counts.
+                with an empty token every insert is stored.
 
         Raises:
-            StoreDown: Repeat later; some of it may be stored.
-            RowsRefused: A row is at fault.
+            StoreDown: Retry later; some of the rows may be stored.
+            RowsRefused: A row is refused; none is stored.
         """
         if not rows:
             return
         body = b"\n".join(rows)
         settings = {**INSERT_SETTINGS, "query": f"INSERT INTO {table} FORMAT JSONEachRow"}
         if token:
-            # With the bytes' hash: a log that starts again after a loss repeats offsets, with other records.
+            # With a hash of the rows: after the loss of a Kafka log, the same offsets are given to other records.
             digest = hashlib.blake2b(body, digest_size=16).hexdigest()
             settings["insert_deduplication_token"] = f"{token}:{digest}"
         else:
-            settings.update({name: str(value) for name, value in stored_anew().items()})
+            settings.update({name: str(value) for name, value in without_deduplication().items()})
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
         try:
@@ -152,18 +152,18 @@ class ClickHouseSink:
             raise StoreDown(f"insert into {table}: {type(error).__name__}: {error}") from error
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
-        """Insert every row that the server takes; a refused row never takes its neighbours with it.
+        """Insert every row that the server takes; a refused row does not affect its neighbours.
 
-        The server names the row at which it stopped. That row is tried alone, since broken JSON can put the blame on
-        the next one; if it is refused alone too, it is left out and the others are tried again. If it is not, or
-        after `FEW` such rows, the batch is halved until the culprits stand alone: sending nearly all of a large batch
-        once more for each of a thousand refused rows would take minutes.
+        The server names the row at which it stopped. That row is inserted alone, since after broken JSON the server
+        names the next row; if it is refused again, it is left out and the others are inserted. If it is stored, or
+        after `MAX_ROWS_TRIED_ALONE` refused rows, the batch is halved until each refused row is alone: sending nearly
+        all of a large batch again for each of a thousand refused rows would take minutes.
 
         Returns:
             The refused rows: index and the server's message, in order.
 
         Raises:
-            StoreDown: Repeat the whole call later.
+            StoreDown: Retry the whole call later.
         """
         refused: dict[int, str] = {}
         waiting = list(range(len(rows)))
@@ -172,7 +172,7 @@ class ClickHouseSink:
                 await self.insert(table, [rows[index] for index in waiting], token)
                 break
             except RowsRefused as refusal:
-                named = refusal.row is not None and refusal.row < len(waiting) and len(refused) < FEW
+                named = refusal.row is not None and refusal.row < len(waiting) and len(refused) < MAX_ROWS_TRIED_ALONE
                 suspect = waiting[refusal.row] if named and refusal.row is not None else None
                 message = None if suspect is None else await self._refusal(table, rows[suspect], token)
                 if suspect is None or message is None:
@@ -189,7 +189,7 @@ class ClickHouseSink:
             self._session = None
 
     async def _refusal(self, table: str, row: bytes, token: str) -> str | None:
-        """Insert one row; answer why it is refused, None when it is stored."""
+        """Insert one row; return the server's message when it is refused, None when it is stored."""
         try:
             await self.insert(table, [row], token)
         except RowsRefused as refusal:

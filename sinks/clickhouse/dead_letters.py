@@ -1,4 +1,4 @@
-"""Reads stored dead letters: what was refused, why, and the original bytes."""
+"""Reads stored dead letters: refused records with the reason and the original bytes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class StoredDeadLetter:
     """One row of the table `dead_letters`.
 
     Attributes:
-        topic: Where the record came from, the full name.
-        partition: Its partition there.
-        offset: Its offset there.
+        topic: The record's topic, full name.
+        partition: The record's partition.
+        offset: The record's offset.
         received_at: The broker's time of the record.
         stored_at: When the row was written.
         stage: The agent that refused it.
         reason: The code, see `schemas.dead_letters.Reason`.
         field: The path of the offending field, or empty.
-        message: What was found and which rule it breaks.
+        message: The value that was found and the rule that it breaks.
         key_base64: The original key.
         value_base64: The original value.
     """
@@ -48,7 +48,7 @@ class StoredDeadLetter:
 
     @property
     def key(self) -> bytes | None:
-        """The original key; None for an empty one, which is not told apart."""
+        """The original key; None for an empty key: the two are stored alike."""
         return b64decode(self.key_base64) or None
 
     @property
@@ -59,14 +59,14 @@ class StoredDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; what is None or empty does not narrow.
+    """Selects dead letters; a field that is None or empty does not filter.
 
     Attributes:
-        reason: Only this code.
-        stage: Only those that this agent refused.
-        topic: Only those of this topic, the full name.
-        partition: Only those of this partition.
-        offset: Only that of this offset.
+        reason: This reason.
+        stage: Refused by this agent.
+        topic: Of this topic, full name.
+        partition: Of this partition.
+        offset: Of this offset.
         start: Received at this time or later.
         end: Received before this time.
     """
@@ -80,7 +80,7 @@ class DeadLetterFilter:
     end: datetime | None = None
 
     def sql(self) -> tuple[str, dict[str, Any]]:
-        """The condition and its parameters; values never become part of the text."""
+        """Return the SQL condition and its parameters; values never become part of the text."""
         conditions: list[str] = []
         parameters: dict[str, Any] = {}
         for name, type_ in (
@@ -111,12 +111,12 @@ def count_dead_letters(client: Any, wanted: DeadLetterFilter) -> dict[str, int]:
 def read_dead_letters(
     client: Any, wanted: DeadLetterFilter, *, limit: int | None = None, newest_first: bool = False
 ) -> Iterator[StoredDeadLetter]:
-    """Read dead letters, in the order in which they were published or the newest first, without holding all in memory.
+    """Read dead letters in the order of publication, or the newest first, as a stream.
 
     Args:
         client: From `sinks.clickhouse.client.connect`.
-        wanted: Which ones.
-        limit: At most so many.
+        wanted: The filter.
+        limit: Most dead letters.
         newest_first: By time of receipt, descending.
     """
     condition, parameters = wanted.sql()

@@ -1,4 +1,4 @@
-"""Reads what was decided about one person: the ledger, their journeys and their segments."""
+"""Reads the decisions, journey events and segment changes of one person."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_decisions(client: Any, profile_id: str) -> list[dict[str, Any]]:
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
-        profile_id: The live profile; what was decided about profiles that were merged into it counts too.
+        profile_id: The live profile; decisions about profiles that were merged into it are included.
 
     Returns:
         Rows of the topic `decisions`, with `gates` as JSON.
@@ -31,7 +31,7 @@ def read_decisions(client: Any, profile_id: str) -> list[dict[str, Any]]:
 
 
 def read_journey_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
-    """Read what journeys and segments did with a person, in order of time.
+    """Read the journey events and segment changes of a person, in order of time.
 
     Returns:
         Rows of the topic `journey-events`, with `detail` as JSON.

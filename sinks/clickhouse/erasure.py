@@ -1,8 +1,8 @@
-"""Deletes a person from ClickHouse: every table that names a person, whichever migration made it.
+"""Deletes a person from ClickHouse: from every table that names a person, also of later migrations.
 
 A table names a person if it has a column `profile_id`. With an `anchor` beside it, its rows follow merges and splits,
-as they do in the views. What stays on purpose: the log's entry of the erasure itself (keyed hashes alone), and in
-`profiles` the mark that the profile is gone.
+as they do in the views. Two things stay: the log entry of the erasure (keyed hashes only), and the `gone` row of
+the profile in `profiles`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schemas.identity.erasure import LetterPlace
 
 IDENTITY_LOG, OVERRIDES, PROFILES = "identity_log", "identity_overrides", "profiles"
 
-_NOW = {"mutations_sync": 2}  # come back when every replica has deleted
+_SYNCHRONOUS = {"mutations_sync": 2}  # return when every replica has deleted
 _KEYS_AT_ONCE = 1_000
 _FOLLOWS = (
     "if(transform(toString(anchor), {{moved:Array(String)}}, {{versions:Array(UInt64)}}, toUInt64(0)) > {version},"
@@ -27,16 +27,16 @@ _SPECIAL = {
     OVERRIDES: "profile_id IN {people:Array(UUID)}",
     PROFILES: "profile_id IN {people:Array(UUID)} AND NOT is_deleted",
 }
-_LAST = (IDENTITY_LOG, OVERRIDES)  # they say whose the other rows are
+_LAST = (IDENTITY_LOG, OVERRIDES)  # the conditions of other tables read them
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which rows of which tables are a person's.
+    """The rows of a person.
 
     Attributes:
-        conditions: By table, the tables that say whose rows are whose last.
-        parameters: What stands for the names in the conditions.
+        conditions: Table → SQL condition; the tables that other conditions depend on come last.
+        parameters: Parameters of the conditions.
     """
 
     conditions: dict[str, str]
@@ -44,11 +44,11 @@ class Rows:
 
 
 def rows_of(client: Any, profile_ids: Iterable[str]) -> Rows:
-    """Find out which rows are of a person.
+    """Return the rows of a person.
 
     Args:
         client: Of the deployment's database.
-        profile_ids: Every id that the person has and had.
+        profile_ids: The person's profile id and all former ones.
     """
     people = sorted(profile_ids)
     overrides = client.query(
@@ -86,28 +86,28 @@ def count_rows(client: Any, rows: Rows) -> dict[str, int]:
 
 
 def delete_rows(client: Any, rows: Rows) -> dict[str, int]:
-    """Delete a person's rows from the disks of all replicas, and what was computed from them and names their records.
+    """Delete a person's rows from the disks of all replicas, and the rows of `sessions` and `arrivals` that they made.
 
     Returns:
-        How many rows were deleted, by table; tables without any are left out.
+        Table → number of deleted rows; tables without any are left out.
     """
     deleted: dict[str, int] = {}
     for table, condition in rows.conditions.items():
         found = count_rows(client, Rows({table: condition}, rows.parameters))[table]
         if not found:
             continue
-        after = _unlinked(client, condition, rows.parameters) if table == "touchpoints" else None
-        client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", rows.parameters, settings=_NOW)
+        after = _unlinker(client, condition, rows.parameters) if table == "touchpoints" else None
+        client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", rows.parameters, settings=_SYNCHRONOUS)
         deleted[table] = found
         if after:
             deleted |= after()
     return deleted
 
 
-def _unlinked(client: Any, condition: str, parameters: dict[str, Any]) -> Callable[[], dict[str, int]]:
-    """Note which visits and arrivals the person's events were; the answer deletes those once the events are gone.
+def _unlinker(client: Any, condition: str, parameters: dict[str, Any]) -> Callable[[], dict[str, int]]:
+    """Read the sessions and arrivals of a person's events; return a function that deletes them after the events.
 
-    The accounting must stay right: what was stored is suppressed from now on, also if it is delivered once more.
+    The accounting stays right: the events count as suppressed from then on, also if they are delivered again.
     """
     found = client.query(
         f"SELECT event_id, session FROM touchpoints WHERE {condition}",  # noqa: S608 - fixed texts
@@ -120,7 +120,7 @@ def _unlinked(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
         for part in _parts(sessions):
             client.command(
                 "ALTER TABLE sessions DELETE WHERE session IN {sessions:Array(UInt64)}", {"sessions": part},
-                settings=_NOW,
+                settings=_SYNCHRONOUS,
             )  # fmt: skip
             client.command(
                 "INSERT INTO sessions SELECT arrayJoin([toDate(occurred_at), toDate(occurred_at) + 1]) AS day, session,"
@@ -135,7 +135,7 @@ def _unlinked(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
             )
             client.command(
                 "ALTER TABLE arrivals DELETE WHERE outcome = 'stored' AND event_id IN {events:Array(String)}",
-                {"events": part}, settings=_NOW,
+                {"events": part}, settings=_SYNCHRONOUS,
             )  # fmt: skip
         return {"sessions": len(sessions), "arrivals": len(event_ids)} if sessions else {"arrivals": len(event_ids)}
 
@@ -143,7 +143,7 @@ def _unlinked(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
 
 
 def find_letters(client: Any, texts: Iterable[str]) -> Iterator[tuple[LetterPlace, bytes, bytes]]:
-    """Read the dead letters whose original bytes hold one of these texts in any case: place, key and value."""
+    """Read the dead letters whose key or value contains one of these texts, in any case: place, key and value."""
     needles = sorted({text for text in texts if text})
     if not needles:
         return
@@ -161,18 +161,18 @@ def find_letters(client: Any, texts: Iterable[str]) -> Iterator[tuple[LetterPlac
 
 
 def delete_letters(client: Any, places: Iterable[LetterPlace]) -> int:
-    """Delete dead letters; answers how many rows that were."""
+    """Delete dead letters; return the number of deleted rows."""
     deleted = 0
     for part in _parts(sorted(places)):
         parameters = {"places": [tuple(place) for place in part]}
         condition = "(topic, partition, offset) IN {places:Array(Tuple(String, Int32, Int64))}"
         deleted += int(client.query(f"SELECT count() FROM dead_letters WHERE {condition}", parameters).first_row[0])  # noqa: S608
-        client.command(f"ALTER TABLE dead_letters DELETE WHERE {condition}", parameters, settings=_NOW)
+        client.command(f"ALTER TABLE dead_letters DELETE WHERE {condition}", parameters, settings=_SYNCHRONOUS)
     return deleted
 
 
 def _tables(client: Any) -> list[tuple[str, set[str]]]:
-    """Tables (no views) with a column `profile_id`, and the names of all their columns."""
+    """List the tables (no views) with a column `profile_id`, and the names of their columns."""
     rows = client.query(
         """
         SELECT table, groupArray(name) FROM system.columns

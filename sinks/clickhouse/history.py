@@ -1,6 +1,6 @@
-"""Reads a person's events back from ClickHouse, as they were published.
+"""Reads a person's events from ClickHouse, as they were published.
 
-Who a person is, is what is known now: merges and splits count for the past too, as in the views.
+The person is the one known now: merges and splits apply to the past too, as in the views.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _COLUMNS = (
 _PARTS = {"campaign": "campaign_fields", **{name: name for name in ("context", "properties", "traits", "consent")}}
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
-# A row's person as known now is what v_touchpoints says. The condition before it lets the indexes skip others' rows.
-_THEIRS = """
+# The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
+_OF_PERSON = """
     FROM touchpoints AS t FINAL
     LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
     WHERE (t.profile_id = {person:UUID} OR t.anchor IN (
@@ -41,20 +41,20 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
 
     Returns:
         Resolved touchpoints equal to those that were published (values of the topic `resolved-touchpoints`; their
-        `profile_id` is the one of that time), in the order in which the broker got them.
+        `profile_id` is the one of that time), in the order in which the broker received them.
     """
-    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_THEIRS} ORDER BY t.received_at, t.event_id"
+    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_OF_PERSON} ORDER BY t.received_at, t.event_id"
     rows = client.query(query, {"person": profile_id}).result_rows
     return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
 def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Read the events of everybody, one person after the other.
+    """Read the events of all people, one person after the other.
 
     Args:
         client: As for `read_events`.
-        stop: Events that the broker got then or later are left out.
-        share: Of fewer people, each time the same ones.
+        stop: Events that the broker received at this time or later are left out.
+        share: Share of people to read, from 0 to 1; the same people for the same share.
 
     Yields:
         A person as known now, and their events as `read_events` answers them.
@@ -74,14 +74,14 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
 
 
 def affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
-    """Count what would follow these identifiers if they left a person.
+    """Count the events that go along when these identifiers are split off a person.
 
     Returns:
-        `events`, and `orders` as the distinct numbers of orders among them.
+        `events`, and `orders`: the number of distinct order ids among them.
     """
     counts = "SELECT count(), uniqExactIf(t.order_id, t.order_id != '')"
     parameters = {"person": profile_id, "anchors": sorted(anchors)}
-    row = client.query(f"{counts} {_THEIRS} AND t.anchor IN {{anchors:Array(UUID)}}", parameters).first_row
+    row = client.query(f"{counts} {_OF_PERSON} AND t.anchor IN {{anchors:Array(UUID)}}", parameters).first_row
     return {"events": int(row[0]), "orders": int(row[1])}
 
 

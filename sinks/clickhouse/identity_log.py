@@ -1,4 +1,4 @@
-"""Reads the stored log of identity changes: why a person has these identifiers, and who was erased."""
+"""Reads the stored log of identity changes: how a person got their identifiers, and who was erased."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _CHANGES = """
     ORDER BY version
 """
 _NOBODY = "00000000-0000-0000-0000-000000000000"
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 100
 
 
 class LoggedErasure(NamedTuple):
-    """A person who was erased, as the log remembers it.
+    """A log entry of an erasure.
 
     Attributes:
         profile_id: The profile.
-        anchors: The identifiers that it had, as (UUID's text, type).
-        at_ms: Up to when events were erased, milliseconds since 1970.
-        version: Of the log entry.
+        anchors: Its identifiers, as (anchor, type).
+        at_ms: Time up to which events were erased, milliseconds since 1970.
+        version: Version of the log entry.
     """
 
     profile_id: str
@@ -34,13 +34,13 @@ class LoggedErasure(NamedTuple):
 
 
 def has_version(client: Any, version: int) -> bool:
-    """Tell whether a change is in the log."""
+    """Return whether a change is in the log."""
     query = "SELECT count() FROM identity_log WHERE version = {version:UInt64}"
     return bool(client.query(query, parameters={"version": version}).first_row[0])
 
 
 def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | None = None) -> LoggedErasure | None:
-    """Find the latest erasure of a profile, or of whoever had an identifier."""
+    """Find the latest erasure of a profile, or of the owner of an anchor."""
     row = client.query(
         """
         SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
@@ -59,7 +59,7 @@ def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | No
 
 
 def former_ids(client: Any, profile_id: str) -> set[str]:
-    """Name every profile that was merged into this one, at any remove."""
+    """Return every profile that was merged into this one, directly or through others."""
     people = fresh = {profile_id}
     while fresh:
         rows = client.query(
@@ -73,19 +73,19 @@ def former_ids(client: Any, profile_id: str) -> set[str]:
 
 
 def read_changes(client: Any, profile_id: str, members: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Read every change that made a profile what it is, those of the profiles that were merged into it included.
+    """Read every change of a profile and of the profiles that were merged into it.
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
         profile_id: The live profile.
-        members: Anchors whose changes count too, wherever they happened: those that came with a split.
+        members: Anchors whose changes are included whatever their profile: those that a split moved.
 
     Returns:
-        Changes in order: `version`, `kind`, `profile_id` and `from_profile_id` (empty: nobody), `anchors` as (UUID's
-        text, type), `event_id`, `occurred_ms`, `rule`.
+        Changes in order: `version`, `kind`, `profile_id` and `from_profile_id` (empty: none), `anchors` as (anchor,
+        type), `event_id`, `occurred_ms`, `rule`.
     """
     people = {profile_id}
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         rows = client.query(_CHANGES, parameters={"profiles": sorted(people), "members": list(members)}).result_rows
         merged = {row[3] for row in rows if row[1] == "merge" and row[2] in people}
         if merged <= people:

@@ -1,7 +1,7 @@
-"""Brings a ClickHouse database to the present: numbered SQL files, each applied once, in order.
+"""Migrates a ClickHouse database: numbered SQL files, each applied once, in order.
 
 Files are `sinks/migrations/NNNN_name.sql`. ClickHouse has no transactions around DDL, so every statement is safe to
-repeat (`IF NOT EXISTS`, `OR REPLACE`): a run that was cut short, or two runs at once, end in the same schema.
+repeat (`IF NOT EXISTS`, `OR REPLACE`): an interrupted run, or two runs at once, end in the same schema.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.client import without_deduplication
 
 LEDGER = "schema_migrations"
 
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
-# One alternative for each thing in which a semicolon is not the end of a statement. ClickHouse's lexer knows backslash
+# One alternative for each token in which a semicolon is not the end of a statement. ClickHouse's lexer knows backslash
 # escapes and doubled quotes, `--` and `# ` line comments, block comments that nest, and heredocs `$tag$ … $tag$`.
 _TOKEN = re.compile(
     r"""
@@ -57,7 +57,7 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the text; substitutions do not count, so that clusters and laptops agree."""
+        """SHA-256 of the text before substitution, so that it is the same on a cluster and on one server."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
@@ -68,7 +68,7 @@ class Applied:
     Attributes:
         number: Its place in the order.
         name: Its file name.
-        statements: What was sent to the server, in order.
+        statements: Its statements, in order.
     """
 
     number: int
@@ -84,7 +84,7 @@ def migrate(
     folder: Traversable | None = None,
     dry_run: bool = False,
 ) -> list[Applied]:
-    """Apply what is missing.
+    """Apply the migrations that the database does not have yet.
 
     Args:
         client: A clickhouse-connect client, connected to any database.
@@ -92,7 +92,7 @@ def migrate(
         substitutions: Values of `{{name}}` in the files. `replicated` is put before every engine's name
             (`Replicated` on a cluster), `on_cluster` after every object's name (`ON CLUSTER shop`).
         folder: Where the files are; the package's own by default.
-        dry_run: Only tell what would be applied.
+        dry_run: Apply nothing; return what would be applied.
 
     Returns:
         The migrations of this run; empty when the database is up to date.
@@ -126,7 +126,7 @@ def migrate(
                 [[applied.number, applied.name, checksums[applied.number]]],
                 column_names=["number", "name", "checksum"],
                 database=database,
-                settings=stored_anew(),
+                settings=without_deduplication(),
             )
     return todo
 
@@ -152,13 +152,13 @@ def migrations(folder: Traversable | None = None) -> list[Migration]:
 
 
 def split(sql: str) -> list[str]:
-    """Cut SQL text into statements at the semicolons that end one.
+    """Split SQL text into statements at the semicolons that end one.
 
-    Comments between statements are dropped with the empty statements that they make; those inside one stay.
+    Comments between statements are dropped; comments inside a statement stay.
     """
     statements: list[str] = []
     start = position = 0
-    empty = True  # nothing but blanks and comments since `start`
+    empty = True  # only blanks and comments since `start`
     while token := _TOKEN.search(sql, position):
         empty = empty and not sql[position : token.start()].strip()
         position = token.end()
@@ -195,7 +195,7 @@ def _substitute(migration: Migration, values: Mapping[str, str]) -> str:
 
 
 def _applied(client: Any, database: str) -> dict[int, str]:
-    """Checksums of the migrations that the database already has, by number."""
+    """Read the checksums of the applied migrations, by number."""
     exists = client.query(
         "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         parameters={"database": database, "name": LEDGER},

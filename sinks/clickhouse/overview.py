@@ -1,4 +1,4 @@
-"""Reads what a newcomer wants to see first: where records ended, how identifiers became people, one person's path."""
+"""Queries for the demo's page: outcomes of records, identifiers and people, one person's path."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _MERGES = """
     LIMIT {most:UInt8}
 """
 
-# Few events and many marketing channels: a path that fits on a page and still shows everything.
-_SOMEBODY = """
+# Few events and many marketing channels: a path that fits on a page and shows every feature.
+_EXAMPLE_PERSON = """
     SELECT toString(profile_id)
     FROM v_touchpoints
     WHERE profile_id IN (SELECT profile_id FROM identity_log FINAL WHERE kind = 'merge')
@@ -68,13 +68,13 @@ _PATH = """
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Where the records of producers ended.
+    """Outcomes of the producers' records.
 
     Attributes:
         stored: Distinct events in `touchpoints`.
         duplicate: Further deliveries of an event.
-        suppressed: Left out on purpose.
-        dead_lettered: Refused and kept, with the reason.
+        suppressed: Left out because of consent or an erasure.
+        dead_lettered: Refused by `identify`.
     """
 
     stored: int
@@ -84,20 +84,20 @@ class Outcomes:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All records with an outcome."""
         return self.stored + self.duplicate + self.suppressed + self.dead_lettered
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How identifiers became people.
+    """The identity log summed up.
 
     Attributes:
         identifiers: Distinct identifiers that were seen.
         people: Profiles now.
-        merges: How often two profiles turned out to be one person.
+        merges: Merges of two profiles.
         refused: Links that the policy did not allow.
-        causes: The events that caused most merges: name and how many.
+        causes: The events that caused most merges: name and number.
     """
 
     identifiers: int
@@ -112,14 +112,14 @@ class Step:
     """One touch, order or merge on a person's path.
 
     Attributes:
-        at: When.
-        channel: Where.
-        event: What happened.
-        marketing_channel: What the touch is credited to; empty when it is none.
-        campaign: Its campaign's name.
-        revenue: Of an order, in units of currency.
+        at: Time of the event.
+        channel: Channel of the event.
+        event: Name of the event.
+        marketing_channel: The channel that the touch is credited to; empty when the event is no touch.
+        campaign: Name of the campaign.
+        revenue: Revenue of an order, in units of `currency`.
         currency: ISO 4217.
-        joins: Two profiles turned out to be one person.
+        joins: Whether the event merged two profiles.
     """
 
     at: datetime
@@ -133,13 +133,13 @@ class Step:
 
 
 def outcomes(client: Any, since_ms: int) -> Outcomes:
-    """Count what became of all records that the broker received since a moment.
+    """Count the outcomes of the records that the broker received since a time.
 
-    Unlike `v_accounting`, which is about the whole history, this asks the tables themselves.
+    `v_accounting` is about the whole history; this query reads the tables.
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
-        since_ms: The moment, broker time, milliseconds since 1970.
+        since_ms: Broker time, milliseconds since 1970.
     """
     ((stored, duplicate, suppressed, dead),) = client.query(
         _SINCE + _OUTCOMES, parameters={"since_ms": since_ms}
@@ -148,15 +148,15 @@ def outcomes(client: Any, since_ms: int) -> Outcomes:
 
 
 def identity(client: Any, causes: int = 5) -> Identity:
-    """Sum up the identity log; `causes` is how many kinds of events that caused merges are named."""
+    """Sum up the identity log; `causes` is the number of event names in `Identity.causes`."""
     ((identifiers, merges, refused, people),) = client.query(_IDENTITY).result_rows
     found = client.query(_MERGES, parameters={"most": causes}).result_rows
     return Identity(identifiers, people, merges, refused, [(event, times) for event, times in found])
 
 
-def somebody(client: Any) -> str | None:
-    """Find a person worth showing: many marketing channels, a merge, orders in a shop and elsewhere; None: nobody."""
-    rows = client.query(_SOMEBODY).result_rows
+def example_person(client: Any) -> str | None:
+    """Find a person to show: many marketing channels, a merge, orders in a store and elsewhere; None without one."""
+    rows = client.query(_EXAMPLE_PERSON).result_rows
     return str(rows[0][0]) if rows else None
 
 

@@ -1,4 +1,4 @@
-"""Reports: questions that the command line, the demo and a notebook ask of ClickHouse, with their answers as data.
+"""Reports as data, for the command line, the demo and notebooks: attribution, accounting, settings of the views.
 
 Every function takes a clickhouse-connect client that is connected to the product's database.
 """
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from schemas.durations import DAY_MS
 from schemas.time import ms_of_time
-from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.client import without_deduplication
 
 Dimension = Literal["channel", "campaign", "creative", "product"]
 Scope = Literal["all", "since_previous"]
@@ -22,7 +22,7 @@ Contacts = Literal["all", "clicks", "views"]
 
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(2101, 1, 1, tzinfo=UTC)
-"""Events are from years 1970 to 2100."""
+"""Events are of the years 1970 to 2100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +224,10 @@ def publish_settings(
     timezone: str,
     milestone: str = "signup",
 ) -> bool:
-    """Tell the attribution views what the configuration says.
+    """Write the settings that the attribution views read.
 
     Returns:
-        Whether that was news.
+        Whether they were different before.
     """
     wanted = (goal, list(direct_channels), margin, timezone, milestone)
     columns = ["goal", "direct_channels", "margin", "timezone", "milestone"]
@@ -237,23 +237,23 @@ def publish_settings(
         "attribution_settings",
         [list(wanted)],
         column_names=columns,
-        settings=stored_anew(),
+        settings=without_deduplication(),
     )
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class AccountingRow:
-    """What became of one source's records.
+    """The outcomes of one source's records.
 
     Attributes:
-        source: The producer; empty: not readable.
+        source: The producer; empty where it could not be read.
         received: Records with a known outcome.
         stored: Distinct events stored.
         duplicate: Further deliveries of an event.
         suppressed: Left out on purpose: consent, erasure.
         dead_lettered: Refused, with the original bytes kept.
-        difference: What is left of `received`; other than 0, a record had two outcomes.
+        difference: `received` minus all outcomes; if it is not 0, a record had two outcomes.
     """
 
     source: str
@@ -267,7 +267,7 @@ class AccountingRow:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """What became of the producers' records.
+    """The outcomes of all producers' records.
 
     Attributes:
         sources: One row for each source.
@@ -278,7 +278,7 @@ class Accounting:
     missing: int
 
     def total(self) -> AccountingRow:
-        """All sources together."""
+        """Sum up all sources."""
         counts = zip(*(tuple(asdict(row).values())[1:] for row in self.sources), strict=True)
         return AccountingRow("(all)", *map(sum, counts)) if self.sources else AccountingRow("(all)", *[0] * 6)
 

@@ -1,11 +1,11 @@
-"""Money that is imported: what marketing cost, exchange rates, margins; and the currency that reports are in."""
+"""Stores imported money: marketing spend, exchange rates, margins; and the currency of reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sinks.clickhouse.client import stored_anew
+from sinks.clickhouse.client import without_deduplication
 
 COLUMNS = ["date", "channel", "source", "campaign", "creative", "spend", "currency", "impressions", "clicks"]
 RATE_COLUMNS = ["date", "currency", "rate"]
@@ -13,10 +13,10 @@ MARGIN_COLUMNS = ["kind", "key", "margin"]
 
 
 def insert_spend(client: Any, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Store spend; doing it again changes nothing.
+    """Store spend; storing the same again changes nothing.
 
-    A row replaces an earlier one of the same date, channel, source, campaign and creative, so those five are given
-    once in `rows`.
+    A row replaces an earlier one of the same date, channel, source, campaign and creative, so `rows` has each
+    combination once.
 
     Args:
         client: A clickhouse-connect client, connected to the product's database.
@@ -34,7 +34,7 @@ def insert_rates(client: Any, rows: Iterable[Mapping[str, Any]]) -> int:
 
     Args:
         client: A clickhouse-connect client, connected to the product's database.
-        rows: Each with `date`, `currency` and `rate`, a Decimal: the worth of one unit in the base currency.
+        rows: Each with `date`, `currency` and `rate`, a Decimal: the price of one unit in the base currency.
 
     Returns:
         How many rows were stored.
@@ -56,19 +56,19 @@ def insert_margins(client: Any, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def publish_currency(client: Any, currency: str) -> bool:
-    """Tell the views which currency reports are in; empty: the one that most conversions have.
+    """Write the currency of reports, which the views read; empty: the one that most conversions have.
 
     Returns:
-        Whether that was news.
+        Whether it was different before.
     """
     if client.query("SELECT argMax(currency, changed_at) FROM report_settings").first_row[0] == currency:
         return False
-    client.insert("report_settings", [[currency]], column_names=["currency"], settings=stored_anew())
+    client.insert("report_settings", [[currency]], column_names=["currency"], settings=without_deduplication())
     return True
 
 
 def missing_rates(client: Any) -> list[str]:
-    """Say which amounts are in no sum of money since there is no rate for them, one sentence a day and currency."""
+    """List the amounts that no sum contains because they have no exchange rate: one sentence a day and currency."""
     rows = client.query("SELECT warning FROM v_missing_rates ORDER BY day, currency, what").result_rows
     return [warning for (warning,) in rows]
 
@@ -76,5 +76,5 @@ def missing_rates(client: Any) -> list[str]:
 def _insert(client: Any, table: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
     values = [[row[column] for column in columns] for row in rows]
     if values:
-        client.insert(table, values, column_names=columns, settings=stored_anew())
+        client.insert(table, values, column_names=columns, settings=without_deduplication())
     return len(values)

@@ -1,4 +1,4 @@
-"""The reference for analysts: every table and view with what is in it, written from the database's own comments."""
+"""Writes the reference for analysts, `sinks/TABLES.md`, from the comments in the database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ The user `analyst` reads all of it but addresses and traits in clear, within lim
 
 
 class Column(NamedTuple):
-    """A column: its name, its type and what it means."""
+    """A column: name, type and meaning."""
 
     name: str
     type: str
@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table or view: what it has, one row of what, and its columns."""
+    """A table or view: name, comment and columns."""
 
     name: str
     comment: str
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question of an analyst and the SQL that answers it."""
+    """An analyst's question and the SQL that answers it."""
 
     name: str
     question: str
@@ -47,7 +47,7 @@ class Question(NamedTuple):
 
 
 def describe(client: Any) -> list[Table]:
-    """Read the tables and views of the client's database, by name; materialized views only move rows and are left out.
+    """Read the tables and views of the client's database, by name, without materialized views, which only move rows.
 
     Args:
         client: A clickhouse-connect client, connected to a migrated database.
@@ -76,7 +76,7 @@ def questions() -> list[Question]:
 
 
 def markdown(tables: Iterable[Table], asked: Iterable[Question]) -> str:
-    """Write the reference: questions first, then views, then what they are made of."""
+    """Write the reference: questions first, then views, then tables."""
     views: list[str] = []
     parts: list[str] = []
     for table in tables:
@@ -105,7 +105,7 @@ def _section(table: Table) -> str:
 
 
 def _short(kind: str) -> str:
-    """Leave out how a type is stored: an analyst reads LowCardinality(String) as String."""
+    """Shorten a type to what an analyst needs: LowCardinality(String) is String."""
     for wrapper in ("LowCardinality", "SimpleAggregateFunction(min, ", "SimpleAggregateFunction(max, "):
         opened = wrapper if wrapper.endswith(", ") else f"{wrapper}("
         while (start := kind.find(opened)) >= 0:

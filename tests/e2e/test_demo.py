@@ -114,7 +114,7 @@ def printed(flow: demo.Flow, client: Any, report: reports.AttributionReport) -> 
     console = Console(width=120, file=terminal)
     demo_page.show_flow(console, flow)
     demo_page.show_identity(console, overview.identity(client))
-    person = overview.somebody(client)
+    person = overview.example_person(client)
     if person is not None:
         demo_page.show_path(console, overview.path(client, person))
     demo_page.show_attribution(console, report)

@@ -1,4 +1,4 @@
-"""What must be true of a name space of the real identity store, and what can be told from its log alone."""
+"""Checks the invariants of a name space of the real identity store, and replays its log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.oracles.identity_model import Answer
 
 @dataclass
 class Stored:
-    """One profile's hash, sorted by what its fields say."""
+    """One profile's hash, sorted by the kind of its fields."""
 
     members: dict[bytes, str] = field(default_factory=dict)
     anchors: set[str] = field(default_factory=set)
@@ -29,7 +29,7 @@ class Stored:
 
 
 class Audit:
-    """Everything that a name space of the real store holds, and what must be true of it."""
+    """Reads a name space of the real store and checks its invariants."""
 
     def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy) -> None:
         self._redis = redis
@@ -38,23 +38,23 @@ class Audit:
         self._outbox = RedisOutbox(redis, identity_outbox(namespace))
 
     async def owners(self) -> dict[bytes, str]:
-        """Identifier hash → profile id, from the index."""
+        """Return identifier hash → profile id, from the index."""
         return {one: uuid_text(raw[:16]) for one, raw in (await self._index()).items() if len(raw) >= 16}
 
     async def quarantined(self) -> set[bytes]:
-        """The identifier hashes that are in quarantine."""
+        """The identifier hashes that are quarantined."""
         return {one for one, raw in (await self._index()).items() if len(raw) % 16}
 
     async def snapshot(self) -> dict[bytes, Any]:
-        """Every identity key with its content: marks of seen events too."""
+        """Return every key of the name space with its content, marks of seen events included."""
         return await self._each("dump", "")
 
     async def log(self) -> list[IdentityChange]:
-        """All changes that are not acknowledged, oldest first."""
+        """Return all changes that are not acknowledged, oldest first."""
         return [change_of(record) for _, record in await self._outbox.pending(10_000_000)]
 
     async def wipe(self) -> None:
-        """Remove everything, many keys a time."""
+        """Remove every key of the name space."""
         keys = await self._keys("")
         for start in range(0, len(keys), 5000):
             await self._redis.unlink(*keys[start : start + 5000])
@@ -84,7 +84,7 @@ class Audit:
         return [key async for key in self._redis.scan_iter(match=f"{self._prefix}{kind}*", count=5000)]
 
     async def _each(self, command: str, kind: str) -> dict[bytes, Any]:
-        """Read every key of a kind, many a time."""
+        """Read every key with a prefix."""
         keys = await self._keys(kind)
         found: dict[bytes, Any] = {}
         for start in range(0, len(keys), 1000):
@@ -109,8 +109,8 @@ class Audit:
                 elif mark[:1] == b"?":
                     stored.quarantined.add(mark[1:])
             count, *_, counts = msgpack.unpackb(fields[b"h"], raw=True)
-            told = {kind.decode(): of_kind for kind, of_kind in dict(counts).items()}
-            assert (Counter(stored.members.values()), len(stored.members)) == (told, count)
+            counted = {kind.decode(): of_kind for kind, of_kind in dict(counts).items()}
+            assert (Counter(stored.members.values()), len(stored.members)) == (counted, count)
         return profiles
 
     def _check_profiles(
@@ -147,7 +147,7 @@ class Audit:
 
 
 def answer_of(resolution: Resolution) -> Answer:
-    """What the real store answered, as the model would say it."""
+    """Convert the real store's answer to the model's."""
     return Answer(
         resolution.profile_id,
         tuple(merge.loser for merge in resolution.merged),
@@ -165,8 +165,8 @@ def change_of(record: Outgoing) -> IdentityChange:
 def replay(log: Iterable[IdentityChange]) -> dict[str, str]:
     """Build anchor → profile id from the log alone, as every reader of `identity-changes` does.
 
-    An anchor that an identifier had before it passed to somebody else is still there: what is recorded under it is
-    still the former owner's.
+    The anchor of an identifier that has passed to another profile is still there: events recorded under it are still
+    the former owner's.
     """
     owners: dict[str, str] = {}
     for change in log:
@@ -183,7 +183,7 @@ def replay(log: Iterable[IdentityChange]) -> dict[str, str]:
 
 
 def partition(owners: dict[bytes, str]) -> set[frozenset[bytes]]:
-    """Forget the profiles' ids: who is together with whom."""
+    """Group identifiers by owner, without the profile ids."""
     groups: dict[str, set[bytes]] = {}
     for one, name in owners.items():
         groups.setdefault(name, set()).add(one)

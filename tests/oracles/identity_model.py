@@ -1,4 +1,4 @@
-"""Identity as it should be: a plain model to hold the real store against."""
+"""A plain model of the identity store, with which tests compare the real one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Named = tuple[str, str]
 
 
 def identifier_hash(kind: str, value: str) -> bytes:
-    """The hash of an identifier in clear."""
+    """Return the hash of an identifier in clear."""
     return hash_identifier(kind, value, SECRET)
 
 
@@ -27,7 +27,7 @@ def request(
     event_id: str, *named: Named, policy: IdentityPolicy | None = None, origin: tuple[str, int, int] | None = None,
     occurred_ms: int = RECEIVED_MS, received_ms: int = RECEIVED_MS, signed_out: bool = False,
 ) -> ResolveRequest:  # fmt: skip
-    """Ask who an event with these identifiers belongs to; each event id is a record of its own by default."""
+    """Make the request of an event with these identifiers; each event id is a record of its own by default."""
     order = policy or IdentityPolicy()
     ranked = sorted(dict.fromkeys(named), key=lambda one: (order.priority(one[0]), *one))
     return ResolveRequest(
@@ -43,7 +43,7 @@ def request(
 
 
 class Answer(NamedTuple):
-    """What became of an event."""
+    """The resolution of an event, as far as the model computes it."""
 
     profile: str | None = None
     merged: tuple[str, ...] = ()
@@ -55,36 +55,37 @@ class Answer(NamedTuple):
 class Person:
     """A profile of the model.
 
-    `members` is identifier hash → (type, since when, 0 where policy does not ask); `sides` is operation → side.
+    `members` is identifier hash → (type, time since when it is there, 0 where the policy does not need it);
+    `separations` is operation → side; a `shared` profile is of a device that several people use.
     """
 
     first_ms: int
     members: dict[bytes, tuple[str, int]] = field(default_factory=dict)
-    sides: dict[str, int] = field(default_factory=dict)
-    nobodys: bool = False
+    separations: dict[str, int] = field(default_factory=dict)
+    shared: bool = False
     refused: set[bytes] = field(default_factory=set)
 
     def counts(self) -> Counter[str]:
-        """How many identifiers of each type."""
+        """Count the identifiers of each type."""
         return Counter(kind for kind, _ in self.members.values())
 
 
 @dataclass
 class Union:
-    """An event's union in the making."""
+    """What an event joins: profiles, unowned identifiers, and the claims that change their owner or are refused."""
 
     whole: Person
     joined: list[str] = field(default_factory=list)
-    fresh: list[Claim] = field(default_factory=list)
-    taken: list[tuple[Claim, str]] = field(default_factory=list)
-    parted: list[tuple[Claim, str]] = field(default_factory=list)
-    leaving: list[bytes] = field(default_factory=list)
+    unowned: list[Claim] = field(default_factory=list)
+    transfers: list[tuple[Claim, str]] = field(default_factory=list)
+    to_new_profile: list[tuple[Claim, str]] = field(default_factory=list)
+    evictions: list[bytes] = field(default_factory=list)
     refused: list[tuple[Claim, str]] = field(default_factory=list)
     login: bool = False
 
 
 class IdentityModel:
-    """What the store should answer, without a thought for speed: every step counts everything again."""
+    """What the store should answer. It is simple and slow: every step counts everything anew."""
 
     REFUSALS_LOGGED = 100
 
@@ -92,7 +93,7 @@ class IdentityModel:
         self.policy = policy
         self.people: dict[str, Person] = {}
         self.alias: dict[str, str | None] = {}
-        self.tenures: dict[bytes, list[tuple[int, str]]] = {}
+        self.former_owners: dict[bytes, list[tuple[int, str]]] = {}
         self.erased: dict[bytes, int] = {}
         self.refusals: Counter[bytes] = Counter()
         self.quarantined: set[bytes] = set()
@@ -103,14 +104,14 @@ class IdentityModel:
         return {one: name for name, person in self.people.items() for one in person.members}
 
     def resolve(self, asked: ResolveRequest) -> Answer:
-        """Answer one event."""
-        again = asked.event_key in self._seen
+        """Resolve one event."""
+        redelivered = asked.event_key in self._seen
         if self._seen.setdefault(asked.event_key, asked.origin) != asked.origin or not asked.claims:
             return Answer()
         time = min(asked.occurred_ms, asked.received_ms)
         if any(time <= self.erased.get(claim.identifier_hash, time - 1) for claim in asked.claims):
             return Answer(suppressed=True)
-        owners, then = self._owners_at(asked, time, again)
+        owners, then = self._owners_at(asked, time, redelivered)
         if None in then.values():
             return Answer(suppressed=True)
         owners |= {one: name for one, name in then.items() if name}
@@ -121,30 +122,32 @@ class IdentityModel:
         before = [
             owners[claim.identifier_hash] for claim in asked.claims if owners.get(claim.identifier_hash) in union.joined
         ]
-        if again and before:
+        if redelivered and before:
             return Answer(before[0], (), refused)
-        winner, losers = self._settle(asked, union, time)
+        winner, losers = self._execute(asked, union, time)
         self._count_refusals(winner, union, then.keys())
         if asked.signed_out and self.policy.on_sign_out == "new_anonymous":
             self._sign_out(asked, winner, [claim for claim, _ in union.refused], then.keys(), time)
         return Answer(winner, losers, refused)
 
     def _owners_at(
-        self, asked: ResolveRequest, time: int, again: bool
+        self, asked: ResolveRequest, time: int, redelivered: bool
     ) -> tuple[dict[bytes, str], dict[bytes, str | None]]:
-        """Who has each identifier now; and who had it then, for those that somebody else had (None: erased since)."""
+        """Return the owners now, and the former owners at the time of the event (None: erased since)."""
         now = self.owners()
         then: dict[bytes, str | None] = {}
         for claim in asked.claims:
-            tenures = self.tenures.get(claim.identifier_hash, [])
-            for until, name in tenures:
-                if time < until or (again and claim.identifier_hash not in now and (until, name) == tenures[-1]):
+            former_owners = self.former_owners.get(claim.identifier_hash, [])
+            for until, name in former_owners:
+                if time < until or (
+                    redelivered and claim.identifier_hash not in now and (until, name) == former_owners[-1]
+                ):
                     then[claim.identifier_hash] = self.follow(name)
                     break
         return now, then
 
     def follow(self, name: str) -> str | None:
-        """Who a profile is now."""
+        """Return the live profile of an id; None when it was erased."""
         while name in self.alias:
             onward = self.alias[name]
             if onward is None:
@@ -161,55 +164,55 @@ class IdentityModel:
             if claim.identifier_hash in self.quarantined:
                 rule = "quarantined"
             elif owner is None:
-                rule = self._admit(union, claim, own, time)
+                rule = self._add_identifier(union, claim, own, time)
                 if rule is None:
-                    union.fresh.append(claim)
+                    union.unowned.append(claim)
             elif owner in union.joined:
                 rule = None
             else:
-                rule = self._join(union, claim, owner, own, claim.identifier_hash in then, time)
+                rule = self._add_owner(union, claim, owner, own, claim.identifier_hash in then, time)
             if rule:
                 union.refused.append((claim, rule))
             elif self.policy.rule(claim.type).known:
                 union.login = True
         return union
 
-    def _admit(self, union: Union, claim: Claim, own: Collection[bytes], time: int) -> str | None:
+    def _add_identifier(self, union: Union, claim: Claim, own: Collection[bytes], time: int) -> str | None:
         alone = Person(0, {claim.identifier_hash: (claim.type, time)})
-        rule = self._objection(union, alone)
+        rule = self._violated_rule(union, alone)
         if rule == "limit" and self._make_room(union, alone, claim, own):
             rule = None
         if rule is None:
             union.whole.members |= alone.members
         return rule
 
-    def _join(
+    def _add_owner(
         self, union: Union, claim: Claim, owner: str, own: Collection[bytes], past: bool, time: int
     ) -> str | None:
         other = self.people[owner]
-        rule = self._objection(union, other)
+        rule = self._violated_rule(union, other)
         if rule == "limit" and union.login and not past and self._two_people(union, other, claim, time):
             if self.policy.sharing(self.policy.rule(claim.type)) == "new_anonymous":
-                union.parted.append((claim, owner))
+                union.to_new_profile.append((claim, owner))
                 return rule
-            rule = self._admit(union, claim, own, time)
+            rule = self._add_identifier(union, claim, own, time)
             if rule is None:
-                union.taken.append((claim, owner))
+                union.transfers.append((claim, owner))
             return rule
         if rule == "limit" and self._make_room(union, other, claim, own):
             rule = None
         if rule is None:
-            union.whole.members |= {one: what for one, what in other.members.items() if one not in union.leaving}
-            union.whole.sides |= other.sides
-            union.whole.nobodys |= other.nobodys
+            union.whole.members |= {one: what for one, what in other.members.items() if one not in union.evictions}
+            union.whole.separations |= other.separations
+            union.whole.shared |= other.shared
             union.joined.append(owner)
         return rule
 
-    def _objection(self, union: Union, other: Person) -> str | None:
+    def _violated_rule(self, union: Union, other: Person) -> str | None:
         whole = union.whole
-        if any(whole.sides.get(operation, side) != side for operation, side in other.sides.items()):
+        if any(whole.separations.get(operation, side) != side for operation, side in other.separations.items()):
             return "separated"
-        if (whole.nobodys and self._known(other)) or (other.nobodys and self._known(whole)):
+        if (whole.shared and self._known(other)) or (other.shared and self._known(whole)):
             return "shared"
         if self._excess(union, other):
             return "limit"
@@ -246,7 +249,7 @@ class IdentityModel:
             may_leave = sorted(
                 (since, one)
                 for one, (its, since) in standing.items()
-                if its == kind and one not in {*own, *union.leaving, *self.quarantined}
+                if its == kind and one not in {*own, *union.evictions, *self.quarantined}
             )
             if not self.policy.makes_room(rule) or (rule.known and not both_known) or len(may_leave) < excess:
                 return False
@@ -254,33 +257,33 @@ class IdentityModel:
         cap = self.policy.cap
         if cap is not None and len(union.whole.members) + len(other.members) - len(leaving) > cap:
             return False
-        union.leaving += leaving
+        union.evictions += leaving
         for one in leaving:
             union.whole.members.pop(one, None)
         return True
 
-    def _settle(self, asked: ResolveRequest, union: Union, time: int) -> tuple[str, tuple[str, ...]]:
-        winner = min(union.joined, key=self._order) if union.joined else self._unused(uuid_text(asked.candidate))
-        for one in union.leaving:
-            self._leave(one, time)
+    def _execute(self, asked: ResolveRequest, union: Union, time: int) -> tuple[str, tuple[str, ...]]:
+        winner = min(union.joined, key=self._order) if union.joined else self._new_id(uuid_text(asked.candidate))
+        for one in union.evictions:
+            self._remove(one, time)
         losers = tuple(name for name in union.joined if name != winner)
         person = self.people.setdefault(winner, Person(asked.occurred_ms))
         for name in losers:
             loser = self.people.pop(name)
             self.alias[name] = winner
             person.members |= loser.members
-            person.sides |= loser.sides
-            person.nobodys |= loser.nobodys
+            person.separations |= loser.separations
+            person.shared |= loser.shared
         if not losers:
             person.first_ms = min(person.first_ms, asked.occurred_ms)
-        for claim in union.fresh:
+        for claim in union.unowned:
             person.members[claim.identifier_hash] = self._member(claim.type, time)
-        for claim, name in union.taken:
+        for claim, name in union.transfers:
             if name not in union.joined:
-                person.members[claim.identifier_hash] = self._leave(claim.identifier_hash, time)
-        parted = [claim.identifier_hash for claim, name in union.parted if name not in union.joined]
+                person.members[claim.identifier_hash] = self._remove(claim.identifier_hash, time)
+        parted = [claim.identifier_hash for claim, name in union.to_new_profile if name not in union.joined]
         if parted:
-            self._part(asked, parted, time, "new_anonymous", nobodys=True)
+            self._move_to_new_profile(asked, parted, time, "new_anonymous", shared=True)
         return winner, losers
 
     def _member(self, kind: str, time: int) -> tuple[str, int]:
@@ -288,21 +291,21 @@ class IdentityModel:
         dated = self.policy.makes_room(rule) or self.policy.sharing(rule) != "first_owner"
         return kind, time if dated else 0
 
-    def _leave(self, one: bytes, until: int) -> tuple[str, int]:
-        """Take an identifier from whoever has it; answers what it is from then on."""
+    def _remove(self, one: bytes, until: int) -> tuple[str, int]:
+        """Remove an identifier from its owner; return its new member entry."""
         name = self.owners()[one]
         kind, _ = self.people[name].members.pop(one)
-        before = self.tenures.setdefault(one, [])
+        before = self.former_owners.setdefault(one, [])
         until = max(until, before[-1][0]) if before else until
         before.append((until, name))
         return self._member(kind, until)
 
-    def _part(
-        self, asked: ResolveRequest, identifier_hashes: Sequence[bytes], until: int, rule: str, *, nobodys: bool = False
+    def _move_to_new_profile(
+        self, asked: ResolveRequest, identifier_hashes: Sequence[bytes], until: int, rule: str, *, shared: bool = False
     ) -> None:
-        name = self._unused(_derived(asked.candidate + rule.encode()))
+        name = self._new_id(_derived(asked.candidate + rule.encode()))
         self.people[name] = Person(
-            asked.occurred_ms, {one: self._leave(one, until) for one in identifier_hashes}, nobodys=nobodys
+            asked.occurred_ms, {one: self._remove(one, until) for one in identifier_hashes}, shared=shared
         )
 
     def _sign_out(
@@ -314,7 +317,7 @@ class IdentityModel:
             if claim not in refused and claim.identifier_hash not in then and not self.policy.rule(claim.type).known
         ]
         if identifier_hashes and self._known(self.people[winner]):
-            self._part(asked, identifier_hashes, time + 1, "sign_out")
+            self._move_to_new_profile(asked, identifier_hashes, time + 1, "sign_out")
 
     def _count_refusals(self, winner: str, union: Union, then: Collection[bytes]) -> None:
         person = self.people[winner]
@@ -327,7 +330,7 @@ class IdentityModel:
                     if self.refusals[claim.identifier_hash] >= (self.policy.quarantine_after or 2**53):
                         self.quarantined.add(claim.identifier_hash)
 
-    def _unused(self, candidate: str) -> str:
+    def _new_id(self, candidate: str) -> str:
         while candidate in self.alias or candidate in self.people:
             candidate = _derived(bytes.fromhex(candidate.replace("-", "")))
         return candidate
@@ -340,21 +343,21 @@ class IdentityModel:
         return not self._known(person), person.first_ms, name
 
     def split(self, operation: str, identifier_hashes: Sequence[bytes]) -> str | None:
-        """Take identifiers out of a profile; answers the new profile, None where that cannot be."""
+        """Split identifiers off a profile; return the new profile, None where that is impossible."""
         names = {self.owners().get(one) for one in identifier_hashes}
         (name,) = names if len(names) == 1 else (None,)
         if name is None or set(identifier_hashes) == self.people[name].members.keys():
             return None
         source = self.people[name]
-        target = self._unused(uuid_text(blake2b(operation.encode(), digest_size=16, person=b"split").digest()))
+        target = self._new_id(uuid_text(blake2b(operation.encode(), digest_size=16, person=b"split").digest()))
         moved = {one: source.members.pop(one) for one in identifier_hashes}
-        self.people[target] = Person(source.first_ms, moved, source.sides | {operation: 1}, source.nobodys)
-        source.sides[operation] = 0
+        self.people[target] = Person(source.first_ms, moved, source.separations | {operation: 1}, source.shared)
+        source.separations[operation] = 0
         source.refused -= set(identifier_hashes)
         return target
 
     def erase(self, one: bytes, at_ms: int) -> str | None:
-        """Erase whoever has an identifier; answers the profile that was erased, None where there is nobody."""
+        """Erase the owner of an identifier; return its profile id, None where the identifier has no owner."""
         if self.erased.get(one, -1) >= at_ms or one not in self.owners():
             return None
         name = self.owners()[one]
@@ -366,7 +369,7 @@ class IdentityModel:
         return name
 
     def release(self, one: bytes) -> bool:
-        """Let a quarantined identifier take part again."""
+        """End the quarantine of an identifier; False when it was not quarantined."""
         if one not in self.quarantined:
             return False
         self.quarantined.remove(one)

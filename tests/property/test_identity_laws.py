@@ -201,7 +201,7 @@ def test_what_was_taken_apart_never_meets_again(plan: list[Any], policy: Identit
     model = IdentityModel(policy)
 
     sides: dict[bytes, dict[int, int]] = {}
-    tenures: dict[bytes, int] = {}
+    former_owners: dict[bytes, int] = {}
 
     for number, (step, asked) in enumerate(requests_of(plan, policy)):
         before = {name: set(person.members) for name, person in model.people.items()}
@@ -211,9 +211,9 @@ def test_what_was_taken_apart_never_meets_again(plan: list[Any], policy: Identit
             for one in next(members for members in before.values() if model.people[answer].members.keys() <= members):
                 sides.setdefault(one, {})[number] = int(owners[one] == answer)
         for one in list(sides):  # what has left somebody on its own is free again
-            if one not in owners or tenures.get(one, 0) != len(model.tenures.get(one, ())):
+            if one not in owners or former_owners.get(one, 0) != len(model.former_owners.get(one, ())):
                 del sides[one]
-        tenures = {one: len(before) for one, before in model.tenures.items()}
+        former_owners = {one: len(before) for one, before in model.former_owners.items()}
 
         for person in model.people.values():
             kept = [(number, side) for one in person.members for number, side in sides.get(one, {}).items()]
