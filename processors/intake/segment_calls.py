@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 from pydantic_core import PydanticCustomError
 
 from processors.intake.event_time import NOTICEABLE_MS, ORIGINAL_TIMESTAMP
-from processors.profiles.product_news import ABOUT_PRODUCTS
 from schemas.dead_letters import Reason
+from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import MAX_IDENTIFIERS
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject

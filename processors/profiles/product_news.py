@@ -15,12 +15,12 @@ from typing import Any
 import orjson
 
 from processors.stream.ports import Products
+from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
 from schemas.records import Outgoing, Record
 from schemas.time import ms_of_text
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
-ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
 CHUNK_RECORDS = 500

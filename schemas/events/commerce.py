@@ -184,3 +184,6 @@ EVENTS: dict[type[Properties], tuple[str, ...]] = {
     ProductStock: ("Stock Changed",),
 }
 """The shape of each event's properties."""
+
+ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
+"""Events about a product and no person: they may come without identifiers."""

@@ -1,0 +1,108 @@
+"""Which records of a call are too large is found out, also where a broker refuses a batch for one of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from schemas.dead_letters import RECORD_LIMIT_BYTES
+from schemas.records import Outgoing, RecordsTooLargeError
+from sinks.kafka.producer import KafkaPublisher, PublishFailedError
+
+
+class Sent(NamedTuple):
+    """A record on its way to the broker."""
+
+    at_topic: str
+    of_key: bytes
+    of_value: bytes
+    on_delivery: Callable[[KafkaError, Any], None]
+
+    def topic(self) -> str:
+        return self.at_topic
+
+    def key(self) -> bytes | None:
+        return self.of_key or None  # as librdkafka answers for an empty key
+
+    def value(self) -> bytes | None:
+        return self.of_value or None
+
+
+class Client:
+    """A librdkafka producer whose broker takes batches up to a size, and refuses a larger one as a whole."""
+
+    batch_limit_bytes = 100
+    down = False
+
+    def __init__(self, _config: object) -> None:
+        self.batch: list[Sent] = []
+        self.confirmed: list[bytes] = []
+
+    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
+        if len(value) > RECORD_LIMIT_BYTES:
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        self.batch.append(Sent(topic, key, value, on_delivery))
+
+    def flush(self, _timeout_s: float) -> int:
+        batch, self.batch = self.batch, []
+        if self.down:
+            return len(batch)
+        if sum(len(one.of_value) for one in batch) <= self.batch_limit_bytes:
+            self.confirmed += [one.of_value for one in batch]
+        else:
+            for one in batch:
+                one.on_delivery(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), one)
+        return 0
+
+    def purge(self) -> None:
+        self.batch = []
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> KafkaPublisher:
+    monkeypatch.setattr("sinks.kafka.producer.Producer", Client)
+    return KafkaPublisher("127.0.0.1:9", "t-")
+
+
+def client(publisher: KafkaPublisher) -> Client:
+    found = publisher._producer
+    assert isinstance(found, Client)
+    return found
+
+
+def records(*sizes: int) -> list[Outgoing]:
+    return [Outgoing("decisions", b"", b"%d" % number * size) for number, size in enumerate(sizes)]
+
+
+async def test_what_the_client_refuses_is_named_and_the_others_are_confirmed(publisher: KafkaPublisher) -> None:
+    with pytest.raises(RecordsTooLargeError) as raised:
+        await publisher.send(records(10, RECORD_LIMIT_BYTES + 1, 20))
+
+    assert (1,) == raised.value.places
+    assert [10, 20] == [len(value) for value in client(publisher).confirmed]
+
+
+async def test_neighbours_of_a_record_for_which_the_broker_refuses_the_batch_are_sent(
+    publisher: KafkaPublisher,
+) -> None:
+    with pytest.raises(RecordsTooLargeError, match="1 records of decisions") as raised:
+        await publisher.send(records(10, 101, 20))
+
+    assert (1,) == raised.value.places
+    assert [10, 20] == [len(value) for value in client(publisher).confirmed]
+
+
+async def test_records_that_are_too_large_together_alone_are_all_confirmed(publisher: KafkaPublisher) -> None:
+    await publisher.send(records(60, 60, 60))
+
+    assert [60, 60, 60] == [len(value) for value in client(publisher).confirmed]
+
+
+async def test_a_broker_that_is_down_is_no_matter_of_size(publisher: KafkaPublisher) -> None:
+    client(publisher).down = True
+
+    with pytest.raises(PublishFailedError, match="2 of 3 records not confirmed"):
+        await publisher.send(records(10, RECORD_LIMIT_BYTES + 1, 20))
