@@ -1,1 +1,1 @@
-"""Stores: one file per system. Whoever writes a store also reads it, so a layout is known in one place only."""
+"""Stores, one package per system. The module that writes a layout also reads it."""

@@ -31,7 +31,7 @@ class SmtpAdapter:
     """Sends e-mail through one server.
 
     Args:
-        url: `smtp://user:password@host:587` (STARTTLS when the server offers it, and always before a password is said)
+        url: `smtp://user:password@host:587` (STARTTLS when the server offers it, and always before a password is sent)
             or `smtps://…:465`.
         sender: `Shop <news@shop.example>`.
         reply_to: Where answers go; the sender when empty.
@@ -84,16 +84,16 @@ class SmtpAdapter:
             step = "rcpt"
             await client.rcpt(receiver)
             step = "data"
-            answer = await client.data(text)
-            return SendResult("sent", f"{answer.code} {answer.message}"[:200])
+            accepted = await client.data(text)
+            return SendResult("sent", f"{accepted.code} {accepted.message}"[:200])
         except aiosmtplib.SMTPResponseException as error:
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):
                 await client.rset()
-            said = f"{error.code} {error.message}"[:200]
+            answer = f"{error.code} {error.message}"[:200]
             if error.code < 500:
-                return SendResult("retry", said)
-            # 5.1.x of RFC 3463 is about the address; the codes alone say so of a mailbox that is not there.
-            return SendResult("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", said)
+                return SendResult("retry", answer)
+            # Without an enhanced status code (RFC 3463), these codes mean that there is no such mailbox.
+            return SendResult("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", answer)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             client.close()
             return SendResult("unknown" if step == "data" else "retry", f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Attribution that is computed elsewhere or kept: paths out, learned models in, stored credits refreshed and compared.
+"""Attribution: reads paths for learned models and stores their results; refreshes, checks and compares stored credits.
 
 Every function takes a clickhouse-connect client that is connected to the product's database.
 """
@@ -17,7 +17,7 @@ from sinks.clickhouse.reports import AttributionOptions
 PathCount = tuple[Sequence[str], int, Decimal, float, int]
 """A path's keys in order, its conversions, their revenue, the sum of the revenues' squares, its null journeys."""
 
-# The fingerprint of what is in the row, whatever its column `fingerprint` says: the formula is attribution_to_store's.
+# The fingerprint computed from the row, not its column `fingerprint`, with the formula of attribution_to_store.
 _IN_STORE = """
     SELECT conversion_type, conversion_id, sipHash64(toString(tuple(day, profile_id, converted_at, revenue,
         net_revenue, currency, is_first, touches, models, credits))) AS fingerprint
@@ -48,7 +48,7 @@ def path_counts(client: Any, options: AttributionOptions) -> list[PathCount]:
 
 @dataclass(frozen=True, slots=True)
 class LearnedRow:
-    """What a model that learns from all journeys gives a key; see the columns of `attribution_models`."""
+    """The result of a learned model for a key; see the columns of `attribution_models`."""
 
     model: str
     key: str
@@ -69,9 +69,9 @@ def insert_learned(client: Any, run: int, goal: str, options: AttributionOptions
     Args:
         client: The client.
         run: When it was computed, milliseconds since 1970.
-        goal: The conversion type; `all`: every one.
-        options: What it is about.
-        rows: What was found.
+        goal: The conversion type; `all`: every type.
+        options: The period and filters of the run.
+        rows: The results.
     """
     columns = [
         "run", "goal", "dimension", "model", "model_order", "key", "removal_effect", "share", "conversions", "revenue",
@@ -100,17 +100,17 @@ def latest_run(client: Any, goal: str, dimension: str) -> int:
 
 
 def refresh(client: Any, version: int, start: datetime, stop: datetime, *, anew: bool = False) -> int:
-    """Bring the stored credits of conversions of a period up to date: only what changed is written.
+    """Refresh the stored credits of the conversions of a period; only changed conversions are written.
 
     Args:
         client: The client.
         version: Number of the new version, milliseconds since 1970; higher than every earlier one.
         start: The first instant of the period.
         stop: The first instant after it.
-        anew: Add up every day anew, also where no conversion changed.
+        anew: Sum up every day again, also without a changed conversion.
 
     Returns:
-        How many conversions changed, new and vanished ones included.
+        How many conversions changed, new and deleted ones included.
     """
     parameters = {**AttributionOptions(start=start, stop=stop).parameters(), "version": version}
     columns = (
@@ -165,7 +165,7 @@ _ADDED_UP = """
 
 
 def _refresh_days(client: Any, version: int, *, anew: bool) -> None:
-    """Add up anew each day that a changed conversion is of, or was of; or every one."""
+    """Sum up again each day that has or had a changed conversion, or every day."""
     of_touched = _ADDED_UP.format("(conversion_type, day) IN (SELECT conversion_type, day FROM touched)")
     client.command(
         f"""
@@ -213,15 +213,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Whether attribution adds up, and whether what is stored is still true.
+    """The result of comparing credits with conversions and stored credits with live ones.
 
     Attributes:
         days: Days and models compared.
-        alerts: Those that do not agree.
-        version: Of the stored credits; 0: nothing was stored yet.
+        alerts: Those with a difference.
+        version: Version of the stored credits; 0: nothing is stored yet.
         conversions: Live conversions.
-        outdated: How many of them, or of the stored ones, are stored otherwise, not stored, or no more; 0 without any.
-        days_off: Days of a goal whose stored sums are not those of the stored credits.
+        outdated: Conversions whose stored credits differ from the live ones, on either side only included.
+        days_off: Days of a goal whose stored sums differ from the sums of the stored credits.
     """
 
     days: int
@@ -274,7 +274,7 @@ def check(client: Any) -> Checked:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a model gave a key at one version and at a later one.
+    """The credits of a key by a model at one version and at a later one.
 
     Attributes:
         model: The model.
@@ -303,7 +303,7 @@ def versions(client: Any) -> list[tuple[int, int]]:
 
 
 def changes(client: Any, before: int, after: int, by: str = "channel") -> list[Change]:
-    """Compare two versions of the stored credits: the keys whose credit changed, most money first.
+    """Compare two versions of the stored credits: the keys whose credit changed, largest change of revenue first.
 
     Args:
         client: The client.
@@ -362,7 +362,7 @@ def changes(client: Any, before: int, after: int, by: str = "channel") -> list[C
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Up to when a report may be relied on; see the columns of `v_attribution_settled`."""
+    """The time up to which credits are settled; see the columns of `v_attribution_settled`."""
 
     data_until: datetime
     lateness_p99_s: float
@@ -374,7 +374,7 @@ class Settled:
 
 
 def settled(client: Any) -> Settled:
-    """Tell up to when credits hardly change any more, from how late events arrive and how long people take."""
+    """Return the time up to which credits hardly change, from the lateness of events and the time to convert."""
     return Settled(*client.query("SELECT * FROM v_attribution_settled").first_row)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from schemas.delivery.recommendations import Recommendations, ScoredProducts
 
 MAX_BEST_SELLERS = 5_000
-"""Best sellers that are read: enough for each category to have some."""
+"""Best sellers that are read: enough for every category to have some."""
 
 _ORDERS = """
     SELECT event_id, profile_id, occurred_at, arraySlice(arrayDistinct(arrayFilter(id -> id != '', arrayMap(

@@ -27,7 +27,7 @@ LAST = datetime(2101, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class AttributionOptions:
-    """What an attribution report is about.
+    """Parameters of an attribution report.
 
     Attributes:
         by: The key: marketing channel, campaign, creative or product.
@@ -36,14 +36,14 @@ class AttributionOptions:
         start: The first instant of the period.
         stop: The first instant after it.
         lookback_days: Length of a conversion's window, in days of 24 hours.
-        half_life_days: Of `time_decay`.
+        half_life_days: Half-life of `time_decay`, in days.
         scope: `all`, or only touches since the person's previous conversion of the goal.
         repeats: `keep`, or count a run of touches of one channel once.
-        timezone: Of the days that spend belongs to; empty: the one of the settings.
-        milestone: The conversion type that `w_shaped` gives a role of its own; empty: the one of the settings.
-        contacts: Which touches are looked at: `views` were only seen or sent, `clicks` are all others.
-        only: Marketing channels that are looked at; empty: all.
-        without: Marketing channels that are not.
+        timezone: Time zone of the days of spend; empty: that of the settings.
+        milestone: The conversion type that is the milestone of `w_shaped`; empty: that of the settings.
+        contacts: Which touches count: `views` were only seen or sent, `clicks` are all others.
+        only: Marketing channels that count; empty: all.
+        without: Marketing channels that do not count.
     """
 
     by: Dimension = "channel"
@@ -62,7 +62,7 @@ class AttributionOptions:
     without: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
-        """The same as parameters of a query; times in milliseconds."""
+        """Return the fields as query parameters; times in milliseconds."""
         return {
             "by": self.by,
             "goal": self.goal,
@@ -89,13 +89,13 @@ class AttributionRow:
         key: Channel, campaign, creative or product; `(unattributed)` for conversions without a touch.
         conversions: Credited conversions.
         revenue: Credited revenue.
-        new_customers: Credited conversions that were the person's first; None: the model does not tell them.
+        new_customers: Credited conversions that were the person's first; None: the model does not compute them.
         spend: Money spent; None by product, where it is not known.
         roas: revenue / spend; None without spend, as all rates with an empty denominator.
         romi: (revenue x margin - spend) / spend.
         cpa: spend / conversions.
         cac: spend / new_customers.
-        net_revenue: Credited revenue after refunds; None: the model does not tell it.
+        net_revenue: Credited revenue after refunds; None: the model does not compute it.
         share_low: Lower end of the 95 % interval of the key's share of the conversions with a touch; None without one.
         share_high: Upper end.
         revenue_low: Lower end of the 95 % interval of the credited revenue.
@@ -125,7 +125,7 @@ class AttributionRow:
 
 @dataclass(frozen=True, slots=True)
 class AttributionReport:
-    """An attribution report and what it has to add up to.
+    """An attribution report and the totals that its credits must add up to.
 
     Attributes:
         rows: By model, then most conversions first.
@@ -146,7 +146,7 @@ class AttributionReport:
     margin: float = 1.0
 
     def discrepancies(self) -> list[str]:
-        """Name each additive model whose credits are not all conversions and, to the cent, all revenue."""
+        """List the additive models whose credits differ from the conversions, or by a cent from the revenue."""
         found = []
         for model in dict.fromkeys(row.model for row in self.rows):
             rows = [row for row in self.rows if row.model == model]
@@ -162,12 +162,12 @@ class AttributionReport:
 
 
 def models(client: Any) -> list[str]:
-    """Name the models, in the order of reports."""
+    """List the models, in the order of reports."""
     return [name for (name,) in client.query("SELECT model FROM v_attribution_models").result_rows]
 
 
 def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
-    """Credit conversions and their revenue to what led to them, and hold it against spend."""
+    """Compute the credits of conversions and revenue by key, with spend and its rates."""
     parameters = {**options.parameters(), "models": list(options.models)}
     margin, goal = client.query("SELECT margin, goal FROM v_attribution_settings").first_row
     known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
@@ -306,7 +306,7 @@ def row_of(
     margin: float,
     **more: float | None,
 ) -> AttributionRow:
-    """Hold a credit against what it cost; `more` are further fields of the row."""
+    """Make a row with the rates of credit to spend; `more` are further fields."""
     cost = float(spend or 0)
     ends = {
         f"romi_{end}": _ratio(worth * margin - cost, cost)

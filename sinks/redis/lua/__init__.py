@@ -1,4 +1,4 @@
-"""The Lua scripts that change several keys in one atomic step. Each file's head says what it takes and answers."""
+"""The Lua scripts, each an atomic step over several keys. The head of a file describes its arguments and its answer."""
 
 from __future__ import annotations
 

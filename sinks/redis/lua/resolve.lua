@@ -49,8 +49,8 @@ local function move_to_new_profile(event, moving, until_ms, rule, shared)
   save(new_profile, {})
 end
 
--- Signing out leaves the anonymous identifiers to a new profile, of whoever uses the device next. The event itself is
--- still of the person who signs out.
+-- Signing out moves the anonymous identifiers to a new profile, since another person may use the device next. The event
+-- itself is still of the person who signs out.
 local function sign_out(p, union, event)
   local moving, refused = {}, {}
   for _, refusal in ipairs(union.refused) do refused[refusal[1]] = true end
