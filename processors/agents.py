@@ -38,8 +38,7 @@ from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
 from processors.stream.watermark import Watermark
-from schemas.dead_letters import Reason
-from schemas.outcomes import Ok, Outcome, Reject
+from schemas.outcomes import Ok, Outcome
 from schemas.topics import ACTIONS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 
 log = logging.getLogger(__name__)
@@ -241,5 +240,5 @@ async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, waterm
 
 def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: Updated) -> list[Outcome[None]]:
     """Return what became of each record: profiles are stored already, so an `Ok` leads to no record."""
-    bugs = {id(event): Reject(Reason.BUG, "", message) for event, message in updated.refused}
-    return [bugs.get(id(one.value), _APPLIED) if isinstance(one, Ok) else one for one in parsed]
+    rejects = {id(event): reject for event, reject in updated.rejected}
+    return [rejects.get(id(one.value), _APPLIED) if isinstance(one, Ok) else one for one in parsed]

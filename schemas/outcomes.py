@@ -65,5 +65,20 @@ Outcome = Ok[Value] | Drop | Reject
 
 
 def rejected_for_bug(error: Exception) -> Reject:
-    """Reject a record that our own code failed on: an error costs that record, not its neighbours."""
-    return Reject(Reason.BUG, "", f"{type(error).__name__}: {error}")
+    """Reject a record that our own code failed on: an error costs that record, not its neighbours.
+
+    The message names the error's type and place. The text of an error may quote data of a person, and dead letters and
+    logs are read by more people than profiles are.
+    """
+    return Reject(Reason.BUG, "", f"{type(error).__name__}{_place(error)}")
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of Python that raised an error."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    module, function = trace.tb_frame.f_globals.get("__name__", "?"), trace.tb_frame.f_code.co_name
+    return f" in {module}.{function}, line {trace.tb_lineno}"

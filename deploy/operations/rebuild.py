@@ -19,7 +19,8 @@ from deploy.operations.engines import load_decision_engine
 from deploy.operations.roles import Role
 from deploy.settings import Settings
 from processors.identity.claims import claim
-from processors.profiles.rebuild import Decides, rebuild, replacement
+from processors.profiles.fold import Decider
+from processors.profiles.rebuild import rebuild, replacement
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
@@ -31,7 +32,7 @@ class NotRebuiltError(Exception):
     """A profile could not be rebuilt and is unchanged; the message says why and what to do."""
 
 
-def load_rebuild_decider(settings: Settings) -> Decides:
+def load_rebuild_decider(settings: Settings) -> Decider:
     """Build the decision engine that the profile workers run.
 
     Raises:
@@ -48,7 +49,7 @@ async def rebuild_people(
     *,
     timeout_s: float,
     after_version: int = 0,
-    decider: Decides | None = None,
+    decider: Decider | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
     """Rebuild profiles.
@@ -82,7 +83,7 @@ async def rebuild_people(
 
 
 async def _rebuild(
-    deployment: Deployment, profile_id: str, timeout_s: float, decider: Decides | None, progress: Progress
+    deployment: Deployment, profile_id: str, timeout_s: float, decider: Decider | None, progress: Progress
 ) -> tuple[str, int] | None:
     for _ in range(MAX_ATTEMPTS):
         stored = await deployment.profiles.get(profile_id)

@@ -1,1 +1,1 @@
-"""Resolves events to profiles by their identifiers."""
+"""From identifiers to people."""

@@ -1,4 +1,4 @@
-"""Carts and products: what a person looked at, put into a cart, left there, bought.
+"""Carts and products: what a person viewed, added to a cart, left there, bought.
 
 A cart is kept as its changes since it was last ordered, in order of event time, because a late event may belong between
 two of them. Reading it is replaying them (`lines`).
@@ -17,8 +17,8 @@ from typing import Any
 from processors.profiles.joins import recent, short
 from schemas.profiles.document import CART_ENDS_KEPT, CART_OPERATIONS_KEPT, ITEMS_KEPT
 
-BESIDE_THE_CART = frozenset({"store", "call_center"})
-"""Channels whose orders do not come out of a cart, unless they name one: they take the products they list, no more."""
+CARTLESS_CHANNELS = frozenset({"store", "call_center"})
+"""Channels whose orders empty no cart, unless they name one; the products that they list count as bought."""
 
 _ENDS = frozenset({"cleared", "sold"})
 _PUTS = frozenset({"added", "listed"})
@@ -27,7 +27,7 @@ Operation = list[Any]
 
 
 def view(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
-    """Note a product that was looked at."""
+    """Add a viewed product."""
     if product := _product(properties):
         one["viewed"] = {product: at}
 
@@ -40,7 +40,7 @@ def add(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
 
 
 def remove(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
-    """Take a product out of a cart: as many as the event says, all when it does not say."""
+    """Take a product out of a cart: in the quantity of the event, all of it where the event has none."""
     if product := _product(properties):
         one["carted"] = {product: [at, True]}
         quantity = properties.get("quantity")
@@ -49,7 +49,7 @@ def remove(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
 
 
 def snapshot(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
-    """Replace a cart by the products that the event lists; an event that lists none says nothing about the cart."""
+    """Replace a cart by the products that the event lists; an event that lists none leaves the cart as it is."""
     products = _products(properties)
     if products:
         cart = short(properties.get("cart_id"))
@@ -59,19 +59,19 @@ def snapshot(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
 
 
 def buy(one: dict[str, Any], properties: dict[str, Any], at: int, channel: str) -> None:
-    """Note what was bought, and empty the cart that it was in."""
+    """Add bought products, and empty their cart."""
     products = _products(properties)
     if products:
         one["bought"] = recent({product: at for product, _ in products}, ITEMS_KEPT)
     else:
         one["settled"] = at
     cart = short(properties.get("cart_id"))
-    if cart or not products or channel not in BESIDE_THE_CART:
+    if cart or not products or channel not in CARTLESS_CHANNELS:
         one["cart"] = [[at, "sold", cart]]
 
 
 def join_cart(mine: list[Operation], other: list[Operation]) -> list[Operation]:
-    """Put two histories of carts together; what a later end of the cart covers is dropped."""
+    """Merge two histories of carts in order of time; operations before a later end of their cart are dropped."""
     if (
         len(other) == 1
         and mine
@@ -101,7 +101,7 @@ def join_cart(mine: list[Operation], other: list[Operation]) -> list[Operation]:
 
 
 def lines(profile: dict[str, Any]) -> list[dict[str, Any]]:
-    """Say what is in the person's carts now.
+    """List the products in the person's carts now.
 
     Returns:
         Per product and cart: `product_id`, `quantity`, `price`, `currency`, `name`, `cart_id` (empty strings where not
@@ -126,7 +126,7 @@ def lines(profile: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def abandoned(profile: dict[str, Any]) -> dict[str, int]:
-    """Say which products were put into a cart and neither taken out nor bought since.
+    """Find the products that were added to a cart and neither removed nor bought since.
 
     Returns:
         Product → when it was put in, most recent first.
@@ -141,7 +141,7 @@ def abandoned(profile: dict[str, Any]) -> dict[str, int]:
 
 
 def _take(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str, quantity: int) -> None:
-    """Take a product out of the lines it may be meant to be in; a quantity of 0 takes all."""
+    """Take a product out of the lines of its cart and of no named cart; a quantity of 0 takes all."""
     wanted = quantity or sum(line["quantity"] for line in found.values())
     for key in sorted(found):
         if key[1] == product and (not cart or key[0] in (cart, "")):
@@ -155,7 +155,7 @@ def _take(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str,
 def _was_bought(profile: dict[str, Any], product: str, since: int) -> bool:
     """Tell whether a product was bought at or after a time.
 
-    The list of bought products is bounded: what is older than all of a full list is taken for settled too.
+    The list of bought products is bounded: a product older than all of a full list counts as bought too.
     """
     bought = profile.get("bought", {})
     if product in bought:

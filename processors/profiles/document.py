@@ -6,11 +6,11 @@ a join, and merging two people is the same join. It is commutative and associati
 
 1. Any order of the same events gives the same profile.
 2. `combine(fold(A), fold(B))` is `fold(A and B)`: after a merge it looks as if it had always been one person.
-3. `combine` is commutative, but for the `profile_id`, and associative.
+3. `combine` is commutative, but for the `profile_id` and for sections of a newer version, and associative.
 
 It is not idempotent, since counts add: the store sees to it that an event is applied once (`stage.py`).
 The laws hold within the bounds of `schemas/profiles/document.py`. Counters, traits, lists of products and times keep
-them beyond those too; orders, cart operations and addresses beyond theirs are forgotten oldest first, as they come.
+them beyond those too; orders, cart operations and addresses beyond the bounds are dropped oldest first, on arrival.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MAX_POINTS = 1_000_000_000
 
 
 def new_profile(profile_id: str) -> Document:
-    """The profile of a person of whom nothing has happened yet."""
+    """Make the profile of a person without events."""
     return {"profile_id": profile_id, "event_count": 0}
 
 
@@ -79,7 +79,7 @@ def combine(winner: Document, loser: Document) -> Document:
     """
     combined: Document = orjson.loads(orjson.dumps(winner))
     other: Document = orjson.loads(orjson.dumps(loser))
-    del other["profile_id"]
+    other.pop("profile_id", None)
     join(combined, other)
     return combined
 
@@ -98,15 +98,21 @@ def read_profile(stored: StoredProfile) -> Document:
 
 
 def encode(profile: Document) -> bytes:
-    """Write a profile so that equal profiles are equal bytes."""
+    """Encode a profile as JSON, so that equal profiles are equal bytes."""
     return json(profile)
 
 
 def join(mine: Document, other: Document) -> None:
-    """Put `other`, which the caller gives away and which has no `profile_id`, into `mine`."""
+    """Put `other`, which the caller gives away and which has no `profile_id`, into `mine`.
+
+    A newer version may have stored a section that this one does not know: it is kept, and of two that of `mine`.
+    """
     for section, theirs in other.items():
         known = mine.get(section)
-        mine[section] = theirs if known is None else _JOINS[section](known, theirs)
+        if known is None:
+            mine[section] = theirs
+        elif join_section := _JOINS.get(section):
+            mine[section] = join_section(known, theirs)
 
 
 def profile_of_event(event: Event) -> Document:

@@ -1,7 +1,7 @@
-"""How two statements about the same thing become one: the joins that a profile is made of.
+"""Joins: how the values of one section of two profiles become one.
 
 Each join is commutative and associative, so the order in which events arrive cannot be seen in the result. A join may
-change `mine`, which its caller owns, and may keep parts of `other`, which its caller gives away.
+change `mine`, which the caller owns, and may keep parts of `other`, which the caller gives away.
 """
 
 from __future__ import annotations
@@ -107,5 +107,5 @@ def first_by_name(section: Section, limit: int, known: frozenset[str] = frozense
 
 
 def json(value: object) -> bytes:
-    """Write a value the one way in which equal values are equal bytes."""
+    """Encode a value as canonical JSON: equal values are equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

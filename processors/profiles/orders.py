@@ -1,13 +1,13 @@
-"""Orders and their sums: each order counts once, whatever is reported of it, how often and in what order.
+"""Orders and their sums: each order counts once, however often and in whatever order it is reported.
 
-* `Order Completed`, `Order Updated` and `Receipt Issued` with the same order id are reports of one sale. The latest
-  report with an amount tells its worth; a receipt's amount counts only as long as no order event has told one.
+* `Order Completed`, `Order Updated` and `Receipt Issued` with the same order id are reports of one sale. Its amount is
+  that of the latest report with one; a receipt's amount counts only while no order event has one.
 * `Order Refunded` takes its amount off; each refund event is a refund of its own. Without an amount it refunds all.
 * `Order Cancelled` is final: the order counts nowhere, also when further reports of it follow.
 * A refund or cancellation alone is no order; it waits for the sale.
 * A receipt without an order id is an order by its receipt id, or by its event's.
 
-Revenue is without shipping and tax where the event tells it, else the total (`schemas.money.revenue`).
+Revenue is without shipping and tax where the event has it, else the total (`schemas.money.revenue`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from schemas.profiles.document import NO_CURRENCY, ORDERS_KEPT
 
 Order = dict[str, Any]
 _ZERO = Decimal(0)
-_LONGEST_ID = 64
+_MAX_ID_CHARS = 64
 
 
 def sale(event: dict[str, Any], properties: dict[str, Any], at: int) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def text(amount: Decimal) -> str:
 
 def _section(event: dict[str, Any], properties: dict[str, Any], order: Order) -> dict[str, Any]:
     order_id = short(properties.get("order_id")) or short(properties.get("receipt_id")) or event["event_id"]
-    if len(order_id) > _LONGEST_ID:
+    if len(order_id) > _MAX_ID_CHARS:
         order_id = blake2b(order_id.encode(), digest_size=16).hexdigest()
     return section_of(order_id, order)
 
@@ -113,9 +113,9 @@ def _count(section: dict[str, Any], order: Order, sign: int) -> None:
     """Add an order to the sums, or take it off again."""
     if not _counts(order):
         return
-    _, _, worth, currency, discounted = order["sale"]
-    refunded = worth if "refunded_fully" in order else order.get("refunded", "0.00")
-    _add(section, "sums", {currency: {"count": 1, "revenue": worth, "refunded": refunded}}, sign)
+    _, _, amount, currency, discounted = order["sale"]
+    refunded = amount if "refunded_fully" in order else order.get("refunded", "0.00")
+    _add(section, "sums", {currency: {"count": 1, "revenue": amount, "refunded": refunded}}, sign)
     _add(section, "channels", {order["placed"][1]: 1}, sign)
     section["count"] += sign
     if discounted:

@@ -1,41 +1,28 @@
-"""Make a person's profile again from all their events, as if they had always been who they are known to be now.
+"""Rebuilds a person's profile from all their events, as if they had always been who they are known to be now.
 
-After an unmerge both people are made again: counts, carts, orders and consents of two people cannot be told apart in
+After an unmerge both people are rebuilt: counts, carts, orders and consents of two people cannot be told apart in
 the profile of one. `tests/integration/profiles/test_rebuild.py` holds that merging and splitting leaves no trace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from processors.identity.claims import event_key
 from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event
-from processors.profiles.joins import json
+from processors.profiles.fold import Decider, encode_state
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text
 
 
-class Decides(Protocol):
-    """Keeps the part of a person that is not in the profile: segments, journeys, caps."""
-
-    def on_event(self, person: Person, event: Event, now_ms: int) -> object:
-        """Change `person.state` as the event demands; what it answers, it said when the event first came."""
-
-    def on_time(self, person: Person, now_ms: int) -> object:
-        """Do what time alone has brought about by then."""
-
-    def due(self, person: Person) -> int | None:
-        """When time alone will change something, milliseconds since 1970."""
-
-
 class Rebuilt(NamedTuple):
-    """What history says of a person.
+    """A profile, folded from history.
 
     Attributes:
         document: The profile.
-        state: What the decider remembers; empty without one.
+        state: What the decider keeps of the person; empty without one.
         due_ms: When time alone will change something; None: never.
         marks: (event key, received_ms) of each event.
     """
@@ -56,7 +43,7 @@ def rebuild(
     events: Iterable[Event],
     *,
     foreign: Collection[tuple[str, str]] = frozenset(),
-    decider: Decides | None = None,
+    decider: Decider | None = None,
     until_ms: int = 0,
 ) -> Rebuilt:
     """Fold a person's events.
@@ -64,12 +51,12 @@ def rebuild(
     Args:
         profile_id: The person.
         events: Resolved touchpoints, in any order; of two with one id the one received first counts.
-        foreign: Identifiers (type, value) of people from whom this one was taken apart. The event that had joined them
-            names them still; they are no addresses of this person.
+        foreign: Identifiers (type, value) of people from whom this one was separated. The event that had joined them
+            still names them; they are no addresses of this person.
         decider: Replays segments and journeys beside the profile, in the order of receipt. What it wants to publish
-            is dropped: it was published when the events first came. Price and stock changes, which are no events of a
-            person, are not replayed.
-        until_ms: With a decider: what was due by then has been done already, and is not done once more.
+            is dropped: it was published when the events were first applied. Price and stock changes, which are events
+            of no person, are not replayed.
+        until_ms: With a decider: timers due by then have fired already, so they are replayed too.
     """
     in_order = sorted(events, key=lambda event: (event["received_at"], event["event_id"]))
     person = Person(profile_id, new_profile(profile_id), {})
@@ -98,13 +85,13 @@ def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:
 
 
 def replacement(stored: StoredProfile, rebuilt: Rebuilt, *, decided: bool, marked_since_ms: int) -> ProfileWrite:
-    """Write what history says over what is stored.
+    """Build the write that replaces a stored profile by the rebuilt one.
 
     Args:
         stored: The profile as it was read before history was; a change since then makes the write fail.
-        rebuilt: What history says, the profiles that `stored` is to absorb included.
+        rebuilt: The profile from history, the events of the profiles that `stored` is to absorb included.
         decided: Whether `rebuilt` has the decider's state; else the stored state stays.
-        marked_since_ms: Events received before then need no mark: none of theirs would be found any more.
+        marked_since_ms: Marks of events received before then have expired, so none is written for them.
     """
     return ProfileWrite(
         profile_id=stored.profile_id,
@@ -112,6 +99,6 @@ def replacement(stored: StoredProfile, rebuilt: Rebuilt, *, decided: bool, marke
         document=encode(rebuilt.document),
         absorbed=tuple((loser.profile_id, loser.version) for loser in stored.absorbed),
         events=tuple(mark for mark in rebuilt.marks if mark[1] >= marked_since_ms),
-        state=(json(rebuilt.state) if rebuilt.state else b"") if decided else None,
+        state=encode_state(rebuilt.state) if decided else None,
         due_ms=(rebuilt.due_ms or 0) if decided else None,
     )

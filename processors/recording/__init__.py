@@ -1,1 +1,1 @@
-"""Stores records of our topics as rows of ClickHouse."""
+"""From records to rows of ClickHouse."""

@@ -1,1 +1,1 @@
-"""Batches, outcomes as records, the relay, the watermark and the ports of the agents."""
+"""What every agent uses: batches, the watermark, ports."""

@@ -1,4 +1,4 @@
-"""Ports of the agents and stages: Protocols that sinks satisfy without importing this file."""
+"""What the agents ask of the world: each port is a Protocol that a sink satisfies without importing this file."""
 
 from __future__ import annotations
 
@@ -10,68 +10,64 @@ from schemas.records import Outgoing
 
 
 class Publisher(Protocol):
-    """Publishes records to Kafka."""
+    """Writes records to Kafka."""
 
-    async def send(self, records: Sequence[Outgoing], /) -> None:
-        """Publish all records and return when the broker has confirmed all.
-
-        Raises:
-            RecordsTooLargeError: Some can never be published, and it says which; all others are confirmed.
-        """
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Write all and return when the broker has confirmed all."""
 
 
 class IdentityStore(Protocol):
-    """Keeps which identifiers belong to which profile."""
+    """Knows which identifiers belong to which profile."""
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Resolve events in order, atomically, and log every change to the outbox in the same step."""
 
 
 class Outbox(Protocol):
-    """Keeps records that a store has decided on and that are not yet in Kafka."""
+    """Records that a store has decided on and that are not yet in Kafka."""
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Acquire or renew the lease of the relay; False while another process holds it."""
+        """Take or keep the right to relay; False while another process has it."""
 
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
-        """Return the oldest records that are not acknowledged, with their ids."""
+        """The oldest records that are not yet acknowledged, with their ids."""
 
     async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Remove records up to `last_id`; False when the lease was lost."""
+        """Forget records up to `last_id`; False when the right to relay was lost."""
 
 
 class Timers(Protocol):
-    """Keeps the timers of profiles."""
+    """Knows for whom time alone will change something."""
 
     async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
-        """Acquire or renew the lease of the timers; False while another process holds it."""
+        """Take or keep the right to fire timers; False while another process has it."""
 
     async def due(self, now_ms: int, count: int) -> list[str]:
-        """Return the ids of profiles with a timer that is due, the longest overdue first."""
+        """People whose time has come, the longest overdue first."""
 
 
 class Products(Protocol):
-    """Keeps the last known facts of products, and their watchers."""
+    """Remembers products and who looked at them."""
 
     async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        """Store a fact about a product and return the one before it; the same event again gets the same answer."""
+        """Note a fact about a product; answer with what it was before, the same answer for the same event again."""
 
     async def watchers(self, product_id: str) -> list[str]:
-        """Return the ids of profiles that looked at a product, the last 10,000."""
+        """People who looked at a product last."""
 
 
 class Tables(Protocol):
-    """Inserts rows into ClickHouse."""
+    """Writes rows to ClickHouse."""
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
-        """Insert JSON rows; returns those that the server refuses, as (index, message)."""
+        """Insert JSON rows; what the server refuses is left out and answered as (index, message)."""
 
 
 class ChangedProfiles(Protocol):
-    """Keeps which profiles have changed since their last snapshot."""
+    """Profiles that changed since their last snapshot."""
 
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
-        """Return some of them: profile id, version, document."""
+        """Some of them: profile id, version, document."""
 
     async def exported(self, done: Sequence[tuple[str, int]]) -> None:
-        """Note that these versions are stored; a profile that has changed again stays listed."""
+        """These versions are stored; a profile that has changed again stays listed."""

@@ -1,1 +1,1 @@
-"""Identity: policy, claims, resolutions, changes, erasure traces."""
+"""Identity: the policy, what an event claims, what it was resolved to, what changed."""

@@ -1,4 +1,4 @@
-"""The profile: what is known of one person, as one JSON document; and what its store is asked and answers.
+"""The profile: what is known of one person, as one JSON document; and the requests and answers of its store.
 
 A document is a plain dict in the hot path and a `Profile` where a reader wants names and checks. Sections without
 content are absent. All times are integers, milliseconds since 1970 in UTC, and times of events (`occurred_at`), so a
@@ -30,7 +30,7 @@ ITEMS_KEPT = 20
 CART_OPERATIONS_KEPT = 100
 """Changes of carts not yet ordered: the most recent ones."""
 CART_ENDS_KEPT = 10
-"""Carts ordered, or listed anew, of which late changes are still recognised."""
+"""Carts ordered, or replaced by a snapshot, of which late changes are still recognised."""
 ORDERS_KEPT = 500
 """Orders in detail; older ones stay in the sums, but a second report of one would count again."""
 ADDRESSES_KEPT = 20
@@ -43,7 +43,7 @@ NO_CURRENCY = "XXX"
 
 
 class Channel(NamedTuple):
-    """What happened on one channel: events, the times of the first and the last, the last one's name."""
+    """Events on one channel: how many, the times of the first and the last, the name of the last."""
 
     times: int
     first: int
@@ -52,7 +52,7 @@ class Channel(NamedTuple):
 
 
 class Counter(NamedTuple):
-    """How often something happened, and when for the first and the last time."""
+    """A count of events, with the times of the first and the last."""
 
     times: int
     first: int
@@ -60,14 +60,14 @@ class Counter(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """How often something happened, and when for the last time."""
+    """A count of events, with the time of the last."""
 
     times: int
     last: int
 
 
 class Trait(NamedTuple):
-    """A value and when it was stated; None: it was taken back."""
+    """A value and the time of its statement; a value of None: it was removed."""
 
     value: Any
     at: int
@@ -112,7 +112,7 @@ class Placed(NamedTuple):
 
 
 class Sale(NamedTuple):
-    """The report that says what an order is worth.
+    """The report of an order from which its amount is taken.
 
     Attributes:
         authority: 2 an order with its amount, 1 a receipt with its amount, 0 neither: higher counts before later.
@@ -146,7 +146,7 @@ class Order(_Section):
 
     Attributes:
         placed: Its first report; None when only a refund or a cancellation has come so far.
-        sale: The report that tells its worth.
+        sale: The report from which its amount is taken.
         refunded: Sum of its refunds, decimal string.
         refunded_fully: A refund came without an amount: all of it.
         cancelled: It was cancelled, which is final; it counts nowhere.
@@ -296,7 +296,7 @@ class StoredProfile(NamedTuple):
         version: 0 when nothing is stored, then counted up by each write.
         document: JSON; None when nothing is stored.
         absorbed: Profiles that were merged into this one and whose documents are still to be combined with it.
-        state: What segments, journeys and caps remember of the person, JSON; None when that is nothing.
+        state: What segments, journeys and caps keep of the person, JSON; None: nothing.
     """
 
     profile_id: str
@@ -333,7 +333,7 @@ class ProfileWrite(NamedTuple):
         state: JSON; None leaves what is stored, empty removes it.
         due_ms: When time alone will change something, milliseconds since 1970; 0 never; None leaves what is stored.
         outgoing: Records to publish because of the change, in order: they go to the outbox in the same step.
-        watches: Products whose price and stock the person cares for now.
+        watches: Products that the person looked at: changes of price and stock become events of this person.
     """
 
     profile_id: str

@@ -1,1 +1,1 @@
-"""Definitions of touches, marketing channels and goals."""
+"""What is recorded of events: touches and conversions."""

@@ -9,9 +9,23 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, NamedTuple
 
-from schemas.channels import ADDRESS_TYPES, ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
+from schemas.topics import CHANNELS
 
 Type = Literal["number", "money", "time", "text", "yes/no", "list", "any"]
+
+MESSAGE_CHANNELS = ("email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram")
+"""Channels on which messages are sent to an address."""
+
+ADDRESS_OF: dict[str, str] = {
+    "email": "email",
+    "sms": "phone",
+    "web_push": "push_token",
+    "app_push": "push_token",
+    "whatsapp": "whatsapp_id",
+    "messenger": "messenger_id",
+    "telegram": "telegram_id",
+}
+"""The identifier type that a message of a channel is sent to."""
 
 
 class Attribute(NamedTuple):
@@ -210,7 +224,8 @@ _OPEN: tuple[Attribute, ...] = (
     Attribute("computed.<name>", "any", "", "A computed trait of the definitions.", 12),
 )
 
-_MEMBERS = {"<channel>": TOUCHPOINT_CHANNELS, "<message_channel>": ADDRESSED_CHANNELS, "<address_type>": ADDRESS_TYPES}
+_ADDRESS_TYPES = tuple(dict.fromkeys(ADDRESS_OF.values()))
+_MEMBERS = {"<channel>": CHANNELS, "<message_channel>": MESSAGE_CHANNELS, "<address_type>": _ADDRESS_TYPES}
 
 
 def _expanded() -> dict[str, Attribute]:

@@ -65,11 +65,10 @@ def _refusal(purpose: str, to_purpose: bool | None, to_channels: dict[str, bool 
         return f"the person has said no to {purpose}"
     refused = [name for name, answer in to_channels.items() if answer is False]
     if to_channels and len(refused) == len(to_channels):
-        return f"the person has said no to {purpose} by {labels.alternatives(map(labels.channel_label, refused))}"
+        return f"the person has said no to {purpose} by {labels.either(map(labels.medium, refused))}"
     if to_purpose is None:
         return f"the person has not agreed to {purpose}"
-    names = labels.alternatives(map(labels.channel_label, to_channels or ["message"]))
-    return f"the person has not agreed to {purpose} by {names}"
+    return f"the person has not agreed to {purpose} by {labels.either(map(labels.medium, to_channels or ['message']))}"
 
 
 class Suppression:
@@ -101,7 +100,7 @@ class Suppression:
         if candidate.channels:
             return Check(True, given)
         each = "; ".join(
-            f"{_CLOSED[why]} by {labels.alternatives(map(labels.channel_label, names))}" for why, names in given.items()
+            f"{_CLOSED[why]} by {labels.either(map(labels.medium, names))}" for why, names in given.items()
         )
         return Check(False, given, each)
 

@@ -140,7 +140,7 @@ class TestManyAtOnce:
         parts = list(_parts(everything, size))
 
         async def work(number: int) -> None:
-            worker = ProfileUpdate(store.profiles, deciding, remembered_bytes=chance.choice([4_000, 2**20]))
+            worker = ProfileUpdate(store.profiles, deciding, cached_bytes=chance.choice([4_000, 2**20]))
             for part in parts[number::workers]:
                 await worker(part)
                 await worker(part[:2])  # delivered again
@@ -305,7 +305,7 @@ class TestMerge:
 
     @pytest.mark.parametrize("remembered", [0, 2**20], ids=["a worker without memory", "a worker with a memory"])
     async def test_runs_of_one_cart_become_one_and_its_timer_goes_along(self, store: Store, remembered: int) -> None:
-        worker = ProfileUpdate(store.profiles, decider(cart()), remembered_bytes=remembered)
+        worker = ProfileUpdate(store.profiles, decider(cart()), cached_bytes=remembered)
         before = await two_people(store, worker)
         await tell(store, worker, put("c1", NOON + MINUTE), PHONE)
         await tell(store, worker, put("c1", NOON + 2 * MINUTE, "sofa"), LAPTOP)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.profiles.document import read_profile
 from processors.profiles.stage import ProfileUpdate
+from schemas.dead_letters import Reason
 from schemas.decisions.decision import Emit
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.person import Person
@@ -109,7 +110,7 @@ async def test_a_product_without_an_id_is_watched_by_nobody_and_stops_nobody(
 
     done = await corner.worker()([*viewed, {**bare, "event_id": "bare"}])
 
-    assert (3, []) == (done.applied, done.refused)
+    assert (3, []) == (done.applied, done.rejected)
 
 
 async def test_a_remembered_profile_is_written_without_being_read(corner: Corner) -> None:
@@ -136,7 +137,7 @@ async def test_redelivery_to_a_worker_with_a_memory_changes_nothing(corner: Corn
 
 async def test_workers_with_memories_of_the_same_people_never_lose_or_repeat_an_event(corner: Corner) -> None:
     chance = random.Random(5)
-    workers = [corner.worker(remembered_bytes=1500), corner.worker(), corner.worker()]
+    workers = [corner.worker(cached_bytes=1500), corner.worker(), corner.worker()]
     named = [("anonymous_id", str(number)) for number in range(6)]
     everything: list[Event] = []
 
@@ -211,9 +212,14 @@ async def test_a_bug_in_a_decision_costs_the_decision_alone(corner: Corner) -> N
     done = await corner.worker()([good, bad, other])
     stored = await corner.stored("p1")
 
-    assert [(bad, "ZeroDivisionError: a bug")] == done.refused
-    assert (2, None) == (read_profile(stored)["event_count"], stored.state)
-    assert [("decisions", {"of": other["event_id"], "count": 1})] == await corner.published()
+    ((event, reject),) = done.rejected
+    assert (bad, Reason.BUG) == (event, reject.reason)
+    assert reject.message.startswith(f"ZeroDivisionError in {__name__}.on_event, line ")
+    assert (2, b'{"count":1,"rings_at":%d}' % (RECEIVED + 60_000)) == (
+        read_profile(stored)["event_count"],
+        stored.state,
+    )
+    assert [("decisions", {"of": event["event_id"], "count": 1}) for event in (good, other)] == await corner.published()
 
 
 async def test_only_the_holder_of_the_lease_removes_from_the_outbox(corner: Corner) -> None:

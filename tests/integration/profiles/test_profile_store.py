@@ -184,7 +184,7 @@ async def test_a_bug_in_one_event_costs_its_neighbours_nothing(corner: Corner) -
     good, bad = await corner.identified(added("lamp", 1), PHONE), {**added("rug", 1), "occurred_at": "yesterday"}
     done = await corner.update(good, bad)
 
-    assert [bad] == [event for event, _ in done.refused]
+    assert [bad] == [event for event, _ in done.rejected]
     assert as_one(good["profile_id"], good) == await corner.person(good["profile_id"])
 
 

@@ -300,3 +300,18 @@ def test_a_profile_stays_small_whatever_its_person_does() -> None:
     assert len(shape.cart) <= CART_OPERATIONS_KEPT
     assert "a" not in shape.traits
     assert {"Identify", "Product Added", "Order Completed", "Custom 000"} < set(shape.events)
+
+
+def test_what_a_newer_version_has_stored_is_left_out_of_the_view() -> None:
+    document = told(ordered("o1", 1, revenue="9"))
+    newer = {**document, "wishes": {"lamp": 1}, "orders": {**document["orders"], "gifts": 2}}
+
+    assert view(document) == view(newer)
+
+
+def test_a_merge_keeps_sections_of_a_newer_version_and_of_two_the_winners() -> None:
+    winner, loser = (
+        {**new_profile(one), **sections} for one, sections in (("p1", {"wishes": 1}), ("p2", {"wishes": 2}))
+    )
+
+    assert (1, "oak") == tuple(combine(winner, {**loser, "tastes": "oak"})[name] for name in ("wishes", "tastes"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from processors.profiles.document import encode
 from processors.profiles.rebuild import rebuild, replacement, without
+from schemas.decisions.decision import Emit
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text
@@ -19,15 +20,20 @@ class Diary:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, int]] = []
 
-    def on_event(self, person: Person, event: dict[str, Any], now_ms: int) -> None:
+    def on_event(self, person: Person, event: dict[str, Any], now_ms: int) -> list[Emit]:
         self.asked.append(("event", now_ms, person.document["event_count"]))
         person.state["journeys"] = {event["event_id"]: 1}
+        return []
 
-    def on_time(self, person: Person, now_ms: int) -> None:
+    def on_time(self, person: Person, now_ms: int) -> list[Emit]:
         self.asked.append(("time", now_ms, person.document["event_count"]))
+        return []
 
     def due(self, person: Person) -> int | None:
         return 9_000 if person.state else None
+
+    def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
+        raise AssertionError("a rebuild merges nobody")
 
 
 def received(event_id: str, second: int) -> dict[str, Any]:

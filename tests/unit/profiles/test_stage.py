@@ -44,7 +44,7 @@ async def test_every_try_writes_the_same_as_the_first() -> None:
 
 
 async def test_a_batch_that_never_gets_through_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile_update, "MOST_ATTEMPTS", 3)
+    monkeypatch.setattr(profile_update, "MAX_ATTEMPTS", 3)
 
     with pytest.raises(ProfilesContendedError, match="1 events could not be applied in 3 rounds"):
         await update(Contended(losses=4), [resolved()])

@@ -1,0 +1,69 @@
+"""The profiles that this process wrote last, decoded: the next write of one of them needs no read.
+
+The cache may be wrong, since other workers write too. That costs a conflict, after which the profile is read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from schemas.profiles.document import StoredProfile
+from schemas.profiles.person import Person
+
+CACHED_BYTES = 16 * 2**20
+"""JSON of the profiles that are cached. A cached profile takes about six times as much memory: the JSON, and Python
+objects five times its size."""
+
+UNKNOWN_TIMER = -1
+"""The stored timer may be any: the next write states it."""
+
+
+@dataclass(slots=True)
+class OpenProfile:
+    """A profile that is being changed, or was changed and may be again.
+
+    Attributes:
+        stored: What the store holds, as far as this process knows. An error goes back to it.
+        person: The same, decoded and combined with the profiles that it is to absorb; None until it is needed.
+        due_ms: When time alone will change the person, as the decider says; None: never.
+        timer_ms: The timer that the store holds, later than `due_ms` when it was put off; None: no timer. See
+            `UNKNOWN_TIMER`.
+    """
+
+    stored: StoredProfile
+    person: Person | None = None
+    due_ms: int | None = None
+    timer_ms: int | None = None
+
+
+class ProfileCache:
+    """The most recently written profiles, bounded by the size of their JSON.
+
+    Args:
+        limit_bytes: The bound.
+    """
+
+    def __init__(self, limit_bytes: int = CACHED_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._profiles: OrderedDict[str, OpenProfile] = OrderedDict()
+        self._size_bytes = 0
+
+    def take(self, profile_id: str) -> OpenProfile | None:
+        """Take a profile out, since it is about to change; it is put back when its write went well."""
+        profile = self._profiles.pop(profile_id, None)
+        if profile is not None:
+            self._size_bytes -= _size_bytes(profile)
+        return profile
+
+    def put(self, profile: OpenProfile) -> None:
+        """Add a profile as it was written; the ones written longest ago are dropped where it is too much."""
+        self.take(profile.stored.profile_id)
+        self._profiles[profile.stored.profile_id] = profile
+        self._size_bytes += _size_bytes(profile)
+        while self._size_bytes > self._limit_bytes:
+            self._size_bytes -= _size_bytes(self._profiles.popitem(last=False)[1])
+
+
+def _size_bytes(profile: OpenProfile) -> int:
+    return len(profile.stored.document or b"") + len(profile.stored.state or b"")

@@ -1,0 +1,76 @@
+"""Stores folded profiles by compare-and-set: in whole or not at all, and only if nothing has changed since the read.
+
+The document, the marks of its events, state, timer and what is to be published are one write. So each event is in
+exactly one profile, once, and what follows from it is published once, wherever a process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from processors.profiles.cache import OpenProfile, ProfileCache
+from processors.profiles.fold import Folded
+from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
+
+
+class ProfileStore(Protocol):
+    """Keeps profiles; a document is written only if nothing has changed since it was read."""
+
+    async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
+        """Find the live profiles of some events' people, and which of the events they hold already."""
+
+    async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
+        """Find the live profiles of some people."""
+
+    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+        """Store documents, each in whole or not at all; returns the ids of those that are out of date."""
+
+    async def forget_timers(self, profile_ids: Sequence[str]) -> None:
+        """Remove the timers of people who do not exist any more."""
+
+
+async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folded]) -> frozenset[str]:
+    """Store what was folded, and cache what was stored.
+
+    Args:
+        store: Where the profiles are.
+        cache: Receives each profile that was written.
+        folds: At most one for each profile.
+
+    Returns:
+        Ids of the profiles that had changed meanwhile. Nothing of theirs was written, and they are not cached.
+    """
+    if not folds:
+        return frozenset()
+    writes = [profile_write(folded) for folded in folds]
+    conflicts = frozenset(await store.write(writes))
+    for folded, write in zip(folds, writes, strict=True):
+        if folded.person is not None and write.profile_id not in conflicts:
+            state = folded.stored.state if write.state is None else write.state
+            stored = StoredProfile(write.profile_id, write.expected_version + 1, write.document, (), state)
+            cache.put(OpenProfile(stored, folded.person, folded.due_ms, next_timer_ms(folded)))
+    return conflicts
+
+
+def profile_write(folded: Folded) -> ProfileWrite:
+    """Build the write that turns the stored profile into the folded one; what stays as it is is left out."""
+    stored, timer_ms = folded.stored, next_timer_ms(folded)
+    return ProfileWrite(
+        stored.profile_id,
+        stored.version,
+        folded.document,
+        tuple([(loser.profile_id, loser.version) for loser in stored.absorbed]),
+        tuple([(one.request.event_key, one.request.received_ms) for one in folded.applied]),
+        None if folded.state == (stored.state or b"") else folded.state,
+        None if timer_ms == folded.stored_timer_ms else timer_ms or 0,
+        tuple(folded.outgoing),
+        tuple(folded.watches),
+    )
+
+
+def next_timer_ms(folded: Folded) -> int | None:
+    """When the timer of a person is to fire, milliseconds since 1970; None: never."""
+    if folded.due_ms is None:
+        return folded.timer_from_ms if folded.suspended else None
+    return max(folded.due_ms, folded.timer_from_ms)

@@ -1,0 +1,250 @@
+"""Folds events, or time, into one profile, and decides what follows. Pure: it reads and writes no store.
+
+Nothing is copied in case that something fails. If something does, the half-changed person is thrown away and everything
+is done once more from the stored profile, step by step (`isolation.py`), so that the error costs the step it came from
+and no other. Nothing that the failed attempt wanted to publish is kept, so no record is lost and none is there twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+
+from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
+from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
+from processors.profiles.joins import json
+from schemas.decisions.decision import Emit
+from schemas.outcomes import Reject
+from schemas.profiles.document import ProfileRequest, StoredProfile
+from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
+from schemas.records import Outgoing
+
+WATCHED_EVENTS = frozenset({"Product Viewed", "Product Added", "Product Added to Wishlist"})
+"""Events that make a person a watcher of the product: a lower price, or new stock, becomes an event of theirs."""
+TIMER_PAUSE_MS = 1
+BUSY_TIMER_PAUSE_MS = 1000
+"""After a timer that is still due once it has fired: it would fire again and again, at full speed."""
+
+
+class Decider(Protocol):
+    """Decides what follows for a person: segments, journeys, messages. It changes `person.state` in place.
+
+    It is deterministic: the same calls with the same arguments give the same answers and the same state.
+    """
+
+    def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
+        """Decide what follows from an event that the document holds, after what was due before it."""
+
+    def on_time(self, person: Person, now_ms: int) -> list[Emit]:
+        """Decide what follows from the time alone."""
+
+    def due(self, person: Person) -> int | None:
+        """When time alone will change something, milliseconds since 1970; None: never."""
+
+    def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
+        """Join the states of two people who turned out to be one into `winner`; `loser` is given away."""
+
+
+@dataclass(slots=True)
+class PendingEvent:
+    """An event that is to be applied.
+
+    Attributes:
+        request: Its person, key and time of receipt.
+        event: The event.
+        addition: The profile of this one event, until a join takes it; None: to be made.
+    """
+
+    request: ProfileRequest
+    event: Event
+    addition: Document | None = None
+
+    def prepare(self) -> None:
+        """Make what the event adds to a profile. An event that we derived is nothing that the person did.
+
+        Raises:
+            Exception: The event is no resolved touchpoint.
+        """
+        self.addition = {} if self.event.get("derived") else profile_of_event(self.event)
+
+    def take_addition(self) -> Document:
+        """Give away what the event adds to a profile; the next time it is made again."""
+        if self.addition is None:
+            self.prepare()
+        addition, self.addition = self.addition, None
+        assert addition is not None
+        return addition
+
+
+class Folded(NamedTuple):
+    """A profile after its events, encoded.
+
+    Attributes:
+        stored: The profile that it was folded from.
+        stored_timer_ms: The timer that was stored with it; see `OpenProfile.timer_ms`.
+        person: The decoded profile; None where the decoded one is not what is stored, so that it must not be cached.
+        document: JSON.
+        state: JSON, empty without content; None: the stored state stays, whatever it is.
+        due_ms: When time alone will change something, as the decider says; None: never.
+        timer_from_ms: The timer is put off until then; 0: it is not.
+        outgoing: What is to be published, in order.
+        watches: Products that the person looked at.
+        applied: The events that the document now holds.
+        rejected: Events that cost their decisions, or that the document could not take; with the reason.
+        suspended: Why nothing could be decided for this person, if so.
+        unreadable: The document cannot be read, so that nothing was applied and `document` is what is stored.
+    """
+
+    stored: StoredProfile
+    stored_timer_ms: int | None
+    person: Person | None
+    document: bytes
+    state: bytes | None
+    due_ms: int | None
+    timer_from_ms: int = 0
+    outgoing: Sequence[Outgoing] = ()
+    watches: Sequence[str] = ()
+    applied: Sequence[PendingEvent] = ()
+    rejected: Sequence[tuple[Event, Reject]] = ()
+    suspended: Reject | None = None
+    unreadable: bool = False
+
+
+def open_profile(profile: OpenProfile, decider: Decider | None) -> Person:
+    """Decode a profile, if it is not decoded yet.
+
+    Raises:
+        Exception: What is stored cannot be read or combined. The stored profile is as it was.
+    """
+    if profile.person is not None:
+        return profile.person
+    stored = profile.stored
+    person = Person(stored.profile_id, read_profile(stored), {})
+    if decider is not None:
+        person.state.update(read_state(stored.state))
+        profile.due_ms = profile.timer_ms = decider.due(person) if person.state else None
+        if stored.absorbed or UNMERGED in person.state:
+            combine_states(decider, person.state, [read_state(loser.state) for loser in stored.absorbed])
+            profile.due_ms, profile.timer_ms = decider.due(person), UNKNOWN_TIMER
+    profile.person = person
+    return person
+
+
+def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: Decider | None) -> Folded:
+    """Join events into a document and decide what follows from each, after what was due before it.
+
+    Args:
+        profile: Whose; it is changed in place, and after an error it must not be used any more.
+        pending: In order.
+        decider: Decides; None: nothing does, and the state stays.
+
+    Raises:
+        Exception: A bug, or something stored that cannot be read. Nothing that was done counts.
+    """
+    person = open_profile(profile, decider)
+    document = person.document
+    if decider is None:
+        for one in pending:
+            join(document, one.take_addition())
+        return Folded(profile.stored, profile.timer_ms, person, encode(document), None, None, applied=pending)
+    emits: list[Emit] = []
+    watches: dict[str, None] = {}
+    due_ms = profile.due_ms
+    for one in pending:
+        at_ms, event = one.request.received_ms, one.event
+        if due_ms is not None and due_ms <= at_ms:  # what was due before must not see the event
+            emits += decider.on_time(person, at_ms)
+        join(document, one.take_addition())
+        emits += decider.on_event(person, event, at_ms)
+        due_ms = decider.due(person)
+        if product := watched_product(event):
+            watches[product] = None
+    return Folded(
+        profile.stored,
+        profile.timer_ms,
+        person,
+        encode(document),
+        encode_state(person.state),
+        due_ms,
+        outgoing=encode_emits(person.profile_id, emits),
+        watches=tuple(watches),
+        applied=pending,
+    )
+
+
+def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
+    """Decide what follows for a person from the time alone.
+
+    Raises:
+        Exception: As `fold_events`.
+    """
+    person = open_profile(profile, decider)
+    emits = decider.on_time(person, now_ms)
+    due_ms = decider.due(person)
+    return Folded(
+        profile.stored,
+        profile.timer_ms,
+        person,
+        encode(person.document),
+        encode_state(person.state),
+        due_ms,
+        timer_from_ms(due_ms, now_ms),
+        encode_emits(person.profile_id, emits),
+    )
+
+
+def combine_states(decider: Decider, winner: dict[str, Any], losers: Iterable[dict[str, Any]]) -> None:
+    """Join the states of people who turned out to be one, those that could not be joined before included.
+
+    Args:
+        decider: Joins the sections that it knows.
+        winner: Changed in place. Of a section that this version does not know the winner's stays, else a loser's.
+        losers: Given away.
+    """
+    waiting = [*winner.pop(UNMERGED, ()), *losers]
+    for loser in waiting:  # which may bring further ones
+        waiting += loser.pop(UNMERGED, ())
+        unknown = {name: section for name, section in loser.items() if name not in STATE_SECTIONS}
+        decider.combine(winner, loser)
+        for name, section in unknown.items():
+            winner.setdefault(name, section)
+
+
+def read_state(stored: bytes | None) -> dict[str, Any]:
+    """Decode a stored state.
+
+    Raises:
+        ValueError, TypeError: It is no JSON object.
+    """
+    state = orjson.loads(stored) if stored else {}
+    if not isinstance(state, dict):
+        raise TypeError("a state is an object")
+    return state
+
+
+def encode_state(state: dict[str, Any]) -> bytes:
+    """Write a state so that equal states are equal bytes; one without content is empty."""
+    return json(state) if state else b""
+
+
+def encode_emits(profile_id: str, emits: Sequence[Emit]) -> list[Outgoing]:
+    """Write what a decider wants to publish about a person as records."""
+    key = profile_id.encode()
+    return [Outgoing(emit.topic, key, orjson.dumps(emit.value)) for emit in emits]
+
+
+def timer_from_ms(due_ms: int | None, now_ms: int) -> int:
+    """The earliest time of a person's next timer after one fired at `now_ms`."""
+    still_due = due_ms is not None and due_ms <= now_ms
+    return now_ms + (BUSY_TIMER_PAUSE_MS if still_due else TIMER_PAUSE_MS)
+
+
+def watched_product(event: Event) -> str | None:
+    """The product that a person looked at; None: the event is no look, or names no product by its id."""
+    if event["event"] not in WATCHED_EVENTS:
+        return None
+    product = (event.get("properties") or {}).get("product_id")
+    return product if type(product) is str else None
