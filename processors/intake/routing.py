@@ -6,7 +6,6 @@ are read in the order in which they were published.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -32,31 +31,29 @@ def routing_key(event: dict[str, Any], secret: bytes) -> bytes | None:
     Returns:
         32 hexadecimal digits for the strongest identifier; the event's id if it has no identifier; None without either.
     """
+    identifiers = event.get("identifiers")
+    if type(identifiers) is dict:
+        identifiers = _expanded(identifiers)
     strongest, strength = None, _WEAKEST + 1
-    for kind, value in _identifiers(event.get("identifiers")):
-        rank = _RANK.get(kind, _WEAKEST)
-        if rank < strength:
-            strongest, strength = (kind, value), rank
+    strongest_value: str | int = ""
+    for one in identifiers if type(identifiers) is list else ():
+        value = one.get("value") if type(one) is dict else None
+        if type(value) is str or type(value) is int:  # an integer counts as its digits, as in the canonical form
+            rank = _RANK.get(str(one.get("type")), _WEAKEST)
+            if rank < strength:
+                strongest, strength, strongest_value = one, rank, value
     if strongest is None:
         event_id = event.get("event_id")
         return event_id[:_MAX_EVENT_ID].encode("utf-8", "replace") if type(event_id) is str else None
-    text = f"{strongest[0]}:{strongest[1].strip().lower()}"
+    text = f"{strongest.get('type')}:{str(strongest_value).strip().lower()}"
     key = secret[: blake2b.MAX_KEY_SIZE]
     return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=key).hexdigest().encode()
 
 
-def _identifiers(identifiers: object) -> Iterator[tuple[str, str]]:
-    """Yield type and value of each identifier; an integer counts as its digits, as in the canonical form."""
-    if type(identifiers) is dict:
-        pairs = [
-            (kind, value)
-            for kind, values in identifiers.items()
-            for value in (values if type(values) is list else [values])
-        ]
-    elif type(identifiers) is list:
-        pairs = [(str(one.get("type")), one.get("value")) for one in identifiers if type(one) is dict]
-    else:
-        return
-    for kind, value in pairs:
-        if type(value) is str or type(value) is int:
-            yield kind, str(value)
+def _expanded(shorthand: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the shorthand `{"email": "a@b.example", "phone": ["1", "2"]}` as a list of identifiers."""
+    return [
+        {"type": kind, "value": value}
+        for kind, values in shorthand.items()
+        for value in (values if type(values) is list else [values])
+    ]
