@@ -28,7 +28,7 @@ from deploy.settings import Settings
 from processors.identity.claims import claim
 from processors.identity.stage import request_for
 from processors.intake.decode import explain
-from schemas.events.touchpoint import Event, Touchpoint, canonical, read
+from schemas.events.touchpoint import Event, read
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Erased, Resolution, ResolveRequest, Split, uuid_text
 from schemas.time import clock_ms, ms_of_text, ms_of_time
@@ -158,7 +158,7 @@ class Resolver:
         await self._redis.zremrangebyscore(self._open, 0, clock_ms() - _GIVEN_UP_MS)
         return not await self._redis.zcard(self._open)
 
-    async def resolve(self, events: Iterable[Touchpoint | Mapping[str, Any]]) -> list[Resolution]:
+    async def resolve(self, events: Iterable[Mapping[str, Any]]) -> list[Resolution]:
         """Resolve events in order.
 
         The very same event again is answered with the person that it is of now and changes nothing; another one with
@@ -255,9 +255,9 @@ class Resolver:
             raise ValueError(f"{identifier_type}:{value} identifies nobody: it is malformed or a blocked placeholder")
         return made.identifier_hash
 
-    def _request(self, position: int, event: Touchpoint | Mapping[str, Any]) -> ResolveRequest:
+    def _request(self, position: int, event: Mapping[str, Any]) -> ResolveRequest:
         try:
-            touchpoint = canonical(event) if isinstance(event, Touchpoint) else read(_plain(event))
+            touchpoint = read(_plain(event))
         except ValidationError as error:
             rejected = explain(error)
             named = event.get("event_id") if isinstance(event, Mapping) else None

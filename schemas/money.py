@@ -1,8 +1,8 @@
 """Money: exact decimals in major units, whatever way a producer wrote them.
 
 A producer may send a decimal string (`"49.90"`), a JSON number in major units (`49.9`), or an integer of minor units in
-the field with the suffix `_minor` (`"revenue_minor": 4990`, with `currency`). Inside, money is a `Decimal`; on the wire
-and in storage it is a plain decimal string. It is never a float.
+the field with the suffix `_minor` (`"revenue_minor": 4990`, with `currency`). In events, on the wire and in storage it
+is a plain decimal string, for arithmetic a `Decimal`. It is never a float.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, StringConstraints
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
-
-from schemas.events.one_pass import AT_ONCE
+from pydantic import PlainValidator, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 MAX_DECIMAL_PLACES = 4
 MAX_WHOLE_DIGITS = 12
@@ -38,9 +35,9 @@ EXPONENTS: dict[str, int] = {
 _LIMIT = 10**MAX_WHOLE_DIGITS
 _LONGEST = 100
 _PLAIN = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?", re.ASCII)
-# The usual amount: nothing to check but the pattern.
+# Most amounts: nothing to check but the pattern.
 _USUAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
-_AS_WRITTEN = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)  # what `plain` writes, but for debts
+_AS_WRITTEN = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)  # what `plain` writes, without a sign
 _PATTERN = r"^-?[0-9]{1,12}(\.[0-9]{1,4}0*)?$"
 _ADVICE = 'send a decimal string in major units such as "49.90", or minor units in the field with the suffix _minor'
 
@@ -117,14 +114,22 @@ def plain(amount: Decimal) -> str:
 
 
 def to_money_text(value: object) -> str:
-    """Read an amount and write it at once: `plain(to_money(value))`, faster for those who write it as we do."""
-    if type(value) is str and _AS_WRITTEN.fullmatch(value):
-        return value
-    return plain(to_money(value))
+    """Read an amount and write it: `plain(to_money(value))`, faster for an amount that is plain already.
+
+    Raises:
+        PydanticCustomError: As `to_money`.
+    """
+    if type(value) is str:
+        text = value
+    elif (type(value) is float or type(value) is int) and 0 <= value < _LIMIT:
+        text = repr(value)
+    else:
+        return plain(to_money(value))
+    return text if _AS_WRITTEN.fullmatch(text) else plain(to_money(value))
 
 
 def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
-    """What an event is worth: its `revenue`, else its `total`; None when it has neither.
+    """The amount of an event: its `revenue`, else its `total`; None when it has neither.
 
     Segment's `revenue` is without shipping and tax, `total` with them. One definition for every stage: conversions,
     profiles and reports all ask here.
@@ -145,31 +150,19 @@ def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
     return None
 
 
-class _Money:
-    """Teaches pydantic the rules above and what to write into the JSON Schema."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            to_money,
-            metadata={AT_ONCE: to_money_text},
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                plain, return_schema=core_schema.str_schema(), when_used="json"
-            ),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {
+Money = Annotated[
+    str,
+    PlainValidator(to_money_text),
+    WithJsonSchema(
+        {
             "anyOf": [
                 {"type": "string", "pattern": _PATTERN},
                 {"type": "number", "exclusiveMinimum": -_LIMIT, "exclusiveMaximum": _LIMIT},
             ]
         }
-
-
-Money = Annotated[Decimal, _Money]
-"""An amount in major units of the event's currency."""
+    ),
+]
+"""An amount in major units of the event's currency, as `plain` writes it."""
 
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]
 """ISO 4217, three letters; lower case is read as upper case."""

@@ -161,11 +161,8 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
 _TYPES = {
     "string_type": "it should be a text",
     "string_unicode": "it should be valid Unicode",
-    "tuple_type": "it should be a list",
     "list_type": "it should be a list",
     "dict_type": "it should be an object",
-    "model_type": "it should be an object",
-    "model_attributes_type": "it should be an object",
     "bool_type": "it should be true or false",
     "int_type": "it should be a whole number",
     "int_from_float": "it should be a whole number",

@@ -1,1 +1,1 @@
-"""The touchpoint event: its envelope, the shape of each known event, its bounds, its JSON Schema."""
+"""The touchpoint event: its envelope, the shape of each known event, its limits, its JSON Schema. See README.md."""

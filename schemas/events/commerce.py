@@ -1,8 +1,6 @@
 """Shopping: Segment's e-commerce events, version 2, and what a retailer's own systems say about products."""
 
-from __future__ import annotations
-
-from typing import Annotated, Any
+from typing import Annotated, Any, Required
 
 from pydantic import Field
 
@@ -11,152 +9,152 @@ from schemas.money import Money
 from schemas.text import Id, Name, RequiredId, Text
 
 
-class Search(Properties):
+class Search(Properties, total=False):
     """A search for products: `query` and what was found."""
 
-    query: Text | None = None
-    results: Position | None = None
-    products: Products | None = None
+    query: Text
+    results: Position
+    products: Products
 
 
-class ProductList(Properties):
+class ProductList(Properties, total=False):
     """A list or category of products; `filters` and `sorts` are lists of `{"type", "value"}`."""
 
-    list_id: Id | None = None
-    category: Name | None = None
-    products: Products | None = None
-    filters: Annotated[list[Any], Field(max_length=100)] | None = None
-    sorts: Annotated[list[Any], Field(max_length=100)] | None = None
+    list_id: Id
+    category: Name
+    products: Products
+    filters: Annotated[list[Any], Field(max_length=100)]
+    sorts: Annotated[list[Any], Field(max_length=100)]
 
 
-class Promotion(Properties):
+class Promotion(Properties, total=False):
     """A banner, a story, a pop-up: anything on the own pages that promotes."""
 
-    promotion_id: Id | None = None
-    creative: Name | None = None
-    name: Name | None = None
-    position: Name | None = None
+    promotion_id: Id
+    creative: Name
+    name: Name
+    position: Name
 
 
-class OneProduct(Product, Properties):
+class OneProduct(Properties, Product, total=False):
     """One product; `price` is that of one piece, `value` that of all of them."""
 
-    value: Money | None = None
-    cart_id: Id | None = None
-    list_id: Id | None = None
-    wishlist_id: Id | None = None
-    wishlist_name: Name | None = None
+    value: Money
+    cart_id: Id
+    list_id: Id
+    wishlist_id: Id
+    wishlist_name: Name
 
 
-class Shared(OneProduct):
+class Shared(OneProduct, total=False):
     """A product or a cart, sent to a friend."""
 
-    share_via: Name | None = None
-    share_message: Text | None = None
-    recipient: Name | None = None
-    products: Products | None = None
+    share_via: Name
+    share_message: Text
+    recipient: Name
+    products: Products
 
 
-class Review(Properties):
+class Review(Properties, total=False):
     """What a customer thinks of a product."""
 
-    product_id: Id | None = None
-    review_id: Id | None = None
-    review_body: Text | None = None
-    rating: Number | None = None
+    product_id: Id
+    review_id: Id
+    review_body: Text
+    rating: Number
 
 
-class Cart(Properties):
+class Cart(Properties, total=False):
     """A cart and what is in it; `value` is what that costs."""
 
-    cart_id: Id | None = None
-    value: Money | None = None
-    products: Products | None = None
+    cart_id: Id
+    value: Money
+    products: Products
 
 
-class Amounts(Properties):
+class Amounts(Properties, total=False):
     """What an order costs. `revenue` is without shipping and tax; `total` with them."""
 
-    affiliation: Name | None = None
-    subtotal: Money | None = None
-    total: Money | None = None
-    value: Money | None = None
-    shipping: Money | None = None
-    tax: Money | None = None
-    discount: Money | None = None
-    coupon: Name | None = None
-    products: Products | None = None
+    affiliation: Name
+    subtotal: Money
+    total: Money
+    value: Money
+    shipping: Money
+    tax: Money
+    discount: Money
+    coupon: Name
+    products: Products
 
 
-class Checkout(Amounts):
+class Checkout(Amounts, total=False):
     """A checkout as it begins; the order may not have a number yet."""
 
-    order_id: Id | None = None
-    checkout_id: Id | None = None
-    cart_id: Id | None = None
+    order_id: Id
+    checkout_id: Id
+    cart_id: Id
 
 
-class CheckoutStep(Properties):
+class CheckoutStep(Properties, total=False):
     """One step of a checkout."""
 
-    checkout_id: Id | None = None
-    order_id: Id | None = None
-    step: Position | None = None
-    shipping_method: Name | None = None
-    payment_method: Name | None = None
+    checkout_id: Id
+    order_id: Id
+    step: Position
+    shipping_method: Name
+    payment_method: Name
 
 
-class Order(Amounts):
+class Order(Amounts, total=False):
     """An order. It needs its number; it may be worth nothing that is known."""
 
-    order_id: RequiredId
-    checkout_id: Id | None = None
-    cart_id: Id | None = None
-    store_id: Id | None = None
-    receipt_id: Id | None = None
-    payment_method: Name | None = None
-    shipping_method: Name | None = None
+    order_id: Required[RequiredId]
+    checkout_id: Id
+    cart_id: Id
+    store_id: Id
+    receipt_id: Id
+    payment_method: Name
+    shipping_method: Name
 
 
-class Receipt(Amounts):
+class Receipt(Amounts, total=False):
     """A till's receipt: proof of a purchase that `Order Completed` may report as well."""
 
-    receipt_id: Id | None = None
-    order_id: Id | None = None
-    store_id: Id | None = None
-    register_id: Id | None = None
-    cashier_id: Id | None = None
-    payment_method: Name | None = None
+    receipt_id: Id
+    order_id: Id
+    store_id: Id
+    register_id: Id
+    cashier_id: Id
+    payment_method: Name
 
 
-class Coupon(Properties):
+class Coupon(Properties, total=False):
     """A coupon at the checkout, and what came of it."""
 
-    coupon_id: Id | None = None
-    coupon_name: Name | None = None
-    order_id: Id | None = None
-    cart_id: Id | None = None
-    discount: Money | None = None
-    reason: Name | None = None
+    coupon_id: Id
+    coupon_name: Name
+    order_id: Id
+    cart_id: Id
+    discount: Money
+    reason: Name
 
 
-class ProductPrice(Properties):
+class ProductPrice(Properties, total=False):
     """A product costs something else now. About no person."""
 
-    product_id: RequiredId
-    sku: Id | None = None
-    price: Money
-    previous_price: Money | None = None
+    product_id: Required[RequiredId]
+    sku: Id
+    price: Required[Money]
+    previous_price: Money
 
 
-class ProductStock(Properties):
+class ProductStock(Properties, total=False):
     """There is more or less of a product now. About no person; `quantity` may be 0."""
 
-    product_id: RequiredId
-    sku: Id | None = None
-    quantity: Position
-    previous_quantity: Position | None = None
-    store_id: Id | None = None
+    product_id: Required[RequiredId]
+    sku: Id
+    quantity: Required[Position]
+    previous_quantity: Position
+    store_id: Id
 
 
 EVENTS: dict[type[Properties], tuple[str, ...]] = {

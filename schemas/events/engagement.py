@@ -1,7 +1,5 @@
 """Everything between shopping and messages: life cycle, pages and apps, ads, social, calls, chat, shops, loyalty."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from schemas.events.properties import Number, Position, Products, Properties, Seconds
@@ -9,153 +7,153 @@ from schemas.money import Money
 from schemas.text import Id, Name, Text
 
 
-class Account(Properties):
+class Account(Properties, total=False):
     """A person's account with the retailer, or a trial of something."""
 
-    username: Name | None = None
-    method: Name | None = None
-    plan: Name | None = None
-    referral_code: Name | None = None
+    username: Name
+    method: Name
+    plan: Name
+    referral_code: Name
 
 
-class Identification(Properties):
+class Identification(Properties, total=False):
     """`Identify` and `Consent Updated` say what they have to in `traits`, `identifiers` and `consent`."""
 
 
-class View(Properties):
+class View(Properties, total=False):
     """A page or a screen that was looked at."""
 
-    name: Name | None = None
-    category: Name | None = None
-    title: Text | None = None
-    url: Text | None = None
-    path: Text | None = None
-    referrer: Text | None = None
-    search: Text | None = None
-    duration_s: Seconds | None = None
+    name: Name
+    category: Name
+    title: Text
+    url: Text
+    path: Text
+    referrer: Text
+    search: Text
+    duration_s: Seconds
 
 
-class Application(Properties):
+class Application(Properties, total=False):
     """The life of an app on a device; Segment's names."""
 
-    version: Name | None = None
-    build: Name | None = None
-    previous_version: Name | None = None
-    previous_build: Name | None = None
-    from_background: bool | None = None
-    referring_application: Name | None = None
-    provider: Name | None = None
-    url: Text | None = None
+    version: Name
+    build: Name
+    previous_version: Name
+    previous_build: Name
+    from_background: bool
+    referring_application: Name
+    provider: Name
+    url: Text
 
 
-class Experiment(Properties):
+class Experiment(Properties, total=False):
     """A variant of an experiment that was shown."""
 
-    experiment_id: Id | None = None
-    experiment_name: Name | None = None
-    variation_id: Id | None = None
-    variation_name: Name | None = None
+    experiment_id: Id
+    experiment_name: Name
+    variation_id: Id
+    variation_name: Name
 
 
-class Advertisement(Properties):
+class Advertisement(Properties, total=False):
     """An advertisement that was shown or clicked, on any network or on paper; `cost` is what that very contact cost."""
 
-    ad_id: Id | None = None
-    ad_name: Name | None = None
-    ad_group_id: Id | None = None
-    campaign_id: Id | None = None
-    campaign_name: Name | None = None
-    creative: Name | None = None
-    network: Name | None = None
-    placement: Name | None = None
-    click_id: Name | None = None
-    url: Text | None = None
-    cost: Money | None = None
-    product_id: Id | None = None
+    ad_id: Id
+    ad_name: Name
+    ad_group_id: Id
+    campaign_id: Id
+    campaign_name: Name
+    creative: Name
+    network: Name
+    placement: Name
+    click_id: Name
+    url: Text
+    cost: Money
+    product_id: Id
 
 
-class SocialPost(Properties):
+class SocialPost(Properties, total=False):
     """What somebody did with a post on a social network."""
 
-    network: Name | None = None
-    post_id: Id | None = None
-    post_url: Text | None = None
-    comment: Text | None = None
-    product_id: Id | None = None
+    network: Name
+    post_id: Id
+    post_url: Text
+    comment: Text
+    product_id: Id
 
 
-class Call(Properties):
+class Call(Properties, total=False):
     """A telephone call; `disposition` is how it ended."""
 
-    call_id: Id | None = None
-    direction: Literal["inbound", "outbound"] | None = None
-    duration_s: Seconds | None = None
-    disposition: Name | None = None
-    reason: Name | None = None
-    agent_id: Id | None = None
-    agent_name: Name | None = None
+    call_id: Id
+    direction: Literal["inbound", "outbound"]
+    duration_s: Seconds
+    disposition: Name
+    reason: Name
+    agent_id: Id
+    agent_name: Name
 
 
-class LiveChat(Properties):
+class LiveChat(Properties, total=False):
     """A conversation with support, or one message of it; Segment's names, with `conversation_duration` in seconds."""
 
-    conversation_id: Id | None = None
-    conversation_duration: Seconds | None = None
-    message_id: Id | None = None
-    message_body: Text | None = None
-    agent_id: Id | None = None
-    agent_name: Name | None = None
-    agent_username: Name | None = None
-    products: Products | None = None
+    conversation_id: Id
+    conversation_duration: Seconds
+    message_id: Id
+    message_body: Text
+    agent_id: Id
+    agent_name: Name
+    agent_username: Name
+    products: Products
 
 
-class StoreVisit(Properties):
+class StoreVisit(Properties, total=False):
     """Somebody came to a shop; `evidence` is how that is known (beacon, card, counter)."""
 
-    store_id: Id | None = None
-    store_name: Name | None = None
-    evidence: Name | None = None
-    duration_s: Seconds | None = None
+    store_id: Id
+    store_name: Name
+    evidence: Name
+    duration_s: Seconds
 
 
-class Loyalty(Properties):
+class Loyalty(Properties, total=False):
     """Points of a loyalty programme, as a positive number whichever way they went; `balance` is what is left."""
 
-    points: Number | None = None
-    balance: Number | None = None
-    tier: Name | None = None
-    reason: Name | None = None
-    order_id: Id | None = None
-    reward_id: Id | None = None
-    program_id: Id | None = None
+    points: Number
+    balance: Number
+    tier: Name
+    reason: Name
+    order_id: Id
+    reward_id: Id
+    program_id: Id
 
 
-class Survey(Properties):
+class Survey(Properties, total=False):
     """Answers to a survey; `score` is one number, as of NPS."""
 
-    survey_id: Id | None = None
-    survey_name: Name | None = None
-    score: Number | None = None
-    question_count: Position | None = None
-    answers: dict[str, Any] | list[Any] | None = None
-    comment: Text | None = None
+    survey_id: Id
+    survey_name: Name
+    score: Number
+    question_count: Position
+    answers: dict[str, Any] | list[Any]
+    comment: Text
 
 
-class Contest(Properties):
+class Contest(Properties, total=False):
     """A contest or a prize draw."""
 
-    contest_id: Id | None = None
-    contest_name: Name | None = None
-    prize: Name | None = None
+    contest_id: Id
+    contest_name: Name
+    prize: Name
 
 
-class DirectMail(Properties):
+class DirectMail(Properties, total=False):
     """A letter, brochure or catalogue."""
 
-    campaign_id: Id | None = None
-    campaign_name: Name | None = None
-    creative: Name | None = None
-    cost: Money | None = None
+    campaign_id: Id
+    campaign_name: Name
+    creative: Name
+    cost: Money
 
 
 EVENTS: dict[type[Properties], tuple[str, ...]] = {

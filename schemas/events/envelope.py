@@ -4,43 +4,30 @@ Rules for all parts: `null` is the same as absent; `campaign`, `context` and `pr
 kept; the envelope itself and `consent` do not, so that a misspelt name is an error and not a silent loss.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: a TypedDict finds `Required` in real annotations only.
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, Required
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PlainValidator, StringConstraints
+from pydantic.config import with_config
+from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError, PydanticOmit
+from typing_extensions import TypedDict
 
-from schemas.events.one_pass import AtOnce
-from schemas.events.properties import Open, Properties, without_nulls
+from schemas.events.properties import WITHOUT_NULLS, Open, Properties, without_nulls
 from schemas.text import Id, Name, Text
-from schemas.time import parse_text, parse_time, text_of_time
+from schemas.time import parse_text
 
 MAX_IDENTIFIERS = 50
 
-Time = Annotated[
-    AwareDatetime,
-    BeforeValidator(parse_time),
-    PlainSerializer(text_of_time, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-    AtOnce(parse_text),
-]
-
+Time = Annotated[str, PlainValidator(parse_text), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time, which is written as `schemas.time` writes all times of records."""
 
 IdentifierType = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_.]{0,49}$")]
 
 
-class Identifier(BaseModel):
+@with_config(ConfigDict(extra="forbid"))
+class Identifier(TypedDict, total=False):
     """One name by which a source knows a person.
 
     Attributes:
@@ -49,11 +36,9 @@ class Identifier(BaseModel):
         verified: The source has proved that the person owns it (a confirmed e-mail, a login).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    type: IdentifierType
-    value: Name
-    verified: Annotated[bool, Field(strict=True)] = False
+    type: Required[IdentifierType]
+    value: Required[Name]
+    verified: Annotated[bool, Field(strict=True, default=False)]
 
 
 def _expand(value: object) -> object:
@@ -75,7 +60,7 @@ def _expand(value: object) -> object:
 
 
 Identifiers = Annotated[
-    tuple[Identifier, ...],
+    list[Identifier],
     Field(max_length=MAX_IDENTIFIERS),
     BeforeValidator(
         _expand,
@@ -85,7 +70,7 @@ Identifiers = Annotated[
 ]
 
 
-class Campaign(Open):
+class Campaign(Open, total=False):
     """Where the marketing that led to the event came from: the UTM parameters, plus ours.
 
     Attributes:
@@ -100,50 +85,51 @@ class Campaign(Open):
         click_id: `gclid`, `fbclid`, `msclkid`, …
     """
 
-    channel: Name | None = None
-    source: Name | None = None
-    medium: Name | None = None
-    name: Name | None = None
-    term: Name | None = None
-    content: Name | None = None
-    id: Name | None = None
-    creative: Name | None = None
-    click_id: Name | None = None
+    channel: Name
+    source: Name
+    medium: Name
+    name: Name
+    term: Name
+    content: Name
+    id: Name
+    creative: Name
+    click_id: Name
 
 
-class Page(Open):
+class Page(Open, total=False):
     """The page, as Segment names its parts."""
 
-    url: Text | None = None
-    path: Text | None = None
-    referrer: Text | None = None
-    search: Text | None = None
-    title: Text | None = None
+    url: Text
+    path: Text
+    referrer: Text
+    search: Text
+    title: Text
 
 
-class Context(Open):
+class Context(Open, total=False):
     """Circumstances of the event: language, device, place, page, session.
 
     `device` (`id`, `type`, `manufacturer`, `model`), `os` (`name`, `version`) and `geo` (`country`, `region`, `city`)
     are free objects.
     """
 
-    locale: Name | None = None
-    timezone: Name | None = None
-    ip: Name | None = None
-    user_agent: Text | None = None
-    device: dict[str, Any] | None = None
-    os: dict[str, Any] | None = None
-    geo: dict[str, Any] | None = None
-    page: Page | None = None
-    store_id: Id | None = None
-    session_id: Id | None = None
+    locale: Name
+    timezone: Name
+    ip: Name
+    user_agent: Text
+    device: dict[str, Any]
+    os: dict[str, Any]
+    geo: dict[str, Any]
+    page: Annotated[Page, WITHOUT_NULLS]
+    store_id: Id
+    session_id: Id
 
 
 Answer = Annotated[bool, Field(strict=True)]
 
 
-class Consent(BaseModel):
+@with_config(ConfigDict(extra="forbid"))
+class Consent(TypedDict, total=False):
     """What the person has agreed to. Absent is not a yes: consent fails closed.
 
     Attributes:
@@ -152,21 +138,19 @@ class Consent(BaseModel):
         channels: Marketing by channel, `{"email": true, "sms": false}`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    marketing: Answer | None = None
-    analytics: Answer | None = None
-    channels: (
-        Annotated[dict[Annotated[str, StringConstraints(max_length=50)], Answer], Field(max_length=100)] | None
-    ) = None
+    marketing: Answer | None
+    analytics: Answer | None
+    channels: Annotated[dict[Annotated[str, StringConstraints(max_length=50)], Answer], Field(max_length=100)] | None
 
 
-def _ignore(value: object) -> None:
-    """A client's `received_at` is never trusted, so it is not even kept."""
+def _omit(_: object) -> NoReturn:
+    """Leave a client's `received_at` out: it is never trusted, so it is not kept."""
+    raise PydanticOmit
 
 
-class Touchpoint(BaseModel):
-    """One event at one touchpoint, as a producer sends it.
+@with_config(ConfigDict(extra="forbid"))
+class Touchpoint(TypedDict, total=False):
+    """One event at one touchpoint: what a producer sends, and the canonical form that validation makes of it.
 
     Attributes:
         event_id: The producer's id, the key for de-duplication.
@@ -183,24 +167,15 @@ class Touchpoint(BaseModel):
         received_at: Accepted and ignored; the broker's time counts.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    event_id: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]
-    event: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]
-    channel: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)]
-    source: Annotated[str, StringConstraints(strict=True, max_length=100)] = ""
-    occurred_at: Time
-    identifiers: Identifiers = ()
-    campaign: Campaign | None = None
-    context: Context | None = None
-    properties: Properties = Field(default_factory=Properties)
-    traits: dict[str, Any] = Field(default_factory=dict)
-    consent: Consent | None = None
-    received_at: Annotated[None, BeforeValidator(_ignore, json_schema_input_type=Any)] = Field(
-        default=None, exclude=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tidy(cls, value: object) -> object:
-        return without_nulls(value)
+    event_id: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]]
+    event: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]]
+    channel: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)]]
+    source: Annotated[str, StringConstraints(strict=True, max_length=100), Field(default="")]
+    occurred_at: Required[Time]
+    identifiers: Annotated[Identifiers, Field(default_factory=list)]
+    campaign: Annotated[Campaign, WITHOUT_NULLS]
+    context: Annotated[Context, WITHOUT_NULLS]
+    properties: Properties
+    traits: dict[str, Any]
+    consent: Annotated[Consent, AfterValidator(without_nulls)]
+    received_at: Annotated[Any, PlainValidator(_omit)]

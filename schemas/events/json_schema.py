@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter
 
 from schemas.events.envelope import Touchpoint
-from schemas.events.touchpoint import EVENT_NAMES, MODELS, adapter
+from schemas.events.properties import MINOR, Product, Properties, money_fields
+from schemas.events.touchpoint import EVENT_NAMES, PROPERTIES, adapter
 from schemas.topics import TOUCHPOINTS_PREFIX
 
 FILE = Path(__file__).parents[1] / "touchpoint.schema.json"
@@ -32,16 +34,19 @@ def touchpoint_schema() -> Schema:
     alternatives = [parts.pop(option["$ref"].rpartition("/")[2]) for option in exported["oneOf"]]
     # The last is the custom event. Only without the known names is `oneOf` true.
     alternatives[-1]["properties"]["event"] = {"type": "string", "not": {"enum": sorted(EVENT_NAMES)}}
-    envelope = Touchpoint.model_json_schema()
+    for shape in (Product, Properties, *PROPERTIES):
+        parts[shape.__name__] = _with_minor_units(parts[shape.__name__], sorted(money_fields(shape)))
+    envelope = TypeAdapter(Touchpoint).json_schema()
     del envelope["$defs"]
     for part in (envelope, *parts.values()):
         _describe(part)
         if part is envelope or part["additionalProperties"]:
             _allow_null(part)
+    known = len(EVENT_NAMES)
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **envelope,
-        "description": f"A record of a topic {TOUCHPOINTS_PREFIX}<channel>: {len(MODELS)} known events and others.",
+        "description": f"A record of a topic {TOUCHPOINTS_PREFIX}<channel>: {known} known events and others.",
         "oneOf": [_alternative(one, needed=set(envelope["required"])) for one in alternatives],
         "$defs": parts,
     }
@@ -61,6 +66,20 @@ def _alternative(model: Schema, needed: set[str]) -> Schema:
     if "properties" not in required:
         own["properties"] = {"anyOf": [own["properties"], {"type": "null"}]}
     return {"properties": own, "required": required}
+
+
+def _with_minor_units(part: Schema, money: list[str]) -> Schema:
+    """Write down that `price_minor` may stand for `price`."""
+    rules: Schema = {}
+    for name in money:
+        part["properties"][name + MINOR] = {
+            "type": "integer",
+            "description": f"`{name}` in minor units of `currency`, instead of `{name}`.",
+        }
+        if name in part.get("required", ()):
+            part["required"] = [other for other in part["required"] if other != name]
+            rules = {"anyOf": [{"required": [name]}, {"required": [name + MINOR]}]}
+    return dict(sorted({**rules, **part}.items()))  # in the order in which pydantic writes keywords
 
 
 def _describe(part: Schema) -> None:

@@ -7,8 +7,6 @@ too, and so are Segment's `Unsubscribed` (from e-mail) and `Push Notification Re
 name is rewritten: `STEPS` tells what each of them means.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from schemas.events.properties import Properties
@@ -48,29 +46,29 @@ STEPS: dict[str, tuple[Kind, Step]] = {
 """Every message event: the kind of message and the step it has reached."""
 
 
-class Message(Properties):
+class Message(Properties, total=False):
     """One message to one person.
 
     `message_id` ties its events together; `link_url` and `link_id` are of a click; `bounce_type` is `hard` or `soft`;
     `reason` is why it failed; `journey_id`, `variant_id` and `template_id` are where it came from.
     """
 
-    message_id: Id | None = None
-    campaign_id: Id | None = None
-    campaign_name: Name | None = None
-    journey_id: Id | None = None
-    variant_id: Id | None = None
-    template_id: Id | None = None
-    email_id: Id | None = None
-    email_subject: Name | None = None
-    push_type: Name | None = None
-    link_id: Id | None = None
-    link_url: Text | None = None
-    list_id: Id | None = None
-    list_name: Name | None = None
-    bounce_type: Name | None = None
-    reason: Name | None = None
-    product_id: Id | None = None
+    message_id: Id
+    campaign_id: Id
+    campaign_name: Name
+    journey_id: Id
+    variant_id: Id
+    template_id: Id
+    email_id: Id
+    email_subject: Name
+    push_type: Name
+    link_id: Id
+    link_url: Text
+    list_id: Id
+    list_name: Name
+    bounce_type: Name
+    reason: Name
+    product_id: Id
 
 
 EVENTS: dict[type[Properties], tuple[str, ...]] = {Message: tuple(STEPS)}

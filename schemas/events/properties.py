@@ -1,20 +1,24 @@
-"""The base of every event's properties: further keys are kept, `null` is absent, minor units become major ones."""
+"""The base of every event's properties: further keys are kept, `null` is absent, minor units become major ones.
 
-from __future__ import annotations
+Shapes are `TypedDict`s, so that validation gives the canonical form itself: dicts of JSON values, no objects that have
+to be written afterwards. The annotation of a field says what is read and what is written.
+"""
 
-from typing import Annotated, Any, ClassVar, get_args
+# No `from __future__ import annotations` in modules with shapes: a TypedDict finds `Required` in real annotations only.
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_type_hints
 
-from schemas.money import Currency, Money, from_minor
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.config import with_config
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from schemas.money import Currency, Money, from_minor, plain
 from schemas.text import Id, Name, Text
 
 MINOR = "_minor"
-TIDY = "_tidy"
-"""Name of the validators that take out `null` and turn minor units into major ones. None of them may do anything else:
-what `surely_tidy` says of an event is that they have nothing to do."""
 
 Quantity = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Position = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -29,108 +33,97 @@ def without_nulls(value: object) -> object:
     return value
 
 
-def surely_tidy(raw: bytes) -> bool:
-    """Tell from the bytes of JSON alone that there is nothing to tidy: no `null`, no minor units.
-
-    False means only that one has to look; a name may be written in escapes.
-    """
-    return b"null" not in raw and b"_minor" not in raw and b"\\u" not in raw
+WITHOUT_NULLS = BeforeValidator(without_nulls)
+"""Annotates a part of an event in which `null` is the same as absent."""
 
 
-class Open(BaseModel):
+@with_config(ConfigDict(extra="allow", allow_inf_nan=False))
+class Open(TypedDict, total=False):
     """A part of an event that takes further keys beside the known ones and keeps them as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _tidy(cls, value: object) -> object:
-        return without_nulls(value)
-
-
-class Priced(Open):
-    """A part of an event that has money in it; `price_minor: 4990` may stand for `price: "49.90"`."""
-
-    money_fields: ClassVar[frozenset[str]] = frozenset()
-    minor_fields: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Note which fields are money."""
-        marker = get_args(Money)[1]
-        cls.money_fields = frozenset(
-            name
-            for name, field in cls.model_fields.items()
-            if marker in field.metadata or Money in get_args(field.annotation)
-        )
-        cls.minor_fields = frozenset(name + MINOR for name in cls.money_fields)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        exported = handler.resolve_ref_schema(handler(schema))
-        for name in sorted(cls.money_fields):
-            exported["properties"][name + MINOR] = {
-                "type": "integer",
-                "description": f"`{name}` in minor units of `currency`, instead of `{name}`.",
-            }
-            if name in exported.get("required", ()):
-                exported["required"] = [other for other in exported["required"] if other != name]
-                exported.setdefault("anyOf", [{"required": [name]}, {"required": [name + MINOR]}])
-        return exported
-
-
-class Product(Priced):
+class Product(Open, total=False):
     """One product of an order, a cart or a list, or the one that an event is about. Segment's names.
 
     `price` is that of one piece.
     """
 
-    product_id: Id | None = None
-    sku: Id | None = None
-    name: Name | None = None
-    brand: Name | None = None
-    category: Name | None = None
-    variant: Name | None = None
-    price: Money | None = None
-    currency: Currency | None = None
-    quantity: Quantity = 1
-    coupon: Name | None = None
-    position: Position | None = None
-    url: Text | None = None
-    image_url: Text | None = None
+    product_id: Id
+    sku: Id
+    name: Name
+    brand: Name
+    category: Name
+    variant: Name
+    price: Money
+    currency: Currency
+    quantity: Annotated[Quantity, Field(default=1)]
+    coupon: Name
+    position: Position
+    url: Text
+    image_url: Text
 
 
-Products = Annotated[tuple[Product, ...], Field(max_length=500)]
+Products = Annotated[list[Product], Field(max_length=500)]
 
 
-class Properties(Priced):
+class Properties(Open, total=False):
     """What an event is about. Any event may be worth something: `revenue` and `currency` mean the same in all."""
 
-    revenue: Money | None = None
-    currency: Currency | None = None
+    revenue: Money
+    currency: Currency
 
-    @model_validator(mode="before")
-    @classmethod
-    def _tidy(cls, value: object) -> object:
+
+def money_fields(shape: type[Any]) -> frozenset[str]:
+    """The fields of a shape that are money: `price_minor: 4990` may stand for `price: "49.90"`."""
+    hints = get_type_hints(shape, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if Money in (hint, *get_args(hint)))
+
+
+def has_defaults(shape: type[Any]) -> bool:
+    """Whether a shape fills in fields that are absent, so that absent properties are not empty ones."""
+    hints = get_type_hints(shape, include_extras=True).values()
+    notes = [note for hint in hints for note in getattr(hint, "__metadata__", ())]
+    return any(isinstance(note, FieldInfo) and not note.is_required() for note in notes)
+
+
+_PRODUCT_MINOR = frozenset(name + MINOR for name in money_fields(Product))
+
+
+def in_major_units(shape: type[Any]) -> Callable[[object], object]:
+    """Make the function that runs before the validation of properties: `null` is absent, minor units become major.
+
+    Args:
+        shape: Of the properties: a `TypedDict`.
+
+    Returns:
+        A function that gives a changed copy, or the very object where there is nothing to change. It raises
+        `PydanticCustomError` of type `money` or `missing_currency` with `at`, the field at fault, and its `value`.
+    """
+    minor_fields = frozenset(name + MINOR for name in money_fields(shape))
+    has_products = "products" in shape.__annotations__
+
+    def convert(value: object) -> object:
         value = without_nulls(value)
         if type(value) is not dict:
             return value
-        if not cls.minor_fields.isdisjoint(value):
-            value = _convert(value, cls.minor_fields, value.get("currency"), "")
-        products = value.get("products")
-        # A product without a currency of its own has that of the event.
-        if (
-            type(products) is list
-            and any(type(product) is dict and not Product.minor_fields.isdisjoint(product) for product in products)
-            and "products" in cls.model_fields
-        ):
-            value = {**value, "products": _convert_products(products, value.get("currency"))}
+        if not value.keys().isdisjoint(minor_fields):
+            value = _convert(value, minor_fields, value.get("currency"), "")
+        products = value.get("products") if has_products else None
+        if type(products) is list:
+            for product in products:  # a loop, not `any`: most events have no null and no minor units
+                if type(product) is not dict:
+                    continue
+                if None in product.values() or not product.keys().isdisjoint(_PRODUCT_MINOR):
+                    return {**value, "products": _convert_products(products, value.get("currency"))}
         return value
+
+    return convert
 
 
 def _convert_products(products: list[Any], currency: object) -> list[Any]:
+    """Convert each product; one without a currency of its own has that of the event."""
     return [
-        _convert(product, Product.minor_fields, product.get("currency") or currency, f"products.{position}.")
+        without_nulls(_convert(product, _PRODUCT_MINOR, product.get("currency") or currency, f"products.{position}."))
         if type(product) is dict
         else product
         for position, product in enumerate(products)
@@ -154,7 +147,7 @@ def _convert(part: dict[str, Any], minor_fields: frozenset[str], currency: objec
             said = {"at": at + "currency", "value": currency, "name": name}
             raise PydanticCustomError("missing_currency", "{name} is in minor units of it", said)
         try:
-            part[major] = from_minor(value, currency.upper())
+            part[major] = plain(from_minor(value, currency.upper()))
         except PydanticCustomError as error:
             raise PydanticCustomError("money", error.message_template, context) from None
     return part

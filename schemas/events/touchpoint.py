@@ -1,87 +1,77 @@
-"""The touchpoint event: every known event with the shape of its properties, and the way in and out.
+"""The touchpoint event: every known event with the shape of its properties, and the way in.
 
-`parse` reads what a producer sent, `canonical` writes what every later stage gets, `read` does both at once. An event
-whose name is not in `EVENT_NAMES` is a custom one: free inside, within the limits of `schemas/events/limits.py`.
+`read` validates what a producer sent and gives the canonical form, which every later stage gets. An event whose name is
+not in `EVENT_NAMES` is a custom one: free inside, within the limits of `schemas/events/limits.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, Literal
+from types import new_class
+from typing import Annotated, Any, Literal, Required
 
-from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails
 
 from schemas.events import commerce, engagement, messages
 from schemas.events import limits as bounds
 from schemas.events.envelope import Touchpoint
-from schemas.events.one_pass import one_pass_validator
-from schemas.events.properties import TIDY, Properties, surely_tidy
+from schemas.events.properties import WITHOUT_NULLS, Properties, has_defaults, in_major_units
 
-__all__ = ["EVENT_NAMES", "MODELS", "CustomTouchpoint", "Touchpoint", "adapter", "canonical", "parse", "read"]
+__all__ = ["EVENT_NAMES", "SHAPES", "CustomTouchpoint", "Event", "Touchpoint", "adapter", "read"]
 
 
 Event = dict[str, Any]
 """An event in its canonical form: JSON values only."""
 
 
-class CustomTouchpoint(Touchpoint):
-    """An event of the retailer's own; `revenue` and `currency` in its properties are money, as everywhere."""
+def _touchpoint(name: str, shape: type[Any], **fields: Any) -> type[Any]:
+    """Make the shape of the events that share a shape of properties."""
+    properties: Any = Annotated[shape, BeforeValidator(in_major_units(shape))]
+    if shape.__required_keys__:
+        properties = Required[properties]
+    elif has_defaults(shape):
+        properties = Annotated[properties, Field(default_factory=dict, validate_default=True)]
+    body = {"__annotations__": {**fields, "properties": properties}, "__module__": __name__}
+    return new_class(name, (Touchpoint,), {"total": False}, lambda namespace: namespace.update(body))
 
 
-def _touchpoint(shape: type[Properties], names: tuple[str, ...]) -> type[Touchpoint]:
-    """Make the model of the events that share a shape of properties."""
-    needed = any(field.is_required() for field in shape.model_fields.values())
-    return create_model(
-        f"{shape.__name__}Touchpoint",
-        __base__=Touchpoint,
-        __doc__=f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''}: {shape.__doc__}",
-        __module__=__name__,
-        event=(Literal[names], ...),  # type: ignore[arg-type]
-        properties=(shape, ... if needed else Field(default_factory=cache(shape))),
-    )
+PROPERTIES = {**commerce.EVENTS, **engagement.EVENTS, **messages.EVENTS}
 
+CustomTouchpoint = _touchpoint("CustomTouchpoint", Properties)
+"""An event of the retailer's own; `revenue` and `currency` in its properties are money, as everywhere."""
 
-_SHAPES = {**commerce.EVENTS, **engagement.EVENTS, **messages.EVENTS}
-
-MODELS: dict[str, type[Touchpoint]] = {
-    name: model
-    for model, names in [(_touchpoint(shape, names), names) for shape, names in _SHAPES.items()]
+SHAPES: dict[str, type[Any]] = {
+    name: touchpoint
+    for touchpoint, names in [
+        (_touchpoint(f"{shape.__name__}Touchpoint", shape, event=Required[Literal[names]]), names)
+        for shape, names in PROPERTIES.items()
+    ]
     for name in names
 }
-"""The model of every known event, by the event's name."""
+"""The shape of every known event, by the event's name."""
 
-EVENT_NAMES: frozenset[str] = frozenset(MODELS)
+EVENT_NAMES: frozenset[str] = frozenset(SHAPES)
 
 
-def parse(event: Any) -> Touchpoint:
-    """Read one event as a producer sends it: a parsed JSON object.
+def read(event: Any, raw: bytes | None = None) -> Event:
+    """Validate one event as a producer sends it, and write it the one way that later stages read.
+
+    In the canonical form all is JSON: times in UTC, money as decimal strings. Absent and empty parts are left out, but
+    `source` and `identifiers` are always there. Reading the canonical form changes nothing.
+
+    Args:
+        event: A parsed JSON object.
+        raw: The bytes that it was parsed from, if they are at hand: most events are small enough that their bytes alone
+            rule out that a limit is broken.
 
     Raises:
         ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
     """
-    _check_bounds(event)
-    return _model(event).model_validate(event)
-
-
-def read(event: Any, raw: bytes | None = None) -> Event:
-    """Do what `canonical(parse(event))` does, in half the time.
-
-    Args:
-        event: A parsed JSON object.
-        raw: The bytes that it was parsed from, if they are at hand: nobody looks in the object for what they rule out.
-
-    Raises:
-        ValidationError: As `parse`.
-    """
     if raw is None or not bounds.surely_within(raw):
         _check_bounds(event)
-    model = _model(event)
-    validator = _one_pass(model, TIDY if raw is not None and surely_tidy(raw) else "")
-    try:
-        return _without_empty(validator.validate_python(event))
-    except ValidationError:
-        return canonical(model.model_validate(event))  # its words, and what the one pass does not know
+    return _validate(_shape(event))(event)
 
 
 def _check_bounds(event: Any) -> None:
@@ -92,39 +82,32 @@ def _check_bounds(event: Any) -> None:
         raise ValidationError.from_exception_data("Touchpoint", [details]) from None
 
 
-def _model(event: Any) -> type[Touchpoint]:
+def _shape(event: Any) -> Any:
     name = event.get("event") if isinstance(event, dict) else None
-    return MODELS.get(name, CustomTouchpoint) if isinstance(name, str) else CustomTouchpoint
+    return SHAPES.get(name, CustomTouchpoint) if isinstance(name, str) else CustomTouchpoint
 
 
-_one_pass = cache(one_pass_validator)
-
-
-def canonical(event: Touchpoint) -> Event:
-    """Write an event the one way that later stages read: JSON values, times in UTC, money as decimal strings.
-
-    Absent and empty parts are left out, but `source` and `identifiers` are always there. Parsing the result gives the
-    same event.
-    """
-    return _without_empty(event.__pydantic_serializer__.to_python(event, mode="json", exclude_none=True))
-
-
-def _without_empty(out: Event) -> Event:
+def _without_empty_parts(event: Event) -> Event:
     for part in ("campaign", "context", "properties", "traits", "consent"):
-        if part in out and not out[part]:
-            del out[part]
-    return out
+        if part in event and not event[part]:
+            del event[part]
+    return event
 
 
-def _kind(event: Any) -> str:
-    name = event.get("event") if isinstance(event, dict) else event.event
-    return MODELS[name].__name__ if isinstance(name, str) and name in MODELS else CustomTouchpoint.__name__
+_WHOLE = (WITHOUT_NULLS, AfterValidator(_without_empty_parts))
 
 
-def adapter() -> TypeAdapter[Touchpoint]:
+@cache
+def _validate(shape: Any) -> Callable[[object], Event]:
+    """Make the validator of a shape, when its first event comes: making all of them takes longer than starting up."""
+    whole: Any = Annotated[shape, *_WHOLE]
+    return TypeAdapter(whole).validator.validate_python
+
+
+def adapter() -> TypeAdapter[Any]:
     """The discriminated union of all events: for the JSON Schema and for tools that want one type."""
-    models: list[type[Touchpoint]] = [*dict.fromkeys(MODELS.values()), CustomTouchpoint]
-    union: Any = Annotated[models[0], Tag(models[0].__name__)]
-    for model in models[1:]:
-        union |= Annotated[model, Tag(model.__name__)]
-    return TypeAdapter(Annotated[union, Discriminator(_kind)])
+    shapes = [*dict.fromkeys(SHAPES.values()), CustomTouchpoint]
+    union: Any = Annotated[shapes[0], Tag(shapes[0].__name__)]
+    for shape in shapes[1:]:
+        union |= Annotated[shape, Tag(shape.__name__)]
+    return TypeAdapter(Annotated[union, Discriminator(lambda event: _shape(event).__name__), *_WHOLE])

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.identity import InvalidEventError, Resolver, open_resolver
 from deploy.settings import Settings
-from schemas.events.touchpoint import parse
+from schemas.events.touchpoint import read
 from tests.support.builders import DAY_ONE, at, order, touchpoint, visit
 
 pytestmark = pytest.mark.e2e
@@ -245,7 +245,7 @@ async def test_nobody_is_known_by_a_placeholder(shop: Resolver) -> None:
 async def test_the_same_event_twice_is_one_and_another_with_its_id_is_a_duplicate(shop: Resolver) -> None:
     first = touchpoint(identifiers=ANN)
     (once,) = await shop.resolve([first])
-    twice, other = await shop.resolve([parse(first), {**first, "identifiers": BEN}])
+    twice, other = await shop.resolve([read(first), {**first, "identifiers": BEN}])
 
     assert [(once.profile_id, False), (once.profile_id, False), (once.profile_id, True)] == [
         (one.profile_id, one.duplicate) for one in (once, twice, other)

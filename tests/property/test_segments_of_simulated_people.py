@@ -14,7 +14,7 @@ from deploy.operations.engines import load_segments
 from deploy.settings import Settings
 from processors.profiles.document import join, new_profile, profile_of_event
 from processors.segments.engine import SegmentEngine
-from schemas.events.touchpoint import canonical, parse
+from schemas.events.touchpoint import read
 from schemas.profiles.person import Person
 from schemas.segments.attributes import ATTRIBUTES
 from schemas.segments.conditions import Condition
@@ -39,7 +39,7 @@ def engine() -> SegmentEngine:
 def attributed_events() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every event with its person: the e-mail address, else the first identifier."""
     for line in Simulation(HISTORY).lines():
-        event = canonical(parse(orjson.loads(line)))
+        event = read(orjson.loads(line))
         names = sorted(
             (one["type"] != "email", one["type"], one["value"].strip().lower()) for one in event["identifiers"]
         )

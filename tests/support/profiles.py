@@ -6,13 +6,13 @@ from typing import Any
 
 from processors.profiles.document import apply, new_profile
 from processors.profiles.view import view
-from schemas.events.touchpoint import canonical, parse
+from schemas.events.touchpoint import read
 from tests.support.builders import at, touchpoint
 
 
 def resolved(event: str = "Page Viewed", channel: str = "web", *, person: str = "p1", **fields: Any) -> dict[str, Any]:
     """One event of `person`; `fields` are the producer's, such as `occurred_at` and `properties`."""
-    written = canonical(parse(touchpoint(event, channel, **fields)))
+    written = read(touchpoint(event, channel, **fields))
     return {**written, "profile_id": person, "anchor": None, "received_at": at(days=30)[:-6] + "Z", "origin": {}}
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from schemas.events.json_schema import FILE, text, touchpoint_schema
-from schemas.events.touchpoint import EVENT_NAMES, parse
+from schemas.events.touchpoint import EVENT_NAMES, read
 from tests.support.builders import order, touchpoint
 
 SCHEMA: dict[str, Any] = orjson.loads(FILE.read_bytes())
@@ -22,7 +22,7 @@ VALIDATOR = Draft202012Validator(SCHEMA)
 
 def accepted_by_the_models(event: Any) -> bool:
     try:
-        parse(event)
+        read(event)
     except ValidationError:
         return False
     return True

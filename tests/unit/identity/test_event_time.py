@@ -13,7 +13,7 @@ from processors.intake.validation_mark import ValidationMark
 from processors.profiles.document import apply, new_profile
 from processors.profiles.view import view
 from processors.stream.routing import route
-from schemas.events.touchpoint import canonical, parse
+from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.records import Headers
@@ -100,7 +100,7 @@ async def test_the_identity_store_is_asked_with_the_time_that_goes_on() -> None:
 
 
 async def test_an_event_that_the_collector_has_validated_is_held_to_the_same() -> None:
-    value = orjson.dumps(canonical(parse(touchpoint(occurred_at="2099-01-01T00:00:00.000Z"))))
+    value = orjson.dumps(read(touchpoint(occurred_at="2099-01-01T00:00:00.000Z")))
     headers: Headers = ValidationMark(SECRET).headers(value)
 
     [event] = await identified(Arrived(0, RECEIVED_MS, value, headers=headers))

@@ -15,8 +15,7 @@ from processors.intake.collect import MAX_KEPT_BYTES, Collect, Collected
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
-from schemas.events.touchpoint import canonical
-from schemas.events.touchpoint import parse as parse_event
+from schemas.events.touchpoint import read
 from schemas.intake.sources import Source
 from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
@@ -82,7 +81,7 @@ def test_touchpoints_are_published_in_their_canonical_form_with_the_source_of_th
     collected = touchpoints(event, bare)
 
     as_sent = [{**event, "source": "till"}, {**bare, "channel": "store", "source": "till"}]
-    assert [canonical(parse_event(sent)) for sent in as_sent] == published(collected)
+    assert [read(sent) for sent in as_sent] == published(collected)
     assert ["touchpoints.web", "touchpoints.store"] == [one.topic for one in collected.outgoing]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from processors.intake.decode import decode
 from schemas.dead_letters import Reason
-from schemas.events.touchpoint import canonical, parse
+from schemas.events.touchpoint import read
 from schemas.outcomes import Reject
 from tests.support.builders import order, touchpoint
 
@@ -36,7 +36,7 @@ def with_properties(raw: bytes) -> bytes:
 def test_a_good_record_becomes_the_event_that_parse_makes() -> None:
     event = order("o1")
 
-    assert canonical(parse(event)) == decode(dumped(event), channels=CHANNELS, max_bytes=MAX_BYTES)
+    assert read(event) == decode(dumped(event), channels=CHANNELS, max_bytes=MAX_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +190,29 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
             touchpoint(consent={"marketing": "yes"}), Reason.INVALID_FIELD, "consent.marketing",
             "consent.marketing is 'yes': it should be true or false.",
             id="consent as text",
+        ),
+        pytest.param(
+            touchpoint(properties=[1]), Reason.INVALID_FIELD, "properties",
+            "properties is a list: it should be an object.",
+            id="a list for an object",
+        ),
+        pytest.param(
+            touchpoint("Cart Viewed", properties={"products": {"sku": "a"}}),
+            Reason.INVALID_FIELD, "properties.products",
+            "properties.products is an object: it should be a list.",
+            id="an object for a list",
+        ),
+        pytest.param(
+            touchpoint("Cart Viewed", properties={"products": ["a"]}),
+            Reason.INVALID_FIELD, "properties.products.0",
+            "properties.products.0 is 'a': it should be an object.",
+            id="a text for a product",
+        ),
+        pytest.param(
+            touchpoint("Cart Viewed", properties={"products": [{}] * 501}),
+            Reason.INVALID_FIELD, "properties.products",
+            "properties.products is a list: List should have at most 500 items after validation, not 501.",
+            id="too many products",
         ),
         pytest.param(
             touchpoint("x" * 101), Reason.INVALID_FIELD, "event",

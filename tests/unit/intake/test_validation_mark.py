@@ -30,7 +30,7 @@ from tests.support.builders import touchpoint
 MARK = ValidationMark(b"secret")
 ALL = frozenset(CHANNELS)
 MAX_BYTES = 65_536
-SCHEMA_OF_FORM = {1: "aec3abcfccc2df17"}
+SCHEMA_OF_FORM = {1: "5b7f777aeb0e984d"}
 
 
 @dataclass
