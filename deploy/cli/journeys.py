@@ -113,7 +113,7 @@ def journeys_simulate(
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.engines import load_journeys
     from deploy.settings import settings
-    from processors.journeys.simulate import Simulation, as_it_happened, difference
+    from processors.journeys.simulate import Simulation, difference, received_when_happened
     from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
 
@@ -137,7 +137,7 @@ def journeys_simulate(
         for profile_id, theirs in read_people(client, datetime.now(UTC) if timely else stop):
             people, events = people + 1, events + len(theirs)
             for run in runs:
-                run.replay(profile_id, as_it_happened(theirs) if timely else theirs)
+                run.replay(profile_id, received_when_happened(theirs) if timely else theirs)
             if people % 1000 == 0:
                 typer.echo(f"{people:,} people, {events:,} events", err=True)
     told = [run.tallies[draft.name].summary() for run in runs]

@@ -15,7 +15,7 @@ from processors.journeys.rehearsal import CONVERSION_DAYS
 
 if TYPE_CHECKING:
     from deploy.demo.run import Flow
-    from processors.journeys.rehearsal import Rehearsed
+    from processors.journeys.rehearsal import Rehearsal
     from sinks.clickhouse.overview import Identity, Step
     from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
@@ -146,7 +146,7 @@ def _by_model(*columns: str) -> Table:
     return table
 
 
-def show_journeys(console: Console, rehearsed: Rehearsed, share: float) -> None:
+def show_journeys(console: Console, rehearsed: Rehearsal, share: float) -> None:
     """Print people and messages of the journeys, the gates that blocked messages, the lift, and segment sizes."""
     _title(console, "Journeys, in rehearsal")
     whom = "" if share == 1 else f" of {share:.0%} of all people"
@@ -178,7 +178,7 @@ def show_journeys(console: Console, rehearsed: Rehearsed, share: float) -> None:
             console.print(Padding(Text(line.strip()), (0, 0, 0, 2)))
 
 
-def _show_lift(console: Console, rehearsed: Rehearsed) -> None:
+def _show_lift(console: Console, rehearsed: Rehearsal) -> None:
     found, reached, held_out = rehearsed.lift, rehearsed.reached, rehearsed.held_out
     if found is None:
         console.print("Lift of the holdout: not to be told, as nobody was reached or nobody held out.")

@@ -14,7 +14,7 @@ from schemas.time import clock_ms, ms_of_time
 if TYPE_CHECKING:
     from deploy.demo.simulator import Simulation
     from deploy.settings import Settings
-    from processors.journeys.rehearsal import Rehearsed
+    from processors.journeys.rehearsal import Rehearsal
     from sinks.clickhouse.overview import Outcomes
     from sinks.clickhouse.reports import AttributionOptions
 
@@ -111,7 +111,7 @@ def days() -> tuple[datetime, datetime]:
     return start, start + timedelta(days=simulated.days)
 
 
-def rehearse(settings: Settings, client: Any) -> tuple[Rehearsed, float]:
+def rehearse(settings: Settings, client: Any) -> tuple[Rehearsal, float]:
     """Rehearse the journeys over the days of the simulation: decide, without sending.
 
     Live journeys do not start on events that are weeks old.

@@ -25,13 +25,14 @@ from typing import Any
 from processors.decisions import calendar, ledger, receipts, sends
 from processors.decisions.calendar import Quiet
 from processors.decisions.gates import caps
-from processors.decisions.gates.candidate import Candidate, Check, Segments
+from processors.decisions.gates.candidate import Candidate, Check
 from processors.decisions.gates.caps import Caps
 from processors.decisions.gates.channel import ChannelChoice
 from processors.decisions.gates.permission import Consent, Holdout, Suppression
 from processors.decisions.gates.priority import Priority, expiry, expiry_of_wait
 from processors.decisions.gates.timing import QuietGate, SendTimeGate
 from processors.decisions.sends import COUNTED, LogEntry
+from processors.segments.port import Segments
 from schemas.decisions.decision import Decision, Gate, MessageRequest, Outcome
 from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.person import Person

@@ -1,1 +1,1 @@
-"""Journeys: what happens to a person next, and why."""
+"""Journeys: sequences of waits, decisions and messages for a person. Start at `engine.py`."""

@@ -1,4 +1,4 @@
-"""A journey made ready to run: its steps by id, each knowing what follows, with everything compiled that can be."""
+"""Compiled journeys: steps by id with their successors, and compiled matchers of events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from processors.decisions import sampling as chance
+from processors.decisions import sampling
 from processors.journeys.matching import Matcher
 from processors.journeys.runs import Run
 from schemas.durations import DAY_MS
@@ -25,124 +25,128 @@ from schemas.journeys.definitions import (
     WaitFor,
 )
 
-LATE_MS = 7 * DAY_MS
-"""For how long after its window a goal that was reached in it still counts: tills and call centres report late."""
-REGRET_MS = 30 * DAY_MS
-"""For how long the messages of a run that is over are remembered for the sake of events that come late."""
+GOAL_LATENESS_MS = 7 * DAY_MS
+"""A goal reached within its window counts if its event is at most so late: tills and call centres report late."""
+REGRET_WINDOW_MS = 30 * DAY_MS
+"""Messages of an ended run are kept so long: a late event may show that they should not have been sent."""
 END = ""
-"""What follows the last step."""
+"""The id after the last step."""
 
 Trigger = Matcher | SegmentMatch
 
 
-class Op(NamedTuple):
-    """One step.
+class CompiledStep(NamedTuple):
+    """One compiled step.
 
     Attributes:
-        id: Its `id`, else its place: `2.else.1`.
-        node: The step as it is defined.
-        next: Id of the step that follows it, `END` if none.
-        ways: Ids of the first steps of its branches: then and else, or the arms of a random split.
-        trigger: What a `wait_for` waits for.
-        versions: The variants of a message, each with the node that it makes.
+        id: Its `id`, else its position: `2.else.1`.
+        node: The definition of the step.
+        next: Id of the following step; `END` if there is none.
+        branches: Ids of the first steps of its branches: then and else, or the arms of a random split.
+        trigger: The event or segment of a `wait_for`.
+        variants: The variants of a message, each with its node.
     """
 
     id: str
     node: AnyStep
     next: str
-    ways: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
     trigger: Trigger | None = None
-    versions: tuple[tuple[Variant, MessageNode], ...] = ()
+    variants: tuple[tuple[Variant, MessageNode], ...] = ()
 
 
-class Program:
+class CompiledJourney:
     """One version of a journey, compiled.
 
     Args:
         journey: The definition.
-        zone: Where dates in filters begin.
+        zone: Time zone in which dates in filters begin.
 
     Attributes:
-        journey: The definition.
+        definition: The definition.
         version: Its version.
-        ops: Steps by id.
+        steps: Steps by id.
         first: Id of the first step.
         entry: The compiled entry.
-        exits: What ends a run.
-        goals: What counts as success.
-        settling: Events that end a run or a wait.
-        heard: Names of the events that concern a person who is, or has been, in this journey.
-        segments: Names of the segments that do.
+        exits: Events and segments that end a run.
+        goals: Goals with their matchers.
+        awaited: Events that end a run or a wait.
+        event_names: Names of the events that can change a run, active or past.
+        segments: Names of the segments that can.
     """
 
-    def __init__(self, journey: Journey, zone: ZoneInfo) -> None:
+    def __init__(self, definition: Journey, zone: ZoneInfo) -> None:
         self._zone = zone
-        self.journey = journey
-        self.version = journey.version
-        self.ops: dict[str, Op] = {}
-        self.first = self._sequence(journey.steps, "", END)
-        self.entry: Trigger = Matcher(journey.entry, zone) if isinstance(journey.entry, EventEntry) else journey.entry
-        self.exits: tuple[Trigger, ...] = tuple(map(self._trigger, journey.exit_when))
-        self.goals: tuple[tuple[Goal, Matcher], ...] = tuple((goal, Matcher(goal, zone)) for goal in journey.goals)
-        triggers = [*self.exits, *(op.trigger for op in self.ops.values() if op.trigger is not None)]
-        self.settling = tuple(each for each in triggers if isinstance(each, Matcher))
-        self.heard = frozenset(
-            name for matcher in (*self.settling, *(matcher for _, matcher in self.goals)) for name in matcher.names
+        self.definition = definition
+        self.version = definition.version
+        self.steps: dict[str, CompiledStep] = {}
+        self.first = self._sequence(definition.steps, "", END)
+        self.entry: Trigger = (
+            Matcher(definition.entry, zone) if isinstance(definition.entry, EventEntry) else definition.entry
+        )
+        self.exits: tuple[Trigger, ...] = tuple(map(self._trigger, definition.exit_when))
+        self.goals: tuple[tuple[Goal, Matcher], ...] = tuple((goal, Matcher(goal, zone)) for goal in definition.goals)
+        triggers = [*self.exits, *(step.trigger for step in self.steps.values() if step.trigger is not None)]
+        self.awaited = tuple(each for each in triggers if isinstance(each, Matcher))
+        self.event_names = frozenset(
+            name for matcher in (*self.awaited, *(matcher for _, matcher in self.goals)) for name in matcher.names
         )
         self.segments = frozenset(each.segment for each in triggers if isinstance(each, SegmentMatch))
 
-    def over(self, heard: Mapping[str, Mapping[str, int]], key: str, since: int) -> bool:
-        """Tell whether something that ends a run of this key is known to have happened since then."""
-        return any(one.heard(heard, key, since) for one in self.exits if isinstance(one, Matcher))
+    def exit_happened(self, heard: Mapping[str, Mapping[str, int]], key: str, since: int) -> bool:
+        """Return whether an event that ends a run of this key is known to have happened since a time."""
+        return any(one.happened_since(heard, key, since) for one in self.exits if isinstance(one, Matcher))
 
-    def message(self, op: Op, profile_id: str, arm: str) -> tuple[MessageNode, str]:
-        """Tell which version of a message a person gets, and what it is called: a variant's name, else the `arm`."""
-        node = op.node
+    def message_of(self, step: CompiledStep, profile_id: str, arm: str) -> tuple[MessageNode, str]:
+        """Return the variant of a message for a person and its name; without variants the message and `arm`."""
+        node = step.node
         assert isinstance(node, MessageNode)
-        if not op.versions:
+        if not step.variants:
             return node, arm
-        drawn = draw([one.weight for one, _ in op.versions], profile_id, self.journey.name, op.id)
-        return op.versions[drawn][1], op.versions[drawn][0].name
+        drawn = draw([one.weight for one, _ in step.variants], profile_id, self.definition.name, step.id)
+        return step.variants[drawn][1], step.variants[drawn][0].name
 
-    def remembered_until(self, run: Run, now_ms: int) -> int:
-        """Tell until when a run that ends now is to be remembered, for its goals and for events that come late."""
-        until = max((run["since"] + goal.within + LATE_MS for goal, _ in self.goals), default=0)
+    def retained_until(self, run: Run, now_ms: int) -> int:
+        """Return until when a run that ends now is kept, for its goals and for late events."""
+        until = max((run["since"] + goal.within + GOAL_LATENESS_MS for goal, _ in self.goals), default=0)
         if run.get("sent") and any(isinstance(one, Matcher) for one in self.exits):
-            until = max(until, now_ms + REGRET_MS)
+            until = max(until, now_ms + REGRET_WINDOW_MS)
         return until
 
     def _sequence(self, steps: Sequence[AnyStep], prefix: str, after: str) -> str:
-        """Add steps that stand in a row; tells the id of the first, or `after` if there are none."""
+        """Compile a list of steps; return the id of the first, or `after` if there is none."""
         following = after
         for number, step in reversed(list(enumerate(steps, 1))):
             here = step.id or f"{prefix}{number}"
-            self.ops[here] = self._op(here, step, following)
+            self.steps[here] = self._compile_step(here, step, following)
             following = here
         return following
 
-    def _op(self, here: str, step: AnyStep, following: str) -> Op:
+    def _compile_step(self, here: str, step: AnyStep, following: str) -> CompiledStep:
         if isinstance(step, WaitFor | If):
-            ways = (
+            branches = (
                 self._sequence(step.then, f"{here}.then.", following),
                 self._sequence(step.otherwise, f"{here}.else.", following),
             )
-            return Op(here, step, following, ways, self._trigger(step.wait_for) if isinstance(step, WaitFor) else None)
+            return CompiledStep(
+                here, step, following, branches, self._trigger(step.wait_for) if isinstance(step, WaitFor) else None
+            )
         if isinstance(step, RandomSplit):
             arms = (self._sequence(arm.steps, f"{here}.{arm.name}.", following) for arm in step.random)
-            return Op(here, step, following, tuple(arms))
+            return CompiledStep(here, step, following, tuple(arms))
         if isinstance(step, MessageNode):
-            versions = tuple(
+            variants = tuple(
                 (each, step.model_copy(update={"template": each.template}) if each.template else step)
                 for each in step.variants
             )
-            return Op(here, step, following, versions=versions)
-        return Op(here, step, following)
+            return CompiledStep(here, step, following, variants=variants)
+        return CompiledStep(here, step, following)
 
     def _trigger(self, match: EventMatch | SegmentMatch) -> Trigger:
         return Matcher(match, self._zone) if isinstance(match, EventMatch) else match
 
 
 def draw(weights: Sequence[int], *salt: str) -> int:
-    """Choose an index in proportion to weights: the same salt always gives the same answer."""
-    point = chance.index(sum(weights), *salt)
+    """Return an index, drawn in proportion to weights by a hash of the salt."""
+    point = sampling.index(sum(weights), *salt)
     return next(index for index, end in enumerate(accumulate(weights)) if point < end)

@@ -1,4 +1,4 @@
-"""What journeys say about themselves: rows of topic `journey-events`, with ids that a replay repeats."""
+"""Journey events: records of topic `journey-events`, with ids that a replay repeats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.topics import JOURNEY_EVENTS
 
 
 def identity(*parts: str) -> str:
-    """Derive an id: the same parts always give the same one."""
+    """Return an id derived from parts: a UUID of their hash."""
     return uuid_text(blake2b("\0".join(parts).encode(), digest_size=16).digest())
 
 
@@ -28,24 +28,24 @@ def journey_event(
     detail: dict[str, Any] | None = None,
     event_id: str = "",
 ) -> Emit:
-    """Say what happened in a run.
+    """Return the journey event of a run.
 
     Args:
-        kind: `journey_entered`, `waiting`, `step`, `trait_updated`, `goal`, `exited`, `collapsed`; or of a run that
-            never was: `too_late`, `already_over`, `too_many_runs`.
+        kind: `journey_entered`, `waiting`, `step`, `trait_updated`, `goal`, `exited`, `collapsed`; or of an entry
+            that was rejected: `too_late`, `already_over`, `too_many_runs`.
         at_ms: Logical time.
         profile_id: The person.
         run_id: The run.
-        run: Its state, of which journey, version and key are told.
-        step: The step that it is about.
-        detail: What else there is to tell.
+        run: Its state; the event has its journey, version and key.
+        step: Id of the step.
+        detail: Further fields.
         event_id: The event that caused it; empty for a timer.
     """
-    what = detail.get("goal", "") if detail and kind == "goal" else ""
+    goal = detail.get("goal", "") if detail and kind == "goal" else ""
     return Emit(
         JOURNEY_EVENTS,
         {
-            "id": identity("journey-event", run_id, kind, step, what),
+            "id": identity("journey-event", run_id, kind, step, goal),
             "kind": kind,
             "at": text_of_ms(at_ms),
             "profile_id": profile_id,
@@ -61,7 +61,7 @@ def journey_event(
 
 
 def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit:
-    """Say that a person entered or left a segment."""
+    """Return the event of a person who entered or left a segment."""
     kind = "segment_entered" if change.entered else "segment_left"
     return Emit(
         JOURNEY_EVENTS,

@@ -1,6 +1,6 @@
-"""What is wrong with journeys although they can be read: names that do not exist, steps that nobody reaches, and traps.
+"""Lint of journeys: unknown names, unreachable steps and likely mistakes.
 
-The shape of a definition is checked by its model; here is what only the whole can tell.
+The model of a definition validates its shape; this module validates references and the journey as a whole.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from schemas.segments.definitions import SegmentDefinitions, unknown_names
 Path = tuple[str | int, ...]
 
 DERIVED_EVENTS = frozenset({"Product Price Dropped", "Product Back In Stock"})
-"""Events that the pipeline makes for people who looked at a product."""
-LONGEST_WAIT_MS = 400 * DAY_MS
+"""Events that the pipeline derives for people who viewed a product."""
+MAX_USUAL_WAIT_MS = 400 * DAY_MS
 
 
 class Problem(NamedTuple):
-    """Something that an author should look at.
+    """An error or a warning about a definition.
 
     Attributes:
         journey: The journey's name.
-        path: Where in its file, as keys and indexes: `("steps", 2, "then", 0)`.
-        message: What is wrong, and what would be right.
-        serious: It cannot work; else it may be meant.
+        path: Keys and indexes in its file: `("steps", 2, "then", 0)`.
+        message: The error and how to correct it.
+        serious: True: an error; False: a warning.
     """
 
     journey: str
@@ -56,11 +56,11 @@ def lint(
     *,
     channels: Collection[str] | None = None,
 ) -> list[Problem]:
-    """Check journeys against everything that they refer to.
+    """Check journeys against the definitions that they refer to.
 
     Args:
-        journeys: All of them.
-        segments: The segments and computed traits in force.
+        journeys: All journeys.
+        segments: The current segments and computed traits.
         templates: Names of the templates.
         channels: Names of the channels in the message policy; None: they are not checked.
 
@@ -78,7 +78,7 @@ def lint(
             *_names(journey, segments, known),
             *_messages(journey, templates, channels),
             *_waits(journey),
-            *_ways(journey.steps, ("steps",)),
+            *_branches(journey.steps, ("steps",)),
             *_whole(journey),
         ):
             found.append(Problem(journey.name, path, message, serious))
@@ -86,24 +86,24 @@ def lint(
 
 
 def misspelt(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Iterator[tuple[str, str]]:
-    """Look for slips of the pen in segments and traits, which may be about events that a retailer makes up.
+    """Find event names in segments and traits that look misspelt; they may be custom events.
 
     Yields:
-        The segment or trait, and what may have been meant.
+        The segment or trait, and the warning.
     """
     known = {*EVENT_NAMES, *DERIVED_EVENTS, *(name for journey in journeys for name in journey.own_events)}
-    asked = [(one.name, name) for one in segments.segments for part in one.when.walk() for name in part.events()]
-    asked += [(trait.name, name) for trait in segments.traits for name in trait.event]
-    for about, name in dict.fromkeys(asked):
+    named = [(one.name, name) for one in segments.segments for part in one.when.walk() for name in part.events()]
+    named += [(trait.name, name) for trait in segments.traits for name in trait.event]
+    for definition, name in dict.fromkeys(named):
         if name not in known and (near := _nearest(name, known)):
-            yield about, f"no event that comes with the pipeline is called {name!r}{near}"
+            yield definition, f"no event that comes with the pipeline is called {name!r}{near}"
 
 
 Found = Iterator[tuple[Path, str, bool]]
 
 
 def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str]) -> Found:
-    """Look for events, segments and attributes that do not exist."""
+    """Yield events, segments and attributes that do not exist."""
     names = [segment.name for segment in segments.segments]
     traits = [trait.name for trait in segments.traits]
     for path, match in journey.matches():
@@ -160,7 +160,7 @@ def _waits(journey: Journey) -> Found:
                 yield (*path, "else"), "nobody gets here without a `timeout`", True
             if keyed and isinstance(step.wait_for, EventMatch) and step.wait_for.key is None:
                 yield (*path, "wait_for"), "without a `key` the event of another run counts too", False
-            if step.timeout is not None and step.timeout > LONGEST_WAIT_MS:
+            if step.timeout is not None and step.timeout > MAX_USUAL_WAIT_MS:
                 yield (*path, "timeout"), f"{duration_text(step.timeout)} is a long time", False
         if isinstance(step, Until) and step.until.date and step.until.date.startswith("last."):
             before = [one for where, one in journey.walk() if isinstance(one, WaitFor) and where < path]
@@ -168,12 +168,12 @@ def _waits(journey: Journey) -> Found:
                 yield (*path, "until", "date"), "there is no wait_for before, so there is no last event", True
 
 
-def _ways(steps: Sequence[AnyStep], path: Path) -> Found:
-    """Look for steps behind a way out, and for splits that split nothing."""
+def _branches(steps: Sequence[AnyStep], path: Path) -> Found:
+    """Yield steps behind an exit, and splits with equal branches."""
     for index, step in enumerate(steps):
         here = (*path, index)
         yield from _split(step, here)
-        if _leaves(step) and index + 1 < len(steps):
+        if _always_ends(step) and index + 1 < len(steps):
             yield (*path, index + 1), "nobody gets here: every way before leaves the journey", True
 
 
@@ -181,29 +181,27 @@ def _split(step: AnyStep, here: Path) -> Found:
     if isinstance(step, WaitFor | If):
         if isinstance(step, If) and not step.then and not step.otherwise:
             yield here, "it splits nothing: both ways are empty", True
-        yield from _ways(step.then, (*here, "then"))
-        yield from _ways(step.otherwise, (*here, "else"))
+        yield from _branches(step.then, (*here, "then"))
+        yield from _branches(step.otherwise, (*here, "else"))
     elif isinstance(step, RandomSplit):
         names = [arm.name for arm in step.random]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield (*here, "random"), f"two arms are called {twice[0]!r}", True
         for number, arm in enumerate(step.random):
-            yield from _ways(arm.steps, (*here, "random", number, "steps"))
+            yield from _branches(arm.steps, (*here, "random", number, "steps"))
 
 
-def _leaves(step: AnyStep) -> bool:
-    """Tell whether nobody goes on after a step."""
+def _always_ends(step: AnyStep) -> bool:
+    """Return whether every branch of a step ends the run."""
     if isinstance(step, Exit):
         return True
     if isinstance(step, WaitFor | If):
-        return _any_leaves(step.then) and (
-            _any_leaves(step.otherwise) or (isinstance(step, WaitFor) and not step.timeout)
-        )
-    return isinstance(step, RandomSplit) and all(_any_leaves(arm.steps) for arm in step.random)
+        return _any_ends(step.then) and (_any_ends(step.otherwise) or (isinstance(step, WaitFor) and not step.timeout))
+    return isinstance(step, RandomSplit) and all(_any_ends(arm.steps) for arm in step.random)
 
 
-def _any_leaves(steps: Sequence[AnyStep]) -> bool:
-    return any(_leaves(step) for step in steps)
+def _any_ends(steps: Sequence[AnyStep]) -> bool:
+    return any(_always_ends(step) for step in steps)
 
 
 def _whole(journey: Journey) -> Found:

@@ -1,4 +1,4 @@
-"""Whether an event is the one that a journey waits for, and about which of a person's runs it is."""
+"""Matchers of events, and the keys that assign an event to runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from processors.segments.event_filters import matching, values_at
 from schemas.journeys.definitions import EventMatch
 
 Event = dict[str, Any]
-KEY_CHARACTERS = 200
-"""Longest key of a run; a longer one counts by its beginning."""
+MAX_KEY_CHARACTERS = 200
+"""Keys of runs are truncated to this length."""
 
 
 class Matcher:
@@ -22,8 +22,8 @@ class Matcher:
 
     Attributes:
         names: The names of events that may match.
-        keyed: It looks at a property that tells which run an event is about.
-        signature: Equal for matches that ask for the same.
+        keyed: Whether a property of the event is the key of a run.
+        signature: Hash of event names, filter and key.
     """
 
     __slots__ = ("_read", "_test", "keyed", "names", "signature")
@@ -33,26 +33,26 @@ class Matcher:
         self.keyed = match.key is not None
         self._test = matching(match.where, zone)
         self._read = values_at(f"properties.{match.key}") if match.key else None
-        asked = match.model_dump(mode="json", include={"event", "where", "key"}, exclude_defaults=True)
-        self.signature = hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
+        definition = match.model_dump(mode="json", include={"event", "where", "key"}, exclude_defaults=True)
+        self.signature = hashlib.sha256(orjson.dumps(definition, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
     def matches(self, event: Event) -> bool:
-        """Tell whether name and properties are the wanted ones."""
+        """Return whether the name and the properties of an event match."""
         return event["event"] in self.names and (self._test is None or self._test(event))
 
     def keys(self, event: Event) -> list[str]:
-        """List the keys that a matching event names; none if it names none, or if no key was asked for."""
+        """Return the keys of a matching event; none if it has none or the matcher has no key."""
         if self._read is None:
             return []
         return list(dict.fromkeys(text for value in self._read(event) if (text := _text(value))))
 
-    def heard(self, heard: Mapping[str, Mapping[str, int]], run_key: str, since: int) -> bool:
-        """Tell whether such an event, about a run, is known to have happened since then.
+    def happened_since(self, heard: Mapping[str, Mapping[str, int]], run_key: str, since: int) -> bool:
+        """Return whether a matching event of a run is known to have happened since a time.
 
         Args:
-            heard: By signature and key (empty: none was named), when it last happened.
-            run_key: The run's key.
-            since: From when on it counts.
+            heard: Latest event time by signature and key; the key is empty for events without one.
+            run_key: Key of the run.
+            since: The time in milliseconds.
         """
         times = heard.get(self.signature)
         if not times:
@@ -61,15 +61,15 @@ class Matcher:
         return last >= since
 
 
-def about(keys: list[str], run_key: str) -> bool:
-    """Tell whether an event that names these keys is about a run.
+def concerns(keys: list[str], run_key: str) -> bool:
+    """Return whether an event with these keys concerns a run.
 
-    One without a key is about every run, and every event is about a run without a key.
+    An event without a key concerns every run, and every event concerns a run without a key.
     """
     return not keys or not run_key or run_key in keys
 
 
 def _text(value: Any) -> str:
     if type(value) is str:
-        return value[:KEY_CHARACTERS]
+        return value[:MAX_KEY_CHARACTERS]
     return str(value) if type(value) is int else ""

@@ -1,4 +1,4 @@
-"""What the journeys of one person leave in their state: runs under way, runs that are over, and what was heard.
+"""State of the journeys of one person: active runs, ended runs, and remembered events.
 
     {"runs": {run id: run}, "past": {run id: run}, "entered": {journey: {key: ms}}, "heard": {signature: {key: ms}},
      "collapsed": {run id: run}}
@@ -7,21 +7,21 @@ A run:
 
 | field | meaning |
 | --- | --- |
-| `journey`, `version`, `key` | which definition, and which cart (empty: the person as a whole) |
+| `journey`, `version`, `key` | definition, and key such as a cart id (empty: the run is about the person) |
 | `at` | logical time of its entry |
-| `since` | when the event that let the person in happened: only what happened later concerns the run |
-| `event`, `last` | that event, and the last one that was waited for, for templates and dates |
-| `step`, `begun` | where the run is, and when it got there |
-| `from` | of a wait: it counts what happened from here on |
-| `due` | when time alone moves it on; absent in a wait without a timeout |
-| `attempt` | how often the message of this step was postponed |
+| `since` | event time of the entry event: only later events concern the run |
+| `event`, `last` | the entry event and the last awaited event, for templates and dates |
+| `step`, `begun` | id of the current step, and when the run reached it |
+| `from` | of a wait: event time from which events count |
+| `due` | when it continues without an event; absent in a wait without a timeout |
+| `attempt` | how many times the message of this step was postponed |
 | `pending` | idempotency key of that message |
-| `passed` | steps behind it |
-| `arm` | of the last random split |
+| `passed` | number of steps reached |
+| `arm` | arm of the last random split |
 | `sent` | messages that went out: `[ms, idempotency key]` |
-| `ghost` | a message would have gone out, were the person not held out |
-| `goals` | reached ones |
-| `until` | of a run that is over: until when goals and late events still concern it |
+| `ghost` | a message was not sent because the person is held out |
+| `goals` | names of the goals reached |
+| `until` | of an ended run: until when it is kept for goals and late events |
 
 Sections without content are absent. Every section is bounded.
 """
@@ -35,17 +35,17 @@ Run = dict[str, Any]
 Section = dict[str, Any]
 
 RUNS_KEPT = 50
-"""Runs under way at a time; nobody enters beyond."""
+"""Maximum number of active runs of a person; further entries are rejected."""
 PAST_KEPT = 50
-"""Runs that are over but may still reach a goal: the last ones to be so."""
+"""Maximum number of ended runs kept for goals and late events: those with the latest `until`."""
 ENTERED_KEPT = 200
-"""Keys of a journey of which it is known that they had their run: the most recent ones."""
+"""Maximum number of keys of a journey whose entry is remembered: the latest ones."""
 HEARD_KEPT = 20
-"""Keys of one kind of event that are remembered in case that what it ends is yet to be heard of."""
+"""Maximum number of keys for which an event that ends runs is remembered: the latest ones."""
 
 
 def earliest(section: Section) -> int | None:
-    """Tell when time alone will do something."""
+    """Return the time of the next step without an event, in milliseconds; None: there is none."""
     runs, collapsed = section.get("runs"), section.get("collapsed")
     times = [run["due"] for run in runs.values() if "due" in run] if runs else []
     if collapsed:
@@ -54,25 +54,25 @@ def earliest(section: Section) -> int | None:
 
 
 def in_order(runs: dict[str, Run]) -> list[tuple[str, Run]]:
-    """List runs in the order in which they were entered."""
+    """Return runs in the order of their entry."""
     return sorted(runs.items(), key=lambda item: (item[1]["at"], item[0]))
 
 
 def active(section: Section, journey: str, key: str) -> list[tuple[str, Run]]:
-    """List the runs of this journey and key that are under way."""
+    """Return the active runs of a journey and key."""
     runs = section.get("runs", {}).items()
     return [(run_id, run) for run_id, run in runs if run["key"] == key and run["journey"] == journey]
 
 
 def newest(times: dict[str, int], limit: int) -> None:
-    """Forget the oldest entries beyond a limit."""
+    """Drop the oldest entries beyond a limit."""
     if len(times) > limit:
         for key in sorted(times, key=lambda key: (times[key], key))[:-limit]:
             del times[key]
 
 
 def keep(section: Section, run_id: str, run: Run) -> None:
-    """Remember a run that is over, if need be instead of the one that would be forgotten first."""
+    """Keep an ended run; beyond `PAST_KEPT` the one with the earliest `until` is dropped."""
     past: dict[str, Run] = section.setdefault("past", {})
     past[run_id] = run
     if len(past) > PAST_KEPT:
@@ -80,12 +80,12 @@ def keep(section: Section, run_id: str, run: Run) -> None:
 
 
 def forget(section: Section, now_ms: int, lateness: int) -> None:
-    """Drop what no longer concerns anything.
+    """Drop expired ended runs and remembered events.
 
     Args:
-        section: A person's journeys.
+        section: Journeys of a person.
         now_ms: Logical time.
-        lateness: How late an event may begin a run: what was heard before that ends none.
+        lateness: Maximum lateness of an entry event: older remembered events can end no new run.
     """
     if past := section.get("past"):
         for run_id in [run_id for run_id, run in past.items() if run["until"] < now_ms]:
@@ -107,18 +107,18 @@ def tidy(state: dict[str, Any], section: Section) -> None:
 
 
 def combine(mine: Section, other: Section, exclusive: Collection[str], once: Collection[str]) -> None:
-    """Join the journeys of two people who turned out to be one; the order of the two does not matter.
+    """Merge the journeys of two profiles of one person; the order of the two does not matter.
 
-    Runs of the same journey and key become one: the one that is further, else the one that was entered first. What the
-    other had sent counts as sent by it.
+    Of runs of the same journey and key, the one with more steps is kept, else the one entered first. It takes over the
+    messages of the other.
 
     Args:
         mine: Receives the result.
-        other: Not to be used any more.
-        exclusive: Journeys of which a person has one run a key at a time.
-        once: Journeys that a person has once in their life.
+        other: Must not be used afterwards.
+        exclusive: Journeys with one active run for each key.
+        once: Journeys that a person enters once.
     """
-    had = [_had(mine, once), _had(other, once)]
+    had = [_finished(mine, once), _finished(other, once)]
     runs: dict[str, Run] = {}
     collapsed: dict[str, Run] = {**mine.get("collapsed", {}), **other.get("collapsed", {})}
     best: dict[tuple[str, str], str] = {}
@@ -132,7 +132,7 @@ def combine(mine: Section, other: Section, exclusive: Collection[str], once: Col
         if run.pop("over", False):
             collapsed[run_id] = run
         elif run["journey"] in exclusive and place in best:
-            _give(run, runs[best[place]])
+            _transfer(run, runs[best[place]])
             collapsed[run_id] = run
         elif place in theirs:
             collapsed[run_id] = run
@@ -150,8 +150,8 @@ def combine(mine: Section, other: Section, exclusive: Collection[str], once: Col
     mine.update({name: content for name, content in joined.items() if content})
 
 
-def _had(section: Section, once: Collection[str]) -> set[tuple[str, str]]:
-    """List the runs that a person has had and may not have again."""
+def _finished(section: Section, once: Collection[str]) -> set[tuple[str, str]]:
+    """Return (journey, key) of the runs that a person has had and cannot have again."""
     under_way = {(run["journey"], run["key"]) for run in section.get("runs", {}).values()}
     entered: Iterator[tuple[str, str]] = (
         (journey, key) for journey, keys in section.get("entered", {}).items() if journey in once for key in keys
@@ -159,8 +159,8 @@ def _had(section: Section, once: Collection[str]) -> set[tuple[str, str]]:
     return {place for place in entered if place not in under_way}
 
 
-def _give(run: Run, to: Run) -> None:
-    """Let one run answer for the messages and goals of another."""
+def _transfer(run: Run, to: Run) -> None:
+    """Move messages and goals of one run to another."""
     if sent := run.pop("sent", None):
         to["sent"] = sorted([*to.get("sent", []), *sent])
     if run.pop("ghost", False):

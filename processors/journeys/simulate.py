@@ -1,9 +1,8 @@
-"""What a journey would have done: history through the very functions that decide live, with nothing sent.
+"""Simulation of journeys: history through the functions that decide live, without sending.
 
-People are replayed one by one, each from their first event, so that profiles, segments and caps are what they would
-have been; only what falls into the time looked at is counted. Messages that really went out in that time are in the
-history too, and so is what people did because of them: a simulation tells whom a journey reaches and what holds it
-back, not what it would have brought.
+People are replayed one by one from their first event, so that profiles, segments and caps are as they would have been;
+only a period is counted. Messages that were sent in that period, and reactions to them, are in the history too: a
+simulation shows whom a journey reaches and which gates block it, not its effect.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ Event = dict[str, Any]
 
 @dataclass
 class Tally:
-    """What a journey did.
+    """Counts of one journey.
 
     Attributes:
-        runs: Runs that began.
-        people: People who entered.
+        runs: Number of runs.
+        people: Profile ids of people who entered.
         sent: Messages by (day, channel); days in the deployment's time zone.
-        outcomes: Messages by what was decided at last: a message that was postponed and then sent counts as sent.
-        held_back: Messages by the gate that held them back.
-        capped: Times that a message ran into a frequency cap, postponed ones included.
+        outcomes: Messages by final outcome: one that was postponed and then sent counts as sent.
+        held_back: Messages not sent, by gate.
+        capped: Number of decisions at a frequency cap, postponed ones included.
         holdout: People held out, by `journey` or `global`.
         goals: Runs that reached a goal.
-        exits: Runs by why they ended.
+        exits: Runs by reason of their end.
     """
 
     runs: int = 0
@@ -51,7 +50,7 @@ class Tally:
     exits: Counter[str] = field(default_factory=Counter)
 
     def summary(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Return the counts as JSON values."""
         channels: Counter[str] = Counter()
         for (_, channel), messages in self.sent.items():
             channels[channel] += messages
@@ -73,13 +72,13 @@ class Tally:
         }
 
 
-class Replayed(NamedTuple):
-    """One person after their replay.
+class Replay(NamedTuple):
+    """Result of the replay of one person.
 
     Attributes:
-        person: As they are at the end of the time looked at.
-        decisions: Rows of the ledger, of that time and of the journeys counted.
-        events: What these journeys say about themselves in that time.
+        person: The person at the end of the period.
+        decisions: Ledger rows of the counted journeys in the period.
+        events: Journey events of these journeys in the period.
     """
 
     person: Person
@@ -92,13 +91,13 @@ class Simulation:
 
     Args:
         decider: With the journeys in it, among those that compete with them for caps.
-        journeys: The journeys to count.
-        start_ms: Begin of the time looked at.
+        journeys: Names of the journeys to count.
+        start_ms: Begin of the period.
         stop_ms: Its end, excluded.
-        timezone: Of the days, IANA name.
+        timezone: IANA name of the zone of days.
 
     Attributes:
-        tallies: What each of the journeys did.
+        tallies: Counts by journey.
     """
 
     def __init__(
@@ -109,9 +108,9 @@ class Simulation:
         self._zone = ZoneInfo(timezone)
         self.tallies = {journey: Tally() for journey in journeys}
 
-    def replay(self, profile_id: str, events: Iterable[Event]) -> Replayed:
-        """Replay one person's events, in the order in which they were received."""
-        replayed = Replayed(Person(profile_id, new_profile(profile_id), {}), [], [])
+    def replay(self, profile_id: str, events: Iterable[Event]) -> Replay:
+        """Replay the events of one person, in the order in which they were received."""
+        replayed = Replay(Person(profile_id, new_profile(profile_id), {}), [], [])
         person = replayed.person
         seen: set[str] = set()
         for event in events:
@@ -121,7 +120,7 @@ class Simulation:
             now_ms = ms_of_text(event["received_at"])
             if now_ms >= self._stop_ms:
                 break
-            # As the profile worker does: what was due before an event sees the profile without it.
+            # As in the profile stage: steps that were due before an event see the profile without it.
             self._count(replayed, self._decider.on_time(person, now_ms))
             join(person.document, profile_of_event(event))
             self._count(replayed, self._decider.on_event(person, event, now_ms))
@@ -129,7 +128,7 @@ class Simulation:
         self._settle(replayed)
         return replayed
 
-    def _count(self, replayed: Replayed, emits: Iterable[Emit]) -> None:
+    def _count(self, replayed: Replay, emits: Iterable[Emit]) -> None:
         for topic, value in emits:
             tally = self.tallies.get(value.get("journey", ""))
             if tally is None:
@@ -152,7 +151,7 @@ class Simulation:
             case "exited":
                 tally.exits[str((value.get("detail") or {}).get("reason") or "")] += 1
 
-    def _settle(self, replayed: Replayed) -> None:
+    def _settle(self, replayed: Replay) -> None:
         last = {(row["run_id"], row["step"]): row for row in replayed.decisions}
         for decided in last.values():
             tally, outcome = self.tallies[decided["journey"]], decided["outcome"]
@@ -166,16 +165,16 @@ class Simulation:
                 tally.holdout.setdefault(decided["holdout"], set()).add(replayed.person.profile_id)
 
 
-def as_it_happened(events: Iterable[Event]) -> list[Event]:
-    """Tell events as if each had been heard of when it happened: history that was brought in later.
+def received_when_happened(events: Iterable[Event]) -> list[Event]:
+    """Return events as if each had been received when it happened, for imported history.
 
-    Live, journeys leave out what they hear of too late, and so would a simulation of such a history.
+    Journeys ignore entry events that arrive too late, and so would a simulation of imported history.
     """
     timely = ({**event, "received_at": event["occurred_at"]} for event in events)
     return sorted(timely, key=lambda event: (event["occurred_at"], event["event_id"]))
 
 
 def difference(draft: dict[str, Any], live: dict[str, Any]) -> dict[str, int]:
-    """How much more, or less, one does than the other: two summaries, number by number."""
+    """Return the differences between the numbers of two summaries."""
     names = ("people", "runs", "messages", "caps_hit", "goals")
     return {name: draft[name] - live[name] for name in names}

@@ -1,4 +1,4 @@
-"""The steps of a run: what each of them does when it is reached."""
+"""Steps of a run: what each kind of step does when a run reaches it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import orjson
 
 from processors.decisions import calendar
 from processors.journeys import timers
-from processors.journeys.compiled import END, Op, Program, draw
+from processors.journeys.compiled import END, CompiledJourney, CompiledStep, draw
 from processors.journeys.events import identity
 from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run
-from processors.journeys.turn import Segments, Turn
+from processors.journeys.step_context import StepContext
 from processors.profiles.joins import first_by_name
 from processors.segments.event_filters import values_at
+from processors.segments.port import Segments
 from schemas.decisions.decision import Emit, MessageRequest
 from schemas.durations import SECOND_MS
 from schemas.journeys.definitions import (
@@ -35,18 +36,19 @@ from schemas.profiles.person import Person
 from schemas.time import text_of_ms
 from schemas.topics import ACTIONS, DECISIONS
 
-EVENT_BYTES = 4000
-"""Longest properties of an event that a run keeps for its templates; of longer ones only the single values stay."""
-MOST_ATTEMPTS = 100
-"""A message that was postponed more often expires."""
-DONE = None
+MAX_EVENT_BYTES = 4000
+"""Maximum size of event properties that a run keeps for templates; of larger ones only scalar values are kept."""
+MAX_ATTEMPTS = 100
+"""A message that was postponed so many times expires."""
+STOP = None
+"""Result of a step at which a run waits or ends."""
 
 
-class Steps:
-    """Moves runs along.
+class StepRunner:
+    """Takes runs from step to step.
 
     Args:
-        segments: Answers conditions.
+        segments: Evaluates conditions.
         zone: Time zone of a person whose own is not known.
     """
 
@@ -65,222 +67,242 @@ class Steps:
             Exit: self._exit,
         }
 
-    def begin(self, turn: Turn, program: Program, key: str, cause: str, since: int) -> None:
-        """Start a run, and take it as far as it goes at once.
+    def begin(self, context: StepContext, journey: CompiledJourney, key: str, cause: str, since: int) -> None:
+        """Start a run, and take it to its first wait.
 
         Args:
-            turn: What lets the person in.
-            program: The journey.
-            key: Which cart; empty for the person as a whole.
-            cause: Id of the event, or of the change of a segment: the same one starts the same run.
-            since: When that happened.
+            context: The event or segment change that starts it.
+            journey: The journey.
+            key: Key of the run, such as a cart id; empty: the run is about the person.
+            cause: Id of the event or segment change; the same one starts the same run.
+            since: Its event time.
         """
-        journey = program.journey.name
-        run_id = identity("run", journey, program.version, turn.person.profile_id, key, cause)
-        runs = turn.section.setdefault("runs", {})
+        name = journey.definition.name
+        run_id = identity("run", name, journey.version, context.person.profile_id, key, cause)
+        runs = context.section.setdefault("runs", {})
         if run_id in runs:
             return
         run: Run = {
-            "journey": journey,
-            "version": program.version,
+            "journey": name,
+            "version": journey.version,
             "key": key,
-            "at": turn.now,
+            "at": context.now_ms,
             "since": since,
             "passed": 0,
         }
-        if turn.event is not None:
-            run["event"] = _told(turn.event)
+        if context.event is not None:
+            run["event"] = _event_data(context.event)
         run["step"] = ""
         runs[run_id] = run
-        turn.say("journey_entered", run_id, run)
-        self._go(turn, run_id, run, program, program.first)
+        context.record("journey_entered", run_id, run)
+        self._run_from(context, run_id, run, journey, journey.first)
 
-    def resume(self, turn: Turn, run_id: str, run: Run, program: Program) -> None:
-        """Go on with a run whose time has come."""
+    def resume(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney) -> None:
+        """Continue a run that is due."""
         del run["due"]
-        op = program.ops[run["step"]]
-        if isinstance(op.node, WaitFor):
-            turn.say("step", run_id, run, op.id, happened=False)
-            self._go(turn, run_id, run, program, op.ways[1])
-        elif isinstance(op.node, MessageNode):
-            following = self._message(turn, run_id, run, program, op)
-            if following is not DONE:
-                self._go(turn, run_id, run, program, following)
+        step = journey.steps[run["step"]]
+        if isinstance(step.node, WaitFor):
+            context.record("step", run_id, run, step.id, happened=False)
+            self._run_from(context, run_id, run, journey, step.branches[1])
+        elif isinstance(step.node, MessageNode):
+            following = self._message(context, run_id, run, journey, step)
+            if following is not STOP:
+                self._run_from(context, run_id, run, journey, following)
         else:
-            self._go(turn, run_id, run, program, op.next)
+            self._run_from(context, run_id, run, journey, step.next)
 
-    def happened(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> None:
-        """Go on with a run that has waited for what happens now."""
+    def continue_after_event(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> None:
+        """Continue a run that waited for this event or segment change."""
         run.pop("due", None)
-        if turn.event is not None and isinstance(op.trigger, Matcher):
-            run["last"] = _told(turn.event)
-        turn.say("step", run_id, run, op.id, happened=True)
-        self._go(turn, run_id, run, program, op.ways[0])
+        if context.event is not None and isinstance(step.trigger, Matcher):
+            run["last"] = _event_data(context.event)
+        context.record("step", run_id, run, step.id, happened=True)
+        self._run_from(context, run_id, run, journey, step.branches[0])
 
-    def _go(self, turn: Turn, run_id: str, run: Run, program: Program, step: str) -> None:
-        """Take step after step until one has to wait."""
-        while step != END:
-            op = program.ops[step]
+    def _run_from(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step_id: str) -> None:
+        """Process steps until one waits, or the run ends."""
+        while step_id != END:
+            step = journey.steps[step_id]
             run["passed"] += 1
-            run["step"], run["begun"] = op.id, turn.now
-            following = self._enter[type(op.node)](turn, run_id, run, program, op)
-            if following is DONE:
+            run["step"], run["begun"] = step.id, context.now_ms
+            following = self._enter[type(step.node)](context, run_id, run, journey, step)
+            if following is STOP:
                 return
-            step = following
-        turn.end(run_id, run, "completed", program.remembered_until(run, turn.now))
+            step_id = following
+        context.end(run_id, run, "completed", journey.retained_until(run, context.now_ms))
 
-    # Each answers with the step that follows, or DONE: the run waits, or is over.
+    # Each returns the id of the following step, or STOP.
 
-    def _delay(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        node = cast(Delay, op.node)
-        return self._wait(turn, run_id, run, op, turn.now + node.delay)
+    def _delay(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node = cast(Delay, step.node)
+        return self._wait(context, run_id, run, step, context.now_ms + node.delay)
 
-    def _until(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        wanted = cast(Until, op.node).until
-        zone = calendar.zone_of(turn.person.document, self._zone)
-        stated = _stated(wanted.date, run, turn.person) if wanted.date else None
-        due = timers.moment(wanted, stated, turn.now, zone)
+    def _until(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        wanted = cast(Until, step.node).until
+        zone = calendar.zone_of(context.person.document, self._zone)
+        stated = _date_value(wanted.date, run, context.person) if wanted.date else None
+        due = timers.due_time(wanted, stated, context.now_ms, zone)
         if due is not None:
-            return self._wait(turn, run_id, run, op, due)
-        ahead = wanted.if_missed == "continue_if_ahead" and timers.ahead(wanted, stated, turn.now, zone)
+            return self._wait(context, run_id, run, step, due)
+        ahead = wanted.if_missed == "continue_if_ahead" and timers.is_ahead(wanted, stated, context.now_ms, zone)
         if ahead or wanted.if_missed == "continue":
-            return op.next
-        turn.end(run_id, run, f"no such moment: {wanted.date}", program.remembered_until(run, turn.now))
-        return DONE
+            return step.next
+        context.end(run_id, run, f"no such moment: {wanted.date}", journey.retained_until(run, context.now_ms))
+        return STOP
 
-    def _wait_for(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        node, trigger = cast(WaitFor, op.node), op.trigger
-        # What led here counts by the time at which it happened, so that what followed it counts however late it comes.
-        run["from"] = max(run["since"], turn.happened)
+    def _wait_for(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node, trigger = cast(WaitFor, step.node), step.trigger
+        # From the event time of what led here, so that later events count even if they arrive late.
+        run["from"] = max(run["since"], context.happened_ms)
         if isinstance(trigger, SegmentMatch):
-            inside = trigger.segment in self._segments.members(turn.person)
+            inside = trigger.segment in self._segments.members(context.person)
             already = inside == (trigger.when == "entered")
         else:
             assert trigger is not None
-            # What has happened since may have been heard of before; this event itself is not noted yet.
-            already = trigger.heard(turn.section.get("heard", {}), run["key"], run["from"])
+            # A later event may have arrived before; this event itself is not remembered yet.
+            already = trigger.happened_since(context.section.get("heard", {}), run["key"], run["from"])
         if already:
-            turn.say("step", run_id, run, op.id, happened=True)
-            return op.ways[0]
-        due = turn.now + node.timeout if node.timeout is not None else None
-        return self._wait(turn, run_id, run, op, due)
+            context.record("step", run_id, run, step.id, happened=True)
+            return step.branches[0]
+        due = context.now_ms + node.timeout if node.timeout is not None else None
+        return self._wait(context, run_id, run, step, due)
 
-    def _wait(self, turn: Turn, run_id: str, run: Run, op: Op, due: int | None) -> str | None:
+    def _wait(self, context: StepContext, run_id: str, run: Run, step: CompiledStep, due: int | None) -> str | None:
         if due is not None:
             run["due"] = due
-        turn.say("waiting", run_id, run, op.id, until=text_of_ms(due) if due is not None else None)
-        return DONE
+        context.record("waiting", run_id, run, step.id, until=text_of_ms(due) if due is not None else None)
+        return STOP
 
-    def _if(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        holds = self._segments.holds(cast(If, op.node).condition, turn.person, turn.now)
-        turn.say("step", run_id, run, op.id, holds=holds)
-        return op.ways[0 if holds else 1]
+    def _if(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        holds = self._segments.holds(cast(If, step.node).condition, context.person, context.now_ms)
+        context.record("step", run_id, run, step.id, holds=holds)
+        return step.branches[0 if holds else 1]
 
-    def _random(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        arms = cast(RandomSplit, op.node).random
-        chosen = draw([arm.weight for arm in arms], turn.person.profile_id, program.journey.name, op.id)
+    def _random(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        arms = cast(RandomSplit, step.node).random
+        chosen = draw([arm.weight for arm in arms], context.person.profile_id, journey.definition.name, step.id)
         run["arm"] = arms[chosen].name
-        turn.say("step", run_id, run, op.id, arm=run["arm"])
-        return op.ways[chosen]
+        context.record("step", run_id, run, step.id, arm=run["arm"])
+        return step.branches[chosen]
 
-    def _set_trait(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        document = turn.person.document
+    def _set_trait(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        document = context.person.document
         known = document.get("traits", {})
-        # What the journey says is the last word, also over a statement of this very moment.
+        # The trait of the journey is later than any known one, even of this millisecond.
         traits = {
-            name: [value, max(turn.now, known[name][1] + 1) if name in known else turn.now]
-            for name, value in cast(SetTrait, op.node).set_trait.items()
+            name: [value, max(context.now_ms, known[name][1] + 1) if name in known else context.now_ms]
+            for name, value in cast(SetTrait, step.node).set_trait.items()
             if len(orjson.dumps(value)) <= TRAIT_BYTES
         }
         document["traits"] = first_by_name({**known, **traits}, TRAITS_KEPT)
-        turn.say("trait_updated", run_id, run, op.id, traits=cast(SetTrait, op.node).set_trait)
-        return op.next
+        context.record("trait_updated", run_id, run, step.id, traits=cast(SetTrait, step.node).set_trait)
+        return step.next
 
-    def _webhook(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        node = cast(Webhook, op.node)
-        key = identity("webhook", run_id, op.id)
-        turn.out.append(
+    def _webhook(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node = cast(Webhook, step.node)
+        key = identity("webhook", run_id, step.id)
+        context.out.append(
             Emit(
                 ACTIONS,
                 {
                     "idempotency_key": key,
                     "decision_id": "",
-                    "profile_id": turn.person.profile_id,
+                    "profile_id": context.person.profile_id,
                     "journey": run["journey"],
                     "run_id": run_id,
-                    "step": op.id,
+                    "step": step.id,
                     "channel": "webhook",
                     "address": {"type": "webhook", "value": node.webhook},
                     "webhook": node.webhook,
-                    "context": _context(run, node.data),
+                    "context": _template_context(run, node.data),
                     "identifiers": [],
                 },
             )
         )
-        turn.say("step", run_id, run, op.id, webhook=node.webhook)
-        return op.next
+        context.record("step", run_id, run, step.id, webhook=node.webhook)
+        return step.next
 
-    def _exit(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        turn.end(run_id, run, cast(Exit, op.node).exit, program.remembered_until(run, turn.now))
-        return DONE
+    def _exit(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        context.end(run_id, run, cast(Exit, step.node).exit, journey.retained_until(run, context.now_ms))
+        return STOP
 
-    def _message(self, turn: Turn, run_id: str, run: Run, program: Program, op: Op) -> str | None:
-        node, variant = program.message(op, turn.person.profile_id, run.get("arm", ""))
+    def _message(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node, variant = journey.message_of(step, context.person.profile_id, run.get("arm", ""))
         attempt = run.get("attempt", 0)
         request = MessageRequest(
             journey=run["journey"],
             journey_version=run["version"],
             run_id=run_id,
-            step=op.id,
+            step=step.id,
             message=node,
             asked_ms=run["begun"],
             attempt=attempt,
-            trigger_event_id=turn.event_id,
-            context=_context(run, node.data),
-            expires_ms=turn.now if attempt >= MOST_ATTEMPTS else None,
-            holdout_share=program.journey.holdout,
+            trigger_event_id=context.event_id,
+            context=_template_context(run, node.data),
+            expires_ms=context.now_ms if attempt >= MAX_ATTEMPTS else None,
+            holdout_share=journey.definition.holdout,
             variant=variant,
         )
-        decision = turn.sender.decide(turn.person, request, turn.now)
-        turn.out.append(Emit(DECISIONS, decision.row))
+        decision = context.resolver.decide(context.person, request, context.now_ms)
+        context.out.append(Emit(DECISIONS, decision.row))
         if decision.outcome == "postponed":
             assert decision.until_ms is not None
             run["attempt"], run["pending"] = attempt + 1, decision.row["idempotency_key"]
-            run["due"] = max(decision.until_ms, turn.now + SECOND_MS)
-            return DONE
+            run["due"] = max(decision.until_ms, context.now_ms + SECOND_MS)
+            return STOP
         run.pop("attempt", None)
         run.pop("pending", None)
         if decision.action is not None:
-            turn.out.append(Emit(ACTIONS, decision.action))
-            run.setdefault("sent", []).append([turn.now, decision.row["idempotency_key"]])
+            context.out.append(Emit(ACTIONS, decision.action))
+            run.setdefault("sent", []).append([context.now_ms, decision.row["idempotency_key"]])
         elif decision.outcome == "ghost":
             run["ghost"] = True
-        return op.next
+        return step.next
 
 
-def _told(event: Event) -> dict[str, Any]:
-    """Keep of an event what templates and dates may need of it."""
+def _event_data(event: Event) -> dict[str, Any]:
+    """Return the part of an event that templates and dates use."""
     properties = event.get("properties") or {}
-    if len(orjson.dumps(properties)) > EVENT_BYTES:
+    if len(orjson.dumps(properties)) > MAX_EVENT_BYTES:
         short = {
             name: value
             for name, value in properties.items()
-            if not isinstance(value, dict | list) and len(str(value)) <= EVENT_BYTES // 20
+            if not isinstance(value, dict | list) and len(str(value)) <= MAX_EVENT_BYTES // 20
         }
         properties = dict(list(short.items())[:20])
-    told = {name: event[name] for name in ("event_id", "event", "channel", "occurred_at")}
-    return {**told, "properties": properties}
+    kept = {name: event[name] for name in ("event_id", "event", "channel", "occurred_at")}
+    return {**kept, "properties": properties}
 
 
-def _context(run: Run, data: dict[str, Any]) -> dict[str, Any]:
-    about = {"key": run["key"], "entered_at": text_of_ms(run["at"]), "data": data}
+def _template_context(run: Run, data: dict[str, Any]) -> dict[str, Any]:
+    run_data = {"key": run["key"], "entered_at": text_of_ms(run["at"]), "data": data}
     if "last" in run:
-        about["last"] = run["last"]
-    return {"event": run.get("event", {}), "run": about}
+        run_data["last"] = run["last"]
+    return {"event": run.get("event", {}), "run": run_data}
 
 
-def _stated(path: str, run: Run, person: Person) -> Any:
-    """Look up the date that a step waits for."""
+def _date_value(path: str, run: Run, person: Person) -> Any:
+    """Return the value of the date that a step waits for."""
     source, _, name = path.partition(".")
     if source == "trait":
         return person.document.get("traits", {}).get(name, (None,))[0]

@@ -1,7 +1,7 @@
-"""When a delay ends: moments where the person lives, and dates that an event or a trait tells.
+"""Timers: local times of the person, and dates from events or traits.
 
-All times are milliseconds since 1970. Wall-clock times follow the zone's rules: an hour that a spring night skips is an
-hour later, and of an hour that an autumn night repeats the first one counts.
+All times are milliseconds since 1970. Local times follow the rules of the zone: a time that is skipped in spring is an
+hour later, and of a time that is repeated in autumn the first one is used.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from schemas.time import lenient_time, ms_of_time, time_of_ms
 _MIDNIGHT = time()
 
 
-def moment(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
-    """Work out the next moment that a step waits for.
+def due_time(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
+    """Return the next time that a step waits for.
 
     Args:
-        wanted: The step.
-        stated: The value of its `date`, as an event or a trait states it; unused without one.
-        now_ms: The moment at which the step was reached.
+        wanted: The definition of the step.
+        stated: The value of its `date` in an event or a trait; unused without `date`.
+        now_ms: The time at which the step was reached.
         local: The person's time zone.
 
     Returns:
@@ -41,8 +41,8 @@ def moment(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> in
     return due if due >= now_ms else None
 
 
-def ahead(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
-    """Tell whether the date itself, whatever the offset, is still to come; arguments as for `moment`."""
+def is_ahead(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
+    """Return whether the date, without the offset, is in the future; arguments as for `due_time`."""
     at = _date(stated, wanted.hour, local)
     return at is not None and ms_of_time(at) > now_ms
 
@@ -59,7 +59,7 @@ def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local:
 
 
 def _date(stated: Any, hour: time | None, local: ZoneInfo) -> datetime | None:
-    """Read a date or a time as a moment; without an offset from UTC it is the person's local time."""
+    """Parse a date or a time; without an offset from UTC it is the person's local time."""
     if type(stated) is not str:
         return None
     try:

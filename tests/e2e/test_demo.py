@@ -20,7 +20,7 @@ from deploy.demo.simulator import Options, Simulation
 from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
 from processors.identity.claims import claim
-from processors.journeys.rehearsal import Rehearsed
+from processors.journeys.rehearsal import Rehearsal
 from sinks.clickhouse import overview, reports
 from sinks.clickhouse.client import connect
 from sinks.redis.identity import RedisIdentityStore
@@ -101,7 +101,7 @@ async def test_the_demo_accounts_for_everything_and_finds_the_people(
         assert part in shown
 
 
-def journeys(rehearsed: Rehearsed, share: float) -> str:
+def journeys(rehearsed: Rehearsal, share: float) -> str:
     """The part about journeys, as a terminal of 80 columns would show it."""
     terminal = StringIO()
     demo_page.show_journeys(Console(width=80, file=terminal), rehearsed, share)

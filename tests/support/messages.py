@@ -10,9 +10,10 @@ from processors.decisions.resolver import MessageResolver
 from schemas.decisions.decision import Choice, Decision, MessageRequest
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.profiles.person import Person
+from schemas.segments.conditions import Condition
 
 SEGMENTS_TRAIT = "segments of the test"
-EVERYBODY_GETS_IT = HoldoutRules(share=0)
+NO_HOLDOUT = HoldoutRules(share=0)
 
 
 class Note(NamedTuple):
@@ -36,6 +37,9 @@ class StatedSegments:
 
     def members(self, person: Person) -> set[str]:
         return set(person.document.get(SEGMENTS_TRAIT, ()))
+
+    def holds(self, condition: Condition, person: Person, now_ms: int) -> bool:
+        raise NotImplementedError("gates evaluate no conditions")
 
 
 def ms(when: str) -> int:
@@ -90,7 +94,7 @@ def request(run_id: str = "r1", *, note: Note | None = None, asked_ms: int = NOO
 
 def resolver(**policy: Any) -> MessageResolver:
     """A resolver of the default policy without control groups, and with what the test overrides."""
-    return MessageResolver(MessagePolicy(**{"holdout": EVERYBODY_GETS_IT, **policy}), segments=StatedSegments())
+    return MessageResolver(MessagePolicy(**{"holdout": NO_HOLDOUT, **policy}), segments=StatedSegments())
 
 
 def receipt(name: str, decision: Decision, **properties: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stories of one person: what happens when, and which messages follow. Time is a step of the story.
+"""Stories of one person for tests of journeys: events at times, and the messages that follow.
 
 story = Story(shipped("cart_abandonment"))
 story.at("10:00").event("Product Added", cart_id="c1", product_id="lamp")
@@ -34,19 +34,19 @@ from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 DEFINITIONS = Path("deploy/definitions")
 FIRST_DAY = datetime(2026, 11, 2, tzinfo=UTC)
 """A Monday."""
-EVERYBODY_GETS_IT = HoldoutRules(share=0)
+NO_HOLDOUT = HoldoutRules(share=0)
 
 
 @cache
 def shipped_journeys() -> dict[str, Journey]:
-    """The journeys that come with the product, by name."""
+    """Return the shipped journeys by name."""
     found = [load(path, Journey) for path in sorted((DEFINITIONS / "journeys").glob("*.yaml"))]
     return {journey.name: journey for journey in found}
 
 
 @cache
 def shipped_segments() -> SegmentDefinitions:
-    """The segments that come with the product."""
+    """Return the shipped segments."""
     files = [load(path, SegmentDefinitions) for path in sorted((DEFINITIONS / "segments").glob("*.yaml"))]
     given: dict[str, Any] = {name: getattr(file, name) for file in files for name in file.model_fields_set}
     for name in ("segments", "traits"):
@@ -55,16 +55,16 @@ def shipped_segments() -> SegmentDefinitions:
 
 
 def shipped(name: str, **changes: Any) -> Journey:
-    """One of them, with nobody held out."""
+    """Return a shipped journey without a holdout."""
     return shipped_journeys()[name].model_copy(update={"holdout": 0.0, **changes})
 
 
 def journey(text: str, **fields: Any) -> Journey:
-    """A journey out of YAML; what is left out has a default."""
+    """Return a journey from YAML, with defaults."""
     return Journey.model_validate({"name": "test", "description": "A test.", **yaml.safe_load(text), **fields})
 
 
-UNLIMITED = MessagePolicy(holdout=EVERYBODY_GETS_IT, caps=(), quiet_hours={})
+UNLIMITED = MessagePolicy(holdout=NO_HOLDOUT, caps=(), quiet_hours={})
 
 
 CART = """
@@ -80,17 +80,17 @@ steps:
 
 
 def cart(**fields: Any) -> Journey:
-    """A reminder of a cart that is left for an hour."""
+    """Return a journey that reminds of a cart after an hour."""
     return journey(CART, **fields)
 
 
 def story(*journeys: Journey, policy: MessagePolicy = UNLIMITED, **fields: Any) -> Story:
-    """A story that begins at ten, with no caps and no quiet hours."""
+    """Return a story that begins at ten, without caps and quiet hours."""
     return Story(*journeys, policy=policy, **fields).at("10:00")
 
 
 def simple(steps: str, entry: str = "{event: Signed Up}", **fields: Any) -> Journey:
-    """A journey of these steps for whoever signs up."""
+    """Return a journey of these steps that people enter by signing up."""
     return journey(f"entry: {entry}\nsteps:\n{steps}", **fields)
 
 
@@ -105,17 +105,17 @@ def moment(when: str) -> int:
 
 
 class Story:
-    """One person and the clock.
+    """One person and a clock.
 
     Args:
-        journeys: The journeys in force.
-        segments: The segments in force.
+        journeys: The current journeys.
+        segments: The current segments.
         policy: The message policy; the shipped one, without a control group, unless given.
         archive: Former journeys.
-        timezone: Of the person.
-        agrees: To marketing, on all channels.
+        timezone: Time zone of the person.
+        agrees: Consent to marketing on all channels.
         reachable: Identifier types at which the person can be reached.
-        poll: How often somebody looks at the clock, as a duration; None: only when the story does.
+        poll: Interval at which due steps are processed, as a duration; None: only at the times of the story.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Story:
         self.decider = DecisionEngine(
             segments or SegmentDefinitions(),
             journeys,
-            policy or MessagePolicy(holdout=EVERYBODY_GETS_IT),
+            policy or MessagePolicy(holdout=NO_HOLDOUT),
             archive={one.version: one for one in archive},
         )
         self.person = Person(profile_id, new_profile(profile_id), {})
@@ -152,11 +152,11 @@ class Story:
         )
 
     def at(self, when: str) -> Self:
-        """Let time pass until then."""
+        """Let time pass until a time of day."""
         return self.until(moment(when))
 
     def after(self, length: str) -> Self:
-        """Let so much time pass."""
+        """Let time pass for a duration."""
         return self.until(self.now + _length(length))
 
     def event(
@@ -174,9 +174,9 @@ class Story:
         derived: bool = False,
         **properties: Any,
     ) -> Self:
-        """Let something happen now, or hear now of what happened then."""
+        """Receive an event now; `happened` is its event time if that is earlier."""
         self._number += 1
-        told: dict[str, Any] = {
+        resolved: dict[str, Any] = {
             "event_id": event_id or f"{self.person.profile_id}-{self._number}",
             "event": event,
             "channel": channel,
@@ -189,13 +189,13 @@ class Story:
             "origin": {},
         }
         parts = {"consent": consent, "context": context, "traits": traits, "properties": properties}
-        told |= {part: value for part, value in parts.items() if value}
+        resolved |= {part: value for part, value in parts.items() if value}
         if derived:
-            told["derived"] = True
-        return self.hear(told)
+            resolved["derived"] = True
+        return self.process(resolved)
 
-    def hear(self, event: dict[str, Any]) -> Self:
-        """Process an event as it is on the wire."""
+    def process(self, event: dict[str, Any]) -> Self:
+        """Process a resolved event."""
         if not event.get("derived"):
             join(self.person.document, profile_of_event(event))
         self.out += self.decider.on_event(self.person, event, moment(event["received_at"]))
@@ -203,7 +203,7 @@ class Story:
         return self
 
     def merge(self, other: Story) -> Self:
-        """Find out that another person is this one."""
+        """Merge the profile of another person into this one."""
         document = copy.deepcopy(other.person.document)
         del document["profile_id"]
         join(self.person.document, document)
@@ -212,32 +212,32 @@ class Story:
         return self.until(self.now)
 
     def sent(self) -> list[tuple[str, str]]:
-        """Channel and template of the messages that went out."""
+        """Return channel and template of the messages sent."""
         return [(row["channel"], row["template"]) for row in self.rows(ACTIONS) if row["channel"] != "webhook"]
 
     def templates(self) -> list[str]:
-        """Templates of the messages that went out."""
+        """Return templates of the messages sent."""
         return [template for _, template in self.sent()]
 
     def decisions(self) -> list[tuple[str, str, str]]:
-        """Message, outcome and gate of each row of the ledger."""
+        """Return message, outcome and gate of each ledger row."""
         return [(row["message"], row["outcome"], row["gate"]) for row in self.rows(DECISIONS)]
 
-    def told(self, *kinds: str) -> list[dict[str, Any]]:
-        """The journeys' own events, of some kinds or of all but those of segments."""
+    def journey_events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Return journey events of some kinds, or of all."""
         rows = [row for row in self.rows(JOURNEY_EVENTS) if "journey" in row]
         return [row for row in rows if not kinds or row["kind"] in kinds]
 
     def exits(self) -> list[tuple[str, str]]:
-        """Key and reason of the runs that are over."""
-        return [(row["key"], row["detail"]["reason"]) for row in self.told("exited")]
+        """Return key and reason of the runs that have ended."""
+        return [(row["key"], row["detail"]["reason"]) for row in self.journey_events("exited")]
 
     def rows(self, topic: str) -> list[dict[str, Any]]:
-        """Everything published to a topic."""
+        """Return everything emitted to a topic."""
         return [emit.value for emit in self.out if emit.topic == topic]
 
     def runs(self) -> list[dict[str, Any]]:
-        """Runs under way."""
+        """Return the active runs."""
         return list(self.person.state.get("journeys", {}).get("runs", {}).values())
 
     def until(self, when: int) -> Self:
@@ -252,7 +252,7 @@ class Story:
         return self
 
     def _check_stored(self) -> None:
-        """Between two events a person is JSON in a store."""
+        """Store and load the state, as between two events it is JSON in a store."""
         stored = orjson.loads(orjson.dumps(self.person.state))
         assert stored == self.person.state
         self.person = self.person._replace(state=stored)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from schemas.decisions.decision import Message, MessageRequest
@@ -12,14 +12,6 @@ from schemas.profiles.person import Person
 
 Address = dict[str, str]
 """`type` and `value`."""
-
-
-class Segments(Protocol):
-    """The part of the segment engine that gates use."""
-
-    def members(self, person: Person) -> AbstractSet[str]:
-        """Return the names of the segments that the person is a member of."""
-        ...
 
 
 class Check(NamedTuple):

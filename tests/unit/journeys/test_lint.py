@@ -1,4 +1,4 @@
-"""What `lint` finds in journeys that can be read but would not do what their author means."""
+"""Problems that `lint` finds in journeys with a valid shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEGMENTS = SegmentDefinitions.model_validate(
 
 
 def found(*journeys: Journey) -> list[tuple[str, str]]:
-    """Where, and the beginning of what."""
+    """Return path and message of each problem."""
     problems = lint(journeys, SEGMENTS, ["welcome"], channels=["email", "sms"])
     return [(".".join(map(str, problem.path)), problem.message) for problem in problems]
 
@@ -27,7 +27,7 @@ steps:
 """
 
 
-def test_nothing_is_wrong_with_a_good_one() -> None:
+def test_a_correct_journey_has_no_problems() -> None:
     assert [] == found(journey(GOOD))
 
 
@@ -103,11 +103,11 @@ def test_a_problem_is_found_where_it_is(text: str, path: str, said: str) -> None
     assert [path] == [where for where, message in problems if said in message]
 
 
-def test_two_journeys_of_one_name_are_told() -> None:
+def test_two_journeys_of_one_name_are_an_error() -> None:
     assert [("name", "another journey has this name")] == found(journey(GOOD), journey(GOOD))
 
 
-def test_a_retailers_own_event_is_no_slip_of_the_pen() -> None:
+def test_a_custom_event_is_not_misspelt() -> None:
     own = journey(f"own_events: [Booked]\nentry: {{event: Booked}}\nsteps: [{MESSAGE}]")
 
     assert [] == found(own)
@@ -129,17 +129,17 @@ def test_a_retailers_own_event_is_no_slip_of_the_pen() -> None:
     ],
     ids=lambda value: str(value),
 )
-def test_what_is_no_step_is_refused(step: str, said: str) -> None:
+def test_an_invalid_step_is_an_error(step: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         journey(f"{ENTRY}steps: [{step}]")
 
 
-def test_an_hour_without_quotes_is_understood() -> None:
+def test_an_hour_without_quotes_is_valid() -> None:
     until = journey(f"{ENTRY}steps: [{{until: {{time: 10:30}}}}, {MESSAGE}]").steps[0]
 
     assert "10:30" == until.until.time  # type: ignore[union-attr]
 
 
-def test_two_steps_of_one_id_are_refused() -> None:
+def test_two_steps_of_one_id_are_an_error() -> None:
     with pytest.raises(ValueError, match="two steps are called 'x'"):
         journey(f"{ENTRY}steps: [{{id: x, delay: 1h}}, {{id: x, delay: 1h}}]")

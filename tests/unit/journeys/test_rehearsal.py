@@ -1,4 +1,4 @@
-"""Journeys over history that was brought in later: who they would have reached, and what control groups then say."""
+"""Rehearsal of journeys over imported history: people reached, and the lift over people held out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.console import Console
 from deploy.demo import page as demo_page
 from processors.attribution.experiments import Group
 from processors.decisions.engine import DecisionEngine
-from processors.journeys.rehearsal import Rehearsed, rehearse
-from processors.journeys.simulate import as_it_happened
+from processors.journeys.rehearsal import Rehearsal, rehearse
+from processors.journeys.simulate import received_when_happened
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.time import ms_of_text
 from tests.support.builders import DAY_ONE
@@ -39,20 +39,20 @@ def history(people: int) -> list[tuple[str, list[dict[str, Any]]]]:
     return found
 
 
-def rehearsed(people: int, **policy: Any) -> Rehearsed:
+def rehearsed(people: int, **policy: Any) -> Rehearsal:
     journey = simple("- {message: hello, channel: email}", name="hello", goals=[{"event": "Order Completed"}])
     decider = DecisionEngine(shipped_segments(), [journey], MessagePolicy(quiet_hours={}, caps=(), **policy))
     return rehearse(decider, ["hello"], history(people), START, STOP, "UTC")
 
 
-def test_history_is_told_in_the_order_in_which_it_happened() -> None:
-    told = as_it_happened(history(1)[0][1])
+def test_imported_history_is_in_the_order_of_event_times() -> None:
+    events = received_when_happened(history(1)[0][1])
 
-    assert ["Signed Up", "Order Completed"] == [event["event"] for event in told]
-    assert [event["occurred_at"] for event in told] == [event["received_at"] for event in told]
+    assert ["Signed Up", "Order Completed"] == [event["event"] for event in events]
+    assert [event["occurred_at"] for event in events] == [event["received_at"] for event in events]
 
 
-def test_people_enter_whose_events_came_too_late_for_a_live_journey() -> None:
+def test_events_too_late_for_a_live_journey_are_entries() -> None:
     found = rehearsed(30, holdout=HoldoutRules(share=0))
 
     assert (30, 40, 30, 10) == (
@@ -65,7 +65,7 @@ def test_people_enter_whose_events_came_too_late_for_a_live_journey() -> None:
     assert 10 == found.segments["customers"]
 
 
-def test_who_is_held_out_is_compared_with_who_is_reached() -> None:
+def test_people_held_out_are_compared_with_people_reached() -> None:
     found = rehearsed(300, holdout=HoldoutRules(share=0.4))
 
     assert 300 == found.reached.people + found.held_out.people
@@ -76,11 +76,11 @@ def test_who_is_held_out_is_compared_with_who_is_reached() -> None:
 
 
 def test_the_story_is_of_a_run_that_reached_its_goal_after_a_message() -> None:
-    told = rehearsed(30, holdout=HoldoutRules(share=0)).story
+    lines = rehearsed(30, holdout=HoldoutRules(share=0)).story
 
-    assert told[0].startswith("Journey hello")
+    assert lines[0].startswith("Journey hello")
     for part in ("Entered the journey", "message hello: Sent by e-mail", "Reached the goal"):
-        assert any(part in line for line in told)
+        assert any(part in line for line in lines)
 
 
 def test_the_page_says_when_there_is_nothing_to_compare_and_that_people_stand_for_others() -> None:

@@ -1,4 +1,4 @@
-"""Moments where a person lives."""
+"""Due times in the time zone of a person."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from processors.journeys.timers import moment
+from processors.journeys.timers import due_time
 from schemas.journeys.definitions import LocalMoment
 from tests.support.stories import moment as ms
 
@@ -15,7 +15,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def found(now: str, stated: Any = None, **wanted: Any) -> int | None:
-    return moment(LocalMoment(**wanted), stated, ms(now), BERLIN)
+    return due_time(LocalMoment(**wanted), stated, ms(now), BERLIN)
 
 
 @pytest.mark.parametrize(
