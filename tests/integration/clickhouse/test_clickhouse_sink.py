@@ -1,4 +1,4 @@
-"""What becomes of an insert: stored once, refused row by row, or put off until the server is back."""
+"""The outcomes of an insert: stored once, refused row by row, or retried until the server is back."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_rows_are_stored_in_full(stack: Settings, sink: ClickHouseSink) ->
         pytest.param(dict.fromkeys(range(10), b'{"version": -0.5e1000}'), list(range(10)), id="every row"),
     ],
 )
-async def test_a_refused_row_never_takes_its_neighbours_with_it(
+async def test_a_refused_row_does_not_affect_its_neighbours(
     stack: Settings, sink: ClickHouseSink, bad: dict[int, bytes], where: list[int]
 ) -> None:
     rows = [bad.get(number, row(number)) for number in range(10)]
@@ -144,19 +144,19 @@ async def test_the_refusal_names_the_row(sink: ClickHouseSink) -> None:
 @pytest.mark.parametrize(
     "table", ["not_migrated_yet", "system.one"], ids=["a missing table", "a table it may not write"]
 )
-async def test_what_is_not_about_the_rows_is_waited_for(sink: ClickHouseSink, table: str) -> None:
+async def test_an_error_that_is_not_about_the_rows_is_retried(sink: ClickHouseSink, table: str) -> None:
     with pytest.raises(StoreDown):
         await sink.insert_all(table, [row(1)], "t:0:1-1")
 
 
-async def test_nobody_there_is_waited_for() -> None:
+async def test_an_unreachable_server_is_retried() -> None:
     sink = ClickHouseSink(f"http://127.0.0.1:{free_port()}", "shop")
     with pytest.raises(StoreDown):
         await sink.insert("kept", [row(1)], "t:0:1-1")
     await sink.close()
 
 
-def test_a_client_says_who_does_not_answer() -> None:
+def test_a_client_names_the_server_that_does_not_answer() -> None:
     port = free_port()
 
     with pytest.raises(StoreDown, match=f"ClickHouse at 127.0.0.1:{port}"):

@@ -1,4 +1,4 @@
-"""The tables and views: created once, described completely, never changed behind one's back."""
+"""The tables and views: created once, with a comment on everything, from migrations that never change."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_tables_of_the_contract_are_there(client: Any, stack: Settings) -> N
     assert set() == CONTRACT - tables(client, stack.clickhouse_database).keys()
 
 
-def test_every_column_and_every_table_says_what_it_is(client: Any, stack: Settings) -> None:
+def test_every_column_and_every_table_has_a_comment(client: Any, stack: Settings) -> None:
     migrate(client, stack.clickhouse_database)
     of = {"database": stack.clickhouse_database}
 

@@ -1,4 +1,4 @@
-"""What analysts are given: a reference that is true, questions that run, a user that reads and cannot harm."""
+"""The reference for analysts is up to date, its queries run, and the user `analyst` reads within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage `deliver` with its real ledger: at most once, whatever is redelivered, killed or slow."""
+"""The stage `deliver` with its real ledger: at most once, with redeliveries, crashes and slow servers."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ async def test_two_workers_with_one_action_send_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("point", ["deliver:claimed", "deliver:sent"])
-async def test_a_worker_that_dies_before_the_answer_is_noted_never_makes_it_go_out_twice(
+async def test_a_worker_that_dies_before_it_stores_the_result_does_not_make_a_message_go_out_twice(
     world: World, point: str
 ) -> None:
     world.die_at = point
@@ -234,7 +234,7 @@ async def test_a_worker_that_dies_before_the_answer_is_noted_never_makes_it_go_o
 
 
 @pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
-async def test_a_worker_that_dies_before_all_is_told_tells_the_same_when_the_action_comes_again(
+async def test_a_worker_that_dies_before_the_receipt_is_acknowledged_publishes_the_same_receipt_again(
     world: World, point: str
 ) -> None:
     world.die_at = point
@@ -248,7 +248,7 @@ async def test_a_worker_that_dies_before_all_is_told_tells_the_same_when_the_act
 
 
 @pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
-async def test_what_a_later_try_brought_is_told_even_if_its_worker_dies(world: World, point: str) -> None:
+async def test_the_result_of_a_later_attempt_is_published_even_if_its_worker_dies(world: World, point: str) -> None:
     world.outcomes = [SendResult("retry", "greylisted")]
     await world.worker()([action()])
     world.now, world.die_at = world.now + MINUTE, point
@@ -261,7 +261,7 @@ async def test_what_a_later_try_brought_is_told_even_if_its_worker_dies(world: W
     assert ([], [("Email Sent", "")], 2) == (early, told(await world.worker().send_due()), len(world.sent))
 
 
-async def test_what_was_certainly_not_accepted_is_tried_again_until_it_is(world: World) -> None:
+async def test_a_message_that_was_certainly_not_accepted_is_retried_until_it_is(world: World) -> None:
     world.outcomes = [SendResult("retry", "greylisted"), SendResult("retry", "still"), SendResult("sent")]
     worker = world.worker(retries={"tries": 5, "first_pause": "1m", "longest_pause": "1h"})
     first = await worker([action()])
@@ -288,7 +288,7 @@ async def test_attempts_are_bounded(world: World) -> None:
     assert ([("Email Failed", "given up after 3 attempts: try 2")], 3) == (told(found), len(world.sent))
 
 
-async def test_the_other_sides_wish_to_be_left_alone_is_respected(world: World) -> None:
+async def test_the_pause_that_a_server_asks_for_is_kept(world: World) -> None:
     world.outcomes = [SendResult("retry", "busy", retry_after_ms=10 * MINUTE)]
     worker = world.worker()
     await worker([action()])
@@ -316,7 +316,7 @@ async def test_the_other_sides_wish_to_be_left_alone_is_respected(world: World) 
         ),
     ],
 )
-async def test_what_is_over_is_over(world: World, outcome: SendResult, expected: tuple[str, str]) -> None:
+async def test_a_final_result_is_not_retried(world: World, outcome: SendResult, expected: tuple[str, str]) -> None:
     world.outcomes = [outcome]
     worker = world.worker(retries={"longest_pause": "2d"})
     found = await worker([action(expires_at="2026-11-23T12:00:00.000Z")])
@@ -332,7 +332,9 @@ async def test_what_is_over_is_over(world: World, outcome: SendResult, expected:
         pytest.param({"template": "nope"}, "template nope.email: no such template", id="no template"),
     ],
 )
-async def test_what_cannot_be_sent_fails_with_its_reason(world: World, fields: dict[str, Any], reason: str) -> None:
+async def test_a_message_that_cannot_be_sent_fails_with_its_reason(
+    world: World, fields: dict[str, Any], reason: str
+) -> None:
     assert ([("Email Failed", reason)], []) == (told(await world.worker()([action(**fields)])), world.sent)
 
 
@@ -345,7 +347,7 @@ async def test_a_missing_value_fails_and_is_named(world: World) -> None:
     assert "template hello.email.en.text line 1: profile.traits.name is not known" == reason
 
 
-async def test_nobody_who_was_erased_is_sent_anything_or_told_of(world: World) -> None:
+async def test_an_erased_person_gets_no_message_and_no_receipt(world: World) -> None:
     world.outcomes = [SendResult("retry", "greylisted")]
     worker = world.worker()
     await worker([action()])
@@ -357,7 +359,7 @@ async def test_nobody_who_was_erased_is_sent_anything_or_told_of(world: World) -
 
 
 @pytest.mark.parametrize("channel", ["email", "app_push"], ids=["an adapter", "a topic"])
-async def test_nothing_goes_to_an_address_that_has_passed_to_somebody_else(world: World, channel: str) -> None:
+async def test_no_message_goes_to_an_address_that_has_passed_to_another_person(world: World, channel: str) -> None:
     world.passed_on = True
     worker = world.worker()
 
@@ -365,7 +367,7 @@ async def test_nothing_goes_to_an_address_that_has_passed_to_somebody_else(world
     assert ([], []) == (await worker.send_due(), world.sent)
 
 
-async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World, stack: Settings) -> None:
+async def test_a_push_token_reaches_the_person_who_logged_in_with_it_last(world: World, stack: Settings) -> None:
     token, mail = {"type": "push_token", "value": "token"}, {"type": "email", "value": "family@home.example"}
     policy, secret = identity_policy(stack), stack.identity_secret.get_secret_value().encode()
     store = RedisIdentityStore(world.redis, world.namespace, policy)
@@ -386,7 +388,7 @@ async def test_a_push_token_reaches_whoever_logged_in_with_it_last(world: World,
     assert await people.reached_at(ann, {"type": "push_token", "value": "a token that nobody has"})
 
 
-async def test_an_address_stays_in_the_ledger_only_while_its_message_is_on_its_way(world: World) -> None:
+async def test_an_address_stays_in_the_ledger_only_until_the_receipt_is_acknowledged(world: World) -> None:
     world.outcomes = [SendResult("retry", "greylisted")]
     worker, entry = world.worker(), f"{{{world.namespace}}}:delivered:m1"
     await worker([action()])
@@ -421,7 +423,7 @@ async def test_a_webhook_step_that_is_not_set_up_goes_to_a_topic_with_its_contex
     )
 
 
-async def test_a_bug_in_an_adapter_does_not_send_twice_or_take_its_neighbours(world: World) -> None:
+async def test_a_bug_in_an_adapter_does_not_send_twice_or_affect_other_messages(world: World) -> None:
     class Broken(World):
         async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
             if message.key == "m1":
@@ -459,7 +461,7 @@ async def test_one_can_unsubscribe_from_marketing_alone(world: World, purpose: s
         ),
     ],
 )
-async def test_what_is_no_action_becomes_a_dead_letter(world: World, value: bytes) -> None:
+async def test_a_record_that_is_no_action_becomes_a_dead_letter(world: World, value: bytes) -> None:
     (letter,) = await world.worker()([Arrived(value)])
 
     assert ("dead-letters", "deliver") == (letter.topic, orjson.loads(letter.value)["stage"])

@@ -1,4 +1,4 @@
-"""What goes with what: worked out from orders in ClickHouse, kept in Redis, chosen for a person."""
+"""Recommendations: computed from orders in ClickHouse, kept in Redis, chosen for a person."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def tables(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehou
         yield found
 
 
-def test_what_goes_with_what(tables: Warehouse) -> None:
+def test_products_of_the_same_orders_are_related(tables: Warehouse) -> None:
     found = compute_recommendations(tables.client, NOW, days=150)
 
     # Orders: lamp 3, desk 3, bulb 2, chair 2, mug 1; together: lamp and bulb 2, desk and chair 2, lamp and desk once.
@@ -86,7 +86,7 @@ def test_what_goes_with_what(tables: Warehouse) -> None:
     } == found.products["lamp"]  # fmt: skip
 
 
-async def test_a_person_is_recommended_what_goes_with_their_things_and_then_best_sellers(
+async def test_a_person_is_recommended_related_products_and_then_best_sellers(
     tables: Warehouse, stack: Settings
 ) -> None:
     await refresh(stack, tables.client, days=150, now=NOW)
@@ -138,7 +138,7 @@ def test_without_orders_there_are_no_recommendations(tables: Warehouse) -> None:
     assert ({}, {}, [], {}) == (found.together, found.category, found.best, found.products)
 
 
-def test_what_was_bought_and_viewed_last_speaks_loudest() -> None:
+def test_the_products_bought_and_viewed_last_are_the_strongest_seeds() -> None:
     document = {"bought": {"old": 1, "new": 9}, "viewed": {"seen": 5, "new": 3}}
 
     assert ["new", "old", "seen"] == seeds(document)

@@ -1,4 +1,4 @@
-"""E-mail against a real SMTP server: what arrives, and what each answer of the server means."""
+"""E-mail against a real SMTP server: the message that arrives, and the send result of each answer."""
 
 from __future__ import annotations
 
@@ -80,9 +80,7 @@ def outbound(key: str = "k1", to: str = "ann@shop.example", message: Rendered = 
     return OutboundMessage(key, "email", {"type": "email", "value": to}, message, "https://shop.example/u?m=k1", {})
 
 
-async def test_a_mailbox_gets_the_message_with_all_that_providers_ask_of_senders(
-    mailbox: Mailbox, adapter: SmtpAdapter
-) -> None:
+async def test_a_message_has_the_headers_that_mailbox_providers_require(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
     outcome = await adapter.send(outbound(), NOW)
 
     (mail,) = mailbox.mails
@@ -132,7 +130,7 @@ async def test_messages_share_a_connection(mailbox: Mailbox, adapter: SmtpAdapte
         pytest.param("data", "hang up", "unknown", id="gone after the text: it may have arrived"),
     ],
 )
-async def test_what_an_answer_means(
+async def test_an_answer_gives_its_send_result(
     mailbox: Mailbox, adapter: SmtpAdapter, step: str, answer: str, status: str
 ) -> None:
     mailbox.answers[step] = answer
@@ -148,7 +146,7 @@ async def test_after_a_refusal_the_next_message_goes_out(mailbox: Mailbox, adapt
     assert "sent" == (await adapter.send(outbound("k2"), NOW)).status
 
 
-async def test_a_server_that_is_down_may_be_tried_again() -> None:
+async def test_a_server_that_is_down_is_retried() -> None:
     assert (
         "retry"
         == (await SmtpAdapter("smtp://127.0.0.1:9", "news@shop.example", timeout_s=1).send(outbound(), NOW)).status
@@ -165,12 +163,12 @@ async def test_a_server_that_is_down_may_be_tried_again() -> None:
         pytest.param("a@b.example", "Hi\r\nBcc: c@d.example", id="a header in the subject"),
     ],
 )
-async def test_nobody_else_is_smuggled_in(mailbox: Mailbox, adapter: SmtpAdapter, to: str, subject: str) -> None:
+async def test_no_second_recipient_is_injected(mailbox: Mailbox, adapter: SmtpAdapter, to: str, subject: str) -> None:
     outcome = await adapter.send(outbound(to=to, message=MESSAGE._replace(subject=subject)), NOW)
 
     assert ("refused", []) == (outcome.status, mailbox.mails)
 
 
-def test_a_wrong_address_of_the_server_says_what_is_expected() -> None:
+def test_a_malformed_server_url_is_an_error_that_shows_the_right_form() -> None:
     with pytest.raises(ValueError, match="expected smtp://"):
         SmtpAdapter("mail.shop.example:25", "news@shop.example")

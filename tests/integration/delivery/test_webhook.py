@@ -1,4 +1,4 @@
-"""Webhooks against a real HTTP server: what is signed, what is tried again, and where nothing is sent at all."""
+"""Webhooks against a real HTTP server: signatures, retries, and addresses that are refused."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_another_body_has_another_signature() -> None:
         pytest.param(599, {}, True, ("retry", 0), id="connection lost, and a repeat does no harm"),
     ],
 )
-async def test_what_an_answer_means(
+async def test_an_answer_gives_its_send_result(
     receiver: Receiver, status: int, headers: dict[str, str], deduplicates: bool, expected: tuple[str, int]
 ) -> None:
     receiver.answer = lambda: web.Response(status=status, headers=headers, text="said")
@@ -136,7 +136,7 @@ async def test_what_an_answer_means(
     assert 1 == len(receiver.got)
 
 
-async def test_nobody_there_may_be_tried_again() -> None:
+async def test_an_unreachable_receiver_is_retried() -> None:
     assert "retry" == (await told("http://127.0.0.1:9/")).status
 
 
@@ -157,7 +157,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("host", INSIDE)
-async def test_no_name_for_the_inside_is_connected_to(host: str) -> None:
+async def test_no_host_name_leads_to_an_internal_address(host: str) -> None:
     connections: list[int] = []
 
     def canary(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What an erasure deletes from ClickHouse, and how it is remembered in Redis."""
+"""The rows that an erasure deletes from ClickHouse, and its entries in Redis."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_the_log_keeps_the_erasure_and_nothing_else_of_the_person(here: To
     )
 
 
-async def test_every_table_that_names_a_person_is_looked_at(here: Town) -> None:
+async def test_every_table_with_a_profile_id_is_erased_from(here: Town) -> None:
     named = here.tables.rows(
         "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'profile_id' AND table IN"
         " (SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree')"
@@ -80,7 +80,7 @@ async def test_dead_letters_are_found_by_their_original_bytes(here: Town) -> Non
     assert (1, [(1,)]) == (deleted, here.tables.rows("SELECT offset FROM dead_letters FINAL"))
 
 
-async def test_what_was_erased_is_known_until_it_may_be_forgotten(stack: Settings) -> None:
+async def test_an_erasure_is_remembered_until_its_entry_expires(stack: Settings) -> None:
     letter = LetterPlace("t", 0, 7)
     traces = [
         Trace(person(1)),

@@ -1,4 +1,4 @@
-"""What changes who people are beside linking: devices that pass on, full profiles, unmerge, erasure, quarantine."""
+"""Changes of identity other than links: transfers of devices, full profiles, unmerge, erasure, quarantine."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ async def test_a_separation_outlives_later_merges(store: RedisIdentityStore, aud
     ],
     ids=["none", "nobody's", "of two people", "all of them"],
 )
-async def test_an_unmerge_that_can_not_be_is_refused_with_the_reason(
+async def test_an_impossible_unmerge_is_refused_with_the_reason(
     store: RedisIdentityStore, audit: Audit, named: list[Any], said: str
 ) -> None:
     await one(store, "e1", ANN, EMAIL)
@@ -238,7 +238,7 @@ async def test_an_unmerge_that_can_not_be_is_refused_with_the_reason(
     assert before == await audit.snapshot()
 
 
-async def test_an_erased_person_is_forgotten_and_who_comes_back_is_new(
+async def test_an_erased_person_who_comes_back_gets_a_new_profile(
     store: RedisIdentityStore, audit: Audit, client: Redis, stack: Settings
 ) -> None:
     browser = await one(store, "e1", BROWSER, at=-5)
@@ -265,7 +265,9 @@ async def test_an_erased_person_is_forgotten_and_who_comes_back_is_new(
     await audit.check()
 
 
-async def test_erasing_who_lent_a_device_does_not_touch_who_has_it_now(store: RedisIdentityStore, audit: Audit) -> None:
+async def test_erasing_a_former_owner_of_a_device_does_not_affect_the_present_owner(
+    store: RedisIdentityStore, audit: Audit
+) -> None:
     await one(store, "e1", ANN, TOKEN, at=-5)
     bob = await one(store, "e2", BOB, TOKEN, at=-3)
 
@@ -281,11 +283,11 @@ async def test_erasing_who_lent_a_device_does_not_touch_who_has_it_now(store: Re
     await audit.check()
 
 
-async def test_nobody_can_be_erased_by_an_identifier_that_nobody_has(store: RedisIdentityStore) -> None:
+async def test_an_identifier_without_an_owner_erases_no_person(store: RedisIdentityStore) -> None:
     assert await store.erase(identifier_hash(*ANN), NOON) is None
 
 
-async def test_a_kiosk_is_put_into_quarantine_and_can_be_released(store_of: StoreOf, audit: Audit) -> None:
+async def test_a_kiosk_is_quarantined_and_can_be_released(store_of: StoreOf, audit: Audit) -> None:
     store = store_of(IdentityPolicy(quarantine_after=3))
     owner = await one(store, "e0", ANN, TABLET)
     for number in range(3):

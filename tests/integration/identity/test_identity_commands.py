@@ -1,4 +1,4 @@
-"""`throughline identity …` and `profile export|rebuild|erase`: what an operator asks, sees and changes."""
+"""The commands `throughline identity …` and `profile export|rebuild|erase`."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_file_of_events_is_resolved_in_order_and_broken_lines_are_named() -> N
         assert said in result.stderr
 
 
-def test_the_final_person_of_every_event_is_told_after_the_last_one(tmp_path: Path) -> None:
+def test_the_final_person_of_every_event_is_printed_after_the_last_one(tmp_path: Path) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text(lines(
         touchpoint(identifiers=BROWSER), touchpoint(identifiers={"user_id": "ann"}), touchpoint(identifiers={}),
@@ -126,7 +126,9 @@ def test_a_policy_is_tried_without_any_consequence(people: dict[str, str], tmp_p
         pytest.param(("refusals", "--release", "user_id:ann"), "user_id:ann is not in quarantine", id="no quarantine"),
     ],
 )
-def test_what_can_not_be_done_is_said_clearly(people: dict[str, str], arguments: tuple[str, ...], said: str) -> None:
+def test_an_impossible_command_fails_with_a_clear_message(
+    people: dict[str, str], arguments: tuple[str, ...], said: str
+) -> None:
     result = run("identity", *arguments)
 
     assert (1, "") == (result.exit_code, result.stdout)
@@ -148,14 +150,14 @@ def test_a_preview_of_an_unmerge_changes_nothing(people: dict[str, str]) -> None
         assert said in previews[0].stdout
 
 
-def test_explain_tells_of_merges_and_refusals(people: dict[str, str]) -> None:
+def test_explain_lists_merges_and_refusals(people: dict[str, str]) -> None:
     page = run("identity", "explain", "user_id:ann").stdout
 
     for said in ("merge of", "(by event call; shared_identifier)", "refuse: anonymous_id"):
         assert said in page
 
 
-def test_refusals_name_what_was_refused_to_most(people: dict[str, str]) -> None:
+def test_refusals_lists_the_identifiers_with_the_most_refusals(people: dict[str, str]) -> None:
     (refused,) = asked("identity", "refusals")
 
     assert ("anonymous_id", 1, False) == (refused["type"], refused["refusals"], refused["quarantined"])
@@ -172,7 +174,7 @@ def test_an_export_has_everything_that_is_known(people: dict[str, str], tmp_path
     assert "merge" in {change["kind"] for change in exported["identity_changes"]}
 
 
-def test_a_profile_is_made_again_from_history(people: dict[str, str]) -> None:
+def test_a_profile_is_rebuilt_from_history(people: dict[str, str]) -> None:
     before = asked("profile", "show", "user_id:ann")
     rebuilt = asked("profile", "rebuild", "user_id:ann", "email:ann@shop.example")
     after = asked("profile", "show", "user_id:ann")

@@ -1,4 +1,4 @@
-"""The identity store on the real server: who becomes one person, who must not, and what is written about it."""
+"""The identity store on the real server: links that merge profiles, links that are refused, and the log."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_known_profile_outlives_an_older_anonymous_one(store: RedisIdent
 
 
 @pytest.mark.parametrize("older", [0, 1])
-async def test_of_two_known_profiles_the_one_seen_first_goes_on(store: RedisIdentityStore, older: int) -> None:
+async def test_of_two_known_profiles_the_one_seen_first_wins(store: RedisIdentityStore, older: int) -> None:
     times = [RECEIVED_MS, RECEIVED_MS]
     times[older] -= 1000
     first, second, joined = await people(
@@ -115,9 +115,7 @@ async def test_of_two_known_profiles_the_one_seen_first_goes_on(store: RedisIden
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
-async def test_the_order_of_links_does_not_choose_the_profile_that_goes_on(
-    store: RedisIdentityStore, order: tuple[int, ...]
-) -> None:
+async def test_the_order_of_links_does_not_choose_the_winner(store: RedisIdentityStore, order: tuple[int, ...]) -> None:
     named = [BROWSER, ("email", "1@shop.example"), ("email", "2@shop.example"), DEVICE]
     base = [request(f"e{n}", one, occurred_ms=RECEIVED_MS + n) for n, one in enumerate(named)]
     links = [(BROWSER, named[2]), (named[1], named[2]), (DEVICE, BROWSER)]
@@ -243,9 +241,7 @@ async def test_another_record_with_the_same_event_id_is_a_duplicate(store: Redis
     assert once == await audit.snapshot()
 
 
-async def test_an_event_that_names_nobody_has_no_profile_but_is_remembered(
-    store: RedisIdentityStore, audit: Audit
-) -> None:
+async def test_an_event_without_identifiers_has_no_profile_but_a_mark(store: RedisIdentityStore, audit: Audit) -> None:
     nobody, copy = await store.resolve([request("e1"), request("e1", origin=("touchpoints.app", 3, 9))])
 
     assert (None, None, False) == (nobody.profile_id, nobody.anchor, nobody.duplicate)
@@ -340,7 +336,7 @@ async def test_members_are_listed_by_anchor_and_type(store: RedisIdentityStore) 
     assert sorted((uuid_text(identifier_hash(*named)), named[0]) for named in (LOGIN, EMAIL)) == members
 
 
-async def test_an_erased_profile_is_followed_to_nobody_and_its_id_does_not_come_back(
+async def test_an_erased_profile_is_followed_to_none_and_its_id_is_not_used_again(
     store: RedisIdentityStore, client: Redis, stack: Settings
 ) -> None:
     event = request("e1", BROWSER)
@@ -447,7 +443,7 @@ async def test_only_one_relay_has_the_lease_and_a_stale_one_removes_nothing(
     assert await outbox.acknowledge(last_id, "second")
 
 
-async def test_a_server_that_forgot_the_scripts_is_taught_again(store: RedisIdentityStore, client: Redis) -> None:
+async def test_scripts_are_loaded_again_after_the_server_lost_them(store: RedisIdentityStore, client: Redis) -> None:
     await store.resolve([request("e1", BROWSER)])
     await client.script_flush()
 

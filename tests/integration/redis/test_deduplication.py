@@ -1,4 +1,4 @@
-"""Marks of seen events on the real server: an event counts once, whatever comes with it and whenever it comes again."""
+"""Marks of seen events on the real server: an event counts once, however and whenever it is delivered again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def store(stack: Settings) -> AsyncIterator[RedisIdentityStore]:
         yield RedisIdentityStore(client, stack.redis_namespace, IdentityPolicy())
 
 
-async def test_a_duplicate_is_found_across_the_border_of_two_generations(store: RedisIdentityStore) -> None:
+async def test_a_duplicate_is_found_in_the_generation_before(store: RedisIdentityStore) -> None:
     border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
 
     first, copy = await store.resolve(
@@ -37,7 +37,7 @@ async def test_a_duplicate_is_found_across_the_border_of_two_generations(store: 
     assert (False, True) == (first.duplicate, copy.duplicate)
 
 
-async def test_a_duplicate_and_what_it_repeats_are_found_when_both_come_once_more_over_the_border(
+async def test_an_event_and_its_duplicate_are_found_when_both_are_redelivered_in_the_next_generation(
     store: RedisIdentityStore,
 ) -> None:
     border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
@@ -50,7 +50,7 @@ async def test_a_duplicate_and_what_it_repeats_are_found_when_both_come_once_mor
     assert (False, [True, True]) == (again.duplicate, [copy.duplicate for copy in others])
 
 
-async def test_an_event_and_its_duplicate_over_the_border_are_known_to_a_redelivery_of_the_first_alone(
+async def test_the_mark_of_two_copies_is_in_the_generation_of_the_first(
     store: RedisIdentityStore,
 ) -> None:
     border = RECEIVED_MS // GENERATION_MS * GENERATION_MS
@@ -62,7 +62,7 @@ async def test_an_event_and_its_duplicate_over_the_border_are_known_to_a_redeliv
     assert another.duplicate
 
 
-async def test_more_events_than_one_command_takes_are_each_known_once(store: RedisIdentityStore) -> None:
+async def test_more_events_than_the_fields_of_one_command_are_each_marked_once(store: RedisIdentityStore) -> None:
     events = [request(f"e{number}", ("anonymous_id", f"b{number % 7}")) for number in range(1_200)]
     copies = [request(f"e{number}", BROWSER, origin=("touchpoints.app", 3, number)) for number in range(1_200)]
 

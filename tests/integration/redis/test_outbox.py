@@ -112,7 +112,7 @@ async def test_identity_and_profiles_are_relayed_independently(client: Redis, st
     assert ["identity-changes"] == [record.topic for record in changes.records]
 
 
-async def test_nobody_else_relays_while_a_send_outlasts_the_lease(client: Redis, keys: OutboxKeys) -> None:
+async def test_no_second_process_relays_while_a_send_outlasts_the_lease(client: Redis, keys: OutboxKeys) -> None:
     records = await fill(client, keys, "1", "2")
     outbox = RedisOutbox(client, keys)
     other = Publisher()
