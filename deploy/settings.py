@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.topics import CHANNELS
+from schemas.channels import TOUCHPOINT_CHANNELS
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -60,7 +60,9 @@ class Settings(BaseSettings):
     clickhouse_database: str = Field("throughline", description="The ClickHouse database.")
 
     # What the deployment knows
-    channels: Annotated[tuple[str, ...], NoDecode] = Field(CHANNELS, description="Known channels, comma-separated.")
+    channels: Annotated[tuple[str, ...], NoDecode] = Field(
+        TOUCHPOINT_CHANNELS, description="Known channels, comma-separated."
+    )
     partitions: int = Field(12, ge=1, description="Partitions of a topic when it is created.")
     replication_factor: int = Field(1, ge=1, description="Replicas of a topic when it is created.")
     identity_secret: SecretStr = Field(

@@ -8,18 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from schemas.channels import DELIVERABLE_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS
-
-CHANNELS: tuple[str, ...] = (
-    "web", "app", "email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram", "chat",
-    "call_center", "store", "ads", "social", "affiliate", "direct_mail", "offline_media", "survey", "loyalty", "api",
-)  # fmt: skip
-"""The channels known from the start; `THROUGHLINE_CHANNELS` replaces the list."""
-
-MESSAGE_CHANNELS: tuple[str, ...] = (
-    "email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram", "webhook",
-)  # fmt: skip
-"""Channels on which a deployment writes to people; `webhook` tells another system."""
 
 TOUCHPOINTS_PREFIX = "touchpoints."
 DELIVER_PREFIX = "deliver."
@@ -59,7 +49,7 @@ def deliver_topic(channel: str) -> str:
     return DELIVER_PREFIX + channel
 
 
-def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
+def topics(channels: Iterable[str] = TOUCHPOINT_CHANNELS) -> list[Topic]:
     """List every topic of a deployment that knows `channels`, producers' topics first."""
     # Broker time, so that `received_at` cannot be set by a client.
     inbound = {"message.timestamp.type": "LogAppendTime"}
@@ -73,7 +63,7 @@ def topics(channels: Iterable[str] = CHANNELS) -> list[Topic]:
         Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * DAY_MS),
         Topic(DECISIONS, "profile_id", 30 * DAY_MS),
         Topic(ACTIONS, "profile_id", 7 * DAY_MS),
-        *(Topic(deliver_topic(channel), "profile_id", 7 * DAY_MS) for channel in MESSAGE_CHANNELS),
+        *(Topic(deliver_topic(channel), "profile_id", 7 * DAY_MS) for channel in DELIVERABLE_CHANNELS),
         Topic(JOURNEY_EVENTS, "profile_id", 30 * DAY_MS),
         Topic(DEAD_LETTERS, "the original record's key", 90 * DAY_MS),
     ]

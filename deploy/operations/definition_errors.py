@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from processors.decisions.labels import either
+from processors.decisions.labels import alternatives
 
 Place = tuple[str | int, ...]
 
@@ -68,7 +68,7 @@ def definition_error(invalid: ValidationError, value: Any, model: type[BaseModel
         messages = [
             text for text in messages if text != _MESSAGES["int_type"] or _MESSAGES["float_type"] not in messages
         ]
-        return where, f"should be {either(text.removeprefix('should be ') for text in messages)}"
+        return where, f"should be {alternatives(text.removeprefix('should be ') for text in messages)}"
     return where, messages[0]
 
 

@@ -19,11 +19,13 @@ from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
 from processors.journeys.lint import lint, misspelt
+from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.topics import deliver_topic, touchpoint_topic
 from sinks.redis.journey_archive import archive_journeys
 
 LAYOUT = "_layout"
@@ -104,15 +106,52 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
     found = [] if without_journeys else yaml_files(settings.definitions_dir / "journeys")
     journeys, files = load_journeys(found)
     segments, places = _segments(settings)
+    delivery = load(settings.delivery_file, DeliveryDefinitions)
     return Definitions(
         segments=segments,
         journeys=journeys,
-        policy=load(settings.policy_file, MessagePolicy),
+        policy=load_policy(settings, delivery),
         templates=load_templates(settings.definitions_dir / "templates"),
-        delivery=load(settings.delivery_file, DeliveryDefinitions),
+        delivery=delivery,
         files=files,
         places=places,
     )
+
+
+def load_policy(settings: Settings, delivery: DeliveryDefinitions) -> MessagePolicy:
+    """Read the message policy.
+
+    Args:
+        settings: Where the file is, and the channels of the deployment.
+        delivery: Which channels have an adapter.
+
+    Raises:
+        DefinitionError: The file is wrong, or a channel has no way out: neither a topic `deliver.<channel>` nor an
+            adapter.
+    """
+    policy = load(settings.policy_file, MessagePolicy)
+    problems = []
+    for channel in policy.channels:
+        if problem := _undeliverable(channel, settings, delivery):
+            line = line_of(settings.policy_file, ("channels", channel))
+            problems.append(f"{settings.policy_file}:{line}: channels.{channel}: {problem}")
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    return policy
+
+
+def _undeliverable(channel: str, settings: Settings, delivery: DeliveryDefinitions) -> str:
+    """Say why messages on a channel would stop the deliver worker; empty if they would not."""
+    if channel in DELIVERABLE_CHANNELS:
+        return ""
+    if not delivery.has_adapter(channel):
+        return (
+            f"there is no topic {deliver_topic(channel)} that its messages could go to: send them through a webhook "
+            f"in {settings.delivery_file}, or use a channel that has a topic: {', '.join(DELIVERABLE_CHANNELS)}"
+        )
+    if channel not in settings.channels:
+        return f"its receipts need the topic {touchpoint_topic(channel)}: add {channel} to THROUGHLINE_CHANNELS"
+    return ""
 
 
 def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngine:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
-from deploy.operations.engines import load_templates
+from deploy.operations.engines import load_policy, load_templates
 from deploy.settings import Settings
 from processors.delivery.recommend import Recommender, Related
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
@@ -71,6 +71,7 @@ def build_deliver(
         DefinitionError: A file is wrong, or names a destination that the settings do not have.
     """
     definitions = load(settings.delivery_file, DeliveryDefinitions)
+    load_policy(settings, definitions)  # a channel without a way out must not be found by the first message
     return Deliver(
         ledger,
         publisher,

@@ -119,7 +119,7 @@ def _gates(row: Row) -> list[str]:
     for gate in stopped:
         lines.append(f"stopped by {_GATES.get(gate['gate'], gate['gate'])}: {_facts(gate['input'])}")
     if row["outcome"] == "postponed" and row.get("channel"):
-        lines.append(f"to be sent by {labels.medium(row['channel'])}; decided again when the time has come")
+        lines.append(f"to be sent by {labels.channel_label(row['channel'])}; decided again when the time has come")
     return lines
 
 

@@ -1,36 +1,30 @@
-"""The words of a reason: what a marketer calls a channel, and how a list reads."""
+"""The labels of a reason: what people call a channel and its messages, and how they list alternatives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-_ONE = {
-    "email": "e-mail",
-    "sms": "SMS",
-    "web_push": "web push message",
-    "app_push": "app push message",
-    "whatsapp": "WhatsApp message",
-    "messenger": "Messenger message",
-    "telegram": "Telegram message",
-}
+from schemas.channels import CHANNELS
 
 
-def one(channel: str) -> str:
+def message_label(channel: str) -> str:
     """Call one message on a channel by its name; without a channel, a message."""
-    return _ONE.get(channel) or (f"{channel.replace('_', ' ')} message" if channel else "message")
+    if channel in CHANNELS and (label := CHANNELS[channel].label):
+        return label
+    return f"{channel.replace('_', ' ')} message" if channel else "message"
 
 
-def many(channel: str) -> str:
+def messages_label(channel: str) -> str:
     """Call several messages on a channel by their name."""
-    return "SMS" if channel == "sms" else one(channel) + "s"
+    return (CHANNELS[channel].plural if channel in CHANNELS else "") or f"{message_label(channel)}s"
 
 
-def medium(channel: str) -> str:
+def channel_label(channel: str) -> str:
     """Call a channel by its name."""
-    return one(channel).removesuffix(" message")
+    return message_label(channel).removesuffix(" message")
 
 
-def either(names: Iterable[str]) -> str:
+def alternatives(names: Iterable[str]) -> str:
     """Join names: `a`, `a or b`, `a, b or c`."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last

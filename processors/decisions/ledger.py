@@ -154,7 +154,7 @@ def _language(document: dict[str, Any]) -> str:
 
 def reason_sentence(candidate: Candidate, outcome: LedgerOutcome, why: str) -> str:
     """Write the reason of a decision as one sentence."""
-    by = labels.medium(candidate.channel) if candidate.channel else ""
+    by = labels.channel_label(candidate.channel) if candidate.channel else ""
     if outcome == "sent":
         kind = "it belongs to a service" if candidate.message.transactional else "nothing speaks against it"
         return f"Sent by {by}: {kind}."

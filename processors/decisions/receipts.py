@@ -14,6 +14,7 @@ from processors.decisions import calendar, labels, ledger, sends
 from processors.decisions.gates import caps
 from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
 from processors.profiles.joins import short
+from schemas.channels import event_prefix, message_channel
 from schemas.events.messages import STEPS, Step
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text, text_of_ms, time_of_ms
@@ -25,7 +26,6 @@ Handler = Callable[[Person, Event, int], list[Row]]
 _FAILURES = frozenset({"bounced", "failed"})
 _ARRIVALS = frozenset({"delivered", "opened", "clicked", "replied", "unsubscribed", "complained"})
 _ENGAGED = frozenset({"clicked", "replied"})
-_PUSH = frozenset({"web_push", "app_push"})
 _STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items() if name.startswith("Email ")]
 """`Delivered`, `Link Clicked`, …: what each step is called in the name of an event."""
 
@@ -43,7 +43,7 @@ class Receipts:
             fallback: The time zone of people whose own is unknown.
         """
         self._fallback = fallback
-        own = {f"{name.replace('_', ' ').title()} {said}": (name, step) for name in channels for said, step in _STEPS}
+        own = {f"{event_prefix(name)} {said}": (name, step) for name in channels for said, step in _STEPS}
         reports: dict[str, tuple[str, Step]] = {**own, **STEPS}
         self.handlers: dict[str, Handler] = dict.fromkeys(visits, self._visit)
         self.handlers |= {name: self._report(*report) for name, report in reports.items() if report[1] != "sent"}
@@ -55,7 +55,7 @@ class Receipts:
             properties = event.get("properties") or {}
             key = str(properties.get("message_id") or "")
             sent = sends.entry(person.state, key) if key else None
-            channel = sent.channel if sent else _channel(kind, event)
+            channel = sent.channel if sent else message_channel(kind, event["channel"])
             if engaged:
                 self._present(person, event)
                 if not (sent and sent.flags & CLICKED):
@@ -119,15 +119,8 @@ def _failed(
     caps.release(person.state, key)
     kind, why = short(properties.get("bounce_type")), short(properties.get("reason"))
     what = f"bounced{f' ({kind})' if kind else ''}" if step == "bounced" else "could not be delivered"
-    said = f"Not delivered: the {labels.one(sent.channel)} {what}{f': {why}' if why else ''}."
+    said = f"Not delivered: the {labels.message_label(sent.channel)} {what}{f': {why}' if why else ''}."
     given = {"report": event["event"], "bounce_type": kind, "reason": why}
     return [
         ledger.result_row(person.profile_id, key, sent, "failed", "delivery", said, given, now_ms, event["event_id"])
     ]
-
-
-def _channel(kind: str, event: Event) -> str:
-    if kind != "push":
-        return kind
-    channel: str = event["channel"]
-    return channel if channel in _PUSH else "app_push"

@@ -27,8 +27,9 @@ from processors.delivery.templates import TemplateError, Templates
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
 from processors.stream.routing import Router
+from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL, event_prefix
 from schemas.dead_letters import Reason
-from schemas.delivery.outbound import WEBHOOK_CHANNEL, Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
+from schemas.delivery.outbound import Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
 from schemas.delivery.templates import Rendered
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
@@ -44,12 +45,6 @@ DUE_PER_TURN = 200
 """Messages whose retry is due that one call of `Deliver.send_due` takes."""
 RECOMMENDED = 24
 """Products read for a template that recommends some."""
-
-KINDS = {
-    "email": "Email", "sms": "SMS", "app_push": "Push", "web_push": "Push", "whatsapp": "WhatsApp",
-    "messenger": "Messenger Message", "telegram": "Telegram Message",
-}  # fmt: skip
-"""How receipts of a channel begin; another channel's begin with its own name, such as `Direct Mail Sent`."""
 
 Action = dict[str, Any]
 
@@ -186,7 +181,6 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
     channel, key = action["channel"], action["idempotency_key"]
     if not settled.step or channel == WEBHOOK_CHANNEL:
         return None
-    kind = KINDS.get(channel) or channel.replace("_", " ").title()
     campaign = {name: value for name, value in (action.get("campaign") or {}).items() if value}
     address = action.get("address")
     properties = {
@@ -201,7 +195,7 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
     }
     event = {
         "event_id": _derived_id("receipt", key, settled.step),
-        "event": f"{kind} {settled.step}",
+        "event": f"{event_prefix(channel)} {settled.step}",
         "channel": channel,
         "source": "throughline",
         "occurred_at": text_of_ms(settled.at_ms),
@@ -417,9 +411,11 @@ class Deliver:
         if action["channel"] == WEBHOOK_CHANNEL:
             name = (action.get("address") or {}).get("value")
             return self._adapters.get(f"webhook:{name}", _MISSING) if name in self._definitions.webhooks else None
-        route = self._definitions.channels.get(action["channel"])
-        if route is None or route.through == "topic":
-            return None
+        channel = action["channel"]
+        if not self._definitions.has_adapter(channel):
+            # Publishing to a topic that does not exist would be retried for ever, and hold up all other messages.
+            return None if channel in DELIVERABLE_CHANNELS else _MISSING
+        route = self._definitions.channels[channel]
         return self._adapters.get("smtp" if route.through == "smtp" else f"webhook:{route.webhook}", _MISSING)
 
 

@@ -11,24 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from processors.profiles.joins import Section, first_by_name, recent, short
+from schemas.channels import ADDRESS_TYPE_OF, ADDRESS_TYPES, message_channel
 from schemas.events.messages import STEPS
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
 
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
 """Events that state the person's own will about channels."""
 
-ADDRESS_TYPES = frozenset({"email", "phone", "whatsapp_id", "messenger_id", "telegram_id", "push_token"})
-"""Identifier types that a message can be sent to."""
-
-_ADDRESSED_BY = {
-    "email": "email",
-    "sms": "phone",
-    "push": "push_token",
-    "whatsapp": "whatsapp_id",
-    "messenger": "messenger_id",
-    "telegram": "telegram_id",
-}
-_PUSH_CHANNELS = frozenset({"web_push", "app_push"})
+_ADDRESS_TYPES = frozenset(ADDRESS_TYPES)
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
 _SOFT = frozenset({"soft", "transient", "temporary", "blocked", "undetermined"})
 
@@ -37,7 +27,7 @@ def addresses(one: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -
     """Note the addresses that an event names."""
     for identifier in identifiers:
         kind = identifier["type"]
-        if kind in ADDRESS_TYPES:
+        if kind in _ADDRESS_TYPES:
             found = one.setdefault("addresses", {}).setdefault(kind, {})
             found[identifier["value"]] = [at, bool(identifier.get("verified")), 0, False]
             recent(found, ADDRESSES_KEPT, _seen)
@@ -56,16 +46,14 @@ def join_addresses(mine: Section, other: Section) -> Section:
 def message(one: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Note what became of a message, and what that says about the address and the consent."""
     kind, step = STEPS[event["event"]]
-    channel: str = kind
-    if kind == "push":
-        channel = event["channel"] if event["channel"] in _PUSH_CHANNELS else "app_push"
+    channel = message_channel(kind, event["channel"])
     one["messages"] = {channel: {step: [1, at]}}
     if step in ("unsubscribed", "complained"):
         consents = one.setdefault("consent", {}).setdefault("channels", {})
         join_channel_consent(consents, {channel: [False, at, True]})
     bounced = step == "bounced" and short(properties.get("bounce_type")).lower() not in _SOFT
     if bounced or step in _ARRIVED:
-        for address in one.get("addresses", {}).get(_ADDRESSED_BY[kind], {}).values():
+        for address in one.get("addresses", {}).get(ADDRESS_TYPE_OF[channel], {}).values():
             address[2:] = [at, bounced]
 
 

@@ -15,8 +15,8 @@ from processors.segments.event_filters import Event, values_at
 from processors.segments.profile_attributes import is_known
 from processors.segments.reader import ANY_EVENT, Read, Reader
 from processors.segments.series import Series, hours, key_of, values
+from schemas.channels import ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS, HOUR_MS
-from schemas.segments.attributes import MESSAGE_CHANNELS
 from schemas.segments.definitions import Affinity, Engagement, Lifecycle, Rfm, SegmentDefinitions
 from schemas.time import ms_of_time
 
@@ -132,7 +132,7 @@ def _rfm(rules: Rfm) -> dict[str, Reader]:
 def _preferences(parameters: Engagement) -> dict[str, Reader]:
     def channel(context: EvaluationContext) -> str | None:
         messages = context.document.get("messages", {})
-        known = [name for name in MESSAGE_CHANNELS if name in messages]
+        known = [name for name in ADDRESSED_CHANNELS if name in messages]
         return min(known, key=lambda name: (-likelihood(messages[name], parameters), name)) if known else None
 
     series = hours(key_of("h", "visits and clicks"), _is_visit)

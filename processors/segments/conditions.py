@@ -21,8 +21,8 @@ from processors.segments.event_filters import matching, values_at
 from processors.segments.reachability import can_reach
 from processors.segments.reader import Read, Reader
 from processors.segments.series import Series, key_of, steps, times
+from schemas.channels import ADDRESSED_CHANNELS
 from schemas.events.touchpoint import EVENT_NAMES
-from schemas.segments.attributes import MESSAGE_CHANNELS
 from schemas.segments.conditions import Comparison, Condition
 from schemas.segments.definitions import SegmentDefinitions
 
@@ -182,7 +182,9 @@ class Compiler:
     def _engaged(self, condition: Condition) -> CompiledCondition:
         channels = condition.engaged or ()
         read = profile_attributes.last_engaged_on(channels, opens=condition.opens)
-        triggers = frozenset(f"answered:{name}" if name in MESSAGE_CHANNELS else f"channel:{name}" for name in channels)
+        triggers = frozenset(
+            f"answered:{name}" if name in ADDRESSED_CHANNELS else f"channel:{name}" for name in channels
+        )
         return CompiledCondition(_count_in_window(_as_list(read), 1, None, condition.within), triggers, NO_TRIGGERS)
 
     def _can_reach(self, condition: Condition) -> CompiledCondition:

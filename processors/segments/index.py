@@ -7,6 +7,7 @@ from typing import Any
 
 from processors.profiles.contact import STATEMENTS
 from processors.segments.evaluation import CompiledCondition
+from schemas.channels import CHANNELS_OF_KIND
 from schemas.events.messages import STEPS
 from schemas.time import ms_of_text
 
@@ -15,14 +16,13 @@ _MAX_CACHED_KEYS = 20_000
 
 _CART_EVENTS = ("Product Added", "Wishlist Product Added to Cart", "Product Removed", "Cart Viewed", "Checkout Started")
 _SALE_EVENTS = ("Order Completed", "Order Updated", "Receipt Issued")
-_PUSH_CHANNELS = ("web_push", "app_push")
 
 
 def _message_triggers() -> dict[str, tuple[str, ...]]:
     """Return the triggers of message events: an answer counts as engagement, unsubscribing withdraws consent."""
     found = {}
     for name, (kind, step) in STEPS.items():
-        channels = _PUSH_CHANNELS if kind == "push" else (kind,)
+        channels = CHANNELS_OF_KIND[kind]
         triggers = ["messages", *(f"messages:{channel}" for channel in channels)]
         if step in ("clicked", "replied", "opened"):
             triggers += [f"answered:{channel}" for channel in channels]

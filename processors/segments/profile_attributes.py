@@ -11,7 +11,7 @@ from typing import Any
 from processors.segments import reachability
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.reader import ANY_EVENT, Read, Reader, days_ago, element, or_zero, section
-from schemas.segments.attributes import MESSAGE_CHANNELS
+from schemas.channels import ADDRESSED_CHANNELS
 
 CONTEXT = frozenset({"context"})
 MESSAGES = frozenset({"messages"})
@@ -146,7 +146,7 @@ def score_reader(name: str) -> Reader:
 
 def last_engaged(channel: str, *, opens: bool = False) -> Read:
     """Read when a person last engaged on a channel: clicked or answered a message, on other channels any event."""
-    if channel in MESSAGE_CHANNELS:
+    if channel in ADDRESSED_CHANNELS:
         return _last(("clicked", "replied", "opened") if opens else ("clicked", "replied"), (channel,))
     return element(section("channels", channel), 2)
 
@@ -155,8 +155,8 @@ def last_engaged_on(channels: tuple[str, ...], *, opens: bool = False) -> Read:
     """Read when a person last engaged on any of some channels, as `last_engaged`."""
     if len(channels) == 1:
         return last_engaged(channels[0], opens=opens)
-    sent = tuple(name for name in channels if name in MESSAGE_CHANNELS)
-    own = [name for name in channels if name not in MESSAGE_CHANNELS]
+    sent = tuple(name for name in channels if name in ADDRESSED_CHANNELS)
+    own = [name for name in channels if name not in ADDRESSED_CHANNELS]
     answered = _last(("clicked", "replied", "opened") if opens else ("clicked", "replied"), sent)
 
     def read(context: EvaluationContext) -> int | None:

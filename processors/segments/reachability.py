@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.segments.attributes import ADDRESS_OF, MESSAGE_CHANNELS
+from schemas.channels import ADDRESS_TYPE_OF, ADDRESSED_CHANNELS
 
 
 def consents(document: dict[str, Any], channel: str) -> bool:
@@ -25,7 +25,7 @@ def consents(document: dict[str, Any], channel: str) -> bool:
 
 def addresses(document: dict[str, Any], channel: str) -> list[str]:
     """Return the addresses of a channel that do not bounce: verified ones first, then those seen last."""
-    kind = ADDRESS_OF.get(channel, "")
+    kind = ADDRESS_TYPE_OF.get(channel, "")
     found = document.get("addresses", {}).get(kind, {})
     working = [value for value, address in found.items() if not address[3]]
     return sorted(working, key=lambda value: (not found[value][1], -found[value][0], value))
@@ -34,10 +34,10 @@ def addresses(document: dict[str, Any], channel: str) -> list[str]:
 def can_reach(document: dict[str, Any], channel: str) -> bool:
     """Return whether there is consent and an address that does not bounce."""
     return consents(document, channel) and any(
-        not address[3] for address in document.get("addresses", {}).get(ADDRESS_OF.get(channel, ""), {}).values()
+        not address[3] for address in document.get("addresses", {}).get(ADDRESS_TYPE_OF.get(channel, ""), {}).values()
     )
 
 
 def reachable(document: dict[str, Any]) -> list[str]:
     """Return all channels on which the person can be reached."""
-    return [channel for channel in MESSAGE_CHANNELS if can_reach(document, channel)]
+    return [channel for channel in ADDRESSED_CHANNELS if can_reach(document, channel)]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from schemas.channels import ADDRESS_TYPE_OF
 from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
@@ -223,17 +224,22 @@ class ReceiptRules(_Part):
     without: Literal["commit", "release"] = "commit"
 
 
-_PUSH = ChannelRule(address="push_token", fresh_for=270 * DAY_MS, cost=0.0, prior=Prior(rate=0.04, strength=30))
+def _channel(name: str, *, rate: float, cost: float = 0.0, fresh_for: Duration | None = None) -> ChannelRule:
+    return ChannelRule(
+        address=ADDRESS_TYPE_OF[name], fresh_for=fresh_for, cost=cost, prior=Prior(rate=rate, strength=30)
+    )
+
 
 _CHANNELS = {
-    "email": ChannelRule(address="email", cost=0.001, prior=Prior(rate=0.03, strength=30)),
-    "app_push": _PUSH,
-    "web_push": _PUSH.model_copy(update={"prior": Prior(rate=0.02, strength=30)}),
-    "whatsapp": ChannelRule(address="whatsapp_id", cost=0.06, prior=Prior(rate=0.12, strength=30)),
-    "sms": ChannelRule(address="phone", cost=0.05, prior=Prior(rate=0.06, strength=30)),
-    "messenger": ChannelRule(address="messenger_id", cost=0.01, prior=Prior(rate=0.08, strength=30)),
-    "telegram": ChannelRule(address="telegram_id", cost=0.0, prior=Prior(rate=0.06, strength=30)),
+    "email": _channel("email", cost=0.001, rate=0.03),
+    "app_push": _channel("app_push", fresh_for=270 * DAY_MS, rate=0.04),
+    "web_push": _channel("web_push", fresh_for=270 * DAY_MS, rate=0.02),
+    "whatsapp": _channel("whatsapp", cost=0.06, rate=0.12),
+    "sms": _channel("sms", cost=0.05, rate=0.06),
+    "messenger": _channel("messenger", cost=0.01, rate=0.08),
+    "telegram": _channel("telegram", rate=0.06),
 }
+"""The order is the one in which they are tried."""
 
 _CAPS = (
     CapRule(limit=3, channel="email", within=WEEK_MS),

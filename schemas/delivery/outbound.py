@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from schemas.delivery.templates import Rendered
 from schemas.durations import HOUR_MS, Duration
 
-WEBHOOK_CHANNEL = "webhook"
 """The channel of an action for another system instead of a person."""
 
 SendStatus = Literal["sent", "bounced", "refused", "retry", "unknown"]
@@ -143,6 +142,11 @@ class DeliveryDefinitions(_Definition):
     retries: Retries = Retries()
     channels: dict[str, Route] = Field(default_factory=dict)
     webhooks: dict[Name, WebhookTarget] = Field(default_factory=dict)
+
+    def has_adapter(self, channel: str) -> bool:
+        """Tell whether one of our own adapters sends a channel's messages; those of others go to a topic."""
+        route = self.channels.get(channel)
+        return route is not None and route.through != "topic"
 
     @model_validator(mode="after")
     def _known_webhooks(self) -> Self:

@@ -9,21 +9,12 @@ name is rewritten: `STEPS` tells what each of them means.
 
 from typing import Literal
 
+from schemas.channels import KIND_OF_PREFIX, MessageKind
 from schemas.events.properties import Properties
 from schemas.text import Id, Name, Text
 
-Kind = Literal["email", "sms", "push", "whatsapp", "messenger", "telegram"]
 Step = Literal["sent", "delivered", "opened", "clicked", "replied", "bounced", "failed", "unsubscribed", "complained"]
 
-_KINDS: dict[str, Kind] = {
-    "Email": "email",
-    "SMS": "sms",
-    "Push": "push",
-    "WhatsApp": "whatsapp",
-    "WhatsApp Message": "whatsapp",
-    "Messenger Message": "messenger",
-    "Telegram Message": "telegram",
-}
 _STEPS: dict[str, Step] = {
     "Sent": "sent",
     "Delivered": "delivered",
@@ -36,8 +27,8 @@ _STEPS: dict[str, Step] = {
     "Marked as Spam": "complained",
 }
 
-STEPS: dict[str, tuple[Kind, Step]] = {
-    **{f"{kind} {step}": (_KINDS[kind], _STEPS[step]) for kind in _KINDS for step in _STEPS},
+STEPS: dict[str, tuple[MessageKind, Step]] = {
+    **{f"{prefix} {step}": (kind, _STEPS[step]) for prefix, kind in KIND_OF_PREFIX.items() for step in _STEPS},
     "Unsubscribed": ("email", "unsubscribed"),
     "Push Notification Received": ("push", "delivered"),
     "Push Notification Tapped": ("push", "clicked"),

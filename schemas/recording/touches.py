@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from schemas.events.messages import Kind, Step
+from schemas.channels import MessageKind
+from schemas.events.messages import Step
 
 TouchKind = Literal["rule", "session", ""]
 """How a stored event can be a touch: outright, as the first event of its session, or not at all."""
@@ -59,7 +60,7 @@ class Conditions(_Model):
 
     events: Labels | None = None
     channels: Labels | None = None
-    message_kinds: tuple[Kind, ...] | None = None
+    message_kinds: tuple[MessageKind, ...] | None = None
     message_steps: tuple[Step, ...] | None = None
     arrived_by: tuple[ArrivedBy, ...] | None = None
     source: Labels | None = None

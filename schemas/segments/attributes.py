@@ -9,23 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, NamedTuple
 
-from schemas.topics import CHANNELS
+from schemas.channels import ADDRESS_TYPES, ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 
 Type = Literal["number", "money", "time", "text", "yes/no", "list", "any"]
-
-MESSAGE_CHANNELS = ("email", "sms", "web_push", "app_push", "whatsapp", "messenger", "telegram")
-"""Channels on which messages are sent to an address."""
-
-ADDRESS_OF: dict[str, str] = {
-    "email": "email",
-    "sms": "phone",
-    "web_push": "push_token",
-    "app_push": "push_token",
-    "whatsapp": "whatsapp_id",
-    "messenger": "messenger_id",
-    "telegram": "telegram_id",
-}
-"""The identifier type that a message of a channel is sent to."""
 
 
 class Attribute(NamedTuple):
@@ -224,8 +210,7 @@ _OPEN: tuple[Attribute, ...] = (
     Attribute("computed.<name>", "any", "", "A computed trait of the definitions.", 12),
 )
 
-_ADDRESS_TYPES = tuple(dict.fromkeys(ADDRESS_OF.values()))
-_MEMBERS = {"<channel>": CHANNELS, "<message_channel>": MESSAGE_CHANNELS, "<address_type>": _ADDRESS_TYPES}
+_MEMBERS = {"<channel>": TOUCHPOINT_CHANNELS, "<message_channel>": ADDRESSED_CHANNELS, "<address_type>": ADDRESS_TYPES}
 
 
 def _expanded() -> dict[str, Attribute]:

@@ -28,10 +28,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, LONGEST_MS, parse_duration
-from schemas.segments.attributes import ATTRIBUTES, MESSAGE_CHANNELS, OPEN_FAMILIES, find
+from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find
 from schemas.time import lenient_time
-from schemas.topics import CHANNELS
 
 MAX_TIMES = 200
 """The maximum of `at_least`, `at_most` and `exactly`: a person's state keeps up to so many times of an event."""
@@ -402,8 +402,8 @@ def check_function(function: str, of: str | None, within: int | None) -> str:
 
 
 def _check_reach(condition: Condition) -> str:
-    unknown = [name for name in condition.can_reach or () if name not in MESSAGE_CHANNELS]
-    return f"no messages are sent on {unknown[0]!r}: use {', '.join(MESSAGE_CHANNELS)}" if unknown else ""
+    unknown = [name for name in condition.can_reach or () if name not in ADDRESSED_CHANNELS]
+    return f"no messages are sent on {unknown[0]!r}: use {', '.join(ADDRESSED_CHANNELS)}" if unknown else ""
 
 
 def _check_bucket(condition: Condition) -> str:
@@ -418,7 +418,7 @@ def _check_stage(condition: Condition) -> str:
 def _check_engaged(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; a deployment may have further channels."""
     for name in condition.engaged or ():
-        if name not in CHANNELS and (near := get_close_matches(name, CHANNELS, 1, 0.75)):
+        if name not in TOUCHPOINT_CHANNELS and (near := get_close_matches(name, TOUCHPOINT_CHANNELS, 1, 0.75)):
             return f"there is no channel {name!r}: did you mean {near[0]}?"
     return ""
 

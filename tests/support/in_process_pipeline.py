@@ -17,9 +17,10 @@ from processors.identity.stage import Identify
 from processors.profiles.stage import ProfileUpdate
 from processors.recording.rows import identity_rows
 from processors.stream.routing import route
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.identity.policy import IdentityPolicy
 from schemas.records import Headers
-from schemas.topics import CHANNELS, RESOLVED_TOUCHPOINTS
+from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
 from sinks.redis.profiles import RedisProfileStore
@@ -63,7 +64,7 @@ class Town:
             self.identities,
             policy=self.policy,
             secret=self.secret,
-            channels=frozenset(CHANNELS),
+            channels=frozenset(TOUCHPOINT_CHANNELS),
             max_event_bytes=settings.max_event_bytes,
         )
         self._update = ProfileUpdate(self.profiles)

@@ -33,7 +33,7 @@ class _Cap:
         self.limit = rule.limit
         period = duration_text(rule.within) if rule.within else f"a calendar {rule.calendar}"
         tagged = f" tagged {rule.tag}" if rule.tag else ""
-        self.text = f"{labels.many(rule.channel or '')}{tagged} allowed in {period}"
+        self.text = f"{labels.messages_label(rule.channel or '')}{tagged} allowed in {period}"
         self.name = f"{rule.channel or 'all channels'}{tagged}, {period}"
 
     def covers(self, channel: str, tags: Sequence[str]) -> bool:

@@ -153,5 +153,5 @@ _REASONS = {
 def _unreachable(unreachable: dict[str, str]) -> str:
     if not unreachable:
         return "no channel is possible"
-    each = ", ".join(f"{labels.medium(name)}: {_REASONS[why]}" for name, why in unreachable.items())
+    each = ", ".join(f"{labels.channel_label(name)}: {_REASONS[why]}" for name, why in unreachable.items())
     return f"there is no address to send it to ({each})"

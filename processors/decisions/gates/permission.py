@@ -65,10 +65,11 @@ def _refusal(purpose: str, to_purpose: bool | None, to_channels: dict[str, bool 
         return f"the person has said no to {purpose}"
     refused = [name for name, answer in to_channels.items() if answer is False]
     if to_channels and len(refused) == len(to_channels):
-        return f"the person has said no to {purpose} by {labels.either(map(labels.medium, refused))}"
+        return f"the person has said no to {purpose} by {labels.alternatives(map(labels.channel_label, refused))}"
     if to_purpose is None:
         return f"the person has not agreed to {purpose}"
-    return f"the person has not agreed to {purpose} by {labels.either(map(labels.medium, to_channels or ['message']))}"
+    names = labels.alternatives(map(labels.channel_label, to_channels or ["message"]))
+    return f"the person has not agreed to {purpose} by {names}"
 
 
 class Suppression:
@@ -100,7 +101,7 @@ class Suppression:
         if candidate.channels:
             return Check(True, given)
         each = "; ".join(
-            f"{_CLOSED[why]} by {labels.either(map(labels.medium, names))}" for why, names in given.items()
+            f"{_CLOSED[why]} by {labels.alternatives(map(labels.channel_label, names))}" for why, names in given.items()
         )
         return Check(False, given, each)
 

@@ -28,7 +28,7 @@ class QuietGate:
             return Check(True, given)
         until = max(until, self._send_time.best_from(candidate, until) or 0)
         when = calendar.readable_time(until, candidate.now_ms, candidate.zone)
-        medium = labels.medium(candidate.channel)
+        medium = labels.channel_label(candidate.channel)
         return Check(False, given, f"it is quiet time for {medium} ({span}) where the person is; next at {when}", until)
 
 

@@ -20,13 +20,13 @@ from processors.identity.claims import claims
 from processors.identity.stage import request_for
 from processors.intake.decode import decode
 from processors.profiles.document import new_profile
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import TemplateDefinition
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
 from schemas.records import Outgoing, Record
-from schemas.topics import CHANNELS
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
@@ -185,13 +185,13 @@ async def test_a_message_goes_out_and_its_receipt_names_it(world: World) -> None
 async def test_a_receipt_is_a_valid_event_of_the_same_person(world: World) -> None:
     (receipt,) = await world.worker()([action()])
 
-    event = decode(receipt.value, channels=frozenset(CHANNELS), max_bytes=65_536)
+    event = decode(receipt.value, channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     assert not isinstance(event, Reject), event
     policy = IdentityPolicy()
     claimed, _ = claims(event, policy, b"secret")
     signed_up = decode(
         orjson.dumps({**orjson.loads(receipt.value), "identifiers": {"email": "ann@shop.example"}}),
-        channels=frozenset(CHANNELS),
+        channels=frozenset(TOUCHPOINT_CHANNELS),
         max_bytes=65_536,
     )
     assert not isinstance(signed_up, Reject), signed_up
@@ -408,6 +408,15 @@ async def test_a_channel_without_an_adapter_goes_to_its_topic(world: World) -> N
     value = orjson.loads(handed.value)
     assert ("deliver.sms", ANN.encode()) == (handed.topic, handed.key)
     assert ("m1", "Hello Ann", phone) == (value["message_id"], value["text"], value["address"])
+
+
+async def test_a_message_of_a_channel_without_topic_and_adapter_fails_instead_of_stopping_the_worker(
+    world: World,
+) -> None:
+    """The file was right when the message was decided, and is another now."""
+    ((event, _),) = told(await world.worker()([action(channel="kiosk", address=None)]))
+
+    assert ("Kiosk Failed", []) == (event, world.sent)
 
 
 async def test_a_webhook_step_that_is_not_set_up_goes_to_a_topic_with_its_context(world: World) -> None:

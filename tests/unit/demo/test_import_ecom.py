@@ -16,8 +16,8 @@ from deploy.operations.definition_files import touch_rules
 from deploy.operations.importers.tables import TableError
 from deploy.settings import Settings
 from processors.intake.decode import decode
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.outcomes import Reject
-from schemas.topics import CHANNELS
 
 HEADER = ",".join(COLUMNS) + "\n"
 
@@ -36,7 +36,7 @@ def events(*rows: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("theirs", "ours"), EVENTS.items(), ids=EVENTS)
 def test_each_event_has_a_name_and_is_valid(theirs: str, ours: str) -> None:
     (line,) = touchpoints([HEADER, row(theirs)])
-    event = decode(line, channels=frozenset(CHANNELS), max_bytes=65_536)
+    event = decode(line, channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     assert not isinstance(event, Reject), event
     assert ours == event["event"]
 

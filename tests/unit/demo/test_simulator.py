@@ -23,10 +23,10 @@ from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
 from processors.identity.claims import claims
 from processors.intake.decode import decode
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
-from schemas.topics import CHANNELS
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = Options(people=600, seed=7, days=40)
@@ -55,7 +55,7 @@ def run() -> Run:
 
 
 def decoded(line: bytes) -> Any:
-    return decode(line, channels=frozenset(CHANNELS), max_bytes=65_536)
+    return decode(line, channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
 
 
 def test_the_same_options_give_the_same_bytes(run: Run) -> None:
@@ -94,7 +94,7 @@ def test_all_lines_but_the_junk_are_valid(run: Run) -> None:
 
 def test_junk_can_be_routed_and_is_one_line_in_a_hundred(run: Run) -> None:
     junk = [event for event in run.events if event["source"] == LEGACY]
-    assert set() == {event["channel"] for event in junk} - set(CHANNELS)
+    assert set() == {event["channel"] for event in junk} - set(TOUCHPOINT_CHANNELS)
     assert pytest.approx(0.01, abs=0.004) == len(junk) / len(run.events)
 
 
@@ -131,7 +131,9 @@ def test_the_counts_are_those_of_the_lines(run: Run) -> None:
 
 def test_every_known_channel_but_two_carries_events(run: Run) -> None:
     # Radio and affiliates have no events of their own: they show in the campaign of a session.
-    assert set(CHANNELS) - {"affiliate", "offline_media"} == {event["channel"] for event in run.good.values()}
+    assert set(TOUCHPOINT_CHANNELS) - {"affiliate", "offline_media"} == {
+        event["channel"] for event in run.good.values()
+    }
 
 
 @pytest.mark.parametrize("channel", ["web", "app", "store", "call_center"])

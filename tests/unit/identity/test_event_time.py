@@ -13,12 +13,12 @@ from processors.intake.validation_mark import ValidationMark
 from processors.profiles.document import apply, new_profile
 from processors.profiles.view import view
 from processors.stream.routing import route
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.records import Headers
 from schemas.time import ms_of_text, text_of_ms
-from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
 from tests.support.in_process_pipeline import Arrived
 
@@ -44,7 +44,7 @@ async def identified(*records: Arrived, store: OnePerson | None = None) -> list[
         store or OnePerson(),
         policy=IdentityPolicy(),
         secret=SECRET,
-        channels=frozenset(CHANNELS),
+        channels=frozenset(TOUCHPOINT_CHANNELS),
         max_event_bytes=65_536,
     )
     return [orjson.loads(one.value) for one in route("identify", records, await identify(records))]

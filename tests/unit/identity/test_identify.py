@@ -12,12 +12,13 @@ import pytest
 from processors.identity.stage import Identify, TooManyDeadLettersError
 from processors.stream.ports import IdentityStore
 from processors.stream.routing import route
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Refusal, Resolution, ResolveRequest
 from schemas.outcomes import Ok, Reject
 from schemas.records import Headers, Outgoing, Record
-from schemas.topics import CHANNELS, DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
+from schemas.topics import DEAD_LETTERS, DROPPED_TOUCHPOINTS, RESOLVED_TOUCHPOINTS
 from tests.support.builders import touchpoint
 
 PERSON = "00000000-0000-0000-0000-000000000001"
@@ -58,7 +59,7 @@ class Routed:
             identities,
             policy=IdentityPolicy(),
             secret=b"secret",
-            channels=frozenset(CHANNELS),
+            channels=frozenset(TOUCHPOINT_CHANNELS),
             max_event_bytes=65_536,
             **options,
         )

@@ -14,17 +14,17 @@ from deploy.collector.refusal import RefusedError
 from processors.intake.collect import MAX_KEPT_BYTES, Collect, Collected
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import DeadLetter
 from schemas.events.touchpoint import read
 from schemas.intake.sources import Source
-from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
 
 RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 WEB = Source(channel="web", kind="browser", origins=("*",))
 TILL = Source(channel="store")
 COLLECT = Collect(
-    channels=frozenset(CHANNELS), max_event_bytes=65_536, key=lambda event: b"key", topic_prefix="test-",
+    channels=frozenset(TOUCHPOINT_CHANNELS), max_event_bytes=65_536, key=lambda event: b"key", topic_prefix="test-",
     mark=ValidationMark(b"secret"),
 )  # fmt: skip
 GOOD = {"type": "track", "userId": "u", "event": "Page Seen", "messageId": "m"}

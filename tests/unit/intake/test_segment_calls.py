@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from processors.intake.decode import decode
 from processors.intake.segment_calls import VERBS, Arrival, field_of_call, translate
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
-from schemas.topics import CHANNELS
 
 RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 ARRIVAL = Arrival(RECEIVED, None, "request-0")
@@ -27,7 +27,7 @@ def event(call: dict[str, Any], verb: str = "track", source: Source = SERVER, ar
     """Translate and read, as the pipeline does."""
     found = translate({"userId": "u1", **call}, verb, "shop", source, arrival)
     assert not isinstance(found, Reject)
-    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    read = decode(orjson.dumps(found.event), channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     assert not isinstance(read, Reject), read
     return read
 
@@ -37,7 +37,7 @@ def refusal(call: dict[str, Any], verb: object = "track", source: Source = SERVE
     found = translate(call, verb, "shop", source, ARRIVAL)
     if isinstance(found, Reject):
         return found.field, found.message
-    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    read = decode(orjson.dumps(found.event), channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     assert isinstance(read, Reject)
     return field_of_call(read.field, found.field_names), read.message
 
@@ -358,7 +358,7 @@ def test_any_call_is_translated_or_rejected_by_field(
     if isinstance(found, Reject):
         assert (found.field, True) == ("userId", bool(found.message))
         return
-    read = decode(orjson.dumps(found.event), channels=frozenset(CHANNELS), max_bytes=65_536)
+    read = decode(orjson.dumps(found.event), channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     if isinstance(read, Reject) and read.reason != Reason.MISSING_FIELD:
         assert has_field(call, field_of_call(read.field, found.field_names)), (read, call)
 

@@ -17,6 +17,7 @@ from processors.intake.collect import Collect, Collected
 from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import CANONICAL_FORM, VALIDATED_HEADER, ValidationMark, decode_record
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.events import limits
 from schemas.events.json_schema import text
@@ -24,11 +25,10 @@ from schemas.identity.policy import IdentityPolicy
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
 from schemas.records import Headers, Outgoing
-from schemas.topics import CHANNELS
 from tests.support.builders import touchpoint
 
 MARK = ValidationMark(b"secret")
-ALL = frozenset(CHANNELS)
+ALL = frozenset(TOUCHPOINT_CHANNELS)
 MAX_BYTES = 65_536
 SCHEMA_OF_FORM = {1: "5b7f777aeb0e984d"}
 

@@ -16,9 +16,9 @@ from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
 from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import DeadLetter, Truncation
 from schemas.outcomes import Reject
-from schemas.topics import CHANNELS
 from sinks.clickhouse.dead_letters import StoredDeadLetter
 from tests.support.builders import touchpoint
 
@@ -64,7 +64,7 @@ def again(letter: DeadLetter | StoredDeadLetter, settings: Settings | None = Non
 
 def test_a_refused_call_that_looks_like_a_touchpoint_is_kept_as_none_and_replayed_as_none() -> None:
     letter = letter_of(FORGED)
-    reread = decode(letter.value, channels=frozenset(CHANNELS), max_bytes=65_536)
+    reread = decode(letter.value, channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
 
     assert {"call": FORGED, "source": "web", "verb": "track"} == orjson.loads(letter.value)
     assert "touchpoints.web" == letter.topic  # not the one that the call names

@@ -1,0 +1,123 @@
+"""The channels that come with the pipeline: one table, from which all other files read what they need.
+
+A deployment may know others (`THROUGHLINE_CHANNELS`) without any code: events of such a channel are touchpoints like
+any other, and the message policy may send on it through an adapter of `delivery.yaml`.
+
+Terms: a *touchpoint channel* has a topic `touchpoints.<channel>` for events. A *deliverable channel* has a topic
+`deliver.<channel>` for messages that a worker of the operator's own sends. An *addressed channel* is one on which a
+message goes to an identifier of the person.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+WEBHOOK_CHANNEL = "webhook"
+"""Messages to another system instead of a person: no consent, no address of a person, no receipts."""
+
+
+MessageKind = Literal["email", "sms", "push", "whatsapp", "messenger", "telegram"]
+"""What the events of messages distinguish; both channels of push are one kind."""
+
+
+class Channel(NamedTuple):
+    """One channel.
+
+    Attributes:
+        name: As events and settings write it.
+        address_type: The identifier type that its messages are sent to; empty: messages need no address, or there are
+            none.
+        kind: The message kind; None: no known events tell what becomes of its messages.
+        event_prefixes: How the names of the events about its messages begin, as in `Email Sent`; receipts have the
+            first.
+        label: What people call one message of it; empty: the channel's name and "message".
+        plural: What people call several messages; empty: the label with an s.
+        touchpoints: It is a touchpoint channel.
+        deliverable: It is a deliverable channel.
+    """
+
+    name: str
+    address_type: str = ""
+    kind: MessageKind | None = None
+    event_prefixes: tuple[str, ...] = ()
+    label: str = ""
+    plural: str = ""
+    touchpoints: bool = True
+    deliverable: bool = False
+
+
+def _message(
+    name: str, kind: MessageKind, address_type: str, event_prefixes: tuple[str, ...], label: str, plural: str = ""
+) -> Channel:
+    return Channel(name, address_type, kind, event_prefixes, label, plural, deliverable=True)
+
+
+_TABLE: tuple[Channel, ...] = (
+    Channel("web"),
+    Channel("app"),
+    _message("email", "email", "email", ("Email",), "e-mail"),
+    _message("sms", "sms", "phone", ("SMS",), "SMS", "SMS"),
+    _message("web_push", "push", "push_token", ("Push",), "web push message"),
+    _message("app_push", "push", "push_token", ("Push",), "app push message"),
+    _message("whatsapp", "whatsapp", "whatsapp_id", ("WhatsApp", "WhatsApp Message"), "WhatsApp message"),
+    _message("messenger", "messenger", "messenger_id", ("Messenger Message",), "Messenger message"),
+    _message("telegram", "telegram", "telegram_id", ("Telegram Message",), "Telegram message"),
+    Channel("chat"),
+    Channel("call_center"),
+    Channel("store"),
+    Channel("ads"),
+    Channel("social"),
+    Channel("affiliate"),
+    Channel("direct_mail", deliverable=True),
+    Channel("offline_media"),
+    Channel("survey"),
+    Channel("loyalty"),
+    Channel("api"),
+    Channel(WEBHOOK_CHANNEL, touchpoints=False, deliverable=True),
+)
+
+CHANNELS: dict[str, Channel] = {channel.name: channel for channel in _TABLE}
+"""The table, by name."""
+
+TOUCHPOINT_CHANNELS: tuple[str, ...] = tuple(channel.name for channel in _TABLE if channel.touchpoints)
+"""Channels that events may name; `THROUGHLINE_CHANNELS` replaces the list."""
+
+DELIVERABLE_CHANNELS: tuple[str, ...] = tuple(channel.name for channel in _TABLE if channel.deliverable)
+"""Channels that have a topic `deliver.<channel>`."""
+
+ADDRESS_TYPE_OF: dict[str, str] = {channel.name: channel.address_type for channel in _TABLE if channel.address_type}
+"""The identifier type that messages of an addressed channel are sent to."""
+
+ADDRESSED_CHANNELS: tuple[str, ...] = tuple(ADDRESS_TYPE_OF)
+"""Channels on which a message goes to an identifier of the person."""
+
+ADDRESS_TYPES: tuple[str, ...] = tuple(dict.fromkeys(ADDRESS_TYPE_OF.values()))
+"""Identifier types that a message can be sent to."""
+
+CHANNELS_OF_KIND: dict[str, tuple[str, ...]] = {
+    kind: tuple(channel.name for channel in _TABLE if channel.kind == kind)
+    for kind in dict.fromkeys(channel.kind for channel in _TABLE if channel.kind)
+}
+"""The channels of each message kind; an event that names none of several is of the last."""
+
+KIND_OF_PREFIX: dict[str, MessageKind] = {
+    prefix: channel.kind for channel in _TABLE if channel.kind for prefix in channel.event_prefixes
+}
+"""The message kind that the beginning of an event's name stands for."""
+
+
+def message_channel(kind: str, channel: str) -> str:
+    """Name the channel of a message that an event tells of.
+
+    Args:
+        kind: Its message kind, or the name of a channel that has no kind.
+        channel: The event's own channel: a report about a message of one kind may come in on another channel.
+    """
+    channels = CHANNELS_OF_KIND.get(kind, (kind,))
+    return channel if channel in channels else channels[-1]
+
+
+def event_prefix(channel: str) -> str:
+    """Return how receipts of a channel begin: its prefix, else its name, as in `Direct Mail Failed`."""
+    known = CHANNELS.get(channel)
+    return known.event_prefixes[0] if known and known.event_prefixes else channel.replace("_", " ").title()
