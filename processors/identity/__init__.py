@@ -1,1 +1,1 @@
-"""From identifiers to people."""
+"""Resolves events to profiles by their identifiers."""

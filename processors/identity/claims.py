@@ -1,7 +1,7 @@
 """From an event's identifiers to claims: normalised, without placeholders, in order of strength, hashed with a key.
 
 Only the event's `identifiers` make claims. An e-mail or phone number among the traits of an `Identify` describes the
-person and joins nobody, so that a form that anybody can fill in never steals a profile.
+person and is no claim: else anybody who fills in a form could take over a profile.
 
 Invariants: the same identifier in any spelling gives the same identifier hash; no hash can be turned back without the
 secret.
@@ -29,7 +29,7 @@ _PLUS_AND_DIGITS = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[Claim, ...], list[dict[str, Any]]]:
-    """Say by which identifiers an event may be resolved.
+    """Return the identifiers by which an event may be resolved.
 
     Args:
         event: The event in its canonical form.
@@ -39,10 +39,10 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     Returns:
         The claims, strongest first, and the same identifiers in clear (`type`, `value` normalised, `verified`) for
         the event's record. Placeholders, malformed values and, where policy asks for proof, unverified ones are in
-        neither. Both are empty when the event names nobody. They are remembered: look, do not touch.
+        neither. Both are empty when the event names no person. Cached: treat as read-only.
     """
     named = tuple([(one["type"], one["value"], one["verified"]) for one in event["identifiers"]])
-    source = event["source"] if event["source"] in policy.namespaces else ""  # else it would only spoil the memory
+    source = event["source"] if event["source"] in policy.namespaces else ""  # other sources share the cache
     return _naming(policy, secret).claims(named, source)
 
 
@@ -57,14 +57,14 @@ def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: byte
         source: The producer that uses it, where policy gives that producer a name space of its own.
 
     Returns:
-        The claim; None when the value is malformed or identifies nobody.
+        The claim; None when the value is malformed or a placeholder.
     """
     name = _naming(policy, secret).name(identifier_type, value, source)
     return None if name is None else name.claim
 
 
 class _Named(NamedTuple):
-    """One identifier, ready: the fields before `claim` give the order."""
+    """One normalised identifier; sorts by strength, by the fields before `claim`."""
 
     priority: int
     counted: str
@@ -74,7 +74,7 @@ class _Named(NamedTuple):
 
 
 class _Naming:
-    """Normalises and hashes identifiers by a policy. People come back, so it remembers what it has answered.
+    """Normalises and hashes identifiers by a policy. People come back, so answers are cached.
 
     Attributes:
         name: One identifier by type, value and source; the last 50,000 take about 20 MB.
@@ -140,7 +140,7 @@ def event_key(event_id: str) -> bytes:
 
 
 def origin_key(topic: str, partition: int, offset: int) -> bytes:
-    """Name a record's place by the 8 bytes that tell our own redelivery from a producer's duplicate.
+    """Name a record's place by 8 bytes, which distinguish our own redelivery from a producer's duplicate.
 
     Half is a hash of the partition, half the end of the offset: two records of a partition share it after 2^32.
     """
@@ -153,7 +153,7 @@ def _partition_key(topic: str, partition: int) -> bytes:
 
 
 def candidate_profile(event_id: str, secret: bytes) -> bytes:
-    """Derive the 16 bytes of the profile id that this event would found: the same whenever the event is replayed."""
+    """Derive the 16 bytes of the id of a profile that begins with this event: the same when the event is replayed."""
     hasher = _keyed(secret, b"profile").copy()
     hasher.update(event_id.encode())
     return bytes(hasher.digest())
@@ -185,7 +185,7 @@ def _opaque(value: str, _region: str) -> str | None:
 
 
 def _email(value: str, _region: str) -> str | None:
-    # No more than this: what a dot or a plus sign before the @ means is the mailbox provider's own affair.
+    # No more than this: what a dot or a plus sign before the @ means depends on the mailbox provider.
     address = value.strip().lower()
     if not address.isascii():
         address = unicodedata.normalize("NFC", address)
@@ -215,7 +215,7 @@ def _possible(written: str, region: str) -> str | None:
 
 
 def _is_plain_e164(written: str) -> bool:
-    """Tell without parsing that the library would give `written` back as it is: it takes 25 µs to say so."""
+    """Return whether the library would give `written` back as it is; asking it takes 25 µs."""
     for length in (1, 2, 3):
         country = _country(int(written[1 : 1 + length]))
         if country is not None:

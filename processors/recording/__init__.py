@@ -1,1 +1,1 @@
-"""From records to rows of ClickHouse."""
+"""Stores records of our topics as rows of ClickHouse."""

@@ -1,9 +1,9 @@
-"""Rows: what each record of our topics looks like in ClickHouse. Pure functions, one JSON object a row.
+"""Rows of ClickHouse for each kind of record. Pure functions, one JSON object a row.
 
-Columns are explained in `sinks/migrations`. Where a column holds JSON as text, the row has the object itself: the store
-keeps its bytes, and nobody has to write a text into a text. A row of `touchpoints` holds the whole event, so that a
-profile can be made again from history (`sinks/clickhouse/history.py`); identifiers and traits are in no view. A nil
-UUID means nobody.
+Columns are explained in `sinks/migrations`. Where a column holds JSON as text, the row has the object itself and the
+store keeps its bytes, which saves encoding it twice. A row of `touchpoints` holds the whole event, so that profiles can
+be rebuilt from history (`sinks/clickhouse/history.py`); identifiers and traits are in no view. A nil UUID stands for no
+profile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from schemas.money import plain, revenue
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+NO_PROFILE = "00000000-0000-0000-0000-000000000000"
 
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
@@ -55,7 +55,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         is a step of a message that has an id. A derived event gives none.
     """
     if event.get("derived"):
-        return []  # ours, and nothing that the person did
+        return []  # we derived it: the person did nothing
     properties = event.get("properties") or _NOTHING
     context = event.get("context") or _NOTHING
     origin = event["origin"]
@@ -69,8 +69,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "source": event["source"],
         "occurred_at": event["occurred_at"],
         "received_at": event["received_at"],
-        "anchor": event["anchor"] or NOBODY,
-        "profile_id": event["profile_id"] or NOBODY,
+        "anchor": event["anchor"] or NO_PROFILE,
+        "profile_id": event["profile_id"] or NO_PROFILE,
         "identity_version": event.get("identity_version", 0),
         "touch": touch.kind,
         "marketing_channel": touch.marketing_channel,
@@ -88,7 +88,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
             if name in properties:
                 row[column] = _text(properties[name])
         if "revenue" in properties or goals:
-            row["revenue"] = _worth(properties)
+            row["revenue"] = _revenue_text(properties)
     for name in ("identifiers", "traits", "context", "consent"):
         if part := event.get(name):
             row[name] = part
@@ -117,8 +117,8 @@ def identity_rows(change: dict[str, Any]) -> list[Row]:
     logged = {
         "version": change["version"],
         "kind": change["kind"],
-        "profile_id": change["profile_id"] or NOBODY,
-        "from_profile_id": change["from_profile_id"] or NOBODY,
+        "profile_id": change["profile_id"] or NO_PROFILE,
+        "from_profile_id": change["from_profile_id"] or NO_PROFILE,
         "anchors": [{"anchor": anchor, "type": kind} for anchor, kind in change["anchors"]],
         "event_id": change["event_id"],
         "occurred_at": change["occurred_at"],
@@ -133,7 +133,7 @@ def identity_rows(change: dict[str, Any]) -> list[Row]:
 
 
 def dropped_rows(dropped: dict[str, Any]) -> list[Row]:
-    """Write one event that was left out on purpose: a value of the topic `dropped-touchpoints`, parsed."""
+    """Write one event that was dropped: a value of the topic `dropped-touchpoints`, parsed."""
     return [("dropped_touchpoints", orjson.dumps(dropped))]
 
 
@@ -150,7 +150,7 @@ def profile_row(profile_id: str, version: int, document: bytes) -> bytes:
         version: The profile's version; the highest stays.
         document: The profile, JSON; `gone` marks one that was merged away or erased.
     """
-    gone = b'"gone"' in document and bool(orjson.loads(document).get("gone"))  # mostly not, and reading it takes long
+    gone = b'"gone"' in document and bool(orjson.loads(document).get("gone"))  # rare, and parsing takes long
     row = {
         "profile_id": profile_id,
         "version": version,
@@ -195,7 +195,7 @@ def _message(message_id: str, row: dict[str, Any], properties: Mapping[str, Any]
     )
 
 
-def _worth(properties: Mapping[str, Any]) -> str:
+def _revenue_text(properties: Mapping[str, Any]) -> str:
     usual = properties.get("revenue")
     if type(usual) is str and _USUAL_MONEY.fullmatch(usual):
         return usual

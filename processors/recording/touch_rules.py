@@ -1,7 +1,7 @@
 """Which events are touches, which marketing channel they are credited to, and which are conversions.
 
 The rules of `deploy/definitions/touches.yaml`, compiled. What a rule reads is a handful of values, and events repeat
-them, so the answer for each combination is worked out once.
+them, so the answer for each combination is computed once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from schemas.events.messages import STEPS
 from schemas.recording.touches import ArrivedBy, Conditions, TouchDefinitions, TouchKind
 
-REMEMBERED = 50_000
-"""Combinations kept before starting over: campaign names are unbounded, memory is not."""
+MAX_CACHED = 50_000
+"""Combinations cached before the cache is cleared: campaign names are unbounded, memory is not."""
 
 _HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?:www\.)?([^/?#:]+)", re.IGNORECASE)
 _OTHER_CAMPAIGN_FIELDS = ("id", "term", "content", "creative", "click_id")
@@ -22,11 +22,11 @@ _NOTHING: Mapping[str, Any] = {}
 
 
 class Touch(NamedTuple):
-    """What an event is to attribution.
+    """The role of an event in attribution.
 
     Attributes:
         kind: `rule`: a touch; `session`: a touch if it is the first event of its session; empty: none.
-        marketing_channel: What it is credited to; empty when it is none.
+        marketing_channel: The channel that is credited; empty for no touch.
     """
 
     kind: TouchKind
@@ -34,7 +34,7 @@ class Touch(NamedTuple):
 
 
 class _Facts(NamedTuple):
-    """All that a rule can read of an event."""
+    """The values of an event that rules read."""
 
     event: str
     channel: str
@@ -72,7 +72,7 @@ class TouchRules:
         self._known: dict[tuple[Any, ...], tuple[str, str]] = {}
 
     def classify(self, event: Mapping[str, Any]) -> Touch:
-        """Tell whether a resolved event is a touch, and of which marketing channel.
+        """Return whether a resolved event is a touch, and of which marketing channel.
 
         A `campaign.channel` names the channel outright and makes any event a touch.
         """
@@ -94,8 +94,8 @@ class TouchRules:
         key = (event["event"], event["channel"], source, medium, name, more, network, click_id, referrer, host)
         known = self._known.get(key)
         if known is None:
-            known = self._work_out(*key)
-            if len(self._known) >= REMEMBERED:
+            known = self._compute(*key)
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[key] = known
         when, channel = known
@@ -104,7 +104,7 @@ class TouchRules:
         return Touch("session", channel) if when == "first_of_session" and context.get("session_id") else NO_TOUCH
 
     def goals(self, event: Mapping[str, Any]) -> list[str]:
-        """Name the goals that an event reaches, in the order of the file; mostly none."""
+        """Return the names of the goals that an event reaches, in the order of the file; mostly none."""
         found = self._goals.get(event["event"])
         if found is None:
             return []
@@ -116,7 +116,7 @@ class TouchRules:
                 return found[1]
         return ""
 
-    def _work_out(
+    def _compute(
         self, event: str, channel: str, source: str | None, medium: str | None, name: str | None, more: bool,
         network: object, click_id: str, referrer: str, host: str,
     ) -> tuple[str, str]:  # fmt: skip

@@ -1,1 +1,1 @@
-"""What every agent uses: batches, the watermark, ports."""
+"""Batches, outcomes as records, the relay, the watermark and the ports of the agents."""

@@ -1,4 +1,4 @@
-"""Batches: an agent's stream as the work that is waiting now, acknowledged only when it is done."""
+"""Batches: the records that wait in an agent's stream, acknowledged only when their effects are confirmed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from schemas.records import Record
 
 WAITING_EVENTS = 8
+"""Record batches that are read ahead, each of up to 1,000 records."""
 
 
 class Batch:
@@ -26,20 +27,20 @@ class Batch:
 
     @property
     def token(self) -> str:
-        """Names what is in the batch, so that a store can recognise a second try: `topic:partition:first-last,…`."""
+        """The ranges of the batch, `topic:partition:first-last,…`: an insert of the same batch has the same token."""
         return ",".join(
             f"{event.value.topic}:{event.value.partition}:{event.value.records[0].offset}-{event.value.offset}"
             for event in self._events
         )
 
     async def done(self) -> None:
-        """Acknowledge: every effect of every record is confirmed."""
+        """Acknowledge the batch, once every effect of every record is confirmed."""
         for event in self._events:
             await self._stream.ack(event)
 
 
 async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> AsyncIterator[Batch]:
-    """Hand out what has arrived on a Faust stream, as much as is there.
+    """Yield the records that have arrived on a Faust stream, batch by batch.
 
     A batch never waits to be filled, unless `linger_s` asks for it. An event is acknowledged by `Batch.done` alone,
     never by leaving this loop: Faust's own way acknowledges on an exception, which loses the event.

@@ -1,4 +1,4 @@
-"""What the agents ask of the world: each port is a Protocol that a sink satisfies without importing this file."""
+"""Ports of the agents and stages: Protocols that sinks satisfy without importing this file."""
 
 from __future__ import annotations
 
@@ -10,64 +10,68 @@ from schemas.records import Outgoing
 
 
 class Publisher(Protocol):
-    """Writes records to Kafka."""
+    """Publishes records to Kafka."""
 
-    async def send(self, records: Sequence[Outgoing]) -> None:
-        """Write all and return when the broker has confirmed all."""
+    async def send(self, records: Sequence[Outgoing], /) -> None:
+        """Publish all records and return when the broker has confirmed all.
+
+        Raises:
+            RecordsTooLargeError: Some can never be published, and it says which; all others are confirmed.
+        """
 
 
 class IdentityStore(Protocol):
-    """Knows which identifiers belong to which profile."""
+    """Keeps which identifiers belong to which profile."""
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Resolve events in order, atomically, and log every change to the outbox in the same step."""
 
 
 class Outbox(Protocol):
-    """Records that a store has decided on and that are not yet in Kafka."""
+    """Keeps records that a store has decided on and that are not yet in Kafka."""
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Take or keep the right to relay; False while another process has it."""
+        """Acquire or renew the lease of the relay; False while another process holds it."""
 
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
-        """The oldest records that are not yet acknowledged, with their ids."""
+        """Return the oldest records that are not acknowledged, with their ids."""
 
     async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Forget records up to `last_id`; False when the right to relay was lost."""
+        """Remove records up to `last_id`; False when the lease was lost."""
 
 
 class Timers(Protocol):
-    """Knows for whom time alone will change something."""
+    """Keeps the timers of profiles."""
 
     async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
-        """Take or keep the right to fire timers; False while another process has it."""
+        """Acquire or renew the lease of the timers; False while another process holds it."""
 
     async def due(self, now_ms: int, count: int) -> list[str]:
-        """People whose time has come, the longest overdue first."""
+        """Return the ids of profiles with a timer that is due, the longest overdue first."""
 
 
 class Products(Protocol):
-    """Remembers products and who looked at them."""
+    """Keeps the last known facts of products, and their watchers."""
 
     async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        """Note a fact about a product; answer with what it was before, the same answer for the same event again."""
+        """Store a fact about a product and return the one before it; the same event again gets the same answer."""
 
     async def watchers(self, product_id: str) -> list[str]:
-        """People who looked at a product last."""
+        """Return the ids of profiles that looked at a product, the last 10,000."""
 
 
 class Tables(Protocol):
-    """Writes rows to ClickHouse."""
+    """Inserts rows into ClickHouse."""
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
-        """Insert JSON rows; what the server refuses is left out and answered as (index, message)."""
+        """Insert JSON rows; returns those that the server refuses, as (index, message)."""
 
 
 class ChangedProfiles(Protocol):
-    """Profiles that changed since their last snapshot."""
+    """Keeps which profiles have changed since their last snapshot."""
 
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
-        """Some of them: profile id, version, document."""
+        """Return some of them: profile id, version, document."""
 
     async def exported(self, done: Sequence[tuple[str, int]]) -> None:
-        """These versions are stored; a profile that has changed again stays listed."""
+        """Note that these versions are stored; a profile that has changed again stays listed."""

@@ -1,1 +1,1 @@
-"""Identity: the policy, what an event claims, what it was resolved to, what changed."""
+"""Identity: policy, claims, resolutions, changes, erasure traces."""

@@ -1,1 +1,1 @@
-"""What is recorded of events: touches and conversions."""
+"""Definitions of touches, marketing channels and goals."""
