@@ -1,4 +1,4 @@
-"""What a stage says of one record: it goes on, it is dropped on purpose, or it is rejected.
+"""The outcome of a stage for one record: it goes on, it is dropped on purpose, or it is rejected.
 
 A stage returns outcomes and publishes nothing itself. `processors/stream/routing.py` turns them into records: an `Ok`
 into what it holds, a `Drop` into a record of `dropped-touchpoints`, a `Reject` into a dead letter.

@@ -1,4 +1,4 @@
-"""A Kafka record as the agents see it: raw bytes with their place in the log."""
+"""Kafka records: as read, with their place in the log, and as they are to be published."""
 
 from __future__ import annotations
 

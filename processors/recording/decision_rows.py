@@ -1,6 +1,6 @@
 """Rows of the decision ledger, of journeys and of segments. Pure functions, as in `processors/recording/rows.py`.
 
-Columns are explained in `sinks/migrations/0006_decisions.sql`. Addresses and texts of messages are in none of them.
+Columns are explained in `sinks/migrations/0006_decisions.sql`. No column holds an address or the text of a message.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-Row = tuple[str, bytes]
-"""A table's name and one JSON object."""
+from processors.recording.rows import Row
 
 SEGMENT_KINDS = {"segment_entered": 1, "segment_left": 0}
 """Journey events that are rows of `segment_changes`, and their column `entered`."""

@@ -22,12 +22,12 @@ Value = TypeVar("Value")
 
 
 def route(stage: str, records: Sequence[Record], outcomes: Sequence[Outcome[Value]]) -> list[Value | Outgoing]:
-    """Turn outcomes into what is to be published.
+    """Turn outcomes into the records to publish.
 
     Args:
         stage: The agent, for dead letters.
         records: The records of a batch.
-        outcomes: What the stage said of each.
+        outcomes: The stage's outcome of each.
 
     Returns:
         For each record in order: the value of its `Ok`, a record of `dropped-touchpoints`, or its dead letter.
@@ -57,7 +57,7 @@ class Router:
 
         Args:
             records: The records of the batch.
-            outcomes: What the stage said of each; an `Ok` of None leads to no record.
+            outcomes: The stage's outcome of each; an `Ok` of None leads to no record.
         """
         routed = route(self._stage, records, outcomes)
         try:

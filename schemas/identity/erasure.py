@@ -1,4 +1,4 @@
-"""By what a record is recognised as one of an erased person."""
+"""Traces: what a record names its person by, so that records of erased people are recognised."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """What a record says of its person.
+    """What a record names its person by.
 
     Attributes:
-        profile_id: The person as the record knows it; empty: nobody.
-        anchor: The identifier by which the event was resolved, as a UUID's text; empty: the record has none. It counts
-            more than `profile_id`: a split may have made it another person's.
+        profile_id: The person as the record knows it; empty: none.
+        anchor: The identifier by which the event was resolved, as a UUID's text; empty: the record has none. It takes
+            precedence over `profile_id`, because a split may have moved it to another profile.
         letter: Of a dead letter, the place of its record, as `LetterPlace` writes it; else empty.
     """
 

@@ -43,13 +43,13 @@ class IdentifierRule(BaseModel):
         known: A profile that has one of these is a known person and keeps its id when an anonymous one joins it.
         transferable: The thing may pass from one person to the next, as a phone or a tablet does, if `shared_device`
             lets it.
-        shared_device: Who has such a thing on which a second person logs in; None is the policy's own rule.
+        shared_device: Who keeps it when a second person logs in with it; None is the policy's own rule.
         at_limit: What happens to an identifier of this type that would exceed the limit; None is the policy's own rule.
         verified_only: Use the identifier only where the source says that it is verified.
         normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
             that comes with its country code but without `+`), or `opaque` (outer white space is cut, nothing else).
         same_as: Count as an identifier of that type, so that equal values are one and the same.
-        blocked_values: Further values that identify nobody, compared without regard to case.
+        blocked_values: Further placeholders, which identify no person, compared without regard to case.
         blocked_patterns: Further regular expressions for such values, matched against the value in lower case.
     """
 
@@ -88,7 +88,7 @@ class IdentifierRule(BaseModel):
         return self
 
 
-# A constant that reached us in place of an identifier must not make one person of everybody who sent it.
+# A placeholder sent as an identifier must not merge everybody who sent it into one profile.
 _BLOCKED_VALUES = frozenset((
     "", "null", "none", "nil", "nan", "undefined", "unknown", "unset", "empty", "invalid", "n/a", "na", "true", "false",
     "anonymous", "anon", "guest", "test", "tester", "dummy", "example", "default", "deleted", "redacted",
@@ -99,9 +99,9 @@ _BLOCKED_VALUES = frozenset((
 _BLOCKED_PATTERNS = (
     r"^[0\s!-/:-@\[-`{-~]*$",  # zeros and punctuation alone
     r"^f{8}(?:-f{4}){3}-f{12}$",
-    r"^(?:\{\{.*\}\}|\$\{.*\}|\{%.*%\}|<.*>|%.*%|\*\|.*\|\*)$",  # a template's field that nobody filled in
+    r"^(?:\{\{.*\}\}|\$\{.*\}|\{%.*%\}|<.*>|%.*%|\*\|.*\|\*)$",  # a template's field that was not filled in
 )
-_ONE_DIGIT = r"^\D*(\d)(\D*\1)+\D*$"  # what is typed where a form insists on a number
+_ONE_DIGIT = r"^\D*(\d)(\D*\1)+\D*$"  # typed where a form requires a number
 _INVISIBLE = "".join(map(chr, (0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)))
 _QUOTES = "\"'`´‘’“”«»"
 _PLAIN_BLANK_OR_QUOTE = " \t\r\n\v\f\"'`"
@@ -109,8 +109,8 @@ _BLANK_OR_QUOTE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _INVIS
 
 
 def _bare(value: str) -> str:
-    """What is compared with the blocked values: without regard to case, outer white space, quotes and composition."""
-    if value.isascii():  # nearly always, and several times as fast
+    """Return a value as blocked values are compared: lower case, without outer white space and quotes, composed."""
+    if value.isascii():  # the usual case, and several times as fast
         return value.strip(_PLAIN_BLANK_OR_QUOTE).lower()
     return unicodedata.normalize("NFC", value.strip(_BLANK_OR_QUOTE).lower())
 
@@ -139,7 +139,7 @@ _DEFAULT_RULES = (
         transferable=True,
         blocked_values=frozenset(("9774d56d682e549c", "02:00:00:00:00:00")),
     ),
-    # With somebody else's login the messages for its former owner must not go on to it.
+    # After another person's login, messages for the former owner must not go to it.
     IdentifierRule(type="push_token", limit=20, transferable=True, shared_device="last_login"),
     IdentifierRule(type="anonymous_id", limit=200),
 )
@@ -148,10 +148,10 @@ _SHIPPED = {rule.type: rule.model_dump(exclude_unset=True) for rule in _DEFAULT_
 
 
 def known_region(region: str) -> str:
-    """Give a region back if telephone numbers can be read with it.
+    """Return a region if telephone numbers can be read with it.
 
     Raises:
-        ValueError: It is none: `UK`, say, by which every number without a country code would be lost.
+        ValueError: It is no region, such as `UK`: every number without a country code would be lost.
     """
     if region not in SUPPORTED_REGIONS:
         raise ValueError(f"{region!r} is no region of ISO 3166 with telephone numbers, such as GB or DE")
@@ -159,7 +159,7 @@ def known_region(region: str) -> str:
 
 
 class IdentityPolicy(BaseModel):
-    """How identifiers of events become people.
+    """Which identifiers of events join profiles, and how many a profile may have.
 
     The traits of an event may hold an e-mail or a phone number too: those describe a person and never join people.
     Only what a source puts into `identifiers` does.
@@ -172,19 +172,19 @@ class IdentityPolicy(BaseModel):
         cap: Most identifiers in one profile; None is no cap. Events of a full profile still resolve.
         at_limit: What happens to an identifier that would exceed a limit: `reject_new` leaves it out; `fifo` lets the
             oldest of its type that is not the event's own leave the profile. What is recorded of the one that leaves
-            stays where it is. A known identifier makes room for another only where the event names both sides by
+            stays with the profile. A known identifier makes room for another only where the event names both sides by
             known identifiers, so that two people never merge through a cookie or a device.
-        shared_device: Who has a transferable thing on which a second person logs in: `first_owner` keeps it;
+        shared_device: Who keeps a transferable identifier when a second person logs in with it: `first_owner`;
             `last_login` gives it to whoever logged in last, by the time of the events; `new_anonymous` gives it to
-            neither, and events with nothing else then belong to a profile that is nobody's. What is recorded of it
-            before stays with whom it was recorded.
-        on_sign_out: Whose the devices and browsers of a `Signed Out` event are afterwards: `keep` leaves them with the
-            person; `new_anonymous` gives them to a fresh profile, which the next login joins.
+            neither, and events with no other identifier then belong to a shared profile. What was recorded of it
+            before stays with the person it was recorded for.
+        on_sign_out: Which profile has the devices and browsers of a `Signed Out` event afterwards: with `keep` the
+            person's; with `new_anonymous` a new one, which the next login joins.
         quarantine_after: An identifier that was refused that many times, each time to another person, is left out
             of resolution until an operator releases it; None never does so.
         default_region: Region of phone numbers without a country code, ISO 3166.
-        blocked_values: Values that identify nobody, for every type, compared without regard to case, outer white
-            space and quotes.
+        blocked_values: Placeholders of every type: they identify no person. Compared without regard to case, outer
+            white space and quotes.
         blocked_patterns: Regular expressions for such values, matched against the value in lower case.
         also_blocked_values: The operator's own, beside those.
         also_blocked_patterns: The operator's own, beside those.
@@ -265,15 +265,15 @@ class IdentityPolicy(BaseModel):
         return (self._by_type.get(identifier_type) or self._by_type[OTHER])[0]
 
     def makes_room(self, rule: IdentifierRule) -> bool:
-        """Tell whether the oldest identifier of a type leaves when a new one would exceed the limit."""
+        """Return whether the oldest identifier of a type leaves when a new one would exceed the limit."""
         return rule.limit is not None and (rule.at_limit or self.at_limit) == "fifo"
 
     def sharing(self, rule: IdentifierRule) -> SharedDevice:
-        """Say who has an identifier of a type when a second person logs in with it."""
+        """Return who keeps an identifier of a type when a second person logs in with it."""
         return (rule.shared_device or self.shared_device) if rule.transferable else "first_owner"
 
     def blocks(self, rule: IdentifierRule, value: str) -> bool:
-        """Tell whether a value is known to identify nobody."""
+        """Return whether a value is a placeholder."""
         bare = _bare(value)
         return (
             bare in self.blocked_values
@@ -290,11 +290,11 @@ def _matches(patterns: tuple[re.Pattern[str], ...], bare: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Compile patterns: as one what can be one. Groups would be numbered anew there, and flags are not allowed."""
+    """Compile patterns, joined where possible. One with groups or flags stays separate: joining renumbers groups."""
     compiled = [re.compile(pattern) for pattern in patterns]
-    apart = [pattern for pattern in compiled if pattern.groups or pattern.flags != re.UNICODE]
-    together = [f"(?:{pattern.pattern})" for pattern in compiled if pattern not in apart]
-    return (*([re.compile("|".join(together))] if together else ()), *apart)
+    separate = [pattern for pattern in compiled if pattern.groups or pattern.flags != re.UNICODE]
+    joinable = [f"(?:{pattern.pattern})" for pattern in compiled if pattern not in separate]
+    return (*([re.compile("|".join(joinable))] if joinable else ()), *separate)
 
 
 def _entries(given: object) -> object:

@@ -1,6 +1,6 @@
-"""Identity's shapes: what an event claims, what it was resolved to, and what changed because of it.
+"""Shapes of identity: claims, resolutions, changes.
 
-What is made for every event is a named tuple: a frozen dataclass costs four times as much to make.
+Those that are made for every event are named tuples: a frozen dataclass takes four times as long to make.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Claim(NamedTuple):
 
 
 class ResolveRequest(NamedTuple):
-    """What the identity store is asked for one event.
+    """The request to the identity store for one event.
 
     Attributes:
         event_id: The producer's id of the event.
@@ -65,7 +65,7 @@ class Refusal(NamedTuple):
     Attributes:
         type: The refused identifier's type.
         anchor: Its keyed hash as a UUID's text.
-        rule: `limit`; `cap`; `separated`, by an unmerge; `shared`: a device that is nobody's and a person;
+        rule: `limit`; `cap`; `separated`, by an unmerge; `shared`: a shared device and a person;
             `quarantined`.
     """
 
@@ -103,10 +103,10 @@ Named = tuple[str, str]
 
 
 class SplitPreview(NamedTuple):
-    """What taking some identifiers out of a profile would do.
+    """The effect that a split would have.
 
     Attributes:
-        source: The profile that has them.
+        source: The profile that has the identifiers.
         moved: The identifiers that would leave, sorted.
         stayed: Those that would stay, sorted.
         moved_counts: How many of each type would leave.
@@ -121,7 +121,7 @@ class SplitPreview(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Some identifiers of `source` are now the profile `target`, and the two can not become one again.
+    """Some identifiers of `source` are now the profile `target`; the two stay separated.
 
     Attributes:
         source: The profile that had them.
@@ -139,7 +139,7 @@ class Split(NamedTuple):
 
 
 class Erased(NamedTuple):
-    """A person who is no more.
+    """An erased person.
 
     Attributes:
         profile_id: The profile that was erased.
@@ -168,13 +168,13 @@ class IdentityChange(NamedTuple):
     Attributes:
         version: Strictly increasing over all changes of a name space; microseconds since 1970 or more.
         kind: What happened.
-        profile_id: The profile after the change (a merge: the winner). Empty where nobody has the identifier: it had
-            to leave a full profile (the anchor is then the one that it had), or was quarantined without an owner.
+        profile_id: The profile after the change (a merge: the winner). Empty where no profile has the identifier: it
+            had to leave a full profile (the anchor is then the one that it had), or was quarantined without an owner.
         from_profile_id: The profile before the change (a merge: the loser), else empty.
         anchors: The identifiers concerned as (UUID's text, type): a merge lists all that moved.
         event_id: The evidence: the event that caused it; of a split the name of the operation, of an erasure empty.
         occurred_at: Time of that event, RFC 3339 in UTC with milliseconds.
-        rule: Why, in a word. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
+        rule: Why. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
             `new_anonymous`, `sign_out`, `oldest` (it made room); a refusal: as `Refusal.rule`.
     """
 

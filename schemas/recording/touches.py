@@ -19,7 +19,7 @@ TouchKind = Literal["rule", "session", ""]
 """How a stored event can be a touch: outright, as the first event of its session, or not at all."""
 
 ArrivedBy = Literal["campaign", "click_id", "referrer", "nothing"]
-"""What shows where a visitor came from, the strongest sign there is."""
+"""The strongest sign of where a visitor came from."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
 Labels = Annotated[tuple[Label, ...], Field(min_length=1)]
@@ -94,7 +94,7 @@ class ChannelRule(Conditions):
 
 
 class Goal(_Model):
-    """A conversion worth counting. Its id is the event's `order_id`, else `event_id`.
+    """A conversion. Its id is the event's `order_id`, else `event_id`.
 
     Attributes:
         name: The conversion type, as in reports.
@@ -108,7 +108,7 @@ class Goal(_Model):
 
 
 class ClickId(_Model):
-    """What a click id in a page's address says when the campaign says nothing."""
+    """Source and medium of a click id in a page's address, where the campaign has none."""
 
     source: Label
     medium: Label = ""
