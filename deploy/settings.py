@@ -1,7 +1,7 @@
-"""Every setting: its name, its default, its unit and one line of meaning. The only file that reads the environment.
+"""Every setting: its name, its default, its unit and its meaning. The only file that reads the environment.
 
-A value comes from, strongest first: the environment (`THROUGHLINE_…`), the file `stack.json` that a running local
-stack leaves in `THROUGHLINE_HOME`, the default.
+A value comes from, in this order of precedence: the environment (`THROUGHLINE_…`), the file `stack.json` of a running
+local stack in `THROUGHLINE_HOME`, the default.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DEFINITIONS = Path(__file__).parent / "definitions"
 
 
 def home() -> Path:
-    """Where the local stack keeps its data and logs."""
+    """Return the home directory: heartbeats and logs, and the data of a local stack."""
     return Path(os.environ.get("THROUGHLINE_HOME") or ".throughline").absolute()
 
 
 class _StackFile(PydanticBaseSettingsSource):
-    """Addresses of the local stack that runs in `THROUGHLINE_HOME`, if one does."""
+    """Source of settings: the addresses of the local stack that runs in `THROUGHLINE_HOME`, if one does."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """Not used: `__call__` answers for all fields at once."""
+        """Required by the base class and not used: `__call__` returns all fields."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -47,19 +47,19 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="THROUGHLINE_", frozen=True, extra="ignore")
 
-    # Where the three servers are
+    # Addresses of the three servers
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis or Valkey.")
     clickhouse_url: str = Field(
-        "http://127.0.0.1:8123", description="ClickHouse over HTTP; user and password in the URL."
+        "http://127.0.0.1:8123", description="URL of ClickHouse over HTTP, with user and password."
     )
 
     # Names, so that several deployments can share servers
-    topic_prefix: str = Field("", description="Put before every topic's name and every consumer group.")
+    topic_prefix: str = Field("", description="Prefix of every topic and consumer group.")
     redis_namespace: str = Field("throughline", description="Hash tag of every Redis key: {namespace}:…")
     clickhouse_database: str = Field("throughline", description="The ClickHouse database.")
 
-    # What the deployment knows
+    # The deployment and its definitions
     channels: Annotated[tuple[str, ...], NoDecode] = Field(
         TOUCHPOINT_CHANNELS, description="Known channels, comma-separated."
     )
@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
     timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")
     currency: str = Field(
-        "", pattern=r"^([A-Z]{3})?$", description="Currency of reports, ISO 4217; empty: that of most conversions."
+        "",
+        pattern=r"^([A-Z]{3})?$",
+        description="Currency of reports, ISO 4217; empty: the currency of most conversions.",
     )
     identity_file: Path = Field(
         DEFINITIONS / "identity.yaml", description="Identity policy: types, limits, blocked values."
@@ -87,41 +89,45 @@ class Settings(BaseSettings):
     policy_file: Path = Field(
         DEFINITIONS / "policy.yaml", description="Message policy: who may be written to, when, how often."
     )
-    delivery_file: Path = Field(DEFINITIONS / "delivery.yaml", description="How messages leave, by channel.")
+    delivery_file: Path = Field(
+        DEFINITIONS / "delivery.yaml", description="Delivery routes: how messages of each channel are sent."
+    )
 
-    # How messages leave
+    # Delivery of messages
     smtp_url: SecretStr = Field(SecretStr(""), description="Mail server, smtp://user:password@host:587 or smtps://…")
     webhook_secret: SecretStr = Field(
-        SecretStr(""), description="Signs webhooks: whsec_ and Base64, or any text; several, comma-separated, all sign."
+        SecretStr(""),
+        description="Keys that sign webhooks, comma-separated: whsec_ and Base64, or any text; each one signs.",
     )
     webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts that webhooks may go to, comma-separated; none others."
+        (), description="Hosts that webhooks may be sent to, comma-separated; no others."
     )
     webhook_networks: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Networks that webhooks may reach although they are not public, comma-separated."
+        (), description="Networks that are not public and that webhooks may reach, comma-separated."
     )
 
-    # How events come in over HTTP
+    # The collector
     collector_url: str = Field("http://127.0.0.1:8088", description="Where the collector listens.")
     sources_file: Path = Field(DEFINITIONS / "sources.yaml", description="Who may publish over HTTP.")
     write_keys: SecretStr = Field(
-        SecretStr(""), description="Keys of those sources, source=key, comma-separated; several of a source all count."
+        SecretStr(""),
+        description="Write keys of those sources, source=key, comma-separated; a source may have several.",
     )
     collector_max_request_bytes: int = Field(
-        5_242_880, ge=65_536, description="Largest request that the collector takes, in bytes, inflated."
+        5_242_880, ge=65_536, description="Largest request that the collector accepts, in bytes after decompression."
     )
     collector_confirm_s: float = Field(
-        2.0, gt=0, le=60, description="Longest wait for Kafka before a producer is told to send again, seconds."
+        2.0, gt=0, le=60, description="Longest wait for Kafka before a client is asked to send again, seconds."
     )
     collector_trusts_proxy: bool = Field(
-        False, description="Believe X-Forwarded-For and X-Forwarded-Proto: only behind a proxy that sets them."
+        False, description="Trust X-Forwarded-For and X-Forwarded-Proto: only behind a proxy that sets them."
     )
 
     # Limits of an event
     max_event_bytes: int = Field(65_536, ge=1024, le=900_000, description="Largest event in bytes.")
 
     # The workers
-    batch_records: int = Field(4000, ge=1, description="Most records handled as one batch.")
+    batch_records: int = Field(4000, ge=1, description="Maximum number of records in a batch.")
     session_timeout_s: int = Field(30, ge=6, description="Kafka group session timeout, seconds.")
     record_flush_rows: int = Field(10_000, ge=1, description="ClickHouse insert size, rows.")
     record_flush_s: float = Field(1.0, gt=0, description="Longest wait to fill an insert, seconds.")
@@ -131,9 +137,13 @@ class Settings(BaseSettings):
         le=1,
         description="Share of dead letters, of the last 10,000 records, that stops the identify worker.",
     )
-    store_retry_max_s: float = Field(10.0, gt=0, description="Longest pause between two tries of a store that is down.")
+    store_retry_max_s: float = Field(
+        10.0, gt=0, description="Longest pause between two retries of a store that is down, seconds."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
-    crash_at: str = Field("", description="For fault tests: stage:point:n kills the process there at the n-th pass.")
+    crash_at: str = Field(
+        "", description="For fault tests: stage:point:n ends the process at the n-th pass of that failpoint."
+    )
 
     @field_validator("channels", "webhook_hosts", "webhook_networks", mode="before")
     @classmethod
@@ -149,7 +159,7 @@ class Settings(BaseSettings):
         except ValueError:
             whole = False
         if not whole:
-            raise ValueError("write it as http://127.0.0.1:8088: TLS is a proxy's")
+            raise ValueError("write it as http://127.0.0.1:8088; for TLS, put a proxy before it")
         return value
 
     @classmethod
@@ -161,11 +171,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the running local stack, then defaults."""
+        """Order the sources: arguments, the environment, the running local stack, defaults."""
         return init_settings, env_settings, _StackFile(settings_cls)
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return Settings()
