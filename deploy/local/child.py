@@ -1,4 +1,4 @@
-"""Start a program that dies with its parent: `python child.py PARENT_PID -- program arguments…`.
+"""Starts a program that ends with its parent: `python child.py PARENT_PID -- program arguments…`.
 
 Linux sends SIGKILL to the program the moment its parent is gone, even when the parent was killed with `kill -9` and
 could clean up nothing. Elsewhere the program starts without that guarantee. Standard library alone: this file runs
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process, and what it execs into, when `parent` ends; exit if it already has."""
+    """Have the kernel kill this process, and the program it becomes, when `parent` ends; exit if it has ended."""
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None, use_errno=True)

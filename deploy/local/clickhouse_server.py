@@ -1,8 +1,8 @@
-"""ClickHouse, the real server code, from the package `chdb-core`; `python -m deploy.local.clickhouse_server` is it.
+"""The ClickHouse server from the package `chdb-core`; `python -m deploy.local.clickhouse_server` runs it.
 
-The package is made for embedding, but holds the whole server: HTTP, native TCP, users and grants. A private function
-reaches it, so its version is pinned and a test starts it. It runs in a process of its own and everything else speaks
-HTTP to it. What it lacks: Keeper (no `Replicated*` tables), users made by SQL, dictionaries that refresh themselves.
+The package is made for embedding, but contains the whole server: HTTP, native TCP, users and grants. A private function
+starts it, so its version is pinned and a test starts it. It runs in a process of its own, and its clients use HTTP. It
+lacks Keeper (no `Replicated*` tables), users created by SQL, and dictionaries that refresh themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CONFIG = Path(__file__).with_name("clickhouse-config.xml")
 _USERS = Path(__file__).with_name("clickhouse-users.xml")
 _QUERY_LOG = "<query_log><database>system</database><table>query_log</table></query_log>"
 _STOP_PIPE = "stop.fifo"
-# The last statement reads a pipe that says nothing until this process closes it: then the server stops.
+# The last statement reads a pipe that is empty until this process closes it: then the server stops.
 _SERVE = """
 SYSTEM START LISTEN TCP;
 SYSTEM START LISTEN HTTP;
@@ -37,7 +37,7 @@ _STOP_WITHIN_S = 1.0
 class ClickHouse(Server):
     """A ClickHouse server on loopback; starts in about half a second and needs some 300 MB.
 
-    Users: `default`, who may do everything, and `analyst`, who reads. Neither has a password.
+    Users without a password: `default` with all rights, `analyst` with the right to read.
 
     Attributes:
         tcp_port: The port of the native protocol.

@@ -1,4 +1,4 @@
-"""Start and stop the supervisor of a home, and follow its start."""
+"""Starts and stops the supervisor of a home, and reports the progress of a start."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def up(
     """Start the stack of a home, unless it runs.
 
     Args:
-        home: Where it lives.
-        broker: Which Kafka.
+        home: The home of the stack.
+        broker: The Kafka broker to run.
         servers_only: No topics, no tables, no workers.
         workers: Run the workers.
-        progress: Told what is being started.
+        progress: Called with the name of each step.
 
     Returns:
-        What runs, as in `stack.json`, and whether this call started it.
+        The content of `stack.json`, and whether this call started the stack.
 
     Raises:
-        StackFailedError: It does not start.
+        StackFailedError: The stack did not start.
     """
     home.logs.mkdir(parents=True, exist_ok=True)
     rotate(home.log("supervisor"))
@@ -53,7 +53,7 @@ def up(
     command += ["--servers-only"] if servers_only else []
     command += [] if workers else ["--no-workers"]
     with home.log("supervisor").open("ab") as log:
-        subprocess.run(  # it forks, and the child stays
+        subprocess.run(  # it forks; the child process goes on
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -77,10 +77,10 @@ def up(
 
 
 def down(home: LocalHome) -> bool:
-    """Stop the stack of a home and return when it is gone; False when none ran.
+    """Stop the stack of a home and return when it has ended; False when none ran.
 
     Raises:
-        StackFailedError: It is still there after 45 seconds and a SIGKILL.
+        StackFailedError: It has not ended within 45 seconds and a SIGKILL.
     """
     state = home.read()
     if state is None and not home.running():
@@ -101,7 +101,7 @@ def down(home: LocalHome) -> bool:
 
 
 def _follow(reading: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Read the supervisor's messages up to the one that says how the start went; empty if it ended without one."""
+    """Read the supervisor's messages up to the result of the start; empty if it ended without a result."""
     with os.fdopen(reading, encoding="utf-8") as pipe:
         for line in pipe:
             message: dict[str, Any] = json.loads(line)
@@ -112,7 +112,7 @@ def _follow(reading: int, progress: Callable[[str], None]) -> dict[str, Any]:
 
 
 def _wait_for_other(home: LocalHome, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Wait until the stack that somebody else starts, or has started, is ready."""
+    """Wait until the stack that another process starts, or has started, is ready."""
     deadline = time.monotonic() + _START_WITHIN_S
     while home.running():
         state = home.read()

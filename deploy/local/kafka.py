@@ -1,7 +1,7 @@
-"""Apache Kafka itself, as one KRaft node, from Maven Central's jars: no Docker and no tarball.
+"""Apache Kafka as one KRaft node, from the jars of Maven Central: no Docker and no tarball.
 
-Slower to start than Tansu (some 5 s) and larger (some 400 MB), and it keeps its log on disk: the broker for tests
-about restarts and rebalances, and for a last check before production.
+It starts more slowly than Tansu (some 5 s), needs more memory (some 400 MB), and keeps its log on disk: the broker for
+tests of restarts and rebalances, and for a last check before production.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Kafka(Server):
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
-            # After kill -9 the node waits until its former self's session has run out: 9 s by default.
+            # After kill -9 the node waits until the session of its former process has expired: 9 s by default.
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
         }
@@ -115,13 +115,13 @@ def jars() -> Path:
         try:
             fetched.rename(found)
         except OSError:
-            if not found.exists():  # another process was quicker
+            if not found.exists():  # another process fetched them first
                 raise
     return found
 
 
 def missing_tools() -> str:
-    """Say which of Java and Maven has to be installed; empty when both are there."""
+    """Return which of Java and Maven is not installed; empty when both are."""
     return " and ".join(tool for tool in ("java", "mvn") if shutil.which(tool) is None)
 
 

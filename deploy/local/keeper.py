@@ -1,4 +1,4 @@
-"""Keep child processes running: start one again when it ends, after a pause that grows while it keeps ending."""
+"""Restarts child processes that end, each after a pause that grows with the number of ends in a row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from deploy.local.process import ChildProcess
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
-CALM_AFTER_S = 30.0  # one that lived so long has recovered
+CALM_AFTER_S = 30.0  # a child that ran so long has recovered: the next pause is the first one again
 
 
 def pause_s(failures: int) -> float:
-    """Return how long to wait before a start, in seconds, after that many ends in a row: 0.5, 1, 2, … 15."""
+    """Return the pause before a restart after that many ends in a row, in seconds: 0.5, 1, 2, … 15."""
     return min(FIRST_PAUSE_S * 2.0 ** (failures - 1), LONGEST_PAUSE_S)
 
 
@@ -30,11 +30,11 @@ class _Kept:
 
 @dataclass
 class Keeper:
-    """Watches children. It does nothing by itself: call `tick` a few times a second, from the thread that starts them.
+    """Restarts child processes. Call `tick` a few times a second, from the thread that starts the children.
 
     Attributes:
-        report: Told in a sentence what happened.
-        clock: Seconds, monotonic.
+        report: Called with a sentence for the log.
+        clock: Monotonic time in seconds.
     """
 
     report: Callable[[str], None]
@@ -42,26 +42,27 @@ class Keeper:
     _kept: dict[str, _Kept] = field(default_factory=dict)
 
     def keep(self, child: ChildProcess, revive: Callable[[], None] | None = None) -> None:
-        """Watch a child that has been launched.
+        """Add a child that has been launched.
 
         Args:
             child: The process.
-            revive: Starts it again; `child.launch` by default. If it leaves the child dead, it is called again later.
+            revive: Starts it again; `child.launch` by default. If the child does not run after it, it is called again
+                after the next pause.
         """
         self._kept[child.name] = _Kept(child, revive or child.launch, started_at=self.clock())
 
     def restarts(self, name: str) -> int:
-        """How often a child has been started again."""
+        """Return how often a child has been restarted."""
         return self._kept[name].restarts if name in self._kept else 0
 
     def tick(self) -> bool:
-        """Start again what ended and has paused long enough; tell whether anything changed."""
-        changed = [self._look(kept) for kept in self._kept.values()]
+        """Restart the children whose pause is over; tell whether the state of any child changed."""
+        changed = [self._check(kept) for kept in self._kept.values()]
         return any(changed)
 
-    def _look(self, kept: _Kept) -> bool:
+    def _check(self, kept: _Kept) -> bool:
         if kept.child.alive:
-            if kept.due_at is not None:  # somebody else started it
+            if kept.due_at is not None:  # its owner has restarted it
                 kept.due_at = None
             return False
         now = self.clock()

@@ -1,4 +1,4 @@
-"""Choose ports on loopback that nobody listens on."""
+"""Chooses free ports on loopback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def free_port(preferred: int | None = None, taken: Collection[int] = ()) -> int:
 
     Args:
         preferred: The port to try first.
-        taken: Ports promised to others that do not listen yet.
+        taken: Ports that are reserved for servers which do not listen yet.
 
     Raises:
         OSError: No free port was found.

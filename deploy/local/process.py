@@ -26,9 +26,9 @@ class ChildProcess:
     child should, the main thread as a rule.
 
     Attributes:
-        name: What people call it, and the name of its log file.
+        name: Its name in messages, and of its log file.
         command: Program and arguments.
-        log: File that its standard output and error are appended to; None leaves them those of this process.
+        log: File that its standard output and error are appended to; None: it shares those of this process.
         directory: Its working directory.
         environment: Variables added to those of this process.
     """
@@ -75,7 +75,7 @@ class ChildProcess:
                 stderr=output,
                 cwd=self.directory,
                 env={**python_environment(), **self.environment},
-                start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which stops them in order
+                start_new_session=True,  # Ctrl-C reaches this process alone, which stops its children in order
             )
 
     def wait(self, timeout_s: float) -> int | None:

@@ -1,6 +1,6 @@
-"""Create the topics and the tables of the local stack, in a process of its own that gives its memory back.
+"""Creates the topics and the tables of the local stack, in a process of its own so that its memory is freed.
 
-`python -m deploy.local.provision`; what it did or why it failed is on standard output, in a line each.
+`python -m deploy.local.provision`; it prints one line for each step, or the error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deploy.settings import settings
 
 
 def main() -> None:
-    """Run both steps, or the first alone; exit code 1 when one fails."""
+    """Create the topics and migrate ClickHouse, or do the first alone; exit code 1 when a step fails."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local.provision", description=__doc__)
     parser.add_argument("--topics-only", action="store_true", help="leave ClickHouse alone")
     topics_only = parser.parse_args().topics_only
@@ -25,7 +25,7 @@ def main() -> None:
         if not topics_only:
             doing = "migrate ClickHouse"
             print("migrations applied: " + (", ".join(migrate(settings())) or "none, all are there"))
-    except Exception as error:  # noqa: BLE001  (of whatever library: the message is what helps)
+    except Exception as error:  # noqa: BLE001  (of any library: its message is the help)
         sys.exit(f"could not {doing}: {error}")
 
 

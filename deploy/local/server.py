@@ -1,4 +1,4 @@
-"""What the servers of the local stack have in common: a directory, a port, a probe and a version."""
+"""A server of the local stack: a child process with a data directory, a port, a probe and a version."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from deploy.local.process import ChildProcess
 
 
 class ServerFailedError(RuntimeError):
-    """A server did not start; the message says why and what to do, or ends with the last lines of its log."""
+    """A server did not start; the message says why and what to do, or has the last lines of its log."""
 
 
 class Server(ChildProcess):
     """A server on loopback that keeps its data in a directory of its own.
 
     Attributes:
-        standard_port: The port clients expect by default.
+        standard_port: The default port of its clients.
         setting: The field of `deploy.settings.Settings` that holds its address.
-        ready_within_s: How long it may take to start, in seconds.
+        ready_within_s: Longest time to start, in seconds.
         data: Its data directory.
         port: The port it listens on; a restart keeps it.
     """
@@ -38,11 +38,11 @@ class Server(ChildProcess):
     @property
     @abstractmethod
     def address(self) -> str:
-        """The value for `setting`."""
+        """The value of `setting`."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Write what the server reads at start and set `command`. The data directory exists."""
+        """Write the configuration and set `command`. The data directory exists."""
 
     @abstractmethod
     def answers(self) -> bool:
@@ -56,7 +56,7 @@ class Server(ChildProcess):
         """Start it; returns before it is ready.
 
         Raises:
-            ServerFailedError: What it is made of is not installed.
+            ServerFailedError: Its package is not installed.
         """
         self.data.mkdir(parents=True, exist_ok=True)
         try:
@@ -100,7 +100,7 @@ class Server(ChildProcess):
         self.start()
 
     def _listens(self) -> bool:
-        """Whether it is this process that answers on the port, and not another program that was quicker to take it."""
+        """Tell whether this process listens on the port, and not another program that took it first."""
         import psutil
 
         try:

@@ -1,10 +1,10 @@
-"""Start the three servers in a directory, for tests, benchmarks and the supervisor.
+"""Runs the three servers in a directory, for tests, benchmarks and the supervisor.
 
 with Servers(tmp_path) as servers:            # or: async with
     Settings(**servers.settings)
     servers["redis"].kill()                   # kill -9
     servers["redis"].start()                  # same port, same data
-    servers["kafka"].pause()                  # SIGSTOP; resume() goes on
+    servers["kafka"].pause()                  # SIGSTOP; resume() continues it
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NAMES = ("kafka", "redis", "clickhouse")
 class Servers:
     """Kafka, Redis and ClickHouse as child processes, below one directory.
 
-    Start them from a thread that lives as long as they should (the main thread as a rule): the kernel ends a child
-    with the thread that started it.
+    Start them from a thread that lives as long as they do, as a rule the main thread: the kernel ends a child with the
+    thread that started it.
 
     Attributes:
         directory: Data is in `data/NAME`, logs are in `logs/NAME.log`.
@@ -49,7 +49,7 @@ class Servers:
         """Choose the ports; nothing runs yet.
 
         Args:
-            directory: Where data and logs go; made if it is not there.
+            directory: Parent of data and logs; created if it does not exist.
             broker: `tansu`, which keeps everything in memory, or `kafka`, which needs Java and Maven.
             standard_ports: Prefer 9092, 6379, 8123 and 9000 where they are free.
             only: The names to start.
@@ -85,7 +85,7 @@ class Servers:
         return self._servers[name]
 
     def __iter__(self) -> Iterator[Server]:
-        """The servers, in the order of their names' list."""
+        """The servers, in the order of `NAMES`."""
         return iter(self._servers.values())
 
     @property
@@ -113,11 +113,11 @@ class Servers:
             raise
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End all by SIGTERM, at the same time; by SIGKILL what is still there after `timeout_s` seconds."""
+        """End all by SIGTERM at the same time, and by SIGKILL those that still run after `timeout_s` seconds."""
         stop_all(self, timeout_s)
 
     def kill(self) -> None:
-        """End all by SIGKILL. Quick, and none of them minds: for data that nobody wants any more, it is the way."""
+        """End all by SIGKILL: the quick way when the data is thrown away."""
         for server in self:
             server.kill()
 

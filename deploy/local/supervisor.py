@@ -1,7 +1,7 @@
-"""The process behind `throughline up`: starts the servers and the workers, keeps them running, stops them in order.
+"""The process behind `throughline up`: starts the servers and the workers, restarts them, stops them in order.
 
-It runs in a session of its own until SIGTERM. Its children die with it, even on `kill -9`. What it does is in
-`logs/supervisor.log`; what runs is in `stack.json`; whoever started it follows the start on a pipe.
+It runs in a session of its own until SIGTERM. Its children end with it, even on `kill -9`. It logs to
+`logs/supervisor.log`, keeps the state in `stack.json`, and reports its start on a pipe to the process that started it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PORT_TRIES = 3
 
 
 class Supervisor:
-    """Owns the processes of one local stack."""
+    """Runs the processes of one local stack."""
 
     def __init__(
         self,
@@ -52,22 +52,22 @@ class Supervisor:
         broker: Broker,
         provision: bool,
         workers: Sequence[str],
-        tell: Callable[[dict[str, Any]], None],
+        report_start: Callable[[dict[str, Any]], None],
     ) -> None:
-        """Say what to run; nothing starts yet.
+        """Configure a stack; nothing starts yet.
 
         Args:
-            home: Where it lives.
-            broker: Which Kafka.
+            home: The home of the stack.
+            broker: The Kafka broker to run.
             provision: Create the topics and the database.
-            workers: The roles to run; with any, the collector runs too.
-            tell: Told how the start goes: `{"step": …}`, then `{"ready": true}`.
+            workers: The roles to run; with any of them, the collector runs too.
+            report_start: Called with the progress of the start: `{"step": …}`, then `{"ready": true}`.
         """
         self._home = home
         self._broker = broker
         self._provision = provision
         self._roles = workers
-        self._tell = tell
+        self._report_start = report_start
         self._servers = Servers(home.path, broker=broker, standard_ports=True)
         self._workers: list[ChildProcess] = []
         self._collector: dict[str, str] = {}
@@ -89,13 +89,13 @@ class Supervisor:
         try:
             self._start_servers()
             if self._provision:
-                self._tell({"step": "topics and tables"})
+                self._report_start({"step": "topics and tables"})
                 self._run_provision()
             self._start_workers()
             self._ready = True
             self._write()
             self._report("ready: " + ", ".join(self._settings.values()))
-            self._tell({"ready": True})
+            self._report_start({"ready": True})
             while not self._stop.wait(_TICK_S):
                 if self._keeper.tick():
                     self._write()
@@ -103,16 +103,16 @@ class Supervisor:
             self._shut_down()
 
     def _start_servers(self) -> None:
-        self._tell({"step": "Kafka, Redis, ClickHouse"})
+        self._report_start({"step": "Kafka, Redis, ClickHouse"})
         for attempt in range(1, _PORT_TRIES + 1):
             try:
                 self._servers.start()
                 break
             except ServerFailedError as error:
-                # Another stack that starts at this moment may have taken a port after it was found free.
+                # Another stack that starts at the same time may have taken a port after it was found free.
                 if attempt == _PORT_TRIES or not _port_was_taken(str(error)):
                     raise
-                self._report("a port was taken meanwhile; choosing others")
+                self._report("a port was taken meanwhile; choosing other ports")
                 self._servers = Servers(self._home.path, broker=self._broker, standard_ports=True)
         for server in self._servers:
             self._versions[server.name] = server.version()
@@ -126,13 +126,13 @@ class Supervisor:
                 self._revive_empty(server)
             else:
                 server.launch()
-        except Exception as error:  # noqa: BLE001  (whatever it is, the keeper tries again later)
+        except Exception as error:  # noqa: BLE001  (of any kind: the keeper tries again later)
             server.kill()
-            self._report(f"{server.name} does not come back: {error}")
+            self._report(f"{server.name} did not restart: {error}")
 
     def _revive_empty(self, broker: Tansu) -> None:
-        # A worker that still knows its old offsets would wait beyond the end of the new, empty log. Killed, not asked:
-        # without a broker it has nothing to commit.
+        # A worker that keeps its old offsets would wait beyond the end of the new, empty log. SIGKILL, because without
+        # a broker it has nothing to commit.
         for worker in self._workers:
             worker.kill()
         broker.start()
@@ -159,7 +159,7 @@ class Supervisor:
     def _start_workers(self) -> None:
         if not self._roles:
             return
-        self._tell({"step": "workers"})
+        self._report_start({"step": "workers"})
         environment = self._environment()
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = str(SESSION_TIMEOUT_S)
@@ -236,7 +236,7 @@ def worker_process(role: str, log: Path | None, environment: dict[str, str]) -> 
 
 
 def local_write_keys(settings: Settings) -> str:
-    """Give each source a key, `local-` and its name: anybody can guess it, but only loopback reaches the collector."""
+    """Give each source the key `local-NAME`: it can be guessed, but only loopback reaches the collector."""
     try:
         sources = load(settings.sources_file, SourceDefinitions).sources
     except DefinitionError as error:
@@ -272,15 +272,15 @@ def main() -> None:
     parser.add_argument("--broker", choices=get_args(Broker), default="tansu")
     parser.add_argument("--servers-only", action="store_true", help="no topics, no tables, no workers")
     parser.add_argument("--no-workers", action="store_true", help="servers, topics and tables")
-    parser.add_argument("--tell", type=int, metavar="FD", help="descriptor that JSON lines about the start go to")
+    parser.add_argument("--tell", type=int, metavar="FD", help="file descriptor for JSON lines about the start")
     arguments = parser.parse_args()
     pipe: IO[str] | None = None
     if arguments.tell is not None:
-        if os.fork():  # whoever called need not wait for a child that stays
+        if os.fork():  # the caller waits for this process alone, not for its child
             os._exit(0)
         pipe = os.fdopen(arguments.tell, "w", encoding="utf-8")
         os.set_inheritable(pipe.fileno(), False)
-    tell = partial(_tell, pipe)
+    report_start = partial(_write_message, pipe)
     here = LocalHome(home())
     try:
         with here.locked():
@@ -289,25 +289,25 @@ def main() -> None:
                 broker=arguments.broker,
                 provision=not arguments.servers_only,
                 workers=() if arguments.servers_only or arguments.no_workers else WORKERS,
-                tell=tell,
+                report_start=report_start,
             ).run()
     except AlreadyRunningError:
-        tell({"busy": True})
+        report_start({"busy": True})
         sys.exit(1)
     except BrokenPipeError:
-        sys.exit("whoever started this stack has gone before it was ready: stopped again")
-    except Exception as error:  # whoever waits at the pipe shows it
-        tell({"failed": str(error) or repr(error)})
+        sys.exit("the process that started this stack ended before the stack was ready: stopped")
+    except Exception as error:  # the process at the other end of the pipe shows it
+        report_start({"failed": str(error) or repr(error)})
         if isinstance(error, ServerFailedError):
             sys.exit(str(error))
         raise
 
 
-def _tell(pipe: IO[str] | None, message: dict[str, Any]) -> None:
-    """Write to whoever started this process.
+def _write_message(pipe: IO[str] | None, message: dict[str, Any]) -> None:
+    """Write a message to the process that started this one.
 
     Raises:
-        BrokenPipeError: Nobody listens any more.
+        BrokenPipeError: That process has ended.
     """
     if pipe is None:
         return

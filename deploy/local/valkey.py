@@ -13,8 +13,8 @@ from deploy.local.server import Server
 class Valkey(Server):
     """Redis-compatible store with an append-only file.
 
-    A write is in the operating system's hands before it is answered, so it survives `kill -9`; a power cut can lose
-    the last second (`appendfsync everysec`).
+    A write is passed to the operating system before it is answered, so it survives `kill -9`; a power cut can lose the
+    last second (`appendfsync everysec`).
     """
 
     standard_port: ClassVar[int] = 6379
@@ -35,14 +35,14 @@ class Valkey(Server):
         ]
 
     def answers(self) -> bool:
-        """PING; a server that still loads its data says LOADING and is not ready."""
+        """PING; a server that still loads its data answers LOADING and is not ready."""
         return speaks_redis(self.port)
 
     def version(self) -> str:
         """Ask the binary."""
-        # It says: Valkey server v=9.1.2 sha=00000000:1 malloc=jemalloc-5.3.0 …
-        said = subprocess.run([_binary(), "--version"], capture_output=True, text=True, check=True).stdout
-        return "Valkey " + said.partition("v=")[2].partition(" ")[0]
+        # Output: Valkey server v=9.1.2 sha=00000000:1 malloc=jemalloc-5.3.0 …
+        output = subprocess.run([_binary(), "--version"], capture_output=True, text=True, check=True).stdout
+        return "Valkey " + output.partition("v=")[2].partition(" ")[0]
 
 
 def speaks_redis(port: int) -> bool:
