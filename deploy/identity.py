@@ -1,11 +1,11 @@
-"""Identity resolution to try out: the real store in a name space of its own, so that live people are never touched.
+"""Identity resolution in a scratch name space: the real store and scripts, without any effect on live people.
 
     async with open_resolver(namespace="try-out", policy="stricter.yaml") as resolver:
         for resolution in await resolver.resolve(events):
             print(resolution.event_id, resolution.profile_id, resolution.merged, resolution.refused)
         print(await resolver.final(["e1", "e2"]), await resolver.owner("email", "a@b.example"))
 
-What the identify worker does to a record, `resolve` does to an event, in the same code and the same Redis scripts. The
+`resolve` does to an event what the identify worker does to a record, with the same code and the same Redis scripts. The
 time of receipt, which only Kafka knows, is the event's own time here.
 """
 
@@ -36,11 +36,11 @@ from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 
 PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
-"""A policy, a YAML file with one, its fields as a dict (what is left out stays at its default), or the deployment's."""
+"""A policy, the path of its YAML file, its fields as a dict (others have their defaults), or None: the deployment's."""
 
-_EVENTS_AT_ONCE = 5_000
-_KEYS_AT_ONCE = 1_000
-_GIVEN_UP_MS = 600_000  # a resolver that was not heard of for so long has died
+_BATCH_EVENTS = 5_000
+_BATCH_KEYS = 1_000
+_INACTIVE_MS = 600_000  # a resolver without a call for so long counts as ended
 
 
 class InvalidEventError(ValueError):
@@ -61,7 +61,7 @@ class InvalidEventError(ValueError):
 
 
 class _Place(NamedTuple):
-    """Where an event went when it was resolved, kept in `{namespace}:try:places` by the event's id."""
+    """The resolution of an event, kept in `{namespace}:try:places` by the event's id."""
 
     profile_id: str | None
     anchor: str | None
@@ -76,19 +76,19 @@ async def open_resolver(
     keep: bool = False,
     settings: Settings | None = None,
 ) -> AsyncIterator[Resolver]:
-    """Open a name space of the deployment's Redis in which events can be resolved without any consequence.
+    """Open a scratch name space of the deployment's Redis.
 
     Args:
-        namespace: Its name; without one, a name that nobody else has. Several resolvers may share it, in one process
-            or in many: each knows what the others resolved and took apart.
-        policy: How identifiers become people; the deployment's own policy without it.
-        keep: Leave the keys at the end, so that a later resolver goes on where this one stopped. Otherwise the last
-            resolver of the name space removes them, which walks through the names of all keys of the server.
-        settings: Where Redis is, the secret, and the rest; those of the process without it.
+        namespace: Its name; a new unique name by default. Several resolvers may share a name space, in one process or
+            in many: each sees what the others resolved and split.
+        policy: The identity policy; the deployment's own by default.
+        keep: Keep the keys at the end, so that a later resolver continues with them. Otherwise the last resolver of
+            the name space removes them, which scans the names of all keys of the server.
+        settings: Of the deployment; those of the process by default.
 
     Raises:
         ValueError: It is the name space of the live deployment.
-        DefinitionError: The policy is not one.
+        DefinitionError: The policy is not valid.
         redis.RedisError: Redis does not answer.
     """
     from deploy.settings import settings as of_the_process
@@ -109,10 +109,10 @@ async def open_resolver(
 
 
 def effective_policy(source: PolicySource, deployment: Settings) -> IdentityPolicy:
-    """Read a policy from wherever it is.
+    """Read a policy from any source.
 
     Raises:
-        DefinitionError: It is not a policy; the message names the field and, of a file, the line.
+        DefinitionError: The policy is not valid; the message names the field and, of a file, the line.
     """
     if source is None:
         return identity_policy(deployment)
@@ -129,7 +129,7 @@ def effective_policy(source: PolicySource, deployment: Settings) -> IdentityPoli
 
 
 class Resolver:
-    """Resolves events in one name space. Made by `open_resolver`.
+    """Resolves events in one name space; `open_resolver` creates it.
 
     Attributes:
         policy: The effective policy.
@@ -144,32 +144,32 @@ class Resolver:
         self._profiles = RedisProfileStore(redis, namespace)
         self._redis = redis
         self._token = uuid4().hex
-        self._open = f"{{{namespace}}}:try:open"  # sorted set: resolver → when it last did something, ms
+        self._open = f"{{{namespace}}}:try:open"  # sorted set: resolver → time of its last call, ms
         self._places = f"{{{namespace}}}:try:places"  # hash: event id → its place
         self._splits = f"{{{namespace}}}:try:splits"  # hash: anchor and version of a split → the profile that has it
 
     async def sign_in(self) -> None:
-        """Tell the other resolvers of the name space that this one needs it."""
+        """Register this resolver as a user of the name space."""
         await self._redis.zadd(self._open, {self._token: clock_ms()})
 
     async def sign_out(self) -> bool:
-        """Tell them that it does no longer; True when no other needs it."""
+        """Remove this resolver from the users of the name space; True when it was the last one."""
         await self._redis.zrem(self._open, self._token)
-        await self._redis.zremrangebyscore(self._open, 0, clock_ms() - _GIVEN_UP_MS)
+        await self._redis.zremrangebyscore(self._open, 0, clock_ms() - _INACTIVE_MS)
         return not await self._redis.zcard(self._open)
 
     async def resolve(self, events: Iterable[Mapping[str, Any]]) -> list[Resolution]:
         """Resolve events in order.
 
-        The very same event again is answered with the person that it is of now and changes nothing; another one with
-        the id of an earlier event is a duplicate, as everywhere, and answered with that event's person.
+        The same event again changes nothing and returns its present profile; another event with the id of an earlier
+        one is a duplicate, as in the pipeline, and returns the profile of the earlier one.
 
         Args:
             events: Touchpoints, or dicts as producers send them; `identifiers` may be the shorthand map.
 
         Returns:
-            One resolution for each event. `profile_id` is None where no identifier counts, and where the event is of
-            a person who was erased later than it happened.
+            One resolution for each event. `profile_id` is None where no identifier is usable, and where the event is
+            older than the erasure of its person.
 
         Raises:
             InvalidEventError: An event breaks the contract. Nothing was resolved.
@@ -177,8 +177,8 @@ class Resolver:
         requests = [self._request(position, event) for position, event in enumerate(events)]
         await self.sign_in()
         answers: list[Resolution] = []
-        for start in range(0, len(requests), _EVENTS_AT_ONCE):
-            part = requests[start : start + _EVENTS_AT_ONCE]
+        for start in range(0, len(requests), _BATCH_EVENTS):
+            part = requests[start : start + _BATCH_EVENTS]
             found = await self._store.resolve(part)
             await self._keep_places(found)
             for request, answer in zip(part, found, strict=True):
@@ -186,23 +186,23 @@ class Resolver:
         return answers
 
     async def final(self, event_ids: Iterable[str]) -> dict[str, str | None]:
-        """Say whose each event is now, after merges, splits and erasure.
+        """Return the present profile of each event, after merges, splits and erasures.
 
         Returns:
-            Profile id by event id; None where the event is nobody's, was never resolved here, or its person erased.
+            Profile id by event id; None where the event has no profile, was not resolved here, or its person is erased.
         """
         asked = list(dict.fromkeys(event_ids))
         moved = await self._moved()
         owners: dict[str, str | None] = {}
-        for start in range(0, len(asked), _EVENTS_AT_ONCE):
-            part = asked[start : start + _EVENTS_AT_ONCE]
+        for start in range(0, len(asked), _BATCH_EVENTS):
+            part = asked[start : start + _BATCH_EVENTS]
             places = await self._read_places(part)
             owners |= {event_id: _owner_of(places.get(event_id), moved) for event_id in part}
         live = await self._profiles.live({owner for owner in owners.values() if owner is not None})
         return {event_id: None if owner is None else live[owner] for event_id, owner in owners.items()}
 
     async def owner(self, identifier_type: str, value: str, *, source: str = "") -> str | None:
-        """Say who has an identifier, in any spelling; None when nobody has it or it can identify nobody.
+        """Return the profile that has an identifier, in any spelling; None when there is none or it cannot identify.
 
         Args:
             identifier_type: Such as `email`.
@@ -213,10 +213,10 @@ class Resolver:
         return await self._store.owner(made.identifier_hash) if made else None
 
     async def unmerge(self, identifiers: Sequence[tuple[str, str]], *, source: str = "") -> Split:
-        """Take identifiers out of their profile into one of their own; the two can not become one again.
+        """Split identifiers off their profile into a new one; the two are never merged again.
 
         Raises:
-            ValueError: One of them identifies nobody, they are of several people, or they are all that a person has.
+            ValueError: One of them cannot identify, they belong to several profiles, or the profile has no other.
         """
         identifier_hashes = {
             self._identifier_hash(kind, value, source): f"{kind}:{value}" for kind, value in identifiers
@@ -238,21 +238,23 @@ class Resolver:
             identifier_type: Such as `email`.
             value: Its value.
             at: Events up to this time that name one of the person's identifiers are suppressed from now on; later
-                ones are of somebody new. Now, without it.
+                ones belong to a new person. The present by default.
             source: The producer, where policy gives that producer's identifiers a name space.
 
         Returns:
-            What was erased; None when nobody has the identifier.
+            What was erased; None when no profile has the identifier.
         """
         time = at or datetime.now(UTC)
         if time.tzinfo is None:
-            raise ValueError(f"at={time.isoformat()} has no time zone, so nobody can tell when it is")
+            raise ValueError(f"at={time.isoformat()} has no time zone")
         return await self._store.erase(self._identifier_hash(identifier_type, value, source), ms_of_time(time))
 
     def _identifier_hash(self, identifier_type: str, value: str, source: str) -> bytes:
         made = claim(identifier_type, value, self.policy, self._secret, source)
         if made is None:
-            raise ValueError(f"{identifier_type}:{value} identifies nobody: it is malformed or a blocked placeholder")
+            raise ValueError(
+                f"{identifier_type}:{value} identifies no person: it is malformed or a blocked placeholder"
+            )
         return made.identifier_hash
 
     def _request(self, position: int, event: Mapping[str, Any]) -> ResolveRequest:
@@ -265,12 +267,12 @@ class Resolver:
         return _request(touchpoint, self.policy, self._secret)
 
     async def _first_answer(self, request: ResolveRequest) -> Resolution:
-        """Answer a duplicate with the person of the delivery that counts."""
+        """Return the resolution of a duplicate: the present profile of the first event with its id."""
         place = (await self._read_places([request.event_id])).get(request.event_id)
         if place is not None:
             live = (await self.final([request.event_id]))[request.event_id]
             return Resolution(request.event_id, live, place.anchor if live else None, duplicate=True)
-        # Another resolver of this name space has it under way.
+        # Another resolver of this name space is just resolving the first event.
         for one in request.claims:
             if owner := await self._store.owner(one.identifier_hash):
                 return Resolution(request.event_id, owner, one.anchor, duplicate=True)
@@ -292,7 +294,7 @@ class Resolver:
         }
 
     async def _moved(self) -> dict[str, list[tuple[int, str]]]:
-        """Version and new profile of the splits that moved an anchor, by anchor."""
+        """Return version and new profile of the splits that moved an anchor, by anchor."""
         moved: dict[str, list[tuple[int, str]]] = {}
         found: Any = await self._redis.hgetall(self._splits)
         for field, target in found.items():
@@ -302,14 +304,14 @@ class Resolver:
 
 
 def in_clear(message: str, identifier_hashes: Mapping[bytes, str]) -> str:
-    """Write identifiers as their user wrote them in place of their hashes."""
+    """Replace identifier hashes in a message by the identifiers in clear text."""
     for identifier_hash, written in identifier_hashes.items():
         message = message.replace(uuid_text(identifier_hash), written)
     return message
 
 
 def _owner_of(place: _Place | None, moved: Mapping[str, list[tuple[int, str]]]) -> str | None:
-    """Whose an event was when it was resolved, or by the latest split since."""
+    """Return the profile of an event: of the latest split since it was resolved, else of its resolution."""
     if place is None or place.anchor is None:
         return None
     later = [split for split in moved.get(place.anchor, ()) if split[0] > place.version]
@@ -317,9 +319,9 @@ def _owner_of(place: _Place | None, moved: Mapping[str, list[tuple[int, str]]]) 
 
 
 def _request(event: Event, policy: IdentityPolicy, secret: bytes) -> ResolveRequest:
-    """Ask about an event that did not come through Kafka: it was received when it happened.
+    """Make the request for an event that did not come through Kafka: received when it happened.
 
-    In place of its offset stands a hash of whom it names, so that the same event again is a redelivery.
+    A hash of its identifiers stands in for its offset, so that the same event again counts as a redelivery.
     """
     named = "\x1f".join(f"{one['type']}\x1f{one['value']}" for one in event["identifiers"])
     content = f"{event['event_id']}\x1f{event['source']}\x1f{named}"
@@ -333,9 +335,9 @@ def _plain(event: object) -> object:
 
 async def _remove(redis: Redis, namespace: str) -> None:
     keys: list[bytes] = []
-    async for key in redis.scan_iter(match=f"{{{_escaped(namespace)}}}:*", count=_KEYS_AT_ONCE):
+    async for key in redis.scan_iter(match=f"{{{_escaped(namespace)}}}:*", count=_BATCH_KEYS):
         keys.append(key)
-        if len(keys) == _KEYS_AT_ONCE:
+        if len(keys) == _BATCH_KEYS:
             await redis.unlink(*keys)
             keys.clear()
     if keys:
@@ -343,5 +345,5 @@ async def _remove(redis: Redis, namespace: str) -> None:
 
 
 def _escaped(namespace: str) -> str:
-    """Write a name so that Redis takes it for itself where it expects a pattern."""
+    """Escape a name for a Redis pattern."""
     return "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in namespace)

@@ -27,7 +27,7 @@ FirstDay = Annotated[
 LastDay = Annotated[datetime | None, typer.Option("--to", formats=DAY_FORMATS, help="Last day; else the end.")]
 By = Annotated[Literal["channel", "campaign", "creative", "product"], typer.Option(help="What gets the credit.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would happen.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Execute it; without this, only show what would happen.")]
 TimeoutS = Annotated[float, typer.Option(min=1, help="Longest wait for the workers, seconds.")]
 OutFile = Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")]
 

@@ -16,22 +16,22 @@ from deploy.cli.stores import clickhouse
 
 def refresh(
     days: Annotated[float, typer.Option(min=0, help="Only conversions of the last so many days; 0: all.")] = 0,
-    anew: Annotated[bool, typer.Option("--anew", help="Add up every day anew, also where nothing changed.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Sum every day again, also where nothing changed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the stored credits up to date: v_attribution_stored, v_attribution_stored_by_day.
+    """Refresh the stored credits: v_attribution_stored, v_attribution_stored_by_day.
 
     Late touches, merges, splits, refunds and withdrawn consent change credits of the past; only conversions whose
     credits changed get a new version.
     """
     from schemas.time import clock_ms, time_of_ms
-    from sinks.clickhouse.attribution import refresh as bring_up_to_date
+    from sinks.clickhouse.attribution import refresh as refresh_credits
     from sinks.clickhouse.reports import FIRST, LAST
 
     version = clock_ms()
     start = time_of_ms(version) - timedelta(days=days) if days else FIRST
     with clickhouse() as client:
-        changed = bring_up_to_date(client, version, start, LAST, anew=anew)
+        changed = refresh_credits(client, version, start, LAST, anew=anew)
     if as_json:
         print(json.dumps({"version": version, "changed": changed}))
     else:
@@ -63,7 +63,7 @@ def check(as_json: AsJson = False) -> None:
                 print(f"{found.days_off:,} days added up wrongly: `throughline attribution refresh --anew`")
         else:
             print("nothing is stored yet: `throughline attribution refresh`")
-        print(f"credits of conversions before {until.settled_until:%Y-%m-%d %H:%M} UTC hardly change any more")
+        print(f"credits of conversions before {until.settled_until:%Y-%m-%d %H:%M} UTC are settled")
     if found.alerts or found.outdated or found.days_off:
         raise typer.Exit(1)
 
@@ -75,7 +75,7 @@ def changes(
     model: Annotated[str, typer.Option(help="A model, or all.")] = "linear",
     as_json: AsJson = False,
 ) -> None:
-    """Show what restating changed: stored credits at one version and at a later one."""
+    """Show what refreshes changed: stored credits at one version and at a later one."""
     from sinks.clickhouse.attribution import changes as compare
     from sinks.clickhouse.attribution import versions
 

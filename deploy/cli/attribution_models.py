@@ -30,7 +30,7 @@ def fit(
     if_older_h: Annotated[float, typer.Option("--if-older-h", min=0, help="Do nothing if a run is younger.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Work out Markov and Shapley credit, with intervals, and store it: v_attribution_markov, v_attribution_shapley.
+    """Compute Markov and Shapley credit, with intervals, and store it: v_attribution_markov, v_attribution_shapley.
 
     Run it as often as the numbers need to be fresh, such as nightly by cron; every run is kept.
     """
@@ -53,7 +53,7 @@ def fit(
     try:
         models = select_models(model).learned
         if not models:
-            raise UnknownModelError(f"{model}: nothing to work out, a rule model needs no fit")
+            raise UnknownModelError(f"{model}: nothing to fit, it is a rule model")
         with clickhouse() as client:
             wanted = goal or _goal(client)
             if run - latest_run(client, wanted, by) < if_older_h * HOUR_MS:
@@ -78,9 +78,9 @@ def disagreement(
     days: Annotated[float, typer.Option(min=0, help="Only conversions of the last so many days; 0: all.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Show where models differ most: what a key's credit depends on is the choice of the model, not the data.
+    """Show where models differ most: there the credit depends on the choice of the model.
 
-    Shares are association, not effect. Below are the experiments: what a holdout says needs no model.
+    Shares are association, not effect. The experiments are listed below: the effect that a holdout measures needs no model.
     """
     from deploy.reporting.attribution import report, select_models
     from deploy.reporting.comparison import disagreements
@@ -111,7 +111,7 @@ def drift(
     model: Annotated[str, typer.Option(help="Models, comma-separated, or all.")] = "all",
     as_json: AsJson = False,
 ) -> None:
-    """Show how shares moved from one period to the next, most first; recent days that may still change are left out."""
+    """Show how shares changed from one period to the next, largest first; days that may still change are left out."""
     from dataclasses import replace
 
     from deploy.reporting.attribution import UnknownModelError, report, select_models

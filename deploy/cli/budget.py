@@ -20,13 +20,15 @@ def budget(
     total: Annotated[
         float | None, typer.Option("--total", min=0, help="A day's budget to split; else as much as now.")
     ] = None,
-    model: Annotated[str, typer.Option(help="The attribution model whose revenue answers to spend.")] = "linear",
+    model: Annotated[
+        str, typer.Option(help="The attribution model whose credited revenue is fitted to spend.")
+    ] = "linear",
     as_json: AsJson = False,
 ) -> None:
     """Show what the next unit of spend would bring on each channel, and the best split of a day's budget.
 
-    A curve with diminishing returns is fitted to each channel's days. Intervals are of 95 %, from drawing weeks anew.
-    No channel gets more than twice what it has now, since nothing is known of what was never tried.
+    A curve with diminishing returns is fitted to each channel's days. Intervals are of 95 %, from
+    resampled weeks. No channel gets more than twice its present budget, because there is no data beyond it.
     """
     from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue
@@ -60,4 +62,6 @@ def budget(
     typer.echo(
         f"credited revenue a day: {before:,.2f} now, {after:,.2f} with the best split of {sum(split.values()):,.2f}"
     )
-    typer.echo("Spend that follows demand looks more effective than it is: try a change before you trust it.", err=True)
+    typer.echo(
+        "Spend that follows demand looks more effective than it is: test a change before you rely on it.", err=True
+    )

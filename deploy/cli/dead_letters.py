@@ -29,7 +29,7 @@ To = Annotated[datetime | None, typer.Option("--to", formats=_TIMES, help="Recei
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    letters = typer.Typer(help="Records that were refused: why, and once more.", no_args_is_help=True)
+    letters = typer.Typer(help="Refused records: list, show and replay them.", no_args_is_help=True)
     letters.command("list")(dead_letters_list)
     # What the collector refused has partition -1, which is no option.
     letters.command("show", context_settings={"ignore_unknown_options": True})(dead_letters_show)
@@ -43,7 +43,7 @@ def dead_letters_list(
     topic: Topic = "",
     from_: From = None,
     to: To = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, the newest first; how many there are of each reason goes to standard error."""
@@ -142,7 +142,9 @@ def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: da
 
     known = [str(one) for one in Known]
     if reason and reason not in known:
-        raise typer.BadParameter(f"{reason!r} is no reason: expected one of {', '.join(known)}", param_hint="--reason")
+        raise typer.BadParameter(
+            f"{reason!r} is not a reason: expected one of {', '.join(known)}", param_hint="--reason"
+        )
     return DeadLetterFilter(reason=reason, stage=stage, topic=topic, start=start and utc(start), end=end and utc(end))
 
 
@@ -164,5 +166,5 @@ def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, An
 
 
 def _printable(text: str) -> str:
-    """Escape what would steer the terminal: a record may hold anything."""
+    """Escape control characters: a record may contain any, and a terminal would obey them."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -24,21 +24,25 @@ def register(app: typer.Typer) -> None:
 
 
 def frequency(
-    segment: Annotated[str, typer.Option(help="Only this segment; (all) is everybody.")] = "",
+    segment: Annotated[str, typer.Option(help="Only this segment; (all) is all people.")] = "",
     channel: Annotated[str, typer.Option(help="Only this channel of messages; (all) is all together.")] = "",
     objective: Annotated[
-        Literal["revenue", "margin", "conversions", "responses"], typer.Option(help="What is to be highest.")
+        Literal["revenue", "margin", "conversions", "responses"], typer.Option(help="What to maximise.")
     ] = "revenue",
-    unsubscribe_cost: Annotated[float, typer.Option(min=0, help="What losing a reader costs.")] = 0,
-    least_weeks: Annotated[int, typer.Option(min=1, help="Person-weeks without which a number cannot win.")] = 100,
+    unsubscribe_cost: Annotated[
+        float, typer.Option(min=0, help="Cost of an unsubscribe, in the unit of the objective.")
+    ] = 0,
+    least_weeks: Annotated[
+        int, typer.Option(min=1, help="Person-weeks that a number of messages needs to be the best.")
+    ] = 100,
     first: FirstDay = None,
     last: LastDay = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what so many messages a week bring, by segment and channel, and how many are best.
+    """Show the effect of the number of messages a week, by segment and channel, and which number is best.
 
-    Intervals are of 95 %, from drawing people anew. Who gets many messages is not who gets few: take the answer as the
-    beginning of an experiment with a holdout.
+    Intervals are of 95 %, from resampled people. People who get many messages differ from people who get few: test the
+    answer in an experiment with a holdout.
     """
     from processors.attribution.frequency import WeekCounts, best_frequency
     from sinks.clickhouse.behaviour import message_frequency

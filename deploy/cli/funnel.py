@@ -20,7 +20,7 @@ def funnel(
     step: Annotated[list[str] | None, typer.Argument(help="Events in order, or event@channel.")] = None,
     window_days: Annotated[float, typer.Option(min=0, max=3650, help="From the first step to the last.")] = 7,
     by: Annotated[
-        Literal["all", "segment", "channel", "marketing_channel"], typer.Option(help="What people are told apart by.")
+        Literal["all", "segment", "channel", "marketing_channel"], typer.Option(help="How people are grouped.")
     ] = "all",
     first: FirstDay = None,
     last: LastDay = None,

@@ -1,4 +1,4 @@
-"""Commands about who is who: why, try a policy, take people apart, see what is refused."""
+"""The command group `identity`: explain a person, try a policy, unmerge, list refused identifiers, erase."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.events.touchpoint import Event
     from schemas.identity.resolution import Named, Resolution
 
-LINES_AT_ONCE = 1_000
+BATCH_LINES = 1_000
 
 Identifiers = Annotated[
     list[str], typer.Argument(metavar="TYPE:VALUE…", help="Identifiers to take out, such as email:a@b.example.")
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> None:
-    """Say which identifiers a person has, as keyed hashes, and which events brought them together, or did not."""
+    """Show a person's identifiers, as keyed hashes, and the events that merged them, or were refused."""
 
     async def read(stores: Stores) -> tuple[str, list[Named]]:
         profile_id = (await find(stores, who, source)).profile_id
@@ -55,28 +55,28 @@ def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> 
         named = [{"anchor": anchor, "type": kind} for anchor, kind in members]
         print(json.dumps({"profile_id": profile_id, "identifiers": named, "changes": changes}, indent=2))
         return
-    print(f"profile {profile_id}: {_counted(Counter(kind for _, kind in members))}")
+    print(f"profile {profile_id}: {_counts_text(Counter(kind for _, kind in members))}")
     for anchor, kind in sorted(members, key=lambda member: (member[1], member[0])):
         print(f"  {kind:16} {anchor}")
     for change in changes or ():
-        print(f"{change['occurred_at']}  {_sentence(change, profile_id)}")
+        print(f"{change['occurred_at']}  {_change_text(change, profile_id)}")
 
 
 def identity_resolve(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, one event a line; - for standard input.")],
     policy: Annotated[Path | None, typer.Option(help="Try this policy instead of the deployment's.")] = None,
     final: Annotated[
-        bool, typer.Option("--final", help="Add final_profile_id: whose each event is after the last one.")
+        bool, typer.Option("--final", help="Add final_profile_id: the profile of each event after the last one.")
     ] = False,
-    namespace: Annotated[str, typer.Option(help="Name of the scratch name space; a fresh one by default.")] = "",
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the name space, to go on in it later.")] = False,
+    namespace: Annotated[str, typer.Option(help="Name of the scratch name space; a new one by default.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the name space, to continue in it later.")] = False,
 ) -> None:
     """Resolve a file of events in order, in a scratch name space of the real store: live people are not touched.
 
-    Prints one JSON object a line for each event: event_id, profile_id (null: nobody), anchor, merged (winner, loser),
+    Prints one JSON object a line for each event: event_id, profile_id (null: none), anchor, merged (winner, loser),
     refused (type, anchor, rule). With --final they are printed after the last event, each with final_profile_id. A
-    line that is no valid event is named on standard error with the field and the rule; the others are resolved, and the
-    exit code is 1.
+    line that is no valid event is reported on standard error with the field and the rule; the others are resolved, and
+    the exit code is 1.
     """
     from deploy.identity import open_resolver
 
@@ -108,10 +108,10 @@ def identity_resolve(
 def identity_unmerge(
     identifiers: Identifiers, source: Source = "", yes: Yes = False, timeout_s: TimeoutS = 300, as_json: AsJson = False
 ) -> None:
-    """Take identifiers out of a person into a person of their own, and keep the two apart from now on.
+    """Split identifiers off a profile into a new one, and keep the two from being merged again.
 
-    Events recorded by those identifiers go with them, in every report at once; both profiles are made again from
-    history, as if they had never been one.
+    Events that were recorded by those identifiers move with them, in every report at once; both profiles are rebuilt
+    from history, as if they had never been merged.
     """
     asked = [required_identifier(identifier) for identifier in identifiers]
 
@@ -131,27 +131,29 @@ def identity_unmerge(
     if as_json:
         print(json.dumps(answer, indent=2))
     elif yes:
-        print(f"{answer['target']} has {_counted(answer['moved'])} ({answer['rebuilt'][answer['target']]:,} events)")
-        print(f"{answer['source']} keeps {_counted(answer['stayed'])} ({answer['rebuilt'][answer['source']]:,} events)")
+        moved = _counts_text(answer["moved"])
+        print(f"{answer['target']} has {moved} ({answer['rebuilt'][answer['target']]:,} events)")
+        kept = _counts_text(answer["stayed"])
+        print(f"{answer['source']} keeps {kept} ({answer['rebuilt'][answer['source']]:,} events)")
     else:
         print(f"profile {answer['source']}")
-        print(f"  would lose {_counted(answer['moved'])}: {answer['events']:,} events, {answer['orders']:,} orders")
-        print(f"  would keep {_counted(answer['stayed'])}")
+        print(f"  would lose {_counts_text(answer['moved'])}: {answer['events']:,} events, {answer['orders']:,} orders")
+        print(f"  would keep {_counts_text(answer['stayed'])}")
     if not yes:
         typer.echo("nothing was changed: add --yes to do it", err=True)
 
 
 def identity_refusals(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of identifiers.")] = 20,
     release: Annotated[
-        str, typer.Option(metavar="TYPE:VALUE|ANCHOR", help="Let this quarantined identifier take part again.")
+        str, typer.Option(metavar="TYPE:VALUE|ANCHOR", help="Release this identifier from quarantine.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List the identifiers that were refused to most people: kiosks, shared mailboxes, constants.
+    """List the identifiers with the most refusals: kiosks, shared mailboxes, constants.
 
-    One that was refused to too many (quarantine_after in the policy) is in quarantine: it is left out of resolution
-    until it is released.
+    An identifier with too many refusals (quarantine_after in the policy) is in quarantine: identity resolution ignores
+    it until it is released.
     """
 
     async def read(stores: Stores) -> list[tuple[str, str, int, bool]]:
@@ -165,7 +167,7 @@ def identity_refusals(
             )
             if not await stores.identities.release(identifier_hash):
                 fail(f"{release} is not in quarantine")
-            typer.echo(f"{release} takes part again", err=True)
+            typer.echo(f"{release} is released from quarantine", err=True)
         return await stores.identities.most_refused(limit)
 
     refused = with_stores(read)
@@ -174,7 +176,7 @@ def identity_refusals(
         print(json.dumps([dict(zip(names, row, strict=True)) for row in refused], indent=2))
         return
     if not refused:
-        typer.echo("nothing was refused", err=True)
+        typer.echo("no identifier was refused", err=True)
     for anchor, kind, times, quarantined in refused:
         print(f"{times:10,}  {kind:16} {anchor}{'  in quarantine' if quarantined else ''}")
 
@@ -194,7 +196,7 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
     from schemas.time import clock_ms
 
     decider = load_rebuild_decider(deployment.settings)
-    deployment.lags.lags()  # a broker that is down is better found out before than between
+    deployment.lags.lags()  # fail before the split, not after it, when the broker is down
     split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
     try:
         rebuilt = await rebuild_people(
@@ -207,7 +209,7 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
         )
     except NotRebuiltError as error:
         raise NotRebuiltError(
-            f"{error}\nThe identifiers are apart, the profiles are as before. Once the workers are through:"
+            f"{error}\nThe identifiers are split, the profiles are not rebuilt yet. Once the workers have caught up:"
             f" throughline profile rebuild {split.source} {split.target}"
         ) from error
     moved, stayed = (dict(sorted(Counter(kind for _, kind in part).items())) for part in (split.moved, split.stayed))
@@ -227,7 +229,7 @@ def _identifier_hash(stores: Stores | Deployment, kind: str, value: str, source:
 
     made = claim(kind, value, stores.policy, stores.secret, source)
     if made is None:
-        raise UnknownPersonError(f"{kind}:{value} identifies nobody: it is malformed or a blocked placeholder")
+        raise UnknownPersonError(f"{kind}:{value} identifies no person: it is malformed or a blocked placeholder")
     return made.identifier_hash
 
 
@@ -241,7 +243,7 @@ def _opened(file: str) -> BinaryIO:
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
-    """Read events, `LINES_AT_ONCE` at most at once, and how many lines among them were none."""
+    """Yield events in batches of up to `BATCH_LINES`, each with the number of invalid lines among them."""
     from deploy.settings import settings
     from processors.intake.decode import decode
     from schemas.outcomes import Reject
@@ -258,7 +260,7 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[tuple[list[Event], int]]:
             typer.echo(f"line {number}: {event.field or 'event'}: {event.message}", err=True)
         else:
             events.append(event)
-        if len(events) == LINES_AT_ONCE:
+        if len(events) == BATCH_LINES:
             yield events, broken
             events, broken = [], 0
     yield events, broken
@@ -285,19 +287,19 @@ def _line(answer: Resolution) -> dict[str, Any]:
     }
 
 
-def _counted(kinds: dict[str, int]) -> str:
+def _counts_text(kinds: dict[str, int]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "no identifier"
 
 
-def _sentence(change: dict[str, Any], profile_id: str) -> str:
-    """Say in a line what happened to the person."""
+def _change_text(change: dict[str, Any], profile_id: str) -> str:
+    """Describe an identity change in one line."""
     about = ", ".join(f"{kind} {anchor}" for anchor, kind in change["anchors"]) or "nothing"
     before, after = change["from_profile_id"], change["profile_id"]
     what = {
         "bind": f"bind: {about}" + (f" to {after}" if after != profile_id else ""),
         "merge": f"merge of {before}" + (f" into {after}" if after != profile_id else "") + f": {about}",
         "split": f"split from {before}: {about}" if after == profile_id else f"split into {after}: {about}",
-        "transfer": f"transfer from {before} to {after or 'nobody'}: {about}",
+        "transfer": f"transfer from {before} to {after or 'no profile'}: {about}",
         "refuse": f"refuse: {about}" + (f", which is of {before}" if before else ""),
         "erase": f"erase: {about}",
     }[change["kind"]]
@@ -308,7 +310,7 @@ def _sentence(change: dict[str, Any], profile_id: str) -> str:
 
 
 def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | None:
-    """Read why from ClickHouse; None, and a word on standard error, when it cannot tell."""
+    """Read the identity changes of a profile from ClickHouse; None, with a message, when it does not answer."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from deploy.settings import settings
@@ -323,6 +325,6 @@ def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | No
         finally:
             client.close()
     except (StoreDown, ClickHouseError) as error:
-        typer.echo(f"no history, ClickHouse does not tell: {str(error).strip().splitlines()[0]}", err=True)
+        typer.echo(f"no history, because ClickHouse does not answer: {str(error).strip().splitlines()[0]}", err=True)
         return None
     return [{**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes]

@@ -39,8 +39,8 @@ def import_ecom(
 ) -> None:
     """Publish a public sample of a web shop: 31,106 events of 600 users (from the package retentioneering 5.2.4).
 
-    The sample names no products and no prices: they are made up, the same each time. Running it again sends the same
-    events under the same ids, which the pipeline knows as duplicates.
+    The sample has no products and no prices: they are generated, the same each time. A second run sends the same events
+    under the same ids, which the pipeline recognises as duplicates.
     """
     lines = ecom_lines(file)
     if out is None:
@@ -70,10 +70,10 @@ def import_spend(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV with a header.")],
     as_json: SummaryAsJson = False,
 ) -> None:
-    """Import what marketing cost, for ROAS, ROMI and CAC.
+    """Import marketing spend, for ROAS, ROMI and CAC.
 
     Columns: date, channel, spend, currency and, if you have them, source, campaign, creative, impressions, clicks.
-    `channel` is the marketing channel as attribution names it. Nothing is stored unless the whole file is right; a row
+    `channel` is the marketing channel as attribution names it. Nothing is stored unless the whole file is valid; a row
     that is imported again (same date, channel, source, campaign, creative) replaces the earlier one.
     """
     from deploy.operations.importers.spend import read_spend
@@ -87,9 +87,9 @@ def import_rates(
     inverse: Annotated[bool, typer.Option("--inverse", help="Rates are units for one unit of the base.")] = False,
     as_json: SummaryAsJson = False,
 ) -> None:
-    """Import exchange rates, so that amounts in several currencies can be added up.
+    """Import exchange rates, so that amounts in several currencies can be summed.
 
-    Columns: date, currency, rate: the worth of one unit in a base currency; a rate holds for seven days unless the next
+    Columns: date, currency, rate: the price of one unit in a base currency; a rate holds for seven days unless the next
     comes earlier. If reports are in another currency than the base, list the base too, with rate 1.
     """
     from deploy.operations.importers.money import read_rates

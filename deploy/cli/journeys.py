@@ -1,4 +1,4 @@
-"""Commands for those who write journeys: list, check, simulate, and why a person got a message or did not."""
+"""The command group `journeys`: list, check, simulate, and explain decisions about one person."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def journeys_list(as_json: AsJson = False) -> None:
-    """List the journeys of this deployment, with what lets people in and what they may be sent."""
+    """List the journeys of this deployment: how people enter, and which messages they may get."""
     from schemas.journeys.definitions import MessageNode
 
     found = _definitions()
@@ -68,7 +68,7 @@ def journeys_lint(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check journeys: their shape, and what they refer to. Exit code 1 if one of them cannot work."""
+    """Check journeys: their structure, and what they refer to. Exit code 1 if one of them cannot work."""
     from dataclasses import replace
 
     from deploy.operations.definition_files import DefinitionError
@@ -100,13 +100,11 @@ def journeys_simulate(
     last: Annotated[str, typer.Option("--to", help="Last day, or the RFC 3339 time it ends at.")],
     timely: Annotated[
         bool,
-        typer.Option(
-            "--as-it-happened", help="As if events had come in when they happened: for history that was imported."
-        ),
+        typer.Option("--as-it-happened", help="Take events as received when they happened: for imported history."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a journey over history, with nothing sent: who would enter, what they would get, what would hold it back.
+    """Run a journey over history without sending: entries, messages, and messages held back by a gate.
 
     It competes for frequency caps with the other journeys in force, and is compared with its own version in force.
     """
@@ -140,7 +138,7 @@ def journeys_simulate(
                 run.replay(profile_id, received_when_happened(theirs) if timely else theirs)
             if people % 1000 == 0:
                 typer.echo(f"{people:,} people, {events:,} events", err=True)
-    told = [run.tallies[draft.name].summary() for run in runs]
+    summaries = [run.tallies[draft.name].summary() for run in runs]
     report = {
         "journey": draft.name,
         "version": draft.version,
@@ -149,26 +147,26 @@ def journeys_simulate(
         "to": stop.isoformat(),
         "people_replayed": people,
         "events_replayed": events,
-        "draft": told[0],
-        "live": told[-1] if live else None,
-        "difference": difference(told[0], told[-1]) if live else None,
+        "draft": summaries[0],
+        "live": summaries[-1] if live else None,
+        "difference": difference(summaries[0], summaries[-1]) if live else None,
     }
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        _show(report)
+        _print_report(report)
 
 
 def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None:
-    """Tell why a person was sent a message, or was not: every decision with the gates that it passed."""
+    """Explain why a person was sent a message, or was not: every decision with its gates."""
     from deploy.settings import settings
     from processors.decisions.explain import story
     from sinks.clickhouse.decisions import read_decisions, read_journey_events
 
-    async def look(stores: Stores) -> str:
+    async def read(stores: Stores) -> str:
         return (await find(stores, who, source)).profile_id
 
-    profile_id = with_stores(look)
+    profile_id = with_stores(read)
     with clickhouse() as client:
         decisions, events = read_decisions(client, profile_id), read_journey_events(client, profile_id)
     if as_json:
@@ -176,13 +174,13 @@ def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None
             row["gates"] = json.loads(row["gates"])
         for row in events:
             row["detail"] = json.loads(row.get("detail") or "{}")
-        told = {"profile_id": profile_id, "decisions": decisions, "journey_events": events}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        answer = {"profile_id": profile_id, "decisions": decisions, "journey_events": events}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
         return
     for line in story(decisions, events, settings().timezone):
         print(line)
     if not decisions and not events:
-        print(f"no journey and no segment has concerned {profile_id} yet")
+        print(f"no decision and no journey event of {profile_id} yet")
 
 
 def _definitions(*, without_journeys: bool = False) -> Definitions:
@@ -210,7 +208,7 @@ def _entry(journey: Any) -> str:
     return " or ".join(entry.names) + (f", each {entry.key}" if entry.key else "")
 
 
-def _show(report: dict[str, Any]) -> None:
+def _print_report(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

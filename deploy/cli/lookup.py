@@ -68,7 +68,7 @@ async def find(stores: Stores | Deployment, who: str, source: str = "") -> Found
                 break
     if not found:
         advice = "" if named else f": write the type before the value, such as email:{who}"
-        raise UnknownPersonError(f"nobody is known by {who}{advice}")
+        raise UnknownPersonError(f"no person is known by {who}{advice}")
     if len(found) > 1:
         names = ", ".join(f"{kind}:{value}" for kind, value in found.values())
         raise UnknownPersonError(f"{who} is {len(found)} people; say which: {names}")

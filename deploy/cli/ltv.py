@@ -27,13 +27,13 @@ def _group() -> None:
 def ltv_fit(
     horizon_days: Annotated[int, typer.Option(min=7, max=3650, help="Days to look ahead.")] = 90,
     holdout_days: Annotated[
-        int | None, typer.Option(min=0, help="Days at the end to judge a fit by that has not seen them; 0: none.")
+        int | None, typer.Option(min=0, help="Days at the end that the fit is tested on; 0: none.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit how often customers will buy again and for how much; v_ltv then has it for each person.
+    """Fit how often customers will buy again and for how much, and store the prediction of each person: v_ltv.
 
-    Needs the extra: pip install 'throughline[ltv]'. Says how far a fit that had not seen the last days was off.
+    Needs the extra: pip install 'throughline[ltv]'. Prints the error of a fit without the last days on those days.
     """
     from processors.attribution.lifetime import MODEL, Order, TooFewCustomersError, fit
     from sinks.clickhouse.behaviour import customer_orders, last_day, store_ltv
@@ -68,9 +68,10 @@ def ltv_fit(
     if validation.days:
         off = validation.predicted / validation.orders - 1 if validation.orders else 0.0
         typer.echo(
-            f"judged by the last {validation.days} days: {validation.predicted:,.1f} orders predicted,"
-            f" {validation.orders:,} came ({off:+.1%}); for a customer off by {validation.mean_absolute_error:.3f}, by"
-            f" {validation.naive_absolute_error:.3f} if everybody had gone on as before"
+            f"validated on the last {validation.days} days: {validation.predicted:,.1f} orders predicted,"
+            f" {validation.orders:,} came ({off:+.1%}); mean absolute error a customer"
+            f" {validation.mean_absolute_error:.3f}, and {validation.naive_absolute_error:.3f} if every customer had"
+            " gone on as before"
         )
     else:
-        typer.echo("not judged: the history is too short to hold days back")
+        typer.echo("not validated: the history is too short to hold days back")

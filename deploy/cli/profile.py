@@ -1,4 +1,4 @@
-"""Commands about one person's profile: show it, hand it out, make it again, erase it."""
+"""The command group `profile`: show, export, rebuild and erase one person."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    profile = typer.Typer(help="What is known of one person.", no_args_is_help=True)
+    profile = typer.Typer(help="The profile of one person.", no_args_is_help=True)
     profile.command("show")(profile_show)
     profile.command("export")(profile_export)
     profile.command("rebuild")(profile_rebuild)
@@ -50,7 +50,7 @@ def profile_export(
     source: Source = "",
     out: OutFile = None,
 ) -> None:
-    """Print everything that is known of a person as JSON: profile, identifiers, why they are theirs, every event."""
+    """Print all data of a person as JSON: profile, identifiers, identity changes, every event."""
 
     async def read(deployment: Deployment) -> dict[str, Any]:
         from schemas.time import text_of_ms
@@ -82,9 +82,9 @@ def profile_rebuild(
     timeout_s: TimeoutS = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Make profiles, segments and journeys again from all stored events, while events keep coming; nothing is sent."""
+    """Rebuild profiles, segments and journeys from all stored events, while events keep coming; nothing is sent."""
 
-    async def remake(deployment: Deployment) -> dict[str, int]:
+    async def rebuild(deployment: Deployment) -> dict[str, int]:
         from deploy.operations.rebuild import load_rebuild_decider, rebuild_people
 
         people = [(await find(deployment, one)).profile_id for one in who]
@@ -96,18 +96,18 @@ def profile_rebuild(
             progress=WaitNotice(),
         )
 
-    rebuilt = with_deployment(remake)
+    rebuilt = with_deployment(rebuild)
     if as_json:
         print(json.dumps(rebuilt, indent=2))
         return
     for profile_id, events in rebuilt.items():
-        print(f"{profile_id}  made of {events:,} events")
+        print(f"{profile_id}  rebuilt from {events:,} events")
 
 
 def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS = 120, as_json: AsJson = False) -> None:
-    """Erase a person from every store and print a receipt; who comes back later is somebody new.
+    """Erase a person from every store and print a receipt; later events belong to a new person.
 
-    Repeat it if it broke off: it goes on where it was. No replay of any topic brings the person back.
+    Repeat the command if it broke off: it continues. No replay of any topic brings the person back.
     """
 
     async def prepare(deployment: Deployment) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
         for table, rows in answer["rows"].items():
             print(f"  {table:24} {rows:10,} rows")
     if not yes:
-        typer.echo("nothing was erased: add --yes to do it; it can not be undone", err=True)
+        typer.echo("nothing was erased: add --yes to do it; it cannot be undone", err=True)
 
 
 async def _erasure_request(deployment: Deployment, who: str, source: str) -> ErasureRequest:

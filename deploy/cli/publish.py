@@ -30,9 +30,9 @@ def publish_command(
     file: EventFile,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Send no event that the pipeline would refuse; name its field and the rule."),
+        typer.Option("--strict", help="Send no event that the pipeline would refuse; report its field and the rule."),
     ] = False,
-    rate: Annotated[float | None, typer.Option(min=0.1, help="At most so many events a second.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.1, help="Maximum rate, events a second.")] = None,
     as_json: SummaryAsJson = False,
 ) -> None:
     """Publish events to Kafka: each line to the topic of its channel.

@@ -24,10 +24,10 @@ def _group() -> None:
 
 
 def recommendations_refresh(
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How far back orders count.")] = 180,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Age limit of the orders that count, in days.")] = 180,
     as_json: AsJson = False,
 ) -> None:
-    """Work out from orders what goes with what, and put it where templates find it. Run it once a day."""
+    """Compute recommendations from orders and store them for the templates of messages. Run it once a day."""
     import asyncio
 
     from deploy.operations.recommendations import refresh

@@ -1,4 +1,4 @@
-"""Commands about segments: which there are, who is in them, what a new one would be, lists for advertising networks."""
+"""The command group `segments`: list, show, preview, export for advertising networks, and score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ At = Annotated[str, typer.Option("--at", help="A day (its end) or an RFC 3339 ti
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    segments = typer.Typer(help="Segments: who belongs together, kept up to date by itself.", no_args_is_help=True)
+    segments = typer.Typer(help="Segments: groups of people, kept up to date with every event.", no_args_is_help=True)
     segments.command("list")(segments_list)
     segments.command("show")(segments_show)
     segments.command("attributes")(segments_attributes)
@@ -40,7 +40,7 @@ def segments_list(
     counts: Annotated[bool, typer.Option("--counts", help="Count their members, from ClickHouse.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the segments, with what they mean and, if asked for, how many people are in them."""
+    """List the segments with their descriptions and, with --counts, the number of their members."""
     from sinks.clickhouse.audiences import count_members
 
     members: dict[str, int] | None = None
@@ -62,13 +62,13 @@ def segments_list(
 
 
 def segments_show(name: str, as_json: AsJson = False) -> None:
-    """Show one segment: its condition, and how many people are in it."""
+    """Show one segment: its condition and the number of its members."""
     from sinks.clickhouse.audiences import count_members
 
     segment = _segment(_definitions(), name)
     with clickhouse() as client:
         members = count_members(client, datetime.now(UTC)).get(name, 0)
-    when = _written(segment)
+    when = _condition_as_written(segment)
     if as_json:
         shown = {"name": name, "description": segment.description, "when": when, "members": members}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -82,7 +82,7 @@ def segments_show(name: str, as_json: AsJson = False) -> None:
 def segments_attributes(
     like: Annotated[str, typer.Argument(help="Part of a name or a meaning.")] = "", as_json: AsJson = False
 ) -> None:
-    """List the attributes that conditions can be about: name, type, unit, meaning and an example of each."""
+    """List the attributes of conditions: name, type, unit, meaning and an example of each."""
     from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, Attribute
 
     computed = [
@@ -101,26 +101,30 @@ def segments_attributes(
 
 
 def segments_preview(
-    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file of segments, or one that there is.")],
+    what: Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file of segments, or the name of a segment.")],
     at: At = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say who would be in a segment, over all history: members, who entered and left by day, and examples."""
+    """Evaluate a segment over all history: members, people who entered and left by day, and examples."""
     from deploy.settings import settings
     from processors.segments.preview import preview
     from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
 
     timezone = settings().timezone
-    moment = _moment(at, timezone)
+    moment = _evaluation_time(at, timezone)
     chosen, definitions = _to_preview(what)
     with clickhouse() as client:
         found, people = preview(definitions, read_people(client, moment), ms_of_time(moment), timezone=timezone)
     shown = {name: found[name] for name in chosen}
-    for hint in _hints(definitions):
+    for hint in _name_hints(definitions):
         typer.echo(f"note: {hint}", err=True)
     if as_json:
-        print(json.dumps({"people": people, "segments": {name: _told(one) for name, one in shown.items()}}, indent=2))
+        print(
+            json.dumps(
+                {"people": people, "segments": {name: _preview_json(one) for name, one in shown.items()}}, indent=2
+            )
+        )
         return
     for name, one in shown.items():
         print(f"{name}: {one.members:,} of {people:,} people")
@@ -135,16 +139,16 @@ def segments_export(
     network: Annotated[Literal["google", "meta", "tiktok"], typer.Option("--for", help="The advertising network.")],
     hashing: Annotated[Literal["sha256"], typer.Option("--hash", help="How addresses are hashed.")] = "sha256",
     change: Annotated[
-        Literal["all", "entered", "left"], typer.Option(help="Everybody, or who has come or gone since a time.")
+        Literal["all", "entered", "left"], typer.Option(help="All members, or those who entered or left since a time.")
     ] = "all",
     since: Annotated[str, typer.Option(help="That time: a day, or an RFC 3339 time.")] = "",
     out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="Where to write the list.")] = "-",
 ) -> None:
     """Write hashed e-mail addresses and telephone numbers of a segment as a CSV file of an advertising network.
 
-    People without consent are left out, and counted on standard error. Who has `entered` is to be added to the
-    network's list: whoever has come into the segment since then, or has agreed. Who has `left` is to be taken off:
-    whoever is in the segment no more, or has withdrawn consent.
+    People without consent are left out, and counted on standard error. `entered` lists whom to add to the network's
+    list: people who entered the segment since then, or gave consent. `left` lists whom to remove: people who left the
+    segment, or withdrew consent.
     """
     from deploy.settings import settings
     from processors.segments.audiences import FORMS, agreed_since, may_be_targeted, rows, withdrew_since
@@ -170,7 +174,7 @@ def segments_export(
         for profile_id, document in people:
             allowed = may_be_targeted(document)
             if change == "left":
-                # Nobody is named who was never on a list: who had not agreed then, and has not since.
+                # A person without consent then and since was on no list, and is not named now.
                 gone = profile_id not in elsewhere and allowed
                 written += rows(document, network) if gone or withdrew_since(document, since_ms) else []
             elif profile_id not in elsewhere or agreed_since(document, since_ms):
@@ -181,7 +185,7 @@ def segments_export(
 
 
 def segments_score(as_json: AsJson = False) -> None:
-    """Write the predictions of `ltv fit` back to the people, for conditions about `scores.…`; segments follow."""
+    """Write the predictions of `ltv fit` into the profiles, for conditions on `scores.…`, and update segments."""
     from deploy.cli.stores import Stores, with_stores
     from deploy.operations.scores import Written, write_scores
     from processors.segments.scores import Prediction
@@ -191,7 +195,7 @@ def segments_score(as_json: AsJson = False) -> None:
     with clickhouse() as client:
         predictions = {who: Prediction(*one) for who, one in read_predictions(client).items()}
     if not predictions:
-        fail("nothing is predicted yet: run `throughline ltv fit` first")
+        fail("there is no prediction yet: run `throughline ltv fit` first")
     now_ms = clock_ms()
 
     async def write(stores: Stores) -> Written:
@@ -234,7 +238,7 @@ def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
 
 
 def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
-    """Find the segments meant, and these with all that they refer to as definitions of their own."""
+    """Return the segments to preview, and definitions of these and of all segments that they refer to."""
     from deploy.operations.definition_files import DefinitionError, load
     from schemas.segments.definitions import SegmentDefinitions
 
@@ -265,8 +269,8 @@ def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
     return chosen, definitions
 
 
-def _hints(definitions: SegmentDefinitions) -> list[str]:
-    """Events that nobody may ever send: custom ones are welcome, misspelt ones never happen."""
+def _name_hints(definitions: SegmentDefinitions) -> list[str]:
+    """Warn of custom event names that are close to a standard name: they may be misspelt, and never happen."""
     from difflib import get_close_matches
 
     from schemas.events.touchpoint import EVENT_NAMES
@@ -282,12 +286,12 @@ def _hints(definitions: SegmentDefinitions) -> list[str]:
     return found
 
 
-def _moment(at: str, timezone: str) -> datetime:
+def _evaluation_time(at: str, timezone: str) -> datetime:
     return instant(at, ZoneInfo(timezone), "--at", through=True) if at else datetime.now(UTC)
 
 
-def _written(segment: Segment) -> Any:
-    """The condition as its file has it: durations as text."""
+def _condition_as_written(segment: Segment) -> Any:
+    """Return the condition as it is written in its file, with durations as text."""
     import yaml
 
     from deploy.operations.engines import yaml_files
@@ -300,7 +304,7 @@ def _written(segment: Segment) -> Any:
     return segment.when.model_dump(by_alias=True, exclude_unset=True)
 
 
-def _told(one: Preview) -> dict[str, Any]:
+def _preview_json(one: Preview) -> dict[str, Any]:
     return {
         "members": one.members,
         "entered": dict(sorted(one.entered.items())),

@@ -20,17 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def simulate_command(
     people: Annotated[int, typer.Option(min=1, help="How many people; one gives about 40 events in 60 days.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Seed of all chance.")] = 1,
-    days: Annotated[int, typer.Option(min=1, help="How many days pass.")] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the random generator.")] = 1,
+    days: Annotated[int, typer.Option(min=1, help="Days of simulated time.")] = 60,
     start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The first day.")] = datetime(2026, 9, 1),  # noqa: DTZ001
     spend: Annotated[
-        Path | None, typer.Option(help="Write what marketing cost: CSV for `throughline import spend`.")
+        Path | None, typer.Option(help="Write the marketing spend: CSV for `throughline import spend`.")
     ] = None,
     junk: Annotated[float, typer.Option(min=0, max=0.5, help="Share of lines that are broken.")] = 0.01,
     out: Annotated[str, typer.Option(metavar="FILE|-", help="Where the events go, JSON Lines.")] = "-",
     truth: Annotated[
         Path | None,
-        typer.Option(help="Write who is who: JSON Lines, for each person the identifiers that events link."),
+        typer.Option(help="Write the true identities: JSON Lines, for each person the identifiers that events link."),
     ] = None,
 ) -> None:
     """Simulate an omnichannel retailer. The same options write the same bytes."""

@@ -1,4 +1,4 @@
-"""Commands of the local stack: start it, stop it, look at it, wait until everything is through."""
+"""Commands of the local stack and of any deployment: up, down, status, drain, doctor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def up(
         ),
     ] = "tansu",
 ) -> None:
-    """Start the local stack, unless it runs; returns when it can be used."""
+    """Start the local stack, unless it runs; returns when it is ready."""
     from typing import cast, get_args
 
     from rich.console import Console
@@ -64,15 +64,15 @@ def up(
         fail(f"The stack did not start: {error}")
     if not started:
         typer.echo(f"The stack in {here.path} was already up.", err=True)
-        _say_if_other(state, broker=broker, workers=workers and not servers_only)
+        _warn_of_other_stack(state, broker=broker, workers=workers and not servers_only)
     Console().print(_addresses(state))
-    _say_if_without_password(state)
+    _warn_of_overriding_environment(state)
 
 
 def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove its data and logs, too.")] = False,
 ) -> None:
-    """Stop the local stack; what Redis and ClickHouse hold stays, unless you say --wipe."""
+    """Stop the local stack; what Redis and ClickHouse hold stays, without --wipe."""
     from deploy.local.control import StackFailedError
     from deploy.local.control import down as stop
     from deploy.local.state import LocalHome
@@ -81,7 +81,7 @@ def down(
     here = LocalHome(home())
     state = here.read()
     if state is not None and state["broker"] == "tansu" and not wipe:
-        _say_what_is_lost(state)
+        _warn_of_lost_records(state)
     try:
         stopped = stop(here)
     except StackFailedError as error:
@@ -137,7 +137,7 @@ def drain(
         with (
             LagReader(settings()) as reader,
             redis.Redis.from_url(settings().redis_url, socket_timeout=10) as client,
-            Console(stderr=True).status("looking") as spinner,
+            Console(stderr=True).status("checking") as spinner,
         ):
             left = wait(
                 lambda: pending(settings(), reader, client),
@@ -160,7 +160,7 @@ def drain(
             )
         )
     elif left.empty:
-        typer.echo("Everything is through.", err=True)
+        typer.echo("Everything is processed.", err=True)
     if not left.empty:
         if not as_json:
             typer.echo(
@@ -171,7 +171,7 @@ def drain(
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, packages and servers, and say what to do about what is wrong."""
+    """Check settings, packages and servers, with a hint on how to correct each fault."""
     from rich.console import Console
     from rich.table import Column, Table
 
@@ -262,16 +262,16 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
     console.print(behind if behind.row_count else "No worker is behind.")
 
 
-def _say_if_other(state: dict[str, Any], *, broker: str, workers: bool) -> None:
-    """Tell when what runs is not what was asked for."""
+def _warn_of_other_stack(state: dict[str, Any], *, broker: str, workers: bool) -> None:
+    """Warn when the running stack has another broker, or no workers."""
     if state["broker"] != broker:
         typer.echo(f"Its broker is {state['broker']}; `throughline down` first for {broker}.", err=True)
     if workers and "identify" not in state["processes"]:
         typer.echo("It runs without workers; `throughline down` and `throughline up` to have them.", err=True)
 
 
-def _say_if_without_password(state: dict[str, Any]) -> None:
-    """Tell when a variable of the environment keeps later commands from using what runs here."""
+def _warn_of_overriding_environment(state: dict[str, Any]) -> None:
+    """Warn when an environment variable makes later commands use another server."""
     from deploy.settings import Settings
 
     for name, address in state["settings"].items():
@@ -281,7 +281,8 @@ def _say_if_without_password(state: dict[str, Any]) -> None:
             )
 
 
-def _say_what_is_lost(state: dict[str, Any]) -> None:
+def _warn_of_lost_records(state: dict[str, Any]) -> None:
+    """Print how many unprocessed records the broker loses when it stops."""
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.settings import Settings
 

@@ -1,1 +1,1 @@
-"""What operators do to a deployment: load definitions, measure lag, erase, rebuild, import, look for faults."""
+"""Operations on a deployment: load definitions, measure lag, wait, erase, rebuild, import, check prerequisites."""

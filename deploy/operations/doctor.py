@@ -168,13 +168,13 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
             dsn=settings.clickhouse_url, connect_timeout=_TIMEOUT_S, send_receive_timeout=_TIMEOUT_S
         )
     except ClickHouseError as error:
-        said = "does not answer" if "Max retries exceeded" in str(error) else str(error).strip().splitlines()[0]
+        reason = "does not answer" if "Max retries exceeded" in str(error) else str(error).strip().splitlines()[0]
         hint = (
             "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"
             if "AUTHENTICATION_FAILED" in str(error)
             else _START_OR_SET.format("THROUGHLINE_CLICKHOUSE_URL")
         )
-        raise _FailedError(said, hint) from error
+        raise _FailedError(reason, hint) from error
     try:
         found = f"ClickHouse {client.server_version}"
         tables = client.query(

@@ -150,7 +150,7 @@ async def _erase_identity(
 ) -> tuple[Erased, dict[str, int]]:
     if who.erased is not None:
         return who.erased, {"identifiers": 0, "profiles": 0}
-    # An anchor is the identifier hash, unless the identifier was somebody else's before: then it is known in clear.
+    # An anchor is the identifier hash, unless the identifier had a former owner: then clear text gives the hash.
     anchors = [
         bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(who.profile_id)
     ]

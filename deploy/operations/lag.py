@@ -117,8 +117,8 @@ class LagReader:
                 return self._measure()
             except KafkaException as error:
                 if error.args[0].name() not in _TRANSIENT or time.monotonic() > deadline:
-                    said = f"Kafka at {self._settings.kafka_bootstrap}: {error.args[0].str()}"
-                    raise KafkaUnreachableError(said) from error
+                    reason = f"Kafka at {self._settings.kafka_bootstrap}: {error.args[0].str()}"
+                    raise KafkaUnreachableError(reason) from error
             time.sleep(0.1)
 
     def _measure(self) -> list[PartitionLag]:

@@ -312,5 +312,5 @@ class TestWhy:
     def test_nobody_is_said_clearly(self, decided: str) -> None:
         assert (1, True) == (
             (told := run("why", "email:nobody@shop.example")).exit_code,
-            "nobody is known" in told.stderr,
+            "no person is known" in told.stderr,
         )

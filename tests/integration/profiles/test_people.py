@@ -118,10 +118,10 @@ def test_the_page_shows_the_person_and_nothing_that_steers_the_terminal(people: 
 @pytest.mark.parametrize(
     ("who", "advice"),
     [
-        pytest.param("nobody", "nobody is known by nobody: write the type before the value", id="unknown value"),
-        pytest.param("user_id:7", "nobody is known by user_id:7", id="unknown identifier"),
-        pytest.param(STRANGER, f"nobody is known by {STRANGER}", id="unknown profile"),
-        pytest.param("null", "nobody is known by null", id="a placeholder is nobody"),
+        pytest.param("nobody", "no person is known by nobody: write the type before the value", id="unknown value"),
+        pytest.param("user_id:7", "no person is known by user_id:7", id="unknown identifier"),
+        pytest.param(STRANGER, f"no person is known by {STRANGER}", id="unknown profile"),
+        pytest.param("null", "no person is known by null", id="a placeholder is nobody"),
         pytest.param("42", "42 is 2 people; say which: user_id:42, crm_id:42", id="ambiguous value"),
     ],
 )
