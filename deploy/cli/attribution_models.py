@@ -80,7 +80,8 @@ def disagreement(
 ) -> None:
     """Show where models differ most: there the credit depends on the choice of the model.
 
-    Shares are association, not effect. The experiments are listed below: the effect that a holdout measures needs no model.
+    Shares are association, not effect. The experiments are listed below: their effect, measured by a holdout, needs no
+    model.
     """
     from deploy.reporting.attribution import report, select_models
     from deploy.reporting.comparison import disagreements

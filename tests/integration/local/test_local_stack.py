@@ -142,7 +142,7 @@ class TestServers:
         assert not servers["redis"].alive
 
     @pytest.mark.parametrize("name", ["kafka", "redis", "clickhouse"])
-    def test_a_port_that_somebody_else_took_is_an_error_that_shows_the_log(self, tmp_path: Path, name: str) -> None:
+    def test_a_port_that_another_process_took_is_an_error_that_shows_the_log(self, tmp_path: Path, name: str) -> None:
         servers = Servers(tmp_path, only=(name,))
         with socket.socket() as other:
             other.bind((LOOPBACK, servers[name].port))
@@ -282,7 +282,7 @@ class TestCommands:
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout) if "--json" in words else None
 
-    def test_a_record_that_nobody_processes_keeps_drain_waiting_and_shows_in_status(self, home: LocalHome) -> None:
+    def test_an_unprocessed_record_keeps_drain_waiting_and_shows_in_status(self, home: LocalHome) -> None:
         self.run(home, "up", "--no-workers")
         state = home.read()
         assert state is not None

@@ -22,7 +22,7 @@ class TestPorts:
         port = free_port()
         assert free_port(port) == port
 
-    def test_a_port_somebody_listens_on_is_avoided(self) -> None:
+    def test_a_port_with_a_listener_is_avoided(self) -> None:
         with socket.socket() as other:
             other.bind((LOOPBACK, 0))
             other.listen()
@@ -30,7 +30,7 @@ class TestPorts:
             assert not is_free(port)
             assert free_port(port) != port
 
-    def test_a_port_promised_to_another_server_is_avoided(self) -> None:
+    def test_a_port_reserved_for_another_server_is_avoided(self) -> None:
         port = free_port()
         assert free_port(port, taken=[port]) != port
 
@@ -64,8 +64,8 @@ class TestKeeper:
         assert [pause_s(failures) for failures in range(1, 9)] == [0.5, 1, 2, 4, 8, 15, 15, 15]
 
     def test_a_child_that_ends_is_started_after_its_pause_and_not_before(self) -> None:
-        now, said = [100.0], list[str]()
-        keeper = Keeper(said.append, clock=lambda: now[0])
+        now, reports = [100.0], list[str]()
+        keeper = Keeper(reports.append, clock=lambda: now[0])
         worker = FakeChild("identify")
         keeper.keep(worker)
         worker.runs = False
@@ -76,7 +76,7 @@ class TestKeeper:
         now[0] += 0.2
         keeper.tick()
         assert (before, worker.launches, keeper.restarts("identify")) == (0, 1, 1)
-        assert said == ["identify ended with exit code 1; it starts again in 0.5 s"]
+        assert reports == ["identify ended with exit code 1; it starts again in 0.5 s"]
 
     @pytest.mark.parametrize(
         ("lived_s", "pause"),
@@ -86,8 +86,8 @@ class TestKeeper:
         ],
     )
     def test_the_pause_grows_only_for_a_child_that_keeps_ending(self, lived_s: float, pause: str) -> None:
-        now, said = [0.0], list[str]()
-        keeper = Keeper(said.append, clock=lambda: now[0])
+        now, reports = [0.0], list[str]()
+        keeper = Keeper(reports.append, clock=lambda: now[0])
         worker = FakeChild("identify")
         keeper.keep(worker)
         for _ in range(2):
@@ -96,7 +96,7 @@ class TestKeeper:
             keeper.tick()
             now[0] += 15
             keeper.tick()
-        assert said[-1] == f"identify ended with exit code 1; it starts again in {pause} s"
+        assert reports[-1] == f"identify ended with exit code 1; it starts again in {pause} s"
 
     def test_one_child_that_cannot_start_keeps_no_other_from_it(self) -> None:
         now = [0.0]
@@ -156,7 +156,7 @@ class TestHome:
             found = home.read()
         assert (found, home.read()) == ({"ready": True}, None)
 
-    def test_it_runs_exactly_while_somebody_holds_the_lock(self, tmp_path: Path) -> None:
+    def test_it_runs_exactly_while_a_process_holds_the_lock(self, tmp_path: Path) -> None:
         home = LocalHome(tmp_path)
         before = home.running()
         with home.locked():

@@ -1,4 +1,4 @@
-"""What a marketer is told about a file that is wrong: file, line, place, and what was expected."""
+"""The error of a definition file: file, line, place, and what was expected."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ segments:
 """
 
 
-def complaint(folder: Path, text: str, model: type[BaseModel]) -> str:
-    """What is said about a file, without the folder."""
+def error_of(folder: Path, text: str, model: type[BaseModel]) -> str:
+    """Load a file and return the error, without the folder."""
     path = folder / "x.yaml"
     path.write_text(text, "utf-8")
     with pytest.raises(DefinitionError) as error:
@@ -39,7 +39,7 @@ def complaint(folder: Path, text: str, model: type[BaseModel]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "expected"),
     [
         ("{message: hello, chanel: email}", "steps.0.chanel: nothing is called chanel here; did you mean channel?"),
         ("{delay: 1d, exit: done}", "steps.0.exit: exit does not belong here"),
@@ -61,12 +61,12 @@ def complaint(folder: Path, text: str, model: type[BaseModel]) -> str:
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip
-def test_a_step_is_complained_about_where_it_stands_and_in_words(tmp_path: Path, step: str, said: str) -> None:
-    assert f"x.yaml:5: {said}" == complaint(tmp_path, JOURNEY.replace("STEP", step), Journey)
+def test_the_error_of_a_step_names_its_line_and_what_was_expected(tmp_path: Path, step: str, expected: str) -> None:
+    assert f"x.yaml:5: {expected}" == error_of(tmp_path, JOURNEY.replace("STEP", step), Journey)
 
 
 @pytest.mark.parametrize(
-    ("condition", "said"),
+    ("condition", "expected"),
     [
         ("{performd: A}", "it has only performd: did you mean performed?"),
         ("{engaged: emial}", "there is no channel 'emial': did you mean email?"),
@@ -76,15 +76,15 @@ def test_a_step_is_complained_about_where_it_stands_and_in_words(tmp_path: Path,
     ],
     ids=lambda value: value[:30],
 )
-def test_a_condition_is_complained_about_in_words(tmp_path: Path, condition: str, said: str) -> None:
-    found = complaint(tmp_path, SEGMENT.replace("CONDITION", condition), SegmentDefinitions)
+def test_the_error_of_a_condition_names_what_was_expected(tmp_path: Path, condition: str, expected: str) -> None:
+    found = error_of(tmp_path, SEGMENT.replace("CONDITION", condition), SegmentDefinitions)
 
     assert found.startswith("x.yaml:4: segments.0.when")
-    assert said in found
+    assert expected in found
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("name: a\nname: b\n", "x.yaml:2: name: given twice"),
         ("a: 2026-13-45\n", "x.yaml:1: 2026-13-45: month must be in 1..12"),
@@ -97,15 +97,15 @@ def test_a_condition_is_complained_about_in_words(tmp_path: Path, condition: str
     ],
     ids=["key twice", "no date", "in itself", "list as key", "merge key", "control character", "tab", "unknown"],
 )
-def test_what_is_no_plain_data_is_complained_about_too(tmp_path: Path, text: str, said: str) -> None:
-    assert complaint(tmp_path, text, MessagePolicy).startswith(said)
+def test_a_file_without_plain_data_is_an_error(tmp_path: Path, text: str, expected: str) -> None:
+    assert error_of(tmp_path, text, MessagePolicy).startswith(expected)
 
 
 def test_references_that_multiply_end_at_once(tmp_path: Path) -> None:
     names = "abcdefgh"
     lines = [f"{one}: &{one} [{', '.join(f'*{before}' for _ in range(10))}]" for before, one in pairwise(names)]
 
-    assert "references (*name) multiply" in complaint(tmp_path, "\n".join(["a: &a [x]", *lines]), MessagePolicy)
+    assert "references (*name) multiply" in error_of(tmp_path, "\n".join(["a: &a [x]", *lines]), MessagePolicy)
 
 
 def test_a_file_in_another_encoding_is_no_riddle(tmp_path: Path) -> None:

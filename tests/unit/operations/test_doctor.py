@@ -29,7 +29,7 @@ def nowhere() -> Settings:
         pytest.param("127.0.0.1:9092", "127.0.0.1:9092", id="no URL at all"),
     ],
 )
-def test_passwords_in_addresses_are_without_password(url: str, expected: str) -> None:
+def test_passwords_in_addresses_are_hidden(url: str, expected: str) -> None:
     assert without_password(url) == expected
 
 

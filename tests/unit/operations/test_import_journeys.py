@@ -117,9 +117,9 @@ def random_events(seed: int) -> tuple[list[Touch], list[Conversion], list[dict[s
         event_id = f"{number:04d}"
         line: dict[str, Any] = {"event_id": event_id, "person": who, "time": at.isoformat()}
         if random.random() < 0.2:
-            worth = f"{random.randrange(1, 9999) / 100:.2f}"
-            conversions.append(Conversion(f"o{number}", "purchase", who, at, Decimal(worth)))
-            lines.append({**line, "conversion": f"o{number}", "revenue": worth})
+            revenue = f"{random.randrange(1, 9999) / 100:.2f}"
+            conversions.append(Conversion(f"o{number}", "purchase", who, at, Decimal(revenue)))
+            lines.append({**line, "conversion": f"o{number}", "revenue": revenue})
         else:
             channel = random.choice(["Direct", "Email", "a > b", "(null)", "Paid Search"])
             touches.append(Touch(event_id, who, at, channel))
@@ -170,17 +170,17 @@ def test_every_model_of_a_file_adds_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "expected"),
     [("path\nA\n", 1, "column conversions: missing"), ("path,conversions\nA,x\n", 1, "expected a number")],
     ids=["column", "value"],
 )
-def test_a_file_that_cannot_be_read_fails(text: str, code: int, said: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_fails(text: str, code: int, expected: str, tmp_path: Path) -> None:
     file = tmp_path / "paths.csv"
     file.write_text(text, "utf-8")
 
     printed = CliRunner().invoke(app, ["attribution", "report", "--paths", str(file)])
 
-    assert (code, True) == (printed.exit_code, said in printed.stderr)
+    assert (code, True) == (printed.exit_code, expected in printed.stderr)
 
 
 def test_of_events_without_a_column_for_it_those_with_revenue_are_conversions(tmp_path: Path) -> None:
@@ -191,21 +191,21 @@ def test_of_events_without_a_column_for_it_those_with_revenue_are_conversions(tm
 
 
 @pytest.mark.parametrize(
-    ("event", "code", "said"),
+    ("event", "code", "expected"),
     [
         pytest.param({"conversion": True, "revenue": float("nan")}, 1, "'nan': expected a number", id="no number"),
         pytest.param({"conversion": True, "goal": "lead"}, 0, "the file has lead, see --goal", id="another goal"),
     ],
 )
 def test_what_is_strange_about_a_conversion_is_said(
-    event: dict[str, Any], code: int, said: str, tmp_path: Path
+    event: dict[str, Any], code: int, expected: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "events.jsonl"
     file.write_text(json.dumps({"person": "a", "time": "2026-11-01", **event}), "utf-8")
 
     printed = CliRunner().invoke(app, ["attribution", "report", "--events", str(file)])
 
-    assert (code, True) == (printed.exit_code, said in printed.stderr)
+    assert (code, True) == (printed.exit_code, expected in printed.stderr)
 
 
 @pytest.mark.parametrize("width", ["80", "120"])

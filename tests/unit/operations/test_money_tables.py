@@ -34,9 +34,9 @@ def test_margins_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "lines", "said"),
+    ("read", "lines", "expected"),
     [
-        pytest.param(read_rates, ["2026-09-01,USD,0"], "line 2, column rate: '0': expected a rate", id="no worth"),
+        pytest.param(read_rates, ["2026-09-01,USD,0"], "line 2, column rate: '0': expected a rate", id="zero"),
         pytest.param(read_rates, ["2026-09-01,USD,nan"], "line 2, column rate: 'nan'", id="not a number"),
         pytest.param(read_rates, ["1.9.26,USD,1"], "line 2, column date: '1.9.26'", id="date"),
         pytest.param(read_rates, ["2026-09-01,Dollar,1"], "expected an ISO 4217 code", id="currency"),
@@ -51,10 +51,10 @@ def test_margins_are_read() -> None:
         pytest.param(read_margins, ["product,p-1,35"], "expected a share such as 0.35", id="percent"),
     ],
 )
-def test_the_first_mistake_is_named(read: Callable[[list[str]], Any], lines: list[str], said: str) -> None:
+def test_the_first_mistake_is_named(read: Callable[[list[str]], Any], lines: list[str], expected: str) -> None:
     header = "date,currency,rate" if read is read_rates else "kind,key,margin"
 
     with pytest.raises(TableError) as caught:
         read([header, *lines])
 
-    assert said in str(caught.value)
+    assert expected in str(caught.value)

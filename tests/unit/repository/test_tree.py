@@ -1,4 +1,4 @@
-"""Laws of the tree: who may import whom, how long a file may be, which names are no names."""
+"""Rules of the source tree: imports between layers and rooms, the length of a file, forbidden names."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support.commands import names
 
 ROOT = Path(__file__).parents[3]
 LAYERS = ("schemas", "processors", "sinks", "deploy", "tests")
-LONGEST_FILE_LINES = 500
-NO_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
+MAX_FILE_LINES = 500
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
 
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*")) if "__pycache__" not in path.parts]
 
@@ -27,16 +27,16 @@ def test_no_source_file_is_longer_than_five_hundred_lines() -> None:
         if path.suffix in {".py", ".sql", ".lua"}
     }
 
-    assert {} == {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE_LINES}
+    assert {} == {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES}
 
 
-def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
-    nameless = [path for path in FILES if NO_NAMES & set(path.stem.replace("-", "_").split("_"))]
+def test_no_file_or_folder_has_a_name_without_meaning() -> None:
+    forbidden = [path for path in FILES if FORBIDDEN_NAMES & set(path.stem.replace("-", "_").split("_"))]
 
-    assert [] == [str(path.relative_to(ROOT)) for path in nameless]
+    assert [] == [str(path.relative_to(ROOT)) for path in forbidden]
 
 
-def test_nothing_is_imported_against_the_layers() -> None:
+def test_every_import_contract_is_kept() -> None:
     checked = subprocess.run(
         [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -46,7 +46,7 @@ def test_nothing_is_imported_against_the_layers() -> None:
 
 
 @pytest.mark.parametrize("command", [(), *names()], ids=" ".join)
-def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+def test_every_command_has_a_help_text(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"])
 
     assert (0, True) == (shown.exit_code, "Usage:" in shown.output)
