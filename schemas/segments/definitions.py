@@ -84,7 +84,7 @@ class Rfm(_Model):
         recency_days: Less than the first of these days since the last order: 5; less than the second: 4; and so on.
         frequency: As many orders as the first: 2; as the second: 3; and so on.
         monetary: Net revenue of the first: 2; of the second: 3; and so on, in the person's main currency.
-        classes: The first that fits counts; the last fits everybody.
+        classes: The first class that fits is used; the last one has to fit all customers.
     """
 
     recency_days: Four = (30, 60, 120, 240)
