@@ -9,28 +9,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from processors.decisions.labels import alternatives
+from schemas.validation_messages import broken_rule
 
 Place = tuple[str | int, ...]
 
-_MESSAGES = {
+_LIST, _PARTS = "should be a list: [one, another]", "should have parts: {name: value}"
+_YAML = {
     "missing": "is missing",
-    "string_type": "should be a text",
-    "int_type": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_from_float": "should be a whole number",
-    "float_type": "should be a number",
-    "float_parsing": "should be a number",
-    "bool_type": "should be true or false",
-    "bool_parsing": "should be true or false",
-    "tuple_type": "should be a list: [one, another]",
-    "list_type": "should be a list: [one, another]",
-    "frozen_set_type": "should be a list: [one, another]",
-    "set_type": "should be a list: [one, another]",
-    "dict_type": "should have parts: {name: value}",
-    "model_type": "should have parts: {name: value}",
-    "model_attributes_type": "should have parts: {name: value}",
-    "invalid_key": "should be a text",
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), _LIST),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _PARTS),
 }
+"""What is said in the words of YAML, by type of pydantic's errors."""
 _EXAMPLES = {
     r"^([01]\d|2[0-3]):[0-5]\d$": "a time of day such as 09:30",
     r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, - and _, such as win-back",
@@ -43,6 +32,7 @@ _EXAMPLES = {
     r"\S": "a text that is not empty",
 }
 _MISSING = object()
+_WHOLE_NUMBER, _NUMBER = broken_rule("int_type", ""), broken_rule("float_type", "")
 _PROPERTY = "a part of the event, such as channel, properties.price or campaign.source"
 
 
@@ -65,17 +55,15 @@ def definition_error(invalid: ValidationError, value: Any, model: type[BaseModel
     inner = [error for error in same if not error["type"].endswith("_type")]
     messages = list(dict.fromkeys(_message(error, model) for error in inner or same))
     if len(messages) > 1 and all(text.startswith("should be ") for text in messages):
-        messages = [
-            text for text in messages if text != _MESSAGES["int_type"] or _MESSAGES["float_type"] not in messages
-        ]
+        messages = [text for text in messages if text != _WHOLE_NUMBER or _NUMBER not in messages]
         return where, f"should be {alternatives(text.removeprefix('should be ') for text in messages)}"
     return where, messages[0]
 
 
 def _message(error: Any, model: type[BaseModel]) -> str:
     kind, message, context = error["type"], error["msg"], error.get("ctx", {})
-    if kind in _MESSAGES:
-        return _MESSAGES[kind]
+    if kind in _YAML:
+        return _YAML[kind]
     if kind == "extra_forbidden":
         name, known = str(error["loc"][-1]), _names(model)
         if name in known:
@@ -90,11 +78,7 @@ def _message(error: Any, model: type[BaseModel]) -> str:
         return f"should have at least {context['min_length']}, and has {context['actual_length']}"
     if kind == "too_long":
         return f"should have at most {context['max_length']}"
-    for start in ("Value error, ", "Assertion failed, "):
-        message = message.removeprefix(start)
-    for start in ("Input should", "String should"):
-        message = message.replace(start, "should", 1) if message.startswith(start) else message
-    return str(message)
+    return broken_rule(kind, message)
 
 
 def _names(model: type[BaseModel]) -> list[str]:

@@ -16,6 +16,7 @@ from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.touchpoint import Event, read
 from schemas.outcomes import Reject
+from schemas.validation_messages import broken_rule
 
 MAX_VALUE_CHARS = 60
 MAX_FIELD_CHARS = 200
@@ -149,25 +150,11 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
     value = context.get("value") if "at" in context else error["input"]
     # Bounds hold everywhere, also for fields that we do not know and that may hold anything.
     shown = _kind(value) if kind == "bounds" else _shown(value, path)
-    if kind == "string_pattern_mismatch":
-        rule = _PATTERNS.get(str(path[-1]), error["msg"])
-    else:
-        rule = _TYPES.get(kind) or error["msg"]
-    for formal, plain in (("Input should be", "it should be"), ("String should", "it should")):
-        rule = rule.replace(formal, plain)
-    return f"{name} is {shown}: {rule}."
+    rule = _PATTERNS.get(str(path[-1])) if kind == "string_pattern_mismatch" else None
+    rule = rule or broken_rule(kind, error["msg"])
+    return f"{name} is {shown}: {f'it {rule}' if rule.startswith('should') else rule}."
 
 
-_TYPES = {
-    "string_type": "it should be a text",
-    "string_unicode": "it should be valid Unicode",
-    "list_type": "it should be a list",
-    "dict_type": "it should be an object",
-    "bool_type": "it should be true or false",
-    "int_type": "it should be a whole number",
-    "int_from_float": "it should be a whole number",
-    "int_parsing": "it should be a whole number",
-}
 _PATTERNS = {
     "currency": "it should be the three letters of ISO 4217, such as EUR",
     "event_id": "it should not be blank: send an id that is unique to the event, such as a UUID",
