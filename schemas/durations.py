@@ -1,4 +1,4 @@
-"""Lengths of time as people write them in definitions: `30m`, `24h`, `7d`, or in words, `30 minutes`, `7 days`."""
+"""Durations as people write them in definitions: `30m`, `24h`, `7d`, or in words, `30 minutes`, `7 days`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 DAY_S = DAY_MS // SECOND_MS
 WEEK_MS = 7 * DAY_MS
-LONGEST_MS = 3660 * DAY_MS
-"""Ten years: a typing error beyond that must not reach past the end of the calendar."""
+MAX_DURATION_MS = 3660 * DAY_MS
+"""The longest duration, ten years: a typing error must not lead past the end of the calendar."""
 
 WRITTEN = "written"
-"""Validation context of what people have written, where `delay: 5` must not be five milliseconds."""
+"""Validation context of a file that people write, in which `delay: 5` must not mean five milliseconds."""
 
 _UNITS = {"second": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS, "week": WEEK_MS}
 _SHORT = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -25,7 +25,7 @@ _WRITTEN = re.compile(r"(\d{1,9})\s*([a-z]+)")
 
 
 def parse_duration(written: object) -> object:
-    """Read `7d` or `7 days` as milliseconds; anything that is not text is left for the next validator.
+    """Read `7d` or `7 days` as milliseconds; anything that is no text is left to the next validator.
 
     Raises:
         ValueError: The text is not a whole number and a unit.
@@ -40,14 +40,18 @@ def parse_duration(written: object) -> object:
 
 
 def parse_written_duration(value: object, info: ValidationInfo) -> object:
-    """Read a length of time; in a file that somebody has written (context `WRITTEN`) it must say its unit."""
+    """Read a duration; in a file that people write (context `WRITTEN`) it must have a unit.
+
+    Raises:
+        ValueError: As `parse_duration`, or a bare number in such a file.
+    """
     if info.context == WRITTEN and type(value) in (int, float):
         raise ValueError(f"{value} of what? Say it with its unit, such as 30m, 24h or 7 days")
     return parse_duration(value)
 
 
 def duration_text(length_ms: int) -> str:
-    """Say a length of time in its largest whole unit up to days: `14 days`, `1 hour`."""
+    """Write a duration in the largest unit up to days of which it is a whole number: `14 days`, `1 hour`."""
     units = ((name, size) for name, size in reversed(_UNITS.items()) if name != "week")
     unit, size = next(((name, size) for name, size in units if length_ms % size == 0), ("millisecond", 1))
     count = length_ms // size
@@ -57,7 +61,7 @@ def duration_text(length_ms: int) -> str:
 Duration = Annotated[
     int,
     BeforeValidator(parse_written_duration),
-    Field(ge=0, le=LONGEST_MS),
+    Field(ge=0, le=MAX_DURATION_MS),
     WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
 ]
-"""A length of time in milliseconds, written as text in a definition."""
+"""A duration in milliseconds, written as text in a definition."""

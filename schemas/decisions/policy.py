@@ -16,7 +16,7 @@ from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
 EVERY = "*"
-"""Stands for every channel, or every country, that has no entry of its own."""
+"""Matches every channel, or every country, that has no entry of its own."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Calendar = Literal["day", "week", "month"]
@@ -32,11 +32,11 @@ class _Part(BaseModel):
 
 
 class Prior(_Part):
-    """What is expected of a person on a channel before they have shown anything.
+    """The click rate that is assumed for a person on a channel before they have had any messages.
 
     Attributes:
         rate: Share of messages that are clicked.
-        strength: As how many messages the expectation counts; their own behaviour outweighs it after as many.
+        strength: The weight of the assumption, in messages; after as many the person's own clicks outweigh it.
     """
 
     rate: float = Field(gt=0, lt=1)
@@ -52,8 +52,8 @@ class ChannelRule(_Part):
         verified_only: Send only to an address that a source has called verified.
         fresh_for: An address last seen longer ago no longer reaches anybody; None: it never ages.
         cost: What one message costs, in the money of `margin`.
-        prior: What is expected of everybody.
-        segments: What is expected of the members of a segment instead; the first that fits.
+        prior: The assumed click rate.
+        segments: The assumed click rate of the members of a segment instead; the first segment that fits counts.
     """
 
     address: str | None
@@ -86,7 +86,7 @@ class ConsentRules(_Part):
 
 
 class SuppressionRules(_Part):
-    """Who is never written to, whatever they have agreed to; this holds for transactional messages too.
+    """People who get no messages whatever they have agreed to, transactional ones included.
 
     Attributes:
         traits: A person for whom one of these is true.
@@ -108,8 +108,8 @@ class TransactionalRules(_Part):
     """Messages that a contract asks for: an order confirmation, a payment notice.
 
     Attributes:
-        bypass: The gates that they do not stand at.
-        counted: They use up caps, so that other messages have to wait for them.
+        bypass: The gates that do not apply to them.
+        counted: They count towards the caps of other messages.
     """
 
     bypass: Annotated[frozenset[Bypassed], _Sorted] = frozenset(
@@ -119,12 +119,12 @@ class TransactionalRules(_Part):
 
 
 class HoldoutRules(_Part):
-    """The people who get no message at all, so that the effect of all messages can be measured.
+    """The control group: people who get no messages, so that the effect of all messages can be measured.
 
     Attributes:
-        share: How many of all, 0 to 1.
-        renew: When other people take their turn.
-        salt: Another word draws other people.
+        share: The share of all people, 0 to 1.
+        renew: How often a new control group is drawn.
+        salt: Part of the draw: another text draws another group.
     """
 
     share: Share = 0.05
@@ -138,7 +138,7 @@ class ChoiceRules(_Part):
     Attributes:
         preferred_trait: The trait that names the channel which the person prefers.
         margin: What a click is worth on average.
-        remembered: Of a person's own messages, only so many weigh in: old habits fade.
+        remembered: The most messages of a person that count, so that old behaviour fades.
     """
 
     preferred_trait: str = "preferred_channel"
@@ -178,10 +178,10 @@ class SendTimeRules(_Part):
 
 
 class CapRule(_Part):
-    """So many messages and no more.
+    """A frequency cap: at most so many messages in a period.
 
     Attributes:
-        limit: How many.
+        limit: The most messages.
         channel: On this channel; None: on all channels together.
         tag: Of messages with this tag; None: of all.
         within: In any stretch of time so long, a rolling window: `7d`.
@@ -207,13 +207,13 @@ class CapRule(_Part):
 
 
 class PriorityRules(_Part):
-    """A less important message waits while a more important one is about to go out, at most so far ahead."""
+    """A message waits while one of higher priority is due within this window."""
 
     window: Duration = 4 * HOUR_MS
 
 
 class ReceiptRules(_Part):
-    """What is made of a message that nobody reports on.
+    """How a message counts for which no delivery report comes.
 
     Attributes:
         within: How long a report is waited for.
@@ -252,22 +252,22 @@ _CAPS = (
 
 
 class MessagePolicy(_Part):
-    """Who may be written to, on which channel, when and how often: one policy for all journeys.
+    """Who may get messages, on which channels, when and how often: one policy for all journeys.
 
     Attributes:
         channels: The channels, in the order in which they are tried when nothing else decides.
         consent: What counts as a yes.
-        suppression: Who is never written to.
-        transactional: What messages that a contract asks for need not wait for.
-        holdout: Who gets nothing, so that the effect can be measured.
+        suppression: Who gets no messages.
+        transactional: Which gates messages that a contract asks for bypass.
+        holdout: The control group.
         choice: How the channel is chosen.
         quiet_hours: By channel; `*` is every channel without an entry; null has none.
         send_time: How the best hour is found, for messages that ask for it.
         caps: All of them hold.
         when_capped: A message over a cap is not sent (`suppress`), or waits until it is possible (`postpone`).
-        priority: Who waits for whom.
-        expires_after: Nobody wants a message any more so long after its reason.
-        receipts: What is made of a message that nobody reports on.
+        priority: How long messages wait for those of higher priority.
+        expires_after: How long after its reason a message is still sent.
+        receipts: How a message counts for which no delivery report comes.
     """
 
     channels: dict[str, ChannelRule] = Field(default_factory=lambda: dict(_CHANNELS))

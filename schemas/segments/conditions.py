@@ -29,7 +29,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
-from schemas.durations import DAY_MS, LONGEST_MS, parse_duration
+from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
 from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find
 from schemas.time import lenient_time
 
@@ -107,7 +107,7 @@ def _comparison(value: object) -> object:
     return {"in": value} if isinstance(value, list) else {"eq": value}
 
 
-Duration = Annotated[int, Field(gt=0, le=LONGEST_MS), BeforeValidator(_duration)]
+Duration = Annotated[int, Field(gt=0, le=MAX_DURATION_MS), BeforeValidator(_duration)]
 """Milliseconds; written as 30m, 12h, 7d or 2w, or in words."""
 Instant = Annotated[str, BeforeValidator(_instant)]
 """A date, which begins at midnight of the configured zone, or a time with its zone."""
