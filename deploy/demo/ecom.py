@@ -176,8 +176,8 @@ class _Shop:
                 touchpoint["campaign"] = arrival["campaign"]
         return touchpoint
 
-    def _properties(self, kind: str, user: str, session: str, chance: int) -> dict[str, Any]:
-        article = chance % _ARTICLES
+    def _properties(self, kind: str, user: str, session: str, draw: int) -> dict[str, Any]:
+        article = draw % _ARTICLES
         match kind:
             case "product_view":
                 self._viewed[user] = article
@@ -192,13 +192,13 @@ class _Shop:
                 return {**_product(self._viewed.get(user, article)), "currency": CURRENCY}
             case "purchase":
                 bought = self._carts.pop(user, None) or [self._viewed.get(user, article)]
-                return _order(f"order-{session}-{chance % 1_000:03d}", bought)
+                return _order(f"order-{session}-{draw % 1_000:03d}", bought)
             case "cart" | "shipping_details":
                 return {"cart_id": f"cart-{session}"}
             case "promo_page":
-                return {"promotion_id": f"promo-{chance % 4}"}
+                return {"promotion_id": f"promo-{draw % 4}"}
             case "catalog" | "filter_results":
-                return {"category": _CATEGORIES[chance % len(_CATEGORIES)]}
+                return {"category": _CATEGORIES[draw % len(_CATEGORIES)]}
             case _:
                 return {"name": kind}
 

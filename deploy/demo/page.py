@@ -149,10 +149,10 @@ def _by_model(*columns: str) -> Table:
 def show_journeys(console: Console, rehearsed: Rehearsal, share: float) -> None:
     """Print people and messages of the journeys, the gates that blocked messages, the lift, and segment sizes."""
     _title(console, "Journeys, in rehearsal")
-    whom = "" if share == 1 else f" of {share:.0%} of all people"
+    scope = "" if share == 1 else f" of {share:.0%} of all people"
     console.print(
         "These events are history, and live journeys start only on fresh ones. So the functions that decide live ran "
-        f"over {rehearsed.events:,} events{whom} as if they happened now; [bold]nothing was sent[/]."
+        f"over {rehearsed.events:,} events{scope} as if they happened now; [bold]nothing was sent[/]."
     )
     table = Table("journey", "people in", "messages", "by", box=None, header_style="dim", padding=(0, 1))
     table.columns[0].no_wrap = True

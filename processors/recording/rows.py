@@ -16,12 +16,12 @@ import orjson
 
 from processors.recording.touch_rules import TouchRules
 from schemas.events.messages import STEPS
+from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
 
-NO_PROFILE = "00000000-0000-0000-0000-000000000000"
 
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
@@ -69,8 +69,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "source": event["source"],
         "occurred_at": event["occurred_at"],
         "received_at": event["received_at"],
-        "anchor": event["anchor"] or NO_PROFILE,
-        "profile_id": event["profile_id"] or NO_PROFILE,
+        "anchor": event["anchor"] or NIL_UUID,
+        "profile_id": event["profile_id"] or NIL_UUID,
         "identity_version": event.get("identity_version", 0),
         "touch": touch.kind,
         "marketing_channel": touch.marketing_channel,
@@ -117,8 +117,8 @@ def identity_rows(change: dict[str, Any]) -> list[Row]:
     logged = {
         "version": change["version"],
         "kind": change["kind"],
-        "profile_id": change["profile_id"] or NO_PROFILE,
-        "from_profile_id": change["from_profile_id"] or NO_PROFILE,
+        "profile_id": change["profile_id"] or NIL_UUID,
+        "from_profile_id": change["from_profile_id"] or NIL_UUID,
         "anchors": [{"anchor": anchor, "type": kind} for anchor, kind in change["anchors"]],
         "event_id": change["event_id"],
         "occurred_at": change["occurred_at"],

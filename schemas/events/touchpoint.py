@@ -69,7 +69,7 @@ def read(event: Any, raw: bytes | None = None) -> Event:
     Raises:
         ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
     """
-    if raw is None or not bounds.surely_within(raw):
+    if raw is None or not bounds.fits_by_size(raw):
         _check_bounds(event)
     return _validate(_shape(event))(event)
 

@@ -188,6 +188,10 @@ class IdentityChange(NamedTuple):
     rule: str = ""
 
 
+NIL_UUID = "00000000-0000-0000-0000-000000000000"
+"""No person, in columns of ClickHouse that hold a profile id or an anchor."""
+
+
 @lru_cache(maxsize=65_536)  # people and their identifiers come back; about 16 MB
 def uuid_text(raw: bytes) -> str:
     """Write 16 bytes as a UUID's text, faster than `uuid.UUID`."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from schemas.identity.resolution import NIL_UUID
 from schemas.time import text_of_time
 
 _COLUMNS = (
@@ -20,7 +21,6 @@ _COLUMNS = (
     "origin_offset",
 )  # fmt: skip
 _PARTS = {"campaign": "campaign_fields", **{name: name for name in ("context", "properties", "traits", "consent")}}
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 # The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
 _OF_PERSON = """
@@ -64,7 +64,7 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
             t.{", t.".join(_COLUMNS)}
         FROM touchpoints AS t FINAL
         LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-        WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{_NOBODY}'
+        WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}'
             AND cityHash64(person) < {{share:Float64}} * 18446744073709551616.
         ORDER BY person, t.received_at, t.event_id
     """  # noqa: S608 - our own column names
@@ -92,7 +92,7 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
     event |= {name: orjson.loads(row[column]) for name, column in _PARTS.items() if row[column]}
     for name in ("profile_id", "anchor"):
         found = str(row[name])
-        event[name] = None if found == _NOBODY else found
+        event[name] = None if found == NIL_UUID else found
     event["identity_version"] = row["identity_version"]
     names = ("topic", "partition", "offset")
     event["origin"] = {name: row[f"origin_{name}"] for name in names}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from schemas.identity.resolution import NIL_UUID
+
 _CHANGES = """
     SELECT version, kind, toString(profile_id), toString(from_profile_id),
            arrayMap(one -> (toString(one.1), one.2), anchors), event_id, toUnixTimestamp64Milli(occurred_at), rule
@@ -13,7 +15,6 @@ _CHANGES = """
         OR hasAny(anchors.anchor, {members:Array(UUID)})
     ORDER BY version
 """
-_NOBODY = "00000000-0000-0000-0000-000000000000"
 _MAX_ROUNDS = 100
 
 
@@ -95,6 +96,6 @@ def read_changes(client: Any, profile_id: str, members: Sequence[str] = ()) -> l
     changes = [dict(zip(names, row, strict=True)) for row in rows]
     for change in changes:
         for name in ("profile_id", "from_profile_id"):
-            change[name] = change[name].replace(_NOBODY, "")
+            change[name] = change[name].replace(NIL_UUID, "")
         change["anchors"] = [tuple(anchor) for anchor in change["anchors"]]
     return changes

@@ -70,7 +70,7 @@ class Outbox:
         consent: dict[str, Any] | None = None,
     ) -> None:
         """Send one event that happens at `ms`; `arrives` is its time of delivery, if not within seconds."""
-        chance = self._rng.random
+        uniform = self._rng.random
         number = self.events
         self.events = number + 1
         touchpoint: dict[str, Any] = {
@@ -92,15 +92,15 @@ class Outbox:
         if consent is not None:
             touchpoint["consent"] = consent
         if not arrives:
-            delay = 40 + int(chance() * 1_500)
+            delay = 40 + int(uniform() * 1_500)
             if delay > 1_510:  # about 2 %: a slow radio link puts events out of order
-                delay *= int(chance() * 400)
+                delay *= int(uniform() * 400)
             arrives = ms + delay
         line = orjson.dumps(touchpoint)
         self._hold(arrives, line)
-        if chance() < DUPLICATES:
+        if uniform() < DUPLICATES:
             self._repeat(arrives, line)
-        if chance() < self._junk:
+        if uniform() < self._junk:
             self._break(arrives, touchpoint)
 
     def _hold(self, arrives: int, line: bytes) -> None:

@@ -92,17 +92,17 @@ def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None
     """Send one message: sent, delivered or bounced, perhaps opened, clicked or unsubscribed from."""
     person, medium, name = subject
     rng = world.rng
-    chance = rng.random
+    uniform = rng.random
     if not reachable(person, medium):
         return
-    creative = _CREATIVES[int(chance() * 2)]
+    creative = _CREATIVES[int(uniform() * 2)]
     campaign = {"source": medium.channel, "medium": medium.medium, "name": name, "creative": creative}
     properties: dict[str, Any] = {"message_id": f"{world.run}-m{world.outbox.events}"}
     identifiers = person.identifiers(rng, *medium.slots)
 
     def report(at: int, verb: str) -> None:
         # Webhooks of a gateway arrive within seconds, and not always in order.
-        arrives = at + 300 + int(chance() * 8_000)
+        arrives = at + 300 + int(uniform() * 8_000)
         world.outbox.send(
             at,
             f"{medium.noun} {verb}",
@@ -120,12 +120,12 @@ def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None
         report(ms + 2_000, "Bounced")
         person.mailable = False
         return
-    if chance() < 0.015:
+    if uniform() < 0.015:
         report(ms + 1_500, "Failed" if medium is not EMAIL else "Bounced")
         return
-    report(ms + 1_000 + int(chance() * 4_000), "Delivered")
-    seen = ms + 5 * MINUTE_MS + int(chance() ** 3 * 20 * HOUR_MS)
-    draw = chance()
+    report(ms + 1_000 + int(uniform() * 4_000), "Delivered")
+    seen = ms + 5 * MINUTE_MS + int(uniform() ** 3 * 20 * HOUR_MS)
+    draw = uniform()
     if draw < medium.clicks:
         world.plan(seen, _click, (person, medium, campaign, properties))
     elif draw < medium.opens:

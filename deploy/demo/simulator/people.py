@@ -181,40 +181,40 @@ def population(rng: Random, count: int, run: str) -> list[Person]:
 
 
 def _assign_identifiers(person: Person, rng: Random, tag: str) -> None:
-    chance = rng.random
+    uniform = rng.random
     index, kind = person.index, person.kind
-    person.given, person.family = _GIVEN[int(chance() * len(_GIVEN))], _FAMILY[int(chance() * len(_FAMILY))]
+    person.given, person.family = _GIVEN[int(uniform() * len(_GIVEN))], _FAMILY[int(uniform() * len(_FAMILY))]
     person.activity = _ACTIVITY[kind] * (0.35 + rng.expovariate(1 / 0.65))
     slots = person.slots
-    for number in range(1 if kind == "regular" else 1 + int(chance() * 3)):
+    for number in range(1 if kind == "regular" else 1 + int(uniform() * 3)):
         slot = f"anonymous_id/{number}"
         slots[slot] = ("anonymous_id", f"{tag}-b{number}")
         person.browsers.append(slot)
-    person.context = {"locale": ("fr-FR", "en-GB", "de-DE")[int(chance() ** 2 * 3)], "timezone": "Europe/Paris"}
+    person.context = {"locale": ("fr-FR", "en-GB", "de-DE")[int(uniform() ** 2 * 3)], "timezone": "Europe/Paris"}
     if kind == "browser":
         return
     word = f"{person.given}.{person.family}".lower().replace("é", "e").replace("ë", "e")
-    domain = ("com", "org", "net")[int(chance() * 3)]
+    domain = ("com", "org", "net")[int(uniform() * 3)]
     slots["email"] = ("email", f"{word}.{tag}@example.{domain}")
     slots["user_id"] = ("user_id", f"u-{tag}")
-    if chance() < 0.75 and index < 10_000 * len(_TELEPHONE_BLOCKS):
+    if uniform() < 0.75 and index < 10_000 * len(_TELEPHONE_BLOCKS):
         block = _TELEPHONE_BLOCKS[index % len(_TELEPHONE_BLOCKS)]
         slots["phone"] = ("phone", f"+33{block}{index // len(_TELEPHONE_BLOCKS):04d}")
-        person.phone_ok = chance() < 0.5
-        if chance() < 0.35:
+        person.phone_ok = uniform() < 0.5
+        if uniform() < 0.35:
             slots["whatsapp_id"] = ("whatsapp_id", slots["phone"][1][1:])
-    if chance() < 0.10:
+    if uniform() < 0.10:
         slots["messenger_id"] = ("messenger_id", f"m-{tag}")
-    if chance() < 0.12:
+    if uniform() < 0.12:
         slots["telegram_id"] = ("telegram_id", f"t-{tag}")
-    if kind != "online" or chance() < 0.25:
+    if kind != "online" or uniform() < 0.25:
         slots["loyalty_id"] = ("loyalty_id", f"L-{tag}")
-        person.carded = chance() < 0.6
-    if kind != "regular" and chance() < (0.75 if kind == "omnichannel" else 0.35):
+        person.carded = uniform() < 0.6
+    if kind != "regular" and uniform() < (0.75 if kind == "omnichannel" else 0.35):
         slots["device_id"] = ("device_id", f"d-{tag}")
         slots["push_token"] = ("push_token", f"tok-{tag}")
-        person.push_ok = chance() < 0.6
+        person.push_ok = uniform() < 0.6
     slots["crm_id"] = ("crm_id", f"crm-{tag}")
-    person.account = chance() < 0.45
-    person.mailable = person.account and chance() < 0.8
-    person.bounces = chance() < 0.03
+    person.account = uniform() < 0.45
+    person.mailable = person.account and uniform() < 0.8
+    person.bounces = uniform() < 0.03

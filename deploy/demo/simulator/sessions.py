@@ -77,13 +77,13 @@ class Session:
 
     def run(self) -> None:
         """Simulate the rest of the session."""
-        person, chance = self.person, self.world.rng.random
-        if person.kind != "browser" and self.device not in person.signed_in and chance() < 0.30:
+        person, uniform = self.person, self.world.rng.random
+        if person.kind != "browser" and self.device not in person.signed_in and uniform() < 0.30:
             self._sign_in()
         viewed = self._browse()
         # A person who comes back to a full cart is close to buying.
         buys = self.world.buys(person, self.ms, 0.9 if person.cart else 0.0)
-        if buys or chance() < 0.10:
+        if buys or uniform() < 0.10:
             self._fill_cart(viewed)
         if not person.cart:
             return
@@ -146,39 +146,39 @@ class Session:
 
     def _browse(self) -> int | None:
         """Search, view lists and articles; return the last article viewed."""
-        world, chance = self.world, self.world.rng.random
-        if chance() < 0.25:
+        world, uniform = self.world, self.world.rng.random
+        if uniform() < 0.25:
             self._step("Products Searched", {"query": world.products[world.random_article()].name.lower()})
-        elif chance() < 0.35:
+        elif uniform() < 0.35:
             category = world.products[world.random_article()].category
             self._step("Product List Viewed", {"list_id": category.lower(), "category": category})
         viewed = None
-        for _ in range(int(chance() * chance() * 7) if chance() < 0.75 else 0):
+        for _ in range(int(uniform() * uniform() * 7) if uniform() < 0.75 else 0):
             viewed = world.random_article()
             self._step("Product Viewed", {**world.products[viewed].card, "currency": CURRENCY})
         return viewed
 
     def _fill_cart(self, viewed: int | None) -> None:
-        person, world, chance = self.person, self.world, self.world.rng.random
-        for _ in range(1 + int(chance() * 2.2)):
+        person, world, uniform = self.person, self.world, self.world.rng.random
+        for _ in range(1 + int(uniform() * 2.2)):
             article = world.random_article() if viewed is None or person.cart else viewed
             person.cart.append(article)
             self._step("Product Added", {**self._about(article), "quantity": 1})
-        if len(person.cart) > 3 or (len(person.cart) > 1 and chance() < 0.06):
+        if len(person.cart) > 3 or (len(person.cart) > 1 and uniform() < 0.06):
             self._step("Product Removed", self._about(person.cart.pop()))
 
     def _about(self, article: int) -> dict[str, Any]:
         return {**self.world.products[article].card, "currency": CURRENCY, "cart_id": self.person.cart_id}
 
     def _check_out(self) -> None:
-        person, chance = self.person, self.world.rng.random
+        person, uniform = self.person, self.world.rng.random
         cart = {"cart_id": person.cart_id}
         self._step("Cart Viewed", cart)
         self._step("Checkout Started", {**cart, "currency": CURRENCY})
-        coupon = _COUPON_CODES[int(chance() * len(_COUPON_CODES))] if chance() < 0.20 else ""
+        coupon = _COUPON_CODES[int(uniform() * len(_COUPON_CODES))] if uniform() < 0.20 else ""
         if coupon:
             self._step("Coupon Applied", {**cart, "coupon_id": coupon})
-        if chance() < 0.6:
+        if uniform() < 0.6:
             self._step("Payment Info Entered", {"payment_method": "card"})
         # A guest enters addresses; an account has them.
         known = ("user_id", "email") if self.device in person.signed_in else ("email", "phone")

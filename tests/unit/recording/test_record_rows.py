@@ -10,7 +10,6 @@ import pytest
 from deploy.operations.definition_files import load
 from deploy.settings import DEFINITIONS
 from processors.recording.rows import (
-    NO_PROFILE,
     dead_letter_rows,
     dropped_rows,
     identity_rows,
@@ -18,6 +17,7 @@ from processors.recording.rows import (
     touchpoint_rows,
 )
 from processors.recording.touch_rules import TouchRules
+from schemas.identity.resolution import NIL_UUID
 from schemas.recording.touches import TouchDefinitions
 
 PERSON = "11111111-1111-4111-8111-111111111111"
@@ -77,7 +77,7 @@ def test_who_it_was_is_in_the_row_of_the_event_and_in_no_other(rules: TouchRules
 def test_an_event_about_nobody_has_nil_for_a_person(rules: TouchRules) -> None:
     row = tables(resolved(profile_id=None, anchor=None), rules)["touchpoints"]
 
-    assert (NO_PROFILE, NO_PROFILE) == (row["profile_id"], row["anchor"])
+    assert (NIL_UUID, NIL_UUID) == (row["profile_id"], row["anchor"])
 
 
 def test_payloads_are_kept_as_json_texts(rules: TouchRules) -> None:
@@ -146,7 +146,7 @@ def test_a_goal_without_an_order_is_a_conversion_by_the_event(rules: TouchRules)
 def test_an_order_about_nobody_is_still_a_conversion(rules: TouchRules) -> None:
     order = resolved("Order Completed", profile_id=None, anchor=None, properties={"order_id": "o1", "revenue": "1.00"})
 
-    assert NO_PROFILE == tables(order, rules)["conversions"]["profile_id"]
+    assert NIL_UUID == tables(order, rules)["conversions"]["profile_id"]
 
 
 @pytest.mark.parametrize(
@@ -213,11 +213,11 @@ def test_only_a_merge_and_a_split_move_history(kind: str, moves: bool) -> None:
     override = [("identity_overrides", {"anchor": ANCHOR, "profile_id": PERSON, "version": 7})]
 
     assert (override if moves else []) == [(table, orjson.loads(row)) for table, row in rows[1:]]
-    assert NO_PROFILE == orjson.loads(rows[0][1])["from_profile_id"]
+    assert NIL_UUID == orjson.loads(rows[0][1])["from_profile_id"]
 
 
 def test_a_change_about_no_profile_is_logged_with_nil() -> None:
-    assert NO_PROFILE == orjson.loads(identity_rows(change("erase", profile_id=""))[0][1])["profile_id"]
+    assert NIL_UUID == orjson.loads(identity_rows(change("erase", profile_id=""))[0][1])["profile_id"]
 
 
 def test_dropped_events_and_dead_letters_are_written_as_they_are() -> None:
