@@ -7,16 +7,22 @@ import random
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
-from processors.profiles.document import read_profile
+from processors.decisions.engine import DecisionEngine
+from processors.profiles.document import encode, read_profile
+from processors.profiles.isolation import TIMER_RETRY_MS
 from processors.profiles.stage import ProfileUpdate
 from schemas.dead_letters import Reason
 from schemas.decisions.decision import Emit
+from schemas.decisions.policy import MessagePolicy
 from schemas.identity.policy import IdentityPolicy
-from schemas.profiles.person import Person
+from schemas.profiles.document import ProfileWrite
+from schemas.profiles.person import UNMERGED, Person
+from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import ms_of_text
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, profile_outbox
@@ -61,6 +67,7 @@ class Corner:
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self.redis = redis
+        self.namespace = namespace
         self.profiles = RedisProfileStore(redis, namespace)
         self.outbox = RedisOutbox(redis, profile_outbox(namespace))
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
@@ -79,8 +86,6 @@ class Corner:
         return found
 
     async def published(self) -> list[Any]:
-        import orjson
-
         return [(record.topic, orjson.loads(record.value)) for _, record in await self.outbox.pending(10_000)]
 
 
@@ -256,3 +261,119 @@ async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: 
     await corner.worker()(looks)
 
     assert ["p1", "p2"] == await corner.profiles.watchers("lamp")
+
+
+# States and documents of another version
+
+NEWER = {"quests": {"of": "a newer version"}, "plans": [1, 2]}
+SEGMENT = {"name": "lookers", "description": "Viewed a product.", "when": {"performed": "Product Viewed"}}
+
+
+@pytest.fixture
+def engine() -> DecisionEngine:
+    """The decision engine as the workers run it, with one segment."""
+    segments = SegmentDefinitions.model_validate({"segments": [SEGMENT]})
+    return DecisionEngine(segments, (), MessagePolicy())
+
+
+async def write_newer(corner: Corner, profile_id: str, **sections: Any) -> None:
+    """Let a newer version change a stored profile: sections of its own in the document, and these in the state."""
+    stored = await corner.stored(profile_id)
+    document = {**read_profile(stored), "profile_id": stored.profile_id, "wishes": {"lamp": 1}}
+    state = {**orjson.loads(stored.state or b"{}"), **sections}
+    change = ProfileWrite(stored.profile_id, stored.version, encode(document), (), (), orjson.dumps(state))
+    assert await corner.profiles.replace(change)
+
+
+async def state_of(corner: Corner, profile_id: str) -> Any:
+    return orjson.loads((await corner.stored(profile_id)).state)
+
+
+async def test_a_state_and_a_document_written_by_a_newer_version_survive_events_and_a_merge(
+    corner: Corner, engine: DecisionEngine
+) -> None:
+    def worker() -> ProfileUpdate:
+        return ProfileUpdate(corner.profiles, engine)
+
+    phone, laptop = ("anonymous_id", "phone"), ("anonymous_id", "laptop")
+    first = [await corner.identified(resolved("Product Viewed"), one) for one in (phone, laptop)]
+    await worker()(first)
+    for event in first:
+        await write_newer(corner, event["profile_id"], **NEWER)
+    joining = await corner.identified(resolved(), phone, laptop)
+    late = await corner.identified(resolved(), phone)
+    for batch in ([joining], [late]):
+        assert (1, []) == ((updated := await worker()(batch)).applied, updated.rejected)
+
+    winner = joining["profile_id"]
+    state = await state_of(corner, winner)
+    document = read_profile(await corner.stored(winner))
+    assert NEWER == {name: state[name] for name in NEWER}
+    assert ({"lamp": 1}, 4, ["lookers"]) == (document["wishes"], document["event_count"], [*state["segments"]["in"]])
+
+
+async def test_a_known_section_in_the_form_of_a_newer_version_costs_decisions_alone(
+    corner: Corner, engine: DecisionEngine
+) -> None:
+    phone, laptop = ("anonymous_id", "phone"), ("anonymous_id", "laptop")
+    first = [await corner.identified(resolved("Product Viewed"), one) for one in (phone, laptop)]
+    await ProfileUpdate(corner.profiles, engine)(first)
+    joining = await corner.identified(resolved(), phone, laptop)
+    winner = joining["profile_id"]
+    (loser,) = {event["profile_id"] for event in first} - {winner}
+    broken = {"segments": {"v2": []}, "caps": {"v2": 1}}
+    await corner.redis.hset(
+        f"{{{corner.namespace}}}:profile:{loser}", mapping={"state": orjson.dumps(broken), "version": 2}
+    )
+    own = {**resolved("Product Viewed"), "profile_id": winner}
+    for event in (joining, own):
+        updated = await ProfileUpdate(corner.profiles, engine)([event])
+
+        assert (1, [event]) == (updated.applied, [one for one, _ in updated.rejected])
+
+    state = await state_of(corner, winner)
+    due = RECEIVED + TIMER_RETRY_MS
+    assert (4, [broken]) == (read_profile(await corner.stored(winner))["event_count"], state[UNMERGED])
+    assert ([], [winner]) == (await corner.profiles.due(due - 1, 10), await corner.profiles.due(due, 10))
+    assert 1 == len(await ProfileUpdate(corner.profiles, engine).fire([winner], due))
+    assert [] == await corner.profiles.due(due + TIMER_RETRY_MS - 1, 10)
+
+
+@pytest.mark.parametrize("held", ["document", "state"])
+async def test_what_is_stored_and_cannot_be_read_stays_and_stops_neither_events_nor_timers(
+    corner: Corner, held: str
+) -> None:
+    await corner.worker()([resolved(), resolved(person="p2")])
+    await corner.redis.hset(f"{{{corner.namespace}}}:profile:p1", held, "{")
+    updated = await corner.worker()([resolved(), resolved(person="p2")])
+
+    assert (1, 1) == (len(updated.rejected), updated.applied - (held == "state"))
+
+    errors = await corner.worker().fire(["p1", "p2"], RECEIVED + 10**6)
+    stored = await corner.stored("p1")
+
+    assert ["p1"] == [error.split(":")[0] for error in errors]
+    assert ("actions", {"rang": "p2"}) in await corner.published()
+    assert b"{" == getattr(stored, held)
+    assert [] == await corner.profiles.due(RECEIVED + 10**6 + TIMER_RETRY_MS - 1, 10)
+
+
+async def test_a_timer_of_a_merge_that_cannot_be_read_is_removed_until_the_profile_is_written(corner: Corner) -> None:
+    phone, laptop = ("anonymous_id", "phone"), ("anonymous_id", "laptop")
+    first = [await corner.identified(resolved(), one) for one in (phone, laptop)]
+    await corner.worker()(first)
+    joining = await corner.identified(resolved(), phone, laptop)
+    winner = joining["profile_id"]
+    (loser,) = {event["profile_id"] for event in first} - {winner}
+    key = f"{{{corner.namespace}}}:profile:{loser}"
+    document = await corner.redis.hget(key, "document")
+    await corner.redis.hset(key, "document", "{")
+
+    assert 1 == len(await corner.worker().fire([winner, loser], RECEIVED + 10**6))
+    assert [] == await corner.profiles.due(RECEIVED + 10**9, 10)
+
+    await corner.redis.hset(key, "document", document or b"")
+    await corner.worker()([joining])
+
+    assert 3 == read_profile(await corner.stored(winner))["event_count"]
+    assert [winner] == await corner.profiles.due(RECEIVED + 60_000, 10)
