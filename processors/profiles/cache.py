@@ -29,12 +29,14 @@ class OpenProfile:
         due_ms: When time alone will change the person, as the decider says; None: never.
         timer_ms: The timer that the store holds, later than `due_ms` when it was put off; None: no timer. See
             `UNKNOWN_TIMER`.
+        size_bytes: The JSON of `stored`, as the cache counts it.
     """
 
     stored: StoredProfile
     person: Person | None = None
     due_ms: int | None = None
     timer_ms: int | None = None
+    size_bytes: int = 0
 
 
 class ProfileCache:
@@ -53,17 +55,16 @@ class ProfileCache:
         """Take a profile out, since it is about to change; it is put back when its write went well."""
         profile = self._profiles.pop(profile_id, None)
         if profile is not None:
-            self._size_bytes -= _size_bytes(profile)
+            self._size_bytes -= profile.size_bytes
         return profile
 
     def put(self, profile: OpenProfile) -> None:
         """Add a profile as it was written; the ones written longest ago are dropped where it is too much."""
-        self.take(profile.stored.profile_id)
-        self._profiles[profile.stored.profile_id] = profile
-        self._size_bytes += _size_bytes(profile)
+        profile_id, _, document, _, state = profile.stored
+        if profile_id in self._profiles:
+            self.take(profile_id)
+        self._profiles[profile_id] = profile
+        profile.size_bytes = len(document or b"") + len(state or b"")
+        self._size_bytes += profile.size_bytes
         while self._size_bytes > self._limit_bytes:
-            self._size_bytes -= _size_bytes(self._profiles.popitem(last=False)[1])
-
-
-def _size_bytes(profile: OpenProfile) -> int:
-    return len(profile.stored.document or b"") + len(profile.stored.state or b"")
+            self._size_bytes -= self._profiles.popitem(last=False)[1].size_bytes

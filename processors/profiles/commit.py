@@ -49,18 +49,20 @@ async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folde
         if folded.person is not None and write.profile_id not in conflicts:
             state = folded.stored.state if write.state is None else write.state
             stored = StoredProfile(write.profile_id, write.expected_version + 1, write.document, (), state)
-            cache.put(OpenProfile(stored, folded.person, folded.due_ms, next_timer_ms(folded)))
+            timer_ms = folded.stored_timer_ms if write.due_ms is None else write.due_ms or None
+            cache.put(OpenProfile(stored, folded.person, folded.due_ms, timer_ms))
     return conflicts
 
 
 def profile_write(folded: Folded) -> ProfileWrite:
     """Build the write that turns the stored profile into the folded one; what stays as it is is left out."""
-    stored, timer_ms = folded.stored, next_timer_ms(folded)
+    stored = folded.stored
+    timer_ms = next_timer_ms(folded) if folded.timer_from_ms else folded.due_ms
     return ProfileWrite(
         stored.profile_id,
         stored.version,
         folded.document,
-        tuple([(loser.profile_id, loser.version) for loser in stored.absorbed]),
+        tuple([(loser.profile_id, loser.version) for loser in stored.absorbed]) if stored.absorbed else (),
         tuple([(one.request.event_key, one.request.received_ms) for one in folded.applied]),
         None if folded.state == (stored.state or b"") else folded.state,
         None if timer_ms == folded.stored_timer_ms else timer_ms or 0,

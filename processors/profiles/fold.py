@@ -62,20 +62,12 @@ class PendingEvent:
     event: Event
     addition: Document | None = None
 
-    def prepare(self) -> None:
-        """Make what the event adds to a profile. An event that we derived is nothing that the person did.
-
-        Raises:
-            Exception: The event is no resolved touchpoint.
-        """
-        self.addition = {} if self.event.get("derived") else profile_of_event(self.event)
-
     def take_addition(self) -> Document:
         """Give away what the event adds to a profile; the next time it is made again."""
-        if self.addition is None:
-            self.prepare()
-        addition, self.addition = self.addition, None
-        assert addition is not None
+        addition = self.addition
+        if addition is None:
+            return addition_of_event(self.event)
+        self.addition = None
         return addition
 
 
@@ -111,6 +103,15 @@ class Folded(NamedTuple):
     rejected: Sequence[tuple[Event, Reject]] = ()
     suspended: Reject | None = None
     unreadable: bool = False
+
+
+def addition_of_event(event: Event) -> Document:
+    """Make what an event adds to a profile. An event that we derived is nothing that the person did.
+
+    Raises:
+        Exception: The event is no resolved touchpoint.
+    """
+    return {} if event.get("derived") else profile_of_event(event)
 
 
 def open_profile(profile: OpenProfile, decider: Decider | None) -> Person:
@@ -149,7 +150,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
     if decider is None:
         for one in pending:
             join(document, one.take_addition())
-        return Folded(profile.stored, profile.timer_ms, person, encode(document), None, None, applied=pending)
+        return Folded(profile.stored, None, person, encode(document), None, None, 0, (), (), pending)
     emits: list[Emit] = []
     watches: dict[str, None] = {}
     due_ms = profile.due_ms
@@ -169,9 +170,10 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
         encode(document),
         encode_state(person.state),
         due_ms,
-        outgoing=encode_emits(person.profile_id, emits),
-        watches=tuple(watches),
-        applied=pending,
+        0,
+        encode_emits(person.profile_id, emits) if emits else (),
+        tuple(watches),
+        pending,
     )
 
 

@@ -153,7 +153,7 @@ class _IsolatedFold:
         """What the steps that went well have made."""
         return Folded(
             self._stored,
-            UNKNOWN_TIMER,
+            None if self._decider is None else UNKNOWN_TIMER,
             None if self.suspended else self.person,
             self._document,
             None if self._state_stays else self._state,

@@ -19,7 +19,7 @@ from processors.identity.claims import event_key
 from processors.profiles.cache import CACHED_BYTES, OpenProfile, ProfileCache
 from processors.profiles.commit import ProfileStore, commit
 from processors.profiles.document import Document, Event
-from processors.profiles.fold import Decider, Folded, PendingEvent, fold_events, fold_time
+from processors.profiles.fold import Decider, Folded, PendingEvent, addition_of_event, fold_events, fold_time
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
 from schemas.outcomes import Reject, rejected_for_bug
 from schemas.profiles.document import ProfileRequest
@@ -194,9 +194,8 @@ def _prepare(events: Sequence[Event], updated: Updated) -> list[PendingEvent]:
             if key in pending:
                 updated.repeated += 1
                 continue
-            one = PendingEvent(ProfileRequest(profile_id, key, ms_of_text(event["received_at"])), event)
-            one.prepare()
-            pending[key] = one
+            request = ProfileRequest(profile_id, key, ms_of_text(event["received_at"]))
+            pending[key] = PendingEvent(request, event, addition_of_event(event))
         except Exception as error:  # noqa: BLE001 - a bug costs this event, not its neighbours
             updated.rejected.append((event, rejected_for_bug(error)))
     return list(pending.values())
@@ -205,7 +204,8 @@ def _prepare(events: Sequence[Event], updated: Updated) -> list[PendingEvent]:
 def _count(folded: Folded, updated: Updated) -> None:
     """Add what became of one profile to what became of the batch."""
     profile_id = folded.stored.profile_id
-    updated.rejected += folded.rejected
+    if folded.rejected:
+        updated.rejected += folded.rejected
     if folded.suspended is not None:
         log.error("profile %s: nothing can be decided: %s", profile_id, folded.suspended.message)
     if folded.applied:

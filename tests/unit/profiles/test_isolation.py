@@ -359,5 +359,14 @@ async def test_many_failing_events_of_one_person_take_time_in_proportion() -> No
     assert decider.calls <= 2 * 300
 
 
+async def test_an_error_where_nothing_decides_leaves_state_and_timer_as_they_are() -> None:
+    bad = {**after(1, "Loyalty Points Earned"), "properties": {"points": 1, "balance": 1e300}}
+    store = MemoryStore(stored(state={"count": 7}))
+    updated = await ProfileUpdate(store)([bad, after(2)])
+
+    assert ([bad], 1, {}) == ([event for event, _ in updated.rejected], updated.applied, store.timers)
+    assert ({"count": 7}, 2) == (store.state(), store.document()["event_count"])
+
+
 def test_the_decider_of_the_tests_is_one() -> None:
     _: Decider = Counting()
