@@ -188,7 +188,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
     due_ms = decider.due(person)
     return Folded(
         profile.stored,
-        profile.timer_ms,
+        UNKNOWN_TIMER,  # it fired, whatever is due now: after a change of definitions this may be nothing, or later
         person,
         encode(person.document),
         encode_state(person.state),

@@ -319,6 +319,23 @@ async def test_a_timer_that_fails_is_put_off_by_an_hour_and_the_others_fire(meth
     assert before == {name: store.state()[name] for name in before}
 
 
+async def test_a_timer_for_which_nothing_is_due_is_removed() -> None:
+    """As after a change of definitions: it would fire again at once, for ever, and keep later timers from firing."""
+    store = MemoryStore(stored(state={"count": 1}))
+    store.timers["p1"] = RECEIVED
+    assert [] == await ProfileUpdate(store, Counting()).fire(["p1"], RECEIVED)
+
+    assert {"p1": 0} == store.timers  # 0: no timer
+
+
+async def test_a_timer_that_fires_too_early_is_set_to_what_is_due() -> None:
+    store = MemoryStore(stored(state={"count": 1, "rings_at": RECEIVED + 5_000}))
+    store.timers["p1"] = RECEIVED
+    assert [] == await ProfileUpdate(store, Counting()).fire(["p1"], RECEIVED)
+
+    assert {"p1": RECEIVED + 5_000} == store.timers
+
+
 async def test_sections_of_a_newer_version_are_kept_as_they_are_through_events_timers_and_merges() -> None:
     newer = {"wishes": {"lamp": 1}, "profile_id": "p1", "event_count": 1, "mood": None}
     loser = stored(
