@@ -30,7 +30,7 @@ from processors.identity.stage import request_for
 from processors.intake.decode import explain
 from schemas.events.touchpoint import Event, read
 from schemas.identity.policy import IdentityPolicy
-from schemas.identity.resolution import Erased, Resolution, ResolveRequest, Split, uuid_text
+from schemas.identity.resolution import ErasedPerson, Resolution, ResolveRequest, Split, uuid_text
 from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
@@ -231,7 +231,7 @@ class Resolver:
 
     async def erase(
         self, identifier_type: str, value: str, at: datetime | None = None, *, source: str = ""
-    ) -> Erased | None:
+    ) -> ErasedPerson | None:
         """Erase the person who has an identifier.
 
         Args:

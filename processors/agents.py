@@ -26,7 +26,7 @@ import faust
 from processors.delivery.stage import DUE_PER_TURN, Deliver
 from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
-from processors.profiles.stage import ProfileUpdate, Updated
+from processors.profiles.stage import ProfileUpdate, UpdateResult
 from processors.recording.erasure_filter import Erasures
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import profile_row
@@ -238,7 +238,7 @@ async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, waterm
     return 0 if len(due) == MAX_TIMERS else TIMER_PAUSE_S
 
 
-def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: Updated) -> list[Outcome[None]]:
+def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: UpdateResult) -> list[Outcome[None]]:
     """Return what became of each record: profiles are stored already, so an `Ok` leads to no record."""
     rejects = {id(event): reject for event, reject in updated.rejected}
     return [rejects.get(id(one.value), _APPLIED) if isinstance(one, Ok) else one for one in parsed]

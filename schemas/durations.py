@@ -16,7 +16,7 @@ WEEK_MS = 7 * DAY_MS
 MAX_DURATION_MS = 3660 * DAY_MS
 """The longest duration, ten years: a typing error must not lead past the end of the calendar."""
 
-WRITTEN = "written"
+DEFINITION_FILE = "written"
 """Validation context of a file that people write, in which `delay: 5` must not mean five milliseconds."""
 
 _UNITS = {"second": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS, "week": WEEK_MS}
@@ -39,13 +39,13 @@ def parse_duration(written: object) -> object:
     return int(match[1]) * unit
 
 
-def parse_written_duration(value: object, info: ValidationInfo) -> object:
-    """Read a duration; in a file that people write (context `WRITTEN`) it must have a unit.
+def parse_definition_duration(value: object, info: ValidationInfo) -> object:
+    """Read a duration; in a file that people write (context `DEFINITION_FILE`) it must have a unit.
 
     Raises:
         ValueError: As `parse_duration`, or a bare number in such a file.
     """
-    if info.context == WRITTEN and type(value) in (int, float):
+    if info.context == DEFINITION_FILE and type(value) in (int, float):
         raise ValueError(f"{value} of what? Say it with its unit, such as 30m, 24h or 7 days")
     return parse_duration(value)
 
@@ -60,7 +60,7 @@ def duration_text(length_ms: int) -> str:
 
 Duration = Annotated[
     int,
-    BeforeValidator(parse_written_duration),
+    BeforeValidator(parse_definition_duration),
     Field(ge=0, le=MAX_DURATION_MS),
     WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
 ]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from deploy.identity import Resolver
     from deploy.operations.deployment import Deployment
     from schemas.events.touchpoint import Event
-    from schemas.identity.resolution import Named, Resolution
+    from schemas.identity.resolution import Resolution, TypedAnchor
 
 BATCH_LINES = 1_000
 
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> None:
     """Show a person's identifiers, as keyed hashes, and the events that merged them, or were refused."""
 
-    async def read(stores: Stores) -> tuple[str, list[Named]]:
+    async def read(stores: Stores) -> tuple[str, list[TypedAnchor]]:
         profile_id = (await find(stores, who, source)).profile_id
         return profile_id, await stores.identities.members(profile_id)
 
@@ -309,7 +309,7 @@ def _change_text(change: dict[str, Any], profile_id: str) -> str:
     return f"{what} (by {evidence}; {change['rule']})"
 
 
-def _changes(profile_id: str, members: list[Named]) -> list[dict[str, Any]] | None:
+def _changes(profile_id: str, members: list[TypedAnchor]) -> list[dict[str, Any]] | None:
     """Read the identity changes of a profile from ClickHouse; None, with a message, when it does not answer."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 

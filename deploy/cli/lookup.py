@@ -26,7 +26,7 @@ class UnknownPersonError(Exception):
         self.erased = erased
 
 
-class Found(NamedTuple):
+class FoundPerson(NamedTuple):
     """The profile that a WHO argument names.
 
     Attributes:
@@ -38,14 +38,14 @@ class Found(NamedTuple):
     identifier: tuple[str, str] | None
 
 
-async def find(stores: Stores | Deployment, who: str, source: str = "") -> Found:
+async def find(stores: Stores | Deployment, who: str, source: str = "") -> FoundPerson:
     """Find the live profile that a WHO argument names: a profile id, `TYPE:VALUE`, or a value of any type.
 
     Raises:
         UnknownPersonError: It names no live profile, or several.
     """
     from processors.identity.claims import claim
-    from schemas.identity.policy import OTHER
+    from schemas.identity.policy import OTHER_TYPES
 
     if PROFILE_ID.fullmatch(who.lower()):
         live = await stores.identities.follow(who.lower())
@@ -53,8 +53,8 @@ async def find(stores: Stores | Deployment, who: str, source: str = "") -> Found
             raise UnknownPersonError(f"{who}: this person was erased", erased=True)
         stored = await stores.profiles.get(live)
         if (stored and stored.document) or await stores.identities.members(live):
-            return Found(live, None)
-    candidates = [(rule.type, who) for rule in stores.policy.types if rule.type != OTHER]
+            return FoundPerson(live, None)
+    candidates = [(rule.type, who) for rule in stores.policy.types if rule.type != OTHER_TYPES]
     if named := identifier(who):
         # TYPE:VALUE first; a bare value may contain a colon, so the other types are tried too.
         candidates.insert(0, named)
@@ -72,4 +72,4 @@ async def find(stores: Stores | Deployment, who: str, source: str = "") -> Found
     if len(found) > 1:
         names = ", ".join(f"{kind}:{value}" for kind, value in found.values())
         raise UnknownPersonError(f"{who} is {len(found)} people; say which: {names}")
-    return Found(*next(iter(found.items())))
+    return FoundPerson(*next(iter(found.items())))

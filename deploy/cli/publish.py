@@ -13,7 +13,7 @@ from deploy.cli.output import fail
 from deploy.cli.streams import progress_bar, reading
 
 if TYPE_CHECKING:
-    from deploy.operations.publish import Published
+    from deploy.operations.publish import PublishSummary
 
 EventFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="JSON Lines, one touchpoint a line; - reads standard input.")
@@ -46,7 +46,7 @@ def publish_command(
 
 def publish_lines(
     lines: Iterator[bytes], size: int | None, *, strict: bool = False, rate: float | None = None, as_json: bool = False
-) -> Published:
+) -> PublishSummary:
     """Publish with a progress bar and a summary; exit code 1 when an event did not reach Kafka."""
     from deploy.operations.publish import KafkaNotReadyError, publish
     from deploy.settings import settings

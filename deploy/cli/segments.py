@@ -151,7 +151,7 @@ def segments_export(
     segment, or withdrew consent.
     """
     from deploy.settings import settings
-    from processors.segments.audiences import FORMS, agreed_since, may_be_targeted, rows, withdrew_since
+    from processors.segments.audiences import LIST_FORMATS, agreed_since, may_be_targeted, rows, withdrew_since
     from schemas.time import ms_of_time
     from sinks.clickhouse.audiences import member_ids, read_members, read_members_since
 
@@ -180,14 +180,14 @@ def segments_export(
             elif profile_id not in elsewhere or agreed_since(document, since_ms):
                 refused += not allowed
                 written += rows(document, network) if allowed else []
-    _write(out, FORMS[network].columns, written)
+    _write(out, LIST_FORMATS[network].columns, written)
     typer.echo(f"{len(written):,} rows of {name} ({hashing}); {refused:,} people left out without consent", err=True)
 
 
 def segments_score(as_json: AsJson = False) -> None:
     """Write the predictions of `ltv fit` into the profiles, for conditions on `scores.…`, and update segments."""
     from deploy.cli.stores import Stores, with_stores
-    from deploy.operations.scores import Written, write_scores
+    from deploy.operations.scores import ScoreCounts, write_scores
     from processors.segments.scores import Prediction
     from schemas.time import clock_ms
     from sinks.clickhouse.audiences import read_predictions
@@ -198,7 +198,7 @@ def segments_score(as_json: AsJson = False) -> None:
         fail("there is no prediction yet: run `throughline ltv fit` first")
     now_ms = clock_ms()
 
-    async def write(stores: Stores) -> Written:
+    async def write(stores: Stores) -> ScoreCounts:
         return await write_scores(stores.profiles, predictions, now_ms)
 
     written = asdict(with_stores(write))

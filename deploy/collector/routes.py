@@ -19,7 +19,7 @@ from deploy.collector.body import Reader, Request, header_text
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
-from processors.intake.collect import Collect, Collected
+from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import VERBS
 from schemas.intake.sources import Source
 
@@ -139,7 +139,7 @@ class Collector:
             response.headers["Vary"] = "Origin"
         return response
 
-    def _count(self, http: web.Request, name: str, collected: Collected) -> None:
+    def _count(self, http: web.Request, name: str, collected: CollectResult) -> None:
         self.tally[f"{name} accepted"] += collected.accepted
         if http.headers.get("X-Retry-Count"):
             self.tally[f"{name} tried again (requests)"] += 1
@@ -167,7 +167,7 @@ class Collector:
         return json_answer(200 if ready else 503, {"ready": ready, "waiting_bytes": self._publication.waiting_bytes})
 
 
-def _answer(collected: Collected, *, strict: bool) -> web.Response:
+def _answer(collected: CollectResult, *, strict: bool) -> web.Response:
     """Answer with what was accepted and refused; `strict` makes a refusal the status 400."""
     status = 400 if strict and collected.refusals else 200
     rejected = [refusal.as_json() for refusal in collected.refusals]

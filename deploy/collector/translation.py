@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from deploy.collector.body import Request
 from deploy.collector.refusal import RefusedError
-from processors.intake.collect import Collect, Collected
+from processors.intake.collect import Collect, CollectResult
 from processors.intake.json_text import json_of
 from processors.intake.segment_calls import Arrival
 
@@ -44,7 +44,7 @@ class Calls:
 
     def collect(
         self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
-    ) -> Collected:
+    ) -> CollectResult:
         """Make records of some of the items."""
         calls = [_with_common_parts(call, self.common) for call in items]
         verbs = [self.verb or (call.get("type") if isinstance(call, dict) else None) for call in calls]
@@ -67,7 +67,7 @@ class Touchpoints:
 
     def collect(
         self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
-    ) -> Collected:
+    ) -> CollectResult:
         """Make records of some of the items."""
         return collect.touchpoints(request.name, request.source, items, arrivals)
 
@@ -112,7 +112,7 @@ def touchpoints_of(request: Request) -> Touchpoints:
     return Touchpoints(events) if isinstance(events, list) else Touchpoints([events], single=True)
 
 
-async def translate(request: Request, events: Events, collect: Collect) -> Collected:
+async def translate(request: Request, events: Events, collect: Collect) -> CollectResult:
     """Make the records of a request: touchpoints, and dead letters of the events that are refused.
 
     Raises:
@@ -124,7 +124,7 @@ async def translate(request: Request, events: Events, collect: Collect) -> Colle
             413, "too_many_events", f"The batch has {len(items):,} events: send at most {MAX_EVENTS:,} at once."
         )
     received, request_id = datetime.now(UTC), uuid4().hex
-    total, size = Collected(), 0
+    total, size = CollectResult(), 0
     for start in range(0, len(items), EVENTS_PER_TURN):
         some = items[start : start + EVENTS_PER_TURN]
         arrivals = [

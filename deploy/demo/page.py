@@ -16,7 +16,7 @@ from processors.journeys.rehearsal import CONVERSION_DAYS
 if TYPE_CHECKING:
     from deploy.demo.run import Flow
     from processors.journeys.rehearsal import Rehearsal
-    from sinks.clickhouse.overview import Identity, Step
+    from sinks.clickhouse.overview import IdentityTotals, Step
     from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
 MODELS = {
@@ -64,7 +64,7 @@ def show_flow(console: Console, flow: Flow) -> None:
         console.print(f"[yellow]Without the sample of a real shop: {flow.without_sample}[/]")
 
 
-def show_identity(console: Console, identity: Identity) -> None:
+def show_identity(console: Console, identity: IdentityTotals) -> None:
     """Print the counts of identity resolution."""
     _title(console, "Who is who")
     console.print(

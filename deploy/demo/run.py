@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deploy.demo.simulator import Simulation
     from deploy.settings import Settings
     from processors.journeys.rehearsal import Rehearsal
-    from sinks.clickhouse.overview import Outcomes
+    from sinks.clickhouse.overview import OutcomeCounts
     from sinks.clickhouse.reports import AttributionOptions
 
 DRAIN_S = 150.0
@@ -42,7 +42,7 @@ class Flow:
 
     published: int
     seconds: float
-    outcomes: Outcomes
+    outcomes: OutcomeCounts
     without_sample: str = ""
 
     @property

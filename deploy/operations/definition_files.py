@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from deploy.operations.definition_errors import Place, definition_error
 from deploy.settings import Settings
 from processors.recording.touch_rules import TouchRules
-from schemas.durations import WRITTEN
+from schemas.durations import DEFINITION_FILE
 from schemas.identity.policy import IdentityPolicy, known_region
 from schemas.recording.touches import TouchDefinitions
 
@@ -38,7 +38,7 @@ def load(path: Path, model: type[Model]) -> Model:
     lines: dict[Place, int] = {}
     value = _read(path, lines)
     try:
-        return model.model_validate(value, context=WRITTEN)
+        return model.model_validate(value, context=DEFINITION_FILE)
     except ValidationError as invalid:
         where, message = definition_error(invalid, value, model)
         line = _nearest(lines, where)

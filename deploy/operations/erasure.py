@@ -24,7 +24,7 @@ from deploy.operations.deployment import Deployment, Progress
 from processors.identity.claims import claim
 from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.erasure import LetterPlace
-from schemas.identity.resolution import Erased
+from schemas.identity.resolution import ErasedPerson
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
 from sinks.clickhouse.erasure import Rows, count_rows, delete_letters, delete_rows, find_letters, rows_of
@@ -42,7 +42,7 @@ class NotErasedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ErasureReceipt:
     """The report of an erasure.
 
     Attributes:
@@ -74,7 +74,7 @@ class ErasureRequest:
     """
 
     profile_id: str
-    erased: Erased | None = None
+    erased: ErasedPerson | None = None
     identifier: tuple[str, str] | None = None
 
 
@@ -96,18 +96,18 @@ async def preview_erasure(deployment: Deployment, profile_id: str) -> dict[str, 
 
 def earlier_erasure(
     deployment: Deployment, *, profile_id: str | None = None, anchor: str | None = None
-) -> Erased | None:
+) -> ErasedPerson | None:
     """Find a completed or broken-off erasure in the identity log, by profile id or anchor; None when there is none."""
     found = last_erasure(deployment.tables, profile_id=profile_id, anchor=anchor)
     if found is None:
         return None
     former = former_ids(deployment.tables, found.profile_id)
-    return Erased(found.profile_id, tuple(sorted(former)), found.anchors, found.at_ms, found.version)
+    return ErasedPerson(found.profile_id, tuple(sorted(former)), found.anchors, found.at_ms, found.version)
 
 
 async def erase_person(
     deployment: Deployment, who: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
-) -> Receipt:
+) -> ErasureReceipt:
     """Erase a person from every store.
 
     Args:
@@ -137,7 +137,7 @@ async def erase_person(
     if letters:
         await deployment.erasures.erase([], letters, now_ms)
         deleted["dead_letters"] = await asyncio.to_thread(delete_letters, deployment.tables, letters)
-    return Receipt(
+    return ErasureReceipt(
         profile_ids=ids,
         at=text_of_ms(erased.at_ms),
         stores={"redis_identity": identifiers, "redis_profiles": documents, "clickhouse": deleted},
@@ -147,7 +147,7 @@ async def erase_person(
 
 async def _erase_identity(
     deployment: Deployment, who: ErasureRequest, clear: set[tuple[str, str]], now_ms: int
-) -> tuple[Erased, dict[str, int]]:
+) -> tuple[ErasedPerson, dict[str, int]]:
     if who.erased is not None:
         return who.erased, {"identifiers": 0, "profiles": 0}
     # An anchor is the identifier hash, unless the identifier had a former owner: then clear text gives the hash.

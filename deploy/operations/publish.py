@@ -35,7 +35,7 @@ class KafkaNotReadyError(RuntimeError):
 
 
 @dataclass(slots=True)
-class Published:
+class PublishSummary:
     """The outcome of publishing lines.
 
     Attributes:
@@ -74,7 +74,7 @@ class Published:
             self.problems.append(text)
 
 
-class Router:
+class LineRouter:
     """Finds the topic and the key of a line.
 
     Args:
@@ -127,7 +127,7 @@ def contract_check(settings: Settings) -> Callable[[bytes], str | None]:
 class _Sender:
     """Hands lines to librdkafka and counts those that the broker does not confirm."""
 
-    def __init__(self, settings: Settings, outcome: Published) -> None:
+    def __init__(self, settings: Settings, outcome: PublishSummary) -> None:
         from confluent_kafka import KafkaException, Producer
 
         from sinks.kafka.producer import producer_config
@@ -201,7 +201,7 @@ def publish(
     strict: bool = False,
     rate: float | None = None,
     progress: Progress | None = None,
-) -> Published:
+) -> PublishSummary:
     """Publish lines and wait until the broker has confirmed every one.
 
     Args:
@@ -217,8 +217,8 @@ def publish(
     Raises:
         KafkaNotReadyError: No broker answers, or its topics are missing. Nothing has been sent.
     """
-    outcome = Published()
-    router = Router(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
+    outcome = PublishSummary()
+    router = LineRouter(settings.channels, settings.topic_prefix, settings.identity_secret.get_secret_value().encode())
     check = contract_check(settings) if strict else None
     sender = _Sender(settings, outcome)
     started = time.perf_counter()

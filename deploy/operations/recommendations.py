@@ -23,7 +23,7 @@ RETRY_INTERVAL_S = 60
 """The interval after a refresh that found no best seller, or that ClickHouse did not answer."""
 
 
-class Refreshed(NamedTuple):
+class RefreshCounts(NamedTuple):
     """Counts of a refresh.
 
     Attributes:
@@ -37,7 +37,7 @@ class Refreshed(NamedTuple):
     best: int
 
 
-async def refresh(settings: Settings, client: Any, *, days: int = 180, now: datetime | None = None) -> Refreshed:
+async def refresh(settings: Settings, client: Any, *, days: int = 180, now: datetime | None = None) -> RefreshCounts:
     """Compute recommendations and store them.
 
     Args:
@@ -49,10 +49,10 @@ async def refresh(settings: Settings, client: Any, *, days: int = 180, now: date
     found = await asyncio.to_thread(compute_recommendations, client, now or datetime.now(UTC), days=days)
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
         await RedisRecommendations(redis, settings.redis_namespace).store(found)
-    return Refreshed(len(found.products), sum(map(len, found.together.values())), len(found.best))
+    return RefreshCounts(len(found.products), sum(map(len, found.together.values())), len(found.best))
 
 
-async def refresh_if_due(settings: Settings, *, now: datetime | None = None) -> Refreshed | None:
+async def refresh_if_due(settings: Settings, *, now: datetime | None = None) -> RefreshCounts | None:
     """Refresh if the interval is over and no other process has begun; every delivery worker calls it periodically.
 
     Args:

@@ -17,7 +17,7 @@ _PROFILES_PER_CALL = 500
 
 
 @dataclass(slots=True)
-class Written:
+class ScoreCounts:
     """Counts of the outcomes of predictions.
 
     Attributes:
@@ -33,7 +33,7 @@ class Written:
     busy: int = 0
 
 
-async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int) -> Written:
+async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int) -> ScoreCounts:
     """Write scores into the states of profiles; one that changed meanwhile is read and written again.
 
     Args:
@@ -41,7 +41,7 @@ async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Predi
         predictions: By profile id, live or former.
         now_ms: The time of the scores, in ms.
     """
-    done = Written()
+    done = ScoreCounts()
     ids = sorted(predictions)
     for start in range(0, len(ids), _PROFILES_PER_CALL):
         waiting = ids[start : start + _PROFILES_PER_CALL]
@@ -54,7 +54,7 @@ async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Predi
 
 
 async def _write(
-    store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int, done: Written
+    store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int, done: ScoreCounts
 ) -> list[str]:
     """Make one attempt; return the profile ids whose profile changed meanwhile."""
     reading = await store.people(list(predictions))

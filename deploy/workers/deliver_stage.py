@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy, load_templates
 from deploy.settings import Settings
-from processors.delivery.recommend import Recommender, Related
+from processors.delivery.recommend import Recommender, RelatedProducts
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
 from processors.identity.claims import claim
 from processors.profiles.document import read_profile
@@ -63,7 +63,7 @@ class StoredPeople:
 
 def build_deliver(
     settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
-    identities: Identities, related: Related, clock: Callable[[], int], failpoint: Callable[[str], None],
+    identities: Identities, related: RelatedProducts, clock: Callable[[], int], failpoint: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 

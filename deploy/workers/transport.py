@@ -57,7 +57,7 @@ _require(GroupCoordinator, "check_errors")
 _require(PartitionRecords, "_consumer_record")
 
 
-class Arrived(NamedTuple):
+class FetchedRecord(NamedTuple):
     """One record of a fetch response."""
 
     topic: str
@@ -69,13 +69,13 @@ class Arrived(NamedTuple):
     headers: Headers
 
 
-def _arrived(_records: PartitionRecords, tp: Any, record: Any) -> Arrived:
+def _fetched_record(_records: PartitionRecords, tp: Any, record: Any) -> FetchedRecord:
     headers = record.headers or ()  # not the empty list that aiokafka makes for each record
-    return Arrived(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
+    return FetchedRecord(tp.topic, tp.partition, record.offset, record.timestamp, record.key, record.value, headers)
 
 
 # aiokafka's own record has eleven fields and costs three times as much to make, for every record that we read.
-PartitionRecords._consumer_record = _arrived  # noqa: SLF001 - asserted above
+PartitionRecords._consumer_record = _fetched_record  # noqa: SLF001 - asserted above
 
 
 class RecordBatch:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from schemas.decisions.policy import EVERY, Calendar, QuietHours
+from schemas.decisions.policy import WILDCARD, Calendar, QuietHours
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.time import ms_of_time, time_of_ms
 
@@ -17,7 +17,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo | None:
-    """Find a time zone by its IANA name; None when there is none of that name."""
+    """Return the time zone of an IANA name; None: there is no such zone."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, malformed, or a folder of the time zone database
@@ -33,8 +33,8 @@ def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
     return fallback
 
 
-def moment(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
-    """Return when a clock of the zone shows a time, milliseconds since 1970.
+def ms_of_local_time(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
+    """Return the milliseconds since 1970 at which a clock of the zone shows a time.
 
     A time that is skipped by daylight saving is read with the offset before the change, which gives a later time; of a
     time that comes twice, `fold` 0 is the first.
@@ -62,7 +62,7 @@ def next_hour(at_ms: int, zone: ZoneInfo) -> int:
 
 def period_start(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
     """Return the start of the person's day, week (from Monday) or month that contains a time."""
-    return moment(_first_day(time_of_ms(at_ms, zone).date(), calendar), time.min, zone)
+    return ms_of_local_time(_first_day(time_of_ms(at_ms, zone).date(), calendar), time.min, zone)
 
 
 def next_period_start(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
@@ -72,7 +72,7 @@ def next_period_start(at_ms: int, calendar: Calendar, zone: ZoneInfo) -> int:
         following = (start + timedelta(days=31)).replace(day=1)
     else:
         following = start + timedelta(days=7 if calendar == "week" else 1)
-    return moment(following, time.min, zone)
+    return ms_of_local_time(following, time.min, zone)
 
 
 def _first_day(day: date, calendar: Calendar) -> date:
@@ -81,28 +81,28 @@ def _first_day(day: date, calendar: Calendar) -> date:
     return day.replace(day=1) if calendar == "month" else day
 
 
-class Quiet:
-    """Quiet hours by channel."""
+class QuietCalendar:
+    """The quiet hours of each channel, and their ends in a person's time zone."""
 
     def __init__(self, rules: dict[str, QuietHours | None]) -> None:
         self._rules = {name: _Span(rule) if rule else None for name, rule in rules.items()}
 
     def span(self, channel: str) -> str:
-        """Say the hours of a channel, `21:00-09:00`; empty: it has none."""
-        span = self._of(channel)
+        """Return the quiet hours of a channel as text, `21:00-09:00`; empty: it has none."""
+        span = self._span(channel)
         return span.text if span else ""
 
     def until(self, channel: str, at_ms: int, zone: ZoneInfo) -> int | None:
-        """Tell when the quiet that a moment lies in ends; None: it is not quiet then."""
-        span = self._of(channel)
+        """Return the end of the quiet hours that contain a time, milliseconds since 1970; None: none contain it."""
+        span = self._span(channel)
         return span.until(at_ms, zone) if span else None
 
-    def _of(self, channel: str) -> _Span | None:
-        return self._rules[channel] if channel in self._rules else self._rules.get(EVERY)
+    def _span(self, channel: str) -> _Span | None:
+        return self._rules[channel] if channel in self._rules else self._rules.get(WILDCARD)
 
 
 class _Span:
-    """One span of a day, on the clock of whoever it is asked for."""
+    """Quiet hours of one channel, on the clock of the person; the span may contain midnight."""
 
     __slots__ = ("_end", "_start", "text")
 
@@ -115,10 +115,10 @@ class _Span:
         if not self._covers(now.time()):
             return None
         day = now.date() if now.time() < self._end else now.date() + timedelta(days=1)
-        end = moment(day, self._end, zone)
+        end = ms_of_local_time(day, self._end, zone)
         if end <= at_ms:  # the clocks have just gone back, and show this time again
-            end = moment(day, self._end, zone, fold=1)
-        # Clocks that go back at the very end of the quiet make it quiet anew.
+            end = ms_of_local_time(day, self._end, zone, fold=1)
+        # Where the clocks go back at the end of the span, the hour before the end comes twice.
         return end if not self._covers(time_of_ms(end, zone).time()) else self.until(end, zone)
 
     def _covers(self, at: time) -> bool:

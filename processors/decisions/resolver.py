@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processors.decisions import calendar, ledger, receipts, sends
-from processors.decisions.calendar import Quiet
+from processors.decisions.calendar import QuietCalendar
 from processors.decisions.gates import caps
 from processors.decisions.gates.candidate import Candidate, Check
 from processors.decisions.gates.caps import Caps
@@ -33,7 +33,7 @@ from processors.decisions.gates.priority import Priority, expiry, expiry_of_wait
 from processors.decisions.gates.timing import QuietGate, SendTimeGate
 from processors.decisions.sends import COUNTED, LogEntry
 from processors.segments.port import Segments
-from schemas.decisions.decision import Decision, Gate, MessageRequest, Outcome
+from schemas.decisions.decision import Decision, DecisionOutcome, Gate, MessageRequest
 from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.person import Person
 
@@ -59,7 +59,7 @@ class MessageResolver:
         zone = calendar.zone_named(timezone)
         if zone is None:
             raise ValueError(f"{timezone!r} is not a time zone")
-        quiet = Quiet(policy.quiet_hours)
+        quiet = QuietCalendar(policy.quiet_hours)
         send_time = SendTimeGate(policy.send_time, quiet)
         self._policy = policy
         self._segments = segments
@@ -103,7 +103,7 @@ class MessageResolver:
             check = expiry_of_wait(candidate, gate, check)
             gate = "expiry"
             gates.append(_gate_row(gate, check))
-        outcome: Outcome = "ghost" if candidate.holdout else "sent"
+        outcome: DecisionOutcome = "ghost" if candidate.holdout else "sent"
         if gate:
             outcome = "suppressed" if check.until_ms is None else "postponed"
         decided_by, why = ("holdout", held_out) if outcome == "ghost" else (gate, check.reason)
@@ -170,7 +170,7 @@ class MessageResolver:
     def _case(self, person: Person, request: MessageRequest, now_ms: int) -> Candidate:
         message, channels = request.message, self._policy.channels
         lifetime = message.expires_after_ms if message.expires_after_ms is not None else self._policy.expires_after
-        expires_ms = request.asked_ms + lifetime
+        expires_ms = request.requested_ms + lifetime
         return Candidate(
             person=person,
             request=request,
@@ -197,7 +197,7 @@ class MessageResolver:
                 return rows, gate, check, held_out
         return rows, None, _PASSED, held_out
 
-    def _record(self, candidate: Candidate, outcome: Outcome, until_ms: int | None) -> None:
+    def _record(self, candidate: Candidate, outcome: DecisionOutcome, until_ms: int | None) -> None:
         """Record the decision in the person's state."""
         request, message, state = candidate.request, candidate.message, candidate.person.state
         # The message of a person who is held out is not pending: it is never sent.

@@ -12,24 +12,24 @@ from typing import Any, Literal, NamedTuple, Protocol
 SEEDS = 10
 """Products of a person that are asked what goes with them."""
 
-Why = Literal["together", "category", "best_seller"]
-Scored = Sequence[tuple[str, float]]
+PickReason = Literal["together", "category", "best_seller"]
+ScoredProducts = Sequence[tuple[str, float]]
 
 
 class Pick(NamedTuple):
     """A product, and why it is recommended."""
 
     product: str
-    why: Why
+    why: PickReason
 
 
-class Related(Protocol):
+class RelatedProducts(Protocol):
     """Knows what goes with what."""
 
     async def related(self, products: Sequence[str]) -> list[dict[str, Any]]:
         """What goes with each product: `together` and `category`, lists of product and score."""
 
-    async def best(self) -> Scored:
+    async def best(self) -> ScoredProducts:
         """Best sellers."""
 
     async def shown(self, products: Iterable[str]) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def seeds(document: Mapping[str, Any]) -> list[str]:
     return list(found)[:SEEDS]
 
 
-def rank(related: Sequence[Mapping[str, Any]], best: Scored, owned: Iterable[str], count: int) -> list[Pick]:
+def rank(related: Sequence[Mapping[str, Any]], best: ScoredProducts, owned: Iterable[str], count: int) -> list[Pick]:
     """Choose products.
 
     Args:
@@ -54,7 +54,7 @@ def rank(related: Sequence[Mapping[str, Any]], best: Scored, owned: Iterable[str
         owned: Products to leave out.
         count: How many.
     """
-    out: dict[str, Why] = dict.fromkeys(owned, "together")
+    out: dict[str, PickReason] = dict.fromkeys(owned, "together")
     already = len(out)
     for why in ("together", "category"):
         votes: dict[str, float] = {}
@@ -75,7 +75,7 @@ class Recommender:
         source: Knows what goes with what.
     """
 
-    def __init__(self, source: Related) -> None:
+    def __init__(self, source: RelatedProducts) -> None:
         self._source = source
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:

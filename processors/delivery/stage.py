@@ -29,7 +29,7 @@ from processors.stream.ports import Publisher
 from processors.stream.routing import Router
 from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL, event_prefix
 from schemas.dead_letters import Reason
-from schemas.delivery.outbound import Claim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
+from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
 from schemas.delivery.templates import Rendered
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
@@ -86,10 +86,10 @@ class Effect(NamedTuple):
 class DeliveryLedger(Protocol):
     """Keeps the state of every message, each step atomic."""
 
-    async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> Claim:
+    async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> DeliveryClaim:
         """Claim a message for its first attempt."""
 
-    async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, Claim]]:
+    async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, DeliveryClaim]]:
         """Claim messages whose retry is due, and return those whose claim has expired without a result."""
 
     async def postpone(self, key: str, due_ms: int) -> None:
@@ -119,7 +119,7 @@ class People(Protocol):
         """Return whether the address (type and value) still belongs to the person."""
 
 
-class Recommendations(Protocol):
+class ProductRecommender(Protocol):
     """Recommends products."""
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -224,7 +224,7 @@ class Deliver:
     """
 
     def __init__(
-        self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: Recommendations,
+        self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: ProductRecommender,
         templates: Templates, definitions: DeliveryDefinitions, adapters: Mapping[str, Adapter],
         clock: Callable[[], int], timezone: str = "UTC", failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
@@ -264,7 +264,7 @@ class Deliver:
         return len(claims)
 
     async def _acknowledge(self, effects: Sequence[Effect]) -> None:
-        self._failpoint("deliver:told")
+        self._failpoint("deliver:published")
         await self._ledger.acknowledge([effect.ledger_key for effect in effects if effect.ledger_key])
 
     async def _handle(self, record: Record) -> Effect:
@@ -282,11 +282,11 @@ class Deliver:
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
             return await self._continue(action, claim)
 
-    async def _handle_claim(self, key: str, claim: Claim) -> Effect:
+    async def _handle_claim(self, key: str, claim: DeliveryClaim) -> Effect:
         async with self._sends:
             return await self._continue(orjson.loads(claim.action), claim)
 
-    async def _continue(self, action: Action, claim: Claim) -> Effect:
+    async def _continue(self, action: Action, claim: DeliveryClaim) -> Effect:
         """Take the next step that the state of the claim allows."""
         match claim.state:
             case "busy" | "acknowledged":

@@ -27,7 +27,15 @@ from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Markup, Ren
 from liquid.exceptions import LiquidError
 from liquid.filter import with_context
 
-from schemas.delivery.templates import FORMS, PLAIN, SMS_SEGMENTS, Content, Layout, Rendered, TemplateDefinition
+from schemas.delivery.templates import (
+    DEFAULT_MESSAGE_FORMAT,
+    MESSAGE_FORMATS,
+    SMS_SEGMENTS,
+    Content,
+    Layout,
+    Rendered,
+    TemplateDefinition,
+)
 from schemas.time import parse_time
 
 ROOTS = frozenset({"profile", "event", "run", "message"})
@@ -271,7 +279,7 @@ def _tidy(text: str, channel: str) -> str:
 
 
 def _check(name: str, channel: str, language: str, parts: Mapping[str, str]) -> None:
-    form = FORMS.get(channel, PLAIN)
+    form = MESSAGE_FORMATS.get(channel, DEFAULT_MESSAGE_FORMAT)
     for part in form.required:
         if not parts[part]:
             raise TemplateError(name, (channel, language, part), 0, "it is empty for this person")

@@ -43,7 +43,7 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     """
     named = tuple([(one["type"], one["value"], one["verified"]) for one in event["identifiers"]])
     source = event["source"] if event["source"] in policy.namespaces else ""  # other sources share the cache
-    return _naming(policy, secret).claims(named, source)
+    return _claim_maker(policy, secret).claims(named, source)
 
 
 def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: bytes, source: str = "") -> Claim | None:
@@ -59,22 +59,30 @@ def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: byte
     Returns:
         The claim; None when the value is malformed or a placeholder.
     """
-    name = _naming(policy, secret).name(identifier_type, value, source)
+    name = _claim_maker(policy, secret).name(identifier_type, value, source)
     return None if name is None else name.claim
 
 
-class _Named(NamedTuple):
-    """One normalised identifier; sorts by strength, by the fields before `claim`."""
+class _NormalisedIdentifier(NamedTuple):
+    """One normalised identifier; sorts by strength, by the fields before `claim`.
+
+    Attributes:
+        priority: Place of the type in the policy's order, 0 the strongest.
+        counted_type: The type by which the identifier counts: its own, or the one it is the `same_as`.
+        value: The normalised value.
+        type: The identifier type that the event names.
+        claim: The claim made of it.
+    """
 
     priority: int
-    counted: str
+    counted_type: str
     value: str
-    written: str
+    type: str
     claim: Claim
 
 
-class _Naming:
-    """Normalises and hashes identifiers by a policy. People come back, so answers are cached.
+class _ClaimMaker:
+    """Normalises and hashes identifiers by one policy. The results are cached, since people come back.
 
     Attributes:
         name: One identifier by type, value and source; the last 50,000 take about 20 MB.
@@ -87,44 +95,44 @@ class _Naming:
         self.name = lru_cache(maxsize=50_000)(self._name)
         self.claims = lru_cache(maxsize=20_000)(self._claims)
 
-    def _name(self, identifier_type: str, value: str, source: str) -> _Named | None:
+    def _name(self, identifier_type: str, value: str, source: str) -> _NormalisedIdentifier | None:
         policy = self._policy
         rule = policy.rule(identifier_type)
         normal = _normalised(identifier_type, value, rule, policy, source)
         if normal is None:
             return None
-        counted = rule.same_as or identifier_type
-        found = Claim(counted, hash_identifier(counted, normal, self._secret))
-        return _Named(policy.priority(counted), counted, normal, identifier_type, found)
+        counted_type = rule.same_as or identifier_type
+        claim = Claim(counted_type, hash_identifier(counted_type, normal, self._secret))
+        return _NormalisedIdentifier(policy.priority(counted_type), counted_type, normal, identifier_type, claim)
 
     def _claims(
         self, identifiers: tuple[tuple[str, str, bool], ...], source: str
     ) -> tuple[tuple[Claim, ...], list[dict[str, Any]]]:
-        named: dict[_Named, bool] = {}
+        named: dict[_NormalisedIdentifier, bool] = {}
         for identifier_type, value, verified in identifiers:
             if verified or not self._policy.rule(identifier_type).verified_only:
                 name = self.name(identifier_type, value, source)
                 if name is not None:
                     named[name] = verified or named.get(name, False)
         names = sorted(named)
-        clear = [{"type": name.written, "value": name.value, "verified": named[name]} for name in names]
+        clear = [{"type": name.type, "value": name.value, "verified": named[name]} for name in names]
         if len(names) < 2:
             return tuple(name.claim for name in names), clear
         return tuple({name.claim.identifier_hash: name.claim for name in reversed(names)}.values())[::-1], clear
 
 
-_namings: dict[tuple[int, bytes], tuple[IdentityPolicy, _Naming]] = {}
+_claim_makers: dict[tuple[int, bytes], tuple[IdentityPolicy, _ClaimMaker]] = {}
 
 
-def _naming(policy: IdentityPolicy, secret: bytes) -> _Naming:
-    known = _namings.get((id(policy), secret))  # the policy is kept beside, so its id stays its own
+def _claim_maker(policy: IdentityPolicy, secret: bytes) -> _ClaimMaker:
+    known = _claim_makers.get((id(policy), secret))  # the policy is kept beside, so its id stays its own
     if known is not None:
         return known[1]
-    if len(_namings) >= 8:
-        _namings.clear()
-    naming = _Naming(policy, secret)
-    _namings[id(policy), secret] = policy, naming
-    return naming
+    if len(_claim_makers) >= 8:
+        _claim_makers.clear()
+    maker = _ClaimMaker(policy, secret)
+    _claim_makers[id(policy), secret] = policy, maker
+    return maker
 
 
 def hash_identifier(identifier_type: str, value: str, secret: bytes) -> bytes:

@@ -59,7 +59,7 @@ class Refusal(NamedTuple):
 
 
 @dataclass(slots=True)
-class Collected:
+class CollectResult:
     """The records of a request.
 
     Attributes:
@@ -72,7 +72,7 @@ class Collected:
     accepted: int = 0
     refusals: list[Refusal] = field(default_factory=list)
 
-    def add(self, more: Collected, start: int) -> None:
+    def add(self, more: CollectResult, start: int) -> None:
         """Add the records of further events, of which the first has the place `start`."""
         self.outgoing += more.outgoing
         self.accepted += more.accepted
@@ -102,7 +102,7 @@ class Collect:
 
     def calls(
         self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
-    ) -> Collected:
+    ) -> CollectResult:
         """Translate calls of a Segment-compatible SDK and validate them.
 
         Args:
@@ -111,7 +111,7 @@ class Collect:
             calls: Each call, and its verb.
             arrivals: What is known of each besides its content.
         """
-        collected = Collected()
+        collected = CollectResult()
         for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
             translated = _translated(call, verb, name, source, arrival)
             if isinstance(translated, Translated):
@@ -124,9 +124,9 @@ class Collect:
 
     def touchpoints(
         self, name: str, source: Source, events: Sequence[object], arrivals: Sequence[Arrival]
-    ) -> Collected:
+    ) -> CollectResult:
         """Validate events in the form of a channel's topic; their source is that of the write key."""
-        collected = Collected()
+        collected = CollectResult()
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
             event = _without_key(event)
             if isinstance(event, dict):
@@ -135,7 +135,7 @@ class Collect:
         return collected
 
     def _collect(
-        self, collected: Collected, place: int, translated: Translated, source: Source, arrival: Arrival
+        self, collected: CollectResult, place: int, translated: Translated, source: Source, arrival: Arrival
     ) -> None:
         event, field_names = translated
         sent, validated = self._validated(event)
@@ -168,7 +168,7 @@ class Collect:
             return Outgoing(topic, key, sent)
         return Outgoing(topic, key, value, self._mark.headers(value))
 
-    def replay(self, value: bytes, sources: Mapping[str, Source], arrival: Arrival) -> Collected:
+    def replay(self, value: bytes, sources: Mapping[str, Source], arrival: Arrival) -> CollectResult:
         """Collect again the event that a dead letter of the collector keeps, with the rights that its source has now.
 
         Args:
@@ -197,9 +197,11 @@ class Collect:
             return _refused(beyond)
         else:
             collected = self.touchpoints(name, source, [kept], [arrival])
-        return collected if collected.accepted else Collected(refusals=collected.refusals)
+        return collected if collected.accepted else CollectResult(refusals=collected.refusals)
 
-    def _refuse(self, collected: Collected, refusal: Refusal, rejected: Reject, kept: _Kept, arrival: Arrival) -> None:
+    def _refuse(
+        self, collected: CollectResult, refusal: Refusal, rejected: Reject, kept: _Kept, arrival: Arrival
+    ) -> None:
         """Add a refusal, and a dead letter: a translated call is kept as a touchpoint, and its field named as there."""
         collected.refusals.append(refusal)
         value = json_of(kept.event) or b'"nested too deep to be written"'
@@ -231,8 +233,8 @@ def _without_key(event: object) -> object:
     return {name: value for name, value in event.items() if name != "writeKey"}
 
 
-def _refused(rejected: Reject) -> Collected:
-    return Collected(refusals=[Refusal(0, "", rejected)])
+def _refused(rejected: Reject) -> CollectResult:
+    return CollectResult(refusals=[Refusal(0, "", rejected)])
 
 
 def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:

@@ -99,10 +99,10 @@ def misspelt(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Itera
             yield definition, f"no event that comes with the pipeline is called {name!r}{near}"
 
 
-Found = Iterator[tuple[Path, str, bool]]
+PathProblems = Iterator[tuple[Path, str, bool]]
 
 
-def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str]) -> Found:
+def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str]) -> PathProblems:
     """Yield events, segments and attributes that do not exist."""
     names = [segment.name for segment in segments.segments]
     traits = [trait.name for trait in segments.traits]
@@ -124,7 +124,7 @@ def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
             yield f"no event is called {name!r}{_nearest(name, known)}; list it under own_events if it is yours", True
 
 
-def _messages(journey: Journey, templates: Collection[str], channels: Collection[str] | None) -> Found:
+def _messages(journey: Journey, templates: Collection[str], channels: Collection[str] | None) -> PathProblems:
     for path, step in journey.walk():
         if not isinstance(step, MessageNode):
             continue
@@ -147,7 +147,7 @@ def _messages(journey: Journey, templates: Collection[str], channels: Collection
             yield (*path, "variants"), "one variant is no comparison", False
 
 
-def _waits(journey: Journey) -> Found:
+def _waits(journey: Journey) -> PathProblems:
     keyed = isinstance(journey.entry, EventMatch) and journey.entry.key is not None
     for path, match in journey.matches():
         if isinstance(match, EventMatch) and match.key is not None and not keyed and path != ("entry",):
@@ -168,7 +168,7 @@ def _waits(journey: Journey) -> Found:
                 yield (*path, "until", "date"), "there is no wait_for before, so there is no last event", True
 
 
-def _branches(steps: Sequence[AnyStep], path: Path) -> Found:
+def _branches(steps: Sequence[AnyStep], path: Path) -> PathProblems:
     """Yield steps behind an exit, and splits with equal branches."""
     for index, step in enumerate(steps):
         here = (*path, index)
@@ -177,7 +177,7 @@ def _branches(steps: Sequence[AnyStep], path: Path) -> Found:
             yield (*path, index + 1), "nobody gets here: every way before leaves the journey", True
 
 
-def _split(step: AnyStep, here: Path) -> Found:
+def _split(step: AnyStep, here: Path) -> PathProblems:
     if isinstance(step, WaitFor | If):
         if isinstance(step, If) and not step.then and not step.otherwise:
             yield here, "it splits nothing: both ways are empty", True
@@ -204,7 +204,7 @@ def _any_ends(steps: Sequence[AnyStep]) -> bool:
     return any(_always_ends(step) for step in steps)
 
 
-def _whole(journey: Journey) -> Found:
+def _whole(journey: Journey) -> PathProblems:
     steps = [step for _, step in journey.walk()]
     if all(isinstance(step, If | RandomSplit | WaitFor | Until | Delay | Exit) for step in steps):
         yield ("steps",), "it does nothing: there is no message, trait or webhook", False

@@ -146,7 +146,7 @@ class StepContext:
             run_id=run_id,
             step=step.id,
             message=node,
-            asked_ms=run["begun"],
+            requested_ms=run["begun"],
             attempt=run["attempt"],
             trigger_event_id=self.event_id,
             holdout_share=journey.definition.holdout,

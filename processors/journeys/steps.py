@@ -255,7 +255,7 @@ class StepRunner:
             run_id=run_id,
             step=step.id,
             message=node,
-            asked_ms=run["begun"],
+            requested_ms=run["begun"],
             attempt=attempt,
             trigger_event_id=context.event_id,
             context=_template_context(run, node.data),

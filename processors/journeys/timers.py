@@ -11,13 +11,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar
-from schemas.journeys.definitions import WEEKDAYS, LocalMoment
+from schemas.journeys.definitions import WEEKDAYS, LocalTime
 from schemas.time import lenient_time, ms_of_time, time_of_ms
 
 _MIDNIGHT = time()
 
 
-def due_time(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
+def due_time(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
     """Return the next time that a step waits for.
 
     Args:
@@ -41,7 +41,7 @@ def due_time(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> 
     return due if due >= now_ms else None
 
 
-def is_ahead(wanted: LocalMoment, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
+def is_ahead(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
     """Return whether the date, without the offset, is in the future; arguments as for `due_time`."""
     at = _date(stated, wanted.hour, local)
     return at is not None and ms_of_time(at) > now_ms
@@ -53,7 +53,7 @@ def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local:
         day = today + timedelta(days)
         if weekdays and WEEKDAYS[day.weekday()] not in weekdays:
             continue
-        if (due := calendar.moment(day, hour, local)) >= now_ms:
+        if (due := calendar.ms_of_local_time(day, hour, local)) >= now_ms:
             return due
     raise AssertionError("a week has every weekday")
 
@@ -78,7 +78,7 @@ def _next_anniversary(first: datetime, offset: int, now_ms: int, local: ZoneInfo
             day = first.date().replace(year=year)
         except ValueError:
             day = date(year, 2, 28)
-        due = calendar.moment(day, first.time(), local) + offset
+        due = calendar.ms_of_local_time(day, first.time(), local) + offset
         if due > now_ms:
             return due
     return None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from processors.profiles.cache import OpenProfile, ProfileCache
-from processors.profiles.fold import Folded
+from processors.profiles.fold import FoldedProfile
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 
 
@@ -30,7 +30,7 @@ class ProfileStore(Protocol):
         """Remove the timers of people who do not exist any more."""
 
 
-async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folded]) -> frozenset[str]:
+async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[FoldedProfile]) -> frozenset[str]:
     """Store what was folded, and cache what was stored.
 
     Args:
@@ -54,7 +54,7 @@ async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folde
     return conflicts
 
 
-def profile_write(folded: Folded) -> ProfileWrite:
+def profile_write(folded: FoldedProfile) -> ProfileWrite:
     """Build the write that turns the stored profile into the folded one; what stays as it is is left out."""
     stored = folded.stored
     timer_ms = next_timer_ms(folded) if folded.timer_from_ms else folded.due_ms
@@ -71,7 +71,7 @@ def profile_write(folded: Folded) -> ProfileWrite:
     )
 
 
-def next_timer_ms(folded: Folded) -> int | None:
+def next_timer_ms(folded: FoldedProfile) -> int | None:
     """When the timer of a person is to fire, milliseconds since 1970; None: never."""
     if folded.due_ms is None:
         return folded.timer_from_ms if folded.suspended else None

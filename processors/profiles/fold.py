@@ -71,7 +71,7 @@ class PendingEvent:
         return addition
 
 
-class Folded(NamedTuple):
+class FoldedProfile(NamedTuple):
     """A profile after its events, encoded.
 
     Attributes:
@@ -134,7 +134,7 @@ def open_profile(profile: OpenProfile, decider: Decider | None) -> Person:
     return person
 
 
-def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: Decider | None) -> Folded:
+def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: Decider | None) -> FoldedProfile:
     """Join events into a document and decide what follows from each, after what was due before it.
 
     Args:
@@ -150,7 +150,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
     if decider is None:
         for one in pending:
             join(document, one.take_addition())
-        return Folded(profile.stored, None, person, encode(document), None, None, 0, (), (), pending)
+        return FoldedProfile(profile.stored, None, person, encode(document), None, None, 0, (), (), pending)
     emits: list[Emit] = []
     watches: dict[str, None] = {}
     due_ms = profile.due_ms
@@ -163,7 +163,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
         due_ms = decider.due(person)
         if product := watched_product(event):
             watches[product] = None
-    return Folded(
+    return FoldedProfile(
         profile.stored,
         profile.timer_ms,
         person,
@@ -177,7 +177,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
     )
 
 
-def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
+def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProfile:
     """Decide what follows for a person from the time alone.
 
     Raises:
@@ -186,7 +186,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
     person = open_profile(profile, decider)
     emits = decider.on_time(person, now_ms)
     due_ms = decider.due(person)
-    return Folded(
+    return FoldedProfile(
         profile.stored,
         UNKNOWN_TIMER,  # it fired, whatever is due now: after a change of definitions this may be nothing, or later
         person,

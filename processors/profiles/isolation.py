@@ -24,7 +24,7 @@ from processors.profiles.cache import UNKNOWN_TIMER
 from processors.profiles.document import Event, encode, join, read_profile
 from processors.profiles.fold import (
     Decider,
-    Folded,
+    FoldedProfile,
     PendingEvent,
     combine_states,
     encode_emits,
@@ -44,7 +44,9 @@ TIMER_RETRY_MS = HOUR_MS
 """After a timer that failed: a bug is not mended within a minute, and the log should not be full of it."""
 
 
-def fold_events_isolated(stored: StoredProfile, pending: Sequence[PendingEvent], decider: Decider | None) -> Folded:
+def fold_events_isolated(
+    stored: StoredProfile, pending: Sequence[PendingEvent], decider: Decider | None
+) -> FoldedProfile:
     """Do what `fold_events` does; an error costs its step, and is answered in `rejected`.
 
     Args:
@@ -65,7 +67,7 @@ def fold_events_isolated(stored: StoredProfile, pending: Sequence[PendingEvent],
     return fold.result(fold.timer_from_ms)
 
 
-def fold_time_isolated(stored: StoredProfile, now_ms: int, decider: Decider) -> Folded:
+def fold_time_isolated(stored: StoredProfile, now_ms: int, decider: Decider) -> FoldedProfile:
     """Do what `fold_time` does; after an error, which `suspended` names, the timers are put off.
 
     Args:
@@ -84,8 +86,10 @@ def fold_time_isolated(stored: StoredProfile, now_ms: int, decider: Decider) -> 
     return fold.result(now_ms + TIMER_RETRY_MS)
 
 
-def _unreadable(stored: StoredProfile, reject: Reject, pending: Sequence[PendingEvent], timer_from_ms: int) -> Folded:
-    return Folded(
+def _unreadable(
+    stored: StoredProfile, reject: Reject, pending: Sequence[PendingEvent], timer_from_ms: int
+) -> FoldedProfile:
+    return FoldedProfile(
         stored,
         UNKNOWN_TIMER,
         None,
@@ -149,9 +153,9 @@ class _IsolatedFold:
         self._outgoing += outgoing
         return None
 
-    def result(self, timer_from_ms: int) -> Folded:
+    def result(self, timer_from_ms: int) -> FoldedProfile:
         """What the steps that went well have made."""
-        return Folded(
+        return FoldedProfile(
             self._stored,
             None if self._decider is None else UNKNOWN_TIMER,
             None if self.suspended else self.person,

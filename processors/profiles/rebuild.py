@@ -17,7 +17,7 @@ from schemas.profiles.person import Person
 from schemas.time import ms_of_text
 
 
-class Rebuilt(NamedTuple):
+class RebuiltProfile(NamedTuple):
     """A profile, folded from history.
 
     Attributes:
@@ -45,7 +45,7 @@ def rebuild(
     foreign: Collection[tuple[str, str]] = frozenset(),
     decider: Decider | None = None,
     until_ms: int = 0,
-) -> Rebuilt:
+) -> RebuiltProfile:
     """Fold a person's events.
 
     Args:
@@ -75,7 +75,7 @@ def rebuild(
     if decider is not None and person.state:
         decider.on_time(person, until_ms)
     due_ms = decider.due(person) if decider is not None else None
-    return Rebuilt(person.document, person.state, due_ms, tuple(marks.items()))
+    return RebuiltProfile(person.document, person.state, due_ms, tuple(marks.items()))
 
 
 def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:
@@ -84,7 +84,7 @@ def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:
     return event if len(kept) == len(event["identifiers"]) else {**event, "identifiers": kept}
 
 
-def replacement(stored: StoredProfile, rebuilt: Rebuilt, *, decided: bool, marked_since_ms: int) -> ProfileWrite:
+def replacement(stored: StoredProfile, rebuilt: RebuiltProfile, *, decided: bool, marked_since_ms: int) -> ProfileWrite:
     """Build the write that replaces a stored profile by the rebuilt one.
 
     Args:

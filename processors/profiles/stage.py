@@ -19,7 +19,7 @@ from processors.identity.claims import event_key
 from processors.profiles.cache import CACHED_BYTES, OpenProfile, ProfileCache
 from processors.profiles.commit import ProfileStore, commit
 from processors.profiles.document import Document, Event
-from processors.profiles.fold import Decider, Folded, PendingEvent, addition_of_event, fold_events, fold_time
+from processors.profiles.fold import Decider, FoldedProfile, PendingEvent, addition_of_event, fold_events, fold_time
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
 from schemas.outcomes import Reject, rejected_for_bug
 from schemas.profiles.document import ProfileRequest
@@ -35,7 +35,7 @@ class ProfilesContendedError(Exception):
 
 
 @dataclass(slots=True)
-class Updated:
+class UpdateResult:
     """What became of a batch.
 
     Attributes:
@@ -75,7 +75,7 @@ class ProfileUpdate:
         self._decider = decider
         self._cache = ProfileCache(cached_bytes)
 
-    async def __call__(self, events: Sequence[Event]) -> Updated:
+    async def __call__(self, events: Sequence[Event]) -> UpdateResult:
         """Apply each event to the profile of its person, exactly once.
 
         Args:
@@ -84,7 +84,7 @@ class ProfileUpdate:
         Raises:
             ProfilesContendedError: After `MAX_ATTEMPTS` rounds in which others were faster.
         """
-        updated = Updated()
+        updated = UpdateResult()
         pending = _prepare(events, updated)
         for _ in range(MAX_ATTEMPTS):
             if not pending:
@@ -130,7 +130,7 @@ class ProfileUpdate:
         return [f"{one.stored.profile_id}: {one.suspended.message}" for one in folds if one.suspended]
 
     async def _find(
-        self, pending: Sequence[PendingEvent], updated: Updated
+        self, pending: Sequence[PendingEvent], updated: UpdateResult
     ) -> Sequence[tuple[OpenProfile, list[PendingEvent]]]:
         """Find everybody's profile, in the cache or in the store, and the events that are new to it."""
         people: dict[str, tuple[OpenProfile, list[PendingEvent]]] = {}
@@ -158,7 +158,7 @@ class ProfileUpdate:
                     people[live][1].append(one)
         return list(people.values())
 
-    def _fold(self, profile: OpenProfile, pending: Sequence[PendingEvent]) -> Folded:
+    def _fold(self, profile: OpenProfile, pending: Sequence[PendingEvent]) -> FoldedProfile:
         stored = profile.stored
         try:
             return fold_events(profile, pending, self._decider)
@@ -166,12 +166,12 @@ class ProfileUpdate:
             return fold_events_isolated(stored, pending, self._decider)
 
 
-async def update(store: ProfileStore, events: Sequence[Event]) -> Updated:
+async def update(store: ProfileStore, events: Sequence[Event]) -> UpdateResult:
     """Apply one batch as a worker that has just started would, without deciding anything."""
     return await ProfileUpdate(store)(events)
 
 
-def _fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
+def _fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProfile:
     stored = profile.stored
     try:
         return fold_time(profile, now_ms, decider)
@@ -179,7 +179,7 @@ def _fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> Folded:
         return fold_time_isolated(stored, now_ms, decider)
 
 
-def _prepare(events: Sequence[Event], updated: Updated) -> list[PendingEvent]:
+def _prepare(events: Sequence[Event], updated: UpdateResult) -> list[PendingEvent]:
     """Read of each event what its profile is found by, and leave out those that no profile can be found for."""
     pending: dict[bytes, PendingEvent] = {}
     for event in events:
@@ -201,7 +201,7 @@ def _prepare(events: Sequence[Event], updated: Updated) -> list[PendingEvent]:
     return list(pending.values())
 
 
-def _count(folded: Folded, updated: Updated) -> None:
+def _count(folded: FoldedProfile, updated: UpdateResult) -> None:
     """Add what became of one profile to what became of the batch."""
     profile_id = folded.stored.profile_id
     if folded.rejected:

@@ -21,7 +21,7 @@ _OBJECTIONS = ("ads", "advertising")
 _GOOGLE_DOMAINS = ("gmail.com", "googlemail.com")
 
 
-class Form(NamedTuple):
+class ListFormat(NamedTuple):
     """The format of a network's list.
 
     Attributes:
@@ -63,15 +63,15 @@ def withdrew_since(document: dict[str, Any], since_ms: int) -> bool:
 
 def rows(document: dict[str, Any], network: Network) -> list[tuple[str, str]]:
     """Return (e-mail address, telephone number) rows of a person, hashed; the shorter column ends in empty texts."""
-    form, found = FORMS[network], document.get("addresses", {})
+    form, found = LIST_FORMATS[network], document.get("addresses", {})
     emails, phones = (
         sorted({normal for value in found.get(kind, {}) if (normal := read(value))})
         for kind, read in (("email", form.email), ("phone", form.phone))
     )
-    return [(hashed(email), hashed(phone)) for email, phone in zip_longest(emails, phones, fillvalue="")]
+    return [(sha256_text(email), sha256_text(phone)) for email, phone in zip_longest(emails, phones, fillvalue="")]
 
 
-def hashed(normal: str) -> str:
+def sha256_text(normal: str) -> str:
     """Return the SHA-256 in lower-case hexadecimal; of the empty text the empty text."""
     return sha256(normal.encode()).hexdigest() if normal else ""
 
@@ -100,8 +100,8 @@ def _digits(value: str) -> str:
     return digits if value.strip().startswith("+") and digits else ""
 
 
-FORMS: dict[Network, Form] = {
-    "google": Form(("Email", "Phone"), _google_email, _with_plus),
-    "meta": Form(("email", "phone"), _email, _digits),
-    "tiktok": Form(("Email_SHA256", "Phone_SHA256"), _email, _with_plus),
+LIST_FORMATS: dict[Network, ListFormat] = {
+    "google": ListFormat(("Email", "Phone"), _google_email, _with_plus),
+    "meta": ListFormat(("email", "phone"), _email, _digits),
+    "tiktok": ListFormat(("Email_SHA256", "Phone_SHA256"), _email, _with_plus),
 }

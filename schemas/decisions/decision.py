@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-Outcome = Literal["sent", "postponed", "suppressed", "ghost"]
+DecisionOutcome = Literal["sent", "postponed", "suppressed", "ghost"]
 """Outcomes: sent now, decided again at `until_ms`, not sent, or not sent because the person is held out."""
 
 LedgerOutcome = Literal["sent", "postponed", "suppressed", "ghost", "failed", "regretted"]
@@ -90,7 +90,7 @@ class MessageRequest(NamedTuple):
     run_id: str
     step: str
     message: Message
-    asked_ms: int
+    requested_ms: int
     attempt: int = 0
     trigger_event_id: str = ""
     context: Mapping[str, Any] = {}
@@ -110,7 +110,7 @@ class Decision(NamedTuple):
     """
 
     row: dict[str, Any]
-    outcome: Outcome
+    outcome: DecisionOutcome
     until_ms: int | None = None
     action: dict[str, Any] | None = None
 

@@ -15,7 +15,7 @@ from schemas.channels import ADDRESS_TYPE_OF
 from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
-EVERY = "*"
+WILDCARD = "*"
 """Matches every channel, or every country, that has no entry of its own."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -74,8 +74,8 @@ class OptOutRegime(_Part):
         unknown: Which missing answers: the one about the `purpose`, the one about the `channel`.
     """
 
-    channels: Names = frozenset({EVERY})
-    countries: Names = frozenset({EVERY})
+    channels: Names = frozenset({WILDCARD})
+    countries: Names = frozenset({WILDCARD})
     unknown: Annotated[frozenset[Literal["purpose", "channel"]], _Sorted] = frozenset({"purpose", "channel"})
 
 
@@ -101,7 +101,7 @@ class SuppressionRules(_Part):
     complained: bool = True
 
 
-Bypassed = Literal["consent", "holdout", "quiet_hours", "send_time", "caps", "priority"]
+BypassableGate = Literal["consent", "holdout", "quiet_hours", "send_time", "caps", "priority"]
 
 
 class TransactionalRules(_Part):
@@ -112,7 +112,7 @@ class TransactionalRules(_Part):
         counted: They count towards the caps of other messages.
     """
 
-    bypass: Annotated[frozenset[Bypassed], _Sorted] = frozenset(
+    bypass: Annotated[frozenset[BypassableGate], _Sorted] = frozenset(
         {"consent", "holdout", "quiet_hours", "send_time", "caps", "priority"}
     )
     counted: bool = False
@@ -277,7 +277,7 @@ class MessagePolicy(_Part):
     holdout: HoldoutRules = HoldoutRules()
     choice: ChoiceRules = ChoiceRules()
     quiet_hours: dict[str, QuietHours | None] = Field(
-        default_factory=lambda: {EVERY: QuietHours(start="21:00", end="09:00"), "email": None}
+        default_factory=lambda: {WILDCARD: QuietHours(start="21:00", end="09:00"), "email": None}
     )
     send_time: SendTimeRules = SendTimeRules()
     caps: tuple[CapRule, ...] = _CAPS
@@ -289,7 +289,7 @@ class MessagePolicy(_Part):
     @model_validator(mode="after")
     def _known_channels(self) -> Self:
         named = {rule.channel for rule in self.caps} | set(self.quiet_hours)
-        unknown = sorted(str(name) for name in named - {None, EVERY, *self.channels})
+        unknown = sorted(str(name) for name in named - {None, WILDCARD, *self.channels})
         if unknown:
             raise ValueError(f"these channels have no entry under channels: {', '.join(unknown)}")
         return self

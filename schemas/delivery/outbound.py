@@ -50,7 +50,7 @@ class OutboundMessage(NamedTuple):
     data: dict[str, Any]
 
 
-class Claim(NamedTuple):
+class DeliveryClaim(NamedTuple):
     """The ledger's answer to a worker that asks for a message.
 
     Attributes:

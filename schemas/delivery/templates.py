@@ -1,6 +1,7 @@
-"""What a message says: one file a message, for each channel that it may go out on and each language.
+"""Template files: the texts of one message, by channel and language.
 
-The texts are Liquid; `processors/delivery/templates.py` renders them. What a channel needs and bears is in `FORMS`.
+The texts are Liquid; `processors/delivery/templates.py` renders them. `MESSAGE_FORMATS` has the parts of a message on
+each channel, and their greatest lengths.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from typing import Annotated, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 SMS_SEGMENTS = 3
-"""Most parts that an SMS may be sent in: each is paid for, and some networks drop longer ones."""
+"""The most parts that an SMS may be sent in: each part is paid for, and some networks drop longer messages."""
 SUBJECT_CHARACTERS = 200
 """Longest subject: mail programs show some 60 characters, and a header line may not pass 998 bytes."""
 
 
-class Form(NamedTuple):
-    """What a channel's message is made of.
+class MessageFormat(NamedTuple):
+    """The parts of a message on one channel.
 
     Attributes:
-        required: Parts that it must have.
-        optional: Parts that it may have.
-        longest: Most characters of a rendered part.
+        required: Parts that a template must have.
+        optional: Parts that a template may have.
+        longest: The most characters of a rendered part, by part.
     """
 
     required: tuple[str, ...]
@@ -30,19 +31,19 @@ class Form(NamedTuple):
     longest: Mapping[str, int] = {}
 
 
-_PUSH = Form(("title", "text"), ("link",), {"title": 65, "text": 240})
-PLAIN = Form(("text",), ("title", "link"))
-"""The form of a channel that is not in `FORMS`."""
-FORMS: dict[str, Form] = {
-    "email": Form(("subject", "html", "text"), ("preview",), {"subject": SUBJECT_CHARACTERS, "preview": 200}),
-    "sms": Form(("text",)),  # counted in segments, not in characters
+_PUSH = MessageFormat(("title", "text"), ("link",), {"title": 65, "text": 240})
+DEFAULT_MESSAGE_FORMAT = MessageFormat(("text",), ("title", "link"))
+"""The format of a channel that is not in `MESSAGE_FORMATS`."""
+MESSAGE_FORMATS: dict[str, MessageFormat] = {
+    "email": MessageFormat(("subject", "html", "text"), ("preview",), {"subject": SUBJECT_CHARACTERS, "preview": 200}),
+    "sms": MessageFormat(("text",)),  # counted in segments, not in characters
     "app_push": _PUSH,
     "web_push": _PUSH,
-    "whatsapp": Form(("text",), ("link",), {"text": 1024}),
-    "messenger": Form(("text",), ("link",), {"text": 2000}),
-    "telegram": Form(("text",), ("link",), {"text": 4096}),
+    "whatsapp": MessageFormat(("text",), ("link",), {"text": 1024}),
+    "messenger": MessageFormat(("text",), ("link",), {"text": 2000}),
+    "telegram": MessageFormat(("text",), ("link",), {"text": 4096}),
 }
-"""What each channel's message is made of, with the limits that its networks publish."""
+"""The format of each channel, with the limits that the networks publish."""
 
 Liquid = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100_000)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$")]
@@ -56,12 +57,12 @@ class Content(_Definition):
     """One message on one channel in one language.
 
     Attributes:
-        subject: Of an e-mail.
-        preview: What mail programs show after the subject.
-        html: Of an e-mail; values are escaped.
-        text: The words; of an e-mail, for programs that show no HTML.
-        title: Of a push message.
-        link: Where a tap leads.
+        subject: Subject of an e-mail.
+        preview: The text that mail programs show after the subject.
+        html: HTML of an e-mail; values are escaped.
+        text: Plain text; in an e-mail, for programs that show no HTML.
+        title: Title of a push message.
+        link: The address that a tap on the message opens.
     """
 
     subject: Liquid | None = None
@@ -72,17 +73,17 @@ class Content(_Definition):
     link: Liquid | None = None
 
     def parts(self) -> dict[str, str]:
-        """The parts that are there, by name."""
+        """Return the parts that have a text, by name."""
         return {name: value for name, value in self if value is not None}
 
 
 class TemplateDefinition(_Definition):
-    """A message in all its forms.
+    """One template file: a message on all its channels, in all its languages.
 
     Attributes:
-        description: What it is for, for those who choose it.
-        default_language: The language of people whose own is not there; every channel must have it.
-        channels: By channel, then by language.
+        description: The purpose of the message, for the marketers who choose it.
+        default_language: The language for people in whose language there is no text; every channel must have it.
+        channels: The texts by channel, then by language.
     """
 
     description: Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -94,7 +95,7 @@ class TemplateDefinition(_Definition):
         for channel, languages in self.channels.items():
             if self.default_language not in languages:
                 raise ValueError(f"{channel} has no text in the default language, {self.default_language}")
-            form = FORMS.get(channel, PLAIN)
+            form = MESSAGE_FORMATS.get(channel, DEFAULT_MESSAGE_FORMAT)
             for language, content in languages.items():
                 given = set(content.parts())
                 if missing := [part for part in form.required if part not in given]:
@@ -105,11 +106,11 @@ class TemplateDefinition(_Definition):
 
 
 class Layout(_Definition):
-    """What stands around every e-mail, by language: `{{ content }}` is where the message goes.
+    """The frame of every e-mail, by language; `{{ content }}` marks the place of the message.
 
     Attributes:
-        html: Around `html`.
-        text: Around `text`.
+        html: The frame of the part `html`.
+        text: The frame of the part `text`.
     """
 
     html: Annotated[dict[Language, Liquid], Field(min_length=1)]
@@ -117,16 +118,16 @@ class Layout(_Definition):
 
 
 class Rendered(NamedTuple):
-    """A message as its receiver gets it; parts that its channel does not have are empty.
+    """A message rendered for one person; parts that its channel does not have are empty.
 
     Attributes:
-        language: The language it is in.
-        subject: One line.
-        preview: One line.
-        html: Complete HTML.
-        text: The words.
-        title: One line.
-        link: An address.
+        language: The language of the texts.
+        subject: Subject of an e-mail, one line.
+        preview: The text after the subject, one line.
+        html: A complete HTML document.
+        text: Plain text.
+        title: Title of a push message, one line.
+        link: A web address.
     """
 
     language: str

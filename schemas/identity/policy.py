@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-OTHER = "*"
+OTHER_TYPES = "*"
 """The entry that stands for every identifier type that has none of its own."""
 
 Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
@@ -131,7 +131,7 @@ _DEFAULT_RULES = (
     ),
     IdentifierRule(type="messenger_id", limit=5),
     IdentifierRule(type="telegram_id", limit=5),
-    IdentifierRule(type=OTHER, limit=5),
+    IdentifierRule(type=OTHER_TYPES, limit=5),
     # The Android emulator's and a faulty firmware's id; the address that iOS and Android show instead of the real one.
     IdentifierRule(
         type="device_id",
@@ -233,10 +233,10 @@ class IdentityPolicy(BaseModel):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"these types have more than one entry: {', '.join(repeated)}")
-        if OTHER not in names:
+        if OTHER_TYPES not in names:
             raise ValueError(
-                f'one entry must be for every other type: {{type: "{OTHER}", limit: 5}}; a list is the whole order, '
-                "to change some types alone write `{email: {limit: 1}}`"
+                f'one entry must be for every other type: {{type: "{OTHER_TYPES}", limit: 5}}; a list is the whole '
+                "order, to change some types alone write `{email: {limit: 1}}`"
             )
         for rule in self.types:
             if rule.same_as is not None and (rule.same_as not in names or self.rule(rule.same_as).same_as):
@@ -258,11 +258,11 @@ class IdentityPolicy(BaseModel):
 
     def rule(self, identifier_type: str) -> IdentifierRule:
         """The entry for a type, or the one for every other type."""
-        return (self._by_type.get(identifier_type) or self._by_type[OTHER])[1]
+        return (self._by_type.get(identifier_type) or self._by_type[OTHER_TYPES])[1]
 
     def priority(self, identifier_type: str) -> int:
         """The type's place in the order, 0 the strongest."""
-        return (self._by_type.get(identifier_type) or self._by_type[OTHER])[0]
+        return (self._by_type.get(identifier_type) or self._by_type[OTHER_TYPES])[0]
 
     def makes_room(self, rule: IdentifierRule) -> bool:
         """Return whether the oldest identifier of a type leaves when a new one would exceed the limit."""
@@ -301,7 +301,7 @@ def _entries(given: object) -> object:
     """Complete the entries of `types` by the shipped ones; see `IdentityPolicy.types`."""
     if isinstance(given, Mapping):
         names = list(_SHIPPED)
-        place = names.index(OTHER)
+        place = names.index(OTHER_TYPES)
         names[place:place] = [name for name in given if name not in _SHIPPED]
         return [_changed(name, given.get(name)) for name in names]
     if isinstance(given, list | tuple):

@@ -98,7 +98,7 @@ class Resolution(NamedTuple):
     version: int = 0
 
 
-Named = tuple[str, str]
+TypedAnchor = tuple[str, str]
 """An identifier as other systems see it: anchor (a UUID's text) and type."""
 
 
@@ -114,8 +114,8 @@ class SplitPreview(NamedTuple):
     """
 
     source: str
-    moved: tuple[Named, ...]
-    stayed: tuple[Named, ...]
+    moved: tuple[TypedAnchor, ...]
+    stayed: tuple[TypedAnchor, ...]
     moved_counts: dict[str, int]
     stayed_counts: dict[str, int]
 
@@ -133,12 +133,12 @@ class Split(NamedTuple):
 
     source: str
     target: str
-    moved: tuple[Named, ...]
-    stayed: tuple[Named, ...]
+    moved: tuple[TypedAnchor, ...]
+    stayed: tuple[TypedAnchor, ...]
     version: int
 
 
-class Erased(NamedTuple):
+class ErasedPerson(NamedTuple):
     """An erased person.
 
     Attributes:
@@ -151,7 +151,7 @@ class Erased(NamedTuple):
 
     profile_id: str
     former_ids: tuple[str, ...]
-    anchors: tuple[Named, ...]
+    anchors: tuple[TypedAnchor, ...]
     at_ms: int
     version: int
 

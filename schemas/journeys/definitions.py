@@ -45,7 +45,7 @@ from pydantic import (
 )
 
 from schemas.decisions.decision import Choice
-from schemas.durations import DAY_MS, Duration, parse_duration, parse_written_duration
+from schemas.durations import DAY_MS, Duration, parse_definition_duration, parse_duration
 from schemas.segments.conditions import Condition, Where
 from schemas.segments.conditions import Name as SegmentName
 
@@ -58,7 +58,7 @@ def _signed(length: object, info: ValidationInfo) -> object:
     if isinstance(length, str) and length.lstrip().startswith("-"):
         forwards = parse_duration(length.lstrip()[1:])
         return -forwards if isinstance(forwards, int) else forwards
-    return parse_written_duration(length, info)
+    return parse_definition_duration(length, info)
 
 
 def _within_properties(path: object) -> object:
@@ -170,7 +170,7 @@ class Delay(_Step):
     delay: Annotated[Duration, Field(ge=1)]
 
 
-class LocalMoment(_Model):
+class LocalTime(_Model):
     """A moment where the person lives; in the deployment's time zone if theirs is not known.
 
     Attributes:
@@ -192,7 +192,7 @@ class LocalMoment(_Model):
     if_missed: Literal["exit", "continue", "continue_if_ahead"] = "exit"
 
     @model_validator(mode="after")
-    def _one_way(self) -> LocalMoment:
+    def _one_way(self) -> LocalTime:
         if self.time is None and self.date is None:
             raise ValueError("it needs a time or a date")
         if self.date is not None and self.weekdays is not None:
@@ -210,7 +210,7 @@ class LocalMoment(_Model):
 class Until(_Step):
     """Wait for a moment where the person lives."""
 
-    until: LocalMoment
+    until: LocalTime
 
 
 class WaitFor(_Step):

@@ -42,7 +42,7 @@ NO_CURRENCY = "XXX"
 """ISO 4217's code for amounts without a currency."""
 
 
-class Channel(NamedTuple):
+class ChannelActivity(NamedTuple):
     """Events on one channel: how many, the times of the first and the last, the name of the last."""
 
     times: int
@@ -73,7 +73,7 @@ class Trait(NamedTuple):
     at: int
 
 
-class Carted(NamedTuple):
+class CartMark(NamedTuple):
     """When a product was last put into a cart, or taken out of it (`removed`)."""
 
     at: int
@@ -104,7 +104,7 @@ class Address(NamedTuple):
     bounced: bool
 
 
-class Placed(NamedTuple):
+class Placement(NamedTuple):
     """The first report of an order: when and where it was placed."""
 
     at: int
@@ -152,7 +152,7 @@ class Order(_Section):
         cancelled: It was cancelled, which is final; it counts nowhere.
     """
 
-    placed: Placed | None = None
+    placed: Placement | None = None
     sale: Sale | None = None
     refunded: str = "0.00"
     refunded_fully: bool = False
@@ -177,7 +177,7 @@ class OrderSums(_Section):
         return (Decimal(self.revenue) / self.count).quantize(Decimal("0.01"))
 
 
-class Forgotten(_Section):
+class SummedOrders(_Section):
     """Orders that are only in the sums: how many, and when the first was placed."""
 
     count: int
@@ -194,7 +194,7 @@ class Orders(_Section):
     channels: dict[str, int] = Field(default_factory=dict, description="Orders by the channel that sold.")
     discounted: int = 0
     by_id: dict[str, Order] = Field(default_factory=dict)
-    forgotten: Forgotten | None = None
+    forgotten: SummedOrders | None = None
 
 
 class Loyalty(_Section):
@@ -254,7 +254,7 @@ class Profile(_Section):
     first_seen: int | None = None
     last_seen: int | None = None
     event_count: int = 0
-    channels: dict[str, Channel] = Field(default_factory=dict)
+    channels: dict[str, ChannelActivity] = Field(default_factory=dict)
     events: dict[str, Counter] = Field(default_factory=dict)
     first_touch: Touch | None = None
     last_touch: Touch | None = None
@@ -262,7 +262,7 @@ class Profile(_Section):
     known: dict[str, Trait] = Field(default_factory=dict)
     viewed: dict[str, int] = Field(default_factory=dict)
     bought: dict[str, int] = Field(default_factory=dict)
-    carted: dict[str, Carted] = Field(default_factory=dict)
+    carted: dict[str, CartMark] = Field(default_factory=dict)
     settled: int | None = None
     cart: tuple[CartOperation, ...] = ()
     orders: Orders | None = None

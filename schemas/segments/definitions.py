@@ -60,7 +60,7 @@ class ComputedTrait(_Model):
         return self
 
 
-Four = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
+FourThresholds = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
 
 
 class RfmClass(_Model):
@@ -87,9 +87,9 @@ class Rfm(_Model):
         classes: The first class that fits is used; the last one has to fit all customers.
     """
 
-    recency_days: Four = (30, 60, 120, 240)
-    frequency: Four = (2, 3, 5, 9)
-    monetary: Four = (50, 100, 250, 500)
+    recency_days: FourThresholds = (30, 60, 120, 240)
+    frequency: FourThresholds = (2, 3, 5, 9)
+    monetary: FourThresholds = (50, 100, 250, 500)
     classes: Annotated[tuple[RfmClass, ...], Field(min_length=1)] = (RfmClass(name="customers"),)
 
     @model_validator(mode="after")

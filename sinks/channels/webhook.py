@@ -92,7 +92,7 @@ class Destinations:
         return admitted
 
 
-class _Pinned(AbstractResolver):
+class _PinnedResolver(AbstractResolver):
     """Resolves a host to allowed addresses only; the connection goes to exactly these."""
 
     def __init__(self, destinations: Destinations, *, secure: bool, lookup: Lookup | None) -> None:
@@ -131,7 +131,7 @@ class WebhookAdapter:
         self._url = URL(target.url)
         self._keys = [_key(secret) for secret in secrets if secret]
         self._destinations = destinations
-        self._resolver = _Pinned(destinations, secure=self._url.scheme == "https", lookup=lookup)
+        self._resolver = _PinnedResolver(destinations, secure=self._url.scheme == "https", lookup=lookup)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:

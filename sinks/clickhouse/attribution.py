@@ -198,7 +198,7 @@ def _refresh_days(client: Any, version: int, *, anew: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CreditDifference:
     """A day and model whose orders, conversions and credits do not agree; see the columns of `v_reconciliation`."""
 
     day: date
@@ -212,7 +212,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CreditCheck:
     """The result of comparing credits with conversions and stored credits with live ones.
 
     Attributes:
@@ -225,14 +225,14 @@ class Checked:
     """
 
     days: int
-    alerts: list[Difference]
+    alerts: list[CreditDifference]
     version: int
     conversions: int
     outdated: int
     days_off: int
 
 
-def check(client: Any) -> Checked:
+def check(client: Any) -> CreditCheck:
     """Compare credits with conversions and orders, and stored credits with live ones."""
     days = client.query("SELECT count() FROM v_reconciliation").first_row[0]
     alerts = client.query(
@@ -269,11 +269,11 @@ def check(client: Any) -> Checked:
         """  # noqa: S608
     ).first_row[0]
     unlike = outdated if version else 0
-    return Checked(days, [Difference(*row) for row in alerts], version, conversions, unlike, days_off)
+    return CreditCheck(days, [CreditDifference(*row) for row in alerts], version, conversions, unlike, days_off)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CreditChange:
     """The credits of a key by a model at one version and at a later one.
 
     Attributes:
@@ -302,7 +302,7 @@ def versions(client: Any) -> list[tuple[int, int]]:
     return [(int(version), int(count)) for version, count in rows]
 
 
-def changes(client: Any, before: int, after: int, by: str = "channel") -> list[Change]:
+def changes(client: Any, before: int, after: int, by: str = "channel") -> list[CreditChange]:
     """Compare two versions of the stored credits: the keys whose credit changed, largest change of revenue first.
 
     Args:
@@ -350,7 +350,7 @@ def changes(client: Any, before: int, after: int, by: str = "channel") -> list[C
         """,
         parameters={"before": before, "after": after, "by": by},
     ).result_rows
-    found = [Change(*row) for row in rows]
+    found = [CreditChange(*row) for row in rows]
     moved = [
         row
         for row in found
@@ -361,7 +361,7 @@ def changes(client: Any, before: int, after: int, by: str = "channel") -> list[C
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class SettlementTimes:
     """The time up to which credits are settled; see the columns of `v_attribution_settled`."""
 
     data_until: datetime
@@ -373,9 +373,9 @@ class Settled:
     touches_settled_until: datetime
 
 
-def settled(client: Any) -> Settled:
+def settled(client: Any) -> SettlementTimes:
     """Return the time up to which credits hardly change, from the lateness of events and the time to convert."""
-    return Settled(*client.query("SELECT * FROM v_attribution_settled").first_row)
+    return SettlementTimes(*client.query("SELECT * FROM v_attribution_settled").first_row)
 
 
 def experiments(client: Any) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ class Migration:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedMigration:
     """A migration that this run applied, or would apply.
 
     Attributes:
@@ -83,7 +83,7 @@ def migrate(
     *,
     folder: Traversable | None = None,
     dry_run: bool = False,
-) -> list[Applied]:
+) -> list[AppliedMigration]:
     """Apply the migrations that the database does not have yet.
 
     Args:
@@ -104,12 +104,12 @@ def migrate(
         raise MigrationError(f"database name {database!r}: use letters, digits and underscores")
     values = {"replicated": "", "on_cluster": "", **(substitutions or {}), "database": database}
     known = _applied(client, database)
-    todo: list[Applied] = []
+    todo: list[AppliedMigration] = []
     for migration in migrations(folder):
         checksum = known.get(migration.number)
         if checksum is None:
             statements = split(_substitute(migration, values))
-            todo.append(Applied(migration.number, migration.name, tuple(statements)))
+            todo.append(AppliedMigration(migration.number, migration.name, tuple(statements)))
         elif checksum != migration.checksum:
             raise MigrationError(
                 f"{migration.name} was changed after it had been applied to {database}: "

@@ -67,7 +67,7 @@ _PATH = """
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class OutcomeCounts:
     """Outcomes of the producers' records.
 
     Attributes:
@@ -89,7 +89,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class IdentityTotals:
     """The identity log summed up.
 
     Attributes:
@@ -132,7 +132,7 @@ class Step:
     joins: bool
 
 
-def outcomes(client: Any, since_ms: int) -> Outcomes:
+def outcomes(client: Any, since_ms: int) -> OutcomeCounts:
     """Count the outcomes of the records that the broker received since a time.
 
     `v_accounting` is about the whole history; this query reads the tables.
@@ -144,14 +144,14 @@ def outcomes(client: Any, since_ms: int) -> Outcomes:
     ((stored, duplicate, suppressed, dead),) = client.query(
         _SINCE + _OUTCOMES, parameters={"since_ms": since_ms}
     ).result_rows
-    return Outcomes(stored, duplicate, suppressed, dead)
+    return OutcomeCounts(stored, duplicate, suppressed, dead)
 
 
-def identity(client: Any, causes: int = 5) -> Identity:
-    """Sum up the identity log; `causes` is the number of event names in `Identity.causes`."""
+def identity(client: Any, causes: int = 5) -> IdentityTotals:
+    """Sum up the identity log; `causes` is the number of event names in `IdentityTotals.causes`."""
     ((identifiers, merges, refused, people),) = client.query(_IDENTITY).result_rows
     found = client.query(_MERGES, parameters={"most": causes}).result_rows
-    return Identity(identifiers, people, merges, refused, [(event, times) for event, times in found])
+    return IdentityTotals(identifiers, people, merges, refused, [(event, times) for event, times in found])
 
 
 def example_person(client: Any) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from schemas.delivery.outbound import Claim
+from schemas.delivery.outbound import DeliveryClaim
 from schemas.durations import DAY_MS
 from sinks.redis.lua import source
 
@@ -42,7 +42,7 @@ class RedisDeliveryLedger:
         self._key = f"{self._prefix}delivery:due"
         self._script = redis.register_script(source("delivery"))
 
-    async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> Claim:
+    async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> DeliveryClaim:
         """Claim a message for its first attempt.
 
         Args:
@@ -54,7 +54,7 @@ class RedisDeliveryLedger:
         ((_, claim),) = _claims(await self._call("claim", key, action, now_ms, lease_ms, KEPT_MS))
         return claim
 
-    async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, Claim]]:
+    async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, DeliveryClaim]]:
         """Claim messages whose next attempt is due, and those whose lease has ended.
 
         Returns:
@@ -80,11 +80,11 @@ class RedisDeliveryLedger:
 
 
 _STATES: dict[bytes, Any] = {b"told": "acknowledged"}
-"""Stored names of states that have another name in `Claim`: entries of earlier versions have them."""
+"""Stored names of states that have another name in `DeliveryClaim`: entries of earlier versions have them."""
 
 
-def _claims(found: Any) -> list[tuple[str, Claim]]:
+def _claims(found: Any) -> list[tuple[str, DeliveryClaim]]:
     return [
-        (key.decode(), Claim(_STATES.get(state, state.decode()), int(attempt), action, settlement))
+        (key.decode(), DeliveryClaim(_STATES.get(state, state.decode()), int(attempt), action, settlement))
         for key, state, attempt, action, settlement in found
     ]

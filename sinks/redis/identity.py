@@ -21,16 +21,16 @@ import msgpack
 from redis.asyncio import Redis
 
 from schemas.durations import DAY_S
-from schemas.identity.policy import OTHER, IdentityPolicy
+from schemas.identity.policy import OTHER_TYPES, IdentityPolicy
 from schemas.identity.resolution import (
-    Erased,
+    ErasedPerson,
     Merge,
-    Named,
     Refusal,
     Resolution,
     ResolveRequest,
     Split,
     SplitPreview,
+    TypedAnchor,
     uuid_text,
 )
 from sinks.redis import deduplication as seen
@@ -107,7 +107,7 @@ class RedisIdentityStore:
         )
         return uuid_text(found[:16]) if found and len(found) >= 16 else None
 
-    async def members(self, profile_id: str) -> list[Named]:
+    async def members(self, profile_id: str) -> list[TypedAnchor]:
         """List a live profile's identifiers as (anchor, type), sorted; empty for one that was merged away or erased."""
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(f"{self._prefix}p:{profile_id}"))
         return sorted(
@@ -147,7 +147,7 @@ class RedisIdentityStore:
         ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
         return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
 
-    async def erase(self, identifier_hash: bytes, at_ms: int) -> Erased | None:
+    async def erase(self, identifier_hash: bytes, at_ms: int) -> ErasedPerson | None:
         """Erase the identity of the person who has an identifier; if they come back, they get a new profile.
 
         From now on, events up to `at_ms`, by the earlier of their times, that claim any identifier of the person are
@@ -166,7 +166,7 @@ class RedisIdentityStore:
         if raw == ERASED:
             return None
         profile, former, anchors, at, version = msgpack.unpackb(raw, raw=True)
-        return Erased(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
+        return ErasedPerson(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
 
     async def most_refused(self, count: int) -> list[tuple[str, str, int, bool]]:
         """List the identifiers with the most refusals: (anchor, type, refusals, quarantined), most first.
@@ -206,7 +206,7 @@ class RedisIdentityStore:
 
     async def _split_off(
         self, op_id: str, identifier_hashes: Sequence[bytes], occurred_ms: int, *, preview: bool = False
-    ) -> tuple[str, str, tuple[Named, ...], tuple[Named, ...], int]:
+    ) -> tuple[str, str, tuple[TypedAnchor, ...], tuple[TypedAnchor, ...], int]:
         if not identifier_hashes:
             raise ImpossibleSplitError("name at least one identifier to split off")
         token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
@@ -252,7 +252,7 @@ def _for_script(policy: IdentityPolicy) -> bytes:
             "dated": makes_room or sharing != "first_owner",
         }
     constants = {
-        "types": [name for name in rules if name != OTHER],
+        "types": [name for name in rules if name != OTHER_TYPES],
         "rules": rules,
         "cap": policy.cap or _NO_LIMIT,
         "sign_out": policy.on_sign_out == "new_anonymous",
@@ -304,9 +304,9 @@ def _refusals(request: ResolveRequest, refused: Any) -> tuple[Refusal, ...]:
     return tuple(Refusal(claims[index // 2].type, claims[index // 2].anchor, rule.decode()) for index, rule in refused)
 
 
-def _named(flat: Sequence[bytes]) -> tuple[Named, ...]:
+def _named(flat: Sequence[bytes]) -> tuple[TypedAnchor, ...]:
     return tuple(sorted((uuid_text(raw), name.decode()) for raw, name in zip(flat[::2], flat[1::2], strict=True)))
 
 
-def _count(named: Sequence[Named]) -> dict[str, int]:
+def _count(named: Sequence[TypedAnchor]) -> dict[str, int]:
     return dict(sorted(Counter(kind for _, kind in named).items()))

@@ -20,7 +20,7 @@ from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import ResolveRequest
 from sinks.redis.identity import EVENTS_A_CALL, RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
-from tests.oracles.identity_model import RECEIVED_MS, Named, request
+from tests.oracles.identity_model import RECEIVED_MS, TypedAnchor, request
 
 _RELAY = "bench"
 
@@ -47,7 +47,7 @@ def population(events: int, generation: str, seed: int = 3) -> list[ResolveReque
     made = []
     for number in range(events):
         person = chance.randrange(people)
-        named: list[Named] = [("anonymous_id", f"{person}-{chance.randrange(2)}")]
+        named: list[TypedAnchor] = [("anonymous_id", f"{person}-{chance.randrange(2)}")]
         if chance.random() < 0.35:
             named.append(("user_id", f"{person}"))
         if chance.random() < 0.12:

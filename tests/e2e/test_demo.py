@@ -61,8 +61,8 @@ async def test_the_demo_accounts_for_everything_and_finds_the_people(
     simulation = Simulation(Options(people=PEOPLE))
     lines = sum(1 for _ in simulation.lines())
     counts = simulation.counts()
-    expected = overview.Outcomes(counts["events"] + 2, counts["duplicates"], 0, counts["junk"])
-    again = overview.Outcomes(0, counts["events"] + 2 + counts["duplicates"], 0, counts["junk"])
+    expected = overview.OutcomeCounts(counts["events"] + 2, counts["duplicates"], 0, counts["junk"])
+    again = overview.OutcomeCounts(0, counts["events"] + 2 + counts["duplicates"], 0, counts["junk"])
     assert (lines + 2, 0, expected) == (first.published, first.difference, first.outcomes)
     assert (lines + 2, 0, again) == (second.published, second.difference, second.outcomes)
 

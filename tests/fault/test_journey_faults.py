@@ -209,7 +209,7 @@ def _profile_workers_crash(one: Shop) -> None:
 
 
 def _delivery_workers_crash(one: Shop) -> None:
-    one.crash("deliver", *(f"deliver:{point}" for point in ("taken", "claimed", "sent", "settled", "told")))
+    one.crash("deliver", *(f"deliver:{point}" for point in ("taken", "claimed", "sent", "settled", "published")))
 
 
 def _workers_are_killed(one: Shop) -> None:

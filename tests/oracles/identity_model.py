@@ -14,7 +14,7 @@ from schemas.identity.resolution import Claim, ResolveRequest, uuid_text
 
 SECRET = b"a secret of the tests"
 RECEIVED_MS = 1_790_000_000_000
-Named = tuple[str, str]
+TypedAnchor = tuple[str, str]
 """An identifier in clear: type and value."""
 
 
@@ -24,7 +24,8 @@ def identifier_hash(kind: str, value: str) -> bytes:
 
 
 def request(
-    event_id: str, *named: Named, policy: IdentityPolicy | None = None, origin: tuple[str, int, int] | None = None,
+    event_id: str, *named: TypedAnchor, policy: IdentityPolicy | None = None,
+    origin: tuple[str, int, int] | None = None,
     occurred_ms: int = RECEIVED_MS, received_ms: int = RECEIVED_MS, signed_out: bool = False,
 ) -> ResolveRequest:  # fmt: skip
     """Make the request of an event with these identifiers; each event id is a record of its own by default."""

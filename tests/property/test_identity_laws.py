@@ -20,7 +20,7 @@ from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import ResolveRequest, uuid_text
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from tests.oracles.identity_audit import Audit, answer_of
-from tests.oracles.identity_model import RECEIVED_MS, Answer, IdentityModel, Named, identifier_hash, request
+from tests.oracles.identity_model import RECEIVED_MS, Answer, IdentityModel, TypedAnchor, identifier_hash, request
 
 KINDS = ("user_id", "card", "email", "tag", "device", "token", "browser")
 named = st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"))  # few, so that events meet
@@ -52,7 +52,7 @@ policies = st.builds(
 class Visit:
     """An event that nobody has seen."""
 
-    named: tuple[Named, ...]
+    named: tuple[TypedAnchor, ...]
     occurred_ms: int
     received_ms: int
     signed_out: bool
@@ -78,7 +78,7 @@ class Unmerge:
 class Erase:
     """Whoever has this identifier."""
 
-    named: Named
+    named: TypedAnchor
     at_ms: int
 
 
@@ -86,7 +86,7 @@ class Erase:
 class Release:
     """Out of quarantine."""
 
-    named: Named
+    named: TypedAnchor
 
 
 visits = st.builds(

@@ -53,7 +53,7 @@ def test_no_cap_is_exceeded_whatever_is_asked_reported_and_given_up(script: list
     failed: set[int] = set()
     for number, (what, value) in enumerate(script):
         if what == "ask":
-            decision = engine.decide(somebody, request(f"r{number}", note=value, asked_ms=now), now)
+            decision = engine.decide(somebody, request(f"r{number}", note=value, requested_ms=now), now)
             if decision.outcome == "sent":
                 open_.append(len(sent))
                 sent.append((now, value, decision))
@@ -125,7 +125,7 @@ def _state(name: str, history: list[tuple[Note, int, str | None]]) -> dict[str, 
     engine, somebody = resolver(caps=RULES), person()
     for number, (note, hour, report) in enumerate(sorted(history, key=lambda entry: entry[1])):
         now = NOON + hour * HOUR_MS
-        decision = engine.decide(somebody, request(f"{name}{number}", note=note, asked_ms=now), now)
+        decision = engine.decide(somebody, request(f"{name}{number}", note=note, requested_ms=now), now)
         if report and decision.outcome == "sent":
             engine.on_event(somebody, receipt(report, decision), now)
     return somebody.state

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from schemas.identity.policy import IdentityPolicy
 from sinks.redis.identity import RedisIdentityStore
-from tests.oracles.identity_model import RECEIVED_MS, Named, identifier_hash, request
+from tests.oracles.identity_model import RECEIVED_MS, TypedAnchor, identifier_hash, request
 
 PARTITIONS = 8
 
@@ -20,7 +20,7 @@ class Delivery:
     """One record: an event at a place."""
 
     event_id: str
-    named: tuple[Named, ...]
+    named: tuple[TypedAnchor, ...]
     occurred_ms: int
     origin: tuple[str, int, int]
 
@@ -32,7 +32,7 @@ def workload(seed: int, events: int) -> list[list[Delivery]]:
     partitions: list[list[Delivery]] = [[] for _ in range(PARTITIONS)]
     for number in range(events):
         person = chance.randrange(people)
-        pool: list[Named] = [
+        pool: list[TypedAnchor] = [
             ("user_id", f"{person}"),
             ("email", f"{person}@shop.example"),
             *(("anonymous_id", f"{person}-{browser}") for browser in range(4)),

@@ -86,10 +86,10 @@ def person(
     return Person(profile_id, document, {} if state is None else state)
 
 
-def request(run_id: str = "r1", *, note: Note | None = None, asked_ms: int = NOON, **fields: Any) -> MessageRequest:
+def request(run_id: str = "r1", *, note: Note | None = None, requested_ms: int = NOON, **fields: Any) -> MessageRequest:
     """A request to send a message."""
     asked = {"journey": "cart", "journey_version": "v1", "step": "0", **fields}
-    return MessageRequest(run_id=run_id, message=note or Note(), asked_ms=asked_ms, **asked)
+    return MessageRequest(run_id=run_id, message=note or Note(), requested_ms=requested_ms, **asked)
 
 
 def resolver(**policy: Any) -> MessageResolver:

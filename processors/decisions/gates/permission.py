@@ -7,7 +7,7 @@ from typing import Any
 from processors.decisions import labels
 from processors.decisions.gates.candidate import Candidate, Check
 from processors.decisions.sampling import uniform
-from schemas.decisions.policy import EVERY, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
+from schemas.decisions.policy import WILDCARD, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
 from schemas.time import time_of_ms
 
 _SECTION: dict[str, Any] = {}
@@ -54,8 +54,8 @@ class Consent:
 
 def _covers(regime: OptOutRegime, channel: str, country: str, missing: list[str]) -> bool:
     return (
-        not regime.channels.isdisjoint((EVERY, channel))
-        and not regime.countries.isdisjoint((EVERY, country))
+        not regime.channels.isdisjoint((WILDCARD, channel))
+        and not regime.countries.isdisjoint((WILDCARD, country))
         and regime.unknown.issuperset(missing)
     )
 

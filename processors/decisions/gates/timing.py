@@ -15,7 +15,7 @@ _SECTION: dict[str, Any] = {}
 class QuietGate:
     """Nothing goes out in quiet hours."""
 
-    def __init__(self, quiet: calendar.Quiet, send_time: SendTimeGate) -> None:
+    def __init__(self, quiet: calendar.QuietCalendar, send_time: SendTimeGate) -> None:
         self._quiet = quiet
         self._send_time = send_time
 
@@ -35,7 +35,7 @@ class QuietGate:
 class SendTimeGate:
     """A message may ask for the hour at which its person most likely clicks."""
 
-    def __init__(self, rules: SendTimeRules, quiet: calendar.Quiet) -> None:
+    def __init__(self, rules: SendTimeRules, quiet: calendar.QuietCalendar) -> None:
         self._quiet = quiet
         whole = sum(rules.rhythm)
         self._prior = tuple(weight / whole * rules.strength for weight in rules.rhythm)
@@ -60,7 +60,7 @@ class SendTimeGate:
         within = candidate.message.best_within_ms
         if within is None:
             return None
-        end = min(candidate.request.asked_ms + within, candidate.expires_ms - 1)
+        end = min(candidate.request.requested_ms + within, candidate.expires_ms - 1)
         counts = candidate.person.state.get("sends", _SECTION).get("hours", _SECTION)
         best, best_score, at = None, 0.0, start_ms
         while at <= end:

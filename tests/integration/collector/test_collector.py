@@ -22,7 +22,7 @@ from aiokafka import TopicPartition
 
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
-from deploy.workers.transport import Arrived
+from deploy.workers.transport import FetchedRecord
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import DeadLetter
 from tests.support.builders import touchpoint
@@ -120,7 +120,7 @@ async def test_the_records_of_events_are_marked_as_validated_and_those_of_dead_l
     assert {()} == {one.headers for one in records if one.topic.endswith("dead-letters")}
 
 
-async def read_as_a_worker(settings: Settings, *topics: str) -> list[Arrived]:
+async def read_as_a_worker(settings: Settings, *topics: str) -> list[FetchedRecord]:
     """All records of topics of one partition, as the workers' transport makes them."""
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, enable_auto_commit=False)
     await consumer.start()
@@ -129,7 +129,7 @@ async def read_as_a_worker(settings: Settings, *topics: str) -> list[Arrived]:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
-        records: list[Arrived] = []
+        records: list[FetchedRecord] = []
         while len(records) < sum(ends.values()):
             for found in (await consumer.getmany(timeout_ms=200)).values():
                 records += found

@@ -233,7 +233,7 @@ async def test_a_worker_that_dies_before_it_stores_the_result_does_not_make_a_me
     assert ("Email Failed", True) == (event, reason.startswith("not known whether it arrived"))
 
 
-@pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
+@pytest.mark.parametrize("point", ["deliver:settled", "deliver:published"])
 async def test_a_worker_that_dies_before_the_receipt_is_acknowledged_publishes_the_same_receipt_again(
     world: World, point: str
 ) -> None:
@@ -247,7 +247,7 @@ async def test_a_worker_that_dies_before_the_receipt_is_acknowledged_publishes_t
     assert ("Email Sent", "2026-11-22T12:00:00.000Z", 1) == (value["event"], value["occurred_at"], len(world.sent))
 
 
-@pytest.mark.parametrize("point", ["deliver:settled", "deliver:told"])
+@pytest.mark.parametrize("point", ["deliver:settled", "deliver:published"])
 async def test_the_result_of_a_later_attempt_is_published_even_if_its_worker_dies(world: World, point: str) -> None:
     world.outcomes = [SendResult("retry", "greylisted")]
     await world.worker()([action()])

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.identity.claims import event_key
 from processors.profiles.document import encode, read_profile
-from processors.profiles.stage import Updated, update
+from processors.profiles.stage import UpdateResult, update
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite
 from schemas.time import ms_of_text
@@ -52,7 +52,7 @@ class Corner:
         (resolution,) = await self.identities.resolve([asked])
         return {**event, "profile_id": resolution.profile_id}
 
-    async def update(self, *events: Event) -> Updated:
+    async def update(self, *events: Event) -> UpdateResult:
         """Handle a batch."""
         return await update(self.profiles, events)
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from deploy.operations.scores import MAX_ATTEMPTS, Written, write_scores
+from deploy.operations.scores import MAX_ATTEMPTS, ScoreCounts, write_scores
 from deploy.settings import Settings
 from processors.profiles.stage import update
 from processors.segments.scores import Prediction
@@ -68,7 +68,7 @@ async def test_scores_are_written_once_and_due_at_once(redis: Redis, stack: Sett
     first = await write_scores(store, {"p1": HOPEFUL, "nobody": HOPEFUL}, NOW)
     again = await write_scores(store, {"p1": HOPEFUL}, NOW + 1)
 
-    assert (Written(changed=1, missing=1), Written(unchanged=1)) == (first, again)
+    assert (ScoreCounts(changed=1, missing=1), ScoreCounts(unchanged=1)) == (first, again)
     assert {name: [value, NOW] for name, value in HOPEFUL.scores().items()} == await scores(store)
     assert ["p1"] == await store.due(NOW, 10)
 
@@ -78,7 +78,7 @@ async def test_a_profile_that_changes_meanwhile_is_read_again_and_loses_nothing(
     written = await write_scores(store, {"p1": HOPEFUL}, NOW)
     stored = await store.get("p1")
 
-    assert Written(changed=1) == written
+    assert ScoreCounts(changed=1) == written
     assert stored is not None
     assert 3 == orjson.loads(stored.document or b"")["event_count"]
 
@@ -86,7 +86,7 @@ async def test_a_profile_that_changes_meanwhile_is_read_again_and_loses_nothing(
 async def test_a_profile_that_never_stops_changing_is_left_to_the_next_run(redis: Redis, stack: Settings) -> None:
     store = await busy(redis, stack, MAX_ATTEMPTS)
 
-    assert Written(busy=1) == await write_scores(store, {"p1": HOPEFUL}, NOW)
+    assert ScoreCounts(busy=1) == await write_scores(store, {"p1": HOPEFUL}, NOW)
     assert None is await scores(store)
 
 

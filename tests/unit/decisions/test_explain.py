@@ -91,7 +91,7 @@ def test_a_message_that_was_not_sent_says_what_it_passed_and_what_stopped_it() -
 
 def test_a_postponed_message_says_on_which_channel_it_is_to_go() -> None:
     late = ms("2026-11-03T22:00+01:00")
-    row = resolver().decide(person(), request(note=Note(channels=("sms",)), asked_ms=late), late).row
+    row = resolver().decide(person(), request(note=Note(channels=("sms",)), requested_ms=late), late).row
     told = story([row], [], "Europe/Berlin")
 
     assert "      stopped by quiet hours: hours: 21:00-09:00; time zone: Europe/Berlin; local: 22:00" == told[-2]

@@ -234,6 +234,6 @@ def test_a_ghost_waits_for_the_end_of_quiet_hours_as_the_message_would() -> None
 
 def _held_out(rules: HoldoutRules, people: int, now_ms: int = NOON) -> set[int]:
     engine = resolver(holdout=rules)
-    asked = request(asked_ms=now_ms)
+    asked = request(requested_ms=now_ms)
     decisions = {number: engine.decide(person(f"p{number}"), asked, now_ms) for number in range(people)}
     return {number for number, decision in decisions.items() if decision.row["holdout"] == "global"}

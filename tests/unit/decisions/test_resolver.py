@@ -34,7 +34,7 @@ ROW = {
 
 
 def _sent(engine: MessageResolver, somebody: Any, run_id: str, now_ms: int = NOON, **fields: Any) -> Decision:
-    return engine.decide(somebody, request(run_id, asked_ms=now_ms, **fields), now_ms)
+    return engine.decide(somebody, request(run_id, requested_ms=now_ms, **fields), now_ms)
 
 
 def test_a_message_that_passes_every_gate_is_sent_and_its_row_shows_them_all() -> None:
@@ -96,7 +96,7 @@ def test_the_first_gate_in_order_decides_when_every_later_one_would_stop_the_mes
         **({} if "quiet_hours" in shut else {"quiet_hours": {}}),
     )
     expires = EVENING if "expiry" in shut and not {"quiet_hours", "send_time", "priority"} & set(shut) else None
-    decision = engine.decide(somebody, request(note=note, asked_ms=EVENING, expires_ms=expires), EVENING)
+    decision = engine.decide(somebody, request(note=note, requested_ms=EVENING, expires_ms=expires), EVENING)
 
     assert ("channel" if first == "holdout" else first) == decision.row["gate"]
     assert ("global" if first == "holdout" else "") == decision.row["holdout"]
@@ -105,7 +105,7 @@ def test_the_first_gate_in_order_decides_when_every_later_one_would_stop_the_mes
 def test_a_transactional_message_passes_the_gates_that_the_policy_names() -> None:
     note = Note(channels=("sms",), purpose="transactional", transactional=True, best_within_ms=DAY_MS)
     decision = resolver(holdout=HoldoutRules(share=1), **FULL).decide(
-        person(consent={}), request(note=note, asked_ms=EVENING), EVENING
+        person(consent={}), request(note=note, requested_ms=EVENING), EVENING
     )
     bypassed = [gate["gate"] for gate in decision.row["gates"] if gate["input"] == {"bypassed": "transactional"}]
 
@@ -117,7 +117,7 @@ def test_a_transactional_message_passes_the_gates_that_the_policy_names() -> Non
 def test_a_policy_may_let_transactional_messages_wait_for_the_morning() -> None:
     rules = TransactionalRules(bypass=frozenset({"consent"}))
     note = Note(channels=("sms",), purpose="transactional", transactional=True)
-    decision = resolver(transactional=rules).decide(person(), request(note=note, asked_ms=EVENING), EVENING)
+    decision = resolver(transactional=rules).decide(person(), request(note=note, requested_ms=EVENING), EVENING)
 
     assert "quiet_hours" == decision.row["gate"]
 
@@ -199,7 +199,7 @@ def test_a_message_over_its_cap_may_wait_until_it_is_possible() -> None:
     decision = _sent(engine, somebody, "r2", NOON + HOUR_MS)
 
     assert ("postponed", NOON + 2 * DAY_MS) == (decision.outcome, decision.until_ms)
-    again = engine.decide(somebody, request("r2", asked_ms=NOON + HOUR_MS, attempt=1), NOON + 2 * DAY_MS)
+    again = engine.decide(somebody, request("r2", requested_ms=NOON + HOUR_MS, attempt=1), NOON + 2 * DAY_MS)
     assert "sent" == again.outcome
 
 
@@ -214,14 +214,16 @@ def test_a_cap_of_none_forbids_and_offers_no_time() -> None:
 def test_a_less_important_message_waits_for_a_more_important_one() -> None:
     engine, somebody = resolver(caps=(CapRule(limit=1, within=DAY_MS),)), person()
     early = ms("2026-11-04T08:00+01:00")
-    high = engine.decide(somebody, request("high", note=Note(channels=("sms",), priority=90), asked_ms=early), early)
-    low = engine.decide(somebody, request("low", note=Note(priority=10), asked_ms=early), early)
+    high = engine.decide(
+        somebody, request("high", note=Note(channels=("sms",), priority=90), requested_ms=early), early
+    )
+    low = engine.decide(somebody, request("low", note=Note(priority=10), requested_ms=early), early)
 
     assert high.until_ms == ms("2026-11-04T09:00+01:00")
     assert ("postponed", "priority", high.until_ms + SECOND_MS) == (low.outcome, low.row["gate"], low.until_ms)
-    again = request("high", note=Note(channels=("sms",), priority=90), asked_ms=early, attempt=1)
+    again = request("high", note=Note(channels=("sms",), priority=90), requested_ms=early, attempt=1)
     assert "sent" == engine.decide(somebody, again, high.until_ms).outcome
-    later = request("low", note=Note(priority=10), asked_ms=early, attempt=1)
+    later = request("low", note=Note(priority=10), requested_ms=early, attempt=1)
     assert "caps" == engine.decide(somebody, later, high.until_ms + SECOND_MS).row["gate"]
 
 
@@ -239,7 +241,7 @@ def test_a_message_does_not_wait_for_another_when(until: int, priority: int) -> 
 def test_nothing_waits_for_a_message_whose_run_has_ended() -> None:
     engine, somebody = resolver(), person()
     high = engine.decide(
-        somebody, request("high", note=Note(channels=("sms",), priority=90), asked_ms=EVENING), EVENING
+        somebody, request("high", note=Note(channels=("sms",), priority=90), requested_ms=EVENING), EVENING
     )
     engine.withdraw(somebody, high.row["idempotency_key"])
 
@@ -263,7 +265,7 @@ def test_a_message_is_not_sent_once_it_has_expired(note: dict[str, Any], fields:
 
 
 def test_a_message_that_would_have_to_wait_until_it_has_expired_is_not_sent() -> None:
-    asked = request(note=Note(channels=("sms",)), asked_ms=EVENING, expires_ms=EVENING + HOUR_MS)
+    asked = request(note=Note(channels=("sms",)), requested_ms=EVENING, expires_ms=EVENING + HOUR_MS)
     decision = resolver().decide(person(), asked, EVENING)
 
     assert ("suppressed", "expiry", None) == (decision.outcome, decision.row["gate"], decision.until_ms)
@@ -273,8 +275,8 @@ def test_a_message_that_would_have_to_wait_until_it_has_expired_is_not_sent() ->
 
 def test_each_attempt_has_a_row_of_its_own_and_one_key() -> None:
     engine, note = resolver(), Note(channels=("sms",))
-    first = engine.decide(person(), request(note=note, asked_ms=EVENING), EVENING)
-    second = engine.decide(person(), request(note=note, asked_ms=EVENING, attempt=1), EVENING)
+    first = engine.decide(person(), request(note=note, requested_ms=EVENING), EVENING)
+    second = engine.decide(person(), request(note=note, requested_ms=EVENING, attempt=1), EVENING)
 
     assert first.row["decision_id"] != second.row["decision_id"]
     assert first.row["idempotency_key"] == second.row["idempotency_key"]
@@ -341,7 +343,7 @@ def test_messages_that_count_for_no_cap_are_remembered_only_so_many() -> None:
 def test_so_many_messages_wait_at_most() -> None:
     engine, somebody = resolver(), person()
     for number in range(PENDING_KEPT + 20):
-        engine.decide(somebody, request(f"r{number}", note=Note(channels=("sms",)), asked_ms=EVENING), EVENING)
+        engine.decide(somebody, request(f"r{number}", note=Note(channels=("sms",)), requested_ms=EVENING), EVENING)
 
     assert PENDING_KEPT == len(somebody.state["sends"]["pending"])
 

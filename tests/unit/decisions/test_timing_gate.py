@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from processors.decisions import calendar
-from schemas.decisions.policy import EVERY, Calendar, QuietHours, SendTimeRules
+from schemas.decisions.policy import WILDCARD, Calendar, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.time import text_of_ms, time_of_ms
 from tests.support.messages import NOON, Note, ms, person, request, resolver
@@ -16,7 +16,7 @@ NIGHT = QuietHours(start="21:00", end="09:00")
 
 
 def _until(zone: str, at: str, start: str = "21:00", end: str = "09:00") -> str | None:
-    until = calendar.Quiet({EVERY: QuietHours(start=start, end=end)}).until("sms", ms(at), ZoneInfo(zone))
+    until = calendar.QuietCalendar({WILDCARD: QuietHours(start=start, end=end)}).until("sms", ms(at), ZoneInfo(zone))
     return None if until is None else text_of_ms(until)
 
 
@@ -71,7 +71,7 @@ def test_quiet_hours_may_lie_within_a_day() -> None:
     "zone", ["Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kathmandu"]
 )
 def test_every_quiet_moment_of_a_year_is_followed_by_one_that_is_not(zone: str) -> None:
-    quiet, where = calendar.Quiet({EVERY: NIGHT}), ZoneInfo(zone)
+    quiet, where = calendar.QuietCalendar({WILDCARD: NIGHT}), ZoneInfo(zone)
     for at in range(ms("2026-01-01T00:00"), ms("2027-01-01T00:00"), 97 * MINUTE_MS):
         until = quiet.until("sms", at, where)
 
@@ -128,7 +128,7 @@ def test_the_time_zone_is_the_stated_one_then_the_devices_then_the_deployments(
 def _best(now: str, within: int, *, channel: str = "email", hours: dict[str, int] | None = None) -> str:
     note = Note(channels=(channel,), best_within_ms=within)
     state = {"sends": {"hours": dict(hours or {})}}
-    decision = resolver().decide(person(state=state), request(note=note, asked_ms=ms(now)), ms(now))
+    decision = resolver().decide(person(state=state), request(note=note, requested_ms=ms(now)), ms(now))
     return decision.row["until"] or decision.outcome
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.collector.body import parse
 from deploy.collector.refusal import RefusedError
-from processors.intake.collect import MAX_KEPT_BYTES, Collect, Collected
+from processors.intake.collect import MAX_KEPT_BYTES, Collect, CollectResult
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
 from schemas.channels import TOUCHPOINT_CHANNELS
@@ -35,20 +35,20 @@ def arrivals(count: int) -> list[Arrival]:
     return [Arrival(RECEIVED, None, f"r-{number}") for number in range(count)]
 
 
-def calls(*bodies: Any, source: Source = WEB) -> Collected:
+def calls(*bodies: Any, source: Source = WEB) -> CollectResult:
     pairs = [(call, call.get("type") if isinstance(call, dict) else None) for call in bodies]
     return COLLECT.calls("shop", source, pairs, arrivals(len(pairs)))
 
 
-def touchpoints(*events: Any, source: Source = TILL) -> Collected:
+def touchpoints(*events: Any, source: Source = TILL) -> CollectResult:
     return COLLECT.touchpoints("till", source, events, arrivals(len(events)))
 
 
-def letters(collected: Collected) -> list[DeadLetter]:
+def letters(collected: CollectResult) -> list[DeadLetter]:
     return [DeadLetter.model_validate_json(one.value) for one in collected.outgoing if one.topic == "dead-letters"]
 
 
-def published(collected: Collected) -> list[dict[str, Any]]:
+def published(collected: CollectResult) -> list[dict[str, Any]]:
     return [orjson.loads(one.value) for one in collected.outgoing if one.topic != "dead-letters"]
 
 

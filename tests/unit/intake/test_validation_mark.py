@@ -13,7 +13,7 @@ import pytest
 
 from processors.identity.stage import Identify
 from processors.intake import validation_mark
-from processors.intake.collect import Collect, Collected
+from processors.intake.collect import Collect, CollectResult
 from processors.intake.decode import decode
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import CANONICAL_FORM, VALIDATED_HEADER, ValidationMark, decode_record
@@ -46,7 +46,7 @@ class Read:
     timestamp: int = 1_795_000_000_000
 
 
-def collect(*events: Any, max_bytes: int = MAX_BYTES) -> Collected:
+def collect(*events: Any, max_bytes: int = MAX_BYTES) -> CollectResult:
     collector = Collect(
         channels=ALL, max_event_bytes=max_bytes, key=lambda event: b"key", topic_prefix="", mark=MARK
     )  # fmt: skip

@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from processors.journeys.timers import due_time
-from schemas.journeys.definitions import LocalMoment
+from schemas.journeys.definitions import LocalTime
 from tests.support.stories import moment as ms
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def found(now: str, stated: Any = None, **wanted: Any) -> int | None:
-    return due_time(LocalMoment(**wanted), stated, ms(now), BERLIN)
+    return due_time(LocalTime(**wanted), stated, ms(now), BERLIN)
 
 
 @pytest.mark.parametrize(

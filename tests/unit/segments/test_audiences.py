@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from processors.segments.audiences import FORMS, Network, may_be_targeted, rows, withdrew_since
+from processors.segments.audiences import LIST_FORMATS, Network, may_be_targeted, rows, withdrew_since
 
 
 def sha(text: str) -> str:
@@ -43,7 +43,7 @@ def test_every_network_has_its_own_columns() -> None:
         "google": ("Email", "Phone"),
         "meta": ("email", "phone"),
         "tiktok": ("Email_SHA256", "Phone_SHA256"),
-    } == {network: form.columns for network, form in FORMS.items()}
+    } == {network: form.columns for network, form in LIST_FORMATS.items()}
 
 
 def test_an_invalid_address_is_left_out_and_a_missing_one_is_empty() -> None:
