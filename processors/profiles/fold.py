@@ -56,11 +56,13 @@ class PendingEvent:
         request: Its person, key and time of receipt.
         event: The event.
         addition: The profile of this one event, until a join takes it; None: to be made.
+        rejected: Why its decisions were lost in an attempt that the store has answered by a conflict.
     """
 
     request: ProfileRequest
     event: Event
     addition: Document | None = None
+    rejected: Reject | None = None
 
     def take_addition(self) -> Document:
         """Give away what the event adds to a profile; the next time it is made again."""

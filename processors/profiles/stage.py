@@ -96,6 +96,7 @@ class ProfileUpdate:
             pending = []
             for folded, (_, theirs) in zip(folds, people, strict=True):
                 if folded.stored.profile_id in conflicts:
+                    _note_rejects(folded, theirs)
                     pending += theirs
                 else:
                     _count(folded, updated)
@@ -152,6 +153,8 @@ class ProfileUpdate:
                     updated.erased += 1
                 elif applied:
                     updated.repeated += 1
+                    if one.rejected is not None:  # the conflict was with our own write, whose answer was lost
+                        updated.rejected.append((one.event, one.rejected))
                 else:
                     if live not in people:
                         people[live] = (OpenProfile(reading.profiles[live]), [])
@@ -199,6 +202,16 @@ def _prepare(events: Sequence[Event], updated: UpdateResult) -> list[PendingEven
         except Exception as error:  # noqa: BLE001 - a bug costs this event, not its neighbours
             updated.rejected.append((event, rejected_for_bug(error)))
     return list(pending.values())
+
+
+def _note_rejects(folded: FoldedProfile, pending: Sequence[PendingEvent]) -> None:
+    """Note with each event why its decisions were lost: the write may be stored although its answer is a conflict.
+
+    Where an answer is lost on the way, the port sends the write again, and then the profile has changed: by itself.
+    """
+    rejects = {id(event): reject for event, reject in folded.rejected}
+    for one in pending:
+        one.rejected = rejects.get(id(one.event))
 
 
 def _count(folded: FoldedProfile, updated: UpdateResult) -> None:

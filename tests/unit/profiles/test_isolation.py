@@ -181,6 +181,22 @@ async def test_whichever_events_raise_the_others_have_the_decisions_and_the_stat
     assert {one: whole.state(one) for one in whole.profiles} == {one: alone.state(one) for one in alone.profiles}
 
 
+async def test_the_reason_is_kept_where_the_answer_to_the_write_was_lost_and_the_write_is_sent_again() -> None:
+    class Forgetful(MemoryStore):
+        async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+            """Store, and answer what the second of two equal writes is answered."""
+            first = not self.writes
+            conflicts = await super().write(changes)
+            return [change.profile_id for change in changes] if first else conflicts
+
+    events = [after(1), after(2, BUG), after(3)]
+    store = Forgetful()
+    updated = await ProfileUpdate(store, Counting())(events)
+
+    assert [(events[1], Reason.BUG)] == [(event, reject.reason) for event, reject in updated.rejected]
+    assert (0, 3, [1, 2]) == (updated.applied, updated.repeated, [one["count"] for one in store.decisions()])
+
+
 async def test_what_was_due_before_an_event_that_raises_is_published_once() -> None:
     store = MemoryStore()
     stage = ProfileUpdate(store, Counting())
