@@ -8,15 +8,17 @@ A time has three forms here, and each function is named `<result>_of_<argument>`
 * **time**: a `datetime` with a zone, for arithmetic with days and zones.
 
 What comes from outside is read by `parse_time` (strict: RFC 3339 with an offset) or `lenient_time` (any ISO 8601 text,
-with a zone to fall back on). Dates without a time of day are no times; `datetime.date` reads and writes those.
+with a zone to fall back on). What is meant as a day, such as a date of birth, is read by `stated_day`, in whichever of
+its many forms it came.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from time import time_ns
+from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
@@ -25,6 +27,18 @@ FIRST_YEAR, LAST_YEAR = 1970, 2100
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 # A time in UTC with milliseconds at least: the canonical text is its beginning and `Z`.
 _UTC = re.compile(r"(?:19[7-9]\d|20\d\d)-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3,12}(?:Z|\+00:00)", re.ASCII)
+# A day with its year first, then perhaps a time of day; and one without a year, `--05-15` as in vCard or `05-15`.
+_DAY = re.compile(r"(\d{4})(?:-(\d\d?)-(\d\d?)|/(\d\d?)/(\d\d?)|\.(\d\d?)\.(\d\d?)|(\d\d)(\d\d))([T ].+)?", re.ASCII)
+_DAY_OF_YEAR = re.compile(r"(?:--)?(\d\d)-(\d\d)|--(\d\d)(\d\d)", re.ASCII)
+_MIDNIGHT = re.compile(r"[T ]00:?00(?::?00(?:[.,]0+)?)?\s?(?:Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
+_NO_YEAR = frozenset({0, 1604})
+"""Years that stand for an unknown one: 1604 in Apple's address books (`X-APPLE-OMIT-YEAR`)."""
+_FIRST_STATED_YEAR = 1800
+"""Earlier ones are no days of people and shops: .NET and Go write 0001-01-01 for a date that is not set."""
+_START = datetime.min.time()
+_EPOCH = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
+_MAX_STATED_S = 131 * 366 * 86_400
+"""Numbers are read as days of the years 1840 to 2100."""
 _ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
 
 
@@ -145,3 +159,101 @@ def clock_ms() -> int:
 def readable_text(time: datetime) -> str:
     """Write a time for people, in its own zone and to the second: `2026-11-22 10:15:30`."""
     return time.isoformat(" ", "seconds")[:19]
+
+
+class StatedDay(NamedTuple):
+    """A day as a producer stated it.
+
+    Attributes:
+        year: The year; 0: only month and day are known.
+        month: The month, 1 to 12.
+        day: The day of the month.
+        at: The time that was stated, with its zone; None for a day without one.
+        is_whole: No time of day is meant: there is none, or it is midnight where the text was written.
+    """
+
+    year: int
+    month: int
+    day: int
+    at: datetime | None
+    is_whole: bool
+
+    def start(self, zone: tzinfo) -> datetime:
+        """When the day begins in a zone; of a day without a year the one in 2000, which is a leap year."""
+        return datetime(self.year or 2000, self.month, self.day, tzinfo=zone)
+
+
+def stated_day(value: object, zone: tzinfo) -> StatedDay | None:
+    """Read the day that a date of birth or a renewal date means, whichever producer wrote it.
+
+    - A date is itself: `1990-05-15`, `1990/5/15`, `1990.05.15`, `19900515`; `05-15` and `--05-15` without a year.
+    - A time at midnight in UTC, or in the offset that it states, is the date as written: so `toISOString()` and most
+      databases write a date.
+    - Any other time is the date that it is for the person: midnight in the person's own zone is that zone's date.
+    - A number is a day only if it has one meaning: in seconds or in milliseconds since 1970, not in both, it is a
+      midnight in UTC or in the person's zone.
+
+    Texts that begin with the day or the month, such as `04/05/1990`, mean two days and are refused.
+
+    Args:
+        value: The text or the number.
+        zone: The person's time zone.
+
+    Returns:
+        The day; None if the value means none.
+    """
+    try:
+        if type(value) is str:
+            return _day_of_text(value.strip().upper(), zone)
+        if type(value) is int or (type(value) is float and value.is_integer()):
+            return _day_of_number(int(value), zone)
+    except (ValueError, OverflowError):
+        pass
+    return None
+
+
+@lru_cache(maxsize=4096)  # a person's segments are evaluated many times, each asking for the same day
+def _day_of_text(text: str, zone: tzinfo) -> StatedDay | None:
+    if found := _DAY_OF_YEAR.fullmatch(text):
+        month, day = (int(part) for part in found.groups() if part)
+        date(2000, month, day)
+        return StatedDay(0, month, day, None, True)
+    if (found := _DAY.fullmatch(text)) is None:
+        return _day_of_time(lenient_time(text, zone), zone)
+    *parts, clock = found.groups()
+    year, month, day = (int(part) for part in parts if part)
+    if year in _NO_YEAR:
+        year = 0
+    elif year < _FIRST_STATED_YEAR:
+        return None
+    written = date(year or 2000, month, day)
+    if clock is None:
+        return StatedDay(year, month, day, None, True)
+    at = lenient_time(f"{written.isoformat()}{clock}", zone)
+    return StatedDay(year, month, day, at, True) if _MIDNIGHT.fullmatch(clock) else _day_of_time(at, zone)
+
+
+def _day_of_time(at: datetime, zone: tzinfo) -> StatedDay | None:
+    local = at.astimezone(zone)
+    if local.year < _FIRST_STATED_YEAR:
+        return None
+    return StatedDay(local.year, local.month, local.day, at, _is_start_of_day(local))
+
+
+def _day_of_number(number: int, zone: tzinfo) -> StatedDay | None:
+    found: list[StatedDay] = []
+    for seconds in (number, number / 1000):
+        at = _EPOCH + timedelta(seconds=seconds) if abs(seconds) < _MAX_STATED_S else None
+        if at is None:
+            continue
+        if at.time() == _START:
+            found.append(StatedDay(at.year, at.month, at.day, at, True))
+        elif _is_start_of_day(local := at.astimezone(zone)):
+            found.append(StatedDay(local.year, local.month, local.day, at, True))
+    return found[0] if len(found) == 1 else None
+
+
+def _is_start_of_day(local: datetime) -> bool:
+    # Compared as instants: where summer time begins at midnight, the day begins at 01:00.
+    start = datetime.combine(local.date(), _START, local.tzinfo)
+    return ms_of_time(start) == ms_of_time(local)

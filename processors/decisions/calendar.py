@@ -1,10 +1,8 @@
-"""Time zone, quiet hours and calendar periods of a person, correct across daylight saving changes."""
+"""Quiet hours and calendar periods of a person, correct across daylight saving changes."""
 
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.decisions.policy import WILDCARD, Calendar, QuietHours
@@ -13,24 +11,6 @@ from schemas.time import ms_of_time, time_of_ms
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-@lru_cache(maxsize=1024)
-def zone_named(name: str) -> ZoneInfo | None:
-    """Return the time zone of an IANA name; None: there is no such zone."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown, malformed, or a folder of the time zone database
-        return None
-
-
-def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
-    """Return the person's time zone: the stated one, else the last one of a device, else `fallback`."""
-    for section in ("traits", "known"):
-        stated = document.get(section, {}).get("timezone")
-        if stated and isinstance(stated[0], str) and (zone := zone_named(stated[0])):
-            return zone
-    return fallback
 
 
 def ms_of_local_time(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from processors.decisions import calendar, labels
+from processors.decisions import labels
+from processors.profiles.time_zone import zone_named
 from schemas.time import ms_of_text, readable_text, time_of_ms
 
 Row = Mapping[str, Any]
@@ -50,7 +51,7 @@ def story(decisions: Iterable[Row], events: Iterable[Row], timezone: str = "UTC"
     Raises:
         ValueError: There is no such time zone.
     """
-    zone = calendar.zone_named(timezone)
+    zone = zone_named(timezone)
     if zone is None:
         raise ValueError(f"{timezone!r} is not a time zone")
     lines_of_run: dict[tuple[str, str], list[tuple[str, int, _Place, str, list[str]]]] = {}

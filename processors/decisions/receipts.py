@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar, labels, ledger, sends
+from processors.decisions import labels, ledger, sends
 from processors.decisions.gates import caps
 from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
 from processors.profiles.joins import short
+from processors.profiles.time_zone import zone_of
 from schemas.channels import event_prefix, message_channel
 from schemas.events.messages import STEPS, Step
 from schemas.profiles.person import Person
@@ -75,7 +76,7 @@ class Receipts:
         return []
 
     def _present(self, person: Person, event: Event) -> None:
-        zone = calendar.zone_of(person.document, self._fallback)
+        zone = zone_of(person.document, self._fallback)
         sends.count_active_hour(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from processors.decisions import calendar, ledger, receipts, sends
+from processors.decisions import ledger, receipts, sends
 from processors.decisions.calendar import QuietCalendar
 from processors.decisions.gates import caps
 from processors.decisions.gates.candidate import Candidate, Check
@@ -32,6 +32,7 @@ from processors.decisions.gates.permission import Consent, Holdout, Suppression
 from processors.decisions.gates.priority import Priority, expiry, expiry_of_wait
 from processors.decisions.gates.timing import QuietGate, SendTimeGate
 from processors.decisions.sends import COUNTED, LogEntry
+from processors.profiles.time_zone import zone_named, zone_of
 from processors.segments.port import Segments
 from schemas.decisions.decision import Decision, DecisionOutcome, Gate, MessageRequest
 from schemas.decisions.policy import MessagePolicy
@@ -56,7 +57,7 @@ class MessageResolver:
         Raises:
             ValueError: There is no such time zone.
         """
-        zone = calendar.zone_named(timezone)
+        zone = zone_named(timezone)
         if zone is None:
             raise ValueError(f"{timezone!r} is not a time zone")
         quiet = QuietCalendar(policy.quiet_hours)
@@ -176,7 +177,7 @@ class MessageResolver:
             request=request,
             key=ledger.idempotency_key(request.journey, request.journey_version, request.run_id, request.step),
             now_ms=now_ms,
-            zone=calendar.zone_of(person.document, self._zone),
+            zone=zone_of(person.document, self._zone),
             expires_ms=expires_ms if request.expires_ms is None else min(expires_ms, request.expires_ms),
             channels=[name for name in message.channels or channels if name in channels],
             members=self._segments.members(person) if self._reads_segments else _NO_SEGMENTS,

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.decisions import calendar
 from processors.journeys import runs as state
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run, Section
 from processors.journeys.step_context import Resolver, StepContext
 from processors.journeys.steps import StepRunner
+from processors.profiles.time_zone import zone_named
 from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
@@ -60,7 +60,7 @@ class JourneyEngine:
         timezone: str = "UTC",
         archive: Mapping[str, Journey] | None = None,
     ) -> None:
-        zone = calendar.zone_named(timezone) or ZoneInfo("UTC")
+        zone = zone_named(timezone) or ZoneInfo("UTC")
         self._segments = segments
         current = [CompiledJourney(journey, zone) for journey in journeys]
         former = [CompiledJourney(journey, zone) for journey in (archive or {}).values()]

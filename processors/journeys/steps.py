@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from processors.decisions import calendar
 from processors.journeys import timers
 from processors.journeys.compiled import END, CompiledJourney, CompiledStep, draw
 from processors.journeys.events import identity
@@ -15,6 +14,7 @@ from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run
 from processors.journeys.step_context import StepContext
 from processors.profiles.joins import first_by_name
+from processors.profiles.time_zone import zone_of
 from processors.segments.event_filters import values_at
 from processors.segments.port import Segments
 from schemas.decisions.decision import Emit, MessageRequest
@@ -145,7 +145,7 @@ class StepRunner:
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
         wanted = cast(Until, step.node).until
-        zone = calendar.zone_of(context.person.document, self._zone)
+        zone = zone_of(context.person.document, self._zone)
         stated = _date_value(wanted.date, run, context.person) if wanted.date else None
         due = timers.due_time(wanted, stated, context.now_ms, zone)
         if due is not None:

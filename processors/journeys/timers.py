@@ -12,9 +12,7 @@ from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar
 from schemas.journeys.definitions import WEEKDAYS, LocalTime
-from schemas.time import lenient_time, ms_of_time, time_of_ms
-
-_MIDNIGHT = time()
+from schemas.time import ms_of_time, stated_day, time_of_ms
 
 
 def due_time(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
@@ -32,7 +30,7 @@ def due_time(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> in
     if wanted.date is None:
         assert wanted.hour is not None
         return _next_hour(wanted.hour, wanted.weekdays, now_ms, local)
-    at = _date(stated, wanted.hour, local)
+    at = _date(wanted, stated, local)
     if at is None:
         return None
     if wanted.every_year:
@@ -43,7 +41,7 @@ def due_time(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> in
 
 def is_ahead(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
     """Return whether the date, without the offset, is in the future; arguments as for `due_time`."""
-    at = _date(stated, wanted.hour, local)
+    at = _date(wanted, stated, local)
     return at is not None and ms_of_time(at) > now_ms
 
 
@@ -58,17 +56,17 @@ def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local:
     raise AssertionError("a week has every weekday")
 
 
-def _date(stated: Any, hour: time | None, local: ZoneInfo) -> datetime | None:
-    """Parse a date or a time; without an offset from UTC it is the person's local time."""
-    if type(stated) is not str:
+def _date(wanted: LocalTime, stated: Any, local: ZoneInfo) -> datetime | None:
+    """Read a date or a time, on the person's clock."""
+    found = stated_day(stated, local)
+    if found is None or not (found.year or wanted.every_year):
         return None
-    try:
-        if len(stated) <= len("2026-12-31"):
-            return datetime.combine(date.fromisoformat(stated), hour or _MIDNIGHT, local)
-        at = lenient_time(stated, local)
-        return datetime.combine(at.astimezone(local).date(), hour, local) if hour else at
-    except (ValueError, OverflowError):
-        return None
+    if wanted.hour:
+        return datetime.combine(found.start(local).date(), wanted.hour, local)
+    # Midnight in a property of an event is when something happens; in a trait it is how a date was written.
+    if found.at is None or (found.is_whole and (wanted.date or "").startswith("trait.")):
+        return found.start(local)
+    return found.at.astimezone(local)
 
 
 def _next_anniversary(first: datetime, offset: int, now_ms: int, local: ZoneInfo) -> int | None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.segments.conditions import Comparison, given_comparisons
-from schemas.time import lenient_time, ms_of_time
+from schemas.time import ms_of_time, stated_day
 
 Predicate = Callable[[Any, int], bool]
 """Takes a value and the time of the evaluation in milliseconds; returns whether the comparison holds."""
 
 
-def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False) -> Predicate:
+def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False, is_trait: bool = False) -> Predicate:
     """Compile a comparison.
 
     Args:
         comparison: What the value is compared with; all that is given must hold.
         zone: Time zone in which a date begins.
         recorded: The value is the time of an event, which counts as past even if the clock of its source is ahead.
+        is_trait: The value is a trait, see `milliseconds_of`.
     """
-    tests = [_test(key, wanted, zone, recorded) for key, wanted in given_comparisons(comparison).items()]
+    tests = [_test(key, wanted, zone, recorded, is_trait) for key, wanted in given_comparisons(comparison).items()]
     if len(tests) == 1:
         return tests[0]
     return lambda value, now: all(test(value, now) for test in tests)
@@ -52,25 +53,29 @@ def change_times(comparison: Comparison, at: int) -> Iterable[int]:
     return found
 
 
-def milliseconds_of(value: Any, zone: ZoneInfo) -> int | None:
-    """Return a time in milliseconds: a number as it is, a date as its midnight, a text with its zone; None: no time."""
+def milliseconds_of(value: Any, zone: ZoneInfo, *, is_trait: bool = False) -> int | None:
+    """Return a time in milliseconds since 1970.
+
+    Args:
+        value: A number of milliseconds; a date, which is its midnight; or a time as text.
+        zone: The zone of dates, and of texts without one.
+        is_trait: A time at midnight in UTC, or in the offset that it states, is how a date was written.
+
+    Returns:
+        The time; None for what is none.
+    """
     if type(value) is int:
         return value
-    if type(value) is not str:
+    if type(value) is not str or (found := stated_day(value, zone)) is None or not found.year:
         return None
-    try:
-        if len(value) == len("2026-11-22"):
-            day = date.fromisoformat(value)
-            return ms_of_time(datetime(day.year, day.month, day.day, tzinfo=zone))
-        return ms_of_time(lenient_time(value, zone))
-    except (ValueError, OverflowError):
-        return None
+    is_date = found.at is None or (is_trait and found.is_whole)
+    return ms_of_time(found.start(zone) if is_date or found.at is None else found.at)
 
 
-def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
+def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
     """Compile one comparison."""
     if key in ("before", "after", "within", "within_next", "older_than"):
-        return _time_test(key, wanted, zone, recorded)
+        return _time_test(key, wanted, zone, recorded, is_trait)
     if key in ("gt", "gte", "lt", "lte"):
         return _number_test(key, wanted)
     if key == "exists":
@@ -144,16 +149,15 @@ def _text_test(key: str, wanted: Any) -> Predicate:
     return lambda value, now: type(value) is str and value.lower().endswith(text)
 
 
-def _time_test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool) -> Predicate:
+def _time_test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
+    read = partial(milliseconds_of, zone=zone, is_trait=is_trait)
     if key in ("before", "after"):
         limit = milliseconds_of(wanted, zone) or 0
         if key == "before":
-            return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at < limit
-        return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at >= limit
+            return lambda value, now: (at := read(value)) is not None and at < limit
+        return lambda value, now: (at := read(value)) is not None and at >= limit
     if key == "within":
-        return lambda value, now: (
-            (at := milliseconds_of(value, zone)) is not None and (now - wanted < at and (recorded or at <= now))
-        )
+        return lambda value, now: (at := read(value)) is not None and (now - wanted < at and (recorded or at <= now))
     if key == "older_than":
-        return lambda value, now: (at := milliseconds_of(value, zone)) is not None and at <= now - wanted
-    return lambda value, now: (at := milliseconds_of(value, zone)) is not None and now < at <= now + wanted
+        return lambda value, now: (at := read(value)) is not None and at <= now - wanted
+    return lambda value, now: (at := read(value)) is not None and now < at <= now + wanted

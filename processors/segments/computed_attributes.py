@@ -18,7 +18,7 @@ from processors.segments.series import Series, hours, key_of, values
 from schemas.channels import ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS, HOUR_MS
 from schemas.segments.definitions import Affinity, Engagement, Lifecycle, Rfm, SegmentDefinitions
-from schemas.time import ms_of_time
+from schemas.time import ms_of_time, stated_day
 
 _HALF_HOUR_MS = HOUR_MS // 2
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -282,17 +282,10 @@ def _birthday() -> dict[str, Reader]:
 
 
 def _birth_date(context: EvaluationContext) -> tuple[int, int, int] | None:
-    """Return year, month and day of the trait `birthday`: a date, or `MM-DD` (then the year is 0)."""
+    """Return year, month and day of the trait `birthday`; the year is 0 if the trait states none."""
     trait: Any = context.document.get("traits", {}).get("birthday")
-    text = trait[0] if trait else None
-    if type(text) is not str:
-        return None
-    text = text[:10].removeprefix("--")
-    try:
-        found = date.fromisoformat(text if len(text) == len("1990-03-31") else f"2000-{text}")
-    except ValueError:
-        return None
-    return (found.year if len(text) == len("1990-03-31") else 0, found.month, found.day)
+    found = stated_day(trait[0], context.local_zone()) if trait else None
+    return found and found[:3]
 
 
 def _birthday_in(birth_date: tuple[int, int, int], year: int) -> date:

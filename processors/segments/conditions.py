@@ -8,6 +8,7 @@ until the result changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -93,19 +94,23 @@ class Compiler:
 
     def _attribute(self, condition: Condition) -> CompiledCondition:
         attribute, reader = self.catalogue.find(condition.attribute or "")
-        return self._compare(reader, condition, recorded=attribute.type == "time")
+        is_trait = (condition.attribute or "").startswith("traits.")
+        return self._compare(reader, condition, recorded=attribute.type == "time", is_trait=is_trait)
 
     def _among(self, name: str, wanted: tuple[str, ...] | None) -> CompiledCondition:
         return self._compare(self.catalogue.find(name)[1], Comparison(in_=wanted), recorded=False)
 
-    def _compare(self, reader: Reader, comparison: Comparison, *, recorded: bool) -> CompiledCondition:
+    def _compare(
+        self, reader: Reader, comparison: Comparison, *, recorded: bool, is_trait: bool = False
+    ) -> CompiledCondition:
         self._require(reader.series)
         plain = Comparison.model_construct(**{name: getattr(comparison, name) for name in Comparison.model_fields})
-        test = predicate(plain, self._zone, recorded=recorded)
+        test = predicate(plain, self._zone, recorded=recorded, is_trait=is_trait)
         if reader.timeline is not None:
             return CompiledCondition(_compare_timeline(reader.timeline, test), reader.triggers)
         if plain.within or plain.within_next or plain.older_than:
-            return CompiledCondition(_compare_time(reader.read, test, plain, self._zone), reader.triggers)
+            time_of = partial(milliseconds_of, zone=self._zone, is_trait=is_trait)
+            return CompiledCondition(_compare_time(reader.read, test, plain, time_of), reader.triggers)
         if reader.change_times is None:
             read = reader.read
             return CompiledCondition(lambda context: (test(read(context), context.now_ms), NEVER), reader.triggers)
@@ -386,14 +391,14 @@ def _compare_timeline(
 
 
 def _compare_time(
-    read: Read, test: Any, comparison: Comparison, zone: ZoneInfo
+    read: Read, test: Any, comparison: Comparison, time_of: Callable[[Any], int | None]
 ) -> Callable[[EvaluationContext], Evaluation]:
     """Compare a time with the time of the evaluation."""
 
     def evaluate(context: EvaluationContext) -> Evaluation:
         value, now = read(context), context.now_ms
         holds = test(value, now)
-        at = milliseconds_of(value, zone)
+        at = time_of(value)
         for later in sorted(change_times(comparison, at)) if at is not None else ():
             if later > now and test(value, later) is not holds:
                 return holds, later

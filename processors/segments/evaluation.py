@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from processors.profiles.time_zone import zone_of
 from schemas.time import time_of_ms
 
 NEVER: Final = 1 << 62
@@ -45,8 +45,7 @@ class EvaluationContext:
 
     def local_zone(self) -> ZoneInfo:
         """Return the person's own time zone, or `zone` if it is not known or not valid."""
-        known = self.document.get("known", {}).get("timezone")
-        return (_zone(known[0]) if known else None) or self.zone
+        return zone_of(self.document, self.zone)
 
     def local_time(self) -> datetime:
         """Return the person's date and time."""
@@ -90,11 +89,3 @@ class CompiledCondition:
     def triggers(self) -> frozenset[str]:
         """All triggers that can change the result."""
         return self.entry_triggers | self.exit_triggers
-
-
-@lru_cache(maxsize=1000)
-def _zone(name: object) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name) if isinstance(name, str) else None
-    except (ValueError, OSError):
-        return None

@@ -177,7 +177,8 @@ class LocalTime(_Model):
         time: `10:00`. Without a date it is the next such hour, on one of `weekdays`.
         weekdays: Any day when left out.
         date: `event.starts_at`, a property of the event that let the person in; `last.…`, of the last one that was
-            waited for; `trait.birthday`. A date without an hour is at `time`, else at the start of that day.
+            waited for; `trait.birthday`. A date without an hour is at `time`, else at the start of that day; in a
+            trait, midnight in UTC is the date as written.
         offset: Added to the date; `-1d` is the day before.
         every_year: The next such day of any year; a 29 February is kept on the 28th in other years.
         if_missed: What to do if the date is not known, or has passed with its offset: `exit`, `continue`, or

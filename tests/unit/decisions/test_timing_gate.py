@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from processors.decisions import calendar
+from processors.profiles.time_zone import zone_of
 from schemas.decisions.policy import WILDCARD, Calendar, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.time import text_of_ms, time_of_ms
@@ -122,7 +123,7 @@ def test_the_time_zone_is_the_stated_one_then_the_devices_then_the_deployments(
         "known": {"timezone": [known, 1]} if known else {},
     }
 
-    assert zone == str(calendar.zone_of(document, ZoneInfo("UTC")))
+    assert zone == str(zone_of(document, ZoneInfo("UTC")))
 
 
 def _best(now: str, within: int, *, channel: str = "email", hours: dict[str, int] | None = None) -> str:
