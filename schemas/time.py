@@ -7,9 +7,9 @@ A time has three forms here, and each function is named `<result>_of_<argument>`
 * **ms**: whole milliseconds since 1970 in UTC, as profiles, timers and the stores keep it.
 * **time**: a `datetime` with a zone, for arithmetic with days and zones.
 
-What comes from outside is read by `parse_time` (strict: RFC 3339 with an offset) or `lenient_time` (any ISO 8601 text,
-with a zone to fall back on). What is meant as a day, such as a date of birth, is read by `stated_day`, in whichever of
-its many forms it came.
+What comes from outside is read by `parse_time` (strict: RFC 3339 with an offset), `lenient_time` (any ISO 8601 text,
+with a zone to fall back on) or `clock_times` (what the clock of a client shows, in any calendar). What is meant as a
+day, such as a date of birth, is read by `stated_day`, in whichever of its many forms it came.
 """
 
 from __future__ import annotations
@@ -39,6 +39,15 @@ _START = datetime.min.time()
 _EPOCH = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 _MAX_STATED_S = 131 * 366 * 86_400
 """Numbers are read as days of the years 1840 to 2100."""
+# As clients write it: one digit or two, digits of any script, a 12-hour clock, a date alone.
+_CLOCK = re.compile(
+    r"(?P<year>\d{1,4})-(?P<month>\d\d?)-(?P<day>\d\d?)"
+    r"(?:[T\s](?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d))?(?:\s?(?P<half>[AP])\.?M\.?)?"
+    r"(?:[.,](?P<fraction>\d{1,12}))?\s?(?P<offset>Z|[+-]\d\d:?\d\d)?)?",
+    re.IGNORECASE,
+)
+_EPOCH_S, _EPOCH_MS = range(946_684_800, 4_133_980_800), range(946_684_800_000, 4_133_980_800_000)
+"""Numbers that are seconds, or milliseconds, from 1970 to a time of the years 2000 to 2100."""
 _ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
 
 
@@ -111,6 +120,62 @@ def lenient_time(text: str, zone: tzinfo | None) -> datetime:
             raise ValueError(f"{text!r} has no offset from UTC")
         time = time.replace(tzinfo=zone)
     return time
+
+
+def clock_times(stated: object, sent: object, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Read two times of one client's clock: when something happened, and when the client sent it.
+
+    Calendars whose months are those of ours but whose years are counted from another event (Buddhist, Japanese, that of
+    Taiwan) are recognised by a year outside 1970 to 2100 in `sent`. Both years are then moved so that `sent` is
+    near `now`, which keeps the difference of the two right, leap days included.
+
+    Args:
+        stated: When it happened: a text, or seconds or milliseconds since 1970. A time without an offset is in UTC, a
+            date alone is its midnight.
+        sent: When it was sent, likewise.
+        now: When it came in, by our clock.
+
+    Returns:
+        The two times; None for one that cannot be read.
+    """
+    texts = [text.strip(" \t\u200e\u200f") if isinstance(text, str) else text for text in (stated, sent)]
+    found = [_CLOCK.fullmatch(text) if isinstance(text, str) and len(text) <= 50 else None for text in texts]
+    years = 0
+    if (sent_at := found[1]) and not FIRST_YEAR <= int(sent_at["year"]) <= LAST_YEAR:
+        ahead = {(12, 1): 1, (1, 12): -1}.get((int(sent_at["month"]), now.month), 0)  # around New Year
+        years = int(sent_at["year"]) - now.year + ahead
+    first, second = (
+        _clock_time(parts, years) if parts else _epoch_time(text) for parts, text in zip(found, texts, strict=True)
+    )
+    return first, second
+
+
+def _clock_time(parts: re.Match[str], years: int) -> datetime | None:
+    """The time of the parts of a text, `years` earlier; None if there is no such time."""
+    year, month, day, hour, minute, second = (
+        int(parts[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
+    )  # fmt: skip
+    if half := parts["half"]:
+        hour = hour % 12 + (12 if half in "Pp" else 0)
+    offset = parts["offset"] or "Z"
+    minutes = 0 if offset in "Zz" else int(offset[0] + "1") * (int(offset[1:3]) * 60 + int(offset[-2:]))
+    milliseconds = int((parts["fraction"] or "0")[:3].ljust(3, "0"))
+    try:
+        time = datetime(year - years, month, day, hour, minute, second, milliseconds * 1000, UTC)
+        return time - timedelta(minutes=minutes)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _epoch_time(value: object) -> datetime | None:
+    """The time of a number of seconds or milliseconds since 1970, a JSON number or its digits; None if it is none."""
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 13:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if _EPOCH_S.start <= value < _EPOCH_S.stop:
+        return datetime.fromtimestamp(int(value * 1000) / 1000, UTC)
+    return datetime.fromtimestamp(int(value) / 1000, UTC) if _EPOCH_MS.start <= value < _EPOCH_MS.stop else None
 
 
 def utc(time: datetime) -> datetime:

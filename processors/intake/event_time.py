@@ -1,4 +1,4 @@
-"""Keeps an event's time at or before its arrival.
+"""Keeps an event's time at or before its arrival, and corrects the time of a call by the error of its client's clock.
 
 Profiles keep the last answer by the time of the event, so an event from the future would win over every later one: a
 consent that a till with a wrong clock dates to 2099 could not be withdrawn. The time of arrival is the broker's, which
@@ -8,14 +8,95 @@ events of all producers are then dated by one clock, and the original time is ke
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from pydantic_core import PydanticCustomError
+
 from schemas.events.touchpoint import Event
-from schemas.time import ms_of_text, text_of_ms
+from schemas.intake.sources import Source
+from schemas.time import clock_times, ms_of_text, parse_time, text_of_ms, text_of_time
 
 ORIGINAL_TIMESTAMP = "original_timestamp"
 """The key of an event's `context` that keeps the producer's own time where ours differs from it noticeably."""
 
 NOTICEABLE_MS = 1000
 """Smaller differences are those of well-kept clocks, and of the way to the broker: nobody would look for them."""
+
+TIME_DOUBTFUL = "time_doubtful"
+"""The key of an event's `context` that is true where nothing but the time of arrival was left to date the event by."""
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and half surrogate pairs
+_SDK_FIRST_YEAR = 2000
+"""No SDK is older: an earlier time is that of a clock that was never set."""
+_MAX_AHEAD = timedelta(days=1)
+"""A local time that is taken for UTC is up to 14 hours ahead; a time that is further ahead of its sending says nothing
+of when the event happened."""
+
+
+class CallTime(NamedTuple):
+    """When a call happened.
+
+    Attributes:
+        occurred_at: The corrected time, as records carry it; never after the arrival.
+        original: What the client stated, if that is noticeably another time or written otherwise; else None.
+        doubtful: `occurred_at` is the time of arrival, since what the client stated cannot be relied on.
+    """
+
+    occurred_at: str
+    original: str | None = None
+    doubtful: bool = False
+
+
+def time_of_call(stated: object, sent_at: object, received: datetime, source: Source) -> CallTime:
+    """Date a call: it happened as long before its arrival as its `timestamp` is before its `sentAt`.
+
+    Both are read off the client's clock, so their difference is right whatever the clock shows and in whichever
+    calendar. It is believed up to `source.max_delay_days`. A server's call without a readable `sentAt` comes from no
+    SDK: its own time counts, however old. So does that of a source without a limit, which sends history.
+
+    Args:
+        stated: The call's `timestamp`; None or empty if it has none.
+        sent_at: Its `sentAt`, or that of its batch; None if there is none.
+        received: When it came in, UTC.
+        source: The source whose write key it came with.
+    """
+    if stated is None or stated == "":
+        return CallTime(text_of_time(received))
+    time, sent, written_otherwise = _read(stated, sent_at, received)
+    original = str(stated)[:100] if isinstance(stated, str | int | float) else None
+    if original is not None and _NOT_STORABLE.search(original):
+        original = None
+    if time is not None:
+        limit = source.max_delay_days
+        if sent is None or limit is None:
+            sent = received
+            limit = None if source.kind == "server" else limit
+        delay = sent - time
+        if delay >= -_MAX_AHEAD and (limit is None or delay <= timedelta(days=limit)):
+            corrected = received - max(delay, timedelta())
+            if corrected.year >= _SDK_FIRST_YEAR or source.max_delay_days is None:
+                noticeable = written_otherwise or abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS)
+                return CallTime(text_of_time(corrected), original if noticeable else None)
+    return CallTime(text_of_time(received), original, doubtful=True)
+
+
+def _read(stated: object, sent_at: object, received: datetime) -> tuple[datetime | None, datetime | None, bool]:
+    """Read a call's two times, None for one that cannot be read, and tell whether the first is no RFC 3339."""
+    try:
+        time = parse_time(stated)
+        return time, None if sent_at is None else parse_time(sent_at), False
+    except PydanticCustomError:
+        return *clock_times(stated, sent_at, received), not _is_rfc_3339(stated)
+
+
+def _is_rfc_3339(stated: object) -> bool:
+    try:
+        parse_time(stated)
+    except PydanticCustomError:
+        return False
+    return True
 
 
 def clamp_to_arrival(event: Event, received_ms: int) -> None:

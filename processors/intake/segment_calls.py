@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from pydantic_core import PydanticCustomError
-
-from processors.intake.event_time import NOTICEABLE_MS, ORIGINAL_TIMESTAMP
+from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
 from schemas.dead_letters import Reason
 from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import MAX_IDENTIFIERS
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
-from schemas.time import FIRST_YEAR, parse_time, text_of_time
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
@@ -100,16 +97,16 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
     message_id = call.get("messageId")
-    occurred_at, original = _corrected_time(call, arrival, field_names)
+    time = _time(call, arrival, source, field_names)
     event: dict[str, Any] = {
         "event_id": arrival.event_id if message_id is None or message_id == "" else message_id,
         "event": event_name,
         "channel": channel,
-        "occurred_at": occurred_at,
+        "occurred_at": time.occurred_at,
         "source": name,
         "identifiers": identifiers,
         "campaign": _campaign(known, field_names),
-        "context": _context(context, original, arrival),
+        "context": _context(context, time, arrival),
         "properties": _properties(call, verb, source, field_names),
     }
     if verb == "identify":
@@ -188,31 +185,11 @@ def _identifier_fields(call: dict[str, Any], context: dict[str, Any], verb: obje
             yield external_type, one.get("id"), f"context.externalIds.{number}.id"
 
 
-def _corrected_time(call: dict[str, Any], arrival: Arrival, field_names: dict[str, str]) -> tuple[object, object]:
-    """Correct the client's time by the error of its clock, received - sent; never later than it came in.
-
-    Returns:
-        The time, and the client's own time if that is another.
-    """
+def _time(call: dict[str, Any], arrival: Arrival, source: Source, field_names: dict[str, str]) -> CallTime:
     field = "timestamp" if call.get("timestamp") is not None else "originalTimestamp"
-    stated: Any = call.get(field)
     field_names["occurred_at"] = field
-    if stated is None:
-        return text_of_time(arrival.received), None
-    try:
-        time = parse_time(stated)
-    except PydanticCustomError:
-        return stated, None
     sent_at = call.get("sentAt")
-    try:
-        clock_error = arrival.received - parse_time(arrival.sent_at if sent_at is None else sent_at)
-    except PydanticCustomError:
-        clock_error = timedelta()
-    corrected = time + clock_error
-    if corrected.year < FIRST_YEAR:  # no clock is that wrong: then `sentAt` is, and the call's own time may be right
-        corrected = time
-    corrected = min(corrected, arrival.received)
-    return text_of_time(corrected), stated if abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS) else None
+    return time_of_call(call.get(field), arrival.sent_at if sent_at is None else sent_at, arrival.received, source)
 
 
 def _campaign(context: dict[str, Any], field_names: dict[str, str]) -> object:
@@ -233,7 +210,7 @@ def _campaign(context: dict[str, Any], field_names: dict[str, str]) -> object:
     return {name: query[utm][0][:_MAX_CAMPAIGN_CHARS] for utm, name in _UTM.items() if utm in query} or None
 
 
-def _context(context: object, original: object, arrival: Arrival) -> object:
+def _context(context: object, time: CallTime, arrival: Arrival) -> object:
     """Translate the context's names, and add what the connection and the client's clock show."""
     if context is not None and not isinstance(context, dict):
         return context
@@ -245,8 +222,10 @@ def _context(context: object, original: object, arrival: Arrival) -> object:
     for name, value in (("ip", arrival.address), ("user_agent", arrival.user_agent)):
         if value and not translated.get(name):
             translated[name] = value
-    if original is not None:
-        translated[ORIGINAL_TIMESTAMP] = original
+    if time.original is not None:
+        translated[ORIGINAL_TIMESTAMP] = time.original
+    if time.doubtful:
+        translated[TIME_DOUBTFUL] = True
     return translated
 
 

@@ -25,6 +25,9 @@ class Source(BaseModel):
             address counts only if it is named here, since anybody can fill any address into a form.
         verified: Identifier types that a server sends only after it has checked that they are the person's.
         currency: Currency of amounts that come without one, ISO 4217.
+        max_delay_days: How long a call may have waited in its client, from its `timestamp` to its `sentAt`, in days. A
+            call that says more gets the time of its arrival, marked doubtful. None is for a source that sends history
+            by an SDK: then `timestamp` counts as it is, without a correction.
         consent: The consent that a category of a consent banner (`context.consent.categoryPreferences`) gives, as
             `{C0002: analytics}`. None by default: a banner asks about cookies, not about letters.
     """
@@ -37,6 +40,7 @@ class Source(BaseModel):
     join_by: frozenset[str] = frozenset()
     verified: frozenset[str] = frozenset()
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    max_delay_days: Annotated[int, Field(ge=1, le=36_500)] | None = 30
     consent: dict[str, Literal["marketing", "analytics"]] = {}
 
     @model_validator(mode="after")
