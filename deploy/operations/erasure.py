@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from json import JSONDecoder
 from typing import Any
 
 import orjson
@@ -35,6 +37,7 @@ from sinks.redis.identity import ERASED_S
 MAX_DELETE_ROUNDS = 5
 MIN_TEXT_LENGTH = 5
 """A shorter identifier is too common a text to attribute a dead letter to the person by itself."""
+_JSON = JSONDecoder()
 
 
 class NotErasedError(Exception):
@@ -133,7 +136,7 @@ async def erase_person(
 
     progress("the tables")
     deleted = await _empty_tables(deployment, ids, progress)
-    letters = await asyncio.to_thread(_letters_of_person, deployment, clear, frozenset(ids))
+    letters = await asyncio.to_thread(letters_of_person, deployment, clear, frozenset(ids))
     if letters:
         await deployment.erasures.erase([], letters, now_ms)
         deleted["dead_letters"] = await asyncio.to_thread(delete_letters, deployment.tables, letters)
@@ -215,19 +218,26 @@ async def _empty_tables(deployment: Deployment, ids: list[str], progress: Progre
     raise NotErasedError(f"rows keep coming: {named}; repeat the command, and see that all workers have this version")
 
 
-def _letters_of_person(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
-    """Find the dead letters that name one of the person's identifiers or profile ids."""
+def letters_of_person(deployment: Deployment, clear: set[tuple[str, str]], ids: frozenset[str]) -> list[LetterPlace]:
+    """Find the dead letters that name one of the person's identifiers or profile ids, truncated ones included.
+
+    Args:
+        deployment: Open.
+        clear: The person's identifiers (type, value).
+        ids: Every profile id that the person had.
+    """
     identifier_hashes, texts = set(_identifier_hashes(deployment, clear)), {value for _, value in clear}
     distinctive = [text for text in texts if len(text) >= MIN_TEXT_LENGTH]
     pattern = re.compile("|".join(rf"(?<!\w){re.escape(text)}(?!\w)" for text in distinctive) or r"(?!)", re.IGNORECASE)
 
     def names_person(key: bytes, value: bytes) -> bool:
-        if pattern.search(key.decode(errors="replace")) or pattern.search(value.decode(errors="replace")):
+        key_text = key.decode(errors="replace")
+        if key_text in ids or pattern.search(key_text) or pattern.search(value.decode(errors="replace")):
             return True
         try:
             event = orjson.loads(value)
         except orjson.JSONDecodeError:
-            return False
+            event = _fields_of_part(value)
         if not isinstance(event, dict):
             return False
         claimed = (claim(kind, named, deployment.policy, deployment.secret) for kind, named in _claimed(event))
@@ -236,6 +246,16 @@ def _letters_of_person(deployment: Deployment, clear: set[tuple[str, str]], ids:
         )
 
     return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if names_person(key, value)]
+
+
+def _fields_of_part(value: bytes) -> dict[str, Any]:
+    """Read what names a person from JSON that is truncated, as a dead letter keeps a very large record."""
+    text, fields = value.decode(errors="replace"), {}
+    for name in ("identifiers", "profile_id"):
+        if found := re.search(rf'"{name}"\s*:\s*', text):
+            with suppress(ValueError, RecursionError):
+                fields[name], _ = _JSON.raw_decode(text, found.end())
+    return fields
 
 
 def _claimed(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
