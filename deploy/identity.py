@@ -224,7 +224,7 @@ class Resolver:
         try:
             split = await self._store.split(uuid4().hex, list(identifier_hashes), occurred_ms=clock_ms())
         except ImpossibleSplitError as error:
-            raise ImpossibleSplitError(in_clear(str(error), identifier_hashes)) from None
+            raise ImpossibleSplitError(reveal_identifiers(str(error), identifier_hashes)) from None
         for anchor, _ in split.moved:
             await self._redis.hset(self._splits, f"{anchor} {split.version}", split.target)
         return split
@@ -303,7 +303,7 @@ class Resolver:
         return moved
 
 
-def in_clear(message: str, identifier_hashes: Mapping[bytes, str]) -> str:
+def reveal_identifiers(message: str, identifier_hashes: Mapping[bytes, str]) -> str:
     """Replace identifier hashes in a message by the identifiers in clear text."""
     for identifier_hash, written in identifier_hashes.items():
         message = message.replace(uuid_text(identifier_hash), written)

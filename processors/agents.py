@@ -30,7 +30,7 @@ from processors.profiles.stage import ProfileUpdate, UpdateResult
 from processors.recording.erasure_filter import Erasures
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import profile_row
-from processors.recording.stage import rest_after, store
+from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.ports import ChangedProfiles, Outbox, Publisher, Tables, Timers
@@ -48,7 +48,7 @@ MAX_SNAPSHOTS = 1_000
 MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
 FAILED_TIMERS_PAUSE_S = 30.0
-CHORES_S = 60.0
+HOUSEKEEPING_S = 60.0
 
 _APPLIED = Ok(None)
 
@@ -110,7 +110,7 @@ def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identif
             failpoint("identify:resolved")
             await router.publish(batch.records, outcomes)
             failpoint("identify:published")
-            await batch.done()
+            await batch.acknowledge()
 
     _register_relay(worker, outbox, "relay:published")
 
@@ -132,7 +132,7 @@ def register_profile(
             failpoint("profile:written")
             await router.publish(batch.records, _profile_outcomes(parsed, updated))
             await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
-            await batch.done()
+            await batch.acknowledge()
             watermark.advance()
 
     @worker.app.on_partitions_assigned.connect
@@ -165,7 +165,7 @@ def register_record(
                 outcomes = await store(tables, erasures, batch, recorder)
                 await router.publish(batch.records, outcomes)
                 failpoint("record:inserted")
-                await batch.done()
+                await batch.acknowledge()
 
     for recorder in recorders(rules):
         register_recorder(recorder)
@@ -183,11 +183,11 @@ def register_record(
             if found:
                 await tables.insert_all("profiles", [profile_row(*snapshot) for snapshot in found], "")
                 failpoint("snapshot:inserted")
-                await changed.exported([(profile_id, version) for profile_id, version, _ in found])
-            await asyncio.sleep(rest_after(clock() - started))
+                await changed.mark_exported([(profile_id, version) for profile_id, version, _ in found])
+            await asyncio.sleep(snapshot_pause_s(clock() - started))
 
 
-def register_deliver(worker: Worker, *, stage: Deliver, chores: Callable[[], Awaitable[object]]) -> None:
+def register_deliver(worker: Worker, *, stage: Deliver, housekeeping: Callable[[], Awaitable[object]]) -> None:
     """Actions to messages, each sent at most once; receipts come back as touchpoints."""
 
     @worker.app.agent(worker.topic(ACTIONS), name="deliver")
@@ -195,7 +195,7 @@ def register_deliver(worker: Worker, *, stage: Deliver, chores: Callable[[], Awa
         async for batch in batches(stream, max_records=worker.batching.records):
             worker.failpoint("deliver:taken")
             await stage(batch.records)
-            await batch.done()
+            await batch.acknowledge()
 
     @worker.app.task
     async def deliver_due() -> None:
@@ -204,10 +204,10 @@ def register_deliver(worker: Worker, *, stage: Deliver, chores: Callable[[], Awa
             tried = await stage.send_due()
             await asyncio.sleep(0 if tried == DUE_PER_TURN else 1)
 
-    @worker.app.timer(CHORES_S)
-    async def do_chores() -> None:
+    @worker.app.timer(HOUSEKEEPING_S)
+    async def run_housekeeping() -> None:
         """Refresh what messages are rendered from."""
-        await chores()
+        await housekeeping()
 
 
 def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:

@@ -111,7 +111,7 @@ def attribution_report(
         if paths or events:
             if by != "channel" or (paths and events):
                 raise typer.BadParameter("a file has channels only, and one file is enough", param_hint="--by")
-            found = _of_file(paths, events, separator, options, models, bootstrap, seed)
+            found = _file_report(paths, events, separator, options, models, bootstrap, seed)
         else:
             with clickhouse() as client:
                 found = report(client, options, models, replicates=bootstrap, seed=seed)
@@ -130,7 +130,7 @@ def attribution_report(
         raise typer.Exit(1)
 
 
-def _of_file(
+def _file_report(
     paths: Path | None,
     events: Path | None,
     separator: str,
@@ -152,7 +152,7 @@ def _of_file(
     if events:
         goal = options.goal or rules.goals[0].name
         options = replace(options, goal=goal, milestone=options.milestone or rules.milestone)
-        touches, conversions = _read(events, lambda lines: read_events(lines, rules.goals[0].name))
+        touches, conversions = _read_file(events, lambda lines: read_events(lines, rules.goals[0].name))
         there = sorted({one.conversion_type for one in conversions})
         if there and goal not in ("all", *there):
             typer.echo(f"no conversion of the goal {goal}: the file has {', '.join(there)}, see --goal", err=True)
@@ -160,12 +160,12 @@ def _of_file(
     assert paths
     if "time_decay" in models.rules:
         typer.echo("a file of paths has no times: time_decay is left out", err=True)
-    rows = _read(paths, lambda lines: read_paths(lines, separator))
+    rows = _read_file(paths, lambda lines: read_paths(lines, separator))
     collapse = options.repeats == "collapse"
     return report_of_paths(rows, models, parameters, collapse=collapse, replicates=replicates, seed=seed)
 
 
-def _read(file: Path, read: Callable[[TextIO], T]) -> T:
+def _read_file(file: Path, read: Callable[[TextIO], T]) -> T:
     from deploy.operations.importers.tables import TableError
 
     try:

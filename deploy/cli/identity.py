@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from deploy.cli.arguments import AsJson, Source, TimeoutS, Who, Yes, required_identifier
-from deploy.cli.lookup import PROFILE_ID, find
+from deploy.cli.lookup import PROFILE_ID, find_person
 from deploy.cli.output import fail
 from deploy.cli.profile import erase
 from deploy.cli.stores import Stores, WaitNotice, exit_on_store_error, with_deployment, with_stores
@@ -46,7 +46,7 @@ def identity_explain(who: Who, source: Source = "", as_json: AsJson = False) -> 
     """Show a person's identifiers, as keyed hashes, and the events that merged them, or were refused."""
 
     async def read(stores: Stores) -> tuple[str, list[TypedAnchor]]:
-        profile_id = (await find(stores, who, source)).profile_id
+        profile_id = (await find_person(stores, who, source)).profile_id
         return profile_id, await stores.identities.members(profile_id)
 
     profile_id, members = with_stores(read)
@@ -116,7 +116,7 @@ def identity_unmerge(
     asked = [required_identifier(identifier) for identifier in identifiers]
 
     async def unmerge(deployment: Deployment) -> dict[str, Any]:
-        from deploy.identity import in_clear
+        from deploy.identity import reveal_identifiers
         from sinks.redis.identity import ImpossibleSplitError
 
         identifier_hashes = [_identifier_hash(deployment, kind, value, source) for kind, value in asked]
@@ -125,7 +125,7 @@ def identity_unmerge(
                 _unmerge(deployment, identifier_hashes, timeout_s) if yes else _preview(deployment, identifier_hashes)
             )
         except ImpossibleSplitError as error:
-            fail(in_clear(str(error), dict(zip(identifier_hashes, identifiers, strict=True))))
+            fail(reveal_identifiers(str(error), dict(zip(identifier_hashes, identifiers, strict=True))))
 
     answer = with_deployment(unmerge)
     if as_json:
@@ -182,10 +182,10 @@ def identity_refusals(
 
 
 async def _preview(deployment: Deployment, identifier_hashes: list[bytes]) -> dict[str, Any]:
-    from sinks.clickhouse.history import affected
+    from sinks.clickhouse.history import count_affected
 
     found = await deployment.identities.preview_split(identifier_hashes)
-    follow = affected(deployment.tables, [anchor for anchor, _ in found.moved], found.source)
+    follow = count_affected(deployment.tables, [anchor for anchor, _ in found.moved], found.source)
     return {"source": found.source, "moved": found.moved_counts, "stayed": found.stayed_counts, **follow}
 
 

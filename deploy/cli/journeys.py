@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from deploy.cli.arguments import AsJson, Source, Who, instant
-from deploy.cli.lookup import find
+from deploy.cli.lookup import find_person
 from deploy.cli.output import fail
 from deploy.cli.stores import Stores, clickhouse, with_stores
 
@@ -164,7 +164,7 @@ def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None
     from sinks.clickhouse.decisions import read_decisions, read_journey_events
 
     async def read(stores: Stores) -> str:
-        return (await find(stores, who, source)).profile_id
+        return (await find_person(stores, who, source)).profile_id
 
     profile_id = with_stores(read)
     with clickhouse() as client:

@@ -38,7 +38,7 @@ class FoundPerson(NamedTuple):
     identifier: tuple[str, str] | None
 
 
-async def find(stores: Stores | Deployment, who: str, source: str = "") -> FoundPerson:
+async def find_person(stores: Stores | Deployment, who: str, source: str = "") -> FoundPerson:
     """Find the live profile that a WHO argument names: a profile id, `TYPE:VALUE`, or a value of any type.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, required_identifier
-from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find
+from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find_person
 from deploy.cli.output import write_text
 from deploy.cli.stores import Stores, WaitNotice, with_deployment, with_stores
 
@@ -32,7 +32,7 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
     """Show a person's profile: channels, orders, cart, consent, messages, touches."""
 
     async def read(stores: Stores) -> dict[str, Any]:
-        return await _person(stores, (await find(stores, who, source)).profile_id)
+        return await _person(stores, (await find_person(stores, who, source)).profile_id)
 
     person = with_stores(read)
     if as_json:
@@ -57,7 +57,7 @@ def profile_export(
         from sinks.clickhouse.history import read_events
         from sinks.clickhouse.identity_log import read_changes
 
-        profile_id = (await find(deployment, who, source)).profile_id
+        profile_id = (await find_person(deployment, who, source)).profile_id
         members = await deployment.identities.members(profile_id)
         changes = read_changes(deployment.tables, profile_id, [anchor for anchor, _ in members])
         return {
@@ -87,7 +87,7 @@ def profile_rebuild(
     async def rebuild(deployment: Deployment) -> dict[str, int]:
         from deploy.operations.rebuild import load_rebuild_decider, rebuild_people
 
-        people = [(await find(deployment, one)).profile_id for one in who]
+        people = [(await find_person(deployment, one)).profile_id for one in who]
         return await rebuild_people(
             deployment,
             dict.fromkeys(people),
@@ -140,7 +140,7 @@ async def _erasure_request(deployment: Deployment, who: str, source: str) -> Era
     from processors.identity.claims import claim
 
     try:
-        found = await find(deployment, who, source)
+        found = await find_person(deployment, who, source)
         return ErasureRequest(found.profile_id, identifier=found.identifier)
     except UnknownPersonError:
         written = required_identifier(who) if ":" in who else None

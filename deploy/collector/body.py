@@ -79,7 +79,7 @@ class Reader:
         try:
             try:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    async for part in self._parts(request, kind):
+                    async for part in self._inflated_chunks(request, kind):
                         parts.append(part)
                         self._buffered_bytes[kind] += len(part)
             except TimeoutError:
@@ -103,7 +103,7 @@ class Reader:
         user_agent = header_text(request.headers.get("User-Agent", ""))[:500]
         return Request(body, name, source, self._address(request), user_agent)
 
-    async def _parts(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
+    async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
         """Read and inflate the body up to its limit, and to what all bodies of its kind of sender may take."""
         size = request.content_length or 0  # still deflated
         if size <= self._max_bytes:

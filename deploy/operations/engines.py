@@ -18,7 +18,7 @@ from deploy.operations.definition_files import DefinitionError, line_of, load
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
-from processors.journeys.lint import lint, misspelt
+from processors.journeys.lint import lint, misspelt_events
 from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions
@@ -266,7 +266,7 @@ def lint_all(definitions: Definitions) -> list[Finding]:
     """Check journeys against the segments, templates and channels that they refer to."""
     policy, templates = definitions.policy, definitions.templates
     findings = []
-    for name, message in misspelt(definitions.journeys, definitions.segments):
+    for name, message in misspelt_events(definitions.journeys, definitions.segments):
         file, place = definitions.places[name]
         findings.append(Finding(str(file), line_of(file, place), name, message, False))
     problems = lint(definitions.journeys, definitions.segments, templates.names(), channels=tuple(policy.channels))

@@ -29,7 +29,7 @@ from schemas.identity.erasure import LetterPlace
 from schemas.identity.resolution import ErasedPerson
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
-from sinks.clickhouse.erasure import Rows, count_rows, delete_letters, delete_rows, find_letters, rows_of
+from sinks.clickhouse.erasure import PersonRows, count_rows, delete_letters, delete_rows, find_letters, person_rows
 from sinks.clickhouse.history import read_events
 from sinks.clickhouse.identity_log import former_ids, last_erasure
 from sinks.redis.identity import ERASED_S
@@ -85,7 +85,7 @@ async def preview_erasure(deployment: Deployment, profile_id: str) -> dict[str, 
     """Count what an erasure would delete: identifiers by type, documents, rows by table."""
     members = await deployment.identities.members(profile_id)
     stored = await deployment.profiles.get(profile_id)
-    rows = await asyncio.to_thread(lambda: count_rows(deployment.tables, rows_of(deployment.tables, [profile_id])))
+    rows = await asyncio.to_thread(lambda: count_rows(deployment.tables, person_rows(deployment.tables, [profile_id])))
     by_type: dict[str, int] = {}
     for _, kind in members:
         by_type[kind] = by_type.get(kind, 0) + 1
@@ -109,13 +109,13 @@ def earlier_erasure(
 
 
 async def erase_person(
-    deployment: Deployment, who: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
+    deployment: Deployment, request: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
 ) -> ErasureReceipt:
     """Erase a person from every store.
 
     Args:
         deployment: Open.
-        who: The person, or the erasure that is to be completed.
+        request: The person, or the erasure that is to be completed.
         timeout_s: Longest time of each wait for the workers, in seconds.
         progress: Called with the name of each step.
 
@@ -126,8 +126,8 @@ async def erase_person(
         NotErasedError: The person is unknown, or some of it is left; repeat the command then.
     """
     now_ms = clock_ms()
-    clear = await _known_identifiers(deployment, who)
-    erased, identifiers = await _erase_identity(deployment, who, clear, now_ms)
+    clear = await _known_identifiers(deployment, request)
+    erased, identifiers = await _erase_identity(deployment, request, clear, now_ms)
     ids = [erased.profile_id, *erased.former_ids]
     anchors = [anchor for anchor, _ in erased.anchors]
     await deployment.erasures.erase(anchors, [], now_ms)
@@ -149,21 +149,21 @@ async def erase_person(
 
 
 async def _erase_identity(
-    deployment: Deployment, who: ErasureRequest, clear: set[tuple[str, str]], now_ms: int
+    deployment: Deployment, request: ErasureRequest, clear: set[tuple[str, str]], now_ms: int
 ) -> tuple[ErasedPerson, dict[str, int]]:
-    if who.erased is not None:
-        return who.erased, {"identifiers": 0, "profiles": 0}
+    if request.erased is not None:
+        return request.erased, {"identifiers": 0, "profiles": 0}
     # An anchor is the identifier hash, unless the identifier had a former owner: then clear text gives the hash.
     anchors = [
-        bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(who.profile_id)
+        bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(request.profile_id)
     ]
     for identifier_hash in [*_identifier_hashes(deployment, clear), *anchors]:
-        if await deployment.identities.owner(identifier_hash) == who.profile_id:
+        if await deployment.identities.owner(identifier_hash) == request.profile_id:
             erased = await deployment.identities.erase(identifier_hash, now_ms)
             if erased is not None:
                 return erased, {"identifiers": len(erased.anchors), "profiles": 1 + len(erased.former_ids)}
     raise NotErasedError(
-        f"profile {who.profile_id} is not known by any identifier: name one, such as email:a@b.example"
+        f"profile {request.profile_id} is not known by any identifier: name one, such as email:a@b.example"
     )
 
 
@@ -172,19 +172,19 @@ def _identifier_hashes(deployment: Deployment, identifiers: Iterable[tuple[str, 
     return [one.identifier_hash for one in made if one]
 
 
-async def _known_identifiers(deployment: Deployment, who: ErasureRequest) -> set[tuple[str, str]]:
+async def _known_identifiers(deployment: Deployment, request: ErasureRequest) -> set[tuple[str, str]]:
     """Return the person's identifiers in clear text: from the command, and from the person's stored events."""
-    events = await asyncio.to_thread(read_events, deployment.tables, who.profile_id)
+    events = await asyncio.to_thread(read_events, deployment.tables, request.profile_id)
     named = {(one["type"], one["value"]) for event in events for one in event["identifiers"]}
-    if who.identifier:
-        named.add(who.identifier)
-    erased = {anchor for anchor, _ in who.erased.anchors} if who.erased else set()
+    if request.identifier:
+        named.add(request.identifier)
+    erased = {anchor for anchor, _ in request.erased.anchors} if request.erased else set()
     found = set()
     for kind, value in named:
         made = claim(kind, value, deployment.policy, deployment.secret)
         # An event of a shared device may also name an identifier of another person, whose dead letters stay.
         if made and (
-            made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == who.profile_id
+            made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == request.profile_id
         ):
             found.add((kind, value))
     return found
@@ -204,7 +204,7 @@ async def _wait_for_workers(deployment: Deployment, version: int, timeout_s: flo
 
 
 async def _empty_tables(deployment: Deployment, ids: list[str], progress: Progress) -> dict[str, int]:
-    rows: Rows = await asyncio.to_thread(rows_of, deployment.tables, ids)
+    rows: PersonRows = await asyncio.to_thread(person_rows, deployment.tables, ids)
     deleted: dict[str, int] = {}
     for round_ in range(MAX_DELETE_ROUNDS):
         for table, count in (await asyncio.to_thread(delete_rows, deployment.tables, rows)).items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from processors.profiles.joins import json
+from processors.profiles.joins import canonical_json
 from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.document import ProfileWrite
 from sinks.redis.profiles import RedisProfileStore
@@ -74,7 +74,7 @@ async def _write(
             continue
         asked[live] = profile_id
         # The timer is due at once, so a worker evaluates the segments; it then sets the next timer itself.
-        changes[live] = ProfileWrite(live, stored.version, stored.document, (), (), json(state), now_ms)
+        changes[live] = ProfileWrite(live, stored.version, stored.document, (), (), canonical_json(state), now_ms)
     conflicts = await store.write(list(changes.values()))
     done.changed += len(changes) - len(conflicts)
     return [asked[live] for live in conflicts]

@@ -25,7 +25,7 @@ from processors.attribution.rules import (
     with_milestones,
 )
 from sinks.clickhouse.attribution import LearnedRow, path_counts
-from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow, attribution, row_of
+from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow, attribution, attribution_row
 
 NOT_ADDITIVE = ("participation",)
 
@@ -173,7 +173,7 @@ def _file_report(
     seed: int,
 ) -> AttributionReport:
     rules = [
-        row_of(model, key, conversions, revenue, None, None, margin=1.0)
+        attribution_row(model, key, conversions, revenue, None, None, margin=1.0)
         for (model, key), (conversions, revenue) in totals.items()
     ]
     order = {model: place for place, model in enumerate(MODELS)}
@@ -185,7 +185,7 @@ def _file_report(
 def _rows(found: Sequence[Share], spend: dict[str, Decimal | None], margin: float) -> list[AttributionRow]:
     """Return rows of a report of learned models; keys with spend and without credit have a row too."""
     rows = [
-        row_of(
+        attribution_row(
             row.model, row.key, row.conversions, row.revenue, None, spend.get(row.key, Decimal(0) if spend else None),
             margin=margin, share_low=row.share_low, share_high=row.share_high,
             revenue_low=row.revenue_low, revenue_high=row.revenue_high,
@@ -195,7 +195,7 @@ def _rows(found: Sequence[Share], spend: dict[str, Decimal | None], margin: floa
     credited = {(row.model, row.key) for row in rows}
     for model in dict.fromkeys(row.model for row in rows):
         rows.extend(
-            row_of(model, key, 0.0, 0.0, None, cost, margin=margin)
+            attribution_row(model, key, 0.0, 0.0, None, cost, margin=margin)
             for key, cost in spend.items()
             if cost and (model, key) not in credited
         )

@@ -157,7 +157,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         failpoint=worker.failpoint,
     )
     batching = replace(worker.batching, records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
-    register_deliver(replace(worker, batching=batching), stage=stage, chores=lambda: refresh_if_due(settings))
+    register_deliver(replace(worker, batching=batching), stage=stage, housekeeping=lambda: refresh_if_due(settings))
 
 
 WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {

@@ -303,7 +303,7 @@ def _previous(conversions: Iterable[Conversion]) -> dict[tuple[str, str], dateti
 Weights = Callable[[Journey, ModelParameters], list[Fraction]]
 
 
-def _one(chosen: int, count: int) -> list[Fraction]:
+def _one_touch(chosen: int, count: int) -> list[Fraction]:
     return [Fraction(index == chosen) for index in range(count)]
 
 
@@ -338,7 +338,7 @@ def _w_shaped(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
 
 def _last_non_direct(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
     others = [index for index, channel in enumerate(journey.channels) if channel not in parameters.direct]
-    return _one(others[-1] if others else len(journey.channels) - 1, len(journey.channels))
+    return _one_touch(others[-1] if others else len(journey.channels) - 1, len(journey.channels))
 
 
 def _time_decay(journey: Journey, parameters: ModelParameters) -> list[Fraction]:
@@ -357,8 +357,8 @@ def _by_channel(journey: Journey, whole: Fraction) -> list[Fraction]:
 
 
 MODELS: Mapping[str, Weights] = {
-    "first_touch": lambda journey, _: _one(0, len(journey.channels)),
-    "last_touch": lambda journey, _: _one(len(journey.channels) - 1, len(journey.channels)),
+    "first_touch": lambda journey, _: _one_touch(0, len(journey.channels)),
+    "last_touch": lambda journey, _: _one_touch(len(journey.channels) - 1, len(journey.channels)),
     "last_non_direct": _last_non_direct,
     "linear": lambda journey, _: [Fraction(1, len(journey.channels))] * len(journey.channels),
     "linear_distinct_channels": lambda journey, _: _by_channel(journey, Fraction(1, len(set(journey.channels)))),

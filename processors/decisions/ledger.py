@@ -78,7 +78,7 @@ def result_row(
     outcome: LedgerOutcome,
     gate: Gate,
     reason: str,
-    given: Row,
+    gate_input: Row,
     now_ms: int,
     event_id: str,
 ) -> Row:
@@ -104,7 +104,7 @@ def result_row(
         "variant": sent.variant,
         "holdout": "",
         "propensity": None,
-        "gates": [{"gate": gate, "passed": False, "input": given}],
+        "gates": [{"gate": gate, "passed": False, "input": gate_input}],
         "event_id": event_id,
     }
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from processors.decisions import labels, ledger, sends
 from processors.decisions.gates import caps
 from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
-from processors.profiles.joins import short
+from processors.profiles.joins import bounded_text
 from processors.profiles.time_zone import zone_of
 from schemas.channels import event_prefix, message_channel
 from schemas.events.messages import STEPS, Step
@@ -98,8 +98,10 @@ def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) ->
         return None
     sends.flag(person.state, key, sent.flags | REGRETTED)
     said = f"Regretted: {reason}."
-    given = {"sent_at": text_of_ms(sent.at)}
-    return ledger.result_row(person.profile_id, key, sent, "regretted", "late_event", said, given, now_ms, event_id)
+    gate_input = {"sent_at": text_of_ms(sent.at)}
+    return ledger.result_row(
+        person.profile_id, key, sent, "regretted", "late_event", said, gate_input, now_ms, event_id
+    )
 
 
 def _arrived(person: Person, key: str, sent: LogEntry, further: int) -> None:
@@ -118,10 +120,12 @@ def _failed(
     sends.flag(person.state, key, sent.flags | FAILED)
     sends.count_responses(person.state, sent.channel, sent=-1)
     caps.release(person.state, key)
-    kind, why = short(properties.get("bounce_type")), short(properties.get("reason"))
+    kind, why = bounded_text(properties.get("bounce_type")), bounded_text(properties.get("reason"))
     what = f"bounced{f' ({kind})' if kind else ''}" if step == "bounced" else "could not be delivered"
     said = f"Not delivered: the {labels.message_label(sent.channel)} {what}{f': {why}' if why else ''}."
-    given = {"report": event["event"], "bounce_type": kind, "reason": why}
+    gate_input = {"report": event["event"], "bounce_type": kind, "reason": why}
     return [
-        ledger.result_row(person.profile_id, key, sent, "failed", "delivery", said, given, now_ms, event["event_id"])
+        ledger.result_row(
+            person.profile_id, key, sent, "failed", "delivery", said, gate_input, now_ms, event["event_id"]
+        )
     ]

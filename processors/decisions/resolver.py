@@ -96,10 +96,10 @@ class MessageResolver:
             The decision; `postponed` comes with the time of the next attempt.
         """
         self.expire(person, now_ms)
-        candidate = self._case(person, request, now_ms)
+        candidate = self._candidate(person, request, now_ms)
         if sends.entry(person.state, candidate.key):
             return _already_sent(candidate)
-        gates, gate, check, held_out = self._pass(candidate)
+        gates, gate, check, held_out = self._pass_gates(candidate)
         if gate and check.until_ms is not None and check.until_ms >= candidate.expires_ms:
             check = expiry_of_wait(candidate, gate, check)
             gate = "expiry"
@@ -144,7 +144,7 @@ class MessageResolver:
             reason: Why the run has ended.
             now_ms: Logical time.
         """
-        candidate = self._case(person, request, now_ms)
+        candidate = self._candidate(person, request, now_ms)
         if not (request.message.transactional and "holdout" in self._bypassed):
             self._holdout.check(candidate)
         check = Check(False, {"run_ended": reason}, f"its run ended while it waited ({reason.replace('_', ' ')})")
@@ -168,7 +168,7 @@ class MessageResolver:
         caps.combine(mine, other)
         sends.combine(mine, other)
 
-    def _case(self, person: Person, request: MessageRequest, now_ms: int) -> Candidate:
+    def _candidate(self, person: Person, request: MessageRequest, now_ms: int) -> Candidate:
         message, channels = request.message, self._policy.channels
         lifetime = message.expires_after_ms if message.expires_after_ms is not None else self._policy.expires_after
         expires_ms = request.requested_ms + lifetime
@@ -183,7 +183,7 @@ class MessageResolver:
             members=self._segments.members(person) if self._reads_segments else _NO_SEGMENTS,
         )
 
-    def _pass(self, candidate: Candidate) -> tuple[list[Row], Gate | None, Check, str]:
+    def _pass_gates(self, candidate: Candidate) -> tuple[list[Row], Gate | None, Check, str]:
         """Pass the gates; return their rows, the deciding gate (None: all passed), its result, the holdout reason."""
         transactional = candidate.message.transactional
         bypassed = self._bypassed if transactional else _NO_SEGMENTS

@@ -32,7 +32,7 @@ class RelatedProducts(Protocol):
     async def best(self) -> ScoredProducts:
         """Best sellers."""
 
-    async def shown(self, products: Iterable[str]) -> list[dict[str, Any]]:
+    async def product_details(self, products: Iterable[str]) -> list[dict[str, Any]]:
         """What a template shows of products."""
 
 
@@ -84,5 +84,5 @@ class Recommender:
         picks = rank(
             await self._source.related(chosen_by), await self._source.best(), document.get("bought") or (), count
         )
-        shown = await self._source.shown(pick.product for pick in picks)
-        return [{**one, "why": pick.why} for pick, one in zip(picks, shown, strict=True)]
+        product_details = await self._source.product_details(pick.product for pick in picks)
+        return [{**one, "why": pick.why} for pick, one in zip(picks, product_details, strict=True)]

@@ -401,8 +401,8 @@ class Deliver:
             template,
             channel,
             {**(action.get("context") or {}), "profile": profile, "message": about},
-            locale=str(action.get("language") or _stated(profile, "locale") or _stated(profile, "language")),
-            timezone=_stated(profile, "timezone") or self._timezone,
+            locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
+            timezone=_trait(profile, "timezone") or self._timezone,
             recommended=recommended,
         )
 
@@ -439,7 +439,7 @@ def _expiry(action: Action) -> int | None:
     return ms_of_time(parse_time(stated)) if stated else None
 
 
-def _stated(profile: dict[str, Any], name: str) -> str:
+def _trait(profile: dict[str, Any], name: str) -> str:
     found = profile["traits"].get(name) or profile["known"].get(name)
     return found if isinstance(found, str) else ""
 

@@ -82,7 +82,7 @@ class Identify:
 
     WINDOW = 10_000
     """Records over which the share of rejected ones is taken."""
-    UNINTERRUPTED = 500
+    RECORDS_PER_TURN = 500
     """Records that are decoded before other tasks of the process get a turn: large events take milliseconds each."""
 
     def __init__(
@@ -103,7 +103,7 @@ class Identify:
         self._mark = ValidationMark(secret)
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
-        self._seen = self._rejected = 0
+        self._recent_records = self._rejected = 0
 
     async def __call__(self, records: Sequence[Record]) -> list[Outcome[Outgoing]]:
         """Decode, claim, resolve, write.
@@ -115,11 +115,11 @@ class Identify:
             TooManyDeadLettersError: Nothing of the batch may be acknowledged.
         """
         claimed: list[Claimed | Reject] = []
-        for start in range(0, len(records), self.UNINTERRUPTED):
-            claimed += map(self._claim, records[start : start + self.UNINTERRUPTED])
+        for start in range(0, len(records), self.RECORDS_PER_TURN):
+            claimed += map(self._claim, records[start : start + self.RECORDS_PER_TURN])
             await asyncio.sleep(0)  # the relay renews its lease meanwhile
         requests = [one.request for one in claimed if isinstance(one, Claimed)]
-        self._watch(len(records), len(records) - len(requests))
+        self._check_rejected_share(len(records), len(records) - len(requests))
         resolutions = iter(await self._identities.resolve(requests))
         return [one if isinstance(one, Reject) else self._resolved(one, next(resolutions)) for one in claimed]
 
@@ -156,17 +156,17 @@ class Identify:
             if its_claim is None or its_claim.anchor not in separated
         ]
 
-    def _watch(self, records: int, rejected: int) -> None:
+    def _check_rejected_share(self, records: int, rejected: int) -> None:
         self._recent.append((records, rejected))
-        self._seen += records
+        self._recent_records += records
         self._rejected += rejected
-        while self._recent and self._seen - self._recent[0][0] >= self.WINDOW:
+        while self._recent and self._recent_records - self._recent[0][0] >= self.WINDOW:
             old_records, old_rejected = self._recent.popleft()
-            self._seen -= old_records
+            self._recent_records -= old_records
             self._rejected -= old_rejected
-        if self._seen >= self.WINDOW and self._rejected > self._limit * self._seen:
+        if self._recent_records >= self.WINDOW and self._rejected > self._limit * self._recent_records:
             raise TooManyDeadLettersError(
-                f"{self._rejected} of the last {self._seen} records were refused, more than "
+                f"{self._rejected} of the last {self._recent_records} records were refused, more than "
                 f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
             )
 

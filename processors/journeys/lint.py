@@ -85,7 +85,7 @@ def lint(
     return found
 
 
-def misspelt(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Iterator[tuple[str, str]]:
+def misspelt_events(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Iterator[tuple[str, str]]:
     """Find event names in segments and traits that look misspelt; they may be custom events.
 
     Yields:

@@ -15,33 +15,33 @@ from schemas.journeys.definitions import WEEKDAYS, LocalTime
 from schemas.time import ms_of_time, stated_day, time_of_ms
 
 
-def due_time(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> int | None:
+def due_time(definition: LocalTime, date_value: Any, now_ms: int, local: ZoneInfo) -> int | None:
     """Return the next time that a step waits for.
 
     Args:
-        wanted: The definition of the step.
-        stated: The value of its `date` in an event or a trait; unused without `date`.
+        definition: The local time that the step defines.
+        date_value: The value of its `date` in an event or a trait; unused without `date`.
         now_ms: The time at which the step was reached.
         local: The person's time zone.
 
     Returns:
         A time not before `now_ms`; None if the date is not known, not a date, or has passed.
     """
-    if wanted.date is None:
-        assert wanted.hour is not None
-        return _next_hour(wanted.hour, wanted.weekdays, now_ms, local)
-    at = _date(wanted, stated, local)
+    if definition.date is None:
+        assert definition.hour is not None
+        return _next_hour(definition.hour, definition.weekdays, now_ms, local)
+    at = _date(definition, date_value, local)
     if at is None:
         return None
-    if wanted.every_year:
-        return _next_anniversary(at, wanted.offset, now_ms, local)
-    due = ms_of_time(at) + wanted.offset
+    if definition.every_year:
+        return _next_anniversary(at, definition.offset, now_ms, local)
+    due = ms_of_time(at) + definition.offset
     return due if due >= now_ms else None
 
 
-def is_ahead(wanted: LocalTime, stated: Any, now_ms: int, local: ZoneInfo) -> bool:
+def is_ahead(definition: LocalTime, date_value: Any, now_ms: int, local: ZoneInfo) -> bool:
     """Return whether the date, without the offset, is in the future; arguments as for `due_time`."""
-    at = _date(wanted, stated, local)
+    at = _date(definition, date_value, local)
     return at is not None and ms_of_time(at) > now_ms
 
 
@@ -56,15 +56,15 @@ def _next_hour(hour: time, weekdays: tuple[str, ...] | None, now_ms: int, local:
     raise AssertionError("a week has every weekday")
 
 
-def _date(wanted: LocalTime, stated: Any, local: ZoneInfo) -> datetime | None:
+def _date(definition: LocalTime, date_value: Any, local: ZoneInfo) -> datetime | None:
     """Read a date or a time, on the person's clock."""
-    found = stated_day(stated, local)
-    if found is None or not (found.year or wanted.every_year):
+    found = stated_day(date_value, local)
+    if found is None or not (found.year or definition.every_year):
         return None
-    if wanted.hour:
-        return datetime.combine(found.start(local).date(), wanted.hour, local)
+    if definition.hour:
+        return datetime.combine(found.start(local).date(), definition.hour, local)
     # Midnight in a property of an event is when something happens; in a trait it is how a date was written.
-    if found.at is None or (found.is_whole and (wanted.date or "").startswith("trait.")):
+    if found.at is None or (found.is_whole and (definition.date or "").startswith("trait.")):
         return found.start(local)
     return found.at.astimezone(local)
 

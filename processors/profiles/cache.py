@@ -51,7 +51,7 @@ class ProfileCache:
         self._profiles: OrderedDict[str, OpenProfile] = OrderedDict()
         self._size_bytes = 0
 
-    def take(self, profile_id: str) -> OpenProfile | None:
+    def pop(self, profile_id: str) -> OpenProfile | None:
         """Take a profile out, since it is about to change; it is put back when its write went well."""
         profile = self._profiles.pop(profile_id, None)
         if profile is not None:
@@ -62,7 +62,7 @@ class ProfileCache:
         """Add a profile as it was written; the ones written longest ago are dropped where it is too much."""
         profile_id, _, document, _, state = profile.stored
         if profile_id in self._profiles:
-            self.take(profile_id)
+            self.pop(profile_id)
         self._profiles[profile_id] = profile
         profile.size_bytes = len(document or b"") + len(state or b"")
         self._size_bytes += profile.size_bytes

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.profiles.joins import recent, short
+from processors.profiles.joins import bounded_text, most_recent
 from schemas.profiles.document import CART_ENDS_KEPT, CART_OPERATIONS_KEPT, ITEMS_KEPT
 
 CARTLESS_CHANNELS = frozenset({"store", "call_center"})
@@ -26,48 +26,48 @@ _PUTS = frozenset({"added", "listed"})
 Operation = list[Any]
 
 
-def view(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+def view(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Add a viewed product."""
     if product := _product(properties):
-        one["viewed"] = {product: at}
+        addition["viewed"] = {product: at}
 
 
-def add(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+def add(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Put a product into a cart."""
     if product := _product(properties):
-        one["carted"] = {product: [at, False]}
-        one["cart"] = [_operation(at, "added", short(properties.get("cart_id")), product, properties)]
+        addition["carted"] = {product: [at, False]}
+        addition["cart"] = [_operation(at, "added", bounded_text(properties.get("cart_id")), product, properties)]
 
 
-def remove(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+def remove(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Take a product out of a cart: in the quantity of the event, all of it where the event has none."""
     if product := _product(properties):
-        one["carted"] = {product: [at, True]}
+        addition["carted"] = {product: [at, True]}
         quantity = properties.get("quantity")
         stated = {"quantity": quantity if _is_quantity(quantity) else 0}
-        one["cart"] = [_operation(at, "removed", short(properties.get("cart_id")), product, stated)]
+        addition["cart"] = [_operation(at, "removed", bounded_text(properties.get("cart_id")), product, stated)]
 
 
-def snapshot(one: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+def snapshot(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Replace a cart by the products that the event lists; an event that lists none leaves the cart as it is."""
     products = _products(properties)
     if products:
-        cart = short(properties.get("cart_id"))
+        cart = bounded_text(properties.get("cart_id"))
         listed = [_operation(at, "listed", cart, product, about) for product, about in products]
-        one["cart"] = join_cart([[at, "cleared", cart]], listed)
-        one["carted"] = recent({product: [at, False] for product, _ in products}, ITEMS_KEPT)
+        addition["cart"] = join_cart([[at, "cleared", cart]], listed)
+        addition["carted"] = most_recent({product: [at, False] for product, _ in products}, ITEMS_KEPT)
 
 
-def buy(one: dict[str, Any], properties: dict[str, Any], at: int, channel: str) -> None:
+def buy(addition: dict[str, Any], properties: dict[str, Any], at: int, channel: str) -> None:
     """Add bought products, and empty their cart."""
     products = _products(properties)
     if products:
-        one["bought"] = recent({product: at for product, _ in products}, ITEMS_KEPT)
+        addition["bought"] = most_recent({product: at for product, _ in products}, ITEMS_KEPT)
     else:
-        one["settled"] = at
-    cart = short(properties.get("cart_id"))
+        addition["settled"] = at
+    cart = bounded_text(properties.get("cart_id"))
     if cart or not products or channel not in CARTLESS_CHANNELS:
-        one["cart"] = [[at, "sold", cart]]
+        addition["cart"] = [[at, "sold", cart]]
 
 
 def join_cart(mine: list[Operation], other: list[Operation]) -> list[Operation]:
@@ -115,7 +115,7 @@ def lines(profile: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         product, quantity, price, currency, name = operation[3:]
         if action == "removed":
-            _take(found, cart, product, quantity)
+            _remove_quantity(found, cart, product, quantity)
         else:
             line = found.setdefault((cart, product), {"product_id": product, "quantity": 0, "cart_id": cart})
             line["quantity"] += quantity
@@ -140,7 +140,7 @@ def abandoned(profile: dict[str, Any]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _take(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str, quantity: int) -> None:
+def _remove_quantity(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str, quantity: int) -> None:
     """Take a product out of the lines of its cart and of no named cart; a quantity of 0 takes all."""
     wanted = quantity or sum(line["quantity"] for line in found.values())
     for key in sorted(found):
@@ -164,7 +164,7 @@ def _was_bought(profile: dict[str, Any], product: str, since: int) -> bool:
 
 
 def _product(properties: dict[str, Any]) -> str:
-    return short(properties.get("product_id")) or short(properties.get("sku"))
+    return bounded_text(properties.get("product_id")) or bounded_text(properties.get("sku"))
 
 
 def _products(properties: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -186,7 +186,7 @@ def _operation(at: int, action: str, cart: str, product: str, about: dict[str, A
         cart,
         product,
         quantity if _is_quantity(quantity) or action == "removed" else 1,
-        short(about.get("price")),
-        short(about.get("currency")),
-        short(about.get("name")),
+        bounded_text(about.get("price")),
+        bounded_text(about.get("currency")),
+        bounded_text(about.get("name")),
     ]

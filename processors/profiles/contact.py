@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.profiles.joins import Section, first_by_name, recent, short
+from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent
 from schemas.channels import ADDRESS_TYPE_OF, ADDRESS_TYPES, message_channel
 from schemas.events.messages import STEPS
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
@@ -23,14 +23,14 @@ _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
 _SOFT = frozenset({"soft", "transient", "temporary", "blocked", "undetermined"})
 
 
-def addresses(one: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
+def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
     """Note the addresses that an event names."""
     for identifier in identifiers:
         kind = identifier["type"]
         if kind in _ADDRESS_TYPES:
-            found = one.setdefault("addresses", {}).setdefault(kind, {})
+            found = addition.setdefault("addresses", {}).setdefault(kind, {})
             found[identifier["value"]] = [at, bool(identifier.get("verified")), 0, False]
-            recent(found, ADDRESSES_KEPT, _seen)
+            most_recent(found, ADDRESSES_KEPT, _seen)
 
 
 def join_addresses(mine: Section, other: Section) -> Section:
@@ -40,24 +40,24 @@ def join_addresses(mine: Section, other: Section) -> Section:
         mine[value] = (
             theirs if known is None else [max(known[0], theirs[0]), known[1] or theirs[1], *max(known[2:], theirs[2:])]
         )
-    return recent(mine, ADDRESSES_KEPT, _seen)
+    return most_recent(mine, ADDRESSES_KEPT, _seen)
 
 
-def message(one: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Note what became of a message, and what that says about the address and the consent."""
     kind, step = STEPS[event["event"]]
     channel = message_channel(kind, event["channel"])
-    one["messages"] = {channel: {step: [1, at]}}
+    addition["messages"] = {channel: {step: [1, at]}}
     if step in ("unsubscribed", "complained"):
-        consents = one.setdefault("consent", {}).setdefault("channels", {})
+        consents = addition.setdefault("consent", {}).setdefault("channels", {})
         join_channel_consent(consents, {channel: [False, at, True]})
-    bounced = step == "bounced" and short(properties.get("bounce_type")).lower() not in _SOFT
+    bounced = step == "bounced" and bounded_text(properties.get("bounce_type")).lower() not in _SOFT
     if bounced or step in _ARRIVED:
-        for address in one.get("addresses", {}).get(ADDRESS_TYPE_OF[channel], {}).values():
+        for address in addition.get("addresses", {}).get(ADDRESS_TYPE_OF[channel], {}).values():
             address[2:] = [at, bounced]
 
 
-def consent(one: dict[str, Any], event: dict[str, Any], at: int) -> None:
+def consent(addition: dict[str, Any], event: dict[str, Any], at: int) -> None:
     """Note the answers that an event carries."""
     answers = event["consent"]
     section: dict[str, Any] = {}
@@ -67,10 +67,10 @@ def consent(one: dict[str, Any], event: dict[str, Any], at: int) -> None:
     if channels := answers.get("channels"):
         stated = event["event"] in STATEMENTS
         section["channels"] = first_by_name(
-            {short(name): [answer, at, stated or not answer] for name, answer in channels.items()}, PURPOSES_KEPT
+            {bounded_text(name): [answer, at, stated or not answer] for name, answer in channels.items()}, PURPOSES_KEPT
         )
     if section:
-        one["consent"] = section
+        addition["consent"] = section
 
 
 def join_consent(mine: Section, other: Section) -> Section:

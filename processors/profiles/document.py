@@ -23,16 +23,16 @@ import orjson
 from processors.profiles import cart, contact, orders
 from processors.profiles.joins import (
     Section,
-    counters,
+    bounded_text,
+    canonical_json,
     first_by_name,
-    greatest,
-    json,
-    latest,
-    nested,
-    newest,
-    recent,
-    short,
-    tallies,
+    join_counters,
+    join_rows,
+    join_tallies,
+    join_times,
+    join_values,
+    most_recent,
+    nested_join,
 )
 from schemas.events.messages import STEPS
 from schemas.events.touchpoint import EVENT_NAMES
@@ -99,7 +99,7 @@ def read_profile(stored: StoredProfile) -> Document:
 
 def encode(profile: Document) -> bytes:
     """Encode a profile as JSON, so that equal profiles are equal bytes."""
-    return json(profile)
+    return canonical_json(profile)
 
 
 def join(mine: Document, other: Document) -> None:
@@ -119,7 +119,7 @@ def profile_of_event(event: Event) -> Document:
     """Make the profile of a person with this one event; it has no `profile_id`."""
     at = ms_of_text(event["occurred_at"])
     name, channel = event["event"], event["channel"]
-    one: Document = {
+    addition: Document = {
         "event_count": 1,
         "first_seen": at,
         "last_seen": at,
@@ -128,35 +128,35 @@ def profile_of_event(event: Event) -> Document:
     }
     properties = event.get("properties") or {}
     if identifiers := event.get("identifiers"):
-        contact.addresses(one, identifiers, at)
+        contact.addresses(addition, identifiers, at)
     if context := event.get("context"):
-        _note_context(one, context, at)
-    if "store_id" in properties and (store := short(properties["store_id"])):
-        one.setdefault("stores", {})[store] = at
+        _note_context(addition, context, at)
+    if "store_id" in properties and (store := bounded_text(properties["store_id"])):
+        addition.setdefault("stores", {})[store] = at
     if traits := event.get("traits"):
-        _note_traits(one, traits, at)
+        _note_traits(addition, traits, at)
     if "consent" in event:
-        contact.consent(one, event, at)
+        contact.consent(addition, event, at)
     if "campaign" in event and STEPS.get(name, ("", "clicked"))[1] == "clicked":
-        _note_touch(one, event, at)
+        _note_touch(addition, event, at)
     if add_sections := _SECTIONS_BY_EVENT.get(name):
-        add_sections(one, event, properties, at)
-    return one
+        add_sections(addition, event, properties, at)
+    return addition
 
 
-def _note_context(one: Document, context: dict[str, Any], at: int) -> None:
+def _note_context(addition: Document, context: dict[str, Any], at: int) -> None:
     """Note where, on what and in which language the person was."""
     known: dict[str, Any] = {}
     for name in ("timezone", "locale"):
-        if name in context and (value := short(context[name])):
+        if name in context and (value := bounded_text(context[name])):
             known[name] = [value, at]
     for name, part, field in _CIRCUMSTANCES:
-        if part in context and (value := short(context[part].get(field))):
+        if part in context and (value := bounded_text(context[part].get(field))):
             known[name] = [value, at]
     if known:
-        one["known"] = known
-    if "store_id" in context and (store := short(context["store_id"])):
-        one["stores"] = {store: at}
+        addition["known"] = known
+    if "store_id" in context and (store := bounded_text(context["store_id"])):
+        addition["stores"] = {store: at}
 
 
 _CIRCUMSTANCES = (
@@ -167,55 +167,57 @@ _CIRCUMSTANCES = (
 )
 
 
-def _note_traits(one: Document, traits: dict[str, Any], at: int) -> None:
+def _note_traits(addition: Document, traits: dict[str, Any], at: int) -> None:
     kept = {
         name: [value, at]
         for name, value in traits.items()
-        if len(name) <= TEXT_KEPT and (type(value) is bool or len(json(value)) <= TRAIT_BYTES)
+        if len(name) <= TEXT_KEPT and (type(value) is bool or len(canonical_json(value)) <= TRAIT_BYTES)
     }
-    one["traits"] = first_by_name(kept, TRAITS_KEPT)
+    addition["traits"] = first_by_name(kept, TRAITS_KEPT)
 
 
-def _note_touch(one: Document, event: Event, at: int) -> None:
+def _note_touch(addition: Document, event: Event, at: int) -> None:
     """Note an event that names a campaign; of messages only clicks are touches."""
-    campaign = {name: kept for name, value in event["campaign"].items() if name in _CAMPAIGN and (kept := short(value))}
+    campaign = {
+        name: kept for name, value in event["campaign"].items() if name in _CAMPAIGN and (kept := bounded_text(value))
+    }
     touch = {"at": at, "channel": campaign.pop("channel", event["channel"]), "campaign": campaign}
-    one["first_touch"] = one["last_touch"] = touch
+    addition["first_touch"] = addition["last_touch"] = touch
 
 
 _CAMPAIGN = frozenset({"channel", "source", "medium", "name", "id", "creative"})
 
 
-def _note_points(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+def _note_points(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
     points = min(abs(_whole(properties.get("points"))), _MAX_POINTS)
     loyalty: dict[str, Any] = {"earned" if event["event"] == "Loyalty Points Earned" else "redeemed": points}
     if "balance" in properties:
         loyalty["reported"] = [_whole(properties["balance"]), at]
-    one["loyalty"] = loyalty
+    addition["loyalty"] = loyalty
 
 
 def _whole(value: object) -> int:
     return int(value) if isinstance(value, int | float) else 0
 
 
-def _sold(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    one["orders"] = orders.sale(event, properties, at)
+def _sold(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    addition["orders"] = orders.sale(event, properties, at)
     if event["event"] == "Order Completed" or (event["event"] == "Receipt Issued" and properties.get("products")):
-        cart.buy(one, properties, at, event["channel"])
+        cart.buy(addition, properties, at, event["channel"])
 
 
-def _refunded(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    one["orders"] = orders.refund(event, properties)
+def _refunded(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    addition["orders"] = orders.refund(event, properties)
 
 
-def _cancelled(one: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    one["orders"] = orders.cancellation(event, properties)
+def _cancelled(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    addition["orders"] = orders.cancellation(event, properties)
 
 
 def _cart_section(
     add: Callable[[Document, dict[str, Any], int], None],
 ) -> Callable[[Document, Event, dict[str, Any], int], None]:
-    return lambda one, event, properties, at: add(one, properties, at)
+    return lambda addition, event, properties, at: add(addition, properties, at)
 
 
 _SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
@@ -259,7 +261,7 @@ def _join_loyalty(mine: Section, other: Section) -> Section:
 
 
 def _order_of_touch(touch: dict[str, Any]) -> tuple[int, str, bytes]:
-    return touch["at"], touch["channel"], json(touch["campaign"])
+    return touch["at"], touch["channel"], canonical_json(touch["campaign"])
 
 
 _JOINS: dict[str, Callable[[Any, Any], Any]] = {
@@ -267,21 +269,21 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "first_seen": min,
     "last_seen": max,
     "channels": _join_channels,
-    "events": lambda mine, other: first_by_name(counters(mine, other), EVENT_NAMES_KEPT, EVENT_NAMES),
+    "events": lambda mine, other: first_by_name(join_counters(mine, other), EVENT_NAMES_KEPT, EVENT_NAMES),
     "first_touch": lambda mine, other: min(mine, other, key=_order_of_touch),
     "last_touch": lambda mine, other: max(mine, other, key=_order_of_touch),
-    "traits": lambda mine, other: first_by_name(latest(mine, other), TRAITS_KEPT),
-    "known": latest,
-    "viewed": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
-    "bought": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
-    "carted": lambda mine, other: recent(greatest(mine, other), ITEMS_KEPT, lambda entry: entry[0]),
+    "traits": lambda mine, other: first_by_name(join_values(mine, other), TRAITS_KEPT),
+    "known": join_values,
+    "viewed": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
+    "bought": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
+    "carted": lambda mine, other: most_recent(join_rows(mine, other), ITEMS_KEPT, lambda entry: entry[0]),
     "settled": max,
     "cart": cart.join_cart,
     "orders": orders.join_orders,
-    "messages": nested(tallies),
+    "messages": nested_join(join_tallies),
     "loyalty": _join_loyalty,
     "consent": contact.join_consent,
-    "addresses": nested(contact.join_addresses),
-    "stores": lambda mine, other: recent(newest(mine, other), ITEMS_KEPT),
+    "addresses": nested_join(contact.join_addresses),
+    "stores": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
 }
 """How each section of two profiles becomes one."""

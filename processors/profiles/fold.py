@@ -15,7 +15,7 @@ import orjson
 
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
-from processors.profiles.joins import json
+from processors.profiles.joins import canonical_json
 from schemas.decisions.decision import Emit
 from schemas.outcomes import Reject
 from schemas.profiles.document import ProfileRequest, StoredProfile
@@ -231,7 +231,7 @@ def read_state(stored: bytes | None) -> dict[str, Any]:
 
 def encode_state(state: dict[str, Any]) -> bytes:
     """Write a state so that equal states are equal bytes; one without content is empty."""
-    return json(state) if state else b""
+    return canonical_json(state) if state else b""
 
 
 def encode_emits(profile_id: str, emits: Sequence[Emit]) -> list[Outgoing]:

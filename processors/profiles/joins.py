@@ -16,14 +16,14 @@ from schemas.profiles.document import TEXT_KEPT
 Section = dict[str, Any]
 
 
-def short(value: object) -> str:
+def bounded_text(value: object) -> str:
     """Keep a name or an id at a bounded length; what is neither text nor an integer becomes the empty string."""
     if type(value) is str:
         return value if len(value) <= TEXT_KEPT else value[:TEXT_KEPT]
     return str(value) if type(value) is int else ""
 
 
-def counters(mine: Section, other: Section) -> Section:
+def join_counters(mine: Section, other: Section) -> Section:
     """Join `[count, first, last]` by name: counts add, times widen."""
     for name, theirs in other.items():
         known = mine.get(name)
@@ -38,7 +38,7 @@ def counters(mine: Section, other: Section) -> Section:
     return mine
 
 
-def tallies(mine: Section, other: Section) -> Section:
+def join_tallies(mine: Section, other: Section) -> Section:
     """Join `[count, last]` by name."""
     for name, (count, last) in other.items():
         known = mine.get(name)
@@ -46,7 +46,7 @@ def tallies(mine: Section, other: Section) -> Section:
     return mine
 
 
-def newest(mine: Section, other: Section) -> Section:
+def join_times(mine: Section, other: Section) -> Section:
     """Join times by name: the later one stays."""
     for name, at in other.items():
         if at > mine.get(name, at - 1):
@@ -54,16 +54,20 @@ def newest(mine: Section, other: Section) -> Section:
     return mine
 
 
-def latest(mine: Section, other: Section) -> Section:
+def join_values(mine: Section, other: Section) -> Section:
     """Join `[value, at]` by name: the last writer by time of the event stays; at the same time, the greater JSON."""
     for name, theirs in other.items():
         known = mine.get(name)
-        if known is None or theirs[1] > known[1] or (theirs[1] == known[1] and json(theirs[0]) > json(known[0])):
+        if (
+            known is None
+            or theirs[1] > known[1]
+            or (theirs[1] == known[1] and canonical_json(theirs[0]) > canonical_json(known[0]))
+        ):
             mine[name] = theirs
     return mine
 
 
-def greatest(mine: Section, other: Section) -> Section:
+def join_rows(mine: Section, other: Section) -> Section:
     """Join rows by name: the greater row stays."""
     for name, theirs in other.items():
         known = mine.get(name)
@@ -72,7 +76,7 @@ def greatest(mine: Section, other: Section) -> Section:
     return mine
 
 
-def nested(join: Callable[[Section, Section], Section]) -> Callable[[Section, Section], Section]:
+def nested_join(join: Callable[[Section, Section], Section]) -> Callable[[Section, Section], Section]:
     """Join sections of sections."""
 
     def by_name(mine: Section, other: Section) -> Section:
@@ -84,7 +88,7 @@ def nested(join: Callable[[Section, Section], Section]) -> Callable[[Section, Se
     return by_name
 
 
-def recent(times: Section, limit: int, at: Callable[[Any], Any] = lambda time: time) -> Section:
+def most_recent(times: Section, limit: int, at: Callable[[Any], Any] = lambda time: time) -> Section:
     """Keep the most recent entries; at the same time, those last in the alphabet.
 
     Args:
@@ -106,6 +110,6 @@ def first_by_name(section: Section, limit: int, known: frozenset[str] = frozense
     return section
 
 
-def json(value: object) -> bytes:
+def canonical_json(value: object) -> bytes:
     """Encode a value as canonical JSON: equal values are equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -16,7 +16,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from processors.profiles.joins import short
+from processors.profiles.joins import bounded_text
 from schemas.money import revenue
 from schemas.profiles.document import NO_CURRENCY, ORDERS_KEPT
 
@@ -29,7 +29,7 @@ def sale(event: dict[str, Any], properties: dict[str, Any], at: int) -> dict[str
     """The orders section of one report of a sale."""
     amount = revenue(properties)
     authority = 0 if amount is None else 1 if event["event"] == "Receipt Issued" else 2
-    currency = short(properties.get("currency")) or NO_CURRENCY
+    currency = bounded_text(properties.get("currency")) or NO_CURRENCY
     discounted = bool(properties.get("coupon")) or _amount(properties.get("discount")) > 0
     return _section(
         event,
@@ -77,7 +77,9 @@ def text(amount: Decimal) -> str:
 
 
 def _section(event: dict[str, Any], properties: dict[str, Any], order: Order) -> dict[str, Any]:
-    order_id = short(properties.get("order_id")) or short(properties.get("receipt_id")) or event["event_id"]
+    order_id = (
+        bounded_text(properties.get("order_id")) or bounded_text(properties.get("receipt_id")) or event["event_id"]
+    )
     if len(order_id) > _MAX_ID_CHARS:
         order_id = blake2b(order_id.encode(), digest_size=16).hexdigest()
     return section_of(order_id, order)

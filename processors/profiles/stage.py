@@ -114,7 +114,7 @@ class ProfileUpdate:
         """
         if self._decider is None or not profile_ids:
             return []
-        people = {profile_id: profile for profile_id in profile_ids if (profile := self._cache.take(profile_id))}
+        people = {profile_id: profile for profile_id in profile_ids if (profile := self._cache.pop(profile_id))}
         unknown = [profile_id for profile_id in profile_ids if profile_id not in people]
         live: Sequence[str | None] = ()
         if unknown:
@@ -140,7 +140,7 @@ class ProfileUpdate:
             profile_id = one.request.profile_id
             found = people.get(profile_id)
             if found is None:
-                profile = self._cache.take(profile_id)
+                profile = self._cache.pop(profile_id)
                 if profile is None:
                     unknown.append(one)
                     continue

@@ -18,7 +18,7 @@ Value = dict[str, Any]
 class Erasures(Protocol):
     """Knows what was erased."""
 
-    async def erased(self, traces: Sequence[Trace]) -> list[bool]:
+    async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:
         """Return for each trace whether its person, or its dead letter, was erased."""
 
 

@@ -25,13 +25,13 @@ Row = tuple[str, bytes]
 
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
-_OF_PROPERTIES = (
+_PROPERTY_COLUMNS = (
     ("product_id", "product_id"),
     ("campaign_name", "campaign"),
     ("creative", "creative"),
     ("currency", "currency"),
 )
-_OF_CAMPAIGN = (
+_CAMPAIGN_COLUMNS = (
     ("name", "campaign"),
     ("creative", "creative"),
     ("id", "campaign_id"),
@@ -84,7 +84,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     # A column that is left out is empty.
     if properties:
         row["properties"] = properties
-        for name, column in _OF_PROPERTIES:
+        for name, column in _PROPERTY_COLUMNS:
             if name in properties:
                 row[column] = _text(properties[name])
         if "revenue" in properties or goals:
@@ -94,7 +94,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
             row[name] = part
     if campaign := event.get("campaign"):
         row["campaign_fields"] = campaign
-        for name, column in _OF_CAMPAIGN:
+        for name, column in _CAMPAIGN_COLUMNS:
             if value := campaign.get(name):
                 row[column] = value
     rows = [("touchpoints", orjson.dumps(row))]

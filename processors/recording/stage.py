@@ -78,7 +78,7 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
     return outcomes
 
 
-def rest_after(turn_s: float) -> float:
+def snapshot_pause_s(turn_s: float) -> float:
     """Return how long to pause after a turn of snapshots, in seconds, so that turns take at most a fifth of the time.
 
     Never longer than `MAX_PAUSE_S`: the length of a turn that waited for a store says nothing about the load.
@@ -99,7 +99,7 @@ async def _leave_out_erased(
     built: list[Built], records: Sequence[Record], recorder: Recorder, erasures: Erasures
 ) -> None:
     """Replace the rows of what was erased by those that stay."""
-    erased = await erasures.erased([one.trace for one in built])
+    erased = await erasures.are_erased([one.trace for one in built])
     for place, gone in enumerate(erased):
         if gone:
             kept = recorder.rows_kept_after_erasure

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from processors.segments import computed_attributes, profile_attributes, purchase_attributes
 from processors.segments.event_aggregates import Aggregate, aggregate
 from processors.segments.reader import Reader
-from schemas.segments.attributes import Attribute, find
+from schemas.segments.attributes import Attribute, find_attribute
 from schemas.segments.definitions import SegmentDefinitions
 
 
@@ -49,7 +49,7 @@ class Catalogue:
         """
         known = self._found.get(name)
         if known is None:
-            found = find(name)
+            found = find_attribute(name)
             if found is None:
                 raise UnknownAttributeError(f"there is no attribute {name!r}")
             attribute, member = found

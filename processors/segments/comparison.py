@@ -24,7 +24,7 @@ def predicate(comparison: Comparison, zone: ZoneInfo, *, recorded: bool = False,
         recorded: The value is the time of an event, which counts as past even if the clock of its source is ahead.
         is_trait: The value is a trait, see `milliseconds_of`.
     """
-    tests = [_test(key, wanted, zone, recorded, is_trait) for key, wanted in given_comparisons(comparison).items()]
+    tests = [_test(key, operand, zone, recorded, is_trait) for key, operand in given_comparisons(comparison).items()]
     if len(tests) == 1:
         return tests[0]
     return lambda value, now: all(test(value, now) for test in tests)
@@ -72,17 +72,17 @@ def milliseconds_of(value: Any, zone: ZoneInfo, *, is_trait: bool = False) -> in
     return ms_of_time(found.start(zone) if is_date or found.at is None else found.at)
 
 
-def _test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
+def _test(key: str, operand: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
     """Compile one comparison."""
     if key in ("before", "after", "within", "within_next", "older_than"):
-        return _time_test(key, wanted, zone, recorded, is_trait)
+        return _time_test(key, operand, zone, recorded, is_trait)
     if key in ("gt", "gte", "lt", "lte"):
-        return _number_test(key, wanted)
+        return _number_test(key, operand)
     if key == "exists":
-        return lambda value, now: (value is not None) is wanted
+        return lambda value, now: (value is not None) is operand
     if key in ("contains", "starts_with", "ends_with"):
-        return _text_test(key, wanted)
-    among = [wanted] if key in ("eq", "ne") else list(wanted)
+        return _text_test(key, operand)
+    among = [operand] if key in ("eq", "ne") else list(operand)
     same = frozenset(_plain(one) for one in among)
     if key in ("eq", "in"):
         return lambda value, now: value is not None and _is_among(value, same)
@@ -98,19 +98,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_among(value: Any, wanted: frozenset[Any]) -> bool:
+def _is_among(value: Any, operand: frozenset[Any]) -> bool:
     if type(value) is list:
-        return any(_is_among(element, wanted) for element in value)
+        return any(_is_among(element, operand) for element in value)
     if type(value) is dict:
         return False
     # Money is a text in events: "49.90" equals 49.9.
-    return _plain(value) in wanted or (
-        type(value) is str and (number := _number(value)) is not None and number in wanted
+    return _plain(value) in operand or (
+        type(value) is str and (number := _number(value)) is not None and number in operand
     )
 
 
-def _number_test(key: str, wanted: float) -> Predicate:
-    limit: Any = int(wanted) if wanted == int(wanted) else Decimal(repr(wanted))
+def _number_test(key: str, operand: float) -> Predicate:
+    limit: Any = int(operand) if operand == int(operand) else Decimal(repr(operand))
     if key == "gte":
         return lambda value, now: (number := _number(value)) is not None and number >= limit
     if key == "gt":
@@ -136,8 +136,8 @@ def _number(value: Any) -> Any:
     return None
 
 
-def _text_test(key: str, wanted: Any) -> Predicate:
-    text = str(wanted).lower()
+def _text_test(key: str, operand: Any) -> Predicate:
+    text = str(operand).lower()
     if key == "contains":
         return lambda value, now: (
             text in value.lower()
@@ -149,15 +149,15 @@ def _text_test(key: str, wanted: Any) -> Predicate:
     return lambda value, now: type(value) is str and value.lower().endswith(text)
 
 
-def _time_test(key: str, wanted: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
+def _time_test(key: str, operand: Any, zone: ZoneInfo, recorded: bool, is_trait: bool) -> Predicate:
     read = partial(milliseconds_of, zone=zone, is_trait=is_trait)
     if key in ("before", "after"):
-        limit = milliseconds_of(wanted, zone) or 0
+        limit = milliseconds_of(operand, zone) or 0
         if key == "before":
             return lambda value, now: (at := read(value)) is not None and at < limit
         return lambda value, now: (at := read(value)) is not None and at >= limit
     if key == "within":
-        return lambda value, now: (at := read(value)) is not None and (now - wanted < at and (recorded or at <= now))
+        return lambda value, now: (at := read(value)) is not None and (now - operand < at and (recorded or at <= now))
     if key == "older_than":
-        return lambda value, now: (at := read(value)) is not None and at <= now - wanted
-    return lambda value, now: (at := read(value)) is not None and now < at <= now + wanted
+        return lambda value, now: (at := read(value)) is not None and at <= now - operand
+    return lambda value, now: (at := read(value)) is not None and now < at <= now + operand

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.profiles.joins import json
+from processors.profiles.joins import canonical_json
 from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
 from processors.segments.evaluation import NEVER, CompiledCondition, EvaluationContext
@@ -262,4 +262,4 @@ class SegmentEngine:
 
 
 def _hash(*parts: str) -> str:
-    return blake2b(json(parts), digest_size=6).hexdigest()
+    return blake2b(canonical_json(parts), digest_size=6).hexdigest()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from processors.profiles.joins import json, short
+from processors.profiles.joins import bounded_text, canonical_json
 from processors.segments.event_filters import Event, Filter, ReadValues, scaled
 from schemas.durations import DAY_MS, HOUR_MS
 from schemas.segments.conditions import MAX_TIMES
@@ -56,7 +56,7 @@ class Series(NamedTuple):
 
 def key_of(kind: str, *what: object) -> str:
     """Return the key of a series: its kind and 8 bytes of hash of what it holds."""
-    return kind + blake2b(json([str(part) for part in what]), digest_size=8).hexdigest()
+    return kind + blake2b(canonical_json([str(part) for part in what]), digest_size=8).hexdigest()
 
 
 def join(key: str, mine: Any, other: Any, keep: int = MAX_TIMES) -> Any:
@@ -118,7 +118,7 @@ def steps(key: str, tests: list[tuple[frozenset[str], Filter | None]], same: Rea
     """Define a series of the latest times of each step of a sequence, with the value that all steps share, or ''."""
 
     def extract(event: Event, at: int) -> list[list[Any]] | None:
-        tied = sorted({text for value in same(event) if (text := short(value))}) if same else [""]
+        tied = sorted({text for value in same(event) if (text := bounded_text(value))}) if same else [""]
         name = event["event"]
         found = [
             [[at, tie] for tie in tied[:STEPS_KEPT]] if name in names and (test is None or test(event)) else []
@@ -170,11 +170,11 @@ def _storable(value: object) -> Any:
         return "true" if value else "false"
     if type(value) is float or type(value) is int:
         return value
-    return short(value) or None
+    return bounded_text(value) or None
 
 
 def _order(row: list[Any]) -> tuple[int, bytes]:
-    return row[0], json(row[1])
+    return row[0], canonical_json(row[1])
 
 
 def _join_times(mine: list[int], other: list[int], keep: int) -> list[int]:

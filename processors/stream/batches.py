@@ -33,7 +33,7 @@ class Batch:
             for event in self._events
         )
 
-    async def done(self) -> None:
+    async def acknowledge(self) -> None:
         """Acknowledge the batch, once every effect of every record is confirmed."""
         for event in self._events:
             await self._stream.ack(event)
@@ -42,8 +42,8 @@ class Batch:
 async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> AsyncIterator[Batch]:
     """Yield the records that have arrived on a Faust stream, batch by batch.
 
-    A batch never waits to be filled, unless `linger_s` asks for it. An event is acknowledged by `Batch.done` alone,
-    never by leaving this loop: Faust's own way acknowledges on an exception, which loses the event.
+    A batch does not wait to be filled, unless `linger_s` is set. `Batch.acknowledge` alone acknowledges an event, and
+    leaving the loop does not. Faust's own stream acknowledges on an exception too, which loses the event.
 
     Args:
         stream: The agent's stream; its events carry record batches (`deploy/workers/transport.py`).

@@ -73,5 +73,5 @@ class ChangedProfiles(Protocol):
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
         """Return some of them: profile id, version, document."""
 
-    async def exported(self, done: Sequence[tuple[str, int]]) -> None:
+    async def mark_exported(self, snapshots: Sequence[tuple[str, int]]) -> None:
         """Note that these versions are stored; a profile that has changed again stays listed."""

@@ -117,13 +117,13 @@ class SegmentMatch(_Model):
     when: Literal["entered", "left"] = "entered"
 
 
-def _of_event(value: Any) -> str:
+def _entry_kind(value: Any) -> str:
     has = "segment" in value if isinstance(value, dict) else isinstance(value, SegmentMatch)
     return "segment" if has else "event"
 
 
 Match = Annotated[
-    Annotated[EventMatch, Tag("event")] | Annotated[SegmentMatch, Tag("segment")], Discriminator(_of_event)
+    Annotated[EventMatch, Tag("event")] | Annotated[SegmentMatch, Tag("segment")], Discriminator(_entry_kind)
 ]
 
 
@@ -149,7 +149,7 @@ class SegmentEntry(SegmentMatch):
 
 
 Entry = Annotated[
-    Annotated[EventEntry, Tag("event")] | Annotated[SegmentEntry, Tag("segment")], Discriminator(_of_event)
+    Annotated[EventEntry, Tag("event")] | Annotated[SegmentEntry, Tag("segment")], Discriminator(_entry_kind)
 ]
 
 
@@ -413,14 +413,14 @@ class Journey(_Model):
     @property
     def version(self) -> str:
         """Hash of what the definition does, after its `revision` if it has one; pausing it makes no new version."""
-        digest = hashlib.sha256(self._written(exclude={"enabled", "description"})).hexdigest()[:12]
+        digest = hashlib.sha256(self._as_json(exclude={"enabled", "description"})).hexdigest()[:12]
         return f"{self.revision}-{digest}" if self.revision else digest
 
     def archived(self) -> bytes:
         """Write the definition as JSON, to be kept for runs that go on with it; `model_validate_json` reads it."""
-        return self._written(exclude=set())
+        return self._as_json(exclude=set())
 
-    def _written(self, exclude: set[str]) -> bytes:
+    def _as_json(self, exclude: set[str]) -> bytes:
         plain = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude=exclude)
         return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 

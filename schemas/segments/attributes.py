@@ -238,7 +238,7 @@ def _pattern(family: Attribute) -> re.Pattern[str]:
 _PATTERNS = [(_pattern(family), family) for family in (*_FAMILIES, *_OPEN)]
 
 
-def find(name: str) -> tuple[Attribute, str] | None:
+def find_attribute(name: str) -> tuple[Attribute, str] | None:
     """Find an attribute by name.
 
     Returns:

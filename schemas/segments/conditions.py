@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
-from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find
+from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find_attribute
 from schemas.time import lenient_time
 
 MAX_TIMES = 200
@@ -283,7 +283,7 @@ class Condition(Comparison):
                 "should have exactly one of {operators}; it has {found}",
                 {
                     "operators": ", ".join(OPERATORS),
-                    "found": " and ".join(found) or f"only {', '.join(map(str, given))}{_meant(given)}",
+                    "found": " and ".join(found) or f"only {', '.join(map(str, given))}{_suggestion(given)}",
                 },
             )
         surplus = [key for key in given if key != found[0] and key not in OPERATORS[found[0]]]
@@ -344,7 +344,7 @@ def given_comparisons(comparison: Comparison) -> dict[str, Any]:
 
 def _check_attribute(condition: Condition) -> str:
     name = condition.attribute or ""
-    found = find(name)
+    found = find_attribute(name)
     if found is None:
         return f"there is no attribute {name!r}{_nearest(name)}; `throughline segments attributes` lists them"
     given = condition.comparisons()
@@ -359,7 +359,7 @@ def _check_attribute(condition: Condition) -> str:
     return ""
 
 
-def _meant(given: Iterable[object]) -> str:
+def _suggestion(given: Iterable[object]) -> str:
     near = [near for key in given for near in get_close_matches(str(key), OPERATORS, 1, 0.75)]
     return f": did you mean {near[0]}?" if near else ""
 

@@ -98,9 +98,9 @@ class DeadLetterFilter:
         return " AND ".join(conditions) or "1", parameters
 
 
-def count_dead_letters(client: Any, wanted: DeadLetterFilter) -> dict[str, int]:
+def count_dead_letters(client: Any, selection: DeadLetterFilter) -> dict[str, int]:
     """Count dead letters by reason, the most frequent first."""
-    condition, parameters = wanted.sql()
+    condition, parameters = selection.sql()
     query = (
         f"SELECT reason, count() FROM dead_letters FINAL WHERE {condition} "  # noqa: S608 - fixed text, bound values
         "GROUP BY reason ORDER BY count() DESC, reason"
@@ -109,17 +109,17 @@ def count_dead_letters(client: Any, wanted: DeadLetterFilter) -> dict[str, int]:
 
 
 def read_dead_letters(
-    client: Any, wanted: DeadLetterFilter, *, limit: int | None = None, newest_first: bool = False
+    client: Any, selection: DeadLetterFilter, *, limit: int | None = None, newest_first: bool = False
 ) -> Iterator[StoredDeadLetter]:
     """Read dead letters in the order of publication, or the newest first, as a stream.
 
     Args:
         client: From `sinks.clickhouse.client.connect`.
-        wanted: The filter.
+        selection: The filter.
         limit: Most dead letters.
         newest_first: By time of receipt, descending.
     """
-    condition, parameters = wanted.sql()
+    condition, parameters = selection.sql()
     order = "received_at DESC, topic, partition, offset DESC" if newest_first else "topic, partition, offset"
     query = (
         f"SELECT {', '.join(_COLUMNS)} FROM dead_letters FINAL WHERE {condition} "  # noqa: S608 - the same

@@ -13,7 +13,7 @@ _DECISIONS = (
     "gates", "event_id",
 )  # fmt: skip
 _EVENTS = ("id", "kind", "at", "journey", "version", "run_id", "key", "step", "detail", "event_id")
-_OF = "WHERE profile_id = {person:UUID}"
+_PERSON_FILTER = "WHERE profile_id = {person:UUID}"
 
 
 def read_decisions(client: Any, profile_id: str) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def read_decisions(client: Any, profile_id: str) -> list[dict[str, Any]]:
     Returns:
         Rows of the topic `decisions`, with `gates` as JSON.
     """
-    query = f"SELECT {', '.join(_DECISIONS)} FROM v_decisions {_OF} ORDER BY decided_at, decision_id"  # noqa: S608
+    query = f"SELECT {', '.join(_DECISIONS)} FROM v_decisions {_PERSON_FILTER} ORDER BY decided_at, decision_id"  # noqa: S608
     return _rows(client, query, _DECISIONS, profile_id)
 
 
@@ -36,7 +36,7 @@ def read_journey_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
     Returns:
         Rows of the topic `journey-events`, with `detail` as JSON.
     """
-    query = f"SELECT {', '.join(_EVENTS)} FROM v_journey_events {_OF}"  # noqa: S608
+    query = f"SELECT {', '.join(_EVENTS)} FROM v_journey_events {_PERSON_FILTER}"  # noqa: S608
     found = _rows(client, query, _EVENTS, profile_id)
     changes = """
         SELECT change_id, if(entered, 'segment_entered', 'segment_left'), changed_at, segment, definition_version,
@@ -44,7 +44,7 @@ def read_journey_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
         FROM v_segment_changes
     """
     names = ("id", "kind", "at", "segment", "version", "event_id")
-    found += _rows(client, f"{changes} {_OF}", names, profile_id)
+    found += _rows(client, f"{changes} {_PERSON_FILTER}", names, profile_id)
     return sorted(found, key=lambda row: (row["at"], row["id"]))
 
 

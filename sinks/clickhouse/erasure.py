@@ -18,20 +18,20 @@ IDENTITY_LOG, OVERRIDES, PROFILES = "identity_log", "identity_overrides", "profi
 
 _SYNCHRONOUS = {"mutations_sync": 2}  # return when every replica has deleted
 _KEYS_AT_ONCE = 1_000
-_FOLLOWS = (
+_OWNER_CONDITION = (
     "if(transform(toString(anchor), {{moved:Array(String)}}, {{versions:Array(UInt64)}}, toUInt64(0)) > {version},"
     " toString(anchor) IN {{mine:Array(String)}}, profile_id IN {{people:Array(UUID)}})"
 )
-_SPECIAL = {
+_OWN_CONDITIONS = {
     IDENTITY_LOG: "(profile_id IN {people:Array(UUID)} OR from_profile_id IN {people:Array(UUID)}) AND kind != 'erase'",
     OVERRIDES: "profile_id IN {people:Array(UUID)}",
     PROFILES: "profile_id IN {people:Array(UUID)} AND NOT is_deleted",
 }
-_LAST = (IDENTITY_LOG, OVERRIDES)  # the conditions of other tables read them
+_DELETED_LAST = (IDENTITY_LOG, OVERRIDES)  # the conditions of other tables read them
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PersonRows:
     """The rows of a person.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rows:
     parameters: dict[str, Any]
 
 
-def rows_of(client: Any, profile_ids: Iterable[str]) -> Rows:
+def person_rows(client: Any, profile_ids: Iterable[str]) -> PersonRows:
     """Return the rows of a person.
 
     Args:
@@ -67,17 +67,19 @@ def rows_of(client: Any, profile_ids: Iterable[str]) -> Rows:
     }
     conditions = {}
     for table, columns in _tables(client):
-        if table in _SPECIAL:
-            conditions[table] = _SPECIAL[table]
+        if table in _OWN_CONDITIONS:
+            conditions[table] = _OWN_CONDITIONS[table]
         elif "anchor" in columns:
-            conditions[table] = _FOLLOWS.format(version="identity_version" if "identity_version" in columns else 0)
+            conditions[table] = _OWNER_CONDITION.format(
+                version="identity_version" if "identity_version" in columns else 0
+            )
         else:
             conditions[table] = "profile_id IN {people:Array(UUID)}"
-    ordered = sorted(conditions, key=lambda table: (table in _LAST, table))
-    return Rows({table: conditions[table] for table in ordered}, parameters)
+    ordered = sorted(conditions, key=lambda table: (table in _DELETED_LAST, table))
+    return PersonRows({table: conditions[table] for table in ordered}, parameters)
 
 
-def count_rows(client: Any, rows: Rows) -> dict[str, int]:
+def count_rows(client: Any, rows: PersonRows) -> dict[str, int]:
     """Count a person's rows, table by table."""
     return {
         table: int(client.query(f"SELECT count() FROM {table} WHERE {condition}", rows.parameters).first_row[0])  # noqa: S608
@@ -85,7 +87,7 @@ def count_rows(client: Any, rows: Rows) -> dict[str, int]:
     }
 
 
-def delete_rows(client: Any, rows: Rows) -> dict[str, int]:
+def delete_rows(client: Any, rows: PersonRows) -> dict[str, int]:
     """Delete a person's rows from the disks of all replicas, and the rows of `sessions` and `arrivals` that they made.
 
     Returns:
@@ -93,7 +95,7 @@ def delete_rows(client: Any, rows: Rows) -> dict[str, int]:
     """
     deleted: dict[str, int] = {}
     for table, condition in rows.conditions.items():
-        found = count_rows(client, Rows({table: condition}, rows.parameters))[table]
+        found = count_rows(client, PersonRows({table: condition}, rows.parameters))[table]
         if not found:
             continue
         after = _unlinker(client, condition, rows.parameters) if table == "touchpoints" else None

@@ -23,7 +23,7 @@ _COLUMNS = (
 _PARTS = {"campaign": "campaign_fields", **{name: name for name in ("context", "properties", "traits", "consent")}}
 
 # The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
-_OF_PERSON = """
+_PERSON_FILTER = """
     FROM touchpoints AS t FINAL
     LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
     WHERE (t.profile_id = {person:UUID} OR t.anchor IN (
@@ -43,7 +43,7 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
         Resolved touchpoints equal to those that were published (values of the topic `resolved-touchpoints`; their
         `profile_id` is the one of that time), in the order in which the broker received them.
     """
-    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_OF_PERSON} ORDER BY t.received_at, t.event_id"
+    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_PERSON_FILTER} ORDER BY t.received_at, t.event_id"
     rows = client.query(query, {"person": profile_id}).result_rows
     return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
@@ -73,7 +73,7 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
             yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
 
 
-def affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
+def count_affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
     """Count the events that go along when these identifiers are split off a person.
 
     Returns:
@@ -81,7 +81,7 @@ def affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, 
     """
     counts = "SELECT count(), uniqExactIf(t.order_id, t.order_id != '')"
     parameters = {"person": profile_id, "anchors": sorted(anchors)}
-    row = client.query(f"{counts} {_OF_PERSON} AND t.anchor IN {{anchors:Array(UUID)}}", parameters).first_row
+    row = client.query(f"{counts} {_PERSON_FILTER} AND t.anchor IN {{anchors:Array(UUID)}}", parameters).first_row
     return {"events": int(row[0]), "orders": int(row[1])}
 
 

@@ -96,7 +96,7 @@ _NEXT_CATEGORY = """
 
 
 def compute_recommendations(
-    client: Any, now: datetime, *, days: int = 180, most: int = 24, support: int = 2
+    client: Any, now: datetime, *, days: int = 180, max_products: int = 24, support: int = 2
 ) -> Recommendations:
     """Compute recommendations from the orders of the last days.
 
@@ -104,10 +104,10 @@ def compute_recommendations(
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
         now: End of the period.
         days: Length of the period.
-        most: Recommendations kept for each product; four times as many best sellers.
+        max_products: The most recommendations of each product; there are four times as many best sellers.
         support: A pair of products needs at least this many orders, a pair of categories this many people.
     """
-    parameters: dict[str, Any] = {"since": now - timedelta(days=days), "most": most, "support": support}
+    parameters: dict[str, Any] = {"since": now - timedelta(days=days), "most": max_products, "support": support}
     together: dict[str, ScoredProducts] = {}
     for product, other, score in client.query(_TOGETHER, parameters=parameters).result_rows:
         together.setdefault(product, []).append((other, round(float(score), 6)))
@@ -136,11 +136,11 @@ def compute_recommendations(
     return Recommendations(
         together=together,
         category={
-            product: by_category.get(following[category], [])[:most]
+            product: by_category.get(following[category], [])[:max_products]
             for product, category in categories.items()
             if category in following
         },
-        best=best[: 4 * most],
+        best=best[: 4 * max_products],
         products=products,
     )
 

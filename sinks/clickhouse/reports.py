@@ -173,7 +173,7 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
     known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
     order = {model: place for place, (model, _) in enumerate(known)}
     rows = [
-        row_of(*values[:-1], margin=margin, net_revenue=values[-1])
+        attribution_row(*values[:-1], margin=margin, net_revenue=values[-1])
         for values in client.query(
             """
             SELECT model, key, sum(conversions), sum(revenue), sum(new_customers), sum(spend), sum(net_revenue)
@@ -295,7 +295,7 @@ def accounting(client: Any) -> Accounting:
     return Accounting([AccountingRow(*row) for row in rows], missing)
 
 
-def row_of(
+def attribution_row(
     model: str,
     key: str,
     conversions: float,

@@ -75,13 +75,13 @@ def questions() -> list[Question]:
     return found
 
 
-def markdown(tables: Iterable[Table], asked: Iterable[Question]) -> str:
+def markdown(tables: Iterable[Table], example_questions: Iterable[Question]) -> str:
     """Write the reference: questions first, then views, then tables."""
     views: list[str] = []
     parts: list[str] = []
     for table in tables:
         (views if table.name.startswith("v_") else parts).append(_section(table))
-    examples = [f"### {one.question}\n\n```sql\n{one.sql}\n```\n" for one in asked]
+    examples = [f"### {one.question}\n\n```sql\n{one.sql}\n```\n" for one in example_questions]
     return "\n".join(
         [
             _INTRODUCTION,

@@ -35,7 +35,7 @@ class RedisErasures:
         self._anchors = f"{{{namespace}}}:erased:anchors"
         self._letters = f"{{{namespace}}}:erased:letters"
 
-    async def erased(self, traces: Sequence[Trace]) -> list[bool]:
+    async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:
         """Return for each trace whether its person, or its dead letter, was erased."""
         live = await self._profiles.live({one.profile_id for one in traces if one.profile_id and not one.anchor})
         anchors = await self._among(self._anchors, {one.anchor for one in traces if one.anchor})

@@ -179,7 +179,7 @@ class RedisProfileStore:
         return bool(await self._call(self._replace, packed))
 
     async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
-        """List profiles that have changed since their last snapshot (`exported`); at most `count`.
+        """List profiles that have changed since their last snapshot (`mark_exported`); at most `count`.
 
         Returns:
             Profile id, version and document. The document of a profile that was merged into another, or erased, is
@@ -191,9 +191,9 @@ class RedisProfileStore:
             for name, version, document in ((one[0].decode(), *one[1:]) for one in found)
         ]
 
-    async def exported(self, done: Sequence[tuple[str, int]]) -> None:
+    async def mark_exported(self, snapshots: Sequence[tuple[str, int]]) -> None:
         """Remove versions whose snapshots are stored from the list; a profile that has changed again stays listed."""
-        await self._call(self._exported, done)
+        await self._call(self._exported, snapshots)
 
     async def erase(self, profile_id: str) -> int:
         """Delete a live profile and those that it has yet to absorb.

@@ -75,7 +75,7 @@ class RedisRecommendations:
         found = await self._redis.get(f"{self._prefix}recommend_best")
         return orjson.loads(found) if found else []
 
-    async def shown(self, products: Iterable[str]) -> list[dict[str, Any]]:
+    async def product_details(self, products: Iterable[str]) -> list[dict[str, Any]]:
         """Read what a template shows of products, in their order; only `product_id` where nothing is known."""
         names = list(products)
         if not names:

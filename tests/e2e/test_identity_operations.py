@@ -18,7 +18,7 @@ from deploy.cli.main import app
 from deploy.operations.roles import ROLES, consumed_topics, group_id
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
-from sinks.clickhouse.erasure import count_rows, rows_of
+from sinks.clickhouse.erasure import count_rows, person_rows
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.pipeline import Pipeline
 
@@ -139,7 +139,7 @@ def test_no_replay_brings_an_erased_person_back_and_who_returns_is_new(stack: Se
         replayed = everything(pipeline)
         accounted_again = accounting(pipeline)
         tables = connect(stack.clickhouse_url, stack.clickhouse_database)
-        left = count_rows(tables, rows_of(tables, receipt["profile_ids"]))
+        left = count_rows(tables, person_rows(tables, receipt["profile_ids"]))
         tables.close()
         pipeline.publish(touchpoint(identifiers=ANN, occurred_at=at(days=400)))
         pipeline.drain()

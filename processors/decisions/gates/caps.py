@@ -69,27 +69,27 @@ class Caps:
     def check(self, candidate: Candidate) -> Check:
         """Suppress or postpone when a cap is used up. It reserves nothing: later gates may still stop the message."""
         log = self._counting(candidate.person.state, candidate.now_ms)
-        given: dict[str, Any] = {}
+        gate_input: dict[str, Any] = {}
         full: tuple[int | float, _Cap, int] | None = None
         for cap in self._caps:
             if cap.covers(candidate.channel, candidate.message.tags):
                 used = cap.used(log, candidate.now_ms, candidate.zone)
-                given[cap.name] = [len(used), cap.limit]
+                gate_input[cap.name] = [len(used), cap.limit]
                 if len(used) >= cap.limit:
                     next_at = cap.next_at(used, candidate.now_ms, candidate.zone)
                     then = float("inf") if next_at is None else next_at
                     if full is None or then > full[0]:
                         full = then, cap, len(used)
         if full is None:
-            return Check(True, given)
+            return Check(True, gate_input)
         then, cap, sent = full
         if not cap.limit:
-            return Check(False, given, f"no {cap.text}")
+            return Check(False, gate_input, f"no {cap.text}")
         possible = int(then)
         reason = f"{sent} of {cap.limit} {cap.text} {'was' if sent == 1 else 'were'} already sent"
         reason += f"; the next is possible after {calendar.readable_time(possible, candidate.now_ms, candidate.zone)}"
-        given["possible_at"] = text_of_ms(possible)
-        return Check(False, given, reason, possible if self._postpone else None)
+        gate_input["possible_at"] = text_of_ms(possible)
+        return Check(False, gate_input, reason, possible if self._postpone else None)
 
     def counts(self, candidate: Candidate) -> bool:
         """Return whether a message counts for any cap."""

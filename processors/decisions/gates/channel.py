@@ -75,27 +75,27 @@ class ChannelChoice:
                 unreachable[name] = address
             else:
                 reachable[name] = address
-        given: dict[str, Any] = {"choose": candidate.message.choose, "reachable": list(reachable)}
+        gate_input: dict[str, Any] = {"choose": candidate.message.choose, "reachable": list(reachable)}
         if unreachable:
-            given["unreachable"] = unreachable
+            gate_input["unreachable"] = unreachable
         if not reachable:
-            return Check(False, given, _unreachable(unreachable))
-        candidate.channel, candidate.propensity = self._choose(candidate, list(reachable), given)
+            return Check(False, gate_input, _unreachable(unreachable))
+        candidate.channel, candidate.propensity = self._choose(candidate, list(reachable), gate_input)
         candidate.address = reachable[candidate.channel]
-        given["chosen"] = candidate.channel
-        return Check(True, given)
+        gate_input["chosen"] = candidate.channel
+        return Check(True, gate_input)
 
-    def _choose(self, candidate: Candidate, names: list[str], given: dict[str, Any]) -> tuple[str, float]:
+    def _choose(self, candidate: Candidate, names: list[str], gate_input: dict[str, Any]) -> tuple[str, float]:
         choose = candidate.message.choose
         if choose == "preferred":
             trait = candidate.document.get("traits", _SECTION).get(self._rules.preferred_trait)
-            given["preferred"] = preferred = trait[0] if trait else None
+            gate_input["preferred"] = preferred = trait[0] if trait else None
             return (preferred if preferred in names else names[0]), 1.0
         if choose == "declared" or len(names) == 1:
             return names[0], 1.0
-        return self._best(candidate, names, given)
+        return self._best(candidate, names, gate_input)
 
-    def _best(self, candidate: Candidate, names: list[str], given: dict[str, Any]) -> tuple[str, float]:
+    def _best(self, candidate: Candidate, names: list[str], gate_input: dict[str, Any]) -> tuple[str, float]:
         draw = index(DRAWS, "channel", candidate.key)
         margin = candidate.message.margin if candidate.message.margin is not None else self._rules.margin
         values: list[tuple[float, ...]] = []
@@ -105,7 +105,7 @@ class ChannelChoice:
             value = _values_of_draws(name, alpha, beta, margin, self._channels[name].cost)
             values.append(value)
             scores[name] = {"alpha": alpha, "beta": beta, "worth": round(value[draw], 6)}
-        given["scores"] = scores
+        gate_input["scores"] = scores
         drawn = [value[draw] for value in values]
         chosen = drawn.index(max(drawn))
         return names[chosen], _propensity(values, chosen)

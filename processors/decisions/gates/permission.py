@@ -35,15 +35,15 @@ class Consent:
         }
         known = document.get("known", _SECTION).get("country")
         country = str(known[0]).upper() if known else ""
-        given: dict[str, Any] = {"purpose": {purpose: to_purpose}, "channels": to_channels}
+        gate_input: dict[str, Any] = {"purpose": {purpose: to_purpose}, "channels": to_channels}
         if self._regimes:
-            given["country"] = country
+            gate_input["country"] = country
         candidate.channels = [
             name for name in candidate.channels if self._agreed(to_purpose, to_channels[name], name, country)
         ]
         if candidate.channels:
-            return Check(True, given)
-        return Check(False, given, _refusal(purpose, to_purpose, to_channels))
+            return Check(True, gate_input)
+        return Check(False, gate_input, _refusal(purpose, to_purpose, to_channels))
 
     def _agreed(self, to_purpose: bool | None, to_channel: bool | None, channel: str, country: str) -> bool:
         if to_purpose is False or to_channel is False:
@@ -90,20 +90,21 @@ class Suppression:
                 return Check(False, {"trait": name}, f"the person is on the suppression list ({name})")
         if self._segments and (found := sorted(self._segments.intersection(candidate.members))):
             return Check(False, {"segment": found[0]}, f"the person is in the suppressed segment {found[0]}")
-        given: dict[str, Any] = {}
+        gate_input: dict[str, Any] = {}
         for name in candidate.channels:
             if why := self._closed(candidate.document, name):
-                given.setdefault(why, []).append(name)
-        if not given:
-            return Check(True, given)
-        closed = {name for names in given.values() for name in names}
+                gate_input.setdefault(why, []).append(name)
+        if not gate_input:
+            return Check(True, gate_input)
+        closed = {name for names in gate_input.values() for name in names}
         candidate.channels = [name for name in candidate.channels if name not in closed]
         if candidate.channels:
-            return Check(True, given)
+            return Check(True, gate_input)
         each = "; ".join(
-            f"{_CLOSED[why]} by {labels.alternatives(map(labels.channel_label, names))}" for why, names in given.items()
+            f"{_CLOSED[why]} by {labels.alternatives(map(labels.channel_label, names))}"
+            for why, names in gate_input.items()
         )
-        return Check(False, given, each)
+        return Check(False, gate_input, each)
 
     def _closed(self, document: dict[str, Any], channel: str) -> str:
         if self._rules.complained and _complained(document, channel):
@@ -145,17 +146,17 @@ class Holdout:
         """
         person, share = candidate.person.profile_id, candidate.request.holdout_share
         drawn = uniform(self.salt(candidate.now_ms), person)
-        given: dict[str, Any] = {"global": {"drawn": round(drawn, 6), "share": self._rules.share}}
+        gate_input: dict[str, Any] = {"global": {"drawn": round(drawn, 6), "share": self._rules.share}}
         if drawn < self._rules.share:
             candidate.holdout = "global"
         if share:
             journey = uniform("journey holdout", candidate.request.journey, person)
-            given["journey"] = {"drawn": round(journey, 6), "share": share}
+            gate_input["journey"] = {"drawn": round(journey, 6), "share": share}
             if journey < share and not candidate.holdout:
                 candidate.holdout = "journey"
         scope = "all messages" if candidate.holdout == "global" else "this journey"
         reason = f"the person is in the control group of {scope}" if candidate.holdout else ""
-        return Check(not candidate.holdout, given, reason)
+        return Check(not candidate.holdout, gate_input, reason)
 
     def salt(self, now_ms: int) -> str:
         """Return the salt of the current quarter (or month, or year; in UTC)."""

@@ -27,7 +27,7 @@ class Priority:
         """Postpone the message if a pending one has a higher priority."""
         priority, ahead = candidate.message.priority, candidate.now_ms + self._window
         pending = candidate.person.state.get("sends", _SECTION).get("pending", _SECTION)
-        given: dict[str, Any] = {"priority": priority}
+        gate_input: dict[str, Any] = {"priority": priority}
         waiting = [
             (until, key, theirs)
             for key, (until, theirs) in pending.items()
@@ -35,29 +35,29 @@ class Priority:
             if theirs > priority and key != candidate.key and candidate.now_ms <= until <= ahead
         ]
         if not waiting:
-            return Check(True, given)
+            return Check(True, gate_input)
         until, key, theirs = max(waiting)
-        given["waiting"] = {"idempotency_key": key, "priority": theirs, "until": text_of_ms(until)}
+        gate_input["waiting"] = {"idempotency_key": key, "priority": theirs, "until": text_of_ms(until)}
         when = calendar.readable_time(until, candidate.now_ms, candidate.zone)
         reason = f"a more important message is about to go out at {when}; it waits for its turn"
-        return Check(False, given, reason, until + SECOND_MS)
+        return Check(False, gate_input, reason, until + SECOND_MS)
 
 
 def expiry(candidate: Candidate) -> Check:
     """Suppress a message that has expired."""
-    given = {"expires_at": text_of_ms(candidate.expires_ms)}
+    gate_input = {"expires_at": text_of_ms(candidate.expires_ms)}
     if candidate.now_ms < candidate.expires_ms:
-        return Check(True, given)
+        return Check(True, gate_input)
     expires = calendar.readable_time(candidate.expires_ms, candidate.now_ms, candidate.zone)
-    return Check(False, given, f"it was worth sending only until {expires}")
+    return Check(False, gate_input, f"it was worth sending only until {expires}")
 
 
 def expiry_of_wait(candidate: Candidate, gate: Gate, waiting: Check) -> Check:
     """Suppress a message that would expire before another gate lets it pass."""
-    given = {
+    gate_input = {
         "expires_at": text_of_ms(candidate.expires_ms),
         "gate": gate,
         "passes_at": text_of_ms(waiting.until_ms or 0),
     }
     expires = calendar.readable_time(candidate.expires_ms, candidate.now_ms, candidate.zone)
-    return Check(False, given, f"{waiting.reason}; but it is worth sending only until {expires}")
+    return Check(False, gate_input, f"{waiting.reason}; but it is worth sending only until {expires}")

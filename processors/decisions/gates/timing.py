@@ -22,14 +22,16 @@ class QuietGate:
     def check(self, candidate: Candidate) -> Check:
         """Wait for the end of the quiet; if the message asks for the best hour, for the best one from there."""
         span = self._quiet.span(candidate.channel)
-        given = {"hours": span, "time_zone": str(candidate.zone), "local": _hour_and_minute(candidate)}
+        gate_input = {"hours": span, "time_zone": str(candidate.zone), "local": _hour_and_minute(candidate)}
         until = self._quiet.until(candidate.channel, candidate.now_ms, candidate.zone)
         if until is None:
-            return Check(True, given)
+            return Check(True, gate_input)
         until = max(until, self._send_time.best_from(candidate, until) or 0)
         when = calendar.readable_time(until, candidate.now_ms, candidate.zone)
         medium = labels.channel_label(candidate.channel)
-        return Check(False, given, f"it is quiet time for {medium} ({span}) where the person is; next at {when}", until)
+        return Check(
+            False, gate_input, f"it is quiet time for {medium} ({span}) where the person is; next at {when}", until
+        )
 
 
 class SendTimeGate:
@@ -46,11 +48,11 @@ class SendTimeGate:
         if within is None:
             return Check(True, {})
         best = self.best_from(candidate, candidate.now_ms)
-        given = {"best_within_ms": within, "best": text_of_ms(best) if best is not None else None}
+        gate_input = {"best_within_ms": within, "best": text_of_ms(best) if best is not None else None}
         if best is None or best <= candidate.now_ms:
-            return Check(True, given)
+            return Check(True, gate_input)
         when = calendar.readable_time(best, candidate.now_ms, candidate.zone)
-        return Check(False, given, f"the person answers best at another hour; waits for {when}", best)
+        return Check(False, gate_input, f"the person answers best at another hour; waits for {when}", best)
 
     def best_from(self, candidate: Candidate, start_ms: int) -> int | None:
         """Find the start of the best hour from a moment on; None: the message does not ask, or its time is over.

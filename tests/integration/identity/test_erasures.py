@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from schemas.identity.erasure import LetterPlace, Trace
-from sinks.clickhouse.erasure import count_rows, delete_letters, delete_rows, find_letters, rows_of
+from sinks.clickhouse.erasure import count_rows, delete_letters, delete_rows, find_letters, person_rows
 from sinks.redis.erasures import RedisErasures
 from tests.support.builders import order, touchpoint
 from tests.support.in_process_pipeline import Town, town
@@ -35,7 +35,7 @@ async def test_after_a_split_each_half_is_erased_alone(here: Town, who: str) -> 
     split = await here.identities.split("apart", [here.identifier_hash("phone", "+14155552671")], occurred_ms=0)
     await here.relay()
     gone = split._asdict()[who]
-    rows = rows_of(here.tables.client, [gone])
+    rows = person_rows(here.tables.client, [gone])
     deleted = delete_rows(here.tables.client, rows)
     orders = here.tables.rows("SELECT conversion_id, toString(profile_id) FROM v_conversions")
 
@@ -49,7 +49,7 @@ async def test_the_log_keeps_the_erasure_and_nothing_else_of_the_person(here: To
     erased = await here.identities.erase(here.identifier_hash("email", "ann@shop.example"), 2_000_000_000_000)
     await here.relay()
     assert erased is not None
-    deleted = delete_rows(here.tables.client, rows_of(here.tables.client, [erased.profile_id]))
+    deleted = delete_rows(here.tables.client, person_rows(here.tables.client, [erased.profile_id]))
 
     assert {"arrivals", "identity_log", "touchpoints"} == set(deleted)
     assert [("bind", 1), ("erase", 1)] == here.tables.rows(
@@ -63,7 +63,7 @@ async def test_every_table_with_a_profile_id_is_erased_from(here: Town) -> None:
         " (SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree')"
     )
 
-    assert {table for (table,) in named} == set(rows_of(here.tables.client, [person(1)]).conditions)
+    assert {table for (table,) in named} == set(person_rows(here.tables.client, [person(1)]).conditions)
     assert {"touchpoints", "conversions", "messages", "profiles", "identity_log", "decisions"} <= {
         one for (one,) in named
     }
@@ -93,13 +93,13 @@ async def test_an_erasure_is_remembered_until_its_entry_expires(stack: Settings)
     ]
     async with Redis.from_url(stack.redis_url) as redis:
         erasures = RedisErasures(redis, stack.redis_namespace)
-        before = await erasures.erased(traces)
+        before = await erasures.are_erased(traces)
         prefix = f"{{{stack.redis_namespace}}}:alias:"
         await redis.mset({prefix + person(1): person(2), prefix + person(2): "!"})
         await erasures.erase([person(30)], [letter], now_ms=1)
-        after = await erasures.erased(traces)
+        after = await erasures.are_erased(traces)
         await erasures.erase([person(31)], [], now_ms=10**13)
-        later = await erasures.erased(traces)
+        later = await erasures.are_erased(traces)
 
     assert [False] * 7 == before
     assert [True, True, False, True, False, True, False] == after

@@ -426,7 +426,7 @@ async def test_the_exporter_gets_each_changed_profile_once_however_often_it_chan
 
     assert [(person["profile_id"], 3, encode(person))] == await corner.profiles.changed(10)
 
-    await corner.profiles.exported([(person["profile_id"], 3)])
+    await corner.profiles.mark_exported([(person["profile_id"], 3)])
 
     assert [] == await corner.profiles.changed(10)
 
@@ -436,14 +436,14 @@ async def test_a_profile_that_changes_while_it_is_exported_is_exported_again(cor
     await corner.update(first)
     exported = [(profile_id, version) for profile_id, version, _ in await corner.profiles.changed(10)]
     await corner.update(second)
-    await corner.profiles.exported(exported)
+    await corner.profiles.mark_exported(exported)
 
     assert [2] == [version for _, version, _ in await corner.profiles.changed(10)]
 
 
 async def test_the_exporter_learns_that_a_merged_profile_is_gone(corner: Corner) -> None:
     winner, loser, events = await merged(corner)
-    await corner.profiles.exported([(person, version) for person, version, _ in await corner.profiles.changed(10)])
+    await corner.profiles.mark_exported([(person, version) for person, version, _ in await corner.profiles.changed(10)])
     await corner.update(events[-1])
     gone = encode({"profile_id": loser, "event_count": 0, "gone": True})
 

@@ -17,7 +17,7 @@ from processors.profiles.document import encode, join, new_profile, profile_of_e
 from processors.profiles.rebuild import rebuild, replacement
 from schemas.profiles.document import ProfileRequest
 from schemas.time import ms_of_text
-from sinks.clickhouse.history import affected, read_events
+from sinks.clickhouse.history import count_affected, read_events
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.in_process_pipeline import Town, town
 
@@ -103,7 +103,7 @@ async def test_merging_and_splitting_leaves_no_trace(here: Town, seed: int) -> N
 
     assert never_merged(here, split.source, [*anns, wrong], BEN) == await document(here, split.source)
     assert never_merged(here, split.target, bens, ANN) == await document(here, split.target)
-    assert {"events": 9, "orders": 1} == affected(
+    assert {"events": 9, "orders": 1} == count_affected(
         here.tables.client, [anchor for anchor, _ in split.moved], split.target
     )
 

@@ -75,7 +75,7 @@ class Tables:
 
 
 class Erasures:
-    async def erased(self, traces: Sequence[Trace]) -> list[bool]:
+    async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:
         return [False] * len(traces)
 
 

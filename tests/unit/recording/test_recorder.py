@@ -16,7 +16,7 @@ from processors.recording.erasure_filter import (
 )
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
-from processors.recording.stage import rest_after, store
+from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import Batch
 from schemas.dead_letters import Reason
@@ -54,7 +54,7 @@ class Tables:
 class Erasures:
     """Knows of one profile, its anchors and one dead letter that they were erased."""
 
-    async def erased(self, traces: Sequence[Trace]) -> list[bool]:
+    async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:
         return [
             trace.anchor in (GONE.anchor, GONE.profile_id)
             if trace.anchor
@@ -142,7 +142,7 @@ async def test_records_that_name_nobody_are_not_asked_about() -> None:
 
 
 def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
-    assert [0.5, 0.5, 4.0, 10.0, 10.0] == [rest_after(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
+    assert [0.5, 0.5, 4.0, 10.0, 10.0] == [snapshot_pause_s(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
 
 
 class Picky(Tables):

@@ -69,7 +69,7 @@ async def test_nothing_is_acknowledged_before_done() -> None:
 
     async for batch in batches(stream, max_records=1):
         before = list(stream.acked)
-        await batch.done()
+        await batch.acknowledge()
         assert len(stream.acked) == len(before) + 1
 
     assert [first, second] == stream.acked
@@ -90,7 +90,7 @@ async def test_an_error_of_the_stream_reaches_the_agent() -> None:
 
     with pytest.raises(ConnectionError, match="broker"):
         async for batch in batches(stream, max_records=10):
-            await batch.done()
+            await batch.acknowledge()
 
 
 async def test_without_linger_a_lone_event_does_not_wait_for_company() -> None:
