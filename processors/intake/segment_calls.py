@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
 
+from processors.intake.call_campaign import campaign_of_call
 from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
 from schemas.dead_letters import Reason
 from schemas.events.commerce import ABOUT_PRODUCTS
@@ -24,14 +24,10 @@ VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
 _EVENT_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
                 "alias": "Alias Created"}  # fmt: skip
-_UTM = {"utm_source": "source", "utm_medium": "medium", "utm_campaign": "name", "utm_term": "term",
-        "utm_content": "content", "utm_id": "id"}  # fmt: skip
 _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
 _ENVELOPE_FIELDS = frozenset({"campaign", "channel"})
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
-_MAX_QUERY_CHARS = 8192
-_MAX_CAMPAIGN_CHARS = 500  # a longer UTM parameter of a page's address is cut, not refused
 
 
 class Arrival(NamedTuple):
@@ -86,6 +82,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
     context = call.get("context")
     known = context if isinstance(context, dict) else {}
     field_names = {"event_id": "messageId", "channel": "context.channel", "consent": "context.consent",
+             "campaign": "context.campaign",
              **{f"context.{name}": f"context.{call_name}" for call_name, name in _CONTEXT.items()}}  # fmt: skip
     event_name = call.get("event") if verb == "track" else _EVENT_NAMES[str(verb)]
     channel = known.get("channel") or source.channel
@@ -105,7 +102,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         "occurred_at": time.occurred_at,
         "source": name,
         "identifiers": identifiers,
-        "campaign": _campaign(known, field_names),
+        "campaign": campaign_of_call(known.get("campaign"), known.get("page"), call.get("properties")),
         "context": _context(context, time, arrival),
         "properties": _properties(call, verb, source, field_names),
     }
@@ -190,24 +187,6 @@ def _time(call: dict[str, Any], arrival: Arrival, source: Source, field_names: d
     field_names["occurred_at"] = field
     sent_at = call.get("sentAt")
     return time_of_call(call.get(field), arrival.sent_at if sent_at is None else sent_at, arrival.received, source)
-
-
-def _campaign(context: dict[str, Any], field_names: dict[str, str]) -> object:
-    """Read the call's campaign; else the UTM parameters of the page's address."""
-    campaign, field_names["campaign"] = context.get("campaign"), "context.campaign"
-    if campaign:
-        return campaign
-    page = context.get("page")
-    if not isinstance(page, dict):
-        return None
-    search = page.get("search")
-    if not isinstance(search, str) or not search:
-        url = page.get("url")
-        search = url.partition("#")[0].partition("?")[2] if isinstance(url, str) else ""
-    if "utm_" not in search:
-        return None
-    query = parse_qs(search.removeprefix("?")[:_MAX_QUERY_CHARS], errors="replace")
-    return {name: query[utm][0][:_MAX_CAMPAIGN_CHARS] for utm, name in _UTM.items() if utm in query} or None
 
 
 def _context(context: object, time: CallTime, arrival: Arrival) -> object:
