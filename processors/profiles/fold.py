@@ -128,10 +128,10 @@ def open_profile(profile: OpenProfile, decider: Decider | None) -> Person:
     person = Person(stored.profile_id, read_profile(stored), {})
     if decider is not None:
         person.state.update(read_state(stored.state))
-        profile.due_ms = profile.timer_ms = decider.due(person) if person.state else None
+        profile.due_ms = profile.timer_ms = due_time(decider, person) if person.state else None
         if stored.absorbed or UNMERGED in person.state:
             combine_states(decider, person.state, [read_state(loser.state) for loser in stored.absorbed])
-            profile.due_ms, profile.timer_ms = decider.due(person), UNKNOWN_TIMER
+            profile.due_ms, profile.timer_ms = due_time(decider, person), UNKNOWN_TIMER
     profile.person = person
     return person
 
@@ -162,7 +162,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
             emits += decider.on_time(person, at_ms)
         join(document, one.take_addition())
         emits += decider.on_event(person, event, at_ms)
-        due_ms = decider.due(person)
+        due_ms = due_time(decider, person)
         if product := watched_product(event):
             watches[product] = None
     return FoldedProfile(
@@ -187,7 +187,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
     """
     person = open_profile(profile, decider)
     emits = decider.on_time(person, now_ms)
-    due_ms = decider.due(person)
+    due_ms = due_time(decider, person)
     return FoldedProfile(
         profile.stored,
         UNKNOWN_TIMER,  # it fired, whatever is due now: after a change of definitions this may be nothing, or later
@@ -198,6 +198,19 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
         timer_from_ms(due_ms, now_ms),
         encode_emits(person.profile_id, emits),
     )
+
+
+def due_time(decider: Decider, person: Person) -> int | None:
+    """When time alone will change the person, as the decider says, milliseconds since 1970; None: never.
+
+    Raises:
+        Exception: The state cannot be read. A newer version may have stored times in another form, and a decider that
+            only compares them gives that form back.
+    """
+    due_ms = decider.due(person)
+    if due_ms is not None and not isinstance(due_ms, int | float):
+        raise TypeError("the time of a timer is a number")
+    return due_ms
 
 
 def combine_states(decider: Decider, winner: dict[str, Any], losers: Iterable[dict[str, Any]]) -> None:
@@ -250,5 +263,6 @@ def watched_product(event: Event) -> str | None:
     """The product that a person looked at; None: the event is no look, or names no product by its id."""
     if event["event"] not in WATCHED_EVENTS:
         return None
-    product = (event.get("properties") or {}).get("product_id")
+    properties = event.get("properties")
+    product = properties.get("product_id") if type(properties) is dict else None
     return product if type(product) is str else None

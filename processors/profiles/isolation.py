@@ -27,6 +27,7 @@ from processors.profiles.fold import (
     FoldedProfile,
     PendingEvent,
     combine_states,
+    due_time,
     encode_emits,
     encode_state,
     read_state,
@@ -195,7 +196,7 @@ class _IsolatedFold:
         """Encode the person; raises where what was made cannot be stored, or cannot be read again."""
         due_ms = None
         if self._decider is not None and self.suspended is None and self.person.state:
-            due_ms = self._decider.due(self.person)
+            due_ms = due_time(self._decider, self.person)
         return encode(self.person.document), encode_state(self.person.state), due_ms
 
     def _catch_up(self, at_ms: int) -> Reject | None:

@@ -352,6 +352,32 @@ async def test_a_timer_that_fires_too_early_is_set_to_what_is_due() -> None:
     assert {"p1": RECEIVED + 5_000} == store.timers
 
 
+@pytest.mark.parametrize("due", ["soon", [1], {"at": 1}])
+async def test_a_state_whose_timer_is_no_number_costs_decisions_and_no_other_person_theirs(due: object) -> None:
+    before = {"count": 7, "rings_at": due}
+    store = MemoryStore(stored(state=before), stored("other", state={"rings_at": RECEIVED}))
+    updated = await ProfileUpdate(store, Counting())([after(1)])
+
+    assert (1, 1) == (updated.applied, len(updated.rejected))
+    assert (2, before) == (store.document()["event_count"], store.state())
+
+    errors = await ProfileUpdate(store, Counting()).fire(["p1", "other"], RECEIVED)
+
+    assert (1, [{"rang": "other"}]) == (len(errors), store.decisions())
+    assert RECEIVED + TIMER_RETRY_MS == store.timers["p1"]
+
+
+@pytest.mark.parametrize("derived", [True, False])
+@pytest.mark.parametrize("name", ["Product Added to Wishlist", "Product Viewed", "Product Added"])
+@pytest.mark.parametrize("properties", [["lamp"], "lamp", 7])
+async def test_a_look_at_a_product_in_another_shape_stops_nothing(derived: bool, name: str, properties: object) -> None:
+    look = {**after(1, name), "properties": properties, "derived": derived}
+    updated = await ProfileUpdate(MemoryStore(), Counting())([look, after(2, person="other")])
+
+    assert updated.applied + len(updated.rejected) >= 2
+    assert "other" in updated.profiles
+
+
 async def test_sections_of_a_newer_version_are_kept_as_they_are_through_events_timers_and_merges() -> None:
     newer = {"wishes": {"lamp": 1}, "profile_id": "p1", "event_count": 1, "mood": None}
     loser = stored(
