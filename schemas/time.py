@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from schemas.digits import with_ascii_digits
+
 FIRST_YEAR, LAST_YEAR = 1970, 2100
 
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -55,7 +57,8 @@ def parse_time(value: object) -> datetime:
     """Read an RFC 3339 time with an offset.
 
     Args:
-        value: The text, or a `datetime` with an offset. Digits past milliseconds are cut off.
+        value: The text, or a `datetime` with an offset. Digits past milliseconds are cut off. Decimal digits of any
+            script are read, since the SDKs of phones write those of the phone's language.
 
     Returns:
         The time in UTC, whole milliseconds.
@@ -64,6 +67,7 @@ def parse_time(value: object) -> datetime:
         PydanticCustomError: Of type `time`, saying which rule it breaks.
     """
     if isinstance(value, str):
+        value = with_ascii_digits(value)
         found = _RFC_3339.fullmatch(value)
         if found is None:
             raise PydanticCustomError("time", f"it should be a time: {_ADVICE}")
@@ -91,6 +95,8 @@ def parse_time(value: object) -> datetime:
 def parse_text(value: object) -> str:
     """Read an RFC 3339 time and write it: `text_of_time(parse_time(value))`, faster for a text in UTC.
 
+    Digits of other scripts are refused here: `schemas.events.mending` reads them and notes that it did.
+
     Raises:
         PydanticCustomError: As `parse_time`.
     """
@@ -101,6 +107,8 @@ def parse_text(value: object) -> str:
             pass  # parse_time words the error
         else:
             return value[:23] + "Z"
+    elif isinstance(value, str) and not value.isascii():
+        raise PydanticCustomError("time", f"it should be a time: {_ADVICE}")
     return text_of_time(parse_time(value))
 
 

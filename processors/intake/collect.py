@@ -20,6 +20,7 @@ from processors.intake.segment_calls import Arrival, Translated, field_of_call, 
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits
+from schemas.events.limits import HALF_PAIR
 from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject, rejected_for_bug
@@ -154,10 +155,18 @@ class Collect:
         try:
             sent = orjson.dumps(event)
         except orjson.JSONEncodeError as error:
-            return b"", not_json(error)
+            return self._validated_with_half_pairs(event, not_json(error))
         if len(sent) > self._max_event_bytes:
             return sent, too_large(sent, self._max_event_bytes)
         return sent, validate(event, sent, channels=self._channels)
+
+    def _validated_with_half_pairs(self, event: object, refused: Reject) -> tuple[bytes, Event | Reject]:
+        """Validate an event that JSON cannot hold: half a surrogate pair can be mended, nothing else."""
+        sent = json_of(event) if HALF_PAIR in refused.message else None
+        if sent is None or len(sent) > self._max_event_bytes:
+            return b"", refused
+        validated = validate(event, None, channels=self._channels)
+        return (b"", refused) if isinstance(validated, Reject) and HALF_PAIR in validated.message else (sent, validated)
 
     def _touchpoint(self, event: Event, sent: bytes) -> Outgoing:
         """Make the record of a valid event: its canonical form, with the mark of its validation."""

@@ -6,14 +6,16 @@ do. It goes to logs and tables, so of a value that may identify a person it name
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from pydantic import ValidationError
 
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
+from schemas.events.limits import HALF_PAIR
 from schemas.events.touchpoint import Event, read
 from schemas.outcomes import Reject
 from schemas.validation_messages import broken_rule
@@ -59,6 +61,8 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
+        if "surrogate" in error.msg:
+            return _with_half_pairs(value, error, channels)
         if "depth limit" in error.msg:
             return Reject(
                 Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
@@ -67,12 +71,28 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
     return validate(event, value, channels=channels)
 
 
-def validate(event: object, value: bytes, *, channels: frozenset[str]) -> Event | Reject:
+def _with_half_pairs(value: bytes, error: orjson.JSONDecodeError, channels: frozenset[str]) -> Event | Reject:
+    """Read JSON with an escape that is half a surrogate pair, such as that of a name cut within an emoji."""
+    refused = Reject(Reason.NOT_JSON, "", _not_json(error, value))
+    try:
+        event = json.loads(value.decode(), parse_constant=_no_constant)
+    except (RecursionError, ValueError):
+        return refused
+    outcome = validate(event, None, channels=channels)
+    return refused if isinstance(outcome, Reject) and HALF_PAIR in outcome.message else outcome
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def validate(event: object, value: bytes | None, *, channels: frozenset[str]) -> Event | Reject:
     """Hold a parsed event to the contract.
 
     Args:
         event: Parsed JSON.
-        value: The JSON that it was parsed from, or is written as; no longer than the deployment takes.
+        value: The JSON that it was parsed from, or is written as; no longer than the deployment takes. None if no
+            JSON holds it, as a text with half a surrogate pair.
         channels: The channels that this deployment knows.
 
     Returns:

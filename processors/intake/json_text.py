@@ -35,7 +35,7 @@ def not_json(error: orjson.JSONEncodeError) -> Reject:
             Reason.TOO_DEEP, "", f"The event is nested deeper than {limits.MAX_DEPTH} levels, the most: flatten it."
         )
     if "surrogate" in cause:
-        value, hint = "half a surrogate pair", "send both halves, or the character itself in UTF-8"
+        value, hint = limits.HALF_PAIR, "send both halves, or the character itself in UTF-8"
     elif "integer" in cause:
         value, hint = "an integer that does not fit into 64 bits", "send it as a text"
     else:

@@ -13,6 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from schemas.text import MAX_TEXT
 
+HALF_PAIR = "half a surrogate pair"
+"""The words of an error about a text that UTF-8 cannot hold."""
+
 MAX_DEPTH = 16
 MAX_KEYS = 1000
 _SHORTEST_MEMBER = len(b'"":0,')  # so fewer bytes than this for each key can not hold so many
@@ -103,7 +106,7 @@ def _check_text(text: str, path: Path) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise _error(path, text, "a text should be valid Unicode: it has half a surrogate pair") from None
+            raise _error(path, text, f"a text should be valid Unicode: it has {HALF_PAIR}") from None
 
 
 def _error(path: Path, value: object, rule: str, kind: str = "bounds") -> OutOfBoundsError:

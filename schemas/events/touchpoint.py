@@ -17,9 +17,10 @@ from pydantic_core import InitErrorDetails
 from schemas.events import commerce, engagement, messages
 from schemas.events import limits as bounds
 from schemas.events.envelope import Touchpoint
+from schemas.events.mending import read_mended
 from schemas.events.properties import WITHOUT_NULLS, Properties, has_defaults, in_major_units
 
-__all__ = ["EVENT_NAMES", "SHAPES", "CustomTouchpoint", "Event", "Touchpoint", "adapter", "read"]
+__all__ = ["EVENT_NAMES", "SHAPES", "CustomTouchpoint", "Event", "Touchpoint", "adapter", "read", "read_exact"]
 
 
 Event = dict[str, Any]
@@ -58,8 +59,29 @@ EVENT_NAMES: frozenset[str] = frozenset(SHAPES)
 def read(event: Any, raw: bytes | None = None) -> Event:
     """Validate one event as a producer sends it, and write it the one way that later stages read.
 
+    A value that breaks a rule but has one meaning is mended, and noted in `context.mended` (`schemas.events.mending`).
+    Reading the canonical form changes nothing.
+
+    Args:
+        event: A parsed JSON object; it is left alone.
+        raw: The bytes that it was parsed from, as `read_exact` takes them.
+
+    Raises:
+        ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
+    """
+    try:
+        return read_exact(event, raw)
+    except ValidationError as error:
+        if not isinstance(event, dict):
+            raise
+        return read_mended(event, error, read_exact)
+
+
+def read_exact(event: Any, raw: bytes | None = None) -> Event:
+    """Validate one event and mend nothing.
+
     In the canonical form all is JSON: times in UTC, money as decimal strings. Absent and empty parts are left out, but
-    `source` and `identifiers` are always there. Reading the canonical form changes nothing.
+    `source` and `identifiers` are always there.
 
     Args:
         event: A parsed JSON object.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -20,7 +21,7 @@ from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.properties import Product, Properties, money_fields
-from schemas.events.touchpoint import EVENT_NAMES, PROPERTIES, Event, adapter, read
+from schemas.events.touchpoint import EVENT_NAMES, PROPERTIES, Event, adapter, read, read_exact
 from schemas.intake.sources import Source
 from schemas.money import plain, to_money, to_money_text
 from schemas.outcomes import Reject
@@ -41,6 +42,7 @@ scalars = st.none() | st.booleans() | numbers | texts
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=20
 )
+lone = st.text(st.characters(categories=["Cs", "N", "Cc"]), max_size=5)
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 free = st.recursive(
     st.none() | st.booleans() | numbers | storable,
@@ -183,9 +185,38 @@ def outcome_of_the_union(event: Any) -> Any:
         return [{**found, "loc": found["loc"][1:]} for found in error.errors(include_url=False)]
 
 
+@given(events, st.lists(st.sampled_from(["event_id", "event", "properties", "identifiers", "consent", "x"])), values)
+def test_what_is_mended_is_canonical_and_what_is_valid_is_not_mended(event: Any, fields: list[str], value: Any) -> None:
+    for field in fields:
+        event[field] = value
+    before = repr(event)
+    try:
+        written = read(event)
+    except ValidationError:
+        return
+
+    assert before == repr(event)
+    assert written == read_exact(written)
+    if "mended" not in written.get("context", {}):
+        assert written == read(event)
+
+
+@given(
+    st.sampled_from(sorted(EVENT_NAMES)), st.dictionaries(st.sampled_from(FIELDS), texts | numbers | lone, max_size=4)
+)
+def test_mended_properties_are_canonical(name: str, properties: dict[str, Any]) -> None:
+    outcome = outcome_of(json.dumps(touchpoint(name, properties={**properties, "note": "\0a\ud83d"})).encode())
+
+    if isinstance(outcome, dict):
+        assert outcome["context"]["mended"]
+        assert outcome == read_exact(orjson.loads(orjson.dumps(outcome)))
+    else:
+        assert outcome.message.isprintable()
+
+
 def outcome_of_reading(event: Any, raw: bytes | None = None) -> Any:
     try:
-        return read(event, raw)
+        return read_exact(event, raw)
     except ValidationError as error:
         return error.errors(include_url=False)
 
@@ -258,7 +289,7 @@ def test_no_amount_of_money_is_written_as_a_float(event: Any) -> None:
 def test_the_shapes_by_name_and_the_discriminated_union_say_the_same(event: Any, value: Any) -> None:
     event["properties"]["quantity"] = value
 
-    assert result(read, event) == result(ALL.validate_python, event)
+    assert result(read_exact, event) == result(ALL.validate_python, event)
 
 
 @settings(max_examples=300)

@@ -102,8 +102,8 @@ def test_the_answer_names_the_calls_field_and_the_dead_letter_the_field_of_the_t
 @pytest.mark.parametrize(
     ("value", "cause"),
     [
-        (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'"\\ud83d"', "surrogate"),
-        (b"1" * 400, "64 bits"),
+        (b"NaN", "NaN"), (b"-Infinity", "Infinity"), (b"1e400", "beyond all bounds"), (b'{"\\ud83d":1}', "surrogate"),
+        (b"1" * 400, "64 bits"), (b'[NaN, "\\ud83d"]', "NaN"),
     ],
 )  # fmt: skip
 def test_a_value_that_json_cannot_hold_refuses_its_own_event_alone(value: bytes, cause: str) -> None:

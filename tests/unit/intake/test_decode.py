@@ -89,7 +89,7 @@ def test_a_record_that_is_no_object_is_refused_as_a_whole(value: bytes | None, r
             id="1001 keys",
         ),
         pytest.param(b'"' + b"y" * 9000 + b'"', Reason.INVALID_FIELD, "properties.x", id="long text"),
-        pytest.param(b'["a", "\\u0000"]', Reason.INVALID_FIELD, "properties.x.1", id="escaped NUL"),
+        pytest.param(b'{"a\\u0000": 1}', Reason.INVALID_FIELD, "properties.x", id="escaped NUL in a key"),
     ],
 )
 def test_free_properties_are_bounded(raw: bytes, reason: Reason, field: str) -> None:
@@ -126,11 +126,11 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
             id="missing",
         ),
         pytest.param(
-            touchpoint("Order Completed", properties={"order_id": "o", "revenue": 0.1 + 0.2}),
+            touchpoint("Order Completed", properties={"order_id": "o", "revenue": 9.98765}),
             Reason.INVALID_FIELD, "properties.revenue",
-            "properties.revenue is 0.30000000000000004: it should have at most 4 decimal places (a sum of floats? "
+            "properties.revenue is 9.98765: it should have at most 4 decimal places (a sum of floats? "
             f"round it): {ADVICE}",
-            id="float sum",
+            id="five places",
         ),
         pytest.param(
             touchpoint("Order Completed", properties={"order_id": "o", "products": [{"price": "free"}]}),
@@ -242,7 +242,7 @@ def test_a_rejection_names_field_value_rule_and_remedy(
         pytest.param(touchpoint(traits="ann@shop.example"), id="traits is a text"),
         pytest.param(touchpoint(channel="+48123456789"), id="phone as a channel"),
         pytest.param(touchpoint(channel="ann@shop.example"), id="address as a channel"),
-        pytest.param(touchpoint(properties={"tel": "48123456789\0"}), id="NUL in a free property"),
+        pytest.param(touchpoint(properties={"tel_id": "48123\x00456789"}), id="NUL in an id"),
         pytest.param(touchpoint(properties={"revenue": "ann@shop.example"}), id="address as revenue"),
         pytest.param({**touchpoint(), "ann@shop.example": 1}, id="address as a field"),
     ],

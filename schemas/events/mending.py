@@ -1,0 +1,266 @@
+"""Mends the values of an event that have one meaning though they break a rule, and notes what it mended.
+
+`schemas.events.touchpoint.read` comes here only with an event that validation has refused, so valid events pay nothing.
+Each error names a place and a rule; where the value there can mean one thing only, that is put in its place and the
+event is validated again. What may mean two things stays an error: two people must not become one, nor two amounts.
+
+| rule | what is sent | what is stored |
+| --- | --- | --- |
+| `float_sum` | a number for money that is a decimal but for the noise of binary sums | the decimal |
+| `digits` | decimal digits of another script in a number or a time | the same digits in ASCII |
+| `whole_number` | a whole number as a double where an id is expected | its digits |
+| `empty` | an empty text where no text can stand | nothing |
+| `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
+| `surrogate` | half a surrogate pair in free text | U+FFFD |
+
+`null` is absent everywhere, so it is left out and not noted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.digits import with_ascii_digits
+from schemas.events.limits import MAX_DEPTH, Path
+from schemas.events.properties import MINOR
+from schemas.money import nearest_amount, plain
+
+MENDED = "mended"
+"""The key of an event's `context` that lists what was mended.
+
+Each note has `field` (positions in lists left out), `rule`, and `count`: in how many places.
+"""
+
+MAX_NOTES = 50
+"""Most notes of one event; further ones are left out."""
+
+_MAX_FIELD_CHARS = 200
+_MAX_PASSES = 6  # an error may hide others, which show in the next pass: minor units those of all properties
+_EXACT_INTEGERS = 2**53  # a larger double has lost digits already
+
+_FREE_PARTS = ("campaign", "context", "properties", "traits")
+_ADDRESSES = frozenset({("traits", "email"), ("traits", "phone")})
+_NUMBERS = frozenset({"money", "quantity", "int_parsing", "float_parsing"})
+_NEVER_EMPTY = frozenset({"missing", "extra_forbidden", "string_too_short", "text", "time", "identifier"})
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_GONE = object()
+
+Note = dict[str, Any]
+Error = Any
+
+
+def read_mended(
+    event: dict[str, Any], error: ValidationError, validate: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Mend an event that validation has refused, and validate it again.
+
+    Args:
+        event: The event; it is left alone.
+        error: Why it was refused.
+        validate: Gives the canonical form of an event.
+
+    Returns:
+        The canonical form, with notes of what was mended in its context.
+
+    Raises:
+        ValidationError: The event breaks a rule in a way that has more than one meaning, or none.
+    """
+    copy = _Copy(event)
+    for _ in range(_MAX_PASSES):
+        if not copy.mend(error):
+            raise error
+        try:
+            written = validate(copy.event)
+        except ValidationError as found:
+            error = found
+        else:
+            return _with_notes(written, copy.notes())
+    raise error
+
+
+class _Copy:
+    """A copy of a refused event, which is mended in place, and what was mended in it."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self.event = _copied(event, 0)
+        self._counts: dict[tuple[str, str], int] = {}
+        self._containers: set[Path] = set()
+
+    def notes(self) -> list[Note]:
+        """What was mended, in the order of the fields' first notes."""
+        return [
+            {"field": field, "rule": rule, "count": count}
+            for (field, rule), count in list(self._counts.items())[:MAX_NOTES]
+        ]
+
+    def mend(self, error: ValidationError) -> bool:
+        """Mend what the errors name; tell whether anything was mended, so that another validation may succeed."""
+        changed = [self._mend_one(one) for one in error.errors(include_url=False)]
+        self._drop_gone()
+        return any(changed)
+
+    def _mend_one(self, error: Error) -> bool:
+        kind, path, context = error["type"], error["loc"], error.get("ctx") or {}
+        if kind == "bounds":
+            return self._mend_texts()
+        if kind == "identifier":
+            return self._mend_identifiers()
+        value = error["input"]
+        if "at" in context:  # a rule over several fields names the one at fault in its context
+            path, value = (*path, *_steps(context["at"])), context.get("value")
+        if value is None:
+            return kind not in ("missing", "missing_currency", "extra_forbidden") and self._remove_null(path)
+        mended = _mended_value(kind, path, value)
+        if mended is None:
+            return False
+        rule, new = mended
+        return self._put(path, new) and self._note(path, rule)
+
+    def _remove_null(self, path: Path) -> bool:
+        """Remove a null; an identifier whose value is null is not given at all."""
+        return self._put(path[:2] if path[:1] == ("identifiers",) and path[2:] == ("value",) else path, _GONE)
+
+    def _mend_identifiers(self) -> bool:
+        """Write whole numbers in the shorthand map of identifiers as their digits, all of them at once."""
+        found = self.event.get("identifiers")
+        changed = False
+        for kind, values in found.items() if isinstance(found, dict) else ():
+            path: Path = ("identifiers", kind)
+            places: list[tuple[Path, Any]] = (
+                [((*path, place), one) for place, one in enumerate(values)]
+                if isinstance(values, list)
+                else [(path, values)]
+            )
+            for place, value in places:
+                digits = _digits_of_whole(value)
+                if digits is not None:
+                    changed = self._put(place, digits) and self._note(place, "whole_number")
+        return changed
+
+    def _mend_texts(self) -> bool:
+        """Take what no store can keep out of all free texts."""
+        changed = False
+        for path, text in [found for part in _FREE_PARTS for found in _texts(self.event.get(part), (part,))]:
+            mended = _mended_text(path, text)
+            if mended is not None:
+                rule, new = mended
+                changed = self._put(path, new) and self._note(path, rule)
+        return changed
+
+    def _put(self, path: Path, value: object) -> bool:
+        """Put a value in its place; False if the event as it was sent has no such place."""
+        if not path:
+            return False
+        part: Any = self.event
+        try:
+            for step in path[:-1]:
+                part = part[step]
+            if part[path[-1]] is _GONE:
+                return False
+            part[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            return False
+        if value is _GONE:
+            self._containers.add(path[:-1])
+        return True
+
+    def _drop_gone(self) -> None:
+        """Drop what was removed: once all errors are seen, and deepest first, since places in lists shift then."""
+        for path in sorted(self._containers, key=len, reverse=True):
+            part: Any = self.event
+            for step in path:
+                part = part if part is _GONE else part[step]
+            if isinstance(part, dict):
+                for key in [key for key, inner in part.items() if inner is _GONE]:
+                    del part[key]
+            elif isinstance(part, list):
+                part[:] = [inner for inner in part if inner is not _GONE]
+        self._containers.clear()
+
+    def _note(self, path: Path, rule: str) -> bool:
+        field = ".".join(step for step in path if isinstance(step, str))[:_MAX_FIELD_CHARS]
+        self._counts[field, rule] = self._counts.get((field, rule), 0) + 1
+        return True
+
+
+def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | None:
+    """Find the one meaning of a value that breaks a rule of this kind: the rule's name and the value, or None."""
+    if str(path[-1]).endswith(MINOR) and value != "":
+        return None  # a whole number, or nothing: its unit is too small for a mistake
+    if kind == "money" and type(value) is float:
+        amount = nearest_amount(value)
+        return None if amount is None else ("float_sum", plain(amount))
+    if kind == "text":
+        digits = _digits_of_whole(value)
+        return None if digits is None else ("whole_number", digits)
+    if not isinstance(value, str):
+        return None
+    if not value.strip():
+        # An answer of consent is not guessed: some systems write their `false` as an empty text.
+        kept = kind in _NEVER_EMPTY or path[0] == "consent" or (len(path) == 1 and kind == "string_pattern_mismatch")
+        return None if kept else ("empty", _GONE)
+    if kind == "time" or kind in _NUMBERS:
+        # The Arabic decimal separator is that and nothing else.
+        digits = with_ascii_digits(value if kind == "time" else value.replace("٫", "."))
+        return None if digits == value else ("digits", digits)
+    return None
+
+
+def _digits_of_whole(value: object) -> str | None:
+    if type(value) is float and value.is_integer() and abs(value) < _EXACT_INTEGERS:
+        return str(int(value))
+    return None
+
+
+def _mended_text(path: Path, text: str) -> tuple[str, str] | None:
+    """Mend a text that holds NUL characters or half surrogate pairs.
+
+    Of an id only the NUL characters at its end are cut, as fields of fixed width are padded: a character in place of
+    another could make two things one. Addresses of people are left alone, and so are refused.
+    """
+    padded = text.rstrip("\0")
+    if path in _ADDRESSES:
+        return None
+    is_id = path[-1] in ("id", "sku") or str(path[-1]).endswith("_id")
+    if "\0" in text:
+        return None if is_id and "\0" in padded else ("nul", padded.replace("\0", "\ufffd"))
+    if is_id or text.isascii() or not _HALF_PAIR.search(text):
+        return None
+    return "surrogate", _HALF_PAIR.sub("\ufffd", text)
+
+
+def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
+    """List the texts of a part with their places."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict | list) and len(path) < MAX_DEPTH:
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _texts(inner, (*path, step))
+
+
+def _copied(value: Any, depth: int) -> Any:
+    """Copy a parsed event as deep as events may be; what is deeper is refused before it could be changed."""
+    if depth > MAX_DEPTH:
+        return value
+    if isinstance(value, dict):
+        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner, depth + 1) for inner in value]
+    return value
+
+
+def _steps(at: object) -> Path:
+    return tuple(int(step) if step.isdecimal() else step for step in str(at).split("."))
+
+
+def _with_notes(written: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+    """Add the notes to the event's context, after those that it had."""
+    if notes:
+        context = written.get("context") or {}
+        known = context.get(MENDED)
+        written["context"] = {**context, MENDED: [*(known if isinstance(known, list) else ()), *notes][:MAX_NOTES]}
+    return written
