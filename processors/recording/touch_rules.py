@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from processors.recording.arrivals import ArrivalRules
+from processors.recording.sites import brand, host_of
 from schemas.events.messages import STEPS
-from schemas.recording.touches import ArrivedBy, Conditions, TouchDefinitions, TouchKind
+from schemas.recording.touches import ArrivedBy, Conditions, SiteKind, TouchDefinitions, TouchKind
 
 MAX_CACHED = 50_000
 """Combinations cached before the cache is cleared: campaign names are unbounded, memory is not."""
 
-_HOST = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(?:www\.)?([^/?#:]+)", re.IGNORECASE)
 _OTHER_CAMPAIGN_FIELDS = ("id", "term", "content", "creative", "click_id")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -27,10 +28,12 @@ class Touch(NamedTuple):
     Attributes:
         kind: `rule`: a touch; `session`: a touch if it is the first event of its session; empty: none.
         marketing_channel: The channel that is credited; empty for no touch.
+        conflict: The network of a click id in the address that contradicts what the touch is credited to; mostly empty.
     """
 
     kind: TouchKind
     marketing_channel: str
+    conflict: str = ""
 
 
 class _Facts(NamedTuple):
@@ -40,6 +43,7 @@ class _Facts(NamedTuple):
     channel: str
     arrived_by: ArrivedBy
     source: str
+    source_kind: SiteKind | None
     medium: str
     campaign: str
 
@@ -67,9 +71,8 @@ class TouchRules:
             for event in goal.events:
                 channels = frozenset(goal.channels) if goal.channels else None
                 self._goals.setdefault(event, []).append((goal.name, channels))
-        names = "|".join(definitions.click_ids)
-        self._click_id = re.compile(rf"[?&]({names})=.") if names else re.compile(r"(?!)(.)")
-        self._known: dict[tuple[Any, ...], tuple[str, str]] = {}
+        self._arrivals = ArrivalRules(definitions)
+        self._known: dict[tuple[Any, ...], Touch] = {}
 
     def classify(self, event: Mapping[str, Any]) -> Touch:
         """Return whether a resolved event is a touch, and of which marketing channel.
@@ -78,30 +81,30 @@ class TouchRules:
         """
         source = medium = name = None
         more = False
+        click_ids: tuple[str, ...] = ()
         if campaign := event.get("campaign"):
             if named := campaign.get("channel"):
                 return Touch("rule", named)
             source, medium, name = campaign.get("source"), campaign.get("medium"), campaign.get("name")
             more = not (source or medium or name) and any(map(campaign.get, _OTHER_CAMPAIGN_FIELDS))
+            click_ids = self._arrivals.click_ids_of(campaign)
         context = event.get("context") or _NOTHING
         properties = event.get("properties") or _NOTHING
         page = context.get("page") or properties
         network = properties.get("network")
         if "url" in page or "search" in page or "referrer" in page:
-            click_id, referrer, host = self._click_id_in(page), _host(page.get("referrer")), _host(page.get("url"))
+            click_ids += self._arrivals.click_ids_in(page)
+            referrer, host = self._arrivals.referrer(page.get("referrer")), host_of(page.get("url"))
         else:
-            click_id = referrer = host = ""
-        key = (event["event"], event["channel"], source, medium, name, more, network, click_id, referrer, host)
+            referrer = host = ""
+        key = (event["event"], event["channel"], source, medium, name, more, network, click_ids, referrer, host)
         known = self._known.get(key)
         if known is None:
             known = self._compute(*key)
             if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[key] = known
-        when, channel = known
-        if when == "always":
-            return Touch("rule", channel)
-        return Touch("session", channel) if when == "first_of_session" and context.get("session_id") else NO_TOUCH
+        return NO_TOUCH if known.kind == "session" and not context.get("session_id") else known
 
     def goals(self, event: Mapping[str, Any]) -> list[str]:
         """Return the names of the goals that an event reaches, in the order of the file; mostly none."""
@@ -110,35 +113,21 @@ class TouchRules:
             return []
         return [name for name, channels in found if channels is None or event["channel"] in channels]
 
-    def _click_id_in(self, page: Mapping[str, Any]) -> str:
-        for part in (page.get("url"), page.get("search")):
-            if type(part) is str and (found := self._click_id.search(part)):
-                return found[1]
-        return ""
-
     def _compute(
         self, event: str, channel: str, source: str | None, medium: str | None, name: str | None, more: bool,
-        network: object, click_id: str, referrer: str, host: str,
-    ) -> tuple[str, str]:  # fmt: skip
-        arrived_by: ArrivedBy = "nothing"
-        clicked = self.definitions.click_ids.get(click_id)
-        if source or medium or name or more:
-            arrived_by = "campaign"
-        if clicked is not None:
-            arrived_by = "click_id" if arrived_by == "nothing" else arrived_by
-            source, medium = source or clicked.source, medium or clicked.medium
-        elif arrived_by == "nothing" and self._is_elsewhere(referrer, host):
-            arrived_by, source, medium = "referrer", referrer, "referral"
-        if not source and isinstance(network, str):
-            source = network
-        facts = _Facts(event, channel, arrived_by, (source or "").lower(), (medium or "").lower(), name or "")
+        network: object, click_ids: tuple[str, ...], referrer: str, host: str,
+    ) -> Touch:  # fmt: skip
+        tagged = bool(source or medium or name or more)
+        arrival = self._arrivals.arrival(source or "", medium or "", tagged, click_ids, referrer, host)
+        if not arrival.source and isinstance(network, str):
+            arrival = arrival._replace(source=network.lower())
+        kind = self._arrivals.site_kind(arrival.source, arrival.path)
+        facts = _Facts(event, channel, arrival.by, arrival.source, kind, arrival.medium, name or "")
         when = next((when for test, when in self._touches if test(facts)), "never")
-        return when, next(name for test, name in self._channels if test(facts)) if when != "never" else ""
-
-    def _is_elsewhere(self, referrer: str, host: str) -> bool:
-        if not referrer or any(_below(referrer, ignored.lower()) for ignored in self.definitions.ignored_referrers):
-            return False
-        return not (host and (_below(referrer, host) or _below(host, referrer)))
+        if when == "never" or (when == "first_of_session" and arrival.by == "return"):
+            return NO_TOUCH  # who comes back from paying goes on with the visit before
+        marketing_channel = next(name for test, name in self._channels if test(facts))
+        return Touch("rule" if when == "always" else "session", marketing_channel, arrival.conflict)
 
 
 def _compile(rule: Conditions, definitions: TouchDefinitions) -> _Test:
@@ -164,6 +153,7 @@ def _compile(rule: Conditions, definitions: TouchDefinitions) -> _Test:
     among(rule.message_kinds, lambda facts: STEPS.get(facts.event, ("", ""))[0])
     among(rule.message_steps, lambda facts: STEPS.get(facts.event, ("", ""))[1])
     among(rule.arrived_by, lambda facts: facts.arrived_by)
+    among(rule.source_kinds, lambda facts: facts.source_kind)
     matching(rule.medium_matches, lambda facts: facts.medium)
     matching(rule.campaign_matches, lambda facts: facts.campaign)
     if rule.medium is not None:
@@ -176,17 +166,8 @@ def _compile(rule: Conditions, definitions: TouchDefinitions) -> _Test:
 
 
 def _source_names(source: str) -> list[str]:
-    """All names by which a list may mean a source: itself, a host's labels but the last, the domains above it."""
+    """All names by which a list may mean a source: itself, a host's registered name, the domains above the host."""
     labels = source.split(".")
     if len(labels) == 1:
         return [source]
-    return [*labels[:-1], *(".".join(labels[at:]) for at in range(len(labels) - 1))]
-
-
-def _host(url: object) -> str:
-    found = _HOST.match(url) if type(url) is str else None
-    return found[1].lower() if found else ""
-
-
-def _below(host: str, domain: str) -> bool:
-    return host == domain or host.endswith("." + domain)
+    return [brand(source)[0].rpartition(".")[2], *(".".join(labels[at:]) for at in range(len(labels) - 1))]

@@ -18,8 +18,11 @@ from schemas.events.messages import Step
 TouchKind = Literal["rule", "session", ""]
 """How a stored event can be a touch: outright, as the first event of its session, or not at all."""
 
-ArrivedBy = Literal["campaign", "click_id", "referrer", "nothing"]
-"""The strongest sign of where a visitor came from."""
+ArrivedBy = Literal["campaign", "click_id", "referrer", "return", "nothing"]
+"""The strongest sign of where a visitor came from; `return`: back from a host that visitors only pass through."""
+
+SiteKind = Literal["search", "social", "video", "shopping", "mail", "assistant", "other"]
+"""What a source is; `other` takes hosts out of a wider pattern, such as `maps.google.*` out of `google.*`."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
 Labels = Annotated[tuple[Label, ...], Field(min_length=1)]
@@ -36,6 +39,17 @@ def _compilable(pattern: str) -> str:
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_compilable)]
 
 
+def _site(name: str) -> str:
+    host = name.partition("/")[0]
+    if re.search(r"\s|:|[?#]", name) or "*" in host.removeprefix("*.").removesuffix(".*") or "*" in name[len(host) :]:
+        raise ValueError(f"{name!r} is no site: a host such as t.co, *.bing.com or google.*, with or without a path")
+    return name
+
+
+Site = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_site)]
+"""A host with or without a path, or a word of `utm_source`; patterns are those of `processors/recording/sites.py`."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,8 +57,8 @@ class _Model(BaseModel):
 class Conditions(_Model):
     """When a rule applies.
 
-    `source` and `medium` are compared without regard to case. In `source`, `google` also stands for every host name
-    with the label `google` before its last one, and `t.co` for every host below it. `$name` stands for a list.
+    `source` and `medium` are compared without regard to case. In `source`, `google` also stands for `google.com` and
+    every other host whose registered name is `google`, and `t.co` for every host below it. `$name` stands for a list.
 
     Attributes:
         events: The event's name.
@@ -53,6 +67,7 @@ class Conditions(_Model):
         message_steps: It is a message event of this step.
         arrived_by: What shows where the visitor came from.
         source: Campaign source, else the click id's, else the referring host.
+        source_kinds: What kind of site the source is, by `sites` and the list that ships.
         medium: Campaign medium, else the click id's, else `referral` for a referring host.
         medium_matches: Regular expression found in the medium.
         campaign_matches: Regular expression found in the campaign's name.
@@ -64,6 +79,7 @@ class Conditions(_Model):
     message_steps: tuple[Step, ...] | None = None
     arrived_by: tuple[ArrivedBy, ...] | None = None
     source: Labels | None = None
+    source_kinds: tuple[SiteKind, ...] | None = None
     medium: Labels | None = None
     medium_matches: Pattern | None = None
     campaign_matches: Pattern | None = None
@@ -107,8 +123,8 @@ class Goal(_Model):
     channels: Labels | None = None
 
 
-class ClickId(_Model):
-    """Source and medium of a click id in a page's address, where the campaign has none."""
+class Origin(_Model):
+    """Source and medium that a click id or an ad server stands for, where the campaign says nothing else."""
 
     source: Label
     medium: Label = ""
@@ -122,8 +138,14 @@ class TouchDefinitions(_Model):
         margin: Share of revenue that is margin, for ROMI.
         milestone: The goal that `w_shaped` gives a role of its own, such as a registration before the first order.
         lists: Named lists of sources or media, for `$name`.
+        own_hosts: The retailer's hosts. Hosts of one registrable domain are one's own to each other without a list.
+        sites: Hosts and words of `utm_source` by kind of site. They come before the list that ships.
+        networks: Names of one advertising network: a click id speaks for its own network only. The first is its name.
         click_ids: Address parameters that advertising systems add.
-        ignored_referrers: Hosts that visitors only pass through, such as payment pages, and the retailer's own.
+        ad_servers: Referring hosts from which only paid clicks come.
+        unpaid_media: Media that contradict a paid click id of the same network.
+        ignored_referrers: Sites that visitors only pass through, such as payment pages: coming back is no touch.
+        ignored_subdomains: Regular expression of such hosts, found in what is before their registrable domain.
         touches: Ordered rules; an event that none matches is no touch.
         marketing_channels: Ordered rules; the last has no conditions.
         goals: Conversions; the first is the one that reports are about unless another is asked for.
@@ -133,8 +155,14 @@ class TouchDefinitions(_Model):
     margin: Annotated[float, Field(gt=0, le=1)] = 1.0
     milestone: str = "signup"
     lists: dict[str, Labels] = Field(default_factory=dict)
-    click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], ClickId] = Field(default_factory=dict)
-    ignored_referrers: tuple[Label, ...] = ()
+    own_hosts: tuple[Site, ...] = ()
+    sites: dict[SiteKind, tuple[Site, ...]] = Field(default_factory=dict)
+    networks: tuple[Labels, ...] = ()
+    click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], Origin] = Field(default_factory=dict)
+    ad_servers: dict[Site, Origin] = Field(default_factory=dict)
+    unpaid_media: tuple[Label, ...] = ()
+    ignored_referrers: tuple[Site, ...] = ()
+    ignored_subdomains: Pattern | None = None
     touches: Annotated[tuple[TouchRule, ...], Field(min_length=1)]
     marketing_channels: Annotated[tuple[ChannelRule, ...], Field(min_length=1)]
     goals: Annotated[tuple[Goal, ...], Field(min_length=1)]

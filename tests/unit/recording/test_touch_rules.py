@@ -73,7 +73,7 @@ def advert(name: str, network: str) -> dict[str, Any]:
         pytest.param(visit("https://chatgpt.com/"), Touch("session", "AI Assistant"), id="assistant"),
         pytest.param(visit("https://blog.example.org/"), Touch("session", "Referral"), id="another site"),
         pytest.param(visit("https://checkout.shop.example/"), Touch("session", "Direct"), id="our own subdomain"),
-        pytest.param(visit("https://www.paypal.com/"), Touch("session", "Direct"), id="back from paying"),
+        pytest.param(visit("https://www.paypal.com/"), Touch("", ""), id="back from paying"),
         pytest.param(visit(url="https://shop.example/?gclid=x"), Touch("rule", "Paid Search"), id="click id"),
         pytest.param(visit(url="https://shop.example/?a=b&ttclid=x"), Touch("rule", "Paid Social"), id="second one"),
         pytest.param(visit(url="https://shop.example/?notgclid=x"), Touch("session", "Direct"), id="part of a name"),
