@@ -1,7 +1,7 @@
-"""The channels that come with the pipeline: one table, from which all other files read what they need.
+"""The table of the channels that the product knows; every other module reads channels from it.
 
-A deployment may know others (`THROUGHLINE_CHANNELS`) without any code: events of such a channel are touchpoints like
-any other, and the message policy may send on it through an adapter of `delivery.yaml`.
+A deployment may add channels by a setting (`THROUGHLINE_CHANNELS`), without code: their events are touchpoints like all
+others, and the message policy may send on them through an adapter of `delivery.yaml`.
 
 Terms: a *touchpoint channel* has a topic `touchpoints.<channel>` for events. A *deliverable channel* has a topic
 `deliver.<channel>` for messages that a worker of the operator's own sends. An *addressed channel* is one on which a
@@ -17,21 +17,21 @@ WEBHOOK_CHANNEL = "webhook"
 
 
 MessageKind = Literal["email", "sms", "push", "whatsapp", "messenger", "telegram"]
-"""What the events of messages distinguish; both channels of push are one kind."""
+"""The kinds of messages that message events distinguish; web push and app push are one kind."""
 
 
 class Channel(NamedTuple):
     """One channel.
 
     Attributes:
-        name: As events and settings write it.
+        name: The name in events and settings.
         address_type: The identifier type that its messages are sent to; empty: messages need no address, or there are
             none.
-        kind: The message kind; None: no known events tell what becomes of its messages.
+        kind: The message kind; None: there are no known events about its messages.
         event_prefixes: How the names of the events about its messages begin, as in `Email Sent`; receipts have the
             first.
-        label: What people call one message of it; empty: the channel's name and "message".
-        plural: What people call several messages; empty: the label with an s.
+        label: The name of one message in texts for people; empty: the channel's name and "message".
+        plural: The name of several messages; empty: the label with an s.
         touchpoints: It is a touchpoint channel.
         deliverable: It is a deliverable channel.
     """
@@ -98,26 +98,26 @@ CHANNELS_OF_KIND: dict[str, tuple[str, ...]] = {
     kind: tuple(channel.name for channel in _TABLE if channel.kind == kind)
     for kind in dict.fromkeys(channel.kind for channel in _TABLE if channel.kind)
 }
-"""The channels of each message kind; an event that names none of several is of the last."""
+"""The channels of each message kind; of several, the last is that of an event that names none of them."""
 
 KIND_OF_PREFIX: dict[str, MessageKind] = {
     prefix: channel.kind for channel in _TABLE if channel.kind for prefix in channel.event_prefixes
 }
-"""The message kind that the beginning of an event's name stands for."""
+"""The message kind of each event prefix."""
 
 
 def message_channel(kind: str, channel: str) -> str:
-    """Name the channel of a message that an event tells of.
+    """Return the channel of the message that an event is about.
 
     Args:
         kind: Its message kind, or the name of a channel that has no kind.
-        channel: The event's own channel: a report about a message of one kind may come in on another channel.
+        channel: The event's own channel, which may differ: a provider's report may arrive on another channel.
     """
     channels = CHANNELS_OF_KIND.get(kind, (kind,))
     return channel if channel in channels else channels[-1]
 
 
 def event_prefix(channel: str) -> str:
-    """Return how receipts of a channel begin: its prefix, else its name, as in `Direct Mail Failed`."""
+    """Return the event prefix of a channel's receipts: its first one, else its name, as in `Direct Mail Failed`."""
     known = CHANNELS.get(channel)
     return known.event_prefixes[0] if known and known.event_prefixes else channel.replace("_", " ").title()

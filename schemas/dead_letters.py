@@ -1,7 +1,7 @@
-"""Dead letters: what is kept of a record that could not be processed, its bytes and the reason.
+"""Dead letters: the bytes of a record that could not be processed, and the reason.
 
-Invariant: a dead letter is itself a record that a broker takes, however large the original is. An original that does
-not fit is truncated, and the letter's `message` says so (`truncation`).
+Invariant: a dead letter fits into a record, however large the original is. An original that does not fit is truncated,
+and the letter's `message` ends with a `Truncation`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ RECORD_LIMIT_BYTES = 1_000_000
 MAX_MESSAGE_CHARS = 1_000
 MAX_FIELD_CHARS = 1_000
 _FRAME_BYTES = 20_000
-"""The most that a letter holds beside the original: `message` and `field`, 6 bytes a character where JSON escapes it,
-then names, numbers, the topic, and what Kafka adds to a record."""
+"""The most bytes of a letter beside the original: `message` and `field`, up to 6 bytes a character where JSON escapes
+it, then field names, numbers, the topic, and Kafka's own overhead of a record."""
 
 TRUNCATED_KEY_BYTES = 4_096
 TRUNCATED_VALUE_BYTES = 65_536
-"""What is kept of an original that does not fit: enough to see who wrote it; no part of it can be replayed."""
+"""The bytes that are kept of an original that does not fit: enough to recognise its producer. It cannot be replayed."""
 
 
 class Reason(StrEnum):
@@ -53,15 +53,15 @@ class DeadLetter(BaseModel):
     Attributes:
         reason: The code.
         field: The offending field, as `properties.products.0.price`; empty when the whole record is at fault.
-        message: What was found and which rule it breaks, for a human.
-        stage: The agent that refused the record.
-        topic: Where the record came from.
-        partition: Its partition there.
-        offset: Its offset there.
+        message: The value and the rule that it breaks, for people.
+        stage: The stage that refused the record.
+        topic: The full name of the record's topic.
+        partition: The record's partition.
+        offset: The record's offset.
         received_at: The broker's time of the record.
         key_base64: The original key, base64.
-        value_base64: The original value, base64. The first part alone, and of the key too, where `message` ends with
-            a `Truncation`.
+        value_base64: The original value, base64. Only the first bytes of key and value where `message` ends with a
+            `Truncation`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,7 +84,7 @@ class DeadLetter(BaseModel):
 
 
 class Truncation(NamedTuple):
-    """How much a letter keeps of an original that was too large to be kept in whole; sizes in bytes."""
+    """The bytes kept of a key and a value that were too large for a dead letter, and their original sizes."""
 
     key_kept: int
     key_size: int
@@ -92,7 +92,7 @@ class Truncation(NamedTuple):
     value_size: int
 
     def __str__(self) -> str:
-        """As `message` ends with it."""
+        """Return the text with which `message` ends."""
         return (
             f"[truncated: kept are the first {self.key_kept} of {self.key_size} bytes of the key and the first "
             f"{self.value_kept} of {self.value_size} bytes of the value]"
@@ -106,18 +106,18 @@ _TRUNCATION = re.compile(
 
 
 def truncation(message: str, key: bytes, value: bytes) -> Truncation | None:
-    """Read from a letter's parts how its original was truncated; None for one that is whole.
+    """Return how the original of a letter was truncated; None: it is complete.
 
     Args:
         message: The letter's message.
-        key: The key that it keeps.
-        value: The value that it keeps.
+        key: The kept bytes of the key.
+        value: The kept bytes of the value.
     """
     found = _TRUNCATION.search(message, max(message.rfind("[truncated: "), 0))
     if found is None or found.end() != len(message):
         return None
     claimed = Truncation(*map(int, found.groups()))
-    # A producer's text may end so, too; then the sizes are not those of what is kept.
+    # A message that quotes a producer may have the same end; then the sizes differ from those of the kept bytes.
     return claimed if (claimed.key_kept, claimed.value_kept) == (len(key), len(value)) else None
 
 
@@ -128,11 +128,11 @@ def dead_letter(
 
     Args:
         record: The record that cannot be processed.
-        stage: The agent that refuses it.
+        stage: The stage that refuses it.
         reason: The code.
-        message: What was found and which rule it breaks, for a human.
+        message: The value and the rule that it breaks, for people.
         field: The path of the offending field; empty when the whole record is at fault.
-        whole: Keep all bytes of the original if a record has room for them.
+        whole: Keep all bytes of the original if they fit.
 
     Returns:
         A record of `dead-letters` under the original's key, at most `RECORD_LIMIT_BYTES` large.
@@ -160,7 +160,7 @@ def dead_letter(
 
 
 def encode(raw: bytes | None) -> str:
-    """Write raw bytes the way `DeadLetter` keeps them."""
+    """Return bytes in Base64, as `DeadLetter` holds them."""
     return b64encode(raw or b"").decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""Durations as people write them in definitions: `30m`, `24h`, `7d`, or in words, `30 minutes`, `7 days`."""
+"""Reads and writes the durations of definitions: `30m`, `24h`, `7d`, or in words, `30 minutes`, `7 days`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DAY_MS = 24 * HOUR_MS
 DAY_S = DAY_MS // SECOND_MS
 WEEK_MS = 7 * DAY_MS
 MAX_DURATION_MS = 3660 * DAY_MS
-"""The longest duration, ten years: a typing error must not lead past the end of the calendar."""
+"""The longest duration, ten years: a typing error must not give a time after the last date of the calendar."""
 
 DEFINITION_FILE = "written"
-"""Validation context of a file that people write, in which `delay: 5` must not mean five milliseconds."""
+"""Validation context of a definition file, in which a bare number such as `delay: 5` is an error."""
 
 _UNITS = {"second": SECOND_MS, "minute": MINUTE_MS, "hour": HOUR_MS, "day": DAY_MS, "week": WEEK_MS}
 _SHORT = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day", "w": "week"}
@@ -25,7 +25,7 @@ _WRITTEN = re.compile(r"(\d{1,9})\s*([a-z]+)")
 
 
 def parse_duration(written: object) -> object:
-    """Read `7d` or `7 days` as milliseconds; anything that is no text is left to the next validator.
+    """Return the milliseconds of `7d` or `7 days`; a value that is not a text is returned as it is.
 
     Raises:
         ValueError: The text is not a whole number and a unit.

@@ -1,4 +1,4 @@
-"""Money: exact decimals in major units, whatever way a producer wrote them.
+"""Money: exact decimals in major units.
 
 A producer may send a decimal string (`"49.90"`), a JSON number in major units (`49.9`), or an integer of minor units in
 the field with the suffix `_minor` (`"revenue_minor": 4990`, with `currency`). In events, on the wire and in storage it
@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 MAX_DECIMAL_PLACES = 4
 MAX_WHOLE_DIGITS = 12
-"""An amount is smaller than 10^12 in size."""
+"""The most digits before the decimal point: amounts are below 10^12."""
 
 EXPONENTS: dict[str, int] = {
     **dict.fromkeys(
@@ -96,7 +96,7 @@ def nearest_amount(value: float) -> Decimal | None:
 
 
 def _unusual(text: str) -> Decimal:
-    """Read an amount with leading zeros or with zeros past the fourth place; else say what is wrong with it."""
+    """Read an amount with leading zeros or zeros past the fourth place; raise for anything else."""
     found = _PLAIN.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
         raise PydanticCustomError("money", f"it should be a plain decimal number: {_ADVICE}")

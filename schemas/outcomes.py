@@ -1,7 +1,7 @@
-"""The outcome of a stage for one record: it goes on, it is dropped on purpose, or it is rejected.
+"""The outcome of a stage for one record: processed further, dropped on purpose, or rejected.
 
 A stage returns outcomes and publishes nothing itself. `processors/stream/routing.py` turns them into records: an `Ok`
-into what it holds, a `Drop` into a record of `dropped-touchpoints`, a `Reject` into a dead letter.
+into its value, a `Drop` into a record of `dropped-touchpoints`, a `Reject` into a dead letter.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ Value = TypeVar("Value", covariant=True)
 
 
 class DropReason(StrEnum):
-    """Why a valid touchpoint does not go on: the column `reason` of `dropped_touchpoints`."""
+    """The reason for dropping a valid touchpoint: the column `reason` of `dropped_touchpoints`."""
 
     DUPLICATE = "duplicate"
     ERASED = "erased"
 
 
 class Ok(NamedTuple, Generic[Value]):
-    """The record goes on.
+    """The record is processed further.
 
     Attributes:
-        value: What the next step takes.
+        value: The input of the next step.
     """
 
     value: Value
 
 
 class Drop(NamedTuple):
-    """The record holds a valid touchpoint that must not go on.
+    """The record holds a valid touchpoint that must not be processed further.
 
     Attributes:
-        reason: Why.
+        reason: The reason.
         event_id: The producer's id of the event.
-        source: Which producer it came from.
-        channel: The channel that it happened on.
+        source: The event's producer.
+        channel: The event's channel.
     """
 
     reason: DropReason
@@ -53,7 +53,7 @@ class Reject(NamedTuple):
     Attributes:
         reason: The code.
         field: The path of the offending field, as `properties.products.0.price`; empty when it is the whole record.
-        message: What was found and which rule it breaks, for a human.
+        message: The value and the rule that it breaks, for people.
     """
 
     reason: Reason
@@ -65,7 +65,7 @@ Outcome = Ok[Value] | Drop | Reject
 
 
 def rejected_for_bug(error: Exception) -> Reject:
-    """Reject a record that our own code failed on: an error costs that record, not its neighbours.
+    """Return the rejection of a record on which our own code raised an error; its neighbours are processed.
 
     The message names the error's type and place. The text of an error may quote data of a person, and dead letters and
     logs are read by more people than profiles are.
@@ -74,7 +74,7 @@ def rejected_for_bug(error: Exception) -> Reject:
 
 
 def _place(error: Exception) -> str:
-    """The innermost line of Python that raised an error."""
+    """Return file and line of the innermost frame of an error."""
     trace = error.__traceback__
     if trace is None:
         return ""

@@ -1,4 +1,4 @@
-"""Kafka records: as read, with their place in the log, and as they are to be published."""
+"""Kafka records: read ones with their place in the log, and outgoing ones."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ NO_PARTITION = -1
 
 
 class UnloggedRecord(NamedTuple):
-    """A `Record` that is in no topic: it was refused, or did not fit, before it was published.
+    """A `Record` that is in no topic, because it was refused or too large before it was published.
 
     Attributes:
-        topic: The topic that it was made for.
+        topic: The topic for which it was made.
         partition: `NO_PARTITION`.
-        offset: A number that no other such record has; `unlogged_offset`.
-        timestamp: When it was made, milliseconds since 1970.
+        offset: A hash of what names the record, see `unlogged_offset`.
+        timestamp: Time of its creation, milliseconds since 1970.
         key: Its key.
         value: Its value.
         headers: None.
@@ -78,12 +78,12 @@ class UnloggedRecord(NamedTuple):
 
 
 def unlogged_offset(name: bytes) -> int:
-    """Derive the offset of an `UnloggedRecord` from what names it: 63 bits, the same for the same record again."""
+    """Return the offset of an `UnloggedRecord`: 63 bits of a hash of what names it, the same for the same record."""
     return int.from_bytes(blake2b(name, digest_size=8).digest()) >> 1
 
 
 class RecordsTooLargeError(Exception):
-    """Some records of a call are larger than the broker takes, now or later; it has confirmed all the others.
+    """Some records of a call are larger than the broker accepts; it has confirmed all the others.
 
     Attributes:
         places: Their places in the call, ascending.

@@ -1,4 +1,4 @@
-"""Kinds of text in an event: how long, and whether a number may stand for it."""
+"""The types of text in an event: their maximum length, and whether an integer is accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_TEXT = 8192
 
 
 class _TextOrInteger:
-    """A string, or an integer that is kept as its digits. A float is refused: past 2^64 it has lost digits already."""
+    """Validates a string, or an integer, which becomes its digits. A float is refused: it may have lost digits."""
 
     def __init__(self, max_length: int, min_length: int | None = None) -> None:
         self.max_length = max_length
@@ -36,7 +36,7 @@ Id = Annotated[str, _TextOrInteger(200)]
 """An identifier of a thing: an order, a product, a message. Many shops number them, so integers are accepted."""
 
 RequiredId = Annotated[str, _TextOrInteger(200, min_length=1)]
-"""An `Id` without which the event means nothing: not empty either."""
+"""An `Id` that must not be empty."""
 
 Name = Annotated[str, _TextOrInteger(500)]
 """A short human text: a name, a category, a campaign."""

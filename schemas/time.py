@@ -1,4 +1,4 @@
-"""Reads and writes times: the only module that turns one form of a time into another.
+"""Converts times between their three forms; no other module does.
 
 A time has three forms here, and each function is named `<result>_of_<argument>`:
 
@@ -187,7 +187,7 @@ def _epoch_time(value: object) -> datetime | None:
 
 
 def utc(time: datetime) -> datetime:
-    """Move a time to UTC; one without a zone is in UTC already, as the columns of ClickHouse are."""
+    """Return a time in UTC; a time without a zone is taken as UTC, as in columns of ClickHouse."""
     return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -204,7 +204,7 @@ def text_of_ms(ms: int) -> str:
     return text_of_time(datetime.fromtimestamp(ms / 1000, UTC))
 
 
-@lru_cache(maxsize=8192)  # every stage asks for the times of its event, several times over
+@lru_cache(maxsize=8192)  # each stage reads the times of an event several times
 def ms_of_text(text: str) -> int:
     """Read the time of a record as milliseconds since 1970.
 
@@ -215,17 +215,17 @@ def ms_of_text(text: str) -> int:
 
 
 def ms_of_time(time: datetime) -> int:
-    """The milliseconds from 1970 to a time that has a zone."""
+    """Return the milliseconds from 1970 to a time that has a zone."""
     return round(time.timestamp() * 1000)
 
 
 def time_of_ms(ms: float, zone: tzinfo = UTC) -> datetime:
-    """The time that clocks of a zone show at these milliseconds since 1970."""
+    """Return the time in a zone of some milliseconds since 1970."""
     return datetime.fromtimestamp(ms / 1000, zone)
 
 
 def clock_ms() -> int:
-    """The system's clock, in milliseconds since 1970. Processors are given a clock; they do not read this one."""
+    """Return the system's time, milliseconds since 1970. Processors do not call it: they get a clock as an argument."""
     return time_ns() // 1_000_000
 
 

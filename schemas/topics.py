@@ -40,12 +40,12 @@ class Topic:
 
 
 def touchpoint_topic(channel: str) -> str:
-    """Name the topic that producers of `channel` publish to."""
+    """Return the topic to which producers of `channel` publish."""
     return TOUCHPOINTS_PREFIX + channel
 
 
 def deliver_topic(channel: str) -> str:
-    """Name the topic of messages that a worker of the operator's own sends."""
+    """Return the topic of rendered messages on a channel that has no adapter."""
     return DELIVER_PREFIX + channel
 
 

@@ -1,7 +1,7 @@
-"""Puts a validation error into words: what was expected, said the same of an event and of a definition.
+"""Words validation errors: the rule that a value breaks, in the same words for events and for definitions.
 
-Who says it adds the rest: `processors/intake/decode.py` the field, the value that was found and what to do;
-`deploy/operations/definition_errors.py` the line, and how the value is written in YAML.
+`processors/intake/decode.py` adds the field, the value and what to do; `deploy/operations/definition_errors.py` adds
+the line and the YAML spelling of the value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SUBJECTS = ("Input should", "String should")
 
 
 def broken_rule(kind: str, message: str) -> str:
-    """Say which rule a value breaks.
+    """Return the rule that a value breaks, as a text.
 
     Args:
         kind: The error's type, such as `string_type`.

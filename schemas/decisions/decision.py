@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 DecisionOutcome = Literal["sent", "postponed", "suppressed", "ghost"]
-"""Outcomes: sent now, decided again at `until_ms`, not sent, or not sent because the person is held out."""
+"""Outcomes of a decision: sent now; decided again at `until_ms`; not sent; not sent because the person is held out."""
 
 LedgerOutcome = Literal["sent", "postponed", "suppressed", "ghost", "failed", "regretted"]
-"""Outcomes in the ledger: those of decisions, and the later results of a message that was `sent`."""
+"""Outcomes in the ledger: those of decisions, and the later results of a `sent` message."""
 
 Choice = Literal["declared", "preferred", "next_best"]
 """The choice among the channels that reach the person: the first as declared, the preferred one, or the one with the

@@ -1,4 +1,4 @@
-"""The message policy: who may be written to, on which channel, when and how often.
+"""The message policy: the people who may get messages, on which channels, when and how often.
 
 Invariant: `MessagePolicy()` equals the shipped `deploy/definitions/policy.yaml`, so a partial policy overrides what it
 names and nothing else.
@@ -16,12 +16,12 @@ from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
 WILDCARD = "*"
-"""Matches every channel, or every country, that has no entry of its own."""
+"""The key for every channel, or country, that has no entry of its own."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Calendar = Literal["day", "week", "month"]
 _Sorted = PlainSerializer(sorted, return_type=list[str], when_used="json")
-"""A set is written the same way by every process, so that equal policies have equal hashes."""
+"""Sorts a set when it is written, so that equal policies have equal hashes in every process."""
 Names = Annotated[frozenset[str], _Sorted]
 
 _CALENDAR_MS: dict[Calendar, int] = {"day": DAY_MS, "week": WEEK_MS, "month": 31 * DAY_MS}
@@ -36,7 +36,7 @@ class Prior(_Part):
 
     Attributes:
         rate: Share of messages that are clicked.
-        strength: The weight of the assumption, in messages; after as many the person's own clicks outweigh it.
+        strength: The weight of the assumption, in messages: after so many, the person's own clicks outweigh it.
     """
 
     rate: float = Field(gt=0, lt=1)
@@ -49,11 +49,12 @@ class ChannelRule(_Part):
     Attributes:
         address: The type of identifier that it sends to; None: it needs no address (a banner on the site).
         also: Further types to look for when the person has none of the first.
-        verified_only: Send only to an address that a source has called verified.
-        fresh_for: An address last seen longer ago no longer reaches anybody; None: it never ages.
-        cost: What one message costs, in the money of `margin`.
+        verified_only: Send only to an address that a source has reported as verified.
+        fresh_for: An address that was last seen longer ago is not used; None: addresses do not age.
+        cost: Cost of one message, in the currency of `margin`.
         prior: The assumed click rate.
-        segments: The assumed click rate of the members of a segment instead; the first segment that fits counts.
+        segments: The assumed click rate of members of a segment, instead of `prior`; the first segment that fits is
+            used.
     """
 
     address: str | None
@@ -66,12 +67,12 @@ class ChannelRule(_Part):
 
 
 class OptOutRegime(_Part):
-    """Where a missing answer counts as a yes. A no is a no everywhere.
+    """The channels and countries where a missing answer counts as a yes. A no is never overruled.
 
     Attributes:
-        channels: On these; `*` is every channel.
-        countries: To people in these countries, ISO 3166; `*` is every country, also an unknown one.
-        unknown: Which missing answers: the one about the `purpose`, the one about the `channel`.
+        channels: The channels; `*` is every channel.
+        countries: The countries of the people, ISO 3166; `*` is every country, and an unknown one too.
+        unknown: The missing answers that count as a yes: about the `purpose`, about the `channel`.
     """
 
     channels: Names = frozenset({WILDCARD})
@@ -80,19 +81,20 @@ class OptOutRegime(_Part):
 
 
 class ConsentRules(_Part):
-    """Consent fails closed: no answer is a no, but where an opt-out regime says otherwise."""
+    """The rules of consent: a missing answer is a no, except under an opt-out regime."""
 
     opt_out: tuple[OptOutRegime, ...] = ()
 
 
 class SuppressionRules(_Part):
-    """People who get no messages whatever they have agreed to, transactional ones included.
+    """The people who get no messages, not even transactional ones, in spite of their consent.
 
     Attributes:
-        traits: A person for whom one of these is true.
-        segments: The members of these.
-        bounced: Addresses whose last delivery bounced for good.
-        complained: Channels on which the person marked a message as spam, until they agree to the channel anew.
+        traits: Suppress people for whom one of these traits is true.
+        segments: Suppress the members of these segments.
+        bounced: Suppress addresses whose last delivery bounced permanently.
+        complained: Suppress channels on which the person marked a message as spam, until they agree to the channel
+            anew.
     """
 
     traits: tuple[str, ...] = ("suppressed", "do_not_contact")
@@ -105,7 +107,7 @@ BypassableGate = Literal["consent", "holdout", "quiet_hours", "send_time", "caps
 
 
 class TransactionalRules(_Part):
-    """Messages that a contract asks for: an order confirmation, a payment notice.
+    """The rules of messages that a contract requires, such as an order confirmation or a payment notice.
 
     Attributes:
         bypass: The gates that do not apply to them.
@@ -124,7 +126,7 @@ class HoldoutRules(_Part):
     Attributes:
         share: The share of all people, 0 to 1.
         renew: How often a new control group is drawn.
-        salt: Part of the draw: another text draws another group.
+        salt: Salt of the draw: another text draws another group.
     """
 
     share: Share = 0.05
@@ -137,8 +139,8 @@ class ChoiceRules(_Part):
 
     Attributes:
         preferred_trait: The trait that names the channel which the person prefers.
-        margin: What a click is worth on average.
-        remembered: The most messages of a person that count, so that old behaviour fades.
+        margin: Average margin of a click.
+        remembered: The most messages of a person that count, so that old behaviour loses its weight.
     """
 
     preferred_trait: str = "preferred_channel"
@@ -163,12 +165,12 @@ _DAILY_RHYTHM = (1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 7, 6, 5, 5, 6, 7, 9, 10, 9,
 
 
 class SendTimeRules(_Part):
-    """How a person's best hour is found.
+    """The rules for finding a person's best hour.
 
     Attributes:
-        rhythm: How often people click in each of the 24 local hours; only the proportions count.
-        strength: As how many clicks the rhythm counts; a person's own outweigh it after as many.
-        visits: Events that show the person at their device. Clicks and replies always count; opens never do, since
+        rhythm: Clicks of all people in each of the 24 local hours; only the proportions count.
+        strength: The weight of the rhythm, in clicks: after so many, the person's own clicks outweigh it.
+        visits: Events that show the person at their device. Clicks and replies always count. Opens never count, since
             mail programs fetch pictures by themselves.
     """
 
@@ -178,14 +180,14 @@ class SendTimeRules(_Part):
 
 
 class CapRule(_Part):
-    """A frequency cap: at most so many messages in a period.
+    """A frequency cap: a maximum number of messages in a period.
 
     Attributes:
         limit: The most messages.
         channel: On this channel; None: on all channels together.
         tag: Of messages with this tag; None: of all.
-        within: In any stretch of time so long, a rolling window: `7d`.
-        calendar: In a day, week (from Monday) or month of the person's calendar.
+        within: Length of a rolling window, such as `7d`.
+        calendar: A day, week (from Monday) or month of the person's calendar.
     """
 
     limit: int = Field(ge=0, le=1000)
@@ -202,22 +204,23 @@ class CapRule(_Part):
 
     @property
     def longest_ms(self) -> int:
-        """How long a message can count."""
+        """Return the longest time for which a message can count, milliseconds."""
         return self.within if self.calendar is None and self.within else _CALENDAR_MS[self.calendar or "day"] + HOUR_MS
 
 
 class PriorityRules(_Part):
-    """A message waits while one of higher priority is due within this window."""
+    """The window in which a message waits for another one of higher priority that is due."""
 
     window: Duration = 4 * HOUR_MS
 
 
 class ReceiptRules(_Part):
-    """How a message counts for which no delivery report comes.
+    """The rules for a sent message without a delivery report.
 
     Attributes:
-        within: How long a report is waited for.
-        without: Then it counts as sent (`commit`, on the safe side) or as not sent (`release`).
+        within: Longest wait for a report.
+        without: Without a report, the message counts as sent (`commit`, which exceeds no cap) or as not sent
+            (`release`).
     """
 
     within: Duration = DAY_MS
@@ -239,7 +242,7 @@ _CHANNELS = {
     "messenger": _channel("messenger", cost=0.01, rate=0.08),
     "telegram": _channel("telegram", rate=0.06),
 }
-"""The order is the one in which they are tried."""
+"""The channels of the shipped policy, in the order in which they are tried."""
 
 _CAPS = (
     CapRule(limit=3, channel="email", within=WEEK_MS),
@@ -256,18 +259,19 @@ class MessagePolicy(_Part):
 
     Attributes:
         channels: The channels, in the order in which they are tried when nothing else decides.
-        consent: What counts as a yes.
-        suppression: Who gets no messages.
-        transactional: Which gates messages that a contract asks for bypass.
+        consent: The rules of consent.
+        suppression: The people who get no messages.
+        transactional: The gates that transactional messages bypass.
         holdout: The control group.
         choice: How the channel is chosen.
-        quiet_hours: By channel; `*` is every channel without an entry; null has none.
-        send_time: How the best hour is found, for messages that ask for it.
-        caps: All of them hold.
-        when_capped: A message over a cap is not sent (`suppress`), or waits until it is possible (`postpone`).
-        priority: How long messages wait for those of higher priority.
-        expires_after: How long after its reason a message is still sent.
-        receipts: How a message counts for which no delivery report comes.
+        quiet_hours: Quiet hours by channel; `*` is every channel without an entry; null: no quiet hours.
+        send_time: The rules for finding the best hour, for messages that use it.
+        caps: Frequency caps; all of them apply.
+        when_capped: A message that would exceed a cap is not sent (`suppress`), or waits until it is possible
+            (`postpone`).
+        priority: How long a message waits for one of higher priority.
+        expires_after: Life time of a message from its first request on.
+        receipts: The rules for a sent message without a delivery report.
     """
 
     channels: dict[str, ChannelRule] = Field(default_factory=lambda: dict(_CHANNELS))
@@ -296,5 +300,5 @@ class MessagePolicy(_Part):
 
     @cached_property
     def remembered_ms(self) -> int:
-        """How long a message that was sent is remembered: the longest window of a cap, or the wait for a report."""
+        """Return how long a sent message is kept, ms: the longest window of a cap, or the wait for a report."""
         return max((self.receipts.within, *(rule.longest_ms for rule in self.caps)))

@@ -1,1 +1,1 @@
-"""Delivery: definitions, templates, and what an adapter is handed and answers."""
+"""Delivery: routes, templates, outbound messages and the results of adapters."""

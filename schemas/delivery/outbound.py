@@ -12,8 +12,8 @@ from schemas.durations import HOUR_MS, Duration
 """The channel of an action for another system instead of a person."""
 
 SendStatus = Literal["sent", "bounced", "refused", "retry", "unknown"]
-"""The result of one attempt: accepted; no such receiver; refused for good; refused for now, so that a retry is safe; or
-not known whether it was accepted, so that a retry could send it twice."""
+"""The status of one attempt: `accepted`; no such receiver; refused permanently; refused for now, so that a retry is
+safe; or `unknown`, so that a retry could send the message twice."""
 
 
 class SendResult(NamedTuple):
@@ -144,7 +144,7 @@ class DeliveryDefinitions(_Definition):
     webhooks: dict[Name, WebhookTarget] = Field(default_factory=dict)
 
     def has_adapter(self, channel: str) -> bool:
-        """Tell whether one of our own adapters sends a channel's messages; those of others go to a topic."""
+        """Return whether an adapter sends a channel's messages; otherwise they go to the topic `deliver.<channel>`."""
         route = self.channels.get(channel)
         return route is not None and route.through != "topic"
 

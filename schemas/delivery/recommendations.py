@@ -1,4 +1,4 @@
-"""Recommendations of products, as they are computed from orders and kept for templates."""
+"""Product recommendations, which are computed from orders and read by templates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Recommendations:
         together: Product → products that are bought together with it.
         category: Product → best sellers of the category that people buy from next.
         best: Best sellers; the score is the share of the best one's orders.
-        products: Product → what a template shows of it: `product_id` and, where known, `name`, `category`, `price`,
+        products: Product → its details for a template: `product_id` and, where known, `name`, `category`, `price`,
             `currency`, `url`, `image_url`.
     """
 

@@ -1,4 +1,4 @@
-"""Traces: what a record names its person by, so that records of erased people are recognised."""
+"""Traces: the ids by which a record names its person, for finding records of erased people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Trace(NamedTuple):
-    """What a record names its person by.
+    """The ids by which a record names its person.
 
     Attributes:
-        profile_id: The person as the record knows it; empty: none.
+        profile_id: The profile id in the record; empty: none.
         anchor: The identifier by which the event was resolved, as a UUID's text; empty: the record has none. It takes
             precedence over `profile_id`, because a split may have moved it to another profile.
-        letter: Of a dead letter, the place of its record, as `LetterPlace` writes it; else empty.
+        letter: Place of the record that a dead letter is about, as `LetterPlace` writes it; empty for other records.
     """
 
     profile_id: str = ""
@@ -21,7 +21,7 @@ class Trace(NamedTuple):
 
 
 class LetterPlace(NamedTuple):
-    """Where the record of a dead letter is.
+    """The place of the record that a dead letter is about.
 
     Attributes:
         topic: The full name of its topic.

@@ -30,6 +30,18 @@ LONGEST_ROOM_LINES = 40
 CODE = "\n".join(re.findall(r"```.*?```|`[^`\n]+`", "\n".join(TEXT[page] for page in PAGES), re.DOTALL))
 COMMANDS = set(names())
 MIGRATIONS = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "sinks/migrations").glob("*.sql")))
+PARTS_OF_A_ROOM = ("gates", "importers", "html", "terminal", "simulator", "lua")
+"""Folders that belong to the room above them, whose README names them."""
+ROOMS = sorted(
+    {
+        str(path.parent.relative_to(ROOT))
+        for layer in ("schemas", "processors", "sinks", "deploy")
+        for path in (ROOT / layer).rglob("*.py")
+        if path.parent.name not in PARTS_OF_A_ROOM and path.parent != ROOT / layer
+    }
+)
+LONGER_ROOMS = {"sinks/redis": 60}
+"""Rooms with more lines, and why: the table of all keys."""
 MADE_ON_THE_WAY = (".venv", ".throughline", ".kafka", "bench.json", "deploy/.env")
 
 
@@ -55,6 +67,22 @@ def test_the_front_door_is_short() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_reached_from_the_front_door(page: str) -> None:
     assert page == "README.md" or f"]({page})" in TEXT["README.md"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_has_a_short_readme(room: str) -> None:
+    lines = (ROOT / room / "README.md").read_text("utf-8").splitlines()
+
+    assert 0 < len(lines) <= LONGER_ROOMS.get(room, LONGEST_ROOM_LINES)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_module_of_a_room_is_named_in_its_readme(room: str) -> None:
+    text = (ROOT / room / "README.md").read_text("utf-8")
+    modules = {path.name for path in (ROOT / room).glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.name}/" for path in (ROOT / room).iterdir() if path.name in PARTS_OF_A_ROOM}
+
+    assert [] == sorted(name for name in modules | folders if not re.search(rf"(?<![\w-]){re.escape(name)}", text))
 
 
 def test_paths_are_found_in_text() -> None:
