@@ -1,4 +1,4 @@
-"""The envelope of every touchpoint event: who, when, where, from which campaign and with whose consent.
+"""The envelope of every touchpoint event: identifiers, time, channel, campaign, context and consent.
 
 Rules for all parts: `null` is the same as absent; `campaign`, `context` and `properties` take further keys, which are
 kept; the envelope itself and `consent` do not, so that a misspelt name is an error and not a silent loss.
@@ -144,7 +144,7 @@ class Consent(TypedDict, total=False):
 
 
 def _omit(_: object) -> NoReturn:
-    """Leave a client's `received_at` out: it is never trusted, so it is not kept."""
+    """Drop a client's `received_at`: the broker's time is used instead."""
     raise PydanticOmit
 
 

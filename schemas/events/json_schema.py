@@ -15,7 +15,7 @@ from schemas.events.touchpoint import EVENT_NAMES, PROPERTIES, adapter
 from schemas.topics import TOUCHPOINTS_PREFIX
 
 FILE = Path(__file__).parents[1] / "touchpoint.schema.json"
-"""The exported schema as it is published; a test holds it to the models."""
+"""The published file; a test compares it with the models."""
 
 _ATTRIBUTE = re.compile(r"    (\w+): (.*)")
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})
@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 
 
 def touchpoint_schema() -> Schema:
-    """Export the JSON Schema (draft 2020-12) of a touchpoint event: the envelope, and one alternative a kind of event.
+    """Return the JSON Schema (draft 2020-12) of a touchpoint event: the envelope, and one alternative a kind of event.
 
     It says what `parse` accepts, but for the bounds of the whole event (depth, keys, length of any text) and for rules
     over several fields, which the language cannot express. `null` is the same as absent.
@@ -55,12 +55,12 @@ def touchpoint_schema() -> Schema:
 
 
 def text() -> str:
-    """The schema as the text of the published file."""
+    """Return the schema as the text of the published file."""
     return orjson.dumps(touchpoint_schema(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def _alternative(model: Schema, needed: set[str]) -> Schema:
-    """Keep of a model what distinguishes it: the events' names and their properties."""
+    """Return the parts of a model that distinguish it: the events' names and their properties."""
     own = {name: model["properties"][name] for name in ("event", "properties")}
     required = ["event", *sorted(set(model["required"]) - needed)]
     if "properties" not in required:
@@ -69,7 +69,7 @@ def _alternative(model: Schema, needed: set[str]) -> Schema:
 
 
 def _with_minor_units(part: Schema, money: list[str]) -> Schema:
-    """Write down that `price_minor` may stand for `price`."""
+    """Add to a schema that `price_minor` may replace `price`."""
     rules: Schema = {}
     for name in money:
         part["properties"][name + MINOR] = {
@@ -91,7 +91,7 @@ def _describe(part: Schema) -> None:
 
 
 def _allow_null(part: Schema) -> None:
-    """Write down that `null` is the same as absent."""
+    """Add to a schema that `null` is the same as absent."""
     for name, field in part["properties"].items():
         if name not in part.get("required", ()) and name != "received_at":
             description = {"description": field.pop("description")} if "description" in field else {}

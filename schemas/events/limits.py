@@ -1,6 +1,6 @@
-"""How large an event may be inside: depth, keys and text. The same for known events, custom events and extra fields.
+"""The limits of an event: depth, number of keys, length of texts. Custom events and extra fields have the same.
 
-Each limit bounds what a later stage has to hold and to walk through; the size in bytes is bounded before parsing.
+They bound the memory and the time that later stages need; the size in bytes is bounded before parsing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OutOfBoundsError(ValueError):
 
 
 def check(event: object) -> None:
-    """Walk through a parsed event and hold it to the limits.
+    """Check a parsed event against the limits.
 
     Raises:
         OutOfBoundsError: At the first value that is too deep, one key too many, too long, not a JSON value, not finite,
@@ -50,9 +50,9 @@ def check(event: object) -> None:
 
 
 def fits_by_size(raw: bytes) -> bool:
-    """Tell from the bytes of JSON alone, ten times faster than a walk, that they break no limit.
+    """Return whether the size of the JSON alone rules out a broken limit; ten times faster than `check`.
 
-    False means only that the walk has to decide.
+    False: `check` has to decide.
     """
     return (
         len(raw) <= MAX_TEXT

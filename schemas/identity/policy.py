@@ -1,4 +1,4 @@
-"""The identity policy: which identifiers may join people, which of them win, and how many one person may have.
+"""The identity policy: the identifier types that join profiles, their order of strength, and their limits.
 
 Invariant: `IdentityPolicy()` equals the shipped `deploy/definitions/identity.yaml`, so a partial policy overrides
 what it names and nothing else.
@@ -16,7 +16,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 OTHER_TYPES = "*"
-"""The entry that stands for every identifier type that has none of its own."""
+"""The entry for every identifier type that has none of its own."""
 
 Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
 AtLimit = Literal["reject_new", "fifo"]
@@ -34,21 +34,23 @@ def _checked(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class IdentifierRule(BaseModel):
-    """How one type of identifier is treated.
+    """The rules for one identifier type.
 
     Attributes:
         type: The identifier type; `*` stands for every type that has no entry of its own.
-        limit: Most identifiers of this type in one profile; None is no limit. With 1, two values never meet in
-            one profile: the mark of a login.
-        known: A profile that has one of these is a known person and keeps its id when an anonymous one joins it.
-        transferable: The thing may pass from one person to the next, as a phone or a tablet does, if `shared_device`
-            lets it.
-        shared_device: Who keeps it when a second person logs in with it; None is the policy's own rule.
-        at_limit: What happens to an identifier of this type that would exceed the limit; None is the policy's own rule.
+        limit: The most identifiers of this type in one profile; None is no limit. With 1, as for logins, two values are
+            never in one profile.
+        known: A profile with an identifier of this type is a known person, and keeps its id when an anonymous profile
+            is merged into it.
+        transferable: The identifier may pass from one person to another, as that of a phone or a tablet does, if
+            `shared_device` allows it.
+        shared_device: The person who keeps it when a second person logs in with it; None is the rule of the policy.
+        at_limit: The treatment of an identifier of this type that would exceed the limit; None is the rule of the
+            policy.
         verified_only: Use the identifier only where the source says that it is verified.
         normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
             that comes with its country code but without `+`), or `opaque` (outer white space is cut, nothing else).
-        same_as: Count as an identifier of that type, so that equal values are one and the same.
+        same_as: Another type; the identifier counts as one of that type, so that equal values are the same identifier.
         blocked_values: Further placeholders, which identify no person, compared without regard to case.
         blocked_patterns: Further regular expressions for such values, matched against the value in lower case.
     """
@@ -109,7 +111,7 @@ _BLANK_OR_QUOTE = "".join(filter(str.isspace, map(chr, range(0x3001)))) + _INVIS
 
 
 def _bare(value: str) -> str:
-    """Return a value as blocked values are compared: lower case, without outer white space and quotes, composed."""
+    """Return a value in the form of blocked values: lower case, no outer white space or quotes, NFC."""
     if value.isascii():  # the usual case, and several times as fast
         return value.strip(_PLAIN_BLANK_OR_QUOTE).lower()
     return unicodedata.normalize("NFC", value.strip(_BLANK_OR_QUOTE).lower())
@@ -148,7 +150,7 @@ _SHIPPED = {rule.type: rule.model_dump(exclude_unset=True) for rule in _DEFAULT_
 
 
 def known_region(region: str) -> str:
-    """Return a region if telephone numbers can be read with it.
+    """Return the region, if telephone numbers can be read with it.
 
     Raises:
         ValueError: It is no region, such as `UK`: every number without a country code would be lost.
@@ -159,7 +161,7 @@ def known_region(region: str) -> str:
 
 
 class IdentityPolicy(BaseModel):
-    """Which identifiers of events join profiles, and how many a profile may have.
+    """The identifier types that join profiles, and how many identifiers a profile may have.
 
     The traits of an event may hold an e-mail or a phone number too: those describe a person and never join people.
     Only what a source puts into `identifiers` does.
@@ -245,7 +247,7 @@ class IdentityPolicy(BaseModel):
 
     @classmethod
     def unlimited(cls) -> IdentityPolicy:
-        """The default types without any limit: profiles are then exactly the connected components of identifiers."""
+        """Return the policy without limits: profiles are the connected components of identifiers."""
         return cls(types=tuple(rule.model_copy(update={"limit": None}) for rule in _DEFAULT_RULES), cap=None)
 
     @cached_property
@@ -257,11 +259,11 @@ class IdentityPolicy(BaseModel):
         return {rule.type: (priority, rule) for priority, rule in enumerate(self.types)}
 
     def rule(self, identifier_type: str) -> IdentifierRule:
-        """The entry for a type, or the one for every other type."""
+        """Return the entry for a type, or the one for all other types."""
         return (self._by_type.get(identifier_type) or self._by_type[OTHER_TYPES])[1]
 
     def priority(self, identifier_type: str) -> int:
-        """The type's place in the order, 0 the strongest."""
+        """Return the type's place in the order, 0 the strongest."""
         return (self._by_type.get(identifier_type) or self._by_type[OTHER_TYPES])[0]
 
     def makes_room(self, rule: IdentifierRule) -> bool:

@@ -1,1 +1,1 @@
-"""What producers may send, and who they are."""
+"""The sources that may publish over HTTP."""

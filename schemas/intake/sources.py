@@ -1,4 +1,4 @@
-"""The sources that may publish over HTTP. Their write keys are no part of the definitions: they are a setting."""
+"""The sources that may publish over HTTP. Their write keys are a setting, not part of the definitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
 ANY_ORIGIN = "*"
 BROWSER_IDENTIFIERS = frozenset({"user_id", "anonymous_id", "device_id", "push_token"})
-"""Identifier types by which the calls of a page or an app resolve a person, whatever the source's `join_by`."""
+"""Identifier types by which the calls of every page or app resolve a person, in addition to the source's `join_by`."""
 
 
 class Source(BaseModel):
@@ -54,11 +54,11 @@ class Source(BaseModel):
         return self
 
     def allows(self, origin: str) -> bool:
-        """Tell whether a page of this origin may send with this source's key."""
+        """Return whether a page of this origin may send with this source's key."""
         return ANY_ORIGIN in self.origins or origin in self.origins
 
     def joins_by(self, identifier_type: str) -> bool:
-        """Tell whether its calls resolve people by identifiers of a type."""
+        """Return whether its calls resolve people by identifiers of a type."""
         return self.kind == "server" or identifier_type in BROWSER_IDENTIFIERS or identifier_type in self.join_by
 
 

@@ -1,25 +1,26 @@
-"""The shape of a journey: a YAML file that a marketer can read, from the event that lets somebody in to the way out.
+"""The file format of a journey: entry, steps, goals and exits, as YAML that a marketer can read.
 
 A journey is data: a closed set of steps, no code and no expressions. Steps are a list, with further lists where the
 path splits, so there are no loops and every run ends. A step may have an `id`, which reports then show; else its place
 names it: `2` is the second step, `2.else.1` the first one on its other path.
 
-The kind of a step is told by its first word:
+The first key of a step names its kind:
 
 | step | meaning |
 | --- | --- |
-| `delay: 2h` | wait so long |
-| `until: {time: "10:00", weekdays: [saturday]}` | wait for that hour where the person lives |
-| `until: {date: event.starts_at, offset: -1d}` | wait for a date that the event or a trait tells |
+| `delay: 2h` | wait for a duration |
+| `until: {time: "10:00", weekdays: [saturday]}` | wait for a local time of the person |
+| `until: {date: event.starts_at, offset: -1d}` | wait for a date of the entry event or a trait |
 | `wait_for: {event: …}`, `timeout`, `then`, `else` | wait for something to happen; `else` if it does not in time |
-| `if: <condition>`, `then`, `else` | split by what is known of the person |
-| `random: [{weight: 90, steps: […]}, …]` | split at random, the same way whenever it is replayed |
-| `message: template`, `channel`, … | consider a message: the resolver decides, the ledger says why |
-| `set_trait: {name: value}` | note something in the profile |
-| `webhook: name` | tell another system |
-| `exit: reason` | leave |
+| `if: <condition>`, `then`, `else` | split by a condition on the person |
+| `random: [{weight: 90, steps: […]}, …]` | split at random, the same in every replay |
+| `message: template`, `channel`, … | request a message; the resolver decides and the ledger has the reason |
+| `set_trait: {name: value}` | set traits of the profile |
+| `webhook: name` | post to another system |
+| `exit: reason` | end the run |
 
-Times are those of the pipeline's log, and delays count from the moment at which a step was reached.
+Times are logical: `received_at` of events, and due times of timers. A delay counts from the time at which its step was
+reached.
 """
 
 from __future__ import annotations
@@ -90,11 +91,11 @@ class _Model(BaseModel):
 
 
 class EventMatch(_Model):
-    """Something that happens.
+    """An event that a journey listens to.
 
     Attributes:
-        event: The event's name, or several of which any will do.
-        where: What the event must be like, as in a condition: `{properties.points: {gte: 100}}`.
+        event: The event's name, or several names, any of which matches.
+        where: A filter on the event, as in a condition: `{properties.points: {gte: 100}}`.
         key: The property that must equal the run's key: `cart_id`, so that the order of another cart does not count.
             An event without that property counts for every run, and so does every event for a run without a key: an
             order that does not name its cart must not be answered by a reminder.
@@ -111,7 +112,7 @@ class EventMatch(_Model):
 
 
 class SegmentMatch(_Model):
-    """A person is, or comes to be, in a segment (`entered`), or out of it (`left`)."""
+    """A person enters (`entered`) or leaves (`left`) a segment, or is in, or out of, it already."""
 
     segment: SegmentName
     when: Literal["entered", "left"] = "entered"
@@ -128,14 +129,14 @@ Match = Annotated[
 
 
 class EventEntry(EventMatch):
-    """An event lets its person in.
+    """An event by which its person enters.
 
     Attributes:
         key: Makes one run for each value: two carts are two runs. An event without that property makes the run of the
             person as a whole, of which there is one, as if the journey had no key.
-        condition: `if`; must hold at that moment, else nobody enters.
-        max_lateness: An event that comes later than this after it happened lets nobody in: nobody wants to hear of the
-            cart of last week.
+        condition: `if`; must hold at the time of the event, else the person does not enter.
+        max_lateness: An event that arrives later than this after it happened starts no run: a reminder of last week's
+            cart has no use.
     """
 
     condition: Condition | None = Field(default=None, alias="if")
@@ -143,7 +144,7 @@ class EventEntry(EventMatch):
 
 
 class SegmentEntry(SegmentMatch):
-    """Entering, or leaving, a segment lets a person in; `if` must hold at that moment."""
+    """A person enters when they enter, or leave, a segment; `if` must hold at that time."""
 
     condition: Condition | None = Field(default=None, alias="if")
 
@@ -154,7 +155,7 @@ Entry = Annotated[
 
 
 class Goal(EventMatch):
-    """What the journey is for. It counts, in event time, from entry on and for `within`; it ends nothing."""
+    """An event that counts as a success of the journey if it happens within `within` of the entry. It ends no run."""
 
     name: Slug = "goal"
     within: Duration = 7 * DAY_MS
@@ -171,7 +172,7 @@ class Delay(_Step):
 
 
 class LocalTime(_Model):
-    """A moment where the person lives; in the deployment's time zone if theirs is not known.
+    """A local time of the person; in the deployment's time zone if theirs is not known.
 
     Attributes:
         time: `10:00`. Without a date it is the next such hour, on one of `weekdays`.
@@ -209,7 +210,7 @@ class LocalTime(_Model):
 
 
 class Until(_Step):
-    """Wait for a moment where the person lives."""
+    """Wait for a local time of the person."""
 
     until: LocalTime
 
@@ -218,11 +219,11 @@ class WaitFor(_Step):
     """Wait for something to happen.
 
     Attributes:
-        wait_for: What; it also counts if it is heard of late or out of order, as long as it happened after the wait
-            began.
-        timeout: How long.
-        then: Steps when it has happened.
-        otherwise: `else`; steps when it has not.
+        wait_for: The event or segment; an event counts also if it arrives late or out of order, if it happened after
+            the wait began.
+        timeout: Longest wait.
+        then: Steps if it has happened in time.
+        otherwise: `else`; steps if it has not.
     """
 
     wait_for: Match
@@ -232,7 +233,7 @@ class WaitFor(_Step):
 
 
 class If(_Step):
-    """Split by what is known of the person at that moment."""
+    """Split by a condition on the person."""
 
     condition: Condition = Field(alias="if")
     then: tuple[Step, ...] = ()
@@ -240,7 +241,7 @@ class If(_Step):
 
 
 class Arm(_Model):
-    """One way of a random split, with its share of all weights."""
+    """One branch of a random split; its share is its weight among all weights."""
 
     name: Slug
     weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -254,7 +255,7 @@ class RandomSplit(_Step):
 
 
 class Variant(_Model):
-    """One version of a message, with its share of all weights; `template` when it has its own."""
+    """One version of a message; its share is its weight among all weights. `template`: one of its own."""
 
     name: Slug
     weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -262,20 +263,21 @@ class Variant(_Model):
 
 
 class MessageNode(_Step):
-    """Consider a message. Whether, where and when it is sent is the resolver's decision.
+    """Request a message. The resolver decides whether, on which channel and when it is sent.
 
     Attributes:
         template: `message`; the template's name.
-        channels: Where it may go out, best first; `channel` for just one; all that the policy knows when left out.
-        choose: `declared`: the first that reaches the person; their `preferred` one; the `next_best` one.
-        purpose: What the person must have agreed to. `transactional` is part of a service, such as a payment notice,
-            and passes the gates that the policy names.
+        channels: The possible channels, best first; `channel` for one alone; all channels of the policy if left out.
+        choose: `declared`: the first channel that reaches the person; `preferred`: the one that the person prefers;
+            `next_best`: the one with the highest expected value.
+        purpose: The purpose that the person must have agreed to. `transactional` is part of a service, such as a
+            payment notice, and bypasses the gates that the policy names.
         tags: For caps by kind, and for reports.
-        campaign: What its clicks will carry: the campaign's name, or `{name, source, medium, id, …}`.
+        campaign: The campaign of its clicks: a name, or `{name, source, medium, id, …}`.
         priority: Among messages that wait, the higher goes first.
-        best_within_ms: `best_within`; wait for the hour at which this person answers, but at most so long.
-        expires_after_ms: `expires_after`; not worth sending any more so long after the step was reached.
-        margin: What a click on it is worth, in the policy's money.
+        best_within_ms: `best_within`; longest wait for the person's best hour.
+        expires_after_ms: `expires_after`; life time of the message from the time at which the step was reached.
+        margin: The margin of a click on it, in the policy's currency.
         variants: A/B versions of the message, chosen as a random split is.
         data: Fixed values for the template.
     """
@@ -310,20 +312,20 @@ class MessageNode(_Step):
 
 
 class SetTrait(_Step):
-    """Note traits in the profile, as if an event had stated them at that moment."""
+    """Set traits of the profile, as an event at this time would."""
 
     set_trait: Annotated[dict[Label, Scalar], Field(min_length=1)]
 
 
 class Webhook(_Step):
-    """Tell another system; the deployment's settings say where `webhook` is and how it is signed."""
+    """Post to another system; `delivery.yaml` has the address of `webhook`, a setting the key of the signature."""
 
     webhook: Slug
     data: dict[Label, Scalar] = Field(default_factory=dict)
 
 
 class Exit(_Step):
-    """Leave here; the reason is for the reports."""
+    """End the run; the reason appears in reports."""
 
     exit: Label
 
@@ -374,19 +376,19 @@ class Journey(_Model):
 
     Attributes:
         name: Unique among journeys; runs, decisions and reports carry it.
-        description: What it does, for people.
-        revision: A name for this state of the definition, if one is wanted in reports.
-        own_events: Names of events that the retailer makes up, so that any other unknown name is a slip of the pen.
-        enabled: When false nobody enters; who is under way goes on.
-        entry: What lets a person in.
+        description: What it does, in one line for people.
+        revision: A name of this state of the definition, for reports.
+        own_events: Names of custom events; any other unknown name is reported as misspelt.
+        enabled: If false, no run starts; active runs continue.
+        entry: The event or segment by which a person enters.
         re_entry: For each key by itself: `once` in a life; `after_exit`, one run at a time; `restart`, likewise, but
             until its first message is sent a run begins anew with each entry; `always`, each entry is a run.
         re_entry_after: Further: not within so long of the last entry; a restart is none.
-        exit_when: What ends a run wherever it is. An order that comes late ends it too, and a message that had been
-            sent although the order was placed before is marked as regretted.
-        goals: What the journey is for.
-        holdout: Share of people who get none of its messages, to measure what it brings.
-        steps: What happens.
+        exit_when: The events or segments that end a run at any step. A late event ends it too, and a message that was
+            sent although the event had happened before is marked as regretted.
+        goals: The events that count as its success.
+        holdout: Share of people who get none of its messages, so that its effect can be measured.
+        steps: The steps, in order.
     """
 
     name: Slug
@@ -412,12 +414,12 @@ class Journey(_Model):
 
     @property
     def version(self) -> str:
-        """Hash of what the definition does, after its `revision` if it has one; pausing it makes no new version."""
+        """Return the version: a hash of the definition but `enabled`, after its `revision` if it has one."""
         digest = hashlib.sha256(self._as_json(exclude={"enabled", "description"})).hexdigest()[:12]
         return f"{self.revision}-{digest}" if self.revision else digest
 
     def archived(self) -> bytes:
-        """Write the definition as JSON, to be kept for runs that go on with it; `model_validate_json` reads it."""
+        """Return the definition as JSON, stored for runs that continue with it; `model_validate_json` reads it."""
         return self._as_json(exclude=set())
 
     def _as_json(self, exclude: set[str]) -> bytes:
@@ -425,18 +427,18 @@ class Journey(_Model):
         return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
 
     def walk(self) -> Iterator[tuple[tuple[str | int, ...], AnyStep]]:
-        """Go through all steps in the order of the file, each with its path in it."""
+        """Yield all steps in the order of the file, each with its path."""
         return _walk(self.steps, ("steps",))
 
     def matches(self) -> Iterator[tuple[tuple[str | int, ...], EventMatch | SegmentMatch]]:
-        """Go through everything that the journey listens to, each with its path in the file."""
+        """Yield every event and segment that the journey listens to, each with its path in the file."""
         yield ("entry",), self.entry
         yield from ((("exit_when", index), match) for index, match in enumerate(self.exit_when))
         yield from ((("goals", index), goal) for index, goal in enumerate(self.goals))
         yield from (((*path, "wait_for"), step.wait_for) for path, step in self.walk() if isinstance(step, WaitFor))
 
     def conditions(self) -> Iterator[tuple[tuple[str | int, ...], Condition]]:
-        """Go through everything that the journey asks about a person, each with its path in the file."""
+        """Yield every condition on a person, each with its path in the file."""
         if self.entry.condition is not None:
             yield ("entry", "if"), self.entry.condition
         yield from (((*path, "if"), step.condition) for path, step in self.walk() if isinstance(step, If))
