@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         2.0, gt=0, le=60, description="Longest wait for Kafka before a client is asked to send again, seconds."
     )
     collector_trusts_proxy: bool = Field(
-        False, description="Trust X-Forwarded-For and X-Forwarded-Proto: only behind a proxy that sets them."
+        False, description="Trust X-Forwarded-For, -Proto and -Host: only behind a proxy that sets them."
     )
 
     # Limits of an event

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,12 +26,15 @@ from schemas.intake.sources import Source
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 _CORS = {
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
-    # AnonymousId is RudderStack's
-    "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count, anonymousid",
     "Access-Control-Max-Age": "86400",
+    "Vary": "Access-Control-Request-Headers",
 }
+_SDK_HEADERS = "authorization, content-type, content-encoding, x-retry-count, anonymousid, sentat"
+_HEADER_NAMES = re.compile(r"[a-z0-9_-]{1,64}(?:\s?,\s?[a-z0-9_-]{1,64}){0,31}", re.IGNORECASE | re.ASCII)
 
 
 class Collector:
@@ -42,7 +46,7 @@ class Collector:
         collect: Makes records of events.
         publication: Publishes the records.
         max_bytes: The largest request, in bytes, once it is inflated.
-        trusts_proxy: Believe `X-Forwarded-For` and `X-Forwarded-Proto`.
+        trusts_proxy: Believe `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
 
     Attributes:
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
@@ -71,16 +75,17 @@ class Collector:
     def app(self) -> web.Application:
         """Make the aiohttp application."""
         app = web.Application(middlewares=[self._respond])
-        for path in ("batch", "b", "import"):
-            app.router.add_post(f"/v1/{path}", partial(self._handle, batch_of))
+        for path in ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"):
+            _add(app.router.add_post, path, partial(self._handle, batch_of))
         for verb in VERBS:
-            for path in (verb, verb[0]):
-                app.router.add_post(f"/v1/{path}", partial(self._handle, partial(call_of, verb=verb)))
-        app.router.add_post("/v1/touchpoints", partial(self._handle, touchpoints_of))
-        app.router.add_post("/v1/validate", self._validate)
+            for name in (verb, verb[0]):
+                _add(app.router.add_post, f"/v1/{name}", partial(self._handle, partial(call_of, verb=verb)))
+        _add(app.router.add_post, "/v1/touchpoints", partial(self._handle, touchpoints_of))
+        _add(app.router.add_post, "/v1/validate", self._validate)
         app.router.add_get("/v1/projects/{key}/settings", self._sdk_settings)
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/ready", self._readiness)
+        _add(app.router.add_get, "/sourceConfig", self._rudderstack_settings)
+        _add(app.router.add_get, "/health", self._health)
+        _add(app.router.add_get, "/ready", self._readiness)
         return app
 
     async def _handle(self, events_of: Callable[[Request], Events], http: web.Request) -> web.Response:
@@ -105,16 +110,14 @@ class Collector:
         return _answer(collected, strict=True)
 
     @web.middleware
-    async def _respond(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn every refusal into an answer of one form, and let the pages of all sources read the answer."""
         response: web.StreamResponse
         self._unanswered += 1
         self.idle.clear()
         try:
             preflight = request.method == "OPTIONS"  # a browser asks before it sends; whatever the path
-            response = web.Response(status=204, headers=_CORS) if preflight else await handler(request)
+            response = _preflight_answer(request) if preflight else await handler(request)
         except RefusedError as refused:
             self.tally[f"{request.get(SOURCE_NAME, '(unknown source)')} refused: {refused.code}"] += 1
             response = refusal_answer(refused.status, refused.code, refused.message, refused.retry_after_s)
@@ -136,7 +139,7 @@ class Collector:
         if origin and any(source.allows(origin) for source in self._sources.values()):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "Retry-After"
-            response.headers["Vary"] = "Origin"
+            response.headers["Vary"] = ", ".join(filter(None, (response.headers.get("Vary"), "Origin")))
         return response
 
     def _count(self, http: web.Request, name: str, collected: CollectResult) -> None:
@@ -151,13 +154,39 @@ class Collector:
         key = http.match_info["key"]
         if self._keys.source(key) is None:
             raise RefusedError(404, "write_key", "No source has this write key.")
-        forwarded = http.headers.get("X-Forwarded-Proto", "") if self._trusts_proxy else ""
+        scheme, host = (
+            header_text(http.headers.get(name, "")).partition(",")[0].strip() if self._trusts_proxy else ""
+            for name in ("X-Forwarded-Proto", "X-Forwarded-Host")
+        )
         destination = {
             "apiKey": key,
-            "apiHost": f"{header_text(http.host)}/v1",
-            "protocol": header_text(forwarded) or http.scheme,
+            "apiHost": f"{host or header_text(http.host)}/v1",
+            "protocol": scheme or http.scheme,
         }
-        return json_answer(200, {"integrations": {"Segment.io": destination}, "plan": {}, "edgeFunction": {}})
+        # Without `metrics`, the SDKs report every call to a server of Segment's.
+        metrics = {"sampleRate": 0}
+        integrations = {"Segment.io": destination}
+        answer = json_answer(200, {"integrations": integrations, "plan": {}, "edgeFunction": {}, "metrics": metrics})
+        answer.headers["Cache-Control"] = "no-store"  # it depends on the host that the page has asked
+        return answer
+
+    async def _rudderstack_settings(self, http: web.Request) -> web.Response:
+        """Answer what RudderStack's SDKs ask before anything else: the source is on and reports to nobody else."""
+        key, sender = self._authenticator.head(http)
+        if sender is None:
+            raise RefusedError(401, "write_key", "The write key is missing: send it as writeKey, or by HTTP Basic.")
+        off = {"enabled": False}
+        source = {
+            "id": sender.name,
+            "name": sender.name,
+            "writeKey": key,
+            "enabled": True,
+            "workspaceId": "throughline",
+            "config": {"statsCollection": {"errors": off, "metrics": off}},
+            "destinations": [],
+            "updatedAt": "1970-01-01T00:00:00.000Z",
+        }
+        return json_answer(200, {"source": source, "updatedAt": source["updatedAt"]})
 
     async def _health(self, _: web.Request) -> web.Response:
         return json_answer(200, {"alive": True})
@@ -165,6 +194,22 @@ class Collector:
     async def _readiness(self, _: web.Request) -> web.Response:
         ready = self.ready and not self._publication.failing
         return json_answer(200 if ready else 503, {"ready": ready, "waiting_bytes": self._publication.waiting_bytes})
+
+
+def _add(add: Callable[[str, Handler], object], path: str, handler: Handler) -> None:
+    """Add a path, and its forms in SDKs whose host is written with a slash at the end."""
+    for form in (path, f"{path}/", f"/{path}"):
+        add(form, handler)
+
+
+def _preflight_answer(request: web.Request) -> web.Response:
+    """Allow a browser to send what it asks for; only the pages of known origins learn of it.
+
+    Each version of an SDK sends headers of its own, and no header gives a request more rights: the write key counts.
+    """
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    allowed = asked if _HEADER_NAMES.fullmatch(asked) else _SDK_HEADERS
+    return web.Response(status=204, headers={**_CORS, "Access-Control-Allow-Headers": allowed})
 
 
 def _answer(collected: CollectResult, *, strict: bool) -> web.Response:
