@@ -269,16 +269,13 @@ class Deliver:
 
     async def _handle(self, record: Record) -> Effect:
         try:
-            action = orjson.loads(record.value or b"")
-            key, channel = action["idempotency_key"], action["channel"]
-            if not (isinstance(key, str) and isinstance(channel, str) and isinstance(action["profile_id"], str)):
-                raise TypeError("not an action")
-            _expiry(action)
+            action = _parse_action(record.value or b"")
         except (ValueError, TypeError, KeyError) as error:
             return Effect(Reject(Reason.NOT_JSON, "", f"{type(error).__name__}: {error}"))
         async with self._sends:
             if self._adapter(action) is None:
                 return Effect(Ok(await self._rendered_record(action)))
+            key = action["idempotency_key"]
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
             return await self._continue(action, claim)
 
@@ -303,17 +300,17 @@ class Deliver:
         now_ms = self._clock()
         if (expires_ms := _expiry(action)) is not None and now_ms >= expires_ms:
             return await self._apply(action, SendResult("refused", "it expired before it could be sent"), attempt)
-        document = await self._people.document(action["profile_id"])
-        if document is None:
-            return await self._settle(action, Settlement("", "erased", now_ms))
-        if not await self._owns_address(action):
-            return await self._settle(action, Settlement("", "the address has passed to somebody else", now_ms))
         try:
-            message = await self._outbound_message(action, document)
+            document = await self._people.document(action["profile_id"])
+            owned = document is not None and await self._owns_address(action)
+            message = await self._outbound_message(action, document) if document is not None and owned else None
         except TemplateError as error:
             return await self._apply(action, SendResult("refused", f"template {error}"), attempt)
-        except Exception as error:  # noqa: BLE001 - a bug costs this message alone, not its neighbours
+        except Exception as error:  # noqa: BLE001 - a bug, or a profile that cannot be read, costs this message alone
             return await self._apply(action, SendResult("refused", f"{type(error).__name__}: {error}"), attempt)
+        if message is None:
+            reason = "erased" if document is None else "the address has passed to somebody else"
+            return await self._settle(action, Settlement("", reason, now_ms))
         adapter = self._adapter(action)
         try:
             if adapter is None:
@@ -352,10 +349,10 @@ class Deliver:
         expires_ms = _expiry(action)
         if expires_ms is not None and now_ms >= expires_ms:
             return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
-        document = await self._people.document(action["profile_id"])
-        if document is None or not await self._owns_address(action):
-            return None
         try:
+            document = await self._people.document(action["profile_id"])
+            if document is None or not await self._owns_address(action):
+                return None
             message = await self._outbound_message(action, document)
         except TemplateError as error:
             return receipt(action, Settlement("Failed", f"template {error}", now_ms))
@@ -432,6 +429,26 @@ _DATA_FIELDS = (
     "profile_id", "journey", "run_id", "step", "channel", "address", "template", "campaign", "tags",
     "expires_at", "identifiers", "decision_id", "purpose",
 )  # fmt: skip
+
+
+def _parse_action(value: bytes) -> Action:
+    """Parse an action and check the shapes on which its delivery and its receipt depend.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is no action.
+    """
+    action: Action = orjson.loads(value)
+    for name in ("idempotency_key", "channel", "profile_id"):
+        if not isinstance(action[name], str):
+            raise TypeError(f"not an action: {name} is no text")
+    for name in ("campaign", "context"):
+        if not isinstance(action.get(name) or {}, dict):
+            raise TypeError(f"not an action: {name} is no object")
+    for one in (*(action.get("identifiers") or ()), action.get("address")):
+        if one and not (isinstance(one, dict) and isinstance(one["type"], str) and isinstance(one["value"], str)):
+            raise TypeError("not an action: an identifier has no type and value")
+    _expiry(action)
+    return action
 
 
 def _expiry(action: Action) -> int | None:
