@@ -1,5 +1,5 @@
-"""Decides: what one event means. No socket, no clock, no environment, no randomness.
+"""The layer that decides: pure functions of events, without sockets, clocks, environment or randomness.
 
-Read in this order: `agents.py` (every agent on one page), `identify.py` with `decode.py` and `identity.py`,
-`profile_update.py` with `profile.py`, `record.py` with `touches.py`.
+Start at `agents.py` (every agent on one page); the stages are `identity/stage.py`, `profiles/stage.py`,
+`recording/stage.py` and `delivery/stage.py`.
 """

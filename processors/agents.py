@@ -53,17 +53,17 @@ HOUSEKEEPING_S = 60.0
 _APPLIED = Ok(None)
 
 Failpoint = Callable[[str], None]
-"""Called with the name of a point in an agent; a fault test can end the process there."""
+"""Takes the name of a failpoint; a fault test can end the process there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How much an agent takes at once.
+    """Sizes of the batches of agents.
 
     Attributes:
-        records: Most records of a batch for Redis stages.
-        rows: Most rows of a ClickHouse insert.
-        linger_s: Longest wait for an insert to fill, seconds.
+        records: The most records of a batch of a stage that writes to Redis.
+        rows: The most records of a batch that is inserted into ClickHouse.
+        linger_s: Longest wait for such a batch to fill, seconds.
     """
 
     records: int
@@ -73,16 +73,16 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What the agents of one process share.
+    """The context that all agents of one process share.
 
     Attributes:
         app: The Faust app.
-        topic: Makes the Faust topic of some of our topic names.
+        topic: Returns the Faust topic of topic names without prefix.
         publisher: Writes to Kafka.
-        token: Names this process to leases.
+        token: Id of this process in leases.
         clock: The time, milliseconds since 1970.
-        batching: How much an agent takes at once.
-        failpoint: Ends the process where a fault test asks for it.
+        batching: Sizes of batches.
+        failpoint: Called at each failpoint with its name.
     """
 
     app: faust.App
@@ -94,12 +94,12 @@ class Worker:
     failpoint: Failpoint
 
     def router(self, stage: str) -> Router:
-        """The router of one stage's outcomes."""
+        """Return the router of one stage's outcomes."""
         return Router(self.publisher, stage, self.clock)
 
 
 def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identify, outbox: Outbox) -> None:
-    """Producers' records to resolved touchpoints; changes of identity through the outbox."""
+    """Register `identify`: producers' records become resolved touchpoints; its outbox has the identity changes."""
     router, failpoint = worker.router("identify"), worker.failpoint
 
     @worker.app.agent(worker.topic(*(touchpoint_topic(channel) for channel in channels)), name="identify")
@@ -118,7 +118,7 @@ def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identif
 def register_profile(
     worker: Worker, *, stage: ProfileUpdate, product_news: ProductNews, timers: Timers, outbox: Outbox
 ) -> None:
-    """Resolved touchpoints to profiles, segments and journeys; decisions and actions through the outbox."""
+    """Register `update_profile` and `fire_timers`; their decisions and actions go through the outbox."""
     router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark(worker.clock)
 
     @worker.app.agent(worker.topic(RESOLVED_TOUCHPOINTS), name="update_profile")
@@ -153,7 +153,7 @@ def register_profile(
 def register_record(
     worker: Worker, *, tables: Tables, changed: ChangedProfiles, erasures: Erasures, rules: TouchRules
 ) -> None:
-    """Every topic of ours to the rows of ClickHouse, without people who were erased since."""
+    """Register a recorder for each topic: records become rows of ClickHouse, except those of people erased since."""
     router, failpoint = worker.router("record"), worker.failpoint
 
     def register_recorder(recorder: Recorder) -> None:
@@ -188,7 +188,7 @@ def register_record(
 
 
 def register_deliver(worker: Worker, *, stage: Deliver, housekeeping: Callable[[], Awaitable[object]]) -> None:
-    """Actions to messages, each sent at most once; receipts come back as touchpoints."""
+    """Register `deliver`: actions become messages, each sent at most once; their receipts are touchpoints."""
 
     @worker.app.agent(worker.topic(ACTIONS), name="deliver")
     async def deliver(stream: Any) -> None:
@@ -206,7 +206,7 @@ def register_deliver(worker: Worker, *, stage: Deliver, housekeeping: Callable[[
 
     @worker.app.timer(HOUSEKEEPING_S)
     async def run_housekeeping() -> None:
-        """Refresh what messages are rendered from."""
+        """Refresh the data that templates read, such as recommendations."""
         await housekeeping()
 
 
@@ -230,7 +230,7 @@ async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, waterm
     try:
         for error in await stage.fire(due, until):
             log.error("a timer failed and is tried again in an hour: %s", error)
-    except Exception:  # a bug: firing again at once would fail as well, and so would a restarted worker
+    except Exception:  # a bug: an immediate retry would fail too, and so would a restarted worker
         log.exception("%d timers failed and are tried again in %.0f s", len(due), FAILED_TIMERS_PAUSE_S)
         return FAILED_TIMERS_PAUSE_S
     if due:
@@ -239,6 +239,6 @@ async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, waterm
 
 
 def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: UpdateResult) -> list[Outcome[None]]:
-    """Return what became of each record: profiles are stored already, so an `Ok` leads to no record."""
+    """Return the outcome of each record: the profiles are stored already, so no `Ok` has a record to publish."""
     rejects = {id(event): reject for event, reject in updated.rejected}
     return [rejects.get(id(one.value), _APPLIED) if isinstance(one, Ok) else one for one in parsed]

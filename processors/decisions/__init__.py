@@ -1,1 +1,1 @@
-"""What follows from an event or from time: the decision of each message, and why."""
+"""The decision engine, the message resolver with its gates, and the decision ledger."""

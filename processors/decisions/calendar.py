@@ -23,7 +23,7 @@ def ms_of_local_time(day: date, at: time, zone: ZoneInfo, fold: int = 0) -> int:
 
 
 def readable_time(at_ms: int, now_ms: int, zone: ZoneInfo) -> str:
-    """Write a time for a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
+    """Return a time as text for a marketer, on the person's clock: `Tue 09:00`, with the date if it is a week away."""
     then = time_of_ms(at_ms, zone)
     if then.second or then.microsecond:  # "possible after 09:00" must not be said of 09:00:20
         then = time_of_ms((at_ms // MINUTE_MS + 1) * MINUTE_MS, zone)

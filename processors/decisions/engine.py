@@ -34,7 +34,7 @@ MAX_DUE_TIMES = 10_000
 
 
 class DecisionEngine:
-    """Decides what follows from an event or from time for one person.
+    """Runs segments, journeys and message decisions of one person.
 
     Args:
         segments: The segments in force.
@@ -47,7 +47,7 @@ class DecisionEngine:
         LookupError: A condition of a journey in force refers to an unknown segment or trait.
 
     Attributes:
-        version: Hash of all definitions; another version may decide differently.
+        version: Hash of all definitions.
         segments: The segment engine.
         journeys: The journey engine.
         resolver: Decides each message.
@@ -103,7 +103,7 @@ class DecisionEngine:
         return self._follow(person, event, changes, now_ms, out)
 
     def on_time(self, person: Person, now_ms: int) -> list[Emit]:
-        """Do everything that is due by `now_ms`, each at its own time, however often or late it is called."""
+        """Handle everything that is due by `now_ms`, each at its own due time, also if the call is late or repeated."""
         out: list[Emit] = []
         before: int | None = None
         for _ in range(MAX_DUE_TIMES):
@@ -132,7 +132,7 @@ class DecisionEngine:
         self.resolver.combine(winner, loser)
 
     def _at(self, person: Person, at: int, out: list[Emit]) -> list[Emit]:
-        """Do what is due at one time: first reservations of caps end, then segments change, then runs continue."""
+        """Handle one due time: first reservations of caps end, then segments change, then runs continue."""
         if (due := self.resolver.due(person)) is not None and due <= at:
             self.resolver.expire(person, at)
         if (due := self.segments.due(person)) is not None and due <= at:

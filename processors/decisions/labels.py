@@ -1,4 +1,4 @@
-"""The labels of a reason: what people call a channel and its messages, and how they list alternatives."""
+"""Labels of channels and messages in the reasons of decisions."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from schemas.channels import CHANNELS
 
 
 def message_label(channel: str) -> str:
-    """Call one message on a channel by its name; without a channel, a message."""
+    """Return the label of one message on a channel; without a channel, `message`."""
     if channel in CHANNELS and (label := CHANNELS[channel].label):
         return label
     return f"{channel.replace('_', ' ')} message" if channel else "message"
 
 
 def messages_label(channel: str) -> str:
-    """Call several messages on a channel by their name."""
+    """Return the label of several messages on a channel."""
     return (CHANNELS[channel].plural if channel in CHANNELS else "") or f"{message_label(channel)}s"
 
 
 def channel_label(channel: str) -> str:
-    """Call a channel by its name."""
+    """Return the label of a channel."""
     return message_label(channel).removesuffix(" message")
 
 

@@ -27,7 +27,7 @@ def idempotency_key(journey: str, version: str, run_id: str, step: str) -> str:
 
 
 def decision_id(key: str, mark: str) -> str:
-    """Return the id of a row about a message: by its attempt, or by its result (`failed`, `regretted`)."""
+    """Return the id of a ledger row: a hash of the message and its attempt, or its result (`failed`, `regretted`)."""
     return _hash(("decision", key, mark))
 
 

@@ -1,4 +1,4 @@
-"""Receipts of messages: they commit or release caps, and teach response rates and active hours.
+"""Receipts of messages: they commit or release caps, and update response rates and active hours.
 
 A receipt names its message by `message_id`, the idempotency key. Receipts may come in any order and more than once: a
 message that has arrived counts for caps whatever other receipts say, a failed one does not, a first click counts once.
@@ -28,7 +28,7 @@ _FAILURES = frozenset({"bounced", "failed"})
 _ARRIVALS = frozenset({"delivered", "opened", "clicked", "replied", "unsubscribed", "complained"})
 _ENGAGED = frozenset({"clicked", "replied"})
 _STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items() if name.startswith("Email ")]
-"""`Delivered`, `Link Clicked`, …: what each step is called in the name of an event."""
+"""The part of an event's name that stands for a step: `Delivered`, `Link Clicked`, …."""
 
 
 class Receipts:
@@ -62,7 +62,7 @@ class Receipts:
                 if not (sent and sent.flags & CLICKED):
                     sends.count_responses(person.state, channel, clicked=1)
             if sent is None:
-                if step == "delivered":  # sent by another system, which says no more than that
+                if step == "delivered":  # sent by another system: the ledger has no entry of it
                     sends.count_responses(person.state, channel, sent=1)
                 return []
             if arrival:

@@ -1,1 +1,1 @@
-"""From an action to a message that leaves, and to its receipt."""
+"""The stage `deliver`: renders and sends the messages of actions, and publishes receipts."""

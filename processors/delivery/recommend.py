@@ -1,7 +1,7 @@
-"""What may please a person: products that go with what they bought or looked at, less what they have already.
+"""Recommends products to a person: related to products that they bought or viewed, without those they bought.
 
-The latest purchases and views vote for what goes with them, the later the louder; what is bought together goes before
-the best of the next category, and best sellers fill up what is left.
+The person's latest products are the seeds; each votes for its related products, the latest seed with the greatest
+weight. Products bought together go before best sellers of the next category, and general best sellers fill the rest.
 """
 
 from __future__ import annotations
@@ -10,34 +10,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 SEEDS = 10
-"""Products of a person that are asked what goes with them."""
+"""The most products of a person whose related products are read."""
 
 PickReason = Literal["together", "category", "best_seller"]
 ScoredProducts = Sequence[tuple[str, float]]
 
 
 class Pick(NamedTuple):
-    """A product, and why it is recommended."""
+    """A recommended product with the reason."""
 
     product: str
     why: PickReason
 
 
 class RelatedProducts(Protocol):
-    """Knows what goes with what."""
+    """Reads stored recommendations."""
 
     async def related(self, products: Sequence[str]) -> list[dict[str, Any]]:
-        """What goes with each product: `together` and `category`, lists of product and score."""
+        """Return the related products of each product: `together` and `category`, lists of product and score."""
 
     async def best(self) -> ScoredProducts:
-        """Best sellers."""
+        """Return the best sellers."""
 
     async def product_details(self, products: Iterable[str]) -> list[dict[str, Any]]:
-        """What a template shows of products."""
+        """Return the details of products that a template shows."""
 
 
 def seeds(document: Mapping[str, Any]) -> list[str]:
-    """The products that say most of a person's taste: bought, in the cart, viewed; the latest first."""
+    """Return the seeds of a person: products bought, in the cart, viewed; the latest first."""
     found: dict[str, None] = {}
     for section in ("bought", "viewed"):
         times: Mapping[str, int] = document.get(section) or {}
@@ -49,7 +49,7 @@ def rank(related: Sequence[Mapping[str, Any]], best: ScoredProducts, owned: Iter
     """Choose products.
 
     Args:
-        related: What goes with each seed, in their order.
+        related: The related products of each seed, in the order of the seeds.
         best: Best sellers.
         owned: Products to leave out.
         count: How many.
@@ -69,17 +69,17 @@ def rank(related: Sequence[Mapping[str, Any]], best: ScoredProducts, owned: Iter
 
 
 class Recommender:
-    """Answers what a template recommends.
+    """Recommends products for templates.
 
     Args:
-        source: Knows what goes with what.
+        source: Reads stored recommendations.
     """
 
     def __init__(self, source: RelatedProducts) -> None:
         self._source = source
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-        """Products that the person has not bought, best first; each with `why`."""
+        """Return products that the person has not bought, best first; each with its reason `why`."""
         chosen_by = seeds(document)
         picks = rank(
             await self._source.related(chosen_by), await self._source.best(), document.get("bought") or (), count

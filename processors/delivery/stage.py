@@ -44,7 +44,7 @@ CONCURRENT_SENDS = 32
 DUE_PER_TURN = 200
 """Messages whose retry is due that one call of `Deliver.send_due` takes."""
 RECOMMENDED = 24
-"""Products read for a template that recommends some."""
+"""The most products that are read for a template with recommendations."""
 
 Action = dict[str, Any]
 
@@ -72,10 +72,10 @@ class Retry(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """What handling one action leaves to do.
+    """The effect of one handled action: a record to publish, and a ledger entry to acknowledge after it.
 
     Attributes:
-        outcome: What becomes of the action: the record to publish, None for none; or why it is no action.
+        outcome: The record to publish, None for none; or the rejection of a record that is no action.
         ledger_key: The ledger entry to acknowledge once the record is confirmed; empty: none.
     """
 
@@ -369,7 +369,7 @@ class Deliver:
     async def _outbound_message(self, action: Action, document: dict[str, Any]) -> OutboundMessage:
         key, channel = action["idempotency_key"], action["channel"]
         pattern = self._definitions.unsubscribe_url
-        transactional = action.get("purpose") == "transactional"  # a contract's messages have no unsubscription
+        transactional = action.get("purpose") == "transactional"  # nobody can unsubscribe from transactional messages
         unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not transactional else ""
         rendered = None
         if channel != WEBHOOK_CHANNEL:
@@ -417,7 +417,7 @@ class Deliver:
 
 
 class _MissingAdapter:
-    """Stands for an adapter that the deployment has not configured."""
+    """Takes the place of an adapter that the deployment has not configured."""
 
     async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Refuse."""

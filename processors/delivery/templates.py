@@ -1,8 +1,8 @@
-"""Templates become messages: Liquid in a closed environment that fails, by name, on a value that is not known.
+"""Renders templates: Liquid in a closed environment, where an unknown value is an error that names the value.
 
-Closed means: a template sees the JSON values that it is given and the tags and filters of this file. No files, no
-clock, no attributes of objects, no ranges; loops, variables and output are bounded. So whoever may write a template can
-do nothing but write a message.
+Closed means: a template has access to its JSON values and to the tags and filters of this module. It cannot read files,
+the clock or attributes of objects; loops, variables and output are bounded. So the author of a template can harm
+nothing but its message.
 
 What a template may use: `profile` (as `throughline profile show --json`), `event` (what led here), `run` (the journey's
 run: `data`, `key`, `last`), `message` (`id`, `journey`, `step`, `campaign`, `channel`, `unsubscribe_url`, …) and
@@ -39,9 +39,9 @@ from schemas.delivery.templates import (
 from schemas.time import parse_time
 
 ROOTS = frozenset({"profile", "event", "run", "message"})
-"""The names that a template may begin with."""
+"""The names of a template's values."""
 ONE_LINE = ("subject", "preview", "title", "link")
-"""Parts in which blanks and line breaks become single blanks: none may add a header or a line."""
+"""Parts that are one line: white space becomes single blanks, so that no value can add a header or a line."""
 
 _TAGS = frozenset(
     {
@@ -71,12 +71,12 @@ _GSM_TWICE = frozenset("\f^{}\\[~]|€")
 
 
 class TemplateError(Exception):
-    """A template is wrong, or cannot be rendered for this person.
+    """A template has an error, or cannot be rendered for this person.
 
     Attributes:
         template: Its name.
-        path: Where in its file: channel, language, part.
-        line: Line within the part, from 1; 0 when it is about the whole of it.
+        path: Place in its file: channel, language, part.
+        line: Line within the part, from 1; 0: the error concerns the whole part.
     """
 
     def __init__(self, template: str, path: tuple[str, ...], line: int, message: str) -> None:
@@ -103,10 +103,10 @@ class Templates:
 
     Args:
         definitions: By name.
-        layout: What stands around every e-mail.
+        layout: The frame of every e-mail.
 
     Raises:
-        TemplateError: A template does not parse, or asks for something that no template has.
+        TemplateError: A template does not parse, or uses an unknown value or filter.
     """
 
     def __init__(self, definitions: Mapping[str, TemplateDefinition], layout: Layout | None = None) -> None:
@@ -126,23 +126,23 @@ class Templates:
                     self._layouts[part][language] = self._parse("_layout", path, source, part, ROOTS | {"content"})
 
     def names(self) -> list[str]:
-        """All templates."""
+        """Return the names of all templates."""
         return list(self._defaults)
 
     def channels(self, name: str) -> list[str]:
-        """Channels that a template has a text for; none when there is no such template."""
+        """Return the channels for which a template has a text; none if there is no such template."""
         return [channel for known, channel in self._compiled if known == name]
 
     def languages(self, name: str, channel: str) -> list[str]:
-        """Languages that a template has on a channel."""
+        """Return the languages of a template on a channel."""
         return list(self._compiled.get((name, channel), ()))
 
     def recommends(self, name: str, channel: str) -> bool:
-        """Whether a template uses `recommend`, so that products must be found for it."""
+        """Return whether a template uses `recommend`, so that products have to be read for it."""
         return any(one.recommends for one in self._compiled.get((name, channel), {}).values())
 
     def data(self, name: str, channel: str) -> set[str]:
-        """What a template asks of the message's own `data` on a channel: `{"coupon"}` of `run.data.coupon`."""
+        """Return the keys of the message's own `data` that a template uses: `{"coupon"}` for `run.data.coupon`."""
         parts = (part for one in self._compiled.get((name, channel), {}).values() for part in one.parts.values())
         used = (use.segments for part in parts for use in part.analyze().globals.get("run", ()))
         return {str(path[2]) for path in used if len(path) > 2 and path[1] == "data"}
@@ -157,19 +157,18 @@ class Templates:
         timezone: str = "UTC",
         recommended: Iterable[Mapping[str, Any]] = (),
     ) -> Rendered:
-        """Write a message for one person.
+        """Render a message for one person.
 
         Args:
             name: The template.
-            channel: The channel it goes out on.
+            channel: The channel.
             context: JSON values under the names of `ROOTS`.
-            locale: The person's, such as `de-AT`; the nearest language that the template has is taken.
-            timezone: The person's, for days and times; IANA name.
+            locale: The person's locale, such as `de-AT`; the nearest language of the template is used.
+            timezone: The person's time zone for days and times, IANA name.
             recommended: Products for `recommend`, best first.
 
         Raises:
-            TemplateError: There is no such template, a value is not known, or the message is longer than its channel
-                bears.
+            TemplateError: There is no such template, a value is not known, or the message is too long for its channel.
         """
         languages = self._compiled.get((name, channel))
         if languages is None:
@@ -229,7 +228,7 @@ class Templates:
 
 
 def nearest(locale: str, languages: Iterable[str], default: str) -> str:
-    """Choose a language: the locale itself, its language, else the default. `de_AT`, `de-at` and `de-AT` are one."""
+    """Return the language for a locale: the locale, its language, else the default. `de_AT` and `de-at` are equal."""
     known = {language.lower(): language for language in languages}
     wanted = locale.replace("_", "-").lower()
     for candidate in (wanted, wanted.partition("-")[0]):
@@ -272,7 +271,7 @@ def _rendered(template: BoundTemplate, values: Mapping[str, Any], name: str, pat
 
 
 def _tidy(text: str, channel: str) -> str:
-    """Leave out empty lines that tags have left, and, of an SMS, blanks that would halve its length."""
+    """Remove empty lines after tags, and from an SMS characters that would halve its capacity."""
     if channel == "sms":
         text = text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
     return re.sub(r"\n[ \t]*\n(?:[ \t]*\n)+", "\n\n", text).strip()
@@ -299,7 +298,7 @@ def _in_snake_case(traits: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(value: Any) -> Any:
-    """Leave out nulls, all the way down: what is not known is absent."""
+    """Remove nulls at all levels, since a null value counts as unknown."""
     if isinstance(value, Mapping):
         return {key: _known(one) for key, one in value.items() if one is not None}
     if isinstance(value, list | tuple):
@@ -330,7 +329,7 @@ def _time_of_day(at: object, *, context: RenderContext) -> str:
 
 
 def _recommend(count: object, why: object = "", *, context: RenderContext) -> list[Any]:
-    """Choose products, those recommended for the reason that is asked for first."""
+    """Return `count` products, first those with the reason `why`."""
     products: list[Any] = context.globals["_recommended"]  # type: ignore[assignment]
     chosen = sorted(products, key=lambda product: bool(why) and product.get("why") != why)[: int(_number(count))]
     if not chosen:

@@ -1,7 +1,7 @@
-"""From an event's identifiers to claims: normalised, without placeholders, in order of strength, hashed with a key.
+"""Makes claims of an event's identifiers: normalises, removes placeholders, sorts by strength, hashes with a key.
 
-Only the event's `identifiers` make claims. An e-mail or phone number among the traits of an `Identify` describes the
-person and is no claim: else anybody who fills in a form could take over a profile.
+Only the event's `identifiers` become claims. An e-mail address or phone number among the traits does not: otherwise a
+person who types another's address into a form would take over that profile.
 
 Invariants: the same identifier in any spelling gives the same identifier hash; no hash can be turned back without the
 secret.
@@ -47,7 +47,7 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
 
 
 def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: bytes, source: str = "") -> Claim | None:
-    """Make the claim of one identifier, as an operator names it.
+    """Return the claim of one identifier that an operator has named.
 
     Args:
         identifier_type: Its type.
@@ -125,7 +125,7 @@ _claim_makers: dict[tuple[int, bytes], tuple[IdentityPolicy, _ClaimMaker]] = {}
 
 
 def _claim_maker(policy: IdentityPolicy, secret: bytes) -> _ClaimMaker:
-    known = _claim_makers.get((id(policy), secret))  # the policy is kept beside, so its id stays its own
+    known = _claim_makers.get((id(policy), secret))  # the policy is stored too, so that no other object gets its id()
     if known is not None:
         return known[1]
     if len(_claim_makers) >= 8:
@@ -148,7 +148,7 @@ def event_key(event_id: str) -> bytes:
 
 
 def origin_key(topic: str, partition: int, offset: int) -> bytes:
-    """Name a record's place by 8 bytes, which distinguish our own redelivery from a producer's duplicate.
+    """Return 8 bytes of a record's place, which distinguish our own redelivery from a producer's duplicate.
 
     Half is a hash of the partition, half the end of the offset: two records of a partition share it after 2^32.
     """
@@ -161,7 +161,7 @@ def _partition_key(topic: str, partition: int) -> bytes:
 
 
 def candidate_profile(event_id: str, secret: bytes) -> bytes:
-    """Derive the 16 bytes of the id of a profile that begins with this event: the same when the event is replayed."""
+    """Return the 16 bytes of the id for a new profile that this event begins; a replay gives the same."""
     hasher = _keyed(secret, b"profile").copy()
     hasher.update(event_id.encode())
     return bytes(hasher.digest())
@@ -223,7 +223,7 @@ def _possible(written: str, region: str) -> str | None:
 
 
 def _is_plain_e164(written: str) -> bool:
-    """Return whether the library would give `written` back as it is; asking it takes 25 µs."""
+    """Return whether the library would return `written` unchanged; calling it takes 25 µs."""
     for length in (1, 2, 3):
         country = _country(int(written[1 : 1 + length]))
         if country is not None:
@@ -235,7 +235,7 @@ def _is_plain_e164(written: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _country(calling_code: int) -> tuple[frozenset[int], re.Pattern[str]] | None:
-    """Lengths of a country's numbers, and what may stand before them there; None for no calling code."""
+    """Return the lengths and the national prefix of a country's numbers; None: no country has this calling code."""
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(calling_code)
     if not regions:
         return None

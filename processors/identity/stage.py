@@ -29,11 +29,11 @@ from schemas.time import ms_of_text, text_of_ms
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 SIGNED_OUT = "Signed Out"
-"""The event after which a device may be somebody else's, if policy says so."""
+"""The event after which a device may get another owner, by the policy's `on_sign_out`."""
 
 
 class TooManyDeadLettersError(Exception):
-    """Most records are rejected, as after a wrong setting: the worker stops before it has rejected the whole topic."""
+    """Too many records are rejected, as after a wrong setting: the worker stops before it rejects a whole topic."""
 
 
 class Claimed(NamedTuple):
@@ -43,7 +43,7 @@ class Claimed(NamedTuple):
         record: The record that it came in.
         event: The event in its canonical form.
         identifiers: The identifiers that count, in clear: `type`, `value`, `verified`.
-        request: What the identity store is asked.
+        request: The request to the identity store.
     """
 
     record: Record
@@ -81,9 +81,9 @@ class Identify:
     """
 
     WINDOW = 10_000
-    """Records over which the share of rejected ones is taken."""
+    """The number of latest records over which the share of rejected ones is computed."""
     RECORDS_PER_TURN = 500
-    """Records that are decoded before other tasks of the process get a turn: large events take milliseconds each."""
+    """Records that are decoded before other tasks of the event loop run: large events take milliseconds each."""
 
     def __init__(
         self,

@@ -228,7 +228,7 @@ class Collect:
 
 
 class _Kept(NamedTuple):
-    """What a dead letter keeps of a refused event, the channel whose topic it names, and its record key."""
+    """The content of the dead letter of a refused event: the event, the channel of its topic, its record key."""
 
     event: object
     channel: str

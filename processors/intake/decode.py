@@ -87,12 +87,12 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def validate(event: object, value: bytes | None, *, channels: frozenset[str]) -> Event | Reject:
-    """Hold a parsed event to the contract.
+    """Validate a parsed event.
 
     Args:
         event: Parsed JSON.
-        value: The JSON that it was parsed from, or is written as; no longer than the deployment takes. None if no
-            JSON holds it, as a text with half a surrogate pair.
+        value: Its JSON; no longer than the deployment's limit. None if no JSON holds it, as a text with half a
+            surrogate pair.
         channels: The channels that this deployment knows.
 
     Returns:
@@ -114,7 +114,7 @@ def validate(event: object, value: bytes | None, *, channels: frozenset[str]) ->
 
 
 def too_large(value: bytes, max_bytes: int) -> Reject:
-    """Refuse a value that is longer than the deployment takes."""
+    """Return the rejection of a value that is longer than the deployment's limit."""
     return Reject(
         Reason.TOO_LARGE,
         "",
@@ -144,7 +144,7 @@ def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
 
 
 def explain(error: ValidationError) -> Reject:
-    """Say what `schemas.events.touchpoint.read` found: the first broken rule, for the producer to mend."""
+    """Return the rejection for an error of `schemas.events.touchpoint.read`: the first broken rule."""
     first = error.errors(include_url=False)[0]
     at = (first.get("ctx") or {}).get("at")
     path = (*first["loc"], *str(at).split(".")) if at else first["loc"]
@@ -209,7 +209,7 @@ def _shortened(text: str) -> str:
 
 
 def _kind(value: object) -> str:
-    """Name a value's JSON type with its article."""
+    """Return a value's JSON type with its article."""
     names = {
         dict: "an object",
         list: "a list",

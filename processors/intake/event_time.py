@@ -22,7 +22,7 @@ ORIGINAL_TIMESTAMP = "original_timestamp"
 """The key of an event's `context` that keeps the producer's own time where ours differs from it noticeably."""
 
 NOTICEABLE_MS = 1000
-"""Smaller differences are those of well-kept clocks, and of the way to the broker: nobody would look for them."""
+"""The smallest difference that is recorded: smaller ones come from synchronised clocks and the way to the broker."""
 
 TIME_DOUBTFUL = "time_doubtful"
 """The key of an event's `context` that is true where nothing but the time of arrival was left to date the event by."""
@@ -100,7 +100,7 @@ def _is_rfc_3339(stated: object) -> bool:
 
 
 def clamp_to_arrival(event: Event, received_ms: int) -> None:
-    """Set `occurred_at` to the time of arrival if it is later; events of the past are left as they are.
+    """Set `occurred_at` to the time of arrival if it is later than that.
 
     Args:
         event: An event in its canonical form; it is changed. The producer's time goes to `context.original_timestamp`,

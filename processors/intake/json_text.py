@@ -16,7 +16,7 @@ from schemas.outcomes import Reject
 
 
 def json_of(event: object) -> bytes | None:
-    """Write anything as JSON: a value that JSON cannot hold becomes a text. None if it is nested too deep."""
+    """Return any value as JSON, where a value that JSON cannot hold becomes a text; None: it is nested too deep."""
     try:
         return orjson.dumps(event)
     except orjson.JSONEncodeError:

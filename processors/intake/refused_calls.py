@@ -1,8 +1,8 @@
-"""Calls that could not be translated into a touchpoint, as their dead letters keep them, and what a source may say.
+"""The dead letters of calls that are no touchpoints, and the rights of their sources.
 
-A call is kept inside an object, `{"call": …, "source": …, "verb": …}`, so its text can never be read as a touchpoint: a
-write key that everybody can read would otherwise decide what `dead-letters replay` publishes. A replay translates the
-call again, with the rights of its source.
+A call is kept inside an object, `{"call": …, "source": …, "verb": …}`, so that its text is never read as a touchpoint:
+otherwise the sender of a call with a public write key would decide what `dead-letters replay` publishes. A replay
+translates the call again, with the rights of its source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RefusedCall(NamedTuple):
     Attributes:
         call: What the client sent, without its write key.
         source: Name of the source whose write key it came with.
-        verb: Which of the calls it is, as far as the client said so.
+        verb: The kind of call, as far as the client named it.
         sent_at: When its batch was sent, by the client's clock; None if the batch does not say.
     """
 
@@ -43,14 +43,14 @@ def refused_call(kept: dict[str, Any]) -> RefusedCall | None:
 
 
 def beyond_rights(event: dict[str, Any], source: Source) -> Reject | None:
-    """Tell what of a kept touchpoint its source may not say.
+    """Return the part of a stored touchpoint that its source may not send.
 
-    What is translated from a call keeps to these rights. A letter that was kept as the client sent it need not: so
-    were refused calls until they were kept inside an object.
+    A touchpoint that was translated from a call is within these rights. A letter in the client's own form may exceed
+    them: refused calls were once stored in that form.
 
     Args:
         event: A touchpoint, valid or not.
-        source: Whose write key it came with; a server may say anything.
+        source: The source of the write key; a server has all rights.
     """
     if source.kind == "server":
         return None

@@ -31,10 +31,10 @@ _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
 
 
 class Arrival(NamedTuple):
-    """What the collector knows of a call besides its content.
+    """The circumstances of a call that are not part of its content.
 
     Attributes:
-        received: When it came in, UTC.
+        received: Time of its arrival, UTC.
         sent_at: When its batch was sent, by the client's clock; shows by how much that clock is off.
         event_id: The id that the event gets if the call has none; unique.
         address: The network address that it came from; empty if it is unknown or not to be stored.
@@ -117,7 +117,7 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
 
 
 def field_of_call(field: str, field_names: dict[str, str]) -> str:
-    """Name the call's field for a touchpoint's field, as `userId` for `identifiers.0.value`."""
+    """Return the call's field for a touchpoint's field: `userId` for `identifiers.0.value`."""
     parts = field.split(".")
     for known in range(len(parts), 0, -1):
         call_field = field_names.get(".".join(parts[:known]))
@@ -155,7 +155,7 @@ def _identifiers(
             continue
         field_names[f"identifiers.{len(identifiers)}"] = place
         identifiers.append(one)
-        if len(identifiers) > MAX_IDENTIFIERS:  # enough to be refused; comparing on would take long
+        if len(identifiers) > MAX_IDENTIFIERS:  # more than the limit already: the event is refused
             field_names["identifiers"] = "context.externalIds"
             break
     return identifiers

@@ -34,7 +34,7 @@ class ValidationMark:
         canonical_form: Version of the canonical form that is marked.
 
     Raises:
-        ValueError: The secret is empty: anybody could make such marks.
+        ValueError: The secret is empty: any producer could forge marks.
     """
 
     def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM) -> None:
@@ -48,7 +48,7 @@ class ValidationMark:
         return ((VALIDATED_HEADER, self._mac(value)),)
 
     def verify(self, value: bytes, headers: Headers) -> bool:
-        """Tell whether one of a record's headers is the mark of its value."""
+        """Return whether one of a record's headers is the mark of its value."""
         return any(
             name == VALIDATED_HEADER and mark is not None and compare_digest(mark, self._mac(value))
             for name, mark in headers

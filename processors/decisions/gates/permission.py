@@ -1,4 +1,4 @@
-"""The gates `consent`, `suppression` and `holdout`: may the person get the message at all."""
+"""The gates `consent`, `suppression` and `holdout`: whether the person may get messages."""
 
 from __future__ import annotations
 

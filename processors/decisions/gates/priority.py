@@ -1,4 +1,4 @@
-"""The gates `priority` and `expiry`: the order of messages of one person, and the time after which one is pointless."""
+"""The gates `priority` and `expiry`: the order of a person's messages, and the end of a message's life time."""
 
 from __future__ import annotations
 

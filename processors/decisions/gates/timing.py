@@ -13,14 +13,14 @@ _SECTION: dict[str, Any] = {}
 
 
 class QuietGate:
-    """Nothing goes out in quiet hours."""
+    """The gate `quiet_hours`: no message is sent in the channel's quiet hours."""
 
     def __init__(self, quiet: calendar.QuietCalendar, send_time: SendTimeGate) -> None:
         self._quiet = quiet
         self._send_time = send_time
 
     def check(self, candidate: Candidate) -> Check:
-        """Wait for the end of the quiet; if the message asks for the best hour, for the best one from there."""
+        """Postpone to the end of the quiet hours; for a message with `best_within`, to the best hour after it."""
         span = self._quiet.span(candidate.channel)
         gate_input = {"hours": span, "time_zone": str(candidate.zone), "local": _hour_and_minute(candidate)}
         until = self._quiet.until(candidate.channel, candidate.now_ms, candidate.zone)
@@ -35,7 +35,7 @@ class QuietGate:
 
 
 class SendTimeGate:
-    """A message may ask for the hour at which its person most likely clicks."""
+    """The gate `send_time`: a message with `best_within` waits for the hour at which its person most likely clicks."""
 
     def __init__(self, rules: SendTimeRules, quiet: calendar.QuietCalendar) -> None:
         self._quiet = quiet
@@ -43,7 +43,7 @@ class SendTimeGate:
         self._prior = tuple(weight / whole * rules.strength for weight in rules.rhythm)
 
     def check(self, candidate: Candidate) -> Check:
-        """Wait for the best hour that is left within the time that the message gives it."""
+        """Postpone to the best hour that remains of `best_within`."""
         within = candidate.message.best_within_ms
         if within is None:
             return Check(True, {})
@@ -55,9 +55,9 @@ class SendTimeGate:
         return Check(False, gate_input, f"the person answers best at another hour; waits for {when}", best)
 
     def best_from(self, candidate: Candidate, start_ms: int) -> int | None:
-        """Find the start of the best hour from a moment on; None: the message does not ask, or its time is over.
+        """Return the start of the best hour from a time on; None: the message has no `best_within`, or it is over.
 
-        Of hours that are equally good the first counts, and the hour that `start_ms` lies in starts right then.
+        Of equally good hours the first is returned; the hour that contains `start_ms` starts at `start_ms`.
         """
         within = candidate.message.best_within_ms
         if within is None:
