@@ -82,6 +82,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "origin_offset": origin["offset"],
     }
     # A column that is left out is empty.
+    if touch.conflict:
+        row["conflicting_network"] = touch.conflict
     if properties:
         row["properties"] = properties
         for name, column in _PROPERTY_COLUMNS:
@@ -93,15 +95,19 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         if part := event.get(name):
             row[name] = part
     if campaign := event.get("campaign"):
-        row["campaign_fields"] = campaign
-        for name, column in _CAMPAIGN_COLUMNS:
-            if value := campaign.get(name):
-                row[column] = value
+        _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
     rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
     if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):
         rows.append(("messages", _message(message_id, row, properties)))
     return rows
+
+
+def _add_campaign(row: dict[str, Any], campaign: Mapping[str, Any]) -> None:
+    row["campaign_fields"] = campaign
+    for name, column in _CAMPAIGN_COLUMNS:
+        if value := campaign.get(name):
+            row[column] = value
 
 
 def identity_rows(change: dict[str, Any]) -> list[Row]:

@@ -101,6 +101,17 @@ def test_a_campaign_fills_its_columns_and_makes_a_touch(rules: TouchRules) -> No
     )  # fmt: skip
 
 
+def test_a_click_id_of_another_network_is_named_in_the_row(rules: TouchRules) -> None:
+    page = {"page": {"url": "https://shop.example/?utm_source=linkedin&gclid=OLD"}}
+
+    found = [
+        tables(resolved(campaign={"source": source}, context=page), rules)["touchpoints"].get("conflicting_network")
+        for source in ("linkedin", "google")
+    ]
+
+    assert ["google", None] == found
+
+
 def test_a_senders_own_campaign_name_stands_in_for_a_missing_one(rules: TouchRules) -> None:
     named = {"campaign_name": "weekly", "creative": "green"}
 
