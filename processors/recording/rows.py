@@ -156,7 +156,7 @@ def profile_row(profile_id: str, version: int, document: bytes) -> bytes:
         version: The profile's version; the highest stays.
         document: The profile, JSON; `gone` marks one that was merged away or erased.
     """
-    gone = b'"gone"' in document and bool(orjson.loads(document).get("gone"))  # rare, and parsing takes long
+    gone = b'"gone"' in document and _is_gone(document)  # rare, and parsing takes long
     row = {
         "profile_id": profile_id,
         "version": version,
@@ -164,6 +164,14 @@ def profile_row(profile_id: str, version: int, document: bytes) -> bytes:
         "is_deleted": int(gone),
     }
     return orjson.dumps(row)
+
+
+def _is_gone(document: bytes) -> bool:
+    try:
+        profile = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return False  # the store refuses the row, and the other snapshots are stored
+    return isinstance(profile, dict) and bool(profile.get("gone"))
 
 
 def _conversion(goal: str, row: dict[str, Any]) -> bytes:

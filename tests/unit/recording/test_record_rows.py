@@ -246,3 +246,8 @@ def test_a_profile_is_its_document_and_version(gone: bool, is_deleted: int) -> N
 
     row["document"] = text(row["document"])
     assert {"profile_id": PERSON, "version": 7, "document": document.decode(), "is_deleted": is_deleted} == row
+
+
+@pytest.mark.parametrize("document", [b'"gone"', b'["gone"]', b'{"traits": {"gone": 1', b'{"traits": {"gone": true}}'])
+def test_a_document_in_another_shape_is_no_profile_that_has_gone(document: bytes) -> None:
+    assert profile_row("p1", 3, document).endswith(b',"is_deleted":0}')
