@@ -1,6 +1,6 @@
-"""The profiles that this process wrote last, decoded: the next write of one of them needs no read.
+"""Cache of the decoded profiles that this process wrote last, so that their next write needs no read.
 
-The cache may be wrong, since other workers write too. That costs a conflict, after which the profile is read.
+An entry may be stale, since other workers write too. The store then refuses the write, and the profile is read again.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ CACHED_BYTES = 16 * 2**20
 objects five times its size."""
 
 UNKNOWN_TIMER = -1
-"""The stored timer may be any: the next write states it."""
+"""The stored timer is not known, so the next write sets it."""
 
 
 @dataclass(slots=True)
 class OpenProfile:
-    """A profile that is being changed, or was changed and may be again.
+    """A decoded profile with its stored form, during a change or in the cache.
 
     Attributes:
-        stored: What the store holds, as far as this process knows. An error goes back to it.
-        person: The same, decoded and combined with the profiles that it is to absorb; None until it is needed.
-        due_ms: When time alone will change the person, as the decider says; None: never.
+        stored: The stored form, as far as this process knows; an error resets the profile to it.
+        person: The decoded form, combined with the profiles that it is to absorb; None: not decoded yet.
+        due_ms: The next due time without an event; None: there is none.
         timer_ms: The timer that the store holds, later than `due_ms` when it was put off; None: no timer. See
             `UNKNOWN_TIMER`.
         size_bytes: The JSON of `stored`, as the cache counts it.
@@ -52,14 +52,14 @@ class ProfileCache:
         self._size_bytes = 0
 
     def pop(self, profile_id: str) -> OpenProfile | None:
-        """Take a profile out, since it is about to change; it is put back when its write went well."""
+        """Remove and return a profile that is about to change; it is put back after a successful write."""
         profile = self._profiles.pop(profile_id, None)
         if profile is not None:
             self._size_bytes -= profile.size_bytes
         return profile
 
     def put(self, profile: OpenProfile) -> None:
-        """Add a profile as it was written; the ones written longest ago are dropped where it is too much."""
+        """Add a written profile; beyond the limit, the profiles written longest ago are dropped."""
         profile_id, _, document, _, state = profile.stored
         if profile_id in self._profiles:
             self.pop(profile_id)

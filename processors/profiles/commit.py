@@ -1,4 +1,4 @@
-"""Stores folded profiles by compare-and-set: in whole or not at all, and only if nothing has changed since the read.
+"""Stores folded profiles by compare-and-set: a write is complete or refused, and refused if the profile has changed.
 
 The document, the marks of its events, state, timer and what is to be published are one write. So each event is in
 exactly one profile, once, and what follows from it is published once, wherever a process dies.
@@ -18,10 +18,10 @@ class ProfileStore(Protocol):
     """Keeps profiles; a document is written only if nothing has changed since it was read."""
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
-        """Find the live profiles of some events' people, and which of the events they hold already."""
+        """Return the live profiles of the people of some events, and which of the events they contain already."""
 
     async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
-        """Find the live profiles of some people."""
+        """Return the live profiles of some people."""
 
     async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
         """Store documents, each in whole or not at all; returns the ids of those that are out of date."""
@@ -31,11 +31,11 @@ class ProfileStore(Protocol):
 
 
 async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[FoldedProfile]) -> frozenset[str]:
-    """Store what was folded, and cache what was stored.
+    """Store folded profiles, and cache the stored ones.
 
     Args:
-        store: Where the profiles are.
-        cache: Receives each profile that was written.
+        store: The profile store.
+        cache: Gets each written profile.
         folds: At most one for each profile.
 
     Returns:
@@ -55,7 +55,7 @@ async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folde
 
 
 def profile_write(folded: FoldedProfile) -> ProfileWrite:
-    """Build the write that turns the stored profile into the folded one; what stays as it is is left out."""
+    """Return the write that turns the stored profile into the folded one; unchanged parts are left out."""
     stored = folded.stored
     timer_ms = next_timer_ms(folded) if folded.timer_from_ms else folded.due_ms
     return ProfileWrite(
@@ -72,7 +72,7 @@ def profile_write(folded: FoldedProfile) -> ProfileWrite:
 
 
 def next_timer_ms(folded: FoldedProfile) -> int | None:
-    """When the timer of a person is to fire, milliseconds since 1970; None: never."""
+    """Return the time of a person's next timer, milliseconds since 1970; None: there is none."""
     if folded.due_ms is None:
         return folded.timer_from_ms if folded.suspended else None
     return max(folded.due_ms, folded.timer_from_ms)

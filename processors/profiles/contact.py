@@ -1,4 +1,4 @@
-"""How a person can be reached, may be reached, and has answered: addresses, consent, messages.
+"""The profile sections `addresses`, `consent` and `messages`.
 
 Consent fails closed. A purpose has the last answer by time of the event; no wins over yes at the same time. A channel
 has the last answer too, but a yes that merely rides along on some other event (an app that has not heard of the
@@ -16,7 +16,7 @@ from schemas.events.messages import STEPS
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
 
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
-"""Events that state the person's own will about channels."""
+"""Events that state consent explicitly."""
 
 _ADDRESS_TYPES = frozenset(ADDRESS_TYPES)
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
@@ -24,7 +24,7 @@ _SOFT = frozenset({"soft", "transient", "temporary", "blocked", "undetermined"})
 
 
 def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
-    """Note the addresses that an event names."""
+    """Add the addresses in an event's identifiers."""
     for identifier in identifiers:
         kind = identifier["type"]
         if kind in _ADDRESS_TYPES:
@@ -34,7 +34,7 @@ def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: i
 
 
 def join_addresses(mine: Section, other: Section) -> Section:
-    """Join addresses of one type: once verified stays verified; the last delivery tells whether it bounces."""
+    """Join addresses of one type: verified if either is; the later delivery decides whether an address bounces."""
     for value, theirs in other.items():
         known = mine.get(value)
         mine[value] = (
@@ -44,7 +44,7 @@ def join_addresses(mine: Section, other: Section) -> Section:
 
 
 def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
-    """Note what became of a message, and what that says about the address and the consent."""
+    """Add the step of a message event, and its effect on the address (bounced) and on consent (unsubscribed)."""
     kind, step = STEPS[event["event"]]
     channel = message_channel(kind, event["channel"])
     addition["messages"] = {channel: {step: [1, at]}}
@@ -58,7 +58,7 @@ def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[st
 
 
 def consent(addition: dict[str, Any], event: dict[str, Any], at: int) -> None:
-    """Note the answers that an event carries."""
+    """Add the consent answers of an event."""
     answers = event["consent"]
     section: dict[str, Any] = {}
     purposes = {name: [answer, at] for name, answer in answers.items() if isinstance(answer, bool)}

@@ -53,7 +53,7 @@ _MAX_POINTS = 1_000_000_000
 
 
 def new_profile(profile_id: str) -> Document:
-    """Make the profile of a person without events."""
+    """Return the profile of a person without events."""
     return {"profile_id": profile_id, "event_count": 0}
 
 
@@ -68,7 +68,7 @@ def apply(profile: Document, event: Event) -> None:
 
 
 def combine(winner: Document, loser: Document) -> Document:
-    """Make the profile of one person out of two that turned out to be the same.
+    """Return the profile of one person from two profiles that a merge has joined.
 
     Args:
         winner: The profile whose id stays.
@@ -103,7 +103,7 @@ def encode(profile: Document) -> bytes:
 
 
 def join(mine: Document, other: Document) -> None:
-    """Put `other`, which the caller gives away and which has no `profile_id`, into `mine`.
+    """Join `other`, which has no `profile_id` and must not be used afterwards, into `mine`.
 
     A newer version may have stored a section that this one does not know: it is kept, and of two that of `mine`.
     """
@@ -116,7 +116,7 @@ def join(mine: Document, other: Document) -> None:
 
 
 def profile_of_event(event: Event) -> Document:
-    """Make the profile of a person with this one event; it has no `profile_id`."""
+    """Return the profile of a person with this one event; it has no `profile_id`."""
     at = ms_of_text(event["occurred_at"])
     name, channel = event["event"], event["channel"]
     addition: Document = {
@@ -145,7 +145,7 @@ def profile_of_event(event: Event) -> Document:
 
 
 def _note_context(addition: Document, context: dict[str, Any], at: int) -> None:
-    """Note where, on what and in which language the person was."""
+    """Add the event's context: place, device, language, store."""
     known: dict[str, Any] = {}
     for name in ("timezone", "locale"):
         if name in context and (value := bounded_text(context[name])):
@@ -177,7 +177,7 @@ def _note_traits(addition: Document, traits: dict[str, Any], at: int) -> None:
 
 
 def _note_touch(addition: Document, event: Event, at: int) -> None:
-    """Note an event that names a campaign; of messages only clicks are touches."""
+    """Add an event that names a campaign as a touch; of message events only clicks are touches."""
     campaign = {
         name: kept for name, value in event["campaign"].items() if name in _CAMPAIGN and (kept := bounded_text(value))
     }
@@ -236,7 +236,7 @@ _SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], N
     "Loyalty Points Redeemed": _note_points,
     **dict.fromkeys(STEPS, contact.message),
 }
-"""Adds the sections that an event of this name has beyond those of every event."""
+"""By event name: the function that adds sections beyond those of every event."""
 
 
 def _join_channels(mine: Section, other: Section) -> Section:
@@ -286,4 +286,4 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "addresses": nested_join(contact.join_addresses),
     "stores": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
 }
-"""How each section of two profiles becomes one."""
+"""The join of each section of two profiles."""

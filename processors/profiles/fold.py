@@ -1,8 +1,8 @@
-"""Folds events, or time, into one profile, and decides what follows. Pure: it reads and writes no store.
+"""Folds events, or the passing of time, into one profile, with the decisions that follow. It uses no store.
 
-Nothing is copied in case that something fails. If something does, the half-changed person is thrown away and everything
-is done once more from the stored profile, step by step (`isolation.py`), so that the error costs the step it came from
-and no other. Nothing that the failed attempt wanted to publish is kept, so no record is lost and none is there twice.
+No copies are made for the case of an error. After one, the half-changed person is discarded and all events are folded
+again from the stored profile, step by step (`isolation.py`), so that the error costs the step it came from and no
+other. The records of the failed attempt are discarded too, so no record is lost or published twice.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
 from schemas.records import Outgoing
 
 WATCHED_EVENTS = frozenset({"Product Viewed", "Product Added", "Product Added to Wishlist"})
-"""Events that make a person a watcher of the product: a lower price, or new stock, becomes an event of theirs."""
+"""Events that make a person a watcher of a product, who gets an event when its price falls or it is in stock again."""
 TIMER_PAUSE_MS = 1
 BUSY_TIMER_PAUSE_MS = 1000
-"""After a timer that is still due once it has fired: it would fire again and again, at full speed."""
+"""Shortest time between two timers of a person, milliseconds: a timer that is due again at once would fire in a
+loop."""
 
 
 class Decider(Protocol):
-    """Decides what follows for a person: segments, journeys, messages. It changes `person.state` in place.
+    """Runs the segments, journeys and messages of a person; changes `person.state` in place.
 
     It is deterministic: the same calls with the same arguments give the same answers and the same state.
     """
@@ -42,10 +43,10 @@ class Decider(Protocol):
         """Decide what follows from the time alone."""
 
     def due(self, person: Person) -> int | None:
-        """When time alone will change something, milliseconds since 1970; None: never."""
+        """Return the next due time without an event, milliseconds since 1970; None: there is none."""
 
     def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
-        """Join the states of two people who turned out to be one into `winner`; `loser` is given away."""
+        """Join the state of a merged person into `winner`; `loser` must not be used afterwards."""
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class PendingEvent:
     Attributes:
         request: Its person, key and time of receipt.
         event: The event.
-        addition: The profile of this one event, until a join takes it; None: to be made.
+        addition: The profile of this one event, until a join has used it; None: not made yet.
         rejected: Why its decisions were lost in an attempt that the store has answered by a conflict.
     """
 
@@ -79,16 +80,16 @@ class FoldedProfile(NamedTuple):
     Attributes:
         stored: The profile that it was folded from.
         stored_timer_ms: The timer that was stored with it; see `OpenProfile.timer_ms`.
-        person: The decoded profile; None where the decoded one is not what is stored, so that it must not be cached.
+        person: The decoded profile; None if it differs from the stored one, so that it must not be cached.
         document: JSON.
         state: JSON, empty without content; None: the stored state stays, whatever it is.
-        due_ms: When time alone will change something, as the decider says; None: never.
+        due_ms: The next due time without an event; None: there is none.
         timer_from_ms: The timer is put off until then; 0: it is not.
-        outgoing: What is to be published, in order.
-        watches: Products that the person looked at.
-        applied: The events that the document now holds.
+        outgoing: Records to publish, in order.
+        watches: Products that the person viewed.
+        applied: The events that the document now contains.
         rejected: Events that cost their decisions, or that the document could not take; with the reason.
-        suspended: Why nothing could be decided for this person, if so.
+        suspended: The reason why nothing could be decided for this person; None: decided.
         unreadable: The document cannot be read, so that nothing was applied and `document` is what is stored.
     """
 
@@ -201,7 +202,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
 
 
 def due_time(decider: Decider, person: Person) -> int | None:
-    """When time alone will change the person, as the decider says, milliseconds since 1970; None: never.
+    """Return the next due time of a person without an event, milliseconds since 1970; None: there is none.
 
     Raises:
         Exception: The state cannot be read. A newer version may have stored times in another form, and a decider that
@@ -243,24 +244,24 @@ def read_state(stored: bytes | None) -> dict[str, Any]:
 
 
 def encode_state(state: dict[str, Any]) -> bytes:
-    """Write a state so that equal states are equal bytes; one without content is empty."""
+    """Return a state as canonical JSON; empty for a state without content."""
     return canonical_json(state) if state else b""
 
 
 def encode_emits(profile_id: str, emits: Sequence[Emit]) -> list[Outgoing]:
-    """Write what a decider wants to publish about a person as records."""
+    """Return the emits of a decider about a person as records."""
     key = profile_id.encode()
     return [Outgoing(emit.topic, key, orjson.dumps(emit.value)) for emit in emits]
 
 
 def timer_from_ms(due_ms: int | None, now_ms: int) -> int:
-    """The earliest time of a person's next timer after one fired at `now_ms`."""
+    """Return the earliest time of a person's next timer after one fired at `now_ms`."""
     still_due = due_ms is not None and due_ms <= now_ms
     return now_ms + (BUSY_TIMER_PAUSE_MS if still_due else TIMER_PAUSE_MS)
 
 
 def watched_product(event: Event) -> str | None:
-    """The product that a person looked at; None: the event is no look, or names no product by its id."""
+    """Return the product that a person viewed; None: the event is no product view, or has no product id."""
     if event["event"] not in WATCHED_EVENTS:
         return None
     properties = event.get("properties")

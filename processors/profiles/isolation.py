@@ -1,4 +1,4 @@
-"""Folds step by step, so that an error costs the step that raised it.
+"""Folds events step by step, so that an error costs only the step that raised it.
 
 Before each step document and state are encoded; a step that raises, or after which they cannot be encoded, is taken
 back. The steps of an event, and what an error in each of them costs:
@@ -42,13 +42,13 @@ from schemas.profiles.person import UNMERGED, Person
 from schemas.records import Outgoing
 
 TIMER_RETRY_MS = HOUR_MS
-"""After a timer that failed: a bug is not mended within a minute, and the log should not be full of it."""
+"""Pause after a failed timer: a bug is not fixed within minutes, and each retry is a line in the log."""
 
 
 def fold_events_isolated(
     stored: StoredProfile, pending: Sequence[PendingEvent], decider: Decider | None
 ) -> FoldedProfile:
-    """Do what `fold_events` does; an error costs its step, and is answered in `rejected`.
+    """Do what `fold_events` does; an error costs only its step, and is returned in `rejected`.
 
     Args:
         stored: Whose.
@@ -105,7 +105,7 @@ def _unreadable(
 
 
 class _IsolatedFold:
-    """A person between two steps, with a copy to go back to."""
+    """A person between two steps, with an encoded copy to restore after an error."""
 
     def __init__(self, stored: StoredProfile, decider: Decider | None) -> None:
         self._stored = stored
@@ -143,7 +143,7 @@ class _IsolatedFold:
             self._rejected.append((one.event, reject))
 
     def attempt(self, step: Callable[[], Sequence[Emit]]) -> Reject | None:
-        """Take a step and keep what it wants to publish; after an error, undo it and return the reason."""
+        """Do a step and keep its records; after an error, undo it and return the reason."""
         try:
             outgoing = encode_emits(self.person.profile_id, step())
             document, state, due_ms = self._encoded()
@@ -155,7 +155,7 @@ class _IsolatedFold:
         return None
 
     def result(self, timer_from_ms: int) -> FoldedProfile:
-        """What the steps that went well have made."""
+        """Return the folded profile after the successful steps."""
         return FoldedProfile(
             self._stored,
             None if self._decider is None else UNKNOWN_TIMER,
@@ -200,7 +200,7 @@ class _IsolatedFold:
         return encode(self.person.document), encode_state(self.person.state), due_ms
 
     def _catch_up(self, at_ms: int) -> Reject | None:
-        """Do what was due before an event: it must not see the event."""
+        """Handle what was due before an event, on the profile without the event."""
         decider = self._decider
         if decider is None or self.due_ms is None or self.due_ms > at_ms:
             return None

@@ -26,7 +26,7 @@ _MAX_ID_CHARS = 64
 
 
 def sale(event: dict[str, Any], properties: dict[str, Any], at: int) -> dict[str, Any]:
-    """The orders section of one report of a sale."""
+    """Return the section `orders` of one report of a sale."""
     amount = revenue(properties)
     authority = 0 if amount is None else 1 if event["event"] == "Receipt Issued" else 2
     currency = bounded_text(properties.get("currency")) or NO_CURRENCY
@@ -42,18 +42,18 @@ def sale(event: dict[str, Any], properties: dict[str, Any], at: int) -> dict[str
 
 
 def refund(event: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    """The orders section of one refund."""
+    """Return the section `orders` of one refund."""
     amount = revenue(properties)
     return _section(event, properties, {"refunded_fully": True} if amount is None else {"refunded": text(abs(amount))})
 
 
 def cancellation(event: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    """The orders section of one cancellation."""
+    """Return the section `orders` of one cancellation."""
     return _section(event, properties, {"cancelled": True})
 
 
 def join_orders(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Put the orders of two profiles together: sums add, less what both of them count."""
+    """Join the orders of two profiles: the sums are added, less the orders that both contain."""
     _add_sums(mine, other)
     orders = mine["by_id"]
     for order_id, order in other["by_id"].items():
@@ -71,7 +71,7 @@ def join_orders(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(amount: Decimal) -> str:
-    """Write an amount so that equal amounts are equal texts: two decimal places, or as many as it needs."""
+    """Return an amount as text, the same for equal amounts: two decimal places, or as many as it needs."""
     written = f"{amount:.4f}"
     return written.removesuffix("0").removesuffix("0")
 
@@ -86,7 +86,7 @@ def _section(event: dict[str, Any], properties: dict[str, Any], order: Order) ->
 
 
 def section_of(order_id: str, order: Order) -> dict[str, Any]:
-    """The orders section of a profile that has this order alone."""
+    """Return the section `orders` of a profile with this order alone."""
     section: dict[str, Any] = {"count": 0, "by_id": {order_id: order}}
     _count(section, order, 1)
     _bound_times(section)
@@ -112,7 +112,7 @@ def _counts(order: Order) -> bool:
 
 
 def _count(section: dict[str, Any], order: Order, sign: int) -> None:
-    """Add an order to the sums, or take it off again."""
+    """Add an order to the sums, or subtract it."""
     if not _counts(order):
         return
     _, _, amount, currency, discounted = order["sale"]
@@ -142,7 +142,7 @@ def _add_sums(mine: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _add(section: dict[str, Any], part: str, amounts: dict[str, Any], sign: int) -> None:
-    """Add amounts to a part of the sums by key; what comes to no orders is removed."""
+    """Add amounts to a part of the sums by key; keys without orders are removed."""
     sums = section.setdefault(part, {})
     for key, amount in amounts.items():
         if part == "channels":

@@ -57,7 +57,7 @@ class ProductNews:
                 try:
                     async for chunk in self._chunks(outcome.value):
                         yield record, Ok(chunk)
-                except Exception as error:  # noqa: BLE001 - a bug costs one event its news, not its neighbours theirs
+                except Exception as error:  # noqa: BLE001 - a bug costs one event its derived events
                     yield record, rejected_for_bug(error)
 
     async def _chunks(self, event: Event) -> AsyncIterator[list[Outgoing]]:

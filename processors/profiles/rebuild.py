@@ -1,4 +1,4 @@
-"""Rebuilds a person's profile from all their events, as if they had always been who they are known to be now.
+"""Rebuilds a person's profile from all events that belong to the person now.
 
 After an unmerge both people are rebuilt: counts, carts, orders and consents of two people cannot be told apart in
 the profile of one. `tests/integration/profiles/test_rebuild.py` holds that merging and splitting leaves no trace.
@@ -23,7 +23,7 @@ class RebuiltProfile(NamedTuple):
     Attributes:
         document: The profile.
         state: What the decider keeps of the person; empty without one.
-        due_ms: When time alone will change something; None: never.
+        due_ms: The next due time without an event; None: there is none.
         marks: (event key, received_ms) of each event.
     """
 

@@ -31,12 +31,12 @@ MAX_ATTEMPTS = 1000
 
 
 class ProfilesContendedError(Exception):
-    """Other workers kept changing the same profiles; try the batch again later. Nothing is half done."""
+    """Other workers changed the same profiles in every attempt; try the batch again later."""
 
 
 @dataclass(slots=True)
 class UpdateResult:
-    """What became of a batch.
+    """Counts of the outcomes of a batch, and the new documents.
 
     Attributes:
         applied: Events that are in a profile now because of this batch.
@@ -103,14 +103,14 @@ class ProfileUpdate:
         raise ProfilesContendedError(f"{len(pending)} events could not be applied in {MAX_ATTEMPTS} rounds")
 
     async def fire(self, profile_ids: Sequence[str], now_ms: int) -> list[str]:
-        """Do what is due for some people; what another worker changes meanwhile is left to the next call.
+        """Handle what is due for some people; a profile that another worker changes meanwhile is left to the next call.
 
         Args:
             profile_ids: People whose timers are due.
             now_ms: The time, milliseconds since 1970.
 
         Returns:
-            Errors, each with the id of its person: these timers are tried again in an hour, and stop nobody else's.
+            Errors, each with the id of its person: these timers are tried again in an hour; the others have fired.
         """
         if self._decider is None or not profile_ids:
             return []
@@ -133,7 +133,7 @@ class ProfileUpdate:
     async def _find(
         self, pending: Sequence[PendingEvent], updated: UpdateResult
     ) -> Sequence[tuple[OpenProfile, list[PendingEvent]]]:
-        """Find everybody's profile, in the cache or in the store, and the events that are new to it."""
+        """Return the profile of each event's person, from the cache or the store, with the events new to it."""
         people: dict[str, tuple[OpenProfile, list[PendingEvent]]] = {}
         unknown: list[PendingEvent] = []  # events of people who are not cached
         for one in pending:
@@ -170,7 +170,7 @@ class ProfileUpdate:
 
 
 async def update(store: ProfileStore, events: Sequence[Event]) -> UpdateResult:
-    """Apply one batch as a worker that has just started would, without deciding anything."""
+    """Apply one batch without a cache and without decisions."""
     return await ProfileUpdate(store)(events)
 
 
@@ -183,7 +183,7 @@ def _fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedPro
 
 
 def _prepare(events: Sequence[Event], updated: UpdateResult) -> list[PendingEvent]:
-    """Read of each event what its profile is found by, and leave out those that no profile can be found for."""
+    """Return the events with the requests for their profiles; count or reject events without a profile."""
     pending: dict[bytes, PendingEvent] = {}
     for event in events:
         profile_id = event["profile_id"]
@@ -215,7 +215,7 @@ def _note_rejects(folded: FoldedProfile, pending: Sequence[PendingEvent]) -> Non
 
 
 def _count(folded: FoldedProfile, updated: UpdateResult) -> None:
-    """Add what became of one profile to what became of the batch."""
+    """Add the outcome of one profile to that of the batch."""
     profile_id = folded.stored.profile_id
     if folded.rejected:
         updated.rejected += folded.rejected

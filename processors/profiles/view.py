@@ -1,4 +1,4 @@
-"""A profile as people and other programs read it: times as text, carts replayed, averages and balances computed."""
+"""The readable form of a profile: times as text, carts replayed, averages and balances computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Every section under its name; times as RFC 3339 in UTC, money as decimal strings. A section in which nothing is
-        known is empty or null. What a newer version has stored, and this one does not know, is left out.
+        known is empty or null. Sections of a newer version are left out.
     """
     profile = Profile.model_validate(document, extra="ignore")
     orders, loyalty, consent = profile.orders, profile.loyalty, profile.consent

@@ -1,1 +1,1 @@
-"""Stores records of our topics as rows of ClickHouse."""
+"""The stage `record`: stores the records of the product's topics as rows of ClickHouse."""

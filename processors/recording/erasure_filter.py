@@ -1,4 +1,4 @@
-"""Which rows the recorder leaves out because their person was erased, also when a topic is replayed from its beginning.
+"""Leaves out the rows of erased people, also when a topic is replayed from its beginning.
 
 The check comes before the insert, so a batch that was being recorded during an erasure may still be inserted. An
 erasure therefore waits for the recorder and deletes rows afterwards (`deploy/operations/erasure.py`).
@@ -16,7 +16,7 @@ Value = dict[str, Any]
 
 
 class Erasures(Protocol):
-    """Knows what was erased."""
+    """Reads the traces of erased people."""
 
     async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:
         """Return for each trace whether its person, or its dead letter, was erased."""
@@ -36,11 +36,11 @@ def letter_trace(letter: Value) -> Trace:
 
 
 def event_remains(event: Value) -> list[Row]:
-    """Make the row that counts an erased person's event as dropped: received = stored + dropped + dead letters."""
+    """Return the row that counts an erased person's event as dropped: received = stored + dropped + dead letters."""
     names = ("event_id", "source", "channel", "received_at")
     return dropped_rows({**{name: event[name] for name in names}, "reason": "erased", **event["origin"]})
 
 
 def change_remains(change: Value) -> list[Row]:
-    """Make the rows of an erasure itself; other changes of an erased person leave none."""
+    """Return the rows of the erasure itself; other identity changes of an erased person have none."""
     return identity_rows(change) if change["kind"] == "erase" else []

@@ -1,4 +1,4 @@
-"""Which topics are recorded: what rows their records become, and what an erasure leaves of them."""
+"""The recorded topics: the rows of their records, and the rows that stay after an erasure."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from schemas.topics import (
 )
 
 RowsOf = Callable[[dict[str, Any]], list[Row]]
-"""Makes the rows of a record's parsed value."""
+"""Returns the rows of a record's parsed value."""
 
 
 class Recorder(NamedTuple):
-    """How the records of one topic are stored.
+    """The rules by which the records of one topic are stored.
 
     Attributes:
         topic: The topic, without the deployment's prefix.
-        rows: Makes the rows of a record.
-        erasure_trace: Names the person, or the dead letter, whose erasure a record is subject to; None: none is.
-        rows_kept_after_erasure: Makes the rows that stay when that was erased; None: no row stays.
+        rows: Returns the rows of a record.
+        erasure_trace: Returns the trace of a record's person; None: no erasure concerns the topic.
+        rows_kept_after_erasure: Returns the rows of an erased person's record; None: there are none.
     """
 
     topic: str
@@ -44,7 +44,7 @@ def recorders(rules: TouchRules) -> tuple[Recorder, ...]:
     """List every recorded topic.
 
     Args:
-        rules: Which events are touches and conversions.
+        rules: The rules of touches and conversions.
     """
     return (
         Recorder(RESOLVED_TOUCHPOINTS, partial(touchpoint_rows, rules=rules), person_trace, event_remains),

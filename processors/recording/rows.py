@@ -1,4 +1,4 @@
-"""Rows of ClickHouse for each kind of record. Pure functions, one JSON object a row.
+"""Returns the rows of ClickHouse for each kind of record, one JSON object a row.
 
 Columns are explained in `sinks/migrations`. Where a column holds JSON as text, the row has the object itself and the
 store keeps its bytes, which saves encoding it twice. A row of `touchpoints` holds the whole event, so that profiles can
@@ -55,7 +55,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         is a step of a message that has an id. A derived event gives none.
     """
     if event.get("derived"):
-        return []  # we derived it: the person did nothing
+        return []  # derived by the pipeline: not an action of the person
     properties = event.get("properties") or _NOTHING
     context = event.get("context") or _NOTHING
     origin = event["origin"]
@@ -218,7 +218,7 @@ def _revenue_text(properties: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    """Custom events may hold anything where known events hold a text."""
+    """Return a text as it is and anything else as empty: custom events may have any value there."""
     if type(value) is str:
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

@@ -34,8 +34,8 @@ class Built(NamedTuple):
     """A record as rows.
 
     Attributes:
-        rows: Its rows, or why they cannot be made.
-        trace: Whose erasure it is subject to.
+        rows: Its rows, or the rejection.
+        trace: The ids of its person, for the check of erasures.
     """
 
     rows: list[Row] | Reject
@@ -46,8 +46,8 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
     """Insert the rows of a batch, table by table.
 
     Args:
-        tables: Where rows are inserted.
-        erasures: Knows what was erased.
+        tables: Inserts rows.
+        erasures: Reads the traces of erased people.
         batch: The records.
         recorder: How records of their topic are stored.
 
@@ -79,7 +79,7 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
 
 
 def snapshot_pause_s(turn_s: float) -> float:
-    """Return how long to pause after a turn of snapshots, in seconds, so that turns take at most a fifth of the time.
+    """Return the pause after a turn of snapshots, in seconds: turns take at most a fifth of the time.
 
     Never longer than `MAX_PAUSE_S`: the length of a turn that waited for a store says nothing about the load.
     """
@@ -98,7 +98,7 @@ def _build(record: Record, recorder: Recorder) -> Built:
 async def _leave_out_erased(
     built: list[Built], records: Sequence[Record], recorder: Recorder, erasures: Erasures
 ) -> None:
-    """Replace the rows of what was erased by those that stay."""
+    """Replace the rows of erased people by those that stay."""
     erased = await erasures.are_erased([one.trace for one in built])
     for place, gone in enumerate(erased):
         if gone:

@@ -1,7 +1,7 @@
-"""Which events are touches, which marketing channel they are credited to, and which are conversions.
+"""Classifies events as touches, with their marketing channel, and as conversions.
 
-The rules of `deploy/definitions/touches.yaml`, compiled. What a rule reads is a handful of values, and events repeat
-them, so the answer for each combination is computed once.
+The rules of `deploy/definitions/touches.yaml`, compiled. Rules read few values, which many events share, so the result
+for each combination is cached.
 """
 
 from __future__ import annotations

@@ -74,4 +74,4 @@ class ChangedProfiles(Protocol):
         """Return some of them: profile id, version, document."""
 
     async def mark_exported(self, snapshots: Sequence[tuple[str, int]]) -> None:
-        """Note that these versions are stored; a profile that has changed again stays listed."""
+        """Remove stored versions from the list; a profile that has changed again stays listed."""

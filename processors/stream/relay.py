@@ -1,4 +1,4 @@
-"""The relay: brings records from an outbox to Kafka, one process at a time.
+"""The relay: publishes the records of an outbox to Kafka, one process at a time.
 
 Every record is published at least once, and removed only after the broker has confirmed it. Records are published in
 order as long as the process that publishes them holds the lease. It renews the lease while it waits for the broker, so
@@ -15,9 +15,9 @@ from collections.abc import Callable
 from processors.stream.ports import Outbox, Publisher
 
 LEASE_MS = 5_000
-"""How long a lease lives that is not renewed, milliseconds: as long as the outbox waits after its relay has died."""
+"""Life of a lease that is not renewed, milliseconds: the outbox waits so long after its relay has died."""
 RELAYED_RECORDS = 2_000
-"""Most records of one turn."""
+"""The most records of one turn."""
 
 
 async def relay_records(
@@ -31,8 +31,8 @@ async def relay_records(
     """Publish the oldest records of an outbox and remove them, if this process gets the lease.
 
     Args:
-        outbox: Where records wait.
-        publisher: Where they go.
+        outbox: The outbox.
+        publisher: Publishes to Kafka.
         token: Names this process.
         lease_ms: Life of the lease, milliseconds; it is renewed three times in that.
         after_send: Called when the broker has confirmed the records and they are not removed yet.

@@ -1,4 +1,4 @@
-"""Reads records of `resolved-touchpoints`, which `identify` writes: in a rolling deploy an older or a newer version."""
+"""Parses records of `resolved-touchpoints`; in a rolling deploy another version of `identify` may have written them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXTS = ("event_id", "event", "occurred_at", "received_at")
 
 
 def parse_resolved(record: Record) -> Outcome[ResolvedEvent]:
-    """Parse a resolved touchpoint and check the fields that every stage reads without asking.
+    """Parse a resolved touchpoint and check the fields on which every stage relies.
 
     Returns:
         The event: `event_id`, `event`, `occurred_at` and `received_at` are texts, `profile_id` is one or None.

@@ -33,17 +33,17 @@ class Watermark:
         self.assigned = False
 
     def assign(self) -> None:
-        """Note that partitions are assigned now."""
+        """Record that partitions are assigned."""
         self.assigned, self._idle_since_ms = True, self._clock()
 
     def observe(self, events: Sequence[dict[str, Any]]) -> None:
-        """Note the events of a batch that is being applied."""
+        """Record the events of a batch that is being applied."""
         with suppress(ValueError, TypeError):  # no events, or without a time: the watermark stays
             self._observed_ms = ms_of_text(min(event.get("received_at", "") for event in events))
         self._batch_in_hand = True
 
     def advance(self) -> None:
-        """Note that the batch is applied."""
+        """Record that the batch is applied."""
         self._batch_in_hand, self._idle_since_ms = False, self._clock()
 
     def current(self) -> int:
