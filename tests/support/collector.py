@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,12 @@ from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import ChildProcess
 from deploy.settings import Settings
 from tests.support.pipeline import environment
+from tests.support.topic_reader import everything
 
 KEYS = "web=web-key,server=server-key"
+
+Ids = Callable[[], str]
+"""Makes ids that no other test has."""
 
 
 class Answer(NamedTuple):
@@ -108,3 +112,14 @@ def collector(settings: Settings, home: Path, **extra: str) -> Iterator[RunningC
         yield service
     finally:
         service.process.stop(10)
+
+
+def track(event_id: str, **more: Any) -> dict[str, Any]:
+    """A call of an SDK."""
+    return {"type": "track", "userId": "u1", "event": "Seen", "messageId": event_id, **more}
+
+
+def stored(settings: Settings, *wanted: str) -> list[dict[str, Any]]:
+    """The events of these ids in Kafka, in the order of the ids and as often as they are there."""
+    found = [json.loads(value) for _, _, _, value in everything(settings)]
+    return sorted((one for one in found if one["event_id"] in wanted), key=lambda one: wanted.index(one["event_id"]))
