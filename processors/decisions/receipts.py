@@ -1,7 +1,10 @@
 """Receipts of messages: they commit or release caps, and update response rates and active hours.
 
-A receipt names its message by `message_id`, the idempotency key. Receipts may come in any order and more than once: a
-message that has arrived counts for caps whatever other receipts say, a failed one does not, a first click counts once.
+A receipt names its message by `message_id`, the idempotency key. Receipts may come in any order and more than once, so
+they have an order of their own: what only a receiver can do (open, click, answer, unsubscribe, complain) goes before a
+bounce, since many mail servers accept a message first and return it later; a bounce goes before `delivered`; and that
+before a failure or a transient bounce, after which a provider tries again. A message that has arrived counts for caps,
+a failed one does not, a first click counts once.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 from processors.decisions import labels, ledger, sends
 from processors.decisions.gates import caps
-from processors.decisions.sends import ARRIVED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
+from processors.decisions.sends import ANSWERED, ARRIVED, BOUNCED, CLICKED, COUNTED, FAILED, REGRETTED, LogEntry
 from processors.profiles.joins import bounded_text
 from processors.profiles.time_zone import zone_of
 from schemas.channels import event_prefix, message_channel
+from schemas.events.bounces import BounceClass, bounce_class
 from schemas.events.messages import STEPS, Step
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text, text_of_ms, time_of_ms
@@ -27,6 +31,8 @@ Handler = Callable[[Person, Event, int], list[Row]]
 _FAILURES = frozenset({"bounced", "failed"})
 _ARRIVALS = frozenset({"delivered", "opened", "clicked", "replied", "unsubscribed", "complained"})
 _ENGAGED = frozenset({"clicked", "replied"})
+_ANSWERS = frozenset({BounceClass.UNSUBSCRIBE, BounceClass.SPAM_REPORT})
+_FINAL_BOUNCES = frozenset({BounceClass.PERMANENT, BounceClass.UNKNOWN})
 _STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items() if name.startswith("Email ")]
 """The part of an event's name that stands for a step: `Delivered`, `Link Clicked`, …."""
 
@@ -51,6 +57,7 @@ class Receipts:
 
     def _report(self, kind: str, step: Step) -> Handler:
         failure, arrival, engaged = step in _FAILURES, step in _ARRIVALS, step in _ENGAGED
+        further = 0 if step == "delivered" else ANSWERED | CLICKED if engaged else ANSWERED
 
         def handle(person: Person, event: Event, now_ms: int) -> list[Row]:
             properties = event.get("properties") or {}
@@ -65,9 +72,14 @@ class Receipts:
                 if step == "delivered":  # sent by another system: the ledger has no entry of it
                     sends.count_responses(person.state, channel, sent=1)
                 return []
-            if arrival:
-                _arrived(person, key, sent, CLICKED if engaged else 0)
-            return _failed(person, key, sent, step, event, properties, now_ms) if failure else []
+            bounce = bounce_class(properties) if step == "bounced" else None
+            if arrival or bounce in _ANSWERS:
+                _arrived(person, key, sent, further)
+            elif bounce in _FINAL_BOUNCES:
+                return _bounced(person, key, sent, event, properties, now_ms)
+            elif failure and bounce is not BounceClass.NO_BOUNCE and not sent.flags & ARRIVED:
+                return _failed(person, key, sent, step, event, properties, now_ms)
+            return []
 
         return handle
 
@@ -105,17 +117,29 @@ def regret(person: Person, key: str, reason: str, now_ms: int, event_id: str) ->
 
 
 def _arrived(person: Person, key: str, sent: LogEntry, further: int) -> None:
+    flags = sent.flags | ARRIVED | further
+    if flags & BOUNCED and not flags & ANSWERED:
+        sends.flag(person.state, key, flags)
+        return
     if sent.flags & FAILED:
         sends.count_responses(person.state, sent.channel, sent=1)
-    sends.flag(person.state, key, (sent.flags | ARRIVED | further) & ~FAILED)
+    sends.flag(person.state, key, flags & ~FAILED)
     if sent.flags & COUNTED:
         caps.commit(person.state, key, sent.at, sent.channel, sent.tags)
+
+
+def _bounced(
+    person: Person, key: str, sent: LogEntry, event: Event, properties: dict[str, Any], now_ms: int
+) -> list[Row]:
+    sent = sent._replace(flags=sent.flags | BOUNCED)
+    sends.flag(person.state, key, sent.flags)
+    return [] if sent.flags & ANSWERED else _failed(person, key, sent, "bounced", event, properties, now_ms)
 
 
 def _failed(
     person: Person, key: str, sent: LogEntry, step: Step, event: Event, properties: dict[str, Any], now_ms: int
 ) -> list[Row]:
-    if sent.flags & (FAILED | ARRIVED):
+    if sent.flags & FAILED:
         return []
     sends.flag(person.state, key, sent.flags | FAILED)
     sends.count_responses(person.state, sent.channel, sent=-1)

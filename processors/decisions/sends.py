@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 State = dict[str, Any]
 Section = dict[str, Any]
 
-FAILED, CLICKED, ARRIVED, REGRETTED, COUNTED = 1, 2, 4, 8, 16
-"""Flags of a log entry: reported as failed, clicked, arrived; regretted; it counts for caps."""
+FAILED, CLICKED, ARRIVED, REGRETTED, COUNTED, BOUNCED, ANSWERED = 1, 2, 4, 8, 16, 32, 64
+"""Flags of a log entry: reported as failed, clicked, arrived; regretted; it counts for caps; bounced, opened or
+answered."""
 
 LOG_KEPT = 50
 """Messages of the log that count for no cap: the most recent ones are kept."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent
 from schemas.channels import ADDRESS_TYPE_OF, ADDRESS_TYPES, message_channel
-from schemas.events.messages import STEPS
+from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
+from schemas.events.messages import message_step
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
 
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
@@ -20,7 +21,6 @@ STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Cre
 
 _ADDRESS_TYPES = frozenset(ADDRESS_TYPES)
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
-_SOFT = frozenset({"soft", "transient", "temporary", "blocked", "undetermined"})
 
 
 def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
@@ -43,18 +43,52 @@ def join_addresses(mine: Section, other: Section) -> Section:
     return most_recent(mine, ADDRESSES_KEPT, _seen)
 
 
+def join_soft_bounces(mine: Section, other: Section) -> Section:
+    """Join times of transient bounces of one type of address: as many as make an address one that is given up."""
+    for value, theirs in other.items():
+        mine[value] = sorted({*mine.get(value, ()), *theirs})[-TRANSIENT_BOUNCES_IN_A_ROW:]
+    return most_recent(mine, ADDRESSES_KEPT, _last_time)
+
+
+def has_bounced(document: dict[str, Any], address_type: str, value: str, address: list[Any]) -> bool:
+    """Return whether nothing more should be sent to an address.
+
+    Args:
+        document: The profile.
+        address_type: Type of the identifier.
+        value: The address.
+        address: What the section `addresses` has of it.
+
+    Returns:
+        The last delivery bounced for good, or too many in a row have bounced since the last one that arrived.
+    """
+    if address[3]:
+        return True
+    soft_bounces = document.get("soft_bounces")
+    if soft_bounces is None:
+        return False
+    times = soft_bounces.get(address_type, {}).get(value, ())
+    return len(times) >= TRANSIENT_BOUNCES_IN_A_ROW and times[0] > address[2]
+
+
 def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Add the step of a message event, and its effect on the address (bounced) and on consent (unsubscribed)."""
-    kind, step = STEPS[event["event"]]
+    kind, step = message_step(event["event"], properties)
+    if step is None:
+        return
     channel = message_channel(kind, event["channel"])
     addition["messages"] = {channel: {step: [1, at]}}
     if step in ("unsubscribed", "complained"):
         consents = addition.setdefault("consent", {}).setdefault("channels", {})
         join_channel_consent(consents, {channel: [False, at, True]})
-    bounced = step == "bounced" and bounded_text(properties.get("bounce_type")).lower() not in _SOFT
-    if bounced or step in _ARRIVED:
-        for address in addition.get("addresses", {}).get(ADDRESS_TYPE_OF[channel], {}).values():
-            address[2:] = [at, bounced]
+    bounce = bounce_class(properties) if step == "bounced" else None
+    address_type = ADDRESS_TYPE_OF[channel]
+    named = addition.get("addresses", {}).get(address_type, {})
+    if bounce is BounceClass.PERMANENT or step in _ARRIVED:
+        for address in named.values():
+            address[2:] = [at, bounce is not None]
+    elif bounce is BounceClass.TRANSIENT and named:
+        addition["soft_bounces"] = {address_type: {value: [at] for value in named}}
 
 
 def consent(addition: dict[str, Any], event: dict[str, Any], at: int) -> None:
@@ -96,6 +130,10 @@ def _join_purposes(mine: Section, other: Section) -> Section:
         if known is None or (theirs[1], not theirs[0]) > (known[1], not known[0]):
             mine[name] = theirs
     return mine
+
+
+def _last_time(times: list[int]) -> int:
+    return times[-1]
 
 
 def _seen(address: list[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
+from processors.profiles.contact import has_bounced
 from schemas.profiles.document import Counter, Order, Profile, Tally, Touch
 from schemas.time import text_of_ms
 
@@ -66,7 +67,12 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
         },
         "addresses": {
             kind: [
-                {"value": value, "verified": one.verified, "bounced": one.bounced, "last_seen": _time(one.seen)}
+                {
+                    "value": value,
+                    "verified": one.verified,
+                    "bounced": has_bounced(document, kind, value, list(one)),
+                    "last_seen": _time(one.seen),
+                }
                 for value, one in sorted(found.items(), key=lambda item: (-item[1].seen, item[0]))
             ]
             for kind, found in profile.addresses.items()

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from processors.recording.touch_rules import TouchRules
-from schemas.events.messages import STEPS
+from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
 
@@ -99,7 +99,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     rows = [("touchpoints", orjson.dumps(row))]
     rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
     if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):
-        rows.append(("messages", _message(message_id, row, properties)))
+        rows.extend(_message(message_id, row, properties))
     return rows
 
 
@@ -193,20 +193,21 @@ def _conversion(goal: str, row: dict[str, Any]) -> bytes:
     )
 
 
-def _message(message_id: str, row: dict[str, Any], properties: Mapping[str, Any]) -> bytes:
-    kind, step = STEPS[row["event"]]
-    return orjson.dumps(
-        {
-            "message_id": message_id,
-            "kind": kind,
-            "anchor": row["anchor"],
-            "profile_id": row["profile_id"],
-            "campaign": row.get("campaign", ""),
-            "creative": row.get("creative", ""),
-            "journey_id": _text(properties.get("journey_id")),
-            f"{step}_at": row["occurred_at"],
-        }
-    )
+def _message(message_id: str, row: dict[str, Any], properties: Mapping[str, Any]) -> list[Row]:
+    kind, step = message_step(row["event"], properties)
+    if step is None:
+        return []
+    written = {
+        "message_id": message_id,
+        "kind": kind,
+        "anchor": row["anchor"],
+        "profile_id": row["profile_id"],
+        "campaign": row.get("campaign", ""),
+        "creative": row.get("creative", ""),
+        "journey_id": _text(properties.get("journey_id")),
+        f"{step}_at": row["occurred_at"],
+    }
+    return [("messages", orjson.dumps(written))]
 
 
 def _revenue_text(properties: Mapping[str, Any]) -> str:

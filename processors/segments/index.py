@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any
 
-from processors.profiles.contact import STATEMENTS
+from processors.profiles.contact import STATEMENTS, has_bounced
 from processors.segments.evaluation import CompiledCondition
 from schemas.channels import CHANNELS_OF_KIND
 from schemas.events.messages import STEPS
@@ -26,7 +26,7 @@ def _message_triggers() -> dict[str, tuple[str, ...]]:
         triggers = ["messages", *(f"messages:{channel}" for channel in channels)]
         if step in ("clicked", "replied", "opened"):
             triggers += [f"answered:{channel}" for channel in channels]
-        if step in ("unsubscribed", "complained"):
+        if step in ("unsubscribed", "complained", "bounced"):  # a bounce may be one of the two
             triggers.append("consent")
         found[name] = tuple(triggers)
     return found
@@ -122,7 +122,7 @@ class SegmentIndex:
 def address_checksum(document: dict[str, Any]) -> int:
     """Return a number that changes when addresses are added or removed, or one is verified, bounces or works again."""
     checksum = 0
-    for found in document.get("addresses", {}).values():
-        for _, verified, _, bounced in found.values():
-            checksum += 1 + 1_000 * verified + 1_000_000 * bounced
+    for kind, found in document.get("addresses", {}).items():
+        for value, address in found.items():
+            checksum += 1 + 1_000 * address[1] + 1_000_000 * has_bounced(document, kind, value, address)
     return checksum

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from processors.profiles.contact import has_bounced
 from processors.segments import reachability
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.reader import ANY_EVENT, Read, Reader, days_ago, element, or_zero, section
@@ -98,7 +99,12 @@ def address_reader(rest: str, kind: str) -> Reader:
         return Reader(lambda context: any(one[1] for one in (found(context) or {}).values()), triggers)
     if rest == "bounced":
         return Reader(
-            lambda context: all(one[3] for one in known.values()) if (known := found(context)) else None, triggers
+            lambda context: (
+                all(has_bounced(context.document, kind, value, one) for value, one in known.items())
+                if (known := found(context))
+                else None
+            ),
+            triggers,
         )
     return Reader(lambda context: len(found(context) or ()), triggers)
 

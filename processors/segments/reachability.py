@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from processors.profiles.contact import has_bounced
 from schemas.channels import ADDRESS_TYPE_OF, ADDRESSED_CHANNELS
 
 
@@ -27,14 +28,16 @@ def addresses(document: dict[str, Any], channel: str) -> list[str]:
     """Return the addresses of a channel that do not bounce: verified ones first, then those seen last."""
     kind = ADDRESS_TYPE_OF.get(channel, "")
     found = document.get("addresses", {}).get(kind, {})
-    working = [value for value, address in found.items() if not address[3]]
+    working = [value for value, address in found.items() if not has_bounced(document, kind, value, address)]
     return sorted(working, key=lambda value: (not found[value][1], -found[value][0], value))
 
 
 def can_reach(document: dict[str, Any], channel: str) -> bool:
     """Return whether there is consent and an address that does not bounce."""
+    kind = ADDRESS_TYPE_OF.get(channel, "")
     return consents(document, channel) and any(
-        not address[3] for address in document.get("addresses", {}).get(ADDRESS_TYPE_OF.get(channel, ""), {}).values()
+        not has_bounced(document, kind, value, address)
+        for value, address in document.get("addresses", {}).get(kind, {}).items()
     )
 
 

@@ -7,9 +7,11 @@ too, and so are Segment's `Unsubscribed` (from e-mail) and `Push Notification Re
 name is rewritten: `STEPS` tells what each of them means.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from schemas.channels import KIND_OF_PREFIX, MessageKind
+from schemas.events.bounces import BounceClass, bounce_class
 from schemas.events.properties import Properties
 from schemas.text import Id, Name, Text
 
@@ -34,14 +36,36 @@ STEPS: dict[str, tuple[MessageKind, Step]] = {
     "Push Notification Tapped": ("push", "clicked"),
     "Push Notification Bounced": ("push", "bounced"),
 }
-"""Every message event: the kind of message and the step it has reached."""
+"""Every message event: the kind of message and the step it has reached; of bounces `message_step` knows more."""
+
+_STEP_OF_BOUNCE: dict[BounceClass, Step | None] = {
+    BounceClass.NO_BOUNCE: None,
+    BounceClass.UNSUBSCRIBE: "unsubscribed",
+    BounceClass.SPAM_REPORT: "complained",
+}
+
+
+def message_step(event: str, properties: Mapping[str, Any]) -> tuple[MessageKind, Step | None]:
+    """Return what a message event means: `STEPS`, except where a bounce is none.
+
+    Args:
+        event: A name of `STEPS`.
+        properties: The properties of the event.
+
+    Returns:
+        The kind of message; the step it has reached: of a bounce that is a complaint or an unsubscription, that; of an
+        automatic reply None.
+    """
+    kind, step = STEPS[event]
+    return kind, _STEP_OF_BOUNCE.get(bounce_class(properties), step) if step == "bounced" else step
 
 
 class Message(Properties, total=False):
     """One message to one person.
 
-    `message_id` ties its events together; `link_url` and `link_id` are of a click; `bounce_type` is `hard` or `soft`;
-    `reason` is why it failed; `journey_id`, `variant_id` and `template_id` are where it came from.
+    `message_id` ties its events together; `link_url` and `link_id` are of a click; `bounce_type` is `hard` or `soft`,
+    or the provider's own word or code; `reason` is why it failed; `journey_id`, `variant_id` and `template_id` are
+    where it came from.
     """
 
     message_id: Id

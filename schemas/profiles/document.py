@@ -246,6 +246,7 @@ class Profile(_Section):
         loyalty: Points.
         consent: Answers by purpose and channel.
         addresses: Identifier type (`email`, `phone`, `whatsapp_id`, `push_token`, …) → address.
+        soft_bounces: Identifier type → address → times of its last transient bounces, ascending.
         stores: Store → when the person was last there.
         gone: The person was merged into another or erased; only `profile_id` is left.
     """
@@ -270,6 +271,7 @@ class Profile(_Section):
     loyalty: Loyalty | None = None
     consent: Consent | None = None
     addresses: dict[str, dict[str, Address]] = Field(default_factory=dict)
+    soft_bounces: dict[str, dict[str, list[int]]] = Field(default_factory=dict)
     stores: dict[str, int] = Field(default_factory=dict)
     gone: bool = False
 

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 
 from schemas.delivery.outbound import OutboundMessage, SendResult
+from schemas.events.bounces import BounceClass, bounce_class
 from schemas.time import time_of_ms
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -92,8 +93,8 @@ class SmtpAdapter:
             answer = f"{error.code} {error.message}"[:200]
             if error.code < 500:
                 return SendResult("retry", answer)
-            # Without an enhanced status code (RFC 3463), these codes mean that there is no such mailbox.
-            return SendResult("bounced" if step == "rcpt" and error.code in (550, 551, 553) else "refused", answer)
+            gone = bounce_class({"code": error.code, "reason": error.message}) is BounceClass.PERMANENT
+            return SendResult("bounced" if step == "rcpt" and gone else "refused", answer)
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             client.close()
             return SendResult("unknown" if step == "data" else "retry", f"{type(error).__name__}: {error}")

@@ -53,7 +53,9 @@ _SHAPES: dict[tuple[str, ...], st.SearchStrategy[dict[str, Any]]] = {
         "SMS Link Clicked",
         "Push Opened",
         "Unsubscribed",
-    ): _properties(bounce_type=st.sampled_from(["hard", "soft", None])),
+    ): _properties(
+        bounce_type=st.sampled_from(["hard", "soft", "AutoResponder", "SpamComplaint", "Undetermined", None])
+    ),
     ("Loyalty Points Earned", "Loyalty Points Redeemed"): _properties(
         points=st.integers(0, 9), balance=st.sampled_from([None, 5, 7.5])
     ),

@@ -18,6 +18,7 @@ from typing import Any
 from processors.decisions import labels
 from processors.decisions.gates.candidate import Address, Candidate, Check
 from processors.decisions.sampling import DRAWS, beta_slice_means, index, shuffled
+from processors.profiles.contact import has_bounced
 from schemas.decisions.policy import ChannelRule, ChoiceRules, Prior
 
 _SECTION: dict[str, Any] = {}
@@ -39,8 +40,9 @@ def address_of(document: dict[str, Any], rule: ChannelRule, now_ms: int, *, boun
     why = "no address"
     for kind in (rule.address, *rule.also):
         best: tuple[bool, int, str] | None = None
-        for value, (seen, verified, _, has_bounced) in document.get("addresses", _SECTION).get(kind, _SECTION).items():
-            if has_bounced and bounced:
+        for value, address in document.get("addresses", _SECTION).get(kind, _SECTION).items():
+            seen, verified = address[:2]
+            if bounced and has_bounced(document, str(kind), value, address):
                 why = "bounced"
             elif rule.verified_only and not verified:
                 why = "not verified"

@@ -7,6 +7,7 @@ from typing import Any
 from processors.decisions import labels
 from processors.decisions.gates.candidate import Candidate, Check
 from processors.decisions.sampling import uniform
+from processors.profiles.contact import has_bounced
 from schemas.decisions.policy import WILDCARD, ChannelRule, ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
 from schemas.time import time_of_ms
 
@@ -120,8 +121,12 @@ _CLOSED = {
 
 def _bounced(document: dict[str, Any], rule: ChannelRule) -> bool:
     addresses = document.get("addresses", _SECTION)
-    known = [address for kind in (rule.address, *rule.also) for address in addresses.get(kind, _SECTION).values()]
-    return bool(known) and all(address[3] for address in known)
+    known = [
+        has_bounced(document, kind, value, address)
+        for kind in map(str, (rule.address, *rule.also))
+        for value, address in addresses.get(kind, _SECTION).items()
+    ]
+    return bool(known) and all(known)
 
 
 def _complained(document: dict[str, Any], channel: str) -> bool:

@@ -123,6 +123,9 @@ async def test_messages_share_a_connection(mailbox: Mailbox, adapter: SmtpAdapte
     ("step", "answer", "status"),
     [
         pytest.param("rcpt", "550 5.1.1 no such user", "bounced", id="no such mailbox"),
+        pytest.param("rcpt", "550 no such user", "bounced", id="no such mailbox, without a status code"),
+        pytest.param("rcpt", "550 5.7.1 not from you", "refused", id="not wanted, by the code of a missing mailbox"),
+        pytest.param("rcpt", "552 5.2.2 mailbox full", "refused", id="full"),
         pytest.param("rcpt", "450 4.2.1 try later", "retry", id="greylisted"),
         pytest.param("rcpt", "554 5.7.1 blocked", "refused", id="not wanted"),
         pytest.param("data", "451 4.3.0 later", "retry", id="refused for now, after the text"),

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from processors.segments import reachability
 from schemas.decisions.decision import Decision
 from schemas.decisions.policy import ConsentRules, HoldoutRules, OptOutRegime, SuppressionRules
+from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW
 from tests.support.messages import NOON, Note, ms, person, request, resolver
 
 
@@ -122,6 +124,22 @@ def test_a_person_whose_every_address_bounces_is_suppressed() -> None:
 
     assert "suppression" == decision.row["gate"]
     assert "Not sent: every known address bounces by e-mail." == decision.row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "outcome"), [(0, "suppressed"), (1, "sent"), (TRANSIENT_BOUNCES_IN_A_ROW, "sent")]
+)
+def test_an_address_that_only_bounces_transiently_is_given_up(delivered: int, outcome: str) -> None:
+    somebody = person()
+    somebody.document["addresses"]["email"] = {"a@example.com": [1, False, delivered, False]}
+    somebody.document["soft_bounces"] = {"email": {"a@example.com": list(range(1, TRANSIENT_BOUNCES_IN_A_ROW + 1))}}
+    decision = resolver().decide(somebody, request(), NOON)
+
+    assert outcome == decision.outcome
+    if outcome == "suppressed":
+        assert "Not sent: every known address bounces by e-mail." == decision.row["reason"]
+    assert (outcome == "sent") is reachability.can_reach(somebody.document, "email")
+    assert reachability.addresses(somebody.document, "email") == (["a@example.com"] if outcome == "sent" else [])
 
 
 def test_a_bounced_address_leaves_the_others() -> None:

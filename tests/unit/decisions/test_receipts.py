@@ -69,20 +69,53 @@ def test_a_failure_of_what_has_arrived_is_not_believed() -> None:
     engine, somebody, first = _sent()
     engine.on_event(somebody, receipt("Email Delivered", first), NOON)
 
-    assert [] == engine.on_event(somebody, receipt("Email Bounced", first), NOON)
+    assert [] == engine.on_event(somebody, receipt("Email Failed", first), NOON)
+    assert [] == engine.on_event(somebody, receipt("Email Bounced", first, bounce_type="soft"), NOON)
 
 
-@pytest.mark.parametrize("third", ["Email Link Clicked", "Email Failed"])
-def test_reports_may_come_in_any_order(third: str) -> None:
+@pytest.mark.parametrize("bounce", [{}, {"bounce_type": "hard"}, {"bounce_type": "Undetermined"}, {"code": "5.7.1"}])
+def test_a_bounce_of_what_was_delivered_is_a_bounce(bounce: dict[str, Any]) -> None:
+    engine, somebody, first = _sent()
+    engine.on_event(somebody, receipt("Email Delivered", first), NOON)
+    rows = engine.on_event(somebody, receipt("Email Bounced", first, **bounce), NOON + HOUR_MS)
+
+    assert ["failed"] == [row["outcome"] for row in rows]
+    assert [] == engine.on_event(somebody, receipt("Email Bounced", first, **bounce), NOON + HOUR_MS)
+    assert [0, 0] == somebody.state["sends"]["learned"]["email"]
+    assert "sent" == engine.decide(somebody, request("r2"), NOON + 2 * HOUR_MS).outcome
+
+
+@pytest.mark.parametrize(
+    ("bounce_type", "outcome"), [("AutoResponder", "suppressed"), ("SpamComplaint", "suppressed"), ("hard", "sent")]
+)
+def test_a_bounce_that_is_none_releases_nothing(bounce_type: str, outcome: str) -> None:
+    engine, somebody, first = _sent()
+    engine.on_event(somebody, receipt("Email Bounced", first, bounce_type=bounce_type), NOON)
+
+    assert outcome == engine.decide(somebody, request("r2"), NOON + 2 * HOUR_MS).outcome
+
+
+@pytest.mark.parametrize(
+    ("third", "counted"),
+    [
+        (("Email Link Clicked", {}), [0]),
+        (("Email Opened", {}), [0]),
+        (("Email Bounced", {"bounce_type": "SpamComplaint"}), [0]),
+        (("Email Failed", {}), []),
+        (("Email Bounced", {"bounce_type": "soft"}), []),
+        (("Email Bounced", {"bounce_type": "AutoResponder"}), []),
+    ],
+)
+def test_reports_may_come_in_any_order(third: tuple[str, dict[str, Any]], counted: list[int]) -> None:
     states = []
-    for order in permutations(("Email Delivered", "Email Bounced", third)):
+    for order in permutations((("Email Delivered", {}), ("Email Bounced", {"bounce_type": "hard"}), third)):
         engine, somebody, first = _sent()
-        for name in order:
-            engine.on_event(somebody, receipt(name, first), NOON)
+        for name, properties in order:
+            engine.on_event(somebody, receipt(name, first, **properties), NOON)
         states.append(somebody.state)
 
     assert all(states[0] == state for state in states)
-    assert [0] == [sent[3] for sent in states[0]["caps"].values()]
+    assert counted == [sent[3] for sent in states[0].get("caps", {}).values()]
 
 
 @pytest.mark.parametrize(

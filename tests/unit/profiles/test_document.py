@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from processors.profiles.document import combine, encode, new_profile
+from processors.profiles.document import apply, combine, encode, new_profile
 from processors.profiles.view import view
+from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW as N
 from schemas.profiles.document import (
     CART_OPERATIONS_KEPT,
     EVENT_NAMES_KEPT,
@@ -181,6 +182,54 @@ def test_an_address_bounces_if_its_last_delivery_did(
     ]
 
     assert [bounced] * len(found) == [[kind for kind, ones in person.items() if ones[0]["bounced"]] for person in found]
+
+
+def bounces(*hours: int, bounce_type: str = "soft") -> list[dict[str, Any]]:
+    return [message("Email Bounced", hour, bounce_type=bounce_type) for hour in hours]
+
+
+@pytest.mark.parametrize(
+    ("events", "bounced"),
+    [
+        pytest.param(bounces(*range(N)), True, id="as many in a row as make it permanent"),
+        pytest.param(bounces(*range(N - 1)), False, id="one fewer"),
+        pytest.param([*bounces(*range(N)), message("Email Delivered", 50)], False, id="then one arrives"),
+        pytest.param([message("Email Opened", 3), *bounces(*range(4, N + 4))], True, id="after one that has arrived"),
+        pytest.param([*bounces(*range(N)), message("Email Delivered", 3)], False, id="one between them has arrived"),
+        pytest.param([*bounces(*range(2 * N)), message("Email Opened", N - 1)], True, id="enough since then"),
+        pytest.param(bounces(*[1] * N), False, id="one report, sent again and again"),
+        pytest.param(bounces(*range(2 * N), bounce_type="Undetermined"), False, id="an unknown kind is never enough"),
+        pytest.param(bounces(*range(2 * N), bounce_type="5.7.1"), False, id="nor is a refusal of the sender"),
+        pytest.param([message("SMS Bounced", hour, bounce_type="soft") for hour in range(N)], False, id="elsewhere"),
+    ],
+)
+def test_an_address_is_given_up_after_transient_bounces_in_a_row(events: list[dict[str, Any]], bounced: bool) -> None:
+    for order in (events, events[::-1], events[1::2] + events[::2]):
+        assert bounced is seen(*order)["addresses"]["email"][0]["bounced"]
+    half = len(events) // 2
+    halves = [new_profile("p1"), new_profile("p2")]
+    for place, event in enumerate(events):
+        apply(halves[place >= half], event)
+    assert bounced is view(combine(*halves))["addresses"]["email"][0]["bounced"]
+
+
+@pytest.mark.parametrize(
+    ("bounce_type", "step", "granted"),
+    [
+        ("AutoResponder", None, None),
+        ("ChallengeVerification", None, None),
+        ("SpamComplaint", "complained", False),
+        ("Unsubscribe", "unsubscribed", False),
+        ("Undetermined", "bounced", None),
+        ("Transient", "bounced", None),
+    ],
+)
+def test_a_bounce_counts_as_what_it_is(bounce_type: str, step: str | None, granted: bool | None) -> None:
+    person = seen(message("Email Bounced", 1, bounce_type=bounce_type))
+
+    assert ([step] if step else []) == list(person["messages"].get("email", {}))
+    assert granted is person["consent"]["channels"].get("email", {}).get("granted")
+    assert not person["addresses"]["email"][0]["bounced"]
 
 
 def consented(hour: int, granted: bool, event: str = "Consent Updated") -> dict[str, Any]:

@@ -191,6 +191,17 @@ def test_a_custom_event_may_hold_anything(rules: TouchRules) -> None:
 
 
 @pytest.mark.parametrize(
+    ("bounce_type", "column"),
+    [("hard", "bounced_at"), ("Undetermined", "bounced_at"), ("SpamComplaint", "complained_at"), ("AutoResponder", "")],
+)
+def test_a_bounce_is_a_time_in_the_column_of_what_it_is(rules: TouchRules, bounce_type: str, column: str) -> None:
+    event = resolved("Email Bounced", properties={"message_id": "m1", "bounce_type": bounce_type})
+    message = tables(event, rules).get("messages", {})
+
+    assert {column} - {""} == {name for name in message if name.endswith("_at")}
+
+
+@pytest.mark.parametrize(
     ("event", "column"),
     [
         pytest.param("Email Sent", "sent_at", id="sent"),

@@ -1,0 +1,80 @@
+"""ClickHouse reads bounces as the profiles do: the same classes, the same addresses given up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from schemas.events.bounces import BOUNCE_TYPES, FIELDS, TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
+from schemas.events.messages import message_step
+from tests.support.builders import DAY_ONE
+from tests.support.warehouse import Warehouse, resolved
+from tests.unit.events.test_bounces import REPORTS
+
+pytestmark = pytest.mark.integration
+
+SHAPES: list[dict[str, Any]] = [
+    *REPORTS,
+    *({"bounce_type": name} for name in BOUNCE_TYPES),
+    *({name: "MailboxFull"} for name in FIELDS),
+    {"bounce_type": None}, {"bounce_type": ""}, {"bounce_type": 0}, {"bounce_type": "never heard of"},
+    {"bounce_type": "  Hard-Bounce "}, {"bounce_type": "härd"}, {"code": 550}, {"code": 30003, "bounce_type": "hard"},
+    {"reason": 'it said "550 5.1.1"\nno such user'}, {"reason": "from 5.7.1.1 or 15.7.1"}, {"reason": "see 5.2.2."},
+]  # fmt: skip
+
+
+def bounced(number: int, properties: dict[str, Any], who: int = 1, hours: int = 0) -> dict[str, Any]:
+    at = DAY_ONE + timedelta(hours=hours, seconds=number)
+    return resolved(str(number), who, at, event="Email Bounced", channel="email", properties=properties)
+
+
+def test_the_table_is_that_of_the_schema(tables: Warehouse) -> None:
+    assert {name: int(known) for name, known in BOUNCE_TYPES.items()} == dict(
+        tables.rows("SELECT name, class FROM bounce_types")
+    )
+
+
+def test_each_report_is_read_as_profiles_read_it(tables: Warehouse) -> None:
+    shapes = list(enumerate(SHAPES))
+    tables.store(*(bounced(number, properties) for number, properties in shapes))
+    expected = {
+        (str(number), step, int(bounce_class(properties)))
+        for number, properties in shapes
+        if (step := message_step("Email Bounced", properties)[1])
+    }
+
+    assert expected == set(tables.rows("SELECT event_id, step, bounce_class FROM message_events"))
+    soft = {number for number, _, known in expected if known in (BounceClass.TRANSIENT, BounceClass.UNKNOWN)}
+    assert soft == {number for (number,) in tables.rows("SELECT event_id FROM message_events WHERE is_soft")}
+
+
+@pytest.mark.parametrize(
+    ("bounces", "state"),
+    [
+        ([{"bounce_type": "hard"}], "bounced"),
+        ([{"bounce_type": "soft"}] * TRANSIENT_BOUNCES_IN_A_ROW, "bounced"),
+        ([{"bounce_type": "soft"}] * (TRANSIENT_BOUNCES_IN_A_ROW - 1), "reachable"),
+        ([*[{"bounce_type": "soft"}] * (TRANSIENT_BOUNCES_IN_A_ROW - 1), None, {"bounce_type": "soft"}], "reachable"),
+        ([{"bounce_type": "Undetermined"}] * 2 * TRANSIENT_BOUNCES_IN_A_ROW, "reachable"),
+        ([{"bounce_type": "AutoResponder"}], "reachable"),
+        ([{"bounce_type": "SpamComplaint"}], "opted_out"),
+    ],
+    ids=["permanent", "in a row", "one fewer", "one arrives between", "unknown", "automatic reply", "complaint"],
+)
+def test_who_can_be_reached_after_bounces(tables: Warehouse, bounces: list[Any], state: str) -> None:
+    consent = {"marketing": True, "channels": {"email": True}}
+    email = [{"type": "email", "value": "a@b.example", "verified": True}]
+    tables.store(
+        resolved("signed up", 1, DAY_ONE, event="Signed Up", channel="web", identifiers=email, consent=consent),
+        *(
+            bounced(number, properties, hours=1)
+            if properties is not None
+            else {**bounced(number, {}, hours=1), "event": "Email Delivered"}
+            for number, properties in enumerate(bounces)
+        ),
+    )
+
+    [(found,)] = tables.rows("SELECT state FROM contact_states WHERE channel = 'email' AND until > '2099-01-01'")
+    assert state == (found if found != "stale" else "reachable")
