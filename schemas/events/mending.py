@@ -12,6 +12,7 @@ event is validated again. What may mean two things stays an error: two people mu
 | `empty` | an empty text where no text can stand | nothing |
 | `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
 | `surrogate` | half a surrogate pair in free text | U+FFFD |
+| `lines_cut` | more products than an event may have, or products with too many keys in all | the first of them |
 
 `null` is absent everywhere, so it is left out and not noted.
 """
@@ -25,7 +26,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.digits import with_ascii_digits
-from schemas.events.limits import MAX_DEPTH, Path
+from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
 from schemas.events.properties import MINOR
 from schemas.money import nearest_amount, plain
 
@@ -42,6 +43,9 @@ _MAX_FIELD_CHARS = 200
 _MAX_PASSES = 6  # an error may hide others, which show in the next pass: minor units those of all properties
 _EXACT_INTEGERS = 2**53  # a larger double has lost digits already
 
+_KEYS_KEPT_FREE = 500  # for what validation adds to identifiers, and for the notes
+
+_PRODUCTS: Path = ("properties", "products")
 _FREE_PARTS = ("campaign", "context", "properties", "traits")
 _ADDRESSES = frozenset({("traits", "email"), ("traits", "phone")})
 _NUMBERS = frozenset({"money", "quantity", "int_parsing", "float_parsing"})
@@ -109,12 +113,14 @@ class _Copy:
             return self._mend_texts()
         if kind == "identifier":
             return self._mend_identifiers()
+        if kind == "too_many_keys" or (kind == "too_long" and path == _PRODUCTS):
+            return self._cut_products()
         value = error["input"]
         if "at" in context:  # a rule over several fields names the one at fault in its context
             path, value = (*path, *_steps(context["at"])), context.get("value")
         if value is None:
             return kind not in ("missing", "missing_currency", "extra_forbidden") and self._remove_null(path)
-        mended = _mended_value(kind, path, value)
+        mended = _mended_value(kind, path, value) if path else None
         if mended is None:
             return False
         rule, new = mended
@@ -151,6 +157,28 @@ class _Copy:
                 changed = self._put(path, new) and self._note(path, rule)
         return changed
 
+    def _cut_products(self) -> bool:
+        """Keep the first products of too many: the order, its amount and its person are worth more than its last lines.
+
+        The note's count is the number of products that were cut.
+        """
+        properties = self.event.get("properties")
+        products = properties.get("products") if isinstance(properties, dict) else None
+        if not isinstance(products, list):
+            return False
+        left = MAX_KEYS - _KEYS_KEPT_FREE - (_key_count(self.event, 0) - _key_count(products, 2))
+        kept = 0
+        for product in products[:MAX_PRODUCTS]:
+            left -= _key_count(product, 3) + 1  # validation adds the quantity
+            if left < 0:
+                break
+            kept += 1
+        if kept == len(products) or not kept:
+            return False
+        self._note(_PRODUCTS, "lines_cut", len(products) - kept)
+        del products[kept:]
+        return True
+
     def _put(self, path: Path, value: object) -> bool:
         """Put a value in its place; False if the event as it was sent has no such place."""
         if not path:
@@ -181,9 +209,9 @@ class _Copy:
                 part[:] = [inner for inner in part if inner is not _GONE]
         self._containers.clear()
 
-    def _note(self, path: Path, rule: str) -> bool:
+    def _note(self, path: Path, rule: str, count: int = 1) -> bool:
         field = ".".join(step for step in path if isinstance(step, str))[:_MAX_FIELD_CHARS]
-        self._counts[field, rule] = self._counts.get((field, rule), 0) + 1
+        self._counts[field, rule] = self._counts.get((field, rule), 0) + count
         return True
 
 
@@ -240,6 +268,14 @@ def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, dict | list) and len(path) < MAX_DEPTH:
         for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _texts(inner, (*path, step))
+
+
+def _key_count(value: object, depth: int) -> int:
+    """Count the keys of a part and of what it holds, as deep as events may be."""
+    if depth > MAX_DEPTH or not isinstance(value, dict | list):
+        return 0
+    inner = value.values() if isinstance(value, dict) else value
+    return (len(value) if isinstance(value, dict) else 0) + sum(_key_count(one, depth + 1) for one in inner)
 
 
 def _copied(value: Any, depth: int) -> Any:

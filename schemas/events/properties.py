@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from schemas.events.limits import MAX_PRODUCTS
 from schemas.money import Currency, Money, from_minor, plain
 from schemas.text import Id, Name, Text
 
@@ -63,7 +64,7 @@ class Product(Open, total=False):
     image_url: Text
 
 
-Products = Annotated[list[Product], Field(max_length=500)]
+Products = Annotated[list[Product], Field(max_length=MAX_PRODUCTS)]
 
 
 class Properties(Open, total=False):

@@ -293,3 +293,55 @@ def test_notes_follow_those_that_an_event_brings_and_are_bounded() -> None:
 
 def test_a_valid_event_has_no_notes() -> None:
     assert "context" not in read(sale(revenue=59.97))
+
+
+def lines(count: int, keys: int) -> list[dict[str, Any]]:
+    return [{"product_id": f"p{line}", **{f"k{key}": 1 for key in range(keys - 1)}} for line in range(count)]
+
+
+@pytest.mark.parametrize(("count", "keys"), [(120, 10), (500, 3), (500, 20)])
+def test_an_order_of_many_lines_is_stored_whole(count: int, keys: int) -> None:
+    event = sale(products=lines(count, keys), revenue="120.00")
+    written = decode(json.dumps(event).encode(), channels=frozenset({"web"}), max_bytes=900_000)
+
+    assert not isinstance(written, Reject), written
+    assert [f"p{line}" for line in range(count)] == [line["product_id"] for line in written["properties"]["products"]]
+    assert [] == notes(written)
+
+
+@pytest.mark.parametrize(
+    ("count", "keys", "kept"),
+    [
+        pytest.param(501, 3, 500, id="one line too many"),
+        pytest.param(2000, 1, 500, id="many lines too many"),
+        pytest.param(500, 30, 370, id="too many keys"),
+        pytest.param(600, 40, 280, id="both"),
+    ],
+)
+def test_of_an_order_over_a_bound_the_last_lines_are_cut_and_the_head_is_kept(count: int, keys: int, kept: int) -> None:
+    written = read(sale(order_id="B-1", revenue="120.00", products=lines(count, keys)))
+    properties = written["properties"]
+    cut = count - len(properties["products"])
+
+    assert ("B-1", "120.00", 1) == (properties["order_id"], properties["revenue"], len(written["identifiers"]))
+    assert [("properties.products", "lines_cut", cut)] == notes(written)
+    assert kept == pytest.approx(len(properties["products"]), abs=2)
+    assert written == read(written)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        pytest.param({str(number): 1 for number in range(12_000)}, id="keys beside the products"),
+        pytest.param({"products": [{str(number): 1 for number in range(12_000)}]}, id="one line alone is too much"),
+        pytest.param({"products": {str(number): 1 for number in range(12_000)}}, id="products that are no list"),
+    ],
+)
+def test_too_many_keys_elsewhere_are_refused(properties: dict[str, Any]) -> None:
+    assert ["too_many_keys"] == [kind for _, kind in refused_types(sale(**{"products": lines(2, 3), **properties}))]
+
+
+def test_too_many_identifiers_are_refused_since_none_of_them_is_a_detail() -> None:
+    many = {"email": [f"{number}@b.example" for number in range(51)]}
+
+    assert [("identifiers", "too_long")] == refused_types(touchpoint(identifiers=many))

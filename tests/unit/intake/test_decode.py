@@ -19,8 +19,8 @@ ADVICE = 'send a decimal string in major units such as "49.90", or minor units i
 ISO = "send the three letters of ISO 4217, such as EUR."
 
 
-def refused(value: bytes | None) -> Reject:
-    outcome = decode(value, channels=CHANNELS, max_bytes=MAX_BYTES)
+def refused(value: bytes | None, max_bytes: int = MAX_BYTES) -> Reject:
+    outcome = decode(value, channels=CHANNELS, max_bytes=max_bytes)
     assert isinstance(outcome, Reject), outcome
     return outcome
 
@@ -82,18 +82,13 @@ def test_a_record_that_is_no_object_is_refused_as_a_whole(value: bytes | None, r
     ("raw", "reason", "field"),
     [
         pytest.param(b"[" * 15 + b"]" * 15, Reason.TOO_DEEP, "properties.x" + ".0" * 14, id="17 levels"),
-        pytest.param(
-            b"{" + b",".join(b'"%d":1' % n for n in range(1001)) + b"}",
-            Reason.TOO_MANY_KEYS,
-            "properties.x",
-            id="1001 keys",
-        ),
+        pytest.param(b"[" + b'{"":1},' * 12_000 + b"0]", Reason.TOO_MANY_KEYS, "properties.x.11991", id="12,000 keys"),
         pytest.param(b'"' + b"y" * 9000 + b'"', Reason.INVALID_FIELD, "properties.x", id="long text"),
         pytest.param(b'{"a\\u0000": 1}', Reason.INVALID_FIELD, "properties.x", id="escaped NUL in a key"),
     ],
 )
 def test_free_properties_are_bounded(raw: bytes, reason: Reason, field: str) -> None:
-    outcome = refused(with_properties(raw))
+    outcome = refused(with_properties(raw), max_bytes=200_000)
 
     assert (reason, field) == (outcome.reason, outcome.field)
 
@@ -209,10 +204,10 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
             id="a text for a product",
         ),
         pytest.param(
-            touchpoint("Cart Viewed", properties={"products": [{}] * 501}),
-            Reason.INVALID_FIELD, "properties.products",
-            "properties.products is a list: List should have at most 500 items after validation, not 501.",
-            id="too many products",
+            touchpoint("Product List Viewed", properties={"sorts": [{}] * 101}),
+            Reason.INVALID_FIELD, "properties.sorts",
+            "properties.sorts is a list: List should have at most 100 items after validation, not 101.",
+            id="too many entries of a list",
         ),
         pytest.param(
             touchpoint("x" * 101), Reason.INVALID_FIELD, "event",

@@ -173,7 +173,7 @@ def test_other_headers_beside_the_mark_do_no_harm(validated: list[bytes]) -> Non
                 identifiers={"user_id": [str(n) for n in range(50)]},
                 properties={"order_id": "7", "currency": "EUR", **{f"p{n}": n for n in range(limits.MAX_KEYS - 20)}},
             ),
-            MAX_BYTES,
+            400_000,
             id="more keys",
         ),
     ],
