@@ -1,1 +1,1 @@
-"""Runs: settings, processes, the command line and the local stack. The one layer that knows all the others."""
+"""The layer that runs the product: settings, processes, the command line, the local stack. It imports all others."""

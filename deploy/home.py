@@ -1,4 +1,4 @@
-"""The home directory of a process: `THROUGHLINE_HOME`, where it leaves its logs and its heartbeat."""
+"""The home directory of a process, `THROUGHLINE_HOME`, with its logs and its heartbeat."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """The directory of all logs."""
+        """Return the directory of all logs."""
         return self.path / "logs"
 
     def log(self, name: str) -> Path:
-        """The log of one process."""
+        """Return the log file of one process."""
         return self.logs / f"{name}.log"
 
     def heartbeat(self, role: str) -> Path:
-        """The file that a worker, or the collector, touches while Kafka answers it; `throughline health` reads it."""
+        """Return the file that a worker or the collector touches while Kafka answers; `throughline health` reads it."""
         return self.path / "heartbeats" / role

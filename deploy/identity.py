@@ -5,8 +5,8 @@
             print(resolution.event_id, resolution.profile_id, resolution.merged, resolution.refused)
         print(await resolver.final(["e1", "e2"]), await resolver.owner("email", "a@b.example"))
 
-`resolve` does to an event what the identify worker does to a record, with the same code and the same Redis scripts. The
-time of receipt, which only Kafka knows, is the event's own time here.
+`resolve` treats an event as the identify worker treats a record, with the same code and the same Redis scripts. The
+time of receipt, which Kafka sets for records, is the event's own time here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INACTIVE_MS = 600_000  # a resolver without a call for so long counts as ended
 
 
 class InvalidEventError(ValueError):
-    """An event breaks the contract; nothing of the call was resolved. The message says where and which rule.
+    """An event breaks the contract; nothing of the call was resolved. The message has the field and the rule.
 
     Attributes:
         position: Which event of the call, counted from 0.
@@ -267,7 +267,7 @@ class Resolver:
         return _request(touchpoint, self.policy, self._secret)
 
     async def _first_answer(self, request: ResolveRequest) -> Resolution:
-        """Return the resolution of a duplicate: the present profile of the first event with its id."""
+        """Return the resolution of a duplicate: the current profile of the first event with its id."""
         place = (await self._read_places([request.event_id])).get(request.event_id)
         if place is not None:
             live = (await self.final([request.event_id]))[request.event_id]

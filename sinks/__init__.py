@@ -1,1 +1,1 @@
-"""Stores, one package per system. The module that writes a layout also reads it."""
+"""The layer that stores, one package for each system. The module that writes a layout also reads it."""

@@ -36,10 +36,10 @@ def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> d
     """Read a day (its beginning; with `through` its end) or a time with an offset.
 
     Args:
-        text: As it was typed.
-        zone: Whose days.
-        option: Which option it was, for the error.
-        through: The end of the day, that is the beginning of the next.
+        text: The argument.
+        zone: Time zone of days.
+        option: Name of the option, for the error.
+        through: Return the end of the day, which is the beginning of the next.
 
     Raises:
         BadParameter: The text is neither.

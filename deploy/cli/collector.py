@@ -15,7 +15,8 @@ def register(app: typer.Typer) -> None:
 def collector() -> None:
     """Take events over HTTP, from Segment-compatible SDKs, browsers and curl, until it is stopped.
 
-    It listens at THROUGHLINE_COLLECTOR_URL. Who may publish is in THROUGHLINE_SOURCES_FILE and THROUGHLINE_WRITE_KEYS.
+    It listens at THROUGHLINE_COLLECTOR_URL. The sources that may publish are in THROUGHLINE_SOURCES_FILE, their keys in
+    THROUGHLINE_WRITE_KEYS.
     """
     import asyncio
     import logging

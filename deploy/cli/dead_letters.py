@@ -46,7 +46,7 @@ def dead_letters_list(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of dead letters, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List dead letters, the newest first; how many there are of each reason goes to standard error."""
+    """List dead letters, the newest first; print the number by reason on standard error."""
     from schemas.time import readable_text
     from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
 
@@ -96,7 +96,7 @@ def dead_letters_replay(
     topic: Topic = "",
     from_: From = None,
     to: To = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be published.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be published.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish refused records again, once the cause is mended: the original bytes, to their topic.
@@ -149,7 +149,7 @@ def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: da
 
 
 def _described(letter: StoredDeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    """A dead letter as JSON values; `whole` adds the key and the value, as text as far as they are text."""
+    """Return a dead letter as JSON values; `whole` adds the key and the value, as text as far as they are text."""
     from dataclasses import asdict
 
     from schemas.time import text_of_time

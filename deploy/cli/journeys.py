@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
-    journeys = typer.Typer(help="Journeys: what is sent to whom, and why.", no_args_is_help=True)
+    journeys = typer.Typer(help="Journeys: messages to people, and the reasons.", no_args_is_help=True)
     journeys.command("list")(journeys_list)
     journeys.command("lint")(journeys_lint)
     journeys.command("simulate")(journeys_simulate)

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """Keep a group with one command a group."""
+    """Make typer treat this single command as a command group."""
 
 
 def recommendations_refresh(

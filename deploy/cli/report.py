@@ -1,4 +1,4 @@
-"""The command `report`: one HTML page of everything that marketing asks."""
+"""The command `report`: all marketing reports on one HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def report(
     html: Annotated[Path, typer.Option("--html", metavar="FILE", help="Where to write the page.")],
     model: Annotated[str, typer.Option(help="The attribution model of ROMI.")] = "linear",
 ) -> None:
-    """Write one page with everything that marketing asks: attribution, paths, funnel, cohorts, frequency, reach, ROMI.
+    """Write all marketing reports as one page: attribution, paths, funnel, cohorts, frequency, reach, ROMI.
 
     The file needs nothing else: open it offline, send it, print it. Needs the extra: pip install 'throughline[report]'.
     """

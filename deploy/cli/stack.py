@@ -92,7 +92,7 @@ def down(
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show addresses, processes, versions and how far each worker is behind; exit code 1 when nothing answers."""
+    """Show addresses, processes, versions and the lag of each worker; exit code 1 when nothing answers."""
     from deploy.local.state import LocalHome
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.settings import home, settings
@@ -124,7 +124,7 @@ def drain(
     timeout: Annotated[float, typer.Option(min=0, help="Longest wait, in seconds.")] = 120.0,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until everything that was published is processed and can be seen in ClickHouse."""
+    """Wait until everything that was published is processed and stored in ClickHouse."""
     import redis
     from rich.console import Console
 
@@ -145,7 +145,7 @@ def drain(
                 progress=lambda found: spinner.update(f"pending: {found.summary()}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
-        fail(f"Cannot tell what is pending: {error}. `throughline doctor` says more.")
+        fail(f"Cannot measure what is pending: {error}. `throughline doctor` says more.")
     if as_json:
         behind = _by_topic(left.behind)
         print(

@@ -56,8 +56,8 @@ def clickhouse() -> Iterator[Any]:
     except (StoreDown, ClickHouseError) as error:
         reason = str(error).strip().partition("\n")[0]
         advice = (
-            "Is it running? `throughline status` tells, THROUGHLINE_CLICKHOUSE_URL says where, `throughline up` starts"
-            " a local stack, and `throughline migrate` creates the tables."
+            "Is it running? `throughline status` shows it, THROUGHLINE_CLICKHOUSE_URL is its address, `throughline up`"
+            " starts a local stack, and `throughline migrate` creates the tables."
         )
         fail(f"{reason}\n{advice}")
 
@@ -120,21 +120,21 @@ def exit_on_store_error() -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         if "UNKNOWN_DATABASE" in reason or "UNKNOWN_TABLE" in reason:
             fail(f"{reason}\nThe tables are not there yet: `throughline migrate` makes them.")
-        fail(f"{reason}\nIs ClickHouse running? `throughline status` tells; THROUGHLINE_CLICKHOUSE_URL says where.")
+        fail(f"{reason}\nIs ClickHouse up? `throughline status` shows it; THROUGHLINE_CLICKHOUSE_URL is its address.")
     except KafkaUnreachableError as error:
-        fail(f"{error}\nIs it running? `throughline status` tells; THROUGHLINE_KAFKA_BOOTSTRAP says where.")
+        fail(f"{error}\nIs it running? `throughline status` shows it; THROUGHLINE_KAFKA_BOOTSTRAP is its address.")
     except (RedisError, OSError) as error:
-        fail(f"Redis: {error}\nIs it running? `throughline status` tells; THROUGHLINE_REDIS_URL says where.")
+        fail(f"Redis: {error}\nIs it running? `throughline status` shows it; THROUGHLINE_REDIS_URL is its address.")
 
 
 class WaitNotice:
-    """Progress of a wait, on standard error: a line when what is waited for changes."""
+    """Prints the progress of a wait on standard error, a line for each new subject."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def __call__(self, what: str) -> None:
-        """Print what is waited for, unless the last line says so already."""
+        """Print the subject of the wait, unless it is that of the last line."""
         if what != self._last:
             typer.echo(f"  waiting for {what}", err=True)
         self._last = what

@@ -13,7 +13,7 @@ from deploy.operations.definition_files import DefinitionError
 from schemas.intake.sources import Source
 
 SOURCE_NAME = web.RequestKey("source", str)
-"""The name of a request's source, once it is known: for the tally."""
+"""Key of the name of a request's source, for the tally."""
 
 
 class WriteKeys:
@@ -45,7 +45,7 @@ class WriteKeys:
         return len(self._names)
 
     def source(self, key: str) -> str | None:
-        """Name the source of a key; None if no source has it. The time that it takes does not depend on the keys."""
+        """Return the name of the source of a key; None: no source has it. The time does not depend on the keys."""
         return self._names.get(_digest(key))
 
 
@@ -57,7 +57,7 @@ class Sender(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """What the head of a request proves.
+    """The credentials in the head of a request.
 
     Attributes:
         key: The write key; empty if the head has none: then the body has to hold it.
@@ -81,7 +81,7 @@ class Authenticator:
         self._sources = sources
 
     def head(self, request: web.Request) -> Credentials:
-        """Look at the Authorization header and the query, before the body takes any memory.
+        """Read the write key from the Authorization header and the query, before the body is read.
 
         Raises:
             RefusedError: There is a write key, and no source has it.
@@ -90,7 +90,7 @@ class Authenticator:
         return Credentials(key, self._sender(request, key)) if key else Credentials()
 
     def body(self, request: web.Request, credentials: Credentials, body: object) -> Sender:
-        """Look at the body as well.
+        """Read the write key from the body too, and return the sender.
 
         Args:
             request: The request.

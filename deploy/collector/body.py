@@ -1,4 +1,4 @@
-"""Step 2, read: the body of a request within its bounds, whatever its Content-Type, parsed as JSON."""
+"""Step 2, read: the bounded body of a request, parsed as JSON for any Content-Type."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BODY_TIMEOUT_S = 20.0
 ANONYMOUS = "anonymous"
 """The kind of sender whose write key is not in the head of the request."""
 MAX_BUFFERED_BYTES = {"server": 64 << 20, "browser": 32 << 20, ANONYMOUS: 16 << 20}
-"""What all bodies of a kind of sender may take together while they are read: senders without a key, or with one that
-anybody can read, cannot use up the memory for servers' requests."""
+"""The most bytes of all bodies of one kind of sender while they are read. Requests without a key, or with a public one,
+cannot use up the memory for servers' requests."""
 CONCURRENT_PARSES = 4
 """Requests that are parsed and translated at once: parsed JSON takes many times the memory of its text."""
 MAX_CONTAINERS, MAX_VALUES = 250_000, 1_000_000
-"""Objects and lists of a request, and commas: each takes far more memory parsed than written."""
+"""The most objects and lists of a request, and the most commas: each takes far more memory parsed than as text."""
 MAX_LENIENT_BYTES, MAX_LENIENT_BYTES_ANONYMOUS, MAX_LENIENT_VALUES = 1 << 20, 64 << 10, 50_000
-"""The largest body that the lenient parser reads, which is many times slower than the usual one."""
+"""The largest body that the lenient parser reads; it is many times slower than the usual parser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Reader:
     Args:
         authenticator: Finds the source of a request whose write key is in its body.
         max_bytes: The largest body, in bytes, once it is inflated.
-        trusts_proxy: Believe `X-Forwarded-For`.
+        trusts_proxy: Use `X-Forwarded-For`.
     """
 
     def __init__(self, authenticator: Authenticator, max_bytes: int, *, trusts_proxy: bool) -> None:
@@ -104,7 +104,7 @@ class Reader:
         return Request(body, name, source, self._address(request), user_agent)
 
     async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
-        """Read and inflate the body up to its limit, and to what all bodies of its kind of sender may take."""
+        """Yield the inflated body in chunks, up to its limit and to that of all bodies of its kind of sender."""
         size = request.content_length or 0  # still deflated
         if size <= self._max_bytes:
             size = 0
@@ -126,14 +126,14 @@ class Reader:
 
 
 def parse(raw: bytes, max_lenient_bytes: int) -> Any:
-    """Parse JSON, and what several languages write instead of it: NaN, Infinity, texts cut inside an emoji.
+    """Parse JSON, also with NaN, Infinity and half surrogate pairs, which libraries of several languages write.
 
-    One event with such a value is no reason to refuse the other events of its batch. So a text that is not JSON is read
-    once more by Python's own parser; then writing that event as JSON fails, which refuses it alone.
+    One event with such a value must not cost its batch. So a text that is not JSON is parsed again by Python's own
+    parser; encoding that event as JSON then fails, and it alone is refused.
 
     Args:
         raw: The text.
-        max_lenient_bytes: The longest text that is read once more.
+        max_lenient_bytes: The longest text that is parsed again.
 
     Raises:
         RefusedError: It is no JSON, or has more objects and values than a request may have.
@@ -159,7 +159,7 @@ def parse(raw: bytes, max_lenient_bytes: int) -> Any:
 
 
 class _NotJson:
-    """A number that JSON cannot hold, such as NaN; `str` gives it as the client wrote it."""
+    """A number that JSON cannot hold, such as NaN; `str` returns the client's text."""
 
     __slots__ = ("_text",)
 

@@ -15,7 +15,7 @@ from sinks.kafka.producer import PublishFailedError
 log = logging.getLogger(__name__)
 
 FAILING_S = 5.0
-"""How long one failure makes the collector not ready, unless records are confirmed before."""
+"""Seconds for which a failure makes the collector not ready, unless records are confirmed earlier."""
 
 
 class Publication:
@@ -23,7 +23,7 @@ class Publication:
 
     Args:
         publisher: Writes to Kafka.
-        confirm_within_s: How long to wait for Kafka, in seconds.
+        confirm_within_s: Longest wait for Kafka, in seconds.
     """
 
     def __init__(self, publisher: GroupCommitPublisher, confirm_within_s: float) -> None:
@@ -33,20 +33,20 @@ class Publication:
 
     @property
     def failing(self) -> bool:
-        """Kafka has failed to confirm lately."""
+        """Return whether Kafka has lately failed to confirm."""
         return self._failed_at is not None and monotonic() - self._failed_at < FAILING_S
 
     @property
     def waiting_bytes(self) -> int:
-        """Size of the records that Kafka has not confirmed yet."""
+        """Return the bytes of the records that Kafka has not confirmed yet."""
         return self._publisher.waiting_bytes
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Publish records.
 
         Raises:
-            RefusedError: Kafka has not confirmed all of them, or too many wait for it: sending all again is right. Or
-                one is larger than Kafka takes, which the status says is not to be sent again.
+            RefusedError: With a status that asks to send again: Kafka has not confirmed all of them, or too many wait.
+                With 413, which does not: one is larger than Kafka accepts.
         """
         try:
             async with asyncio.timeout(self._confirm_within_s):

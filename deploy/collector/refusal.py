@@ -16,7 +16,7 @@ class RefusedError(Exception):
         status: The HTTP status.
         code: For programs.
         message: For people: what is wrong and what to do.
-        retry_after_s: When to send the same request again, in seconds; 0 if it will be refused again.
+        retry_after_s: Pause before the same request may be sent again, in seconds; 0: it will be refused again.
     """
 
     def __init__(self, status: int, code: str, message: str, retry_after_s: int = 0) -> None:
@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 def refusal_answer(status: int, code: str, message: str, retry_after_s: int = 0) -> web.Response:
-    """Answer a request that is refused."""
+    """Return the answer to a refused request."""
     response = json_answer(status, {"success": False, "code": code, "message": message})
     if retry_after_s:
         response.headers["Retry-After"] = str(retry_after_s)
@@ -36,5 +36,5 @@ def refusal_answer(status: int, code: str, message: str, retry_after_s: int = 0)
 
 
 def json_answer(status: int, answer: Mapping[str, Any]) -> web.Response:
-    """Answer with a JSON object."""
+    """Return an answer with a JSON object."""
     return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")

@@ -43,10 +43,10 @@ class Collector:
     Args:
         sources: The defined sources, by name.
         keys: Their write keys.
-        collect: Makes records of events.
+        collect: Turns events into records.
         publication: Publishes the records.
         max_bytes: The largest request, in bytes, once it is inflated.
-        trusts_proxy: Believe `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+        trusts_proxy: Use `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
 
     Attributes:
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
@@ -73,7 +73,7 @@ class Collector:
         self._trusts_proxy = trusts_proxy
 
     def app(self) -> web.Application:
-        """Make the aiohttp application."""
+        """Return the aiohttp application."""
         app = web.Application(middlewares=[self._respond])
         for path in ("/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch"):
             _add(app.router.add_post, path, partial(self._handle, batch_of))
@@ -103,7 +103,7 @@ class Collector:
         return _answer(collected, strict=http.query.get("strict") in ("1", "true"))
 
     async def _validate(self, http: web.Request) -> web.Response:
-        """Answer what would become of a batch of calls, and publish nothing."""
+        """Answer which calls of a batch would be accepted and refused; publish nothing."""
         credentials = self._authenticator.head(http)
         async with self._reader.read(http, credentials) as request:
             collected = await translate(request, batch_of(request), self._collect)
@@ -150,7 +150,7 @@ class Collector:
             self.tally[f"{name} refused: {refusal.rejected.reason.value}"] += 1
 
     async def _sdk_settings(self, http: web.Request) -> web.Response:
-        """Answer what analytics.js asks before anything else: where to send events."""
+        """Answer the first request of analytics.js: the settings, with the address for events."""
         key = http.match_info["key"]
         if self._keys.source(key) is None:
             raise RefusedError(404, "write_key", "No source has this write key.")
@@ -213,7 +213,7 @@ def _preflight_answer(request: web.Request) -> web.Response:
 
 
 def _answer(collected: CollectResult, *, strict: bool) -> web.Response:
-    """Answer with what was accepted and refused; `strict` makes a refusal the status 400."""
+    """Return the answer with accepted and refused events; with `strict`, any refusal gives the status 400."""
     status = 400 if strict and collected.refusals else 200
     rejected = [refusal.as_json() for refusal in collected.refusals]
     return json_answer(status, {"success": status == 200, "accepted": collected.accepted, "rejected": rejected})

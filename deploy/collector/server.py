@@ -1,4 +1,4 @@
-"""Runs the collector: wires it, listens, probes Kafka, and answers the requests that have begun before it stops."""
+"""Runs the collector: wires it, listens, probes Kafka, and at a stop answers the requests that have begun."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from sinks.kafka.producer import KafkaPublisher
 log = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = 64 * 1024 * 1024
-"""Records that may wait for Kafka, in bytes of keys and values."""
+"""The most bytes of keys and values that wait for Kafka."""
 PUBLISH_TIMEOUT_S = 10.0
 SHUTDOWN_TIMEOUT_S = 6.0
-"""How long the requests that have begun may take after a signal to stop."""
+"""Seconds for the requests that have begun, after a signal to stop."""
 PROBE_INTERVAL_S = 2.0
 NOT_READY_AFTER_S = 10.0
-"""How long Kafka may fail its probes before the collector is not ready."""
+"""Seconds of failed probes of Kafka after which the collector is not ready."""
 TALLY_INTERVAL_S = 10.0
 
 
@@ -102,7 +102,7 @@ def _hide_request_bytes(record: logging.LogRecord) -> bool:
 
 
 async def _probe_kafka(collector: Collector, publisher: KafkaPublisher, settings: Settings) -> None:
-    """Keep `ready` true and touch the heartbeat file of health checks while Kafka answers and has all topics."""
+    """Probe Kafka: while it answers and has all topics, set `ready` and touch the heartbeat file."""
     heartbeat = Home(home()).heartbeat("collector")
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     names = [topic.name for topic in topics(settings.channels)]
@@ -122,7 +122,7 @@ async def _probe_kafka(collector: Collector, publisher: KafkaPublisher, settings
 
 
 def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
-    """Describe what keeps Kafka from taking events; empty if nothing does."""
+    """Return the reason why Kafka cannot take events; empty: it can."""
     try:
         missing = publisher.missing(names)
     except Exception as error:  # noqa: BLE001 - whatever the error, Kafka does not answer

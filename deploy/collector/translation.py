@@ -1,4 +1,4 @@
-"""Step 3, translate: the events of a body become records, some at a time, so that small requests get their turn."""
+"""Step 3, translate: the events of a body become records, in chunks, so that small requests need not wait."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from processors.intake.segment_calls import Arrival
 
 MAX_EVENTS = 5_000
 EVENTS_PER_TURN = 100
-"""Events that are translated before other requests get their turn."""
+"""Events that are translated before other tasks of the event loop run."""
 MAX_COMMON_BYTES = 32_768
-"""What a batch says for all of its calls, as JSON: it is copied into each of them."""
+"""The most bytes of the common parts of a batch, as JSON: they are copied into each call."""
 MAX_OUTGOING_BYTES = 32 * 1024 * 1024
-"""What the records of a request, touchpoints and dead letters, may take together."""
+"""The most bytes of all records of a request, touchpoints and dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Calls:
 
     Attributes:
         items: The calls, as they came.
-        verb: Which of the six calls each is; None if each says so itself.
+        verb: The kind of all calls; None: each call names its own.
         common: `context` and `timestamp` of the batch, for calls that lack them.
         sent_at: When the batch was sent, by the client's clock.
         single: The request is one call, not a batch.
@@ -45,7 +45,7 @@ class Calls:
     def collect(
         self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
     ) -> CollectResult:
-        """Make records of some of the items."""
+        """Turn some of the items into records."""
         calls = [_with_common_parts(call, self.common) for call in items]
         verbs = [self.verb or (call.get("type") if isinstance(call, dict) else None) for call in calls]
         return collect.calls(request.name, request.source, list(zip(calls, verbs, strict=True)), arrivals)
@@ -58,7 +58,7 @@ class Touchpoints:
     Attributes:
         items: The events, as they came.
         single: The request is one event, not a list.
-        sent_at: Unknown: such an event says itself when it happened.
+        sent_at: Always None: such an event has its own time.
     """
 
     items: Sequence[Any]
@@ -68,7 +68,7 @@ class Touchpoints:
     def collect(
         self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
     ) -> CollectResult:
-        """Make records of some of the items."""
+        """Turn some of the items into records."""
         return collect.touchpoints(request.name, request.source, items, arrivals)
 
 
@@ -76,12 +76,12 @@ Events = Calls | Touchpoints
 
 
 def call_of(request: Request, verb: str) -> Calls:
-    """Take the body as one call."""
+    """Return the body as one call."""
     return Calls([request.body], verb, single=True)
 
 
 def batch_of(request: Request) -> Calls:
-    """Take the body as a batch of calls.
+    """Return the body as a batch of calls.
 
     Raises:
         RefusedError: There is no list of calls, or what they have in common is too large.
@@ -100,7 +100,7 @@ def batch_of(request: Request) -> Calls:
 
 
 def touchpoints_of(request: Request) -> Touchpoints:
-    """Take the body as one touchpoint, a list of them, or `{"batch": [...]}`.
+    """Return the body as touchpoints: one, a list of them, or `{"batch": [...]}`.
 
     Raises:
         RefusedError: The write key is a browser's.
@@ -113,7 +113,7 @@ def touchpoints_of(request: Request) -> Touchpoints:
 
 
 async def translate(request: Request, events: Events, collect: Collect) -> CollectResult:
-    """Make the records of a request: touchpoints, and dead letters of the events that are refused.
+    """Return the records of a request: touchpoints, and dead letters of refused events.
 
     Raises:
         RefusedError: There are too many events, or their records are too large together.
@@ -143,7 +143,7 @@ async def translate(request: Request, events: Events, collect: Collect) -> Colle
 
 
 def _with_common_parts(call: object, batch: Mapping[str, Any]) -> object:
-    """Add what a batch says for all of its calls; what a call says itself counts."""
+    """Add the common parts of a batch to a call; the call's own fields take precedence."""
     if not isinstance(call, dict):
         return call
     common, own = batch.get("context"), call.get("context")

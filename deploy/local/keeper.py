@@ -56,7 +56,7 @@ class Keeper:
         return self._kept[name].restarts if name in self._kept else 0
 
     def tick(self) -> bool:
-        """Restart the children whose pause is over; tell whether the state of any child changed."""
+        """Restart the children whose pause is over; return whether the state of any child changed."""
         changed = [self._check(kept) for kept in self._kept.values()]
         return any(changed)
 

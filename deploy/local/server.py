@@ -46,11 +46,11 @@ class Server(ChildProcess):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Tell, within about a second, whether the server can be used now."""
+        """Return, within about a second, whether the server can be used now."""
 
     @abstractmethod
     def version(self) -> str:
-        """Name the product and the version that would be started."""
+        """Return the product and the version that would be started."""
 
     def launch(self) -> None:
         """Start it; returns before it is ready.
@@ -100,7 +100,7 @@ class Server(ChildProcess):
         self.start()
 
     def _listens(self) -> bool:
-        """Tell whether this process listens on the port, and not another program that took it first."""
+        """Return whether this process listens on the port, and not another program."""
         import psutil
 
         try:

@@ -45,7 +45,7 @@ class LocalHome(Home):
         self._stack_file.unlink(missing_ok=True)
 
     def running(self) -> bool:
-        """Tell whether a supervisor runs, by its lock: the kernel frees a lock with its process, but reuses a pid."""
+        """Return whether a supervisor runs, by its lock: the kernel frees a lock with its process, but reuses a pid."""
         try:
             with self._lock_file.open("r") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -46,7 +46,7 @@ class Valkey(Server):
 
 
 def speaks_redis(port: int) -> bool:
-    """Tell whether a Redis or Valkey that has loaded its data answers on a loopback port."""
+    """Return whether a Redis or Valkey that has loaded its data answers on a loopback port."""
     try:
         with socket.create_connection((LOOPBACK, port), timeout=1.0) as connection:
             connection.sendall(b"PING\r\n")

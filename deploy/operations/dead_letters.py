@@ -48,7 +48,7 @@ class Replay:
 
 
 class Replayer:
-    """Makes the records that are published again.
+    """Turns dead letters into the records to publish.
 
     Args:
         settings: The deployment.
@@ -63,7 +63,7 @@ class Replayer:
         self._prefix = settings.topic_prefix
 
     def record(self, letter: StoredDeadLetter) -> ReplayRecord | str:
-        """Make the record of a letter, or say why there is none."""
+        """Return the record to publish for a letter, or the reason why there is none."""
         if truncation(letter.message, letter.key or b"", letter.value) is not None:
             place = f"{letter.topic} {letter.partition} {letter.offset}"
             return f"truncated: the letter does not keep the whole record, which is at {place}"

@@ -19,7 +19,7 @@ _YAML = {
     **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), _LIST),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _PARTS),
 }
-"""What is said in the words of YAML, by type of pydantic's errors."""
+"""The wording for YAML, by type of pydantic's errors."""
 _EXAMPLES = {
     r"^([01]\d|2[0-3]):[0-5]\d$": "a time of day such as 09:30",
     r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, - and _, such as win-back",

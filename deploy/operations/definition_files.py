@@ -22,7 +22,7 @@ from schemas.recording.touches import TouchDefinitions
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_DEPTH, MAX_PLACES = 60, 100_000
-"""Bounds of a definition's nesting and of its values, beyond any real file: references can multiply without end."""
+"""The greatest nesting and the most values of a definition: references can multiply the values of a small file."""
 
 
 class DefinitionError(Exception):
@@ -127,7 +127,7 @@ def identity_policy(settings: Settings) -> IdentityPolicy:
 
 
 def touch_rules(settings: Settings) -> TouchRules:
-    """Read the rules that tell touches and conversions from other events.
+    """Read the rules that classify events as touches and conversions.
 
     Raises:
         DefinitionError: The file has no valid rules.

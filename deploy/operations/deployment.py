@@ -23,7 +23,7 @@ from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 
 Progress = Callable[[str], None]
-"""Called with the name of what is being waited for."""
+"""Takes the subject of a wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Loads segments, journeys, the message policy and templates, and builds the engines that run them.
 
-An error names file, line and path. `lint_all` checks what files say of each other, such as a journey that names a
+An error names file, line and path. `lint_all` checks the references between files, such as a journey that names a
 template that does not exist.
 """
 
@@ -56,7 +56,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Definitions:
-    """All definitions of a deployment that decide what is sent to whom.
+    """All definitions of a deployment that decide about messages.
 
     Attributes:
         segments: Segments and computed traits.
@@ -141,7 +141,7 @@ def load_policy(settings: Settings, delivery: DeliveryDefinitions) -> MessagePol
 
 
 def _undeliverable(channel: str, settings: Settings, delivery: DeliveryDefinitions) -> str:
-    """Say why messages on a channel would stop the deliver worker; empty if they would not."""
+    """Return the reason why messages on a channel cannot be delivered; empty: they can."""
     if channel in DELIVERABLE_CHANNELS:
         return ""
     if not delivery.has_adapter(channel):

@@ -23,7 +23,7 @@ _LINES_PER_PROGRESS = 2_000
 _MAX_PROBLEMS = 20
 
 Progress = Callable[[int, int], None]
-"""Called now and then with how many lines and bytes have been handled."""
+"""Takes the numbers of lines and bytes that have been handled."""
 
 
 class NotPublishableError(ValueError):
@@ -111,7 +111,7 @@ class LineRouter:
 
 
 def contract_check(settings: Settings) -> Callable[[bytes], str | None]:
-    """Make the function that says why the stage `identify` would reject a line; None if the line is a valid event."""
+    """Return a function that returns why `identify` would reject a line; None: the line is a valid event."""
     from processors.intake.decode import decode
     from schemas.outcomes import Reject
 
@@ -143,7 +143,7 @@ class _Sender:
         self._check(settings)
 
     def _check(self, settings: Settings) -> None:
-        """Ask for the topics first: librdkafka would wait half a minute for a broker or a topic that is not there."""
+        """Check broker and topics first: librdkafka would wait half a minute for one that does not exist."""
         try:
             found = self._producer.list_topics(timeout=5).topics
         except self._refusal as error:
@@ -209,7 +209,7 @@ def publish(
         settings: Where Kafka is and what the deployment knows.
         strict: Do not send a line that the stage `identify` would make a dead letter of.
         rate: At most so many events a second.
-        progress: Called now and then with how many lines and bytes have been handled.
+        progress: Called regularly with the numbers of handled lines and bytes.
 
     Returns:
         The counts. A line that is refused or not confirmed is never silent.

@@ -73,7 +73,7 @@ async def rebuild_people(
     if after_version and not await deployment.wait_for_version(after_version, timeout_s, progress):
         raise NotRebuiltError(
             f"the change of identity did not reach ClickHouse within {timeout_s:g} s: do the workers run?"
-            " `throughline status` tells"
+            " `throughline status` shows them"
         )
     return {
         found[0]: found[1]
@@ -121,5 +121,5 @@ async def _wait(deployment: Deployment, role: Role, timeout_s: float, progress: 
     if left:
         raise NotRebuiltError(
             f"{role} still had {left:,} records to handle after {timeout_s:g} s: does it run?"
-            " `throughline status` tells"
+            " `throughline status` shows them"
         )

@@ -56,7 +56,7 @@ async def write_scores(store: RedisProfileStore, predictions: Mapping[str, Predi
 async def _write(
     store: RedisProfileStore, predictions: Mapping[str, Prediction], now_ms: int, done: ScoreCounts
 ) -> list[str]:
-    """Make one attempt; return the profile ids whose profile changed meanwhile."""
+    """Make one attempt; return the ids of profiles that changed meanwhile."""
     reading = await store.people(list(predictions))
     changes: dict[str, ProfileWrite] = {}
     asked: dict[str, str] = {}

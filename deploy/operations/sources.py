@@ -1,4 +1,4 @@
-"""Loads the sources that may publish over HTTP and makes what turns their events into records."""
+"""Loads the sources that may publish over HTTP, and builds the `Collect` of a deployment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_sources(settings: Settings) -> Mapping[str, Source]:
 
 
 def collect_for(settings: Settings) -> Collect:
-    """Make what turns the events of a request into records of this deployment."""
+    """Return the `Collect` of this deployment, which turns events of requests into records."""
     secret = settings.identity_secret.get_secret_value().encode()
     return Collect(
         channels=frozenset(settings.channels),

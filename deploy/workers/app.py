@@ -21,7 +21,7 @@ from deploy.workers.transport import BatchScheduler, BatchSchema, Transport
 from deploy.workers.wiring import WIRING
 
 POLL_SILENCE_S = 30.0
-"""A worker that has not polled Kafka for so long lets its heartbeat file age."""
+"""Seconds without a poll of Kafka after which the heartbeat file is no longer touched."""
 
 
 def build_app(role: Role, settings: Settings) -> faust.App:
@@ -59,7 +59,7 @@ def build_app(role: Role, settings: Settings) -> faust.App:
 
 
 def _write_heartbeat(app: faust.App, role: str) -> None:
-    """Touch the heartbeat file each second while Kafka is polled, so that health checks see a stuck worker too."""
+    """Touch the heartbeat file each second while Kafka is polled, so that health checks detect a stuck worker."""
     path = Home(home()).heartbeat(role)
 
     @app.task

@@ -38,7 +38,7 @@ class Identities(Protocol):
 
 
 class StoredPeople:
-    """Answers the stage's questions about people from the profile and the identity store."""
+    """Reads people from the profile store and the identity store."""
 
     def __init__(self, profiles: Profiles, identities: Identities, policy: IdentityPolicy, secret: bytes) -> None:
         self._profiles = profiles
@@ -52,7 +52,7 @@ class StoredPeople:
         return None if stored is None else read_profile(stored)
 
     async def reached_at(self, profile_id: str, address: Mapping[str, str]) -> bool:
-        """Tell whether an address has not passed to another person; always true for a type that does not pass on."""
+        """Return whether an address still belongs to a person; true for types that do not pass to others."""
         kind, value = address["type"], address["value"]
         if not self._policy.rule(kind).transferable:
             return True  # a family's mailbox reaches both, though only one of them owns the identifier
@@ -71,7 +71,7 @@ def build_deliver(
         DefinitionError: A file is wrong, or names a destination that the settings do not have.
     """
     definitions = load(settings.delivery_file, DeliveryDefinitions)
-    load_policy(settings, definitions)  # a channel without a way out must not be found by the first message
+    load_policy(settings, definitions)  # an undeliverable channel is an error at the start, not at its first message
     return Deliver(
         ledger,
         publisher,

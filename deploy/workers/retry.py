@@ -1,4 +1,4 @@
-"""Retries a store that is down for ever, with capped exponential backoff.
+"""Retries calls to a store that is down, without limit, with capped exponential backoff.
 
 A record is acknowledged only after its stores have answered, so waiting loses nothing. Consumer lag and a log line
 for each try show the outage.

@@ -1,4 +1,4 @@
-"""Wires each role of worker: its agents, its stage, its stores behind retries. One function a role.
+"""Wires each role of worker: agents, stage, and stores with retries. One function a role.
 
 `WIRING` is the table of roles; `build_app` calls the role's function once.
 """
@@ -49,17 +49,17 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
     OSError,
 )
 MAX_DELIVERY_RECORDS = 500
-"""Actions of one batch. Each is claimed when the batch begins, and the claims must outlive the slowest mail server."""
+"""The most actions of one batch. All are claimed when the batch begins, and no claim may expire before its send."""
 
 Topic = Callable[..., Any]
-"""Makes a Faust topic of names without the deployment's prefix."""
+"""Returns the Faust topic of names without the deployment's prefix."""
 
 
 class _Stores:
     """The stores of one worker; each call is retried while its server is down.
 
-    Connections open on first use. The end of the process closes them: whatever counts was confirmed before its record
-    was acknowledged.
+    Connections open on first use. The end of the process closes them: every effect was confirmed before its record was
+    acknowledged.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -100,7 +100,7 @@ class _Stores:
 
 
 def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
-    """Touchpoints of all channels to resolved touchpoints."""
+    """Wire `identify`: touchpoints of all channels become resolved touchpoints."""
     stores = _Stores(settings)
     register_identify(
         _worker(app, topic, settings, stores),
@@ -118,7 +118,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
 
 
 def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
-    """Resolved touchpoints to profiles, segments and journeys."""
+    """Wire `profile`: resolved touchpoints become profiles, segments and journeys."""
     stores = _Stores(settings)
     profiles = stores.profiles()
     register_profile(
@@ -131,7 +131,7 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
 
 
 def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
-    """Every topic of outcomes to ClickHouse."""
+    """Wire `record`: all topics but the producers' become rows of ClickHouse."""
     stores = _Stores(settings)
     register_record(
         _worker(app, topic, settings, stores),
@@ -143,7 +143,7 @@ def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
 
 
 def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
-    """Actions to mail servers and webhooks."""
+    """Wire `deliver`: actions become messages to mail servers and webhooks."""
     stores = _Stores(settings)
     worker = _worker(app, topic, settings, stores)
     stage = build_deliver(

@@ -1,1 +1,1 @@
-"""Adapters: the ways on which messages leave."""
+"""Adapters: they send a message over SMTP or as a webhook."""

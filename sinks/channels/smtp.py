@@ -1,7 +1,7 @@
-"""E-mail over SMTP: each message once, with what mailbox providers ask of bulk senders.
+"""E-mail over SMTP: each message once, with the headers that mailbox providers require of bulk senders.
 
-That is a `Message-ID` made from the idempotency key, so that a mailbox sees the same message in every attempt; a plain
-text beside the HTML; and `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058).
+The headers are a `Message-ID` made from the idempotency key, so that a mailbox gets the same message in every attempt;
+a plain text beside the HTML; and `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058).
 
 A message counts as sent when the server has accepted it after DATA. Before DATA every failure is certain and a retry is
 safe; a connection lost during DATA leaves the result unknown.
@@ -35,7 +35,7 @@ class SmtpAdapter:
         url: `smtp://user:password@host:587` (STARTTLS when the server offers it, and always before a password is sent)
             or `smtps://…:465`.
         sender: `Shop <news@shop.example>`.
-        reply_to: Where answers go; the sender when empty.
+        reply_to: Address for replies; the sender when empty.
         timeout_s: Longest wait for one answer of the server, in seconds.
     """
 
@@ -144,5 +144,5 @@ class SmtpAdapter:
         if outbound.rendered.html:
             mail.add_alternative(outbound.rendered.html, subtype="html")
         if outbound.rendered.language:
-            mail["Content-Language"] = outbound.rendered.language  # last: content takes such headers along
+            mail["Content-Language"] = outbound.rendered.language  # last: content would move it into a part
         return mail

@@ -58,7 +58,7 @@ class Destinations:
         self._networks = tuple(ip_network(network.strip()) for network in networks)
 
     def check(self, url: URL) -> None:
-        """Refuse a URL that may not be asked at all, before anything is resolved.
+        """Refuse a URL that is not allowed, before its host is resolved.
 
         Raises:
             ForbiddenAddressError: Saying why.
@@ -75,10 +75,10 @@ class Destinations:
         self.admit([str(literal)], host, secure=url.scheme == "https")
 
     def admit(self, addresses: Iterable[str], host: str, *, secure: bool) -> list[str]:
-        """Choose the addresses of a host that may be connected to.
+        """Return the addresses of a host if connections to all of them are allowed.
 
         Raises:
-            ForbiddenAddressError: One of them may not: a name that leads inside is not to be trusted with the rest.
+            ForbiddenAddressError: One of them is not allowed; then the others are not used either.
         """
         admitted = []
         for text in addresses:
@@ -195,7 +195,7 @@ class WebhookAdapter:
         return SendResult("refused", detail)
 
     def _unknown(self, detail: str) -> SendResult:
-        """The request may have arrived: retry it only where the receiver drops repeats."""
+        """Return the result of a request that may have arrived: it is retried only if the receiver drops repeats."""
         return SendResult("retry" if self._target.deduplicates else "unknown", detail)
 
 

@@ -31,7 +31,7 @@ _PERIOD = (
 
 
 def path_counts(client: Any, options: AttributionOptions) -> list[PathCount]:
-    """Read the ways to a conversion and to none: every distinct path with what came of it."""
+    """Read every distinct path with its conversions, revenue and null journeys."""
     return list(
         client.query(
             """

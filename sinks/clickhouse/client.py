@@ -35,7 +35,7 @@ INSERT_SETTINGS = {
 }
 
 MAX_ROWS_TRIED_ALONE = 8
-"""Refused rows of a batch that are found one by one; beyond that, the batch is halved."""
+"""The most refused rows of a batch that are found one by one; after that, the batch is halved."""
 
 # The server's error codes that mean "this row": texts that do not parse, values that do not fit, broken constraints.
 ROW_ERRORS = frozenset(
@@ -55,7 +55,7 @@ def without_deduplication() -> dict[str, Any]:
 
 
 class StoreDown(Exception):  # noqa: N818 - a state of the server, not a fault of the call
-    """ClickHouse cannot do it now: it is unreachable, overloaded, read-only or misconfigured. Retry later."""
+    """ClickHouse cannot serve the call now: it is unreachable, overloaded, read-only or misconfigured. Retry later."""
 
 
 class RowsRefused(Exception):  # noqa: N818 - an outcome that callers tell from StoreDown

@@ -49,7 +49,7 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
 
 
 def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Read the events of all people, one person after the other.
+    """Read the events of all people, person by person.
 
     Args:
         client: As for `read_events`.
@@ -57,7 +57,7 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
         share: Share of people to read, from 0 to 1; the same people for the same share.
 
     Yields:
-        A person as known now, and their events as `read_events` answers them.
+        A person as known now, and their events as `read_events` returns them.
     """
     query = f"""
         SELECT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
@@ -74,7 +74,7 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
 
 
 def count_affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
-    """Count the events that go along when these identifiers are split off a person.
+    """Count the events that a split of these identifiers would move.
 
     Returns:
         `events`, and `orders`: the number of distinct order ids among them.

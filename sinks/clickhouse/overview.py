@@ -1,4 +1,4 @@
-"""Queries for the demo's page: outcomes of records, identifiers and people, one person's path."""
+"""Queries for the output of the demo: outcomes of records, identifiers and people, one person's path."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class OutcomeCounts:
     Attributes:
         stored: Distinct events in `touchpoints`.
         duplicate: Further deliveries of an event.
-        suppressed: Left out because of consent or an erasure.
+        suppressed: Not stored because of an erasure.
         dead_lettered: Refused by `identify`.
     """
 

@@ -1,4 +1,4 @@
-"""Computes from orders in ClickHouse which products go together.
+"""Computes product recommendations from the orders in ClickHouse.
 
 Frequently bought together: for products a and b the cosine `orders with both / sqrt(orders with a × orders with b)`
 (Sarwar et al., "Item-based collaborative filtering", 2001), so that a product of nearly every order does not go with
@@ -146,5 +146,5 @@ def compute_recommendations(
 
 
 def _web_address(address: str) -> str:
-    """Keep an address that a producer gave only if a browser can open it."""
+    """Return an address of a producer if a browser can open it, else an empty text."""
     return address if address.startswith(("https://", "http://")) else ""

@@ -1,4 +1,4 @@
-"""Stores imported money: marketing spend, exchange rates, margins; and the currency of reports."""
+"""Stores imported spend, exchange rates and margins, and the currency of reports."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class GroupCommitPublisher:
 
     Args:
         publisher: Writes a batch, or fails it as a whole.
-        max_bytes: Keys and values of all records that may wait, in bytes.
+        max_bytes: The most bytes of keys and values of waiting records.
     """
 
     def __init__(self, publisher: KafkaPublisher, max_bytes: int) -> None:
@@ -30,7 +30,7 @@ class GroupCommitPublisher:
 
     @property
     def waiting_bytes(self) -> int:
-        """Keys and values of the records that are not confirmed yet, in bytes."""
+        """Return the bytes of keys and values of the records that are not confirmed yet."""
         return self._bytes
 
     async def send(self, records: Sequence[Outgoing]) -> None:

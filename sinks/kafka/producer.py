@@ -21,7 +21,7 @@ class PublishFailedError(Exception):
 
 
 def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
-    """The settings of every producer of ours: idempotent, all replicas, partitioned as Java clients do."""
+    """Return the settings of every producer: idempotent, all replicas, partitioned as Java clients do."""
     return {
         "bootstrap.servers": bootstrap,
         "enable.idempotence": True,
@@ -67,7 +67,7 @@ class KafkaPublisher:
 
     def _send(self, records: Sequence[Outgoing]) -> None:
         oversized, refused = self._produce(records, range(len(records)))
-        # A broker answers for a whole batch, so one record that its topic does not take refuses its neighbours as well.
+        # A broker answers for a whole batch, so one record that is too large for its topic fails its neighbours too.
         for place in refused:
             alone, alone_refused = self._produce(records, [place])
             oversized += alone + alone_refused

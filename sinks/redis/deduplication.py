@@ -22,7 +22,7 @@ from sinks.redis.lua import source
 GENERATION_MS = 7 * DAY_MS
 """Length of a generation of marks, milliseconds."""
 BUCKETS = 16
-"""Hashes in a generation: few, so that one command reads or writes many marks, in a fifth of the time. The price is
+"""Hashes of a generation: few, so that one command reads or writes many marks, in a fifth of the time. The price is
 memory: a mark takes 54 bytes; in hashes that are small enough for the server to pack it would take 23."""
 TTL_S = 3 * GENERATION_MS // 1000
 """Life of a bucket, seconds: its own generation and two more."""

@@ -4,8 +4,9 @@
   published) and `settlement` (its outcome);
 * `{ns}:delivery:due` sorted set of idempotency key by time, ms: of the next attempt, or of the end of a lease.
 
-A message is `claimed` before it is sent, `waiting` between two attempts, `settled` once its outcome is known, and
-`told` once that is in Kafka. A worker may die at any point: its messages are due again when their lease ends.
+A message is `claimed` before it is sent, `waiting` between two attempts, `settled` once its result is final, and `told`
+(state `acknowledged` of a claim) once its receipt is in Kafka. A worker may die at any point: its messages are due
+again when their lease ends.
 
 An entry is written before a message is sent, and kept longer than Kafka keeps the action, so that no replay of the
 topic sends it again. A message's address is stored only until its outcome is published.
@@ -23,11 +24,11 @@ from schemas.durations import DAY_MS
 from sinks.redis.lua import source
 
 KEPT_MS = 35 * DAY_MS
-"""How long an entry is kept, milliseconds: longer than the topics of decisions and actions keep their records."""
+"""Life of an entry, milliseconds: longer than the topics of decisions and actions keep their records."""
 
 
 class RedisDeliveryLedger:
-    """Claims messages for sending and stores their outcomes.
+    """Claims messages for sending and stores their results.
 
     Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again, but a
     repeated `claim` finds its own claim `busy` and leaves it to `due`.
@@ -49,7 +50,7 @@ class RedisDeliveryLedger:
             key: Its idempotency key.
             action: The message as published, kept until it is settled.
             now_ms: The time, milliseconds since 1970.
-            lease_ms: How long other workers leave the message alone.
+            lease_ms: Length of the claim, during which no other worker sends the message.
         """
         ((_, claim),) = _claims(await self._call("claim", key, action, now_ms, lease_ms, KEPT_MS))
         return claim
@@ -58,12 +59,12 @@ class RedisDeliveryLedger:
         """Claim messages whose next attempt is due, and those whose lease has ended.
 
         Returns:
-            Key and claim of each, at most `count`; other workers leave them alone until their new lease ends.
+            Key and claim of each, at most `count`; each has a new lease.
         """
         return _claims(await self._call("due", now_ms, lease_ms, count))
 
     async def postpone(self, key: str, due_ms: int) -> None:
-        """Give a claim back until its next attempt at `due_ms`."""
+        """Release a claim; the next attempt is at `due_ms`."""
         await self._call("postpone", key, due_ms)
 
     async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:

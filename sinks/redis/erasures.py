@@ -1,4 +1,4 @@
-"""What was erased: read before anything is stored, so that no replay of a topic brings it back.
+"""The traces of erased people, which the recorder reads before it stores anything: no replay of a topic restores them.
 
 | key | type | content |
 | --- | --- | --- |
@@ -22,7 +22,7 @@ from sinks.redis.profiles import RedisProfileStore
 
 
 class RedisErasures:
-    """Stores what was erased, and answers whether a record is of it.
+    """Stores the traces of erased people, and returns whether a record has one of them.
 
     Args:
         redis: A client that answers with bytes.

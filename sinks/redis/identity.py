@@ -38,11 +38,11 @@ from sinks.redis.lua import source
 from sinks.redis.outbox import identity_outbox
 
 EVENTS_A_CALL = 500
-"""Most events in one script call: a call of 500 blocks the server for about 7 ms."""
+"""The most events of one script call: a call of 500 events blocks the server for about 7 ms."""
 BUCKETS = 16_384
 """Hashes of the index. The server packs a hash of up to some 500 identifiers, so 8 million fit at low overhead."""
 ERASED_S = 90 * DAY_S
-"""How long an erasure is remembered, seconds: three times as long as Kafka keeps an event that might be replayed."""
+"""Life of an erasure's keys, seconds: three times as long as Kafka keeps an event that may be replayed."""
 REFUSED_KEPT = 20_000
 """Identifiers in the ranking of refusals; beyond it, those with the fewest refusals are removed."""
 ERASED = b""
@@ -229,12 +229,12 @@ _IMPOSSIBLE = {
 
 
 def index_bucket(identifier_hash: bytes) -> int:
-    """Number the hash of the index that holds an identifier hash."""
+    """Return the number of the index bucket that contains an identifier hash."""
     return int.from_bytes(identifier_hash[:2], "big") % BUCKETS
 
 
 def _identity_script(*parts: str) -> str:
-    """Put `lua/identity.lua` and its constants before scripts; each part is a file's name or a script's text."""
+    """Return scripts after `lua/identity.lua` and its constants; each part is a file's name or a script's text."""
     constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
     texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
     return constants + "".join(texts)

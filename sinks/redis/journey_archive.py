@@ -1,4 +1,4 @@
-"""The journey archive: every version that was in force, since a run ends in the version with which it began."""
+"""The journey archive: every version that was in force, since a run continues in the version that it entered with."""
 
 from __future__ import annotations
 

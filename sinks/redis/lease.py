@@ -1,4 +1,4 @@
-"""A lease in Redis: of several processes, the one that may do a job until a time."""
+"""A lease in Redis: one of several processes holds it, until it expires."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class Lease:
         self._take = redis.register_script(source("take_lease"))
 
     async def acquire(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the lease for `ttl_ms` milliseconds; False while another token holds it."""
+        """Acquire or renew the lease for `ttl_ms` milliseconds; False while another token holds it."""
         return bool(await self._take(keys=[self._key], args=[token, ttl_ms]))

@@ -68,7 +68,7 @@ class RedisOutbox:
         self._trim = redis.register_script(source("trim_outbox"))
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the lease for `ttl_ms` milliseconds; False while another token holds it."""
+        """Acquire or renew the lease for `ttl_ms` milliseconds; False while another token holds it."""
         return await self._lease.acquire(token, ttl_ms)
 
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:

@@ -22,9 +22,9 @@ from sinks.redis.lease import Lease
 from sinks.redis.lua import source
 
 EVENTS_A_CALL = 500
-"""Most events of one script call: about 2 ms in which the server does nothing else."""
+"""The most events of one script call, which blocks the server for about 2 ms."""
 IDS_A_CALL = 5000
-"""Most aliases read at once: about 2 ms."""
+"""The most aliases of one read, which blocks the server for about 2 ms."""
 _ERASED = b"!"
 
 
@@ -106,7 +106,7 @@ class RedisProfileStore:
             await self._redis.zrem(self._timers, *profile_ids)
 
     async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
-        """Take or renew the right to fire timers for `ttl_ms` milliseconds; False while another token has it."""
+        """Acquire or renew the lease of the timers for `ttl_ms` milliseconds; False while another token holds it."""
         return await self._timers_lease.acquire(token, ttl_ms)
 
     async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
@@ -235,7 +235,7 @@ def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str,
 
 
 def _events_at_most(changes: Any, limit: int) -> Any:
-    """Take changes from an iterator until they have `limit` events together."""
+    """Yield changes of an iterator until they have `limit` events together."""
     events = 0
     for change in changes:
         yield change

@@ -29,9 +29,9 @@ class RedisRecommendations:
     """
 
     TTL_S = 30 * DAY_S
-    """Life of what is not stored again, seconds."""
+    """Life of a recommendation that is not stored again, seconds."""
     PIPELINED_KEYS = 1_000
-    """Keys of one pipeline."""
+    """The most keys of one pipeline."""
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
@@ -56,11 +56,11 @@ class RedisRecommendations:
         await pipeline.execute()
 
     async def acquire_refresh(self, every_s: int) -> bool:
-        """Take the right to refresh for `every_s` seconds; False while another process has it."""
+        """Acquire the right to refresh for `every_s` seconds; False while another process holds it."""
         return bool(await self._redis.set(f"{self._prefix}recommend_turn", b"1", nx=True, ex=every_s))
 
     async def allow_refresh_in(self, seconds: int) -> None:
-        """Let the next refresh come sooner than `acquire_refresh` has said."""
+        """Shorten the wait for the next refresh to some seconds."""
         await self._redis.expire(f"{self._prefix}recommend_turn", seconds)
 
     async def related(self, products: Sequence[str]) -> list[dict[str, ScoredProducts]]:
@@ -76,7 +76,7 @@ class RedisRecommendations:
         return orjson.loads(found) if found else []
 
     async def product_details(self, products: Iterable[str]) -> list[dict[str, Any]]:
-        """Read what a template shows of products, in their order; only `product_id` where nothing is known."""
+        """Read the details of products for a template, in their order; only `product_id` where nothing is known."""
         names = list(products)
         if not names:
             return []
