@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 FAILING_S = 5.0
 """Seconds for which a failure makes the collector not ready, unless records are confirmed earlier."""
+UNHEALTHY_S = 30.0
+"""Seconds for which a failure stops the heartbeat of health checks, likewise: a check fails where failures go on, not
+by one alone."""
 
 
 class Publication:
@@ -30,11 +33,20 @@ class Publication:
         self._publisher = publisher
         self._confirm_within_s = confirm_within_s
         self._failed_at: float | None = None
+        self._cause = ""
 
     @property
     def failing(self) -> bool:
         """Return whether Kafka has lately failed to confirm."""
-        return self._failed_at is not None and monotonic() - self._failed_at < FAILING_S
+        return self._failed_within(FAILING_S)
+
+    @property
+    def unhealthy(self) -> bool:
+        """Return whether Kafka has failed to confirm in the last half minute, and has confirmed nothing since."""
+        return self._failed_within(UNHEALTHY_S)
+
+    def _failed_within(self, seconds: float) -> bool:
+        return self._failed_at is not None and monotonic() - self._failed_at < seconds
 
     @property
     def waiting_bytes(self) -> int:
@@ -58,12 +70,14 @@ class Publication:
                 413, "too_large", "Kafka takes no record as large as one of these events; the others are stored."
             ) from None
         except (TimeoutError, PublishFailedError) as error:
-            if self._failed_at is None:  # once for all requests that wait
-                log.warning("Kafka does not confirm: %s", error or "no answer in time")
-            self._failed_at = monotonic()
+            reason = str(error) or "no answer in time"  # an error without a text is true all the same
+            cause = reason.rpartition("not confirmed: ")[2]  # without the number of records
+            if cause != self._cause:  # once for all requests that wait
+                log.warning("Kafka does not confirm: %s", reason)
+            self._failed_at, self._cause = monotonic(), cause
             raise RefusedError(
                 503, "kafka_not_confirmed", "Kafka has not confirmed the events: send them again.", 2
             ) from None
         if records and self._failed_at is not None:
             log.info("Kafka confirms again")
-            self._failed_at = None
+            self._failed_at, self._cause = None, ""

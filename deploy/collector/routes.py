@@ -72,6 +72,11 @@ class Collector:
         self._reader = Reader(self._authenticator, max_bytes, trusts_proxy=trusts_proxy)
         self._trusts_proxy = trusts_proxy
 
+    @property
+    def unhealthy(self) -> bool:
+        """Return whether Kafka has lately confirmed nothing of what was sent."""
+        return self._publication.unhealthy
+
     def app(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application(middlewares=[self._respond])

@@ -112,8 +112,9 @@ async def _probe_kafka(collector: Collector, publisher: KafkaPublisher, settings
         problem = await asyncio.to_thread(_problem, publisher, names)
         if not problem:
             answered_at = loop.time()
-            with suppress(OSError):
-                heartbeat.touch()
+            if not collector.unhealthy:
+                with suppress(OSError):
+                    heartbeat.touch()
         if problem != last_problem:
             log.log(logging.WARNING if problem else logging.INFO, "%s", problem or "Kafka answers and has all topics")
             last_problem = problem

@@ -16,6 +16,16 @@ from schemas.topics import Topic
 DELIVERY_TIMEOUT_S = 30.0
 
 
+_PRODUCER_LOST = frozenset(
+    {
+        "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH", "INVALID_PRODUCER_ID_MAPPING", "UNKNOWN_PRODUCER_ID",
+        "OUT_OF_ORDER_SEQUENCE_NUMBER", "_FENCED", "_FATAL",
+    }
+)  # fmt: skip
+"""Names of errors after which librdkafka's idempotent producer fails every send: the broker has forgotten or replaced
+it, as some do after a pause of seconds."""
+
+
 class PublishFailedError(Exception):
     """Some records are not confirmed by the broker, which may be down; all of the call's records must be sent again."""
 
@@ -43,16 +53,15 @@ class KafkaPublisher:
         self._prefix = topic_prefix
         self._timeout_s = timeout_s
         # Only errors are reported back: a callback into Python for each success costs more than the send.
-        self._producer = Producer(
-            producer_config(
-                bootstrap,
-                **{
-                    "linger.ms": 1000,
-                    "delivery.report.only.error": True,
-                    "delivery.timeout.ms": int(timeout_s * 1000),
-                },
-            )
+        self._config = producer_config(
+            bootstrap,
+            **{
+                "linger.ms": 1000,
+                "delivery.report.only.error": True,
+                "delivery.timeout.ms": int(timeout_s * 1000),
+            },
         )
+        self._producer = Producer(self._config)
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
 
     async def send(self, records: Sequence[Outgoing]) -> None:
@@ -87,7 +96,7 @@ class KafkaPublisher:
         """
         oversized: list[int] = []
         refused: set[tuple[str | None, bytes | str, bytes | str]] = set()
-        failures: list[str] = []
+        failures: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
@@ -95,7 +104,7 @@ class KafkaPublisher:
             if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 refused.add((message.topic(), message.key() or b"", message.value() or b""))
             else:
-                failures.append(str(error))
+                failures.append(error)
 
         produce, prefix = self._producer.produce, self._prefix
         for place in places:
@@ -111,18 +120,25 @@ class KafkaPublisher:
                     self._producer.poll(0.1)
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                        self._abandon(error.args)
                         raise PublishFailedError(str(error)) from error
                     oversized.append(place)
                     break
         left = self._producer.flush(self._timeout_s)
         if failures or left:
-            self._producer.purge()
+            self._abandon(failures)
             reason = failures[0] if failures else "no answer from the broker"
             raise PublishFailedError(f"{len(failures) + left} of {len(places)} records not confirmed: {reason}")
         if not refused:
             return oversized, []
         names = {place: (prefix + records[place].topic, records[place].key, records[place].value) for place in places}
         return oversized, [place for place, name in names.items() if name in refused]
+
+    def _abandon(self, failures: Iterable[KafkaError]) -> None:
+        """Forget what is not confirmed; where the producer itself is lost, the next call uses a new one."""
+        self._producer.purge()
+        if any(error.name() in _PRODUCER_LOST or error.fatal() for error in failures):
+            self._producer = Producer(self._config)
 
     def missing(self, topics: Iterable[str], timeout_s: float = 2.0) -> list[str]:
         """List the full names of those topics that do not exist; may be called from any thread.

@@ -108,6 +108,25 @@ def test_a_frozen_broker_is_reported_within_seconds_and_costs_neither_events_nor
     assert grown < 100e6
 
 
+def test_a_broker_that_pauses_for_longer_than_a_send_takes_is_used_again_without_a_restart(
+    settings: Settings, broker: Servers, tmp_path: Path
+) -> None:
+    with collector(settings, tmp_path, collector_confirm_s="2") as service:
+        call = {"type": "track", "userId": "u", "event": "Seen", "messageId": "before"}
+        assert 200 == service.post("/v1/batch", {"batch": [call]}).status
+        broker["kafka"].pause()
+        assert 503 == service.post("/v1/batch", {"batch": [call]}).status
+        time.sleep(14)
+        broker["kafka"].resume()
+        after = {"batch": [{**call, "messageId": "after"}]}
+        assert 200 == _until(lambda: service.post("/v1/batch", after).status, 200)
+        assert 200 == _until(lambda: service.get("/ready").status, 200)
+
+    assert {"before", "after"} == arrived(settings)
+    log = (tmp_path / "logs" / "collector.log").read_text()
+    assert ("Kafka confirms again" in log, "does not confirm: \n" in log) == (True, False)
+
+
 def _until(look: Any, wanted: int) -> int:
     deadline = time.monotonic() + 30
     while (found := look()) != wanted and time.monotonic() < deadline:

@@ -36,6 +36,7 @@ class Client:
 
     batch_limit_bytes = 100
     down = False
+    lost: int | None = None
 
     def __init__(self, _config: object) -> None:
         self.batch: list[Sent] = []
@@ -50,7 +51,10 @@ class Client:
         batch, self.batch = self.batch, []
         if self.down:
             return len(batch)
-        if sum(len(one.of_value) for one in batch) <= self.batch_limit_bytes:
+        if self.lost is not None:
+            for one in batch:
+                one.on_delivery(KafkaError(self.lost), one)
+        elif sum(len(one.of_value) for one in batch) <= self.batch_limit_bytes:
             self.confirmed += [one.of_value for one in batch]
         else:
             for one in batch:
@@ -106,3 +110,27 @@ async def test_a_broker_that_is_down_is_no_matter_of_size(publisher: KafkaPublis
 
     with pytest.raises(PublishFailedError, match="2 of 3 records not confirmed"):
         await publisher.send(records(10, RECORD_LIMIT_BYTES + 1, 20))
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER]
+)
+async def test_a_producer_that_the_broker_has_forgotten_is_replaced(publisher: KafkaPublisher, code: int) -> None:
+    lost = client(publisher)
+    lost.lost = code
+
+    with pytest.raises(PublishFailedError, match="2 of 2 records not confirmed"):
+        await publisher.send(records(10, 20))
+    await publisher.send(records(10, 20))
+
+    assert client(publisher) is not lost
+    assert [10, 20] == [len(value) for value in client(publisher).confirmed]
+
+
+async def test_a_failure_that_passes_leaves_the_producer_in_place(publisher: KafkaPublisher) -> None:
+    same = client(publisher)
+    same.lost = KafkaError.NOT_ENOUGH_REPLICAS
+    with pytest.raises(PublishFailedError):
+        await publisher.send(records(10))
+
+    assert client(publisher) is same
