@@ -114,7 +114,7 @@ class Collect:
         """
         collected = CollectResult()
         for place, ((call, verb), arrival) in enumerate(zip(calls, arrivals, strict=True)):
-            translated = _translated(call, verb, name, source, arrival)
+            translated = self._translated(call, verb, name, source, arrival)
             if isinstance(translated, Translated):
                 self._collect(collected, place, translated, source, arrival)
             else:
@@ -134,6 +134,16 @@ class Collect:
                 event = {"channel": source.channel, **event, "source": name}
             self._collect(collected, place, Translated(event, {}), source, arrival)
         return collected
+
+    def _translated(
+        self, call: object, verb: object, name: str, source: Source, arrival: Arrival
+    ) -> Translated | Reject:
+        if not isinstance(call, dict):
+            return Reject(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
+        try:
+            return translate(call, verb, name, source, arrival, self._channels)
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this event, not its neighbours
+            return rejected_for_bug(error)
 
     def _collect(
         self, collected: CollectResult, place: int, translated: Translated, source: Source, arrival: Arrival
@@ -244,15 +254,6 @@ def _without_key(event: object) -> object:
 
 def _refused(rejected: Reject) -> CollectResult:
     return CollectResult(refusals=[Refusal(0, "", rejected)])
-
-
-def _translated(call: object, verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:
-    if not isinstance(call, dict):
-        return Reject(Reason.NOT_AN_OBJECT, "", "The event is no JSON object: send one for each call.")
-    try:
-        return translate(call, verb, name, source, arrival)
-    except Exception as error:  # noqa: BLE001 - a bug of ours costs this event, not its neighbours
-        return rejected_for_bug(error)
 
 
 def _text(event: object, field: str) -> str:

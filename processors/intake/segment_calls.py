@@ -8,12 +8,13 @@ value is passed on as it is: `decode.py` validates the touchpoint, and `field_of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from processors.intake.call_campaign import campaign_of_call
 from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
+from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import MAX_IDENTIFIERS
@@ -26,7 +27,6 @@ _EVENT_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen
                 "alias": "Alias Created"}  # fmt: skip
 _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
-_ENVELOPE_FIELDS = frozenset({"campaign", "channel"})
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
 
 
@@ -60,19 +60,26 @@ class Translated(NamedTuple):
     field_names: dict[str, str]
 
 
-def translate(call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival) -> Translated | Reject:
+def translate(
+    call: dict[str, Any], verb: object, name: str, source: Source, arrival: Arrival,
+    channels: Collection[str] = TOUCHPOINT_CHANNELS,
+) -> Translated | Reject:  # fmt: skip
     """Translate a call into a touchpoint.
 
     Args:
         call: A JSON object, as an SDK sends it.
-        verb: `track`, `identify`, `page`, `screen`, `group` or `alias`.
+        verb: `track`, `identify`, `page`, `screen`, `group` or `alias`, in whichever case.
         name: The source's name.
         source: The source whose write key it came with.
         arrival: What is known of it besides its content.
+        channels: The channels of the deployment. A `context.channel` that is none of them stays in the context, since
+            Segment's specification has other words there: `server`, `browser` and `mobile`.
 
     Returns:
         The touchpoint, not validated; or why the call cannot be one, with the call's field.
     """
+    if isinstance(verb, str):
+        verb = verb.strip().lower()
     if verb not in VERBS:
         return Reject(
             Reason.MISSING_FIELD if verb is None else Reason.INVALID_FIELD,
@@ -85,7 +92,8 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
              "campaign": "context.campaign",
              **{f"context.{name}": f"context.{call_name}" for call_name, name in _CONTEXT.items()}}  # fmt: skip
     event_name = call.get("event") if verb == "track" else _EVENT_NAMES[str(verb)]
-    channel = known.get("channel") or source.channel
+    stated = known.get("channel")
+    channel = stated if isinstance(stated, str) and stated in channels else source.channel
     if source.kind == "browser" and (beyond := beyond_browser_rights(event_name, channel, source)):
         return beyond
     identifiers = _identifiers(call, known, verb, source, field_names)
@@ -93,17 +101,16 @@ def translate(call: dict[str, Any], verb: object, name: str, source: Source, arr
         return Reject(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
-    message_id = call.get("messageId")
     time = _time(call, arrival, source, field_names)
     event: dict[str, Any] = {
-        "event_id": arrival.event_id if message_id is None or message_id == "" else message_id,
+        "event_id": _event_id(call.get("messageId"), arrival),
         "event": event_name,
         "channel": channel,
         "occurred_at": time.occurred_at,
         "source": name,
         "identifiers": identifiers,
         "campaign": campaign_of_call(known.get("campaign"), known.get("page"), call.get("properties")),
-        "context": _context(context, time, arrival),
+        "context": _context(context, channel, time, arrival),
         "properties": _properties(call, verb, source, field_names),
     }
     if verb == "identify":
@@ -151,7 +158,9 @@ def _identifiers(
         one: dict[str, Any] = {"type": kind, "value": value}
         if kind in source.verified:
             one["verified"] = True
-        if value is None or value == "" or not source.joins_by(kind) or one in identifiers:
+        if value is None or (isinstance(value, str) and not value.strip()) or not source.joins_by(kind):
+            continue
+        if one in identifiers:
             continue
         field_names[f"identifiers.{len(identifiers)}"] = place
         identifiers.append(one)
@@ -173,13 +182,20 @@ def _identifier_fields(call: dict[str, Any], context: dict[str, Any], verb: obje
         yield "push_token", device.get("token"), "context.device.token"
         yield "device_id", device.get("id"), "context.device.id"
     yield "anonymous_id", call.get("anonymousId"), "anonymousId"
-    if verb == "alias":  # never read as a user_id, so that an alias cannot merge two customers
+    # Never read as a user_id, so that an alias cannot merge two customers; an alias to oneself says nothing new.
+    if verb == "alias" and call.get("previousId") != call.get("userId"):
         yield "anonymous_id", call.get("previousId"), "previousId"
     external = context.get("externalIds")
     for number, one in enumerate(external if isinstance(external, list) else ()):
         external_type = one.get("type") if isinstance(one, dict) else None
         if isinstance(external_type, str) and _TYPE.fullmatch(external_type):
             yield external_type, one.get("id"), f"context.externalIds.{number}.id"
+
+
+def _event_id(message_id: object, arrival: Arrival) -> object:
+    if message_id is None or (isinstance(message_id, str) and not message_id.strip()):
+        return arrival.event_id
+    return str(message_id) if type(message_id) is int else message_id
 
 
 def _time(call: dict[str, Any], arrival: Arrival, source: Source, field_names: dict[str, str]) -> CallTime:
@@ -189,13 +205,15 @@ def _time(call: dict[str, Any], arrival: Arrival, source: Source, field_names: d
     return time_of_call(call.get(field), arrival.sent_at if sent_at is None else sent_at, arrival.received, source)
 
 
-def _context(context: object, time: CallTime, arrival: Arrival) -> object:
+def _context(context: object, channel: str, time: CallTime, arrival: Arrival) -> object:
     """Translate the context's names, and add what the connection and the client's clock show."""
     if context is not None and not isinstance(context, dict):
         return context
     translated = {
-        _CONTEXT.get(name, name): value for name, value in (context or {}).items() if name not in _ENVELOPE_FIELDS
+        _CONTEXT.get(name, name): value for name, value in (context or {}).items() if name != "campaign"
     }  # fields that are not known are kept
+    if translated.get("channel") == channel:
+        del translated["channel"]
     if isinstance(translated.get("session_id"), float):
         del translated["session_id"]
     for name, value in (("ip", arrival.address), ("user_agent", arrival.user_agent)):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.intake.decode import decode
-from processors.intake.segment_calls import VERBS, Arrival, field_of_call, translate
+from processors.intake.segment_calls import VERBS, Arrival, Translated, field_of_call, translate
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
@@ -155,6 +155,53 @@ def test_a_browsers_call_is_refused_for_another_channel_and_for_an_event_about_p
 
     assert (field, True) == (found, "use a server's key" in message)
     assert event(call)
+
+
+@pytest.mark.parametrize("source", [SERVER, WEB])
+@pytest.mark.parametrize("stated", ["server", "browser", "mobile", "webb", "Web", "ios", "", None, 5, ["web"], {}])
+def test_a_context_channel_that_is_none_of_the_deployments_stays_in_the_context(stated: object, source: Source) -> None:
+    found = event({"event": "E", "context": {"channel": stated}}, source=source)
+
+    assert ("web", stated) == (found["channel"], found.get("context", {}).get("channel"))
+
+
+def test_a_channel_of_the_deployment_overrides_that_of_a_servers_source_and_is_refused_to_a_browsers() -> None:
+    call = {"userId": "u", "event": "E", "context": {"channel": "kiosk"}}
+    translated = [translate(call, "track", "shop", source, ARRIVAL, {"web", "kiosk"}) for source in (SERVER, WEB)]
+    unknown = translate(call, "track", "shop", WEB, ARRIVAL, {"web"})
+
+    assert isinstance(translated[0], Translated)
+    assert ("kiosk", {}) == (translated[0].event["channel"], translated[0].event["context"])
+    assert isinstance(translated[1], Reject)
+    assert isinstance(unknown, Translated)
+    assert "web" == unknown.event["channel"]
+
+
+@pytest.mark.parametrize(
+    ("message_id", "event_id"), [(5, "5"), ("  ", "request-0"), ("", "request-0"), (None, "request-0"), (" a ", " a ")]
+)
+def test_a_message_id_may_be_a_number_and_a_blank_one_is_none(message_id: object, event_id: str) -> None:
+    assert event_id == event({"event": "E", "messageId": message_id})["event_id"]
+
+
+@pytest.mark.parametrize("message_id", [True, 1.5, [], {}])
+def test_a_message_id_of_another_type_is_refused(message_id: object) -> None:
+    assert "messageId" == refusal({"userId": "u", "event": "E", "messageId": message_id})[0]
+
+
+@pytest.mark.parametrize("verb", ["Track", "TRACK", " track "])
+def test_the_case_of_a_calls_type_does_not_matter(verb: str) -> None:
+    assert "E" == event({"event": "E"}, verb)["event"]
+    assert "type" == refusal({"userId": "u", "event": "E"}, verb + "s")[0]
+
+
+def test_blank_identifiers_are_none() -> None:
+    assert "userId" == refusal({"userId": "   ", "anonymousId": "\t", "event": "E"})[0]
+    assert [("anonymous_id", "a")] == identifiers(event({"userId": " ", "anonymousId": "a", "event": "E"}))
+
+
+def test_an_alias_to_oneself_adds_no_identifier() -> None:
+    assert [("user_id", "u1")] == identifiers(event({"previousId": "u1"}, "alias"))
 
 
 def test_the_previous_id_of_an_alias_is_an_anonymous_id_and_never_a_second_user_id() -> None:
@@ -306,7 +353,6 @@ def test_consent_is_read_from_the_banners_categories_that_the_source_maps(prefer
             {"event": "E", "context": {"externalIds": [{"type": "x", "id": n} for n in range(60)]}},
             "track", "context.externalIds", "50",
         ),
-        ({"userId": "u", "event": "E", "context": {"channel": "webb"}}, "track", "context.channel", "web"),
         ({"userId": "u", "event": "E", "context": {"campaign": {"id": []}}}, "track", "context.campaign.id", "text"),
         ({"userId": "u", "event": "E", "properties": {"revenue": "much"}}, "track", "properties.revenue", "decimal"),
     ],
