@@ -19,6 +19,9 @@ from publicsuffixlist import PublicSuffixList
 
 KNOWN_SITES_FILE = Path(__file__).with_name("known_sites.json")
 
+MAX_HOST_CHARS = 253
+"""What the domain name system allows. Addresses are of any length; looking up a host takes the square of its labels."""
+
 MAX_CACHED_HOSTS = 20_000
 """Hosts whose registrable domain is remembered: a look into the list takes 6 us, and hosts repeat."""
 
@@ -28,7 +31,7 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 """An address, or a bare host as some SDKs send it: that needs a dot, which `direct` and `about:blank` have not."""
-_PLAIN_HOST = re.compile(r"https?://(?:www\.)?([a-z0-9.-]*[a-z0-9])(?:[/?#]|\Z)")
+_PLAIN_HOST = re.compile(r"https?://(?:www\.)?([a-z0-9.-]{0,252}[a-z0-9])(?:[/?#]|\Z)")
 """What nearly all addresses begin with, for which the general pattern is too slow."""
 _NUMERIC = re.compile(r"[\d.]+|\[.*\]?")
 _Value = TypeVar("_Value")
@@ -50,13 +53,13 @@ NO_ADDRESS = Address("", "")
 
 
 def parse(text: object) -> Address:
-    """Return host and path of an address or a bare host."""
+    """Return host and path of an address or a bare host; a host that is too long to be one makes it none."""
     found = _ADDRESS.match(text) if type(text) is str else None
     if found is None:
         return NO_ADDRESS
     host, path, bare, bare_path = found.groups()
     host = (host or bare).lower().rstrip(".")
-    return Address(host.removeprefix("www."), path or bare_path or "")
+    return Address(host.removeprefix("www."), path or bare_path or "") if len(host) <= MAX_HOST_CHARS else NO_ADDRESS
 
 
 def host_of(text: object) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from processors.recording.arrivals import ArrivalRules
-from processors.recording.sites import brand, host_of
+from processors.recording.sites import MAX_HOST_CHARS, brand, host_of
 from schemas.events.messages import STEPS
 from schemas.recording.touches import ArrivedBy, Conditions, SiteKind, TouchDefinitions, TouchKind
 
@@ -119,7 +119,7 @@ class TouchRules:
     ) -> Touch:  # fmt: skip
         tagged = bool(source or medium or name or more)
         arrival = self._arrivals.arrival(source or "", medium or "", tagged, click_ids, referrer, host)
-        if not arrival.source and isinstance(network, str):
+        if not arrival.source and isinstance(network, str) and len(network) <= MAX_HOST_CHARS:
             arrival = arrival._replace(source=network.lower())
         kind = self._arrivals.site_kind(arrival.source, arrival.path)
         facts = _Facts(event, channel, arrival.by, arrival.source, kind, arrival.medium, name or "")

@@ -173,6 +173,11 @@ class TouchDefinitions(_Model):
             for name in rule.lists():
                 if name not in self.lists:
                     raise ValueError(f"there is no list {name!r}; lists: {', '.join(self.lists)}")
+        kinds: dict[str, SiteKind] = {}
+        for kind, sites in self.sites.items():
+            for site in sites:
+                if kinds.setdefault(site.lower(), kind) != kind:
+                    raise ValueError(f"{site} is of two kinds of sites, {kinds[site.lower()]} and {kind}")
         last = self.marketing_channels[-1]
         if last.model_dump(exclude_none=True) != {"name": last.name}:
             raise ValueError("the last of marketing_channels needs to match everything: give it no conditions")

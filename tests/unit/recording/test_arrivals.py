@@ -294,6 +294,23 @@ def test_what_is_no_site_is_refused(site: str) -> None:
         TouchDefinitions.model_validate({**content, "own_hosts": [site]})
 
 
+def test_a_site_is_of_one_kind() -> None:
+    content = load(DEFINITIONS / "touches.yaml", TouchDefinitions).model_dump(exclude_none=True)
+
+    with pytest.raises(ValueError, match=r"T\.co is of two kinds of sites, search and social"):
+        TouchDefinitions.model_validate({**content, "sites": {"search": ["t.co"], "social": ["x.com", "T.co"]}})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://" + "a." * 50_000, "a." * 50_000 + "!", "https://" + "a-" * 50_000 + "_", "http://" + "@" * 100_000],
+)
+@pytest.mark.timeout(5)  # the square of so many labels takes minutes
+def test_a_very_long_host_is_none_and_costs_no_time(rules: TouchRules, address: str) -> None:
+    assert DIRECT == rules.classify(visit(address, address))
+    assert DIRECT == rules.classify({**visit(), "properties": {"network": address}})
+
+
 def test_the_list_of_sites_that_ships_names_its_source_and_contradicts_itself_nowhere() -> None:
     sites = known_sites()
 
