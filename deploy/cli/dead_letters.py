@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,23 +99,27 @@ def dead_letters_replay(
     from_: From = None,
     to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be published.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what a replay has published before.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Publish refused records again, once the cause is mended: the original bytes, to their topic.
+    """Publish refused records again, once the cause is mended: the original bytes, to their topic, and each once.
 
     What the collector refused is translated and validated again instead, with the rights of its source. Safe to repeat:
-    an event that was stored meanwhile counts as a duplicate; one that is still bad is refused again.
+    what was published before is left out; one that is still bad is refused again, as a new dead letter.
     """
     from deploy.operations.dead_letters import replay
     from deploy.operations.definition_files import DefinitionError
     from deploy.settings import settings
-    from sinks.clickhouse.dead_letters import count_dead_letters, read_dead_letters
+    from sinks.clickhouse.dead_letters import count_dead_letters, mark_replayed, read_dead_letters
 
-    wanted = _filter(reason, stage, topic, from_, to)
-    with clickhouse() as client:
+    matching = _filter(reason, stage, topic, from_, to)
+    wanted = matching if again else replace(matching, replayed=False)
+    with clickhouse() as client, clickhouse() as marking:  # one reads while the other writes
         counts = count_dead_letters(client, wanted)
+        left_out = 0 if again else sum(count_dead_letters(client, replace(matching, replayed=True)).values())
+        mark = partial(mark_replayed, marking)
         try:
-            outcome = replay(read_dead_letters(client, wanted), settings(), dry_run=dry_run)
+            outcome = replay(read_dead_letters(client, wanted), settings(), dry_run=dry_run, mark=mark)
         except DefinitionError as error:
             fail(str(error))
     refused = outcome.refused.total()
@@ -124,15 +130,14 @@ def dead_letters_replay(
     for name, count in counts.items():
         typer.echo(f"{count:10,} {name}", err=True)
     typer.echo(f"{'would publish' if dry_run else 'published'} {outcome.published:,}", err=True)
+    if left_out:
+        typer.echo(f"left out {left_out:,} that were published before: publish them too with --again", err=True)
     if refused:
         typer.echo(f"not published {refused:,}, which stay dead letters:", err=True)
         for why, count in outcome.refused.most_common(_MAX_REFUSAL_REASONS):
             typer.echo(_printable(f"{count:10,} {why}"), err=True)
     if outcome.failure:
-        fail(
-            f"Kafka did not confirm every record ({outcome.failure}): "
-            "replay again, what has arrived is not counted twice"
-        )
+        fail(f"Kafka did not confirm every record ({outcome.failure}): replay again, what was confirmed is left out")
 
 
 def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: datetime | None) -> DeadLetterFilter:

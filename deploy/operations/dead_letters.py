@@ -3,12 +3,15 @@
 A record that a stage refused was in a topic, so its producer may write there. What the collector refused was in none:
 its dead letter goes through the collector's own translation and validation, and what is refused again stays a dead
 letter.
+
+What the broker has confirmed is marked (`dead_letter_replays`), so that the next replay leaves it out: a letter that is
+refused again is a new one, and only that is published again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +23,12 @@ from schemas.records import Headers
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
-    from sinks.clickhouse.dead_letters import StoredDeadLetter
+    from sinks.clickhouse.dead_letters import LetterKey, StoredDeadLetter
+
+    Mark = Callable[[Sequence[LetterKey]], None]
+
+_LETTERS_PER_MARK = 10_000
+"""Confirmed letters that are marked at once; as many may be published a second time after a kill."""
 
 
 class ReplayRecord(NamedTuple):
@@ -78,55 +86,63 @@ class Replayer:
         return f"{rejected.reason.value}: {rejected.message}"
 
 
-def replay(letters: Iterable[StoredDeadLetter], settings: Settings, *, dry_run: bool = False) -> Replay:
+def replay(
+    letters: Iterable[StoredDeadLetter], settings: Settings, *, dry_run: bool = False, mark: Mark | None = None
+) -> Replay:
     """Publish dead letters again and wait until the broker has confirmed every record.
 
     Args:
         letters: The letters.
         settings: The deployment.
         dry_run: Publish nothing; only count.
+        mark: Takes the keys of letters whose records the broker has confirmed; None: they are not marked.
 
     Raises:
         DefinitionError: As `Replayer`.
     """
     replayer, outcome = Replayer(settings), Replay()
 
-    def records() -> Iterator[ReplayRecord]:
+    def records() -> Iterator[tuple[LetterKey, ReplayRecord]]:
         for letter in letters:
             record = replayer.record(letter)
             if isinstance(record, str):
                 outcome.refused[record] += 1
             else:
-                yield record
+                yield letter.letter_key, record
 
     if dry_run:
         outcome.published = sum(1 for _ in records())
     else:
-        outcome.published, outcome.failure = _publish(records(), settings.kafka_bootstrap)
+        outcome.published, outcome.failure = _publish(records(), settings.kafka_bootstrap, mark or (lambda keys: None))
     return outcome
 
 
-def _publish(records: Iterable[ReplayRecord], bootstrap: str) -> tuple[int, str]:
-    """Publish records; return how many the broker confirmed, and the first failure or an empty text."""
+def _publish(records: Iterable[tuple[LetterKey, ReplayRecord]], bootstrap: str, mark: Mark) -> tuple[int, str]:
+    """Publish records, mark their letters; return how many were confirmed, and the first failure or an empty text."""
     from confluent_kafka import KafkaException, Producer
 
     from sinks.kafka.producer import DELIVERY_TIMEOUT_S, producer_config
 
     confirmed = 0
+    unmarked: list[LetterKey] = []
     failures: list[str] = []
 
-    def delivered(error: object, _message: object) -> None:
-        nonlocal confirmed
-        if error is None:
-            confirmed += 1
-        else:
-            failures.append(str(error))
+    def delivery_of(letter: LetterKey) -> Callable[[object, object], None]:
+        def delivered(error: object, _message: object) -> None:
+            nonlocal confirmed
+            if error is None:
+                confirmed += 1
+                unmarked.append(letter)
+            else:
+                failures.append(str(error))
+
+        return delivered
 
     producer: Any = Producer(producer_config(bootstrap))
-    for topic, key, value, headers in records:
+    for letter, (topic, key, value, headers) in records:
         while not failures:
             try:
-                producer.produce(topic, value, key, on_delivery=delivered, headers=list(headers))
+                producer.produce(topic, value, key, on_delivery=delivery_of(letter), headers=list(headers))
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -135,7 +151,11 @@ def _publish(records: Iterable[ReplayRecord], bootstrap: str) -> tuple[int, str]
         if failures:
             break
         producer.poll(0)
+        if len(unmarked) >= _LETTERS_PER_MARK:
+            mark(unmarked)
+            unmarked.clear()
     unconfirmed = producer.flush(DELIVERY_TIMEOUT_S + 5)
+    mark(unmarked)
     if unconfirmed and not failures:
         failures.append(f"no answer for {unconfirmed:,} records")
     return confirmed, failures[0] if failures else ""

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.time import ms_of_time, utc
+from sinks.clickhouse.client import without_deduplication
 
 _COLUMNS = (
     "topic", "partition", "offset", "received_at", "stored_at", "stage", "reason", "field", "message",
     "key_base64", "value_base64",
 )  # fmt: skip
+
+
+class LetterKey(NamedTuple):
+    """What a dead letter is known by; its topic, partition and offset are those of the record."""
+
+    topic: str
+    partition: int
+    offset: int
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,11 @@ class StoredDeadLetter:
     value_base64: str
 
     @property
+    def letter_key(self) -> LetterKey:
+        """What the letter is known by."""
+        return LetterKey(self.topic, self.partition, self.offset, self.received_at)
+
+    @property
     def key(self) -> bytes | None:
         """The original key; None for an empty key: the two are stored alike."""
         return b64decode(self.key_base64) or None
@@ -69,6 +84,7 @@ class DeadLetterFilter:
         offset: Of this offset.
         start: Received at this time or later.
         end: Received before this time.
+        replayed: Published again before, or not.
     """
 
     reason: str = ""
@@ -78,6 +94,7 @@ class DeadLetterFilter:
     offset: int | None = None
     start: datetime | None = None
     end: datetime | None = None
+    replayed: bool | None = None
 
     def sql(self) -> tuple[str, dict[str, Any]]:
         """Return the SQL condition and its parameters; values never become part of the text."""
@@ -95,6 +112,10 @@ class DeadLetterFilter:
             if time is not None:
                 conditions.append(f"received_at {operator} fromUnixTimestamp64Milli({{{name}:Int64}})")
                 parameters[name] = ms_of_time(time)
+        if self.replayed is not None:
+            among = "IN" if self.replayed else "NOT IN"
+            columns = ", ".join(LetterKey._fields)
+            conditions.append(f"({columns}) {among} (SELECT {columns} FROM dead_letter_replays)")  # noqa: S608 - fixed text
         return " AND ".join(conditions) or "1", parameters
 
 
@@ -131,3 +152,9 @@ def read_dead_letters(
             for name in ("received_at", "stored_at"):
                 fields[name] = utc(fields[name])
             yield StoredDeadLetter(**fields)
+
+
+def mark_replayed(client: Any, letters: Sequence[LetterKey]) -> None:
+    """Note that dead letters were published again; a letter may be marked more than once."""
+    if letters:
+        client.insert("dead_letter_replays", letters, column_names=LetterKey._fields, settings=without_deduplication())

@@ -25,6 +25,7 @@ from sinks.kafka.producer import create_topics
 
 pytestmark = pytest.mark.integration
 
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 BAD_BYTES = b"\x1b[31m\xff{'a': 1}"
 COLUMNS = [
     "topic", "partition", "offset", "received_at", "stage", "reason", "field", "message", "key_base64", "value_base64",
@@ -129,6 +130,45 @@ def test_replay_publishes_the_original_keys_and_bytes_to_the_original_topic(web:
     expected = {"matching": {"not_json": 2, "invalid_field": 1}, "published": 3, "dry_run": False, "refused": 0}
     assert (0, expected) == (code, json.loads(out)), err
     assert [(b"k1", BAD_BYTES), (None, b'{"a": 1}'), (b"k3", b"")] == published(stack, web)
+
+
+def test_a_second_replay_publishes_what_was_refused_since_and_nothing_else(web: str, stack: Settings) -> None:
+    assert 0 == run("replay", "--reason", "invalid_field")[0]
+    code, out, err = run("replay", "--json")
+    assert (0, {"not_json": 2}, 2) == (code, json.loads(out)["matching"], json.loads(out)["published"]), err
+    assert "left out 1 that were published before" in err
+
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    client.insert("dead_letters", [row(web, 4, "not_json", b"k1", BAD_BYTES)], COLUMNS)  # refused again
+    # The log was lost, and another record has the offset.
+    client.insert(
+        "dead_letters",
+        [[*row(web, 3, "not_json", b"", b"new")[:3], NOW, *row(web, 3, "not_json", b"", b"new")[4:]]],
+        COLUMNS,
+    )
+    client.close()
+    assert 2 == json.loads(run("replay", "--dry-run", "--json")[1])["matching"]["not_json"]
+    assert 2 == json.loads(run("replay", "--json")[1])["published"]
+    assert 0 == json.loads(run("replay", "--json")[1])["published"]
+    assert [b'{"a": 1}', BAD_BYTES, b"", b"new", BAD_BYTES] == [value for _, value in published(stack, web)]
+
+
+def test_replay_again_publishes_all(web: str, stack: Settings) -> None:
+    assert [3, 0, 3] == [json.loads(run("replay", "--json", *more)[1])["published"] for more in ([], [], ["--again"])]
+    assert 6 == len(published(stack, web))
+
+
+def test_what_was_not_published_is_not_left_out_later(
+    web: str, stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 == run("replay", "--dry-run")[0]
+    elsewhere = stack.model_copy(update={"kafka_bootstrap": "127.0.0.1:9"})
+    with monkeypatch.context() as patch:
+        patch.setattr("sinks.kafka.producer.DELIVERY_TIMEOUT_S", -4)
+        patch.setattr("deploy.settings.settings", lambda: elsewhere)
+        assert 1 == run("replay")[0]
+
+    assert 3 == json.loads(run("replay", "--json")[1])["published"]
 
 
 def test_replay_publishes_no_event_that_a_browsers_key_has_forged(web: str, stack: Settings) -> None:
