@@ -83,6 +83,7 @@ class Worker:
         clock: The time, milliseconds since 1970.
         batching: Sizes of batches.
         failpoint: Called at each failpoint with its name.
+        topic_prefix: The deployment's prefix of topic names.
     """
 
     app: faust.App
@@ -92,10 +93,11 @@ class Worker:
     clock: Callable[[], int]
     batching: Batching
     failpoint: Failpoint
+    topic_prefix: str = ""
 
     def router(self, stage: str) -> Router:
         """Return the router of one stage's outcomes."""
-        return Router(self.publisher, stage, self.clock)
+        return Router(self.publisher, stage, self.clock, topic_prefix=self.topic_prefix)
 
 
 def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identify, outbox: Outbox) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -30,6 +30,9 @@ it, then field names, numbers, the topic, and Kafka's own overhead of a record."
 TRUNCATED_KEY_BYTES = 4_096
 TRUNCATED_VALUE_BYTES = 65_536
 """The bytes that are kept of an original that does not fit: enough to recognise its producer. It cannot be replayed."""
+
+Kept = Literal["whole", "part", "nothing"]
+"""How much a letter keeps of its original: all bytes if they fit, the first part, or no byte."""
 
 
 class Reason(StrEnum):
@@ -122,7 +125,7 @@ def truncation(message: str, key: bytes, value: bytes) -> Truncation | None:
 
 
 def dead_letter(
-    record: Record, stage: str, reason: Reason, message: str, field: str = "", *, whole: bool = True
+    record: Record, stage: str, reason: Reason, message: str, field: str = "", *, keep: Kept = "whole"
 ) -> Outgoing:
     """Make the dead letter of a record.
 
@@ -132,16 +135,17 @@ def dead_letter(
         reason: The code.
         message: The value and the rule that it breaks, for people.
         field: The path of the offending field; empty when the whole record is at fault.
-        whole: Keep all bytes of the original if they fit.
+        keep: How much of the original to keep.
 
     Returns:
         A record of `dead-letters` under the original's key, at most `RECORD_LIMIT_BYTES` large.
     """
     key, value = record.key or b"", record.value or b""
     message = message[:MAX_MESSAGE_CHARS]
-    if not whole or _FRAME_BYTES + len(key) + _encoded_size(key) + _encoded_size(value) > RECORD_LIMIT_BYTES:
+    if keep != "whole" or _FRAME_BYTES + len(key) + _encoded_size(key) + _encoded_size(value) > RECORD_LIMIT_BYTES:
         sizes = len(key), len(value)
-        key, value = key[:TRUNCATED_KEY_BYTES], value[:TRUNCATED_VALUE_BYTES]
+        nothing = keep == "nothing"
+        key, value = (b"", b"") if nothing else (key[:TRUNCATED_KEY_BYTES], value[:TRUNCATED_VALUE_BYTES])
         if sizes != (len(key), len(value)):
             message = f"{message} {Truncation(len(key), sizes[0], len(value), sizes[1])}"
     letter = DeadLetter(

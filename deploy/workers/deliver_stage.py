@@ -85,6 +85,7 @@ def build_deliver(
         clock=clock,
         timezone=settings.timezone,
         failpoint=failpoint,
+        topic_prefix=settings.topic_prefix,
     )
 
 

@@ -182,4 +182,5 @@ def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -
         clock_ms,
         Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s),
         make_failpoint(settings.crash_at),
+        settings.topic_prefix,
     )

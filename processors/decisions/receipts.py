@@ -50,7 +50,10 @@ class Receipts:
             fallback: The time zone of people whose own is unknown.
         """
         self._fallback = fallback
-        own = {f"{event_prefix(name)} {said}": (name, step) for name in channels for said, step in _STEPS}
+        prefixes = {
+            prefix: name for name in channels for prefix in (name.replace("_", " ").title(), event_prefix(name))
+        }
+        own = {f"{prefix} {said}": (name, step) for prefix, name in prefixes.items() for said, step in _STEPS}
         reports: dict[str, tuple[str, Step]] = {**own, **STEPS}
         self.handlers: dict[str, Handler] = dict.fromkeys(visits, self._visit)
         self.handlers |= {name: self._report(*report) for name, report in reports.items() if report[1] != "sent"}

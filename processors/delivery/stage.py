@@ -221,15 +221,17 @@ class Deliver:
         clock: The time, milliseconds since 1970.
         timezone: Time zone of people whose own is unknown; IANA name.
         failpoint: Called with the name of a point, where a fault test can end the process.
+        topic_prefix: The deployment's prefix of topic names.
     """
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: ProductRecommender,
         templates: Templates, definitions: DeliveryDefinitions, adapters: Mapping[str, Adapter],
         clock: Callable[[], int], timezone: str = "UTC", failpoint: Callable[[str], None] = lambda _: None,
+        topic_prefix: str = "",
     ) -> None:  # fmt: skip
         self._ledger = ledger
-        self._router = Router(publisher, STAGE, clock)
+        self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix)
         self._people = people
         self._recommendations = recommendations
         self._templates = templates

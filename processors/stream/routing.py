@@ -12,7 +12,7 @@ from typing import TypeVar
 import orjson
 
 from processors.stream.ports import Publisher
-from schemas.dead_letters import Reason, dead_letter
+from schemas.dead_letters import Kept, Reason, dead_letter
 from schemas.outcomes import Drop, Ok, Outcome, Reject
 from schemas.records import NO_PARTITION, Outgoing, Record, RecordsTooLargeError, UnloggedRecord, unlogged_offset
 from schemas.time import text_of_ms
@@ -45,12 +45,14 @@ class Router:
         publisher: Writes to Kafka, and waits for a broker that is down.
         stage: The agent, for dead letters.
         clock: The time, milliseconds since 1970.
+        topic_prefix: The deployment's prefix of topic names; a dead letter has the full name.
     """
 
-    def __init__(self, publisher: Publisher, stage: str, clock: Callable[[], int]) -> None:
+    def __init__(self, publisher: Publisher, stage: str, clock: Callable[[], int], *, topic_prefix: str = "") -> None:
         self._publisher = publisher
         self._stage = stage
         self._clock = clock
+        self._topic_prefix = topic_prefix
 
     async def publish(self, records: Sequence[Record], outcomes: Sequence[Outcome[Outgoing | None]]) -> None:
         """Publish what the outcomes of a batch lead to; returns when the broker has confirmed all of it.
@@ -96,17 +98,23 @@ class Router:
                 await self.publish([record], [outcome])
 
     async def _reject(self, oversized: Iterable[tuple[Record, Reject]]) -> None:
-        # Not whole: where a topic takes less than our producers send, what did not fit may have been the dead letter.
-        await self._publisher.send(
-            [
-                dead_letter(record, self._stage, rejected.reason, rejected.message, rejected.field, whole=False)
-                for record, rejected in oversized
-            ]
-        )
+        """Publish dead letters of records that were too large: with a part of the original, or else with nothing of it.
+
+        The letter itself may have been too large, where a topic takes less than our producers send.
+        """
+        rejected = list(oversized)
+        try:
+            await self._publisher.send([self._letter(*one, keep="part") for one in rejected])
+        except RecordsTooLargeError as error:
+            await self._publisher.send([self._letter(*rejected[place], keep="nothing") for place in error.places])
+
+    def _letter(self, record: Record, reject: Reject, keep: Kept) -> Outgoing:
+        return dead_letter(record, self._stage, reject.reason, reject.message, reject.field, keep=keep)
 
     def _unlogged(self, outgoing: Outgoing) -> UnloggedRecord:
+        topic = self._topic_prefix + outgoing.topic
         offset = unlogged_offset(outgoing.topic.encode() + outgoing.key + outgoing.value)
-        return UnloggedRecord(outgoing.topic, NO_PARTITION, offset, self._clock(), outgoing.key, outgoing.value)
+        return UnloggedRecord(topic, NO_PARTITION, offset, self._clock(), outgoing.key, outgoing.value)
 
 
 def _too_large(outgoing: Outgoing | None) -> Reject:

@@ -155,6 +155,15 @@ def test_reports_of_a_channel_without_events_of_its_own_begin_with_its_name() ->
     assert ["Not delivered: the direct mail message could not be delivered."] == [row["reason"] for row in rows]
 
 
+@pytest.mark.parametrize("event", ["Push Failed", "Web Push Failed"])
+def test_reports_of_a_channel_with_events_of_its_own_may_begin_with_its_name_too(event: str) -> None:
+    somebody, engine = person(agrees=("web_push",)), resolver(quiet_hours={})
+    first = engine.decide(somebody, request(note=Note(channels=("web_push",))), NOON)
+    rows = engine.on_event(somebody, {**receipt(event, first), "channel": "web_push"}, NOON)
+
+    assert ["failed"] == [row["outcome"] for row in rows]
+
+
 @pytest.mark.parametrize(
     "event",
     [{"event": "Page Viewed"}, {"event": "Email Sent"}, {"event": "Our Own Event"}, {"event": "Email Opened"}],

@@ -11,6 +11,7 @@ from schemas.dead_letters import (
     TRUNCATED_KEY_BYTES,
     TRUNCATED_VALUE_BYTES,
     DeadLetter,
+    Kept,
     Reason,
     Truncation,
     dead_letter,
@@ -33,8 +34,10 @@ class Raw(NamedTuple):
     headers: Headers = ()
 
 
-def letter_of(record: Raw, message: str = "no", field: str = "", *, whole: bool = True) -> tuple[Outgoing, DeadLetter]:
-    outgoing = dead_letter(record, "identify", Reason.NOT_JSON, message, field, whole=whole)
+def letter_of(
+    record: Raw, message: str = "no", field: str = "", *, keep: Kept = "whole"
+) -> tuple[Outgoing, DeadLetter]:
+    outgoing = dead_letter(record, "identify", Reason.NOT_JSON, message, field, keep=keep)
     return outgoing, DeadLetter.model_validate_json(outgoing.value)
 
 
@@ -73,9 +76,10 @@ def test_no_letter_is_larger_than_a_record_may_be(value_bytes: int, key_bytes: i
 
 def test_a_letter_can_be_made_small_for_a_broker_that_takes_less() -> None:
     record = Raw(b"v" * 300_000)
+    kept: list[Kept] = ["whole", "part", "nothing"]
 
-    assert [300_000, TRUNCATED_VALUE_BYTES] == [len(letter_of(record, whole=whole)[1].value) for whole in (True, False)]
-    assert letter_of(Raw(b"short"), whole=False)[1].message == "no"
+    assert [300_000, TRUNCATED_VALUE_BYTES, 0] == [len(letter_of(record, keep=keep)[1].value) for keep in kept]
+    assert letter_of(Raw(b"short"), keep="part")[1].message == "no"
 
 
 def test_a_text_that_only_looks_truncated_is_whole() -> None:

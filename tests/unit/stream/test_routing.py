@@ -104,6 +104,23 @@ async def test_a_dead_letter_that_a_broker_does_not_take_is_made_small_and_keeps
     assert truncation(letter.message, b"k", letter.value)
 
 
+async def test_a_dead_letter_keeps_nothing_of_its_original_where_even_a_part_is_too_large() -> None:
+    broker = Broker(2_000)
+    await router(broker).publish([Raw(0, b"v" * 300_000)], [Reject(Reason.NOT_JSON, "", "no JSON")])
+
+    [letter] = broker.letters
+    assert (Reason.NOT_JSON, b"", 0) == (letter.reason, letter.value, letter.offset)
+    assert truncation(letter.message, b"", b"")
+
+
+async def test_a_dead_letter_of_an_outbox_record_has_the_full_name_of_its_topic() -> None:
+    broker = Broker(1_000_000)
+    named = Router(broker, "relay", lambda: NOW_MS, topic_prefix="eu-")
+    await named.send([Outgoing("decisions", b"person", b"v" * 1_000_001)])
+
+    assert ["eu-decisions"] == [letter.topic for letter in broker.letters]
+
+
 async def test_if_not_even_that_is_taken_the_stage_stops() -> None:
     with pytest.raises(RecordsTooLargeError):
         await router(Broker(10)).publish([Raw(0, b"{")], [Reject(Reason.NOT_JSON, "", "no JSON")])
