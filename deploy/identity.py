@@ -25,12 +25,12 @@ from redis.asyncio import Redis
 
 from deploy.operations.definition_files import DefinitionError, identity_policy
 from deploy.settings import Settings
-from processors.identity.claims import claim
+from processors.identity.claims import all_claims
 from processors.identity.stage import request_for
 from processors.intake.decode import explain
 from schemas.events.touchpoint import Event, read
 from schemas.identity.policy import IdentityPolicy
-from schemas.identity.resolution import ErasedPerson, Resolution, ResolveRequest, Split, uuid_text
+from schemas.identity.resolution import Claim, ErasedPerson, Resolution, ResolveRequest, Split, uuid_text
 from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
@@ -209,8 +209,11 @@ class Resolver:
             value: Its value.
             source: The producer, where policy gives that producer's identifiers a name space.
         """
-        made = claim(identifier_type, value, self.policy, self._secret, source)
-        return await self._store.owner(made.identifier_hash) if made else None
+        for made in all_claims(identifier_type, value, self.policy, self._secret, source):
+            owner = await self._store.owner(made.identifier_hash)
+            if owner is not None:
+                return owner
+        return None
 
     async def unmerge(self, identifiers: Sequence[tuple[str, str]], *, source: str = "") -> Split:
         """Split identifiers off their profile into a new one; the two are never merged again.
@@ -219,7 +222,9 @@ class Resolver:
             ValueError: One of them cannot identify, they belong to several profiles, or the profile has no other.
         """
         identifier_hashes = {
-            self._identifier_hash(kind, value, source): f"{kind}:{value}" for kind, value in identifiers
+            one: f"{kind}:{value}"
+            for kind, value in identifiers
+            for one in await self._identifier_hashes(kind, value, source)
         }
         try:
             split = await self._store.split(uuid4().hex, list(identifier_hashes), occurred_ms=clock_ms())
@@ -247,15 +252,25 @@ class Resolver:
         time = at or datetime.now(UTC)
         if time.tzinfo is None:
             raise ValueError(f"at={time.isoformat()} has no time zone")
-        return await self._store.erase(self._identifier_hash(identifier_type, value, source), ms_of_time(time))
+        for made in self._all_claims(identifier_type, value, source):
+            erased = await self._store.erase(made.identifier_hash, ms_of_time(time))
+            if erased is not None:
+                return erased
+        return None
 
-    def _identifier_hash(self, identifier_type: str, value: str, source: str) -> bytes:
-        made = claim(identifier_type, value, self.policy, self._secret, source)
-        if made is None:
+    async def _identifier_hashes(self, identifier_type: str, value: str, source: str) -> list[bytes]:
+        """Return the hashes under which an identifier is stored, else the one by which it would be."""
+        made = self._all_claims(identifier_type, value, source)
+        stored = [one.identifier_hash for one in made if await self._store.owner(one.identifier_hash)]
+        return stored or [made[0].identifier_hash]
+
+    def _all_claims(self, identifier_type: str, value: str, source: str) -> tuple[Claim, ...]:
+        made = all_claims(identifier_type, value, self.policy, self._secret, source)
+        if not made:
             raise ValueError(
                 f"{identifier_type}:{value} identifies no person: it is malformed or a blocked placeholder"
             )
-        return made.identifier_hash
+        return made
 
     def _request(self, position: int, event: Mapping[str, Any]) -> ResolveRequest:
         try:

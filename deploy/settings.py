@@ -71,7 +71,13 @@ class Settings(BaseSettings):
         "The collector marks the events that it has validated with a key derived from it; a worker with another secret "
         "validates them again.",
     )
-    default_region: str = Field("US", description="Region of phone numbers without a country code, ISO 3166.")
+    default_region: str = Field(
+        "US",
+        description=(
+            "Region of phone numbers without a country code, ISO 3166, where neither `regions` of `identity.yaml` nor "
+            "the event names one; they must be valid there."
+        ),
+    )
     timezone: str = Field("UTC", description="Time zone of days in reports, IANA name.")
     currency: str = Field(
         "",

@@ -119,13 +119,16 @@ def identity_unmerge(
         from deploy.identity import reveal_identifiers
         from sinks.redis.identity import ImpossibleSplitError
 
-        identifier_hashes = [_identifier_hash(deployment, kind, value, source) for kind, value in asked]
+        named = {
+            identifier_hash: written
+            for (kind, value), written in zip(asked, identifiers, strict=True)
+            for identifier_hash in await _identifier_hashes(deployment, kind, value, source)
+        }
+        hashes = list(named)
         try:
-            return await (
-                _unmerge(deployment, identifier_hashes, timeout_s) if yes else _preview(deployment, identifier_hashes)
-            )
+            return await (_unmerge(deployment, hashes, timeout_s) if yes else _preview(deployment, hashes))
         except ImpossibleSplitError as error:
-            fail(reveal_identifiers(str(error), dict(zip(identifier_hashes, identifiers, strict=True))))
+            fail(reveal_identifiers(str(error), named))
 
     answer = with_deployment(unmerge)
     if as_json:
@@ -160,12 +163,12 @@ def identity_refusals(
         if release:
             anchor = release.lower()
             named = PROFILE_ID.fullmatch(anchor)
-            identifier_hash = (
-                bytes.fromhex(anchor.replace("-", ""))
+            hashes = (
+                [bytes.fromhex(anchor.replace("-", ""))]
                 if named
-                else _identifier_hash(stores, *required_identifier(release), "")
+                else await _identifier_hashes(stores, *required_identifier(release), "", stored_only=False)
             )
-            if not await stores.identities.release(identifier_hash):
+            if not any([await stores.identities.release(one) for one in hashes]):
                 fail(f"{release} is not in quarantine")
             typer.echo(f"{release} is released from quarantine", err=True)
         return await stores.identities.most_refused(limit)
@@ -223,14 +226,19 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
     }
 
 
-def _identifier_hash(stores: Stores | Deployment, kind: str, value: str, source: str) -> bytes:
+async def _identifier_hashes(
+    stores: Stores | Deployment, kind: str, value: str, source: str, *, stored_only: bool = True
+) -> list[bytes]:
+    """Return the hashes of an identifier: those that have an owner, else the one by which it would be stored."""
     from deploy.cli.lookup import UnknownPersonError
-    from processors.identity.claims import claim
+    from processors.identity.claims import all_claims
 
-    made = claim(kind, value, stores.policy, stores.secret, source)
-    if made is None:
+    made = [one.identifier_hash for one in all_claims(kind, value, stores.policy, stores.secret, source)]
+    if not made:
         raise UnknownPersonError(f"{kind}:{value} identifies no person: it is malformed or a blocked placeholder")
-    return made.identifier_hash
+    if not stored_only:
+        return made
+    return [one for one in made if await stores.identities.owner(one)] or made[:1]
 
 
 def _opened(file: str) -> BinaryIO:

@@ -44,7 +44,7 @@ async def find_person(stores: Stores | Deployment, who: str, source: str = "") -
     Raises:
         UnknownPersonError: It names no live profile, or several.
     """
-    from processors.identity.claims import claim
+    from processors.identity.claims import all_claims
     from schemas.identity.policy import OTHER_TYPES
 
     if PROFILE_ID.fullmatch(who.lower()):
@@ -60,10 +60,10 @@ async def find_person(stores: Stores | Deployment, who: str, source: str = "") -
         candidates.insert(0, named)
     found: dict[str, tuple[str, str]] = {}
     for kind, value in candidates:
-        made = claim(kind, value, stores.policy, stores.secret, source)
-        owner = await stores.identities.owner(made.identifier_hash) if made else None
-        if owner:
-            found.setdefault(owner, (kind, value))
+        made = all_claims(kind, value, stores.policy, stores.secret, source)
+        owners = [owner for one in made if (owner := await stores.identities.owner(one.identifier_hash))]
+        if owners:
+            found.setdefault(owners[0], (kind, value))
             if named and kind == named[0]:
                 break
     if not found:

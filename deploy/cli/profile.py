@@ -137,7 +137,7 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
 async def _erasure_request(deployment: Deployment, who: str, source: str) -> ErasureRequest:
     """Find the person to erase, or an earlier erasure that is to be completed."""
     from deploy.operations.erasure import ErasureRequest, earlier_erasure
-    from processors.identity.claims import claim
+    from processors.identity.claims import all_claims
 
     try:
         found = await find_person(deployment, who, source)
@@ -146,10 +146,10 @@ async def _erasure_request(deployment: Deployment, who: str, source: str) -> Era
         written = required_identifier(who) if ":" in who else None
         if PROFILE_ID.fullmatch(who.lower()):
             erased = earlier_erasure(deployment, profile_id=who.lower())
-        elif written and (made := claim(*written, deployment.policy, deployment.secret, source)):
-            erased = earlier_erasure(deployment, anchor=made.anchor)
         else:
-            erased = None
+            made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
+            erasures = (earlier_erasure(deployment, anchor=one.anchor) for one in made)
+            erased = next((one for one in erasures if one is not None), None)
         if erased is None:
             raise
         return ErasureRequest(erased.profile_id, erased, written)

@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from deploy.operations.deployment import Deployment, Progress
-from processors.identity.claims import claim
+from processors.identity.claims import all_claims
 from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.erasure import LetterPlace
 from schemas.identity.resolution import ErasedPerson
@@ -168,8 +168,11 @@ async def _erase_identity(
 
 
 def _identifier_hashes(deployment: Deployment, identifiers: Iterable[tuple[str, str]]) -> list[bytes]:
-    made = (claim(kind, value, deployment.policy, deployment.secret) for kind, value in sorted(identifiers))
-    return [one.identifier_hash for one in made if one]
+    return [
+        one.identifier_hash
+        for kind, value in sorted(identifiers)
+        for one in all_claims(kind, value, deployment.policy, deployment.secret)
+    ]
 
 
 async def _known_identifiers(deployment: Deployment, request: ErasureRequest) -> set[tuple[str, str]]:
@@ -181,12 +184,10 @@ async def _known_identifiers(deployment: Deployment, request: ErasureRequest) ->
     erased = {anchor for anchor, _ in request.erased.anchors} if request.erased else set()
     found = set()
     for kind, value in named:
-        made = claim(kind, value, deployment.policy, deployment.secret)
         # An event of a shared device may also name an identifier of another person, whose dead letters stay.
-        if made and (
-            made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == request.profile_id
-        ):
-            found.add((kind, value))
+        for made in all_claims(kind, value, deployment.policy, deployment.secret):
+            if made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == request.profile_id:
+                found.add((kind, value))
     return found
 
 
@@ -240,9 +241,13 @@ def letters_of_person(deployment: Deployment, clear: set[tuple[str, str]], ids: 
             event = _fields_of_part(value)
         if not isinstance(event, dict):
             return False
-        claimed = (claim(kind, named, deployment.policy, deployment.secret) for kind, named in _claimed(event))
+        source = event.get("source")  # its region decides what a national telephone number is
+        claimed = (
+            all_claims(kind, named, deployment.policy, deployment.secret, source if isinstance(source, str) else "")
+            for kind, named in _claimed(event)
+        )
         return event.get("profile_id") in ids or any(
-            made.identifier_hash in identifier_hashes for made in claimed if made
+            one.identifier_hash in identifier_hashes for made in claimed for one in made
         )
 
     return [place for place, key, value in find_letters(deployment.tables, {*texts, *ids}) if names_person(key, value)]

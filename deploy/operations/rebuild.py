@@ -18,7 +18,7 @@ from deploy.operations.deployment import Deployment, Progress
 from deploy.operations.engines import load_decision_engine
 from deploy.operations.roles import Role
 from deploy.settings import Settings
-from processors.identity.claims import claim
+from processors.identity.claims import all_claims
 from processors.profiles.fold import Decider
 from processors.profiles.rebuild import rebuild, replacement
 from schemas.time import clock_ms
@@ -108,10 +108,12 @@ async def separated_identifiers(
     """Return the identifiers in a person's events that belong to a profile which was separated from this one."""
     owners: dict[tuple[str, str], str] = {}
     for kind, value in {(one["type"], one["value"]) for event in events for one in event["identifiers"]}:
-        made = claim(kind, value, deployment.policy, deployment.secret)
-        owner = await deployment.identities.owner(made.identifier_hash) if made else None
-        if owner is not None and owner != profile_id:
-            owners[kind, value] = owner
+        for made in all_claims(kind, value, deployment.policy, deployment.secret):
+            owner = await deployment.identities.owner(made.identifier_hash)
+            if owner is not None:
+                if owner != profile_id:
+                    owners[kind, value] = owner
+                break
     separated = await deployment.identities.separated(profile_id, sorted(set(owners.values())))
     return {identifier for identifier, owner in owners.items() if owner in separated}
 

@@ -16,8 +16,14 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import phonenumbers
-
+from processors.identity.phones import (
+    Regions,
+    compared_phone,
+    former_phone,
+    guessed_regions,
+    read_phone,
+    read_whatsapp,
+)
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentifierRule, IdentityPolicy, Normaliser
 from schemas.identity.resolution import Claim
@@ -25,7 +31,6 @@ from schemas.identity.resolution import Claim
 _SEPARATOR = b"\x1f"
 _MAX_EMAIL = 254  # RFC 5321, path length less the angle brackets
 _EMAIL = re.compile(r"[^@\s<>,;]{1,64}@(?:[^@\s.<>,;]+\.)+[^@\s.<>,;]{2,}")
-_PLUS_AND_DIGITS = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[Claim, ...], list[dict[str, Any]]]:
@@ -42,8 +47,12 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
         neither. Both are empty when the event names no person. Cached: treat as read-only.
     """
     named = tuple([(one["type"], one["value"], one["verified"]) for one in event["identifiers"]])
-    source = event["source"] if event["source"] in policy.namespaces else ""  # other sources share the cache
-    return _claim_maker(policy, secret).claims(named, source)
+    source = event["source"] if event["source"] in policy.sources else ""  # other sources share the cache
+    maker = _claim_maker(policy, secret)
+    found = maker.claims(named, source)
+    if found is None:  # an event in some hundreds: a telephone number without a country code
+        found = maker.claims(named, source, guessed_regions(event, policy.default_region))
+    return found or ((), [])
 
 
 def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: bytes, source: str = "") -> Claim | None:
@@ -54,39 +63,50 @@ def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: byte
         value: Its value in any spelling.
         policy: How it is written.
         secret: Key of the hashes.
-        source: The producer that uses it, where policy gives that producer a name space of its own.
+        source: The producer that uses it, where policy gives that producer a name space or a region of its own.
 
     Returns:
         The claim; None when the value is malformed or a placeholder.
     """
-    name = _claim_maker(policy, secret).name(identifier_type, value, source)
-    return None if name is None else name.claim
+    return next(iter(all_claims(identifier_type, value, policy, secret, source)), None)
+
+
+def all_claims(
+    identifier_type: str, value: str, policy: IdentityPolicy, secret: bytes, source: str = ""
+) -> tuple[Claim, ...]:
+    """Make the claims under which one identifier may be stored: `claim`, then the one that earlier releases made.
+
+    Arguments and errors are those of `claim`. Most identifiers have one.
+    """
+    name = _claim_maker(policy, secret).name(identifier_type, value, source, (policy.default_region,))
+    return () if name is None else name.claims
 
 
 class _NormalisedIdentifier(NamedTuple):
-    """One normalised identifier; sorts by strength, by the fields before `claim`.
+    """One normalised identifier; sorts by strength, by the fields before `claims`.
 
     Attributes:
         priority: Place of the type in the policy's order, 0 the strongest.
         counted_type: The type by which the identifier counts: its own, or the one it is the `same_as`.
         value: The normalised value.
         type: The identifier type that the event names.
-        claim: The claim made of it.
+        claims: The claim made of it; then, where earlier releases compared it in another form, the claim of theirs.
     """
 
     priority: int
     counted_type: str
     value: str
     type: str
-    claim: Claim
+    claims: tuple[Claim, ...]
 
 
 class _ClaimMaker:
     """Normalises and hashes identifiers by one policy. The results are cached, since people come back.
 
     Attributes:
-        name: One identifier by type, value and source; the last 50,000 take about 20 MB.
+        name: One identifier by type, value, source and guessed regions; the last 50,000 take about 20 MB.
         claims: All identifiers (type, value, verified) of an event by a source, as `claims`; 20,000, another 20 MB.
+            None: a national telephone number is among them, so that the guessed regions are needed.
     """
 
     def __init__(self, policy: IdentityPolicy, secret: bytes) -> None:
@@ -95,30 +115,55 @@ class _ClaimMaker:
         self.name = lru_cache(maxsize=50_000)(self._name)
         self.claims = lru_cache(maxsize=20_000)(self._claims)
 
-    def _name(self, identifier_type: str, value: str, source: str) -> _NormalisedIdentifier | None:
+    def _name(
+        self, identifier_type: str, value: str, source: str, guessed: tuple[str, ...]
+    ) -> _NormalisedIdentifier | None:
         policy = self._policy
         rule = policy.rule(identifier_type)
-        normal = _normalised(identifier_type, value, rule, policy, source)
-        if normal is None:
+        if policy.blocks(rule, value):
+            return None
+        normal = _NORMALISERS[rule.normalise](value, Regions(policy.regions.get(source, ""), guessed))
+        if not normal:
             return None
         counted_type = rule.same_as or identifier_type
-        claim = Claim(counted_type, hash_identifier(counted_type, normal, self._secret))
-        return _NormalisedIdentifier(policy.priority(counted_type), counted_type, normal, identifier_type, claim)
+        prefix = policy.namespaces[source].get(identifier_type, "") if source in policy.namespaces else ""
+        found = [
+            Claim(counted_type, hash_identifier(counted_type, prefix + form, self._secret))
+            for form in _forms(normal, rule)
+        ]
+        return _NormalisedIdentifier(
+            policy.priority(counted_type), counted_type, prefix + normal, identifier_type, tuple(found)
+        )
 
     def _claims(
-        self, identifiers: tuple[tuple[str, str, bool], ...], source: str
-    ) -> tuple[tuple[Claim, ...], list[dict[str, Any]]]:
+        self, identifiers: tuple[tuple[str, str, bool], ...], source: str, guessed: tuple[str, ...] | None = None
+    ) -> tuple[tuple[Claim, ...], list[dict[str, Any]]] | None:
         named: dict[_NormalisedIdentifier, bool] = {}
         for identifier_type, value, verified in identifiers:
-            if verified or not self._policy.rule(identifier_type).verified_only:
-                name = self.name(identifier_type, value, source)
+            rule = self._policy.rule(identifier_type)
+            if verified or not rule.verified_only:
+                telephone = rule.normalise in _TELEPHONES
+                name = self.name(identifier_type, value, source, (guessed or ()) if telephone else ())
                 if name is not None:
                     named[name] = verified or named.get(name, False)
+                elif telephone and guessed is None and source not in self._policy.regions:
+                    return None
         names = sorted(named)
         clear = [{"type": name.type, "value": name.value, "verified": named[name]} for name in names]
-        if len(names) < 2:
-            return tuple(name.claim for name in names), clear
-        return tuple({name.claim.identifier_hash: name.claim for name in reversed(names)}.values())[::-1], clear
+        return tuple(dict.fromkeys([one for name in names for one in name.claims])), clear
+
+
+def _forms(normal: str, rule: IdentifierRule) -> tuple[str, ...]:
+    """Return the form by which an identifier is compared, and the one of earlier releases where it differs.
+
+    An identifier that was stored by its former form is still its owner's, and an erased one still erased: an event
+    claims both, and so joins them.
+    """
+    compare = _COMPARED.get(rule.normalise)
+    if compare is None:
+        return (normal,)
+    former = former_phone(normal) if rule.normalise in _TELEPHONES else None
+    return (compare(normal),) if former is None else (compare(normal), former)
 
 
 _claim_makers: dict[tuple[int, bytes], tuple[IdentityPolicy, _ClaimMaker]] = {}
@@ -178,21 +223,11 @@ def _key(secret: bytes) -> bytes:
     return secret[:64]  # BLAKE2b's longest key
 
 
-def _normalised(
-    identifier_type: str, value: str, rule: IdentifierRule, policy: IdentityPolicy, source: str
-) -> str | None:
-    if policy.blocks(rule, value):
-        return None
-    normal = _NORMALISERS[rule.normalise](value, policy.default_region)
-    prefixes = policy.namespaces.get(source)
-    return prefixes.get(identifier_type, "") + normal if normal and prefixes else normal
-
-
-def _opaque(value: str, _region: str) -> str | None:
+def _opaque(value: str, _: Regions) -> str | None:
     return value.strip() or None
 
 
-def _email(value: str, _region: str) -> str | None:
+def _email(value: str, _: Regions) -> str | None:
     # No more than this: what a dot or a plus sign before the @ means depends on the mailbox provider.
     address = value.strip().lower()
     if not address.isascii():
@@ -200,59 +235,17 @@ def _email(value: str, _region: str) -> str | None:
     return address if len(address) <= _MAX_EMAIL and _EMAIL.fullmatch(address) else None
 
 
-@lru_cache(maxsize=65_536)
-def _phone(value: str, region: str) -> str | None:
-    written = value.strip()
-    if _PLUS_AND_DIGITS.fullmatch(written) and _is_plain_e164(written):
-        return written
-    # 00 is dialled before a country code nearly everywhere; where it is not, no number begins with it.
-    return _possible(written, region) or (_possible("+" + written[2:], region) if written[:2] == "00" else None)
-
-
-def _possible(written: str, region: str) -> str | None:
-    try:
-        number = phonenumbers.parse(written, region)
-    except phonenumbers.NumberParseException:
-        return None
-    # An extension belongs to a switchboard that many share. "Possible" (its length) rather than "valid" (an assigned
-    # range), because ranges change with every release of the library and a person's identifier hash must not.
-    possible = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
-    if number.extension or not number.national_number or not possible:
-        return None
-    return str(phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164))
-
-
-def _is_plain_e164(written: str) -> bool:
-    """Return whether the library would return `written` unchanged; calling it takes 25 µs."""
-    for length in (1, 2, 3):
-        country = _country(int(written[1 : 1 + length]))
-        if country is not None:
-            lengths, prefix = country
-            national = written[1 + length :]
-            return len(national) in lengths and national[0] != "0" and prefix.match(national) is None
-    return False
-
-
-@lru_cache(maxsize=1024)
-def _country(calling_code: int) -> tuple[frozenset[int], re.Pattern[str]] | None:
-    """Return the lengths and the national prefix of a country's numbers; None: no country has this calling code."""
-    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(calling_code)
-    if not regions:
-        return None
-    metadata: Any = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(calling_code, regions[0])
-    return frozenset(metadata.general_desc.possible_length), re.compile(metadata.national_prefix_for_parsing or r"(?!)")
-
-
-def _whatsapp(value: str, region: str) -> str | None:
-    # wa_id: a country code and digits. Gateways write `whatsapp:+44…` and `44…@s.whatsapp.net`.
-    written = value.strip().removeprefix("whatsapp:").partition("@")[0].strip()
-    international = _phone("+" + written, region) if written.isdigit() and not written.startswith("0") else None
-    return international or _phone(written, region)
-
-
-_NORMALISERS: dict[Normaliser, Callable[[str, str], str | None]] = {
+_NORMALISERS: dict[Normaliser, Callable[[str, Regions], str | None]] = {
     "opaque": _opaque,
+    "email_if_address": _opaque,
     "email": _email,
-    "phone": _phone,
-    "whatsapp": _whatsapp,
+    "phone": read_phone,
+    "whatsapp": read_whatsapp,
 }
+_COMPARED: dict[Normaliser, Callable[[str], str]] = {
+    "email_if_address": lambda value: _email(value, Regions()) or value,
+    "phone": compared_phone,
+    "whatsapp": compared_phone,
+}
+"""How an identifier is compared, where that differs from the normal form, which is kept for sending and look-ups."""
+_TELEPHONES: frozenset[Normaliser] = frozenset(("phone", "whatsapp"))

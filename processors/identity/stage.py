@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.identity.claims import candidate_profile, claim, claims, event_key, origin_key
+from processors.identity.claims import all_claims, candidate_profile, claims, event_key, origin_key
 from processors.intake.event_time import clamp_to_arrival
 from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.stream.ports import IdentityStore
@@ -149,11 +149,13 @@ class Identify:
         separated = {one.anchor for one in resolution.refused if one.rule == "separated"}
         if not separated:
             return identifiers
-        made = [claim(one["type"], one["value"], self._policy, self._secret) for one in identifiers]
         return [
             one
-            for one, its_claim in zip(identifiers, made, strict=True)
-            if its_claim is None or its_claim.anchor not in separated
+            for one in identifiers
+            if all(
+                made.anchor not in separated
+                for made in all_claims(one["type"], one["value"], self._policy, self._secret)
+            )
         ]
 
     def _check_rejected_share(self, records: int, rejected: int) -> None:

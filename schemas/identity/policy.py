@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 OTHER_TYPES = "*"
 """The entry for every identifier type that has none of its own."""
 
-Normaliser = Literal["opaque", "email", "phone", "whatsapp"]
+Normaliser = Literal["opaque", "email_if_address", "email", "phone", "whatsapp"]
 AtLimit = Literal["reject_new", "fifo"]
 SharedDevice = Literal["first_owner", "last_login", "new_anonymous"]
 OnSignOut = Literal["keep", "new_anonymous"]
@@ -49,7 +49,8 @@ class IdentifierRule(BaseModel):
             policy.
         verified_only: Use the identifier only where the source says that it is verified.
         normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
-            that comes with its country code but without `+`), or `opaque` (outer white space is cut, nothing else).
+            that comes with its country code but without `+`), `opaque` (outer white space is cut, nothing else), or
+            `email_if_address` (opaque, but a value that is an e-mail address compares as one; it is kept as it came).
         same_as: Another type; the identifier counts as one of that type, so that equal values are the same identifier.
         blocked_values: Further placeholders, which identify no person, compared without regard to case.
         blocked_patterns: Further regular expressions for such values, matched against the value in lower case.
@@ -118,7 +119,7 @@ def _bare(value: str) -> str:
 
 
 _DEFAULT_RULES = (
-    IdentifierRule(type="user_id", limit=1, known=True),
+    IdentifierRule(type="user_id", limit=1, known=True, normalise="email_if_address"),
     IdentifierRule(type="crm_id", limit=1, known=True),
     IdentifierRule(type="loyalty_id", limit=1, known=True),
     IdentifierRule(type="email", limit=5, known=True, normalise="email"),
@@ -131,6 +132,8 @@ _DEFAULT_RULES = (
         same_as="phone",
         blocked_patterns=(_ONE_DIGIT,),
     ),
+    # A person who hides the number on WhatsApp has only this, scoped to a business; `DE.` and digits.
+    IdentifierRule(type="whatsapp_user_id", limit=5, known=True),
     IdentifierRule(type="messenger_id", limit=5),
     IdentifierRule(type="telegram_id", limit=5),
     IdentifierRule(type=OTHER_TYPES, limit=5),
@@ -184,7 +187,10 @@ class IdentityPolicy(BaseModel):
             person's; with `new_anonymous` a new one, which the next login joins.
         quarantine_after: An identifier that was refused that many times, each time to another person, is left out
             of resolution until an operator releases it; None never does so.
-        default_region: Region of phone numbers without a country code, ISO 3166.
+        regions: Source → region (ISO 3166) of its phone numbers without a country code. A number of possible length
+            counts, and no other region is tried.
+        default_region: Region of phone numbers without a country code where neither `regions` nor the event itself
+            names one, ISO 3166. A number that is not valid there joins nobody.
         blocked_values: Placeholders of every type: they identify no person. Compared without regard to case, outer
             white space and quotes.
         blocked_patterns: Regular expressions for such values, matched against the value in lower case.
@@ -202,6 +208,7 @@ class IdentityPolicy(BaseModel):
     shared_device: SharedDevice = "first_owner"
     on_sign_out: OnSignOut = "keep"
     quarantine_after: int | None = Field(50, ge=2)
+    regions: dict[str, str] = Field(default_factory=dict)
     default_region: str = "US"
     blocked_values: frozenset[str] = _BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = _BLOCKED_PATTERNS
@@ -223,6 +230,11 @@ class IdentityPolicy(BaseModel):
     @classmethod
     def _completed(cls, given: object) -> object:
         return _entries(given)
+
+    @field_validator("regions")
+    @classmethod
+    def _known_regions(cls, regions: dict[str, str]) -> dict[str, str]:
+        return {source: known_region(region) for source, region in regions.items()}
 
     @field_validator("default_region")
     @classmethod
@@ -253,6 +265,11 @@ class IdentityPolicy(BaseModel):
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], ...]:
         return _compiled(self.blocked_patterns + self.also_blocked_patterns)
+
+    @cached_property
+    def sources(self) -> frozenset[str]:
+        """The sources of which something is said in particular."""
+        return frozenset(self.namespaces.keys() | self.regions.keys())
 
     @cached_property
     def _by_type(self) -> dict[str, tuple[int, IdentifierRule]]:

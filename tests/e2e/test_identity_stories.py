@@ -176,6 +176,90 @@ async def test_one_telephone_in_five_spellings_is_one_person(shop: Resolver) -> 
     assert [0] * 6 == groups(await people(shop, *calls, chat))
 
 
+@pytest.mark.parametrize(
+    ("phone", "whatsapp"),
+    [
+        ("+52 55 1234 5678", "5215512345678"),
+        ("+55 31 98765-4321", "553187654321"),
+        ("+54 11 1234-5678", "5491112345678"),
+    ],
+)
+async def test_who_signs_up_and_answers_on_whatsapp_with_the_other_spelling_is_one_person(
+    shop: Resolver, phone: str, whatsapp: str
+) -> None:
+    signed_up = touchpoint("Signed Up", identifiers={"user_id": "7", "phone": phone})
+    replied = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers={"whatsapp_id": whatsapp})
+
+    assert [0, 0] == groups(await people(shop, signed_up, replied))
+    assert await shop.owner("phone", phone) == await shop.owner("whatsapp_id", whatsapp) is not None
+
+
+async def test_a_landline_that_looks_like_half_a_mobile_is_another_person(shop: Resolver) -> None:
+    mobile = touchpoint(identifiers={"user_id": "7", "phone": "+55 31 93765-4321"})
+    landline = touchpoint(identifiers={"phone": "+55 31 3765-4321"})
+
+    assert [0, 1] == groups(await people(shop, mobile, landline))
+
+
+@pytest.mark.parametrize("stored", ["+553187654321", "+5491112345678"])
+async def test_a_person_who_was_stored_by_the_former_form_of_a_number_is_found_and_stays_one(
+    stack: Settings, stored: str
+) -> None:
+    former = {"types": {"phone": {"normalise": "opaque"}, "whatsapp_id": {"normalise": "opaque"}}}
+    before = touchpoint(identifiers={"user_id": "7", "phone": stored})
+    async with open_resolver(policy=former, settings=stack) as old:
+        (was,) = await old.resolve([before])
+        async with open_resolver(old.namespace, settings=stack) as resolver:
+            assert was.profile_id == await resolver.owner("phone", stored)
+            after = touchpoint(identifiers={"whatsapp_id": stored[1:]})
+            assert [was.profile_id] == await people(resolver, after)
+            erased = await resolver.erase("phone", stored)
+            (replayed,) = await resolver.resolve([touchpoint(identifiers={"whatsapp_id": stored[1:]})])
+
+    assert erased is not None
+    assert replayed.suppressed
+
+
+async def test_who_hides_the_number_on_whatsapp_is_known_by_the_user_id(shop: Resolver) -> None:
+    user_id = {"whatsapp_user_id": "DE.13491208655302741918"}
+    both = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers=user_id | {"whatsapp_id": "491511234567"})
+    hidden = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers=user_id)
+    american = touchpoint(identifiers={"phone": "+1 415 555 2671"})
+    misplaced = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers={"whatsapp_id": "MX.4155552671"})
+
+    first, second, third, none = await people(shop, both, hidden, american, misplaced)
+
+    assert (first, None) == (second, none)
+    assert third not in (None, first)
+
+
+async def test_national_numbers_belong_to_their_own_country_not_to_the_default_one(stack: Settings) -> None:
+    lyon = touchpoint(
+        "Signed Up",
+        "store",
+        source="pos-lyon",
+        identifiers={"loyalty_id": "F-1", "phone": "06 12 34 56 78"},
+        traits={"address": {"country": "FR"}},
+    )
+    reply = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers={"whatsapp_id": "33612345678"})
+    india = touchpoint(identifiers={"user_id": "I-1", "phone": "98765 43210"}, context={"locale": "en-IN"})
+    chat = touchpoint("WhatsApp Message Replied", "whatsapp", identifiers={"whatsapp_id": "919876543210"})
+    unknown = touchpoint(identifiers={"loyalty_id": "F-2", "phone": "06 12 34 56 78"})
+    async with open_resolver(settings=stack) as resolver:
+        assert [0, 0, 1, 1, 2] == groups(await people(resolver, lyon, reply, india, chat, unknown))
+    async with open_resolver(policy={"regions": {"pos-lyon": "FR"}}, settings=stack) as resolver:
+        del lyon["traits"]
+        assert [0, 0] == groups(await people(resolver, lyon, reply))
+
+
+async def test_a_login_by_e_mail_address_is_one_person_in_any_case(shop: Resolver) -> None:
+    email = {"email": "ada@shop.example"}
+    web, app = (touchpoint(identifiers={"user_id": name} | email) for name in ("Ada@Shop.example", "ada@shop.example"))
+    other = touchpoint(identifiers={"user_id": "ada"})
+
+    assert [0, 0, 1] == groups(await people(shop, web, app, other))
+
+
 async def test_a_chain_of_merges_ends_in_one_person(shop: Resolver) -> None:
     alone = [touchpoint(identifiers={"anonymous_id": f"browser {n}"}) for n in range(20)]
     links = [touchpoint(identifiers={"anonymous_id": [f"browser {n}", f"browser {n + 1}"]}) for n in range(19)]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from processors.identity import claims as identity
+from processors.identity import phones
 from processors.identity.claims import candidate_profile, claim, claims, event_key, hash_identifier, origin_key
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
@@ -122,7 +122,7 @@ def test_a_quick_answer_for_a_phone_number_is_the_librarys_answer() -> None:
         if (number := phonenumbers.example_number_for_type(region, kind)) is not None
     ]
     numbers += ["+" + "".join(chance.choices("123456789", k=2)) + chance.choice(numbers)[3:] for _ in range(2000)]
-    quick = [number for number in numbers if identity._is_plain_e164(number)]
+    quick = [number for number in numbers if phones._is_plain_e164(number)]
 
     parsed = [phonenumbers.parse(number, "US") for number in quick]
 
@@ -243,7 +243,7 @@ def test_some_types_can_be_changed_alone() -> None:
     assert (1, True, "fifo") == tuple(
         getattr(policy.rule("loyalty_id"), name) for name in ("limit", "known", "at_limit")
     )
-    assert [*shipped[:8], "till_id", *shipped[8:]] == [rule.type for rule in policy.types]
+    assert [*shipped[:9], "till_id", *shipped[9:]] == [rule.type for rule in policy.types]
     assert [rule for rule in POLICY.types if rule.type != "loyalty_id"] == [
         rule for rule in policy.types if rule.type not in ("loyalty_id", "till_id")
     ]
