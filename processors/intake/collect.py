@@ -15,6 +15,7 @@ import orjson
 
 from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
+from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
 from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
 from processors.intake.segment_calls import Arrival, Translated, field_of_call, translate
 from processors.intake.validation_mark import ValidationMark
@@ -150,6 +151,8 @@ class Collect:
     ) -> None:
         event, field_names = translated
         sent, validated = self._validated(event)
+        if isinstance(validated, Reject) and field_names:  # a call of an SDK, which reads no answer
+            sent, validated = self._without_odd_details(sent, validated)
         if isinstance(validated, Reject):
             refusal = Refusal(place, _text(event, "event_id"), _in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")
@@ -159,6 +162,22 @@ class Collect:
         else:
             collected.outgoing.append(self._touchpoint(validated, sent))
             collected.accepted += 1
+
+    def _without_odd_details(self, sent: bytes, refused: Reject) -> tuple[bytes, Event | Reject]:
+        """Validate a copy of a refused event without the details that are refused; those are noted in its context."""
+        details: list[OddDetail] = []
+        copy, rejected = orjson.loads(sent) if sent and refused.reason is Reason.INVALID_FIELD else None, refused
+        for _ in range(MAX_DETAILS):
+            found = set_aside(copy, rejected)
+            if not found:
+                break
+            details += found
+            sent_without, validated = self._validated(copy)
+            if not isinstance(validated, Reject):
+                note_details(validated, details)
+                return sent_without, validated
+            rejected = validated
+        return sent, refused
 
     def _validated(self, event: object) -> tuple[bytes, Event | Reject]:
         """Validate an event; return its JSON as well, empty if it has none."""

@@ -158,7 +158,9 @@ def _identifiers(
         one: dict[str, Any] = {"type": kind, "value": value}
         if kind in source.verified:
             one["verified"] = True
-        if value is None or (isinstance(value, str) and not value.strip()) or not source.joins_by(kind):
+        if value is None or value is False or (isinstance(value, str) and not value.strip()):
+            continue
+        if not source.joins_by(kind):
             continue
         if one in identifiers:
             continue

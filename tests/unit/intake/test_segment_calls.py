@@ -198,6 +198,8 @@ def test_the_case_of_a_calls_type_does_not_matter(verb: str) -> None:
 def test_blank_identifiers_are_none() -> None:
     assert "userId" == refusal({"userId": "   ", "anonymousId": "\t", "event": "E"})[0]
     assert [("anonymous_id", "a")] == identifiers(event({"userId": " ", "anonymousId": "a", "event": "E"}))
+    assert [("user_id", "u1")] == identifiers(event({"traits": {"email": False, "phone": ""}}, "identify"))
+    assert "traits.email" == refusal({"userId": "u", "traits": {"email": True}}, "identify")[0]
 
 
 def test_an_alias_to_oneself_adds_no_identifier() -> None:
