@@ -38,6 +38,7 @@ from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
+from sinks.redis.refused_share import RedisRefusedShare
 
 REDIS_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.ConnectionError,
@@ -71,6 +72,9 @@ class _Stores:
     def identities(self) -> RedisIdentityStore:
         policy = identity_policy(self._settings)
         return self._with_retry(RedisIdentityStore(self._redis, self._namespace, policy), down=REDIS_DOWN)
+
+    def refused_share(self) -> RedisRefusedShare:
+        return self._with_retry(RedisRefusedShare(self._redis, self._namespace), down=REDIS_DOWN)
 
     def profiles(self) -> RedisProfileStore:
         return self._with_retry(RedisProfileStore(self._redis, self._namespace), down=REDIS_DOWN)
@@ -112,6 +116,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             channels=frozenset(settings.channels),
             max_event_bytes=settings.max_event_bytes,
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
+            refused_share=stores.refused_share(),
         ),
         outbox=stores.identity_outbox(),
     )

@@ -19,7 +19,7 @@ import orjson
 from processors.identity.claims import all_claims, candidate_profile, claims, event_key, origin_key
 from processors.intake.event_time import clamp_to_arrival
 from processors.intake.validation_mark import ValidationMark, decode_record
-from processors.stream.ports import IdentityStore
+from processors.stream.ports import IdentityStore, RefusedShare
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
@@ -78,6 +78,7 @@ class Identify:
         channels: Channels that this deployment knows.
         max_event_bytes: Largest record value, in bytes.
         dead_letter_limit_ratio: Share of rejected records among the last `WINDOW` that stops the stage.
+        refused_share: Keeps that share for the next start; None: each start counts anew.
     """
 
     WINDOW = 10_000
@@ -94,6 +95,7 @@ class Identify:
         channels: frozenset[str],
         max_event_bytes: int,
         dead_letter_limit_ratio: float = 0.5,
+        refused_share: RefusedShare | None = None,
     ) -> None:
         self._identities = identities
         self._policy = policy
@@ -104,6 +106,9 @@ class Identify:
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
         self._recent_records = self._rejected = 0
+        self._refused_share = refused_share
+        self._is_loaded = refused_share is None
+        self._records_unsaved = 0
 
     async def __call__(self, records: Sequence[Record]) -> list[Outcome[Outgoing]]:
         """Decode, claim, resolve, write.
@@ -119,7 +124,7 @@ class Identify:
             claimed += map(self._claim, records[start : start + self.RECORDS_PER_TURN])
             await asyncio.sleep(0)  # the relay renews its lease meanwhile
         requests = [one.request for one in claimed if isinstance(one, Claimed)]
-        self._check_rejected_share(len(records), len(records) - len(requests))
+        await self._check_rejected_share(len(records), len(records) - len(requests))
         resolutions = iter(await self._identities.resolve(requests))
         return [one if isinstance(one, Reject) else self._resolved(one, next(resolutions)) for one in claimed]
 
@@ -158,7 +163,27 @@ class Identify:
             )
         ]
 
-    def _check_rejected_share(self, records: int, rejected: int) -> None:
+    async def _check_rejected_share(self, records: int, rejected: int) -> None:
+        """Stop at a batch of mostly rejected records after a window of mostly rejected records.
+
+        A good batch passes whatever came before it, so a stage that was stopped goes on once the cause is mended.
+        """
+        if not self._is_loaded and self._refused_share:
+            self._count(*await self._refused_share.load())
+            self._is_loaded = True
+        self._count(records, rejected)
+        await self._save(records, rejected)
+        if (
+            self._recent_records >= self.WINDOW
+            and self._rejected > self._limit * self._recent_records
+            and rejected > self._limit * records
+        ):
+            raise TooManyDeadLettersError(
+                f"{self._rejected} of the last {self._recent_records} records were refused, more than "
+                f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
+            )
+
+    def _count(self, records: int, rejected: int) -> None:
         self._recent.append((records, rejected))
         self._recent_records += records
         self._rejected += rejected
@@ -166,11 +191,16 @@ class Identify:
             old_records, old_rejected = self._recent.popleft()
             self._recent_records -= old_records
             self._rejected -= old_rejected
-        if self._recent_records >= self.WINDOW and self._rejected > self._limit * self._recent_records:
-            raise TooManyDeadLettersError(
-                f"{self._rejected} of the last {self._recent_records} records were refused, more than "
-                f"THROUGHLINE_DEAD_LETTER_LIMIT_RATIO={self._limit}: look at `throughline dead-letters list`"
-            )
+
+    async def _save(self, records: int, rejected: int) -> None:
+        """Keep the share of the window: after each refusal, of good records after every tenth of a window."""
+        self._records_unsaved += records
+        if self._refused_share is None or not (rejected or self._records_unsaved * 10 >= self.WINDOW):
+            return
+        self._records_unsaved = 0
+        # At most a window is kept, or a stage that is restarted again and again would keep ever more.
+        kept = min(self._recent_records, self.WINDOW)
+        await self._refused_share.save(kept, self._rejected * kept // max(self._recent_records, 1))
 
 
 def request_for(

@@ -27,6 +27,16 @@ class IdentityStore(Protocol):
         """Resolve events in order, atomically, and log every change to the outbox in the same step."""
 
 
+class RefusedShare(Protocol):
+    """Keeps how many of the latest records were refused, across restarts."""
+
+    async def load(self) -> tuple[int, int]:
+        """Return how many records were counted and how many of them were refused; zeros: nothing is kept."""
+
+    async def save(self, records: int, refused: int) -> None:
+        """Keep the counts."""
+
+
 class Outbox(Protocol):
     """Keeps records that a store has decided on and that are not yet in Kafka."""
 

@@ -54,7 +54,7 @@ class OnePerson:
 class Routed:
     """The stage, with its outcomes as the records that the router makes of them."""
 
-    def __init__(self, identities: IdentityStore, **options: float) -> None:
+    def __init__(self, identities: IdentityStore, **options: Any) -> None:
         self.identify = Identify(
             identities,
             policy=IdentityPolicy(),
@@ -68,7 +68,7 @@ class Routed:
         return route("identify", records, await self.identify(records))
 
 
-def stage(**options: float) -> Routed:
+def stage(**options: Any) -> Routed:
     return Routed(OnePerson(), **options)
 
 
@@ -132,6 +132,61 @@ async def test_a_burst_of_dead_letters_below_the_limit_passes() -> None:
 
     for _ in range(3 * Identify.WINDOW // 100):
         assert 100 == len(await identify([Raw(b"junk")] * 40 + [Raw(good)] * 60))
+
+
+class KeptShare:
+    """The counts that outlive a stage."""
+
+    def __init__(self) -> None:
+        self.kept, self.saves = (0, 0), 0
+
+    async def load(self) -> tuple[int, int]:
+        return self.kept
+
+    async def save(self, records: int, refused: int) -> None:
+        self.kept = (records, refused)
+        self.saves += 1
+
+
+async def test_a_restart_empties_no_more_of_the_topic_into_the_bin() -> None:
+    share, rejected = KeptShare(), 0
+    for _ in range(20):
+        identify = stage(refused_share=share)
+        with pytest.raises(TooManyDeadLettersError):
+            for _ in range(10 * Identify.WINDOW // 1_000):
+                rejected += len(await identify([Raw(b"junk")] * 1_000))
+
+    assert rejected < Identify.WINDOW
+    assert (Identify.WINDOW, Identify.WINDOW) == share.kept
+
+
+async def test_good_records_pass_after_the_cause_is_mended_and_release_the_brake() -> None:
+    share, good = KeptShare(), orjson.dumps(touchpoint())
+    share.kept = (Identify.WINDOW, Identify.WINDOW)
+    identify = stage(refused_share=share)
+    with pytest.raises(TooManyDeadLettersError):
+        await identify([Raw(b"junk")])
+    for _ in range(2 * Identify.WINDOW // 1_000):
+        await identify([Raw(good)] * 1_000)
+
+    assert 1 == len(await stage(refused_share=share)([Raw(b"junk")]))
+    assert share.kept[1] < Identify.WINDOW // 10
+
+
+async def test_the_limit_of_the_settings_lets_all_pass() -> None:
+    share = KeptShare()
+    share.kept = (Identify.WINDOW, Identify.WINDOW)
+
+    assert 1 == len(await stage(refused_share=share, dead_letter_limit_ratio=1.0)([Raw(b"junk")]))
+
+
+async def test_good_records_cost_no_write_each() -> None:
+    share, good = KeptShare(), orjson.dumps(touchpoint())
+    identify = stage(refused_share=share)
+    for _ in range(Identify.WINDOW // 100):
+        await identify([Raw(good)] * 100)
+
+    assert 10 == share.saves
 
 
 class Answering:
