@@ -46,7 +46,7 @@ def parse_definition_duration(value: object, info: ValidationInfo) -> object:
         ValueError: As `parse_duration`, or a bare number in such a file.
     """
     if info.context == DEFINITION_FILE and type(value) in (int, float):
-        raise ValueError(f"{value} of what? Say it with its unit, such as 30m, 24h or 7 days")
+        raise ValueError(f"{value} has no unit: write it as 30m, 24h or 7 days")
     return parse_duration(value)
 
 

@@ -72,7 +72,7 @@ def parse_time(value: object) -> datetime:
         if found is None:
             raise PydanticCustomError("time", f"it should be a time: {_ADVICE}")
         if found["offset"] is None:
-            raise PydanticCustomError("time", f"it has no offset, so nobody can tell when it was: {_ADVICE}")
+            raise PydanticCustomError("time", f"it has no offset from UTC, so its time is not known: {_ADVICE}")
         try:
             time = datetime.fromisoformat(value.upper())
         except ValueError:
@@ -80,7 +80,7 @@ def parse_time(value: object) -> datetime:
     elif isinstance(value, datetime):
         time = value
         if time.tzinfo is None:
-            raise PydanticCustomError("time", f"it has no offset, so nobody can tell when it was: {_ADVICE}")
+            raise PydanticCustomError("time", f"it has no offset from UTC, so its time is not known: {_ADVICE}")
     else:
         raise PydanticCustomError("time", f"it should be a text: {_ADVICE}")
     # The year first: near the ends of the calendar a change of zone overflows.

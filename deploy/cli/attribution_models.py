@@ -65,7 +65,7 @@ def fit(
         raise typer.BadParameter(str(error), param_hint="--model") from None
     few = unreliable_keys(found)
     if few:
-        typer.echo(f"fewer than 30 converting journeys, so hardly more than chance: {', '.join(few)}", err=True)
+        typer.echo(f"fewer than 30 converting journeys, so not reliable: {', '.join(few)}", err=True)
     if as_json:
         print(json.dumps({"run": run, "rows": [row._asdict() for row in found]}, indent=2, ensure_ascii=False))
     else:

@@ -76,7 +76,7 @@ def frequency(
 def _print_frequency(segment: str, channel: str, answer: BestFrequency, objective: str) -> None:
     title = f"{segment} × {channel}: "
     if answer.messages is None:
-        title += "too few weeks to tell what is best"
+        title += "too few weeks for a best number"
     else:
         title += (
             f"best {answer.messages} a week ({answer.low} to {answer.high}; first in {answer.certainty:.0%} of draws)"

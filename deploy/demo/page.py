@@ -181,7 +181,7 @@ def show_journeys(console: Console, rehearsed: Rehearsal, share: float) -> None:
 def _show_lift(console: Console, rehearsed: Rehearsal) -> None:
     found, reached, held_out = rehearsed.lift, rehearsed.reached, rehearsed.held_out
     if found is None:
-        console.print("Lift of the holdout: unknown, as one of the two groups is empty.")
+        console.print("Lift of the holdout: unknown, as nobody was reached or nobody held out.")
         return
     console.print(
         f"Lift of the holdout: of {reached.people:,} people reached {found.treated:.1%} ordered within "

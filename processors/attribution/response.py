@@ -162,4 +162,4 @@ def _warning(x: Numbers, low: float) -> str:
         return f"{len(x)} days, at least {MIN_DAYS} are needed"
     if float(x.std()) < 0.1 * float(x.mean()):
         return "spend hardly varies, so nothing shows what more of it would do"
-    return "no effect of spend can be told from chance" if low <= 0 else ""
+    return "the effect of spend cannot be distinguished from chance" if low <= 0 else ""

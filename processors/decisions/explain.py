@@ -165,7 +165,7 @@ def _stepped(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
     elif "arm" in detail:
         said = f"drew {detail['arm']}"
     elif "webhook" in detail:
-        said = f"told {detail['webhook']}"
+        said = f"posted to {detail['webhook']}"
     else:
         said = f"done{_more(detail)}"
     return f"{_step(event)}{said}"

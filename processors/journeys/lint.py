@@ -140,7 +140,7 @@ def _messages(journey: Journey, templates: Collection[str], channels: Collection
                 near = _nearest(channel, channels)
                 yield (*path, "channels", index), f"the policy knows no channel {channel!r}{near}", True
         if step.expires_after_ms is None:
-            yield path, "say when the message is not worth sending any more: `expires_after: 2 days`", False
+            yield path, "set the life time of the message: `expires_after: 2 days`", False
         if step.choose != "declared" and len(step.channels) == 1:
             yield (*path, "choose"), "there is one channel to choose from", False
         if len(step.variants) == 1:
@@ -157,7 +157,7 @@ def _waits(journey: Journey) -> PathProblems:
             if step.timeout is None:
                 yield path, "without a `timeout` a run may wait for ever", False
             if step.timeout is None and step.otherwise:
-                yield (*path, "else"), "nobody gets here without a `timeout`", True
+                yield (*path, "else"), "unreachable without a `timeout`", True
             if keyed and isinstance(step.wait_for, EventMatch) and step.wait_for.key is None:
                 yield (*path, "wait_for"), "without a `key` the event of another run counts too", False
             if step.timeout is not None and step.timeout > MAX_USUAL_WAIT_MS:
@@ -174,7 +174,7 @@ def _branches(steps: Sequence[AnyStep], path: Path) -> PathProblems:
         here = (*path, index)
         yield from _split(step, here)
         if _always_ends(step) and index + 1 < len(steps):
-            yield (*path, index + 1), "nobody gets here: every way before leaves the journey", True
+            yield (*path, index + 1), "unreachable: every path before it ends the run", True
 
 
 def _split(step: AnyStep, here: Path) -> PathProblems:

@@ -85,7 +85,9 @@ class IdentifierRule(BaseModel):
         if self.shared_device and not self.transferable:
             raise ValueError(f"{self.type} has shared_device but is not transferable: add `transferable: true`")
         if self.transferable and self.known:
-            raise ValueError(f"{self.type} is known and transferable: what tells who a person is stays with the person")
+            raise ValueError(
+                f"{self.type} is known and transferable: an identifier of a known person stays with that person"
+            )
         if self.at_limit == "fifo" and self.limit is None:
             raise ValueError(f"{self.type} has at_limit but no limit")
         return self

@@ -92,13 +92,13 @@ _LISTED: tuple[Attribute, ...] = (
     *_times("orders.last", "Last order."),
     Attribute("orders.currency", "text", "", "Currency of most orders; amounts below are in it.", "EUR"),
     Attribute("orders.currencies", "list", "", "Currencies of all orders.", ["EUR"]),
-    Attribute("orders.revenue", "money", "currency", "What all orders were worth.", "249.70"),
+    Attribute("orders.revenue", "money", "currency", "Revenue of all orders.", "249.70"),
     Attribute("orders.refunded", "money", "currency", "What was paid back.", "20.00"),
     Attribute("orders.net", "money", "currency", "Revenue less refunds: the historic lifetime value.", "229.70"),
     Attribute("orders.average", "money", "currency", "Average order value.", "83.23"),
     Attribute("orders.largest", "money", "currency", "The largest order, of the 500 most recent.", "120.00"),
     Attribute("orders.smallest", "money", "currency", "The smallest order, of the 500 most recent.", "30.00"),
-    Attribute("orders.last_revenue", "money", "currency", "What the last order was worth.", "49.90"),
+    Attribute("orders.last_revenue", "money", "currency", "Revenue of the last order.", "49.90"),
     Attribute("orders.last_channel", "text", "", "The channel that sold the last order.", "store"),
     Attribute("orders.first_channel", "text", "", "The channel that sold the first order known in detail.", "web"),
     Attribute("orders.channels", "list", "", "Channels that sold something.", ["store", "web"]),
@@ -141,7 +141,7 @@ _LISTED: tuple[Attribute, ...] = (
     # Messages, over all channels
     Attribute("messages.sent", "number", "messages", "Messages sent.", 12),
     Attribute("messages.delivered", "number", "messages", "Messages delivered.", 11),
-    Attribute("messages.opened", "number", "messages", "Messages opened, as far as that is told.", 4),
+    Attribute("messages.opened", "number", "messages", "Messages opened, as far as it is reported.", 4),
     Attribute("messages.clicked", "number", "messages", "Clicks on messages.", 2),
     Attribute("messages.replied", "number", "messages", "Messages answered.", 0),
     Attribute("messages.bounced", "number", "messages", "Messages that did not arrive.", 1),
@@ -204,9 +204,7 @@ _OPEN: tuple[Attribute, ...] = (
     *_times("events.<event>.last", "The event last happened."),
     Attribute("traits.<name>", "any", "", "A trait as last stated; also `address.city` within one.", "gold"),
     Attribute("consent.purposes.<name>", "yes/no", "", "The last answer about a purpose.", True),
-    Attribute(
-        "orders.revenue_in.<currency>", "money", "currency", "What the orders in one currency were worth.", "9.90"
-    ),
+    Attribute("orders.revenue_in.<currency>", "money", "currency", "Revenue of the orders in one currency.", "9.90"),
     Attribute("computed.<name>", "any", "", "A computed trait of the definitions.", 12),
 )
 

@@ -99,7 +99,7 @@ class Rfm(_Model):
             if list(values) != sorted(set(values)):
                 raise ValueError(f"{name}: each should be above the one before")
         if self.classes[-1] != RfmClass(name=self.classes[-1].name):
-            raise ValueError("the last of classes needs to fit everybody: give it no scores")
+            raise ValueError("the last of classes needs to fit all people: give it no scores")
         return self
 
 

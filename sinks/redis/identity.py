@@ -222,7 +222,7 @@ class RedisIdentityStore:
 
 
 _IMPOSSIBLE = {
-    b"nobody": "nobody has the identifier {}",
+    b"unowned": "no profile has the identifier {}",
     b"two profiles": "the identifier {} is of another profile than those before it: split one profile at a time",
     b"all": "these are all the identifiers of the profile, {} among them: leave at least one where it is",
 }

@@ -380,7 +380,7 @@ async def test_what_can_not_be_taken_apart_is_named_as_it_was_written(shop: Reso
 
     with pytest.raises(ValueError, match="all the identifiers of the profile, user_id:ann among them"):
         await shop.unmerge([("user_id", "ann")])
-    with pytest.raises(ValueError, match=r"nobody has the identifier email:BEN@shop\.example"):
+    with pytest.raises(ValueError, match=r"no profile has the identifier email:BEN@shop\.example"):
         await shop.unmerge([("email", "BEN@shop.example")])
 
 

@@ -85,7 +85,7 @@ class TestLearnedModels:
         first, second = run("fit", "--bootstrap", "20", "--json"), run("fit", "--model", "shapley", "--bootstrap", "0")
 
         assert (0, 0) == (first.exit_code, second.exit_code)
-        assert "fewer than 30 converting journeys, so hardly more than chance: Rare" in first.stderr
+        assert "fewer than 30 converting journeys, so not reliable: Rare" in first.stderr
         assert [("markov_1", 1), ("markov_1_pathwise", 1), ("markov_2", 2), ("markov_3", 3)] == tables.rows(
             "SELECT DISTINCT model, order FROM v_attribution_markov WHERE goal = 'purchase' ORDER BY model"
         )

@@ -219,11 +219,11 @@ async def test_a_separation_outlives_later_merges(store: RedisIdentityStore, aud
     ("named", "said"),
     [
         ([], "at least one"),
-        ([("user_id", "carl")], "nobody has"),
+        ([("user_id", "carl")], "no profile has"),
         ([ANN, BOB], "another profile"),
         ([ANN, EMAIL], "all the identifiers"),
     ],
-    ids=["none", "nobody's", "of two people", "all of them"],
+    ids=["none", "unowned", "of two people", "all of them"],
 )
 async def test_an_impossible_unmerge_is_refused_with_the_reason(
     store: RedisIdentityStore, audit: Audit, named: list[Any], said: str

@@ -117,7 +117,9 @@ def test_a_policy_is_tried_without_any_consequence(people: dict[str, str], tmp_p
     [
         pytest.param(("resolve", "nowhere.jsonl"), "cannot read nowhere.jsonl", id="no file"),
         pytest.param(("resolve", "-", "--policy", "nowhere.yaml"), "nowhere.yaml: cannot be read", id="no policy"),
-        pytest.param(("unmerge", "phone:+14155550000"), "nobody has the identifier phone:+14155550000", id="unknown"),
+        pytest.param(
+            ("unmerge", "phone:+14155550000"), "no profile has the identifier phone:+14155550000", id="unknown"
+        ),
         pytest.param(("unmerge", "email:null"), "email:null identifies no person", id="placeholder"),
         pytest.param(("unmerge", "user_id:ann", "user_id:carl"), "user_id:carl is of another profile", id="two people"),
         pytest.param(

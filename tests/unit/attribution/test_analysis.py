@@ -82,7 +82,7 @@ class TestResponse:
         curve = response.fit("TV", self.spend(), [100 + rng.gauss(0, 30) for _ in range(120)])
 
         assert curve is not None
-        assert "no effect of spend can be told from chance" == curve.warning
+        assert "the effect of spend cannot be distinguished from chance" == curve.warning
 
     def test_few_days_have_a_warning(self) -> None:
         curve = response.fit("TV", [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])

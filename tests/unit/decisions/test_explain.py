@@ -133,7 +133,7 @@ def test_rows_of_a_table_are_read_like_those_of_a_topic_and_repeats_are_told_onc
         ("step", {"step": "2", "detail": {"holds": False}}, "Step 2, the condition does not hold."),
         ("step", {"step": "2", "detail": {"arm": "b"}}, "Step 2, drew b."),
         ("step", {"step": "2", "detail": {"happened": True}}, "Step 2, what it waited for happened."),
-        ("step", {"step": "2", "detail": {"webhook": "crm"}}, "Step 2, told crm."),
+        ("step", {"step": "2", "detail": {"webhook": "crm"}}, "Step 2, posted to crm."),
         ("step", {"step": "2", "detail": {}}, "Step 2, done."),
         ("waiting", {"step": "2", "detail": {"until": None}}, "Step 2, waits until it happens."),
         ("trait_updated", {"detail": {"traits": {"welcomed": True}}}, "Noted in the profile (welcomed: yes)."),

@@ -165,7 +165,7 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
         ),
         pytest.param(
             touchpoint(occurred_at="2026-11-22T10:15:30"), Reason.INVALID_FIELD, "occurred_at",
-            "occurred_at is '2026-11-22T10:15:30': it has no offset, so nobody can tell when it was: "
+            "occurred_at is '2026-11-22T10:15:30': it has no offset from UTC, so its time is not known: "
             "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z.",
             id="naive time",
         ),

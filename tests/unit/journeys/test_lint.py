@@ -70,13 +70,13 @@ MESSAGE = "{message: welcome, expires_after: 1d}"
         (
             f"{ENTRY}steps: [{{wait_for: {{event: Order Completed}}, else: [{MESSAGE}]}}]",
             "steps.0.else",
-            "nobody gets here",
+            "unreachable without a `timeout`",
         ),
-        (f"{ENTRY}steps: [{{exit: x}}, {MESSAGE}]", "steps.1", "nobody gets here"),
+        (f"{ENTRY}steps: [{{exit: x}}, {MESSAGE}]", "steps.1", "unreachable: every path before it ends the run"),
         (
             f"{ENTRY}steps: [{{if: {{segment: vip}}, then: [{{exit: x}}], else: [{{exit: y}}]}}, {MESSAGE}]",
             "steps.1",
-            "nobody gets here",
+            "unreachable: every path before it ends the run",
         ),
         (f"{ENTRY}steps: [{{if: {{segment: vip}}}}, {MESSAGE}]", "steps.0", "splits nothing"),
         (f"{ENTRY}steps: [{{until: {{date: last.starts_at}}}}, {MESSAGE}]", "steps.0.until.date", "no wait_for before"),

@@ -44,8 +44,8 @@ def error_of(folder: Path, text: str, model: type[BaseModel]) -> str:
         ("{message: hello, chanel: email}", "steps.0.chanel: nothing is called chanel here; did you mean channel?"),
         ("{delay: 1d, exit: done}", "steps.0.exit: exit does not belong here"),
         ("{delay: soon}", "steps.0.delay: 'soon' is not a length of time such as 30m, 24h or 7 days"),
-        ("{delay: 5}", "steps.0.delay: 5 of what? Say it with its unit, such as 30m, 24h or 7 days"),
-        ("{until: {date: trait.day, offset: -5}}", "steps.0.until.offset: -5 of what? Say it with its unit, such as "
+        ("{delay: 5}", "steps.0.delay: 5 has no unit: write it as 30m, 24h or 7 days"),
+        ("{until: {date: trait.day, offset: -5}}", "steps.0.until.offset: -5 has no unit: write it as "
          "30m, 24h or 7 days"),
         ('{until: {time: "25:00"}}', "steps.0.until.time: should be a time of day such as 09:30"),
         ("{wait_for: Order Completed}", "steps.0.wait_for: should have parts: {name: value}"),
