@@ -34,7 +34,6 @@ EXPONENTS: dict[str, int] = {
 
 _LIMIT = 10**MAX_WHOLE_DIGITS
 _LONGEST = 100
-_SMALLEST = Decimal("0.0001")
 _FLOAT_NOISE = Decimal("1e-9")  # a double has 15 digits; a sum of thousands of them keeps ten
 _PLAIN = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 # Most amounts: nothing to check but the pattern.
@@ -74,21 +73,22 @@ def to_money(value: object) -> Decimal:
     return amount if amount else abs(amount)
 
 
-def nearest_amount(value: float) -> Decimal | None:
+def nearest_amount(value: float, places: int = MAX_DECIMAL_PLACES) -> Decimal | None:
     """Find the amount that a sum of binary floats was meant to be: 836.9999999999998 is 837.
 
     Args:
         value: A float. It has more decimal places than an amount of money.
+        places: Most decimal places of the amount.
 
     Returns:
-        The decimal with at most 4 places that is within 1e-9 of the value, relative to it, without zeros at its end;
-        for what is smaller than 1e-9 in size, 0, which is what is left of a sum that comes to nothing. None: there is
-        no such decimal, or the value is too large.
+        The decimal with at most so many places that is within 1e-9 of the value, relative to it, without zeros at its
+        end; for what is smaller than 1e-9 in size, 0, which is what is left of a sum that comes to nothing. None: there
+        is no such decimal, or the value is too large.
     """
     if not -_LIMIT < value < _LIMIT:
         return None
     exact = Decimal(repr(value))
-    amount = exact.quantize(_SMALLEST, ROUND_HALF_EVEN)
+    amount = exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)
     if abs(exact - amount) > _FLOAT_NOISE * (abs(exact) if amount else 1) or abs(amount) >= _LIMIT:
         return None
     # Not `normalize`, which writes 1E+2 for 100.

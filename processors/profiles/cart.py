@@ -16,6 +16,7 @@ from typing import Any
 
 from processors.profiles.joins import bounded_text, most_recent
 from schemas.profiles.document import CART_ENDS_KEPT, CART_OPERATIONS_KEPT, ITEMS_KEPT
+from schemas.quantity import MAX_QUANTITY, plus, total
 
 CARTLESS_CHANNELS = frozenset({"store", "call_center"})
 """Channels whose orders empty no cart, unless they name one; the products that they list count as bought."""
@@ -118,7 +119,7 @@ def lines(profile: dict[str, Any]) -> list[dict[str, Any]]:
             _remove_quantity(found, cart, product, quantity)
         else:
             line = found.setdefault((cart, product), {"product_id": product, "quantity": 0, "cart_id": cart})
-            line["quantity"] += quantity
+            line["quantity"] = plus(line["quantity"], quantity)
             for field, value in (("price", price), ("currency", currency), ("name", name)):
                 line[field] = value or line.get(field, "")
             line["added_at"] = at
@@ -140,14 +141,14 @@ def abandoned(profile: dict[str, Any]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _remove_quantity(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str, quantity: int) -> None:
+def _remove_quantity(found: dict[tuple[str, str], dict[str, Any]], cart: str, product: str, quantity: float) -> None:
     """Take a product out of the lines of its cart and of no named cart; a quantity of 0 takes all."""
-    wanted = quantity or sum(line["quantity"] for line in found.values())
+    wanted = quantity or total(line["quantity"] for line in found.values())
     for key in sorted(found):
         if key[1] == product and (not cart or key[0] in (cart, "")):
             taken = min(wanted, found[key]["quantity"])
-            wanted -= taken
-            found[key]["quantity"] -= taken
+            wanted = plus(wanted, taken, -1)
+            found[key]["quantity"] = plus(found[key]["quantity"], taken, -1)
             if not found[key]["quantity"]:
                 del found[key]
 
@@ -175,7 +176,7 @@ def _products(properties: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _is_quantity(value: object) -> bool:
-    return type(value) is int and 0 < value <= 1_000_000_000
+    return isinstance(value, int | float) and type(value) is not bool and 0 < value <= MAX_QUANTITY
 
 
 def _operation(at: int, action: str, cart: str, product: str, about: dict[str, Any]) -> Operation:

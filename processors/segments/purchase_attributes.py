@@ -11,6 +11,8 @@ from processors.segments.evaluation import EvaluationContext
 from processors.segments.profile_attributes import with_days
 from processors.segments.reader import Read, Reader, or_zero, section
 from schemas.durations import DAY_MS
+from schemas.money import MAX_DECIMAL_PLACES
+from schemas.quantity import total
 
 ORDERS = frozenset({"orders"})
 CART = frozenset({"cart"})
@@ -157,17 +159,21 @@ def _windows() -> dict[str, Reader]:
     return found
 
 
+def _cost(line: dict[str, Any]) -> Decimal:
+    """What a line of a cart costs; of a quantity with decimal places, with the 4 places that amounts may have."""
+    cost = Decimal(line["price"] or 0) * Decimal(str(line["quantity"]))
+    return cost if type(line["quantity"]) is int else round(cost, MAX_DECIMAL_PLACES)
+
+
 def _cart() -> dict[str, Reader]:
     def value(context: EvaluationContext) -> Decimal:
         found = _lines(context)
         main = found[-1]["currency"] if found else ""
-        return sum(
-            (Decimal(line["price"] or 0) * line["quantity"] for line in found if line["currency"] == main), Decimal(0)
-        )
+        return sum((_cost(line) for line in found if line["currency"] == main), Decimal(0))
 
     return {
         "cart.lines": Reader(lambda context: len(_lines(context)), CART),
-        "cart.items": Reader(lambda context: sum(line["quantity"] for line in _lines(context)), CART),
+        "cart.items": Reader(lambda context: total(line["quantity"] for line in _lines(context)), CART),
         "cart.value": Reader(value, CART),
         "cart.currency": Reader(
             lambda context: found[-1]["currency"] or None if (found := _lines(context)) else None, CART

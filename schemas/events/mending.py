@@ -6,7 +6,7 @@ event is validated again. What may mean two things stays an error: two people mu
 
 | rule | what is sent | what is stored |
 | --- | --- | --- |
-| `float_sum` | a number for money that is a decimal but for the noise of binary sums | the decimal |
+| `float_sum` | a number for money or a quantity that is a decimal but for the noise of binary sums | the decimal |
 | `digits` | decimal digits of another script in a number or a time | the same digits in ASCII |
 | `whole_number` | a whole number as a double where an id is expected | its digits |
 | `empty` | an empty text where no text can stand | nothing |
@@ -29,6 +29,7 @@ from schemas.digits import with_ascii_digits
 from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
 from schemas.events.properties import MINOR
 from schemas.money import nearest_amount, plain
+from schemas.quantity import MAX_QUANTITY_PLACES
 
 MENDED = "mended"
 """The key of an event's `context` that lists what was mended.
@@ -222,6 +223,9 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
     if kind == "money" and type(value) is float:
         amount = nearest_amount(value)
         return None if amount is None else ("float_sum", plain(amount))
+    if kind == "quantity" and type(value) is float:
+        amount = nearest_amount(value, MAX_QUANTITY_PLACES)
+        return None if not amount else ("float_sum", plain(amount))
     if kind == "text":
         digits = _digits_of_whole(value)
         return None if digits is None else ("whole_number", digits)

@@ -17,11 +17,11 @@ from typing_extensions import TypedDict
 
 from schemas.events.limits import MAX_PRODUCTS
 from schemas.money import Currency, Money, from_minor, plain
+from schemas.quantity import Quantity
 from schemas.text import Id, Name, Text
 
 MINOR = "_minor"
 
-Quantity = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Position = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -46,7 +46,7 @@ class Open(TypedDict, total=False):
 class Product(Open, total=False):
     """One product of an order, a cart or a list, or the one that an event is about. Segment's names.
 
-    `price` is that of one piece.
+    `price` is that of one piece, or of one unit of what is weighed or measured.
     """
 
     product_id: Id

@@ -136,7 +136,8 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
         pytest.param(
             touchpoint("Order Completed", properties={"order_id": "o", "products": [{"quantity": -1}]}),
             Reason.INVALID_FIELD, "properties.products.0.quantity",
-            "properties.products.0.quantity is -1: it should be greater than 0.",
+            "properties.products.0.quantity is -1: it should be a decimal greater than 0, at most 1000000000, "
+            "with at most 5 places.",
             id="negative quantity",
         ),
         pytest.param(
