@@ -88,10 +88,11 @@ def read_mended(
 
 
 class _Copy:
-    """A copy of a refused event, which is mended in place, and what was mended in it."""
+    """A refused event, which is copied before the first change, and what was mended in it."""
 
     def __init__(self, event: dict[str, Any]) -> None:
-        self.event = _copied(event, 0)
+        self.event = event
+        self._is_copy = False
         self._counts: dict[tuple[str, str], int] = {}
         self._containers: set[Path] = set()
 
@@ -176,14 +177,14 @@ class _Copy:
             kept += 1
         if kept == len(products) or not kept:
             return False
-        self._note(_PRODUCTS, "lines_cut", len(products) - kept)
-        del products[kept:]
-        return True
+        return self._put(_PRODUCTS, products[:kept]) and self._note(_PRODUCTS, "lines_cut", len(products) - kept)
 
     def _put(self, path: Path, value: object) -> bool:
         """Put a value in its place; False if the event as it was sent has no such place."""
         if not path:
             return False
+        if not self._is_copy:
+            self.event, self._is_copy = _copied(self.event, 0), True
         part: Any = self.event
         try:
             for step in path[:-1]:
