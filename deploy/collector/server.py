@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import WriteKeys
+from deploy.collector.open_files import AcceptErrors, raise_limit
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
 from deploy.home import Home
@@ -72,6 +73,7 @@ async def serve(settings: Settings) -> None:
         collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1
     )  # fmt: skip
     await runner.setup()
+    asyncio.get_running_loop().set_exception_handler(AcceptErrors(raise_limit()))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -270,6 +270,28 @@ def test_clients_that_send_nothing_delay_no_other_client(service: RunningCollect
     assert took_s < 2
 
 
+def test_at_the_limit_of_open_files_the_log_has_a_line_and_later_clients_are_answered(
+    place: Settings, tmp_path: Path
+) -> None:
+    with collector(place, tmp_path) as own:
+        process = psutil.Process(own.process.pid)
+        limit = process.num_fds() + 20
+        process.rlimit(psutil.RLIMIT_NOFILE, (limit, process.rlimit(psutil.RLIMIT_NOFILE)[1]))
+        idle = [own.connect() for _ in range(60)]
+        time.sleep(3)
+        for connection in idle:
+            connection.close()
+        deadline = time.monotonic() + 10
+        while True:
+            with suppress(OSError):
+                if own.post("/v1/batch", {"batch": [track("x")]}).status == 200:
+                    break
+            assert time.monotonic() < deadline
+
+    log = (tmp_path / "logs" / "collector.log").read_text()
+    assert (1, 0) == (log.count("no new connection is accepted"), log.count("Traceback"))
+
+
 def test_a_request_that_is_half_sent_at_sigterm_is_answered(place: Settings, tmp_path: Path, ids: Ids) -> None:
     one = ids()
     body = orjson.dumps(track(one, writeKey="server-key"))
