@@ -34,6 +34,8 @@ class Channel(NamedTuple):
         plural: The name of several messages; empty: the label with an s.
         touchpoints: It is a touchpoint channel.
         deliverable: It is a deliverable channel.
+        further_address_types: The identifier types that its messages can be sent to instead, where the person has none
+            of `address_type`.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Channel(NamedTuple):
     plural: str = ""
     touchpoints: bool = True
     deliverable: bool = False
+    further_address_types: tuple[str, ...] = ()
 
 
 def _message(
@@ -59,7 +62,9 @@ _TABLE: tuple[Channel, ...] = (
     _message("sms", "sms", "phone", ("SMS",), "SMS", "SMS"),
     _message("web_push", "push", "push_token", ("Push",), "web push message"),
     _message("app_push", "push", "push_token", ("Push",), "app push message"),
-    _message("whatsapp", "whatsapp", "whatsapp_id", ("WhatsApp", "WhatsApp Message"), "WhatsApp message"),
+    _message("whatsapp", "whatsapp", "whatsapp_id", ("WhatsApp", "WhatsApp Message"), "WhatsApp message")._replace(
+        further_address_types=("whatsapp_user_id",)
+    ),
     _message("messenger", "messenger", "messenger_id", ("Messenger Message",), "Messenger message"),
     _message("telegram", "telegram", "telegram_id", ("Telegram Message",), "Telegram message"),
     Channel("chat"),
@@ -88,10 +93,15 @@ DELIVERABLE_CHANNELS: tuple[str, ...] = tuple(channel.name for channel in _TABLE
 ADDRESS_TYPE_OF: dict[str, str] = {channel.name: channel.address_type for channel in _TABLE if channel.address_type}
 """The identifier type that messages of an addressed channel are sent to."""
 
+ADDRESS_TYPES_OF: dict[str, tuple[str, ...]] = {
+    name: (address_type, *CHANNELS[name].further_address_types) for name, address_type in ADDRESS_TYPE_OF.items()
+}
+"""All identifier types that messages of an addressed channel can be sent to, the preferred one first."""
+
 ADDRESSED_CHANNELS: tuple[str, ...] = tuple(ADDRESS_TYPE_OF)
 """Channels on which a message goes to an identifier of the person."""
 
-ADDRESS_TYPES: tuple[str, ...] = tuple(dict.fromkeys(ADDRESS_TYPE_OF.values()))
+ADDRESS_TYPES: tuple[str, ...] = tuple(dict.fromkeys(one for types in ADDRESS_TYPES_OF.values() for one in types))
 """Identifier types that a message can be sent to."""
 
 CHANNELS_OF_KIND: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent
-from schemas.channels import ADDRESS_TYPE_OF, ADDRESS_TYPES, message_channel
+from schemas.channels import ADDRESS_TYPES, ADDRESS_TYPES_OF, message_channel
 from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
 from schemas.events.messages import message_step
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
@@ -82,13 +82,13 @@ def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[st
         consents = addition.setdefault("consent", {}).setdefault("channels", {})
         join_channel_consent(consents, {channel: [False, at, True]})
     bounce = bounce_class(properties) if step == "bounced" else None
-    address_type = ADDRESS_TYPE_OF[channel]
-    named = addition.get("addresses", {}).get(address_type, {})
-    if bounce is BounceClass.PERMANENT or step in _ARRIVED:
-        for address in named.values():
-            address[2:] = [at, bounce is not None]
-    elif bounce is BounceClass.TRANSIENT and named:
-        addition["soft_bounces"] = {address_type: {value: [at] for value in named}}
+    for address_type in ADDRESS_TYPES_OF[channel]:
+        named = addition.get("addresses", {}).get(address_type, {})
+        if bounce is BounceClass.PERMANENT or step in _ARRIVED:
+            for address in named.values():
+                address[2:] = [at, bounce is not None]
+        elif bounce is BounceClass.TRANSIENT and named:
+            addition.setdefault("soft_bounces", {})[address_type] = {value: [at] for value in named}
 
 
 def consent(addition: dict[str, Any], event: dict[str, Any], at: int) -> None:

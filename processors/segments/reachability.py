@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.profiles.contact import has_bounced
-from schemas.channels import ADDRESS_TYPE_OF, ADDRESSED_CHANNELS
+from schemas.channels import ADDRESS_TYPES_OF, ADDRESSED_CHANNELS
 
 
 def consents(document: dict[str, Any], channel: str) -> bool:
@@ -25,20 +25,25 @@ def consents(document: dict[str, Any], channel: str) -> bool:
 
 
 def addresses(document: dict[str, Any], channel: str) -> list[str]:
-    """Return the addresses of a channel that do not bounce: verified ones first, then those seen last."""
-    kind = ADDRESS_TYPE_OF.get(channel, "")
-    found = document.get("addresses", {}).get(kind, {})
-    working = [value for value, address in found.items() if not has_bounced(document, kind, value, address)]
-    return sorted(working, key=lambda value: (not found[value][1], -found[value][0], value))
+    """Return the addresses of a channel that do not bounce: verified ones first, then those seen last.
+
+    Addresses of the channel's further types come after those of its own.
+    """
+    return [
+        value
+        for kind in ADDRESS_TYPES_OF.get(channel, ())
+        for value, _ in sorted(_working(document, kind), key=lambda one: (not one[1][1], -one[1][0], one[0]))
+    ]
 
 
 def can_reach(document: dict[str, Any], channel: str) -> bool:
     """Return whether there is consent and an address that does not bounce."""
-    kind = ADDRESS_TYPE_OF.get(channel, "")
-    return consents(document, channel) and any(
-        not has_bounced(document, kind, value, address)
-        for value, address in document.get("addresses", {}).get(kind, {}).items()
-    )
+    return consents(document, channel) and any(_working(document, kind) for kind in ADDRESS_TYPES_OF.get(channel, ()))
+
+
+def _working(document: dict[str, Any], kind: str) -> list[tuple[str, list[Any]]]:
+    found = document.get("addresses", {}).get(kind, {})
+    return [(value, address) for value, address in found.items() if not has_bounced(document, kind, value, address)]
 
 
 def reachable(document: dict[str, Any]) -> list[str]:

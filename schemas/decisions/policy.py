@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-from schemas.channels import ADDRESS_TYPE_OF
+from schemas.channels import ADDRESS_TYPES_OF
 from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
@@ -228,8 +228,9 @@ class ReceiptRules(_Part):
 
 
 def _channel(name: str, *, rate: float, cost: float = 0.0, fresh_for: Duration | None = None) -> ChannelRule:
+    address, *also = ADDRESS_TYPES_OF[name]
     return ChannelRule(
-        address=ADDRESS_TYPE_OF[name], fresh_for=fresh_for, cost=cost, prior=Prior(rate=rate, strength=30)
+        address=address, also=tuple(also), fresh_for=fresh_for, cost=cost, prior=Prior(rate=rate, strength=30)
     )
 
 
