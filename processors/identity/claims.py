@@ -21,6 +21,7 @@ from processors.identity.phones import (
     compared_phone,
     former_phone,
     guessed_regions,
+    is_national,
     read_phone,
     read_whatsapp,
 )
@@ -53,6 +54,23 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     if found is None:  # an event in some hundreds: a telephone number without a country code
         found = maker.claims(named, source, guessed_regions(event, policy.default_region))
     return found or ((), [])
+
+
+def keep_unknown_phone(event: Event, policy: IdentityPolicy) -> None:
+    """Keep an event's national telephone number whose country is not known as the trait `phone`, if it has none.
+
+    It joins nobody and is no address, but it is what the person wrote.
+
+    Args:
+        event: The event in its canonical form, with all its identifiers.
+        policy: Which identifiers count.
+    """
+    for one in event["identifiers"]:
+        rule, value = policy.rule(one["type"]), one["value"]
+        if rule.normalise == "phone" and is_national(value) and not policy.blocks(rule, value):
+            guessed = guessed_regions(event, policy.default_region)
+            if read_phone(value, Regions(policy.regions.get(event["source"], ""), guessed)) is None:
+                event.setdefault("traits", {}).setdefault("phone", value)
 
 
 def claim(identifier_type: str, value: str, policy: IdentityPolicy, secret: bytes, source: str = "") -> Claim | None:

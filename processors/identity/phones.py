@@ -27,6 +27,7 @@ _LABEL = re.compile(r"^(?:tel|telephone|telefon|phone|mobile|mobil|mob|cell|call
 _WHATSAPP_ADDRESS = re.compile(r"(\d+)(?:[.:]\d+)*@(?:s\.whatsapp\.net|c\.us)", re.I)  # number.agent:device@server
 _EVERY_LOCALE = "US"  # en-US is what browsers and telephones are sold with: it says nothing about a country
 _LOCALE_REGION = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{4})?[-_]([A-Za-z]{2})(?![A-Za-z0-9])")
+_NATIONAL = re.compile(r"(?:[\s()./-]*[0-9]){7,15}[\s()./-]*")
 _COUNTRY_NAMES = ("country_code", "countryCode", "country")  # the last is often a name, which is not read
 _REGION_ALIASES = {"UK": "GB"}
 
@@ -151,6 +152,11 @@ def read_phone(value: str, regions: Regions = NO_REGION) -> str | None:
         found = {_read(written, one, valid=True) for one in regions.guessed} - {None}
         return found.pop() if len(found) == 1 else None
     return number
+
+
+def is_national(value: str) -> bool:
+    """Return whether a text is written like a telephone number without a country code."""
+    return _NATIONAL.fullmatch(_LABEL.sub("", value.strip(), count=1)) is not None
 
 
 @lru_cache(maxsize=65_536)

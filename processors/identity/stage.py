@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.identity.claims import all_claims, candidate_profile, claims, event_key, origin_key
+from processors.identity.claims import all_claims, candidate_profile, claims, event_key, keep_unknown_phone, origin_key
 from processors.intake.event_time import clamp_to_arrival
 from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.stream.ports import IdentityStore, RefusedShare
@@ -136,6 +136,8 @@ class Identify:
             clamp_to_arrival(event, record.timestamp)
             origin = origin_key(record.topic, record.partition, record.offset)
             request, identifiers = request_for(event, self._policy, self._secret, origin, record.timestamp)
+            if len(identifiers) < len(event["identifiers"]):
+                keep_unknown_phone(event, self._policy)
             return Claimed(record, event, identifiers, request)
         except Exception as error:  # noqa: BLE001 - a bug costs one event, not the worker or the event's neighbours
             return rejected_for_bug(error)

@@ -255,3 +255,27 @@ async def test_a_bug_in_writing_one_event_costs_that_event_alone() -> None:
     assert isinstance(third, Ok)
     assert isinstance(second, Reject)
     assert Reason.BUG == second.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "trait"),
+    [
+        ({"identifiers": {"loyalty_id": "F-1", "phone": "06 12 34 56 78"}}, "06 12 34 56 78"),
+        ({"identifiers": {"loyalty_id": "F-1", "phone": "Tel. 06.12.34.56.78"}}, "Tel. 06.12.34.56.78"),
+        ({"identifiers": {"phone": "98765 43210"}, "traits": {"name": "Asha"}}, "98765 43210"),
+        ({"identifiers": {"phone": "98765 43210"}, "traits": {"phone": "another"}}, "another"),
+        # A number that counts is an identifier, and what is no number is nothing.
+        ({"identifiers": {"phone": "06 12 34 56 78"}, "context": {"geo": {"country": "FR"}}}, None),
+        ({"identifiers": {"phone": "(415) 555-0132", "user_id": "null"}}, None),
+        ({"identifiers": {"phone": "call me", "user_id": "7"}}, None),
+        ({"identifiers": {"phone": "0000000000", "user_id": "7"}}, None),
+        ({"identifiers": {"phone": "MX.4155552671", "user_id": "7"}}, None),
+        ({"identifiers": {"crm_id": "98765 43210", "user_id": "null"}}, None),
+    ],
+)
+async def test_a_number_of_an_unknown_country_is_kept_as_a_trait(fields: dict[str, Any], trait: str | None) -> None:
+    (outgoing,) = await stage()([Raw(orjson.dumps(touchpoint(**fields)))])
+    written = orjson.loads(outgoing.value)
+
+    assert trait == written.get("traits", {}).get("phone")
+    assert (trait is None) or "phone" not in [one["type"] for one in written["identifiers"]]
