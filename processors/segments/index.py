@@ -121,8 +121,9 @@ class SegmentIndex:
 
 def address_checksum(document: dict[str, Any]) -> int:
     """Return a number that changes when addresses are added or removed, or one is verified, bounces or works again."""
-    checksum = 0
+    checksum, plain = 0, "soft_bounces" not in document
     for kind, found in document.get("addresses", {}).items():
         for value, address in found.items():
-            checksum += 1 + 1_000 * address[1] + 1_000_000 * has_bounced(document, kind, value, address)
+            bounced = address[3] if plain else has_bounced(document, kind, value, address)
+            checksum += 1 + 1_000 * address[1] + 1_000_000 * bounced
     return checksum

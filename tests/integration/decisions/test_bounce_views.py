@@ -78,3 +78,42 @@ def test_who_can_be_reached_after_bounces(tables: Warehouse, bounces: list[Any],
 
     [(found,)] = tables.rows("SELECT state FROM contact_states WHERE channel = 'email' AND until > '2099-01-01'")
     assert state == (found if found != "stale" else "reachable")
+
+
+def test_one_message_id_with_three_receivers_is_three_messages_and_one_has_bounced(tables: Warehouse) -> None:
+    def reported(who: int, step: str, minutes: int) -> dict[str, Any]:
+        at = DAY_ONE + timedelta(minutes=minutes)
+        properties = {"message_id": "ses-1", "bounce_type": "Permanent"}
+        email = [{"type": "email", "value": f"{who}@mail.example", "verified": True}]
+        return resolved(
+            f"{who} {step}", who, at, event=f"Email {step}", channel="email", properties=properties, identifiers=email
+        )
+
+    tables.store(*(reported(who, "Delivered", who) for who in (1, 2, 3)), reported(2, "Bounced", 9))
+
+    assert [0, 0, 1] == sorted(bounced for (bounced,) in tables.rows("SELECT bounced FROM v_messages"))
+    assert [(3, 3, 1)] == tables.rows("SELECT sent, delivered, bounced FROM v_message_engagement")
+    assert [(1, 3)] == tables.rows(
+        "SELECT messages, people FROM v_message_frequency"
+        " WHERE segment = '(all)' AND channel = 'email' AND messages > 0"
+    )
+    assert [("bounced", 1), ("not_asked", 2)] == tables.rows(
+        "SELECT state, count() FROM contact_states"
+        " WHERE channel = 'email' AND since <= {day:Date} AND until > {day:Date} GROUP BY state ORDER BY state",
+        day=DAY_ONE.date(),
+    )
+
+
+def test_the_reports_of_one_receiver_stay_one_message(tables: Warehouse) -> None:
+    tables.store(
+        *(
+            {**bounced(number, {"message_id": "m1"}), "event": f"Email {step}"}
+            for number, step in enumerate(("Sent", "Delivered", "Opened", "Link Clicked"))
+        ),
+        {**bounced(9, {"message_id": "m1"}), "event": "Email Sent", "source": "crm"},
+        {**bounced(10, {"message_id": "m2"}), "event": "Email Sent"},
+    )
+
+    assert [("m1", 1, 1, 1), ("m2", 0, 0, 0)] == tables.rows(
+        "SELECT message_id, delivered, opened, responded FROM v_messages ORDER BY message_id"
+    )
