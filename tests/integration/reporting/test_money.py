@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from schemas.events.touchpoint import read
 from sinks.clickhouse.reports import publish_settings
 from sinks.clickhouse.spend import insert_margins, insert_rates, insert_spend, missing_rates, publish_currency
 from tests.support.builders import DAY_ONE
@@ -125,6 +126,23 @@ def test_lines_share_the_revenue_of_their_order_and_have_their_own_margins(table
     assert [("Chairs", 2, 54.0)] == tables.rows(
         "SELECT category, products, revenue FROM v_category_performance WHERE category = 'Chairs'"
     )
+
+
+def test_weighed_goods_count_by_their_weight(tables: Warehouse) -> None:
+    lines = [
+        {"product_id": "cheese", "price": "19.90", "quantity": "0.375"},
+        {"product_id": "bag", "price": "2.50", "quantity": 1},
+    ]
+    event = {"event_id": "e", "event": "Cart Viewed", "channel": "web", "occurred_at": "2026-11-22T10:15:30Z"}
+    canonical = read({**event, "properties": {"products": lines}})["properties"]["products"]
+    tables.store(sold("o1", 1, "9.9625", products=canonical))
+
+    assert [("bag", 1.0, 2.5), ("cheese", 0.375, 7.4625)] == [
+        (product, quantity, round(revenue, 4))
+        for product, quantity, revenue in tables.rows(
+            "SELECT product_id, quantity, revenue FROM v_product_performance ORDER BY product_id"
+        )
+    ]
 
 
 def test_a_campaign_has_its_own_margin_and_spend_without_credit_stays(tables: Warehouse) -> None:
