@@ -169,3 +169,32 @@ def test_an_event_out_of_bounds_is_refused_and_kept_unless_it_is_too_large_for_a
 def test_a_value_that_is_no_object_is_refused(junk: Sequence[Any]) -> None:
     for collected in (calls(*junk), touchpoints(*junk)):
         assert (0, len(junk)) == (collected.accepted, len(collected.refusals))
+
+
+def test_a_call_whose_order_is_a_sum_of_floats_is_published_with_the_amounts_that_were_meant() -> None:
+    properties = {
+        "order_id": "W-9001", "currency": "EUR", "revenue": 59.97000000000001, "tax": 11.394300000000001,
+        "products": [{"product_id": "P-1", "price": 19.990000000000002, "quantity": 3}],
+    }  # fmt: skip
+    collected = calls({"type": "track", "event": "Order Completed", "userId": "c-501", "properties": properties})
+    [event] = published(collected)
+
+    assert ("59.97", "11.3943", "19.99") == (
+        event["properties"]["revenue"], event["properties"]["tax"], event["properties"]["products"][0]["price"],
+    )  # fmt: skip
+    assert {"float_sum"} == {note["rule"] for note in event["context"]["mended"]}
+
+
+def test_a_call_with_half_a_surrogate_pair_in_a_name_is_published_without_it_and_not_in_an_identifier() -> None:
+    batch = parse(
+        rb'[{"type":"identify","userId":"u","traits":{"first_name":"Ada \ud83d"}},'
+        rb'{"type":"identify","userId":"u\ud83d","traits":{"first_name":"Ada"}}]',
+        1 << 20,
+    )
+    collected = calls(*batch)
+    [event] = published(collected)
+
+    assert ("Ada \ufffd", ["surrogate"]) == (
+        event["traits"]["first_name"], [note["rule"] for note in event["context"]["mended"]],
+    )  # fmt: skip
+    assert ["not_json"] == [one.rejected.reason.value for one in collected.refusals]
