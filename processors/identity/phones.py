@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import phonenumbers
 
+from processors.identity.countries import region_of
+
 _PLUS_AND_DIGITS = re.compile(r"\+[1-9][0-9]{6,14}")
 _PLUS = re.compile(r"[+\uff0b]")
 _LABEL = re.compile(r"^(?:tel|telephone|telefon|phone|mobile|mobil|mob|cell|callto|sms|тел)\s*[.:]*\s*(?=[+(\d])", re.I)
@@ -28,8 +30,7 @@ _WHATSAPP_ADDRESS = re.compile(r"(\d+)(?:[.:]\d+)*@(?:s\.whatsapp\.net|c\.us)", 
 _EVERY_LOCALE = "US"  # en-US is what browsers and telephones are sold with: it says nothing about a country
 _LOCALE_REGION = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z]{4})?[-_]([A-Za-z]{2})(?![A-Za-z0-9])")
 _NATIONAL = re.compile(r"(?:[\s()./-]*[0-9]){7,15}[\s()./-]*")
-_COUNTRY_NAMES = ("country_code", "countryCode", "country")  # the last is often a name, which is not read
-_REGION_ALIASES = {"UK": "GB"}
+_COUNTRY_NAMES = ("country_code", "countryCode", "country")
 
 
 class Regions(NamedTuple):
@@ -111,11 +112,11 @@ def guessed_regions(event: Mapping[str, Any], default_region: str) -> tuple[str,
     address = traits.get("address") if isinstance(traits, dict) else None
     for place in (address, context.get("geo")):
         if country := _country_of(place):
-            region = _region(country)
+            region = region_of(country)
             return (region,) if region else ()
     locale = context.get("locale")
     written = _LOCALE_REGION.match(locale) if isinstance(locale, str) else None
-    region = _region(written[1]) if written else ""
+    region = region_of(written[1]) if written else ""
     return (region, default_region) if region not in ("", _EVERY_LOCALE, default_region) else (default_region,)
 
 
@@ -123,12 +124,6 @@ def _country_of(place: object) -> str:
     """Return what an address or a place names as its country; empty if it names none."""
     named = [place.get(name) for name in _COUNTRY_NAMES] if isinstance(place, dict) else []
     return next((one.strip() for one in named if isinstance(one, str) and one.strip()), "")
-
-
-def _region(country: str) -> str:
-    code = country.upper()
-    code = _REGION_ALIASES.get(code, code)
-    return code if code in phonenumbers.SUPPORTED_REGIONS else ""
 
 
 def read_phone(value: str, regions: Regions = NO_REGION) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 import phonenumbers
 import pytest
 
+from processors.identity import countries
 from processors.identity.claims import all_claims, claim, claims, hash_identifier
 from processors.identity.phones import Regions, compared_phone, read_phone, read_whatsapp
 from schemas.events.touchpoint import read
@@ -190,7 +191,13 @@ FRENCH, INDIAN, BERLIN = "06 12 34 56 78", "98765 43210", "030 901820"
         ({}, "123 456 7890", []),
         # A country that is known rules out the default one, even where the number would be valid in that.
         ({"context": {"geo": {"country": "GT"}}}, "55 1234 5678", []),
-        ({"traits": {"address": {"country": "Mexico"}}}, "55 1234 5678", []),
+        ({"traits": {"address": {"country": "Mexico"}}}, "55 1234 5678", ["+525512345678"]),
+        ({"traits": {"address": {"country": "USA"}}}, "415 555 0132", ["+14155550132"]),  # as Segment's documentation
+        ({"traits": {"address": {"country": "united states"}}}, "415 555 0132", ["+14155550132"]),
+        ({"traits": {"address": {"country": "DEU"}}}, BERLIN, ["+4930901820"]),
+        ({"traits": {"address": {"country": "Ruritania"}}}, "415 555 0132", []),
+        ({"traits": {"address": {"country": " "}}}, "415 555 0132", ["+14155550132"]),
+        ({"traits": {"address": "1 Main St, Springfield"}}, "415 555 0132", ["+14155550132"]),
         ({"traits": {"address": {"country": "FR"}}}, "415 555 0132", []),
         # A locale does not: a Spaniard in San Francisco. What both have, may be either's: Mexico City or New Jersey.
         ({"context": {"locale": "es-ES"}}, "415 555 0132", ["+14155550132"]),
@@ -297,3 +304,8 @@ def test_a_whatsapp_user_id_is_a_known_identifier_of_its_own() -> None:
     assert hashes({"whatsapp_user_id": user_id}) < hashes({"whatsapp_id": "491511234567", "whatsapp_user_id": user_id})
     assert not hashes({"whatsapp_user_id": "DE.491511234567"}) & hashes({"whatsapp_id": "491511234567"})
     assert [] == clear({"whatsapp_id": user_id})
+
+
+def test_every_country_that_is_read_by_name_is_a_region() -> None:
+    assert {True} == {region in phonenumbers.SUPPORTED_REGIONS for region in countries._REGION_OF.values()}
+    assert ("US", "GB", "FR", "") == tuple(map(countries.region_of, ("u.s.a.", "UK", " fr ", "XX")))
