@@ -121,9 +121,11 @@ class SegmentIndex:
 
 def address_checksum(document: dict[str, Any]) -> int:
     """Return a number that changes when addresses are added or removed, or one is verified, bounces or works again."""
-    checksum, plain = 0, "soft_bounces" not in document
+    checksum = 0
+    soft_bounces = "soft_bounces" in document
     for kind, found in document.get("addresses", {}).items():
-        for value, address in found.items():
-            bounced = address[3] if plain else has_bounced(document, kind, value, address)
-            checksum += 1 + 1_000 * address[1] + 1_000_000 * bounced
+        if soft_bounces:
+            checksum += 1_000_000 * sum(has_bounced(document, kind, *one) for one in found.items() if not one[1][3])
+        for _, verified, _, bounced in found.values():
+            checksum += 1 + 1_000 * verified + 1_000_000 * bounced
     return checksum
