@@ -7,13 +7,15 @@ second `?`, or all of them come after the `#`. Each has one meaning, so the para
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
 _UTM = {"utm_source": "source", "utm_medium": "medium", "utm_campaign": "name", "utm_term": "term",
         "utm_content": "content", "utm_id": "id"}  # fmt: skip
+_UTM_NAMES = frozenset(_UTM)
+_NOTHING = (None, "")
 _MAX_ADDRESS_CHARS = 8192
 _MAX_CAMPAIGN_CHARS = 500  # a longer UTM parameter of a page's address is cut, not refused
 _ESCAPED_AND = re.compile(r"&?#(?:0*38|x26);|&(?:amp;)+", re.IGNORECASE)
@@ -40,11 +42,25 @@ def campaign_of_call(campaign: object, page: object, properties: object) -> obje
     if not isinstance(campaign, dict):
         return campaign
     found: dict[str, Any] = campaign
-    for more in _parsed(found, page):
-        if more and all(_equal(found.get(name), value) for name, value in more.items()):
-            missing = {name: value for name, value in more.items() if found.get(name) in (None, "")}
-            found = {**found, **missing}
+    if not _UTM_NAMES.isdisjoint(found):  # an SDK that has parsed only some of the names
+        parsed = {_UTM[utm]: found[utm] for utm in _UTM if isinstance(found.get(utm), str)}
+        found = _completed(found, parsed)
+    if isinstance(page, dict):
+        for address in (page.get("search"), page.get("url")):
+            if isinstance(address, str) and ("utm_" in address or "UTM_" in address):
+                found = _completed(found, _campaign_of_address(address[:_MAX_ADDRESS_CHARS]))
     return found or None
+
+
+def _completed(campaign: dict[str, Any], more: Mapping[str, str]) -> dict[str, Any]:
+    """Add to a campaign what it lacks; nothing if the two contradict each other."""
+    missing = [name for name, value in more.items() if value and campaign.get(name) in _NOTHING]
+    if not missing or not all(
+        campaign.get(name) in _NOTHING or str(campaign[name]).casefold() == value.casefold()
+        for name, value in more.items()
+    ):
+        return campaign
+    return {**campaign, **{name: more[name] for name in missing}}
 
 
 def _stated_in(properties: object) -> dict[str, Any]:
@@ -53,24 +69,6 @@ def _stated_in(properties: object) -> dict[str, Any]:
     if not isinstance(stated, dict):
         return {}
     return {name: value for name, value in stated.items() if isinstance(value, str) and 0 < len(value) <= 500}
-
-
-def _parsed(campaign: Mapping[str, Any], page: object) -> Iterator[Mapping[str, str]]:
-    """What a half-parsed campaign and the page's address say, in the order in which they count."""
-    yield {
-        name: value
-        for utm, name in _UTM.items()
-        if isinstance(value := campaign.get(utm), str) and value and not campaign.get(name)
-    }
-    if isinstance(page, dict):
-        for address in (page.get("search"), page.get("url")):
-            if isinstance(address, str) and ("utm_" in address or "UTM_" in address):
-                yield _campaign_of_address(address[:_MAX_ADDRESS_CHARS])
-
-
-def _equal(one: object, other: str) -> bool:
-    """Tell whether two values of a campaign's field do not contradict each other; a missing one never does."""
-    return one in (None, "") or str(one).casefold() == other.casefold()
 
 
 @lru_cache(maxsize=512)  # the calls of a visit share their addresses

@@ -30,7 +30,8 @@ TIME_DOUBTFUL = "time_doubtful"
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")  # NUL and half surrogate pairs
 _SDK_FIRST_YEAR = 2000
 """No SDK is older: an earlier time is that of a clock that was never set."""
-_MAX_AHEAD = timedelta(days=1)
+_NO_DELAY, _NOTICEABLE = timedelta(), timedelta(milliseconds=NOTICEABLE_MS)
+_MIN_DELAY = timedelta(days=-1)
 """A local time that is taken for UTC is up to 14 hours ahead; a time that is further ahead of its sending says nothing
 of when the event happened."""
 
@@ -65,21 +66,24 @@ def time_of_call(stated: object, sent_at: object, received: datetime, source: So
     if stated is None or stated == "":
         return CallTime(text_of_time(received))
     time, sent, written_otherwise = _read(stated, sent_at, received)
-    original = str(stated)[:100] if isinstance(stated, str | int | float) else None
-    if original is not None and _NOT_STORABLE.search(original):
-        original = None
     if time is not None:
-        limit = source.max_delay_days
-        if sent is None or limit is None:
+        limit_days = source.max_delay_days
+        if sent is None or limit_days is None:
             sent = received
-            limit = None if source.kind == "server" else limit
+            limit_days = None if source.kind == "server" else limit_days
         delay = sent - time
-        if delay >= -_MAX_AHEAD and (limit is None or delay <= timedelta(days=limit)):
-            corrected = received - max(delay, timedelta())
+        if delay >= _MIN_DELAY and (limit_days is None or delay <= timedelta(limit_days)):
+            corrected = received - delay if delay > _NO_DELAY else received
             if corrected.year >= _SDK_FIRST_YEAR or source.max_delay_days is None:
-                noticeable = written_otherwise or abs(corrected - time) >= timedelta(milliseconds=NOTICEABLE_MS)
-                return CallTime(text_of_time(corrected), original if noticeable else None)
-    return CallTime(text_of_time(received), original, doubtful=True)
+                noticeable = written_otherwise or not -_NOTICEABLE < corrected - time < _NOTICEABLE
+                return CallTime(text_of_time(corrected), _original(stated) if noticeable else None)
+    return CallTime(text_of_time(received), _original(stated), doubtful=True)
+
+
+def _original(stated: object) -> str | None:
+    """What the client stated, as far as a record can hold it."""
+    text = str(stated)[:100] if isinstance(stated, str | int | float) else None
+    return None if text is None or _NOT_STORABLE.search(text) else text
 
 
 def _read(stated: object, sent_at: object, received: datetime) -> tuple[datetime | None, datetime | None, bool]:
