@@ -51,6 +51,9 @@ class AcceptErrors:
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an exception that nothing else has handled."""
         error = context.get("exception")
+        # asyncio listens again a second after each attempt that failed, also where the collector has stopped meanwhile.
+        if isinstance(error, ValueError) and "._start_serving(" in context.get("message", ""):
+            return
         if not (isinstance(error, OSError) and error.errno in _NO_MORE):
             loop.default_exception_handler(context)
             return

@@ -42,6 +42,13 @@ def test_a_thousand_refused_connections_are_one_line(loop: Loop, caplog: pytest.
     assert [] == loop.handled
 
 
+def test_listening_again_after_the_end_is_no_error(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    message = "Exception in callback BaseSelectorEventLoop._start_serving(<aiohttp.web_...>)"
+    AcceptErrors(256)(loop, {"message": message, "exception": ValueError("Invalid file descriptor: -1")})
+
+    assert ([], []) == (caplog.messages, loop.handled)
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(errno.ECONNRESET, "reset"), None])
 def test_another_error_is_reported_each_time(loop: Loop, error: Exception | None) -> None:
     handler, context = AcceptErrors(256), {"message": "x", "exception": error}
