@@ -4,9 +4,18 @@ A report states its kind in one property or in several (`FIELDS`): a type, a sub
 server. Where they differ, the mildest counts: a mailbox that is full is not gone, whatever the provider calls it, and a
 message refused for its sender or its content says nothing about the receiver.
 
-Sources: SendGrid, *Event Webhook Reference* and *Bounce Classification*; Amazon SES, *Notification contents*; Mailgun,
-*Tracking failures*; Postmark, *Bounce API*; Twilio, *Error and Warning Dictionary*; WhatsApp Cloud API, *Error codes*;
-Firebase and Apple push error codes; RFC 3463 and RFC 5321 for mail servers.
+Sources:
+
+- SendGrid: https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`type`, reasons of drops) and
+  https://www.twilio.com/docs/sendgrid/api-reference/bounces-api (classifications, written in two ways)
+- Amazon SES: https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html (bounce types and subtypes)
+- Mailgun: https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-payloads (`severity`, `reason`,
+  codes 605 to 607 for addresses of its suppression lists)
+- Postmark: https://postmarkapp.com/developer/api/bounce-api#bounce-types
+- Twilio: https://www.twilio.com/docs/api/errors; codes of its own queues and providers (30001, 30009, 30410) say
+  nothing about the receiver
+- WhatsApp: https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
+- Firebase and Apple push error codes; RFC 3463, RFC 5321 and RFC 7504 for mail servers
 
 The view `bounce_types` holds the same table for ClickHouse; `tests/integration/decisions/test_bounce_views.py` compares
 the two.
@@ -55,23 +64,23 @@ _NAMES: Final[dict[BounceClass, str]] = {
         manuallydeactivated
         550 551 553 521 556 605
         5.1. 5.1.1 5.1.2 5.1.3 5.1.6 5.1.10 5.2.1
-        21211 21614 30005 30006 63003 63024
+        21211 21614 21635 30005 30006 63003 63024
         unregistered notregistered invalidregistration devicenotregistered baddevicetoken
     """,
     BounceClass.TRANSIENT: """
         soft softbounce transient temporary temporaryfail temporaryfailure deferred deferral delayed greylisted old
-        mailboxfull mailboxunavailable customtimeoutexceeded technical dnserror
+        mailboxfull mailboxunavailable customtimeoutexceeded technical technicalfailure dnserror
         421 450 451 452 552
         4. 5.2.2 5.3. 5.4.
-        30001 30003 30009 30410
+        30003
     """,
     BounceClass.UNKNOWN: """
         blocked block undetermined unknown messagetoolarge contentrejected attachmentrejected content reputation
-        frequencyorvolumetoohigh frequency volume spamnotification virusnotification unconfirmed smtpapierror
-        inbounderror dmarcpolicy templaterenderingfailed espblock policy spam
+        frequencyorvolumetoohigh frequencyvolume frequency volume spamnotification virusnotification unconfirmed
+        smtpapierror inbounderror dmarcpolicy templaterenderingfailed espblock policy spam
         554 571
         4.7. 5.1.7 5.1.8 5.2.3 5.3.4 5.6. 5.7.
-        21408 30002 30004 30007 30008 63016 131026 131047 131049
+        21408 30001 30002 30004 30007 30008 30009 30410 63016 131026 131047 131049
     """,
     BounceClass.NO_BOUNCE: """
         autoresponder autoreply autoreplied outofoffice vacation challenge challengeresponse challengeverification
