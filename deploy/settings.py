@@ -91,7 +91,7 @@ class Settings(BaseSettings):
         DEFINITIONS / "touches.yaml", description="Rules: which events are touches, which conversions."
     )
 
-    definitions_dir: Path = Field(DEFINITIONS, description="Folder of segments/, journeys/ and templates/.")
+    definitions_dir: Path = Field(DEFINITIONS, description="Folder of segments/, journeys/, templates/ and plan/.")
     policy_file: Path = Field(
         DEFINITIONS / "policy.yaml", description="Message policy: who may be written to, when, how often."
     )

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     MISSING_FIELD = "missing_field"
     INVALID_FIELD = "invalid_field"
     UNKNOWN_CHANNEL = "unknown_channel"
+    AGAINST_PLAN = "against_plan"
+    UNPLANNED_EVENT = "unplanned_event"
     REFUSED_BY_STORE = "refused_by_store"
     BUG = "bug"
 

@@ -196,7 +196,7 @@ def _definitions(*, without_journeys: bool = False) -> Definitions:
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    from deploy.operations.engines import yaml_files
+    from deploy.operations.definition_files import yaml_files
 
     return [file for path in paths for file in (yaml_files(path) if path.is_dir() else [path])]
 

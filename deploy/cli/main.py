@@ -39,6 +39,7 @@ MODULES = (
     "budget",
     "ltv",
     "report",
+    "plan",
     "schema",
     "dead_letters",
 )

@@ -294,7 +294,7 @@ def _condition_as_written(segment: Segment) -> Any:
     """Return the condition as it is written in its file, with durations as text."""
     import yaml
 
-    from deploy.operations.engines import yaml_files
+    from deploy.operations.definition_files import yaml_files
     from deploy.settings import settings
 
     for path in yaml_files(settings().definitions_dir / "segments"):

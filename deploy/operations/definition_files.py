@@ -133,3 +133,8 @@ def touch_rules(settings: Settings) -> TouchRules:
         DefinitionError: The file has no valid rules.
     """
     return TouchRules(load(settings.touches_file, TouchDefinitions))
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """List the YAML files of a folder, by name; none when the folder does not exist."""
+    return sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.operations.definition_files import DefinitionError, line_of, load
+from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
@@ -299,8 +299,3 @@ def _finding(definitions: Definitions, journey: str, path: Place, message: str, 
     file = definitions.files.get(journey)
     line = line_of(file, path) if file else 1
     return Finding(str(file or journey), line, ".".join(map(str, path)), message, serious)
-
-
-def yaml_files(folder: Path) -> list[Path]:
-    """List the YAML files of a folder, by name; none when the folder does not exist."""
-    return sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))

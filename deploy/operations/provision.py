@@ -27,12 +27,15 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Apply the migrations that are missing, and write the settings that its views read.
+    """Apply the migrations that are missing, and write the settings and the tracking plan that its views read.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
     """
     from deploy.operations.definition_files import touch_rules
+    from deploy.operations.plans import load_plan, plan_files, plan_rows
+    from schemas.events.touchpoint import EVENT_NAMES
+    from sinks.clickhouse.catalogue import publish_plan
     from sinks.clickhouse.client import connect
     from sinks.clickhouse.migrate import migrate as run
     from sinks.clickhouse.reports import publish_settings
@@ -51,6 +54,7 @@ def migrate(settings: Settings) -> list[str]:
             timezone=settings.timezone,
         )
         publish_currency(client, settings.currency)
+        publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
         return applied
     finally:
         client.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.plans import plan_in_force
 from deploy.settings import Settings
 from processors.intake.collect import Collect
 from processors.intake.routing import routing_key
@@ -29,12 +30,18 @@ def load_sources(settings: Settings) -> Mapping[str, Source]:
 
 
 def collect_for(settings: Settings) -> Collect:
-    """Return the `Collect` of this deployment, which turns events of requests into records."""
+    """Return the `Collect` of this deployment, which turns events of requests into records.
+
+    Raises:
+        DefinitionError: The tracking plan is not valid.
+    """
     secret = settings.identity_secret.get_secret_value().encode()
+    plan = plan_in_force(settings)
     return Collect(
         channels=frozenset(settings.channels),
         max_event_bytes=settings.max_event_bytes,
         key=partial(routing_key, secret=secret),
         topic_prefix=settings.topic_prefix,
-        mark=ValidationMark(secret),
+        mark=ValidationMark(secret, plan=plan.digest if plan else b""),
+        plan=plan,
     )

@@ -18,6 +18,7 @@ import redis.exceptions
 
 from deploy.operations.definition_files import identity_policy, touch_rules
 from deploy.operations.engines import load_decision_engine
+from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
 from deploy.settings import Settings
@@ -117,6 +118,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             max_event_bytes=settings.max_event_bytes,
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
             refused_share=stores.refused_share(),
+            plan=plan_in_force(settings),
         ),
         outbox=stores.identity_outbox(),
     )

@@ -18,6 +18,7 @@ import orjson
 
 from processors.identity.claims import all_claims, candidate_profile, claims, event_key, keep_unknown_phone, origin_key
 from processors.intake.event_time import clamp_to_arrival
+from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark, decode_record
 from processors.stream.ports import IdentityStore, RefusedShare
 from schemas.events.touchpoint import Event
@@ -79,6 +80,7 @@ class Identify:
         max_event_bytes: Largest record value, in bytes.
         dead_letter_limit_ratio: Share of rejected records among the last `WINDOW` that stops the stage.
         refused_share: Keeps that share for the next start; None: each start counts anew.
+        plan: The tracking plan; None: there is none.
     """
 
     WINDOW = 10_000
@@ -96,13 +98,15 @@ class Identify:
         max_event_bytes: int,
         dead_letter_limit_ratio: float = 0.5,
         refused_share: RefusedShare | None = None,
+        plan: TrackingPlan | None = None,
     ) -> None:
         self._identities = identities
         self._policy = policy
         self._secret = secret
         self._channels = channels
         self._max_event_bytes = max_event_bytes
-        self._mark = ValidationMark(secret)
+        self._mark = ValidationMark(secret, plan=plan.digest if plan else b"")
+        self._plan = plan
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
         self._recent_records = self._rejected = 0
@@ -130,7 +134,9 @@ class Identify:
 
     def _claim(self, record: Record) -> Claimed | Reject:
         try:
-            event = decode_record(record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes)
+            event = decode_record(
+                record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes, plan=self._plan
+            )
             if isinstance(event, Reject):
                 return event
             clamp_to_arrival(event, record.timestamp)

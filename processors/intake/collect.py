@@ -18,6 +18,7 @@ from processors.intake.json_text import json_of, not_json
 from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
 from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
 from processors.intake.segment_calls import Arrival, Translated, field_of_call, translate
+from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits
@@ -90,17 +91,19 @@ class Collect:
         key: Makes the record key of an event: a hash, never an address.
         topic_prefix: What the deployment puts before its topics' names; a dead letter names the whole topic.
         mark: Marks the records of valid events.
+        plan: The tracking plan; None: there is none.
     """
 
     def __init__(
         self, *, channels: frozenset[str], max_event_bytes: int, key: Callable[[dict[str, Any]], bytes | None],
-        topic_prefix: str, mark: ValidationMark,
+        topic_prefix: str, mark: ValidationMark, plan: TrackingPlan | None = None,
     ) -> None:  # fmt: skip
         self._channels = channels
         self._max_event_bytes = max_event_bytes
         self._key = key
         self._prefix = topic_prefix
         self._mark = mark
+        self._plan = plan
 
     def calls(
         self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
@@ -153,6 +156,8 @@ class Collect:
         sent, validated = self._validated(event)
         if isinstance(validated, Reject) and field_names:  # a call of an SDK, which reads no answer
             sent, validated = self._without_odd_details(sent, validated)
+        if self._plan is not None and not isinstance(validated, Reject):
+            validated = self._plan.apply(validated) or validated
         if isinstance(validated, Reject):
             refusal = Refusal(place, _text(event, "event_id"), _in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")

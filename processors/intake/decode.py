@@ -138,7 +138,7 @@ def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
     near = get_close_matches(channel[:100], sorted(channels), n=1)
     meant = f" Did you mean {near[0]}?" if near else ""
     return (
-        f"channel is {_shown(channel, ('channel',))}, which this deployment does not know.{meant} "
+        f"channel is {shown(channel, ('channel',))}, which this deployment does not know.{meant} "
         f"Send one of: {', '.join(sorted(channels))}; or add it to THROUGHLINE_CHANNELS."
     )
 
@@ -169,10 +169,10 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
     # A rule over several fields names the one at fault in its context.
     value = context.get("value") if "at" in context else error["input"]
     # Bounds hold everywhere, also for fields that we do not know and that may hold anything.
-    shown = _kind(value) if kind == "bounds" else _shown(value, path)
+    written = _kind(value) if kind == "bounds" else shown(value, path)
     rule = _PATTERNS.get(str(path[-1])) if kind == "string_pattern_mismatch" else None
     rule = rule or broken_rule(kind, error["msg"])
-    return f"{name} is {shown}: {f'it {rule}' if rule.startswith('should') else rule}."
+    return f"{name} is {written}: {f'it {rule}' if rule.startswith('should') else rule}."
 
 
 _PATTERNS = {
@@ -189,7 +189,13 @@ def _field(path: tuple[int | str, ...]) -> str:
     return ".".join("?" if "@" in part or not part.isprintable() else part for part in parts)[:MAX_FIELD_CHARS]
 
 
-def _shown(value: object, path: tuple[int | str, ...]) -> str:
+def shown(value: object, path: tuple[int | str, ...]) -> str:
+    """Write a value for a message: shortened, and only its kind if it may identify a person.
+
+    Args:
+        value: The value.
+        path: Its place in the event.
+    """
     if isinstance(value, str) and value == "":
         return "empty"
     private = bool(path) and (path[0] in _PRIVATE_ROOTS or path[-1] in _PRIVATE_NAMES)

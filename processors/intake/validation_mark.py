@@ -13,6 +13,7 @@ from hmac import compare_digest
 import orjson
 
 from processors.intake.decode import decode
+from processors.intake.tracking_plan import TrackingPlan
 from schemas.events.touchpoint import Event
 from schemas.outcomes import Reject
 from schemas.records import Headers, Record
@@ -32,16 +33,17 @@ class ValidationMark:
     Args:
         secret: The identity secret, the same in the collector and the workers; its first 64 bytes count.
         canonical_form: Version of the canonical form that is marked.
+        plan: Digest of the tracking plan that marked events keep to; empty without one.
 
     Raises:
         ValueError: The secret is empty: any producer could forge marks.
     """
 
-    def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM) -> None:
+    def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM, plan: bytes = b"") -> None:
         if not secret:
             raise ValueError("the identity secret is empty: set THROUGHLINE_IDENTITY_SECRET")
         key = blake2b(digest_size=32, key=secret[: blake2b.MAX_KEY_SIZE], person=b"validation mark").digest()
-        self._keyed = blake2b(digest_size=_MARK_BYTES, key=key, person=b"canonical %d" % canonical_form)
+        self._keyed = blake2b(digest_size=_MARK_BYTES, key=key, person=b"canonical %d" % canonical_form, salt=plan)
 
     def headers(self, value: bytes) -> Headers:
         """Make the headers of a record whose value is the canonical JSON of a valid event."""
@@ -60,7 +62,14 @@ class ValidationMark:
         return hasher.digest()
 
 
-def decode_record(record: Record, mark: ValidationMark, *, channels: frozenset[str], max_bytes: int) -> Event | Reject:
+def decode_record(
+    record: Record,
+    mark: ValidationMark,
+    *,
+    channels: frozenset[str],
+    max_bytes: int,
+    plan: TrackingPlan | None = None,
+) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
 
     Size and channel are the deployment's own limits, so they hold for marked records too.
@@ -70,6 +79,7 @@ def decode_record(record: Record, mark: ValidationMark, *, channels: frozenset[s
         mark: Verifies marks.
         channels: The channels that this deployment knows.
         max_bytes: The largest value that is read, in bytes.
+        plan: The tracking plan, which marked records keep to.
 
     Returns:
         The event in its canonical form, or why there is none.
@@ -79,4 +89,7 @@ def decode_record(record: Record, mark: ValidationMark, *, channels: frozenset[s
         event: Event = orjson.loads(value)
         if event["channel"] in channels:
             return event
-    return decode(value, channels=channels, max_bytes=max_bytes)
+    decoded = decode(value, channels=channels, max_bytes=max_bytes)
+    if plan is None or isinstance(decoded, Reject):
+        return decoded
+    return plan.apply(decoded) or decoded
