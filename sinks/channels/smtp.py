@@ -1,7 +1,8 @@
 """E-mail over SMTP: each message once, with the headers that mailbox providers require of bulk senders.
 
 The headers are a `Message-ID` made from the idempotency key, so that a mailbox gets the same message in every attempt;
-a plain text beside the HTML; and `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058).
+a plain text beside the HTML; `List-Unsubscribe` with `List-Unsubscribe-Post` for one click (RFC 2369, RFC 8058); and
+what the provider behind the server gives back in its reports (`tracking_headers.py`).
 
 A message counts as sent when the server has accepted it after DATA. Before DATA every failure is certain and a retry is
 safe; a connection lost during DATA leaves the result unknown.
@@ -22,6 +23,7 @@ import aiosmtplib
 from schemas.delivery.outbound import OutboundMessage, SendResult
 from schemas.events.bounces import BounceClass, bounce_class
 from schemas.time import time_of_ms
+from sinks.channels.tracking_headers import header_lines, tracking_headers
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_CONNECTIONS = 8
@@ -65,7 +67,8 @@ class SmtpAdapter:
             return SendResult("retry", f"{error.code} {error.message}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return SendResult("retry", f"{type(error).__name__}: {error}")
-        result = await self._transmit(client, receiver, mail.as_bytes(policy=SMTP_POLICY))
+        tracking = header_lines(tracking_headers(self._host, message.key, message.data))
+        result = await self._transmit(client, receiver, tracking + mail.as_bytes(policy=SMTP_POLICY))
         if client.is_connected and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(client)
         else:

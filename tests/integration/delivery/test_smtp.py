@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -15,6 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from schemas.delivery.outbound import OutboundMessage
 from schemas.delivery.templates import Rendered
 from sinks.channels.smtp import SmtpAdapter
+from sinks.channels.tracking_headers import tracking_headers
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +112,23 @@ async def test_every_attempt_has_the_same_message_id_and_another_message_another
     first, again, other = (mail["Message-ID"] for mail in mailbox.mails)
     assert first == again != other
     assert first.endswith("@shop.example>")
+
+
+async def test_the_provider_is_told_what_the_message_is(
+    mailbox: Mailbox, adapter: SmtpAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sinks.channels.smtp.tracking_headers",
+        lambda host, key, data: tracking_headers("smtp.sendgrid.net", key, data),
+    )
+    message = outbound()._replace(data={"journey": "cart", "campaign": {"name": "Herbst für dich, " * 9}})
+    result = await adapter.send(message, NOW)
+
+    (mail,) = mailbox.mails
+    written = json.loads(mail["X-SMTPAPI"])["unique_args"]
+    assert ("sent", "k1", "cart") == (result.status, written["message_id"], written["journey_id"])
+    assert written["campaign_name"].startswith("Herbst für dich, Herbst")
+    assert "Grüße" == mail["Subject"]
 
 
 async def test_messages_share_a_connection(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
