@@ -19,6 +19,7 @@ from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKey
 from deploy.collector.body import Reader, Request, header_text
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
+from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import VERBS
@@ -45,6 +46,7 @@ class Collector:
         keys: Their write keys.
         collect: Turns events into records.
         publication: Publishes the records.
+        till_sums: Reads the counts of business days.
         max_bytes: The largest request, in bytes, once it is inflated.
         trusts_proxy: Use `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
 
@@ -57,7 +59,7 @@ class Collector:
 
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
-        max_bytes: int, trusts_proxy: bool = False,
+        till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
@@ -68,6 +70,7 @@ class Collector:
         self._keys = keys
         self._collect = collect
         self._publication = publication
+        self._till_sums = till_sums
         self._authenticator = Authenticator(keys, sources)
         self._reader = Reader(self._authenticator, max_bytes, trusts_proxy=trusts_proxy)
         self._trusts_proxy = trusts_proxy
@@ -89,6 +92,7 @@ class Collector:
         _add(app.router.add_post, "/v1/validate", self._validate)
         app.router.add_get("/v1/projects/{key}/settings", self._sdk_settings)
         _add(app.router.add_get, "/sourceConfig", self._rudderstack_settings)
+        _add(app.router.add_get, "/v1/till-sums", self._till_sum)
         _add(app.router.add_get, "/health", self._health)
         _add(app.router.add_get, "/ready", self._readiness)
         return app
@@ -192,6 +196,15 @@ class Collector:
             "updatedAt": "1970-01-01T00:00:00.000Z",
         }
         return json_answer(200, {"source": source, "updatedAt": source["updatedAt"]})
+
+    async def _till_sum(self, http: web.Request) -> web.Response:
+        """Answer how a business day of a till is counted here, and whether the till has declared the same."""
+        sender = self._authenticator.head(http).sender
+        if sender is None:
+            raise RefusedError(401, "write_key", "The write key is missing: send it as the user name of HTTP Basic.")
+        if sender.source.kind == "browser":
+            raise RefusedError(403, "server_key", "A till's sums need the write key of a server.")
+        return json_answer(200, await self._till_sums.read(sender.name, http.query))
 
     async def _health(self, _: web.Request) -> web.Response:
         return json_answer(200, {"alive": True})

@@ -16,6 +16,7 @@ from deploy.collector.authentication import WriteKeys
 from deploy.collector.open_files import AcceptErrors, raise_limit
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
+from deploy.collector.till_sums import TillSums
 from deploy.home import Home
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
@@ -51,6 +52,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
         keys=keys,
         collect=collect_for(settings),
         publication=Publication(GroupCommitPublisher(publisher, MAX_WAITING_BYTES), settings.collector_confirm_s),
+        till_sums=TillSums(settings.clickhouse_url, settings.clickhouse_database),
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
     )

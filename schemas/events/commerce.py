@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Required
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from schemas.events.properties import Number, Position, Product, Products, Properties
-from schemas.money import Money
+from schemas.events.properties import Number, Open, Position, Product, Products, Properties
+from schemas.money import Currency, Money
 from schemas.text import Id, Name, RequiredId, Text
 
 
@@ -157,6 +157,25 @@ class ProductStock(Properties, total=False):
     store_id: Id
 
 
+class TillAmount(Open, total=False):
+    """What a till has taken in one currency, refunds taken off."""
+
+    currency: Required[Currency]
+    amount: Required[Money]
+
+
+class TillClosing(Properties, total=False):
+    """A till's count of its business day, which `v_till_sums` compares with what is stored. About no person.
+
+    The events that it counts have `properties.till`: `{"id", "day", "number", "amount"}`, numbered by day from 1.
+    """
+
+    till_id: Required[RequiredId]
+    business_day: Required[Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]]
+    events: Required[Annotated[int, Field(ge=0, le=1_000_000)]]
+    amounts: Annotated[list[TillAmount], Field(max_length=50)]
+
+
 EVENTS: dict[type[Properties], tuple[str, ...]] = {
     Search: ("Products Searched",),
     ProductList: ("Product List Viewed", "Product List Filtered"),
@@ -180,6 +199,7 @@ EVENTS: dict[type[Properties], tuple[str, ...]] = {
     Coupon: ("Coupon Entered", "Coupon Applied", "Coupon Denied", "Coupon Removed"),
     ProductPrice: ("Price Changed",),
     ProductStock: ("Stock Changed",),
+    TillClosing: ("Till Closed",),
 }
 """The shape of each event's properties."""
 

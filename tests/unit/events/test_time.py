@@ -92,12 +92,17 @@ def _conversions(tree: ast.AST) -> Iterator[str]:
             yield f"line {node.lineno}: {of}.{name}"
 
 
+COPIED = ROOT / "deploy" / "clients" / "till.py"
+"""Runs where nothing of ours is installed."""
+
+
 def test_no_other_module_of_the_product_reads_or_writes_times() -> None:
     files = [path for layer in ("schemas", "processors", "sinks", "deploy") for path in (ROOT / layer).rglob("*.py")]
     assert len(files) > 200
     found = {
         str(path.relative_to(ROOT)): conversions
         for path in files
-        if path != ROOT / "schemas" / "time.py" and (conversions := [*_conversions(ast.parse(path.read_text()))])
+        if path not in (ROOT / "schemas" / "time.py", COPIED)
+        and (conversions := [*_conversions(ast.parse(path.read_text()))])
     }
     assert found == {}

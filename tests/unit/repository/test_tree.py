@@ -15,6 +15,8 @@ from tests.support.commands import names
 ROOT = Path(__file__).parents[3]
 LAYERS = ("schemas", "processors", "sinks", "deploy", "tests")
 MAX_FILE_LINES = 500
+COPIED_AS_ONE_FILE = {"deploy/clients/till.py"}
+"""Clients that run where nothing of ours is installed: one file is their purpose."""
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "managers", "misc"}
 
 FILES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*")) if "__pycache__" not in path.parts]
@@ -27,7 +29,9 @@ def test_no_source_file_is_longer_than_five_hundred_lines() -> None:
         if path.suffix in {".py", ".sql", ".lua"}
     }
 
-    assert {} == {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES}
+    assert {} == {
+        name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES and name not in COPIED_AS_ONE_FILE
+    }
 
 
 def test_no_file_or_folder_has_a_name_without_meaning() -> None:

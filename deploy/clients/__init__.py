@@ -1,0 +1,1 @@
+"""Clients for producers, each one file that is copied to where it runs."""
