@@ -27,6 +27,7 @@ from processors.profiles.time_zone import zone_named
 from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
+from schemas.events.envelope import is_historical
 from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
@@ -189,6 +190,8 @@ class JourneyEngine:
     # Entries
 
     def _enter(self, context: StepContext) -> None:
+        if context.event is not None and is_historical(context.event):
+            return  # nor by a segment that it changes: an import of old orders must not win anybody back
         if context.event is not None:
             for journey in self._by_event.get(context.event["event"], ()):
                 assert isinstance(journey.entry, Matcher)

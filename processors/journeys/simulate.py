@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
+from schemas.events.envelope import HISTORICAL, is_historical
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text, time_of_ms
 from schemas.topics import DECISIONS
@@ -170,7 +171,7 @@ def received_when_happened(events: Iterable[Event]) -> list[Event]:
 
     Journeys ignore entry events that arrive too late, and so would a simulation of imported history.
     """
-    timely = ({**event, "received_at": event["occurred_at"]} for event in events)
+    timely = (_without_mark({**event, "received_at": event["occurred_at"]}) for event in events)
     return sorted(timely, key=lambda event: (event["occurred_at"], event["event_id"]))
 
 
@@ -178,3 +179,10 @@ def difference(draft: dict[str, Any], live: dict[str, Any]) -> dict[str, int]:
     """Return the differences between the numbers of two summaries."""
     names = ("people", "runs", "messages", "caps_hit", "goals")
     return {name: draft[name] - live[name] for name in names}
+
+
+def _without_mark(event: Event) -> Event:
+    """Leave out the mark of an imported event, which is to start journeys here as it did when it happened."""
+    if not is_historical(event):
+        return event
+    return {**event, "context": {name: value for name, value in event["context"].items() if name != HISTORICAL}}

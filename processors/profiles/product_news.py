@@ -16,6 +16,7 @@ import orjson
 
 from processors.stream.ports import Products
 from schemas.events.commerce import ABOUT_PRODUCTS
+from schemas.events.envelope import is_historical
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
 from schemas.records import Outgoing, Record
 from schemas.time import ms_of_text
@@ -62,7 +63,7 @@ class ProductNews:
 
     async def _chunks(self, event: Event) -> AsyncIterator[list[Outgoing]]:
         name, properties = await self._news(event)
-        if not name:
+        if not name or is_historical(event):
             return
         watchers = await self._products.watchers(properties["product_id"])
         for start in range(0, len(watchers), CHUNK_RECORDS):

@@ -125,6 +125,16 @@ class Context(Open, total=False):
     session_id: Id
 
 
+HISTORICAL = "historical"
+"""The key of an event's `context` that is true where the event is told later, as of an import: it starts no journey."""
+
+
+def is_historical(event: dict[str, Any]) -> bool:
+    """Return whether an event, in its canonical form, is told later and so starts no journey."""
+    context = event.get("context")
+    return context is not None and context.get(HISTORICAL) is True
+
+
 Answer = Annotated[bool, Field(strict=True)]
 
 

@@ -134,6 +134,40 @@ def test_the_entry_event_does_not_end_the_first_wait() -> None:
     assert 1 == len(timeline.runs())
 
 
+def test_an_imported_event_starts_no_journey_whatever_its_time() -> None:
+    imported = {"historical": True}
+    timeline = story(simple("  - message: x")).event("Signed Up", context=imported).at("12:00")
+
+    assert ([], []) == (timeline.sent(), timeline.journey_events())
+
+
+def test_an_imported_event_starts_no_journey_by_the_segment_that_it_changes() -> None:
+    buyers = SegmentDefinitions.model_validate(
+        {"segments": [{"name": "buyers", "description": "Bought.", "when": {"performed": "Order Completed"}}]}
+    )
+    greeting = simple("  - message: x", entry="{segment: buyers}")
+    timeline = story(greeting, segments=buyers)
+    timeline.event("Order Completed", order_id="o1", context={"historical": True}).at("12:00")
+
+    assert ([], {"buyers"}) == (timeline.sent(), {*timeline.person.state["segments"]["in"]})
+
+
+@pytest.mark.parametrize("mark", [False, "true", None], ids=["false", "a text", "absent"])
+def test_only_the_mark_itself_keeps_an_event_from_starting_a_journey(mark: object) -> None:
+    timeline = story(simple("  - message: x")).event(
+        "Signed Up", context={"historical": mark} if mark is not None else None
+    )
+
+    assert ["x"] == timeline.templates()
+
+
+def test_an_imported_order_ends_a_run_as_any_other_order() -> None:
+    timeline = story(cart()).event("Product Added", cart_id="c1", product_id="lamp")
+    timeline.at("10:30").event("Order Completed", cart_id="c1", order_id="o1", context={"historical": True}).at("12:00")
+
+    assert ([], 1) == (timeline.sent(), len(timeline.exits()))
+
+
 def test_an_event_that_arrives_too_late_is_no_entry() -> None:
     timeline = Story(cart(), policy=UNLIMITED).at("day 3 10:00")
     timeline.event("Product Added", cart_id="c1", product_id="lamp", happened="day 2 09:59").at("day 4 10:00")

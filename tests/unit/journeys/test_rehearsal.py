@@ -35,7 +35,8 @@ def history(people: int) -> list[tuple[str, list[dict[str, Any]]]]:
             f"o{who}", who, at + timedelta(days=1), event="Order Completed", properties={"order_id": "1"}
         )
         events = [ordered, signed_up] if not who % 3 else [signed_up]
-        found.append((person(who), [{**event, "received_at": IMPORTED} for event in events]))
+        told_later = {"received_at": IMPORTED, "context": {"historical": True}}
+        found.append((person(who), [{**event, **told_later} for event in events]))
     return found
 
 

@@ -160,3 +160,10 @@ async def test_rejected_records_have_no_news() -> None:
     rejected: list[tuple[Record, Outcome[dict[str, Any]]]] = [(Raw(0), Reject(Reason.NOT_JSON, "", "no JSON"))]
 
     assert [] == [one async for one in ProductNews(Shop("10"))(rejected)]
+
+
+async def test_an_imported_price_is_no_news() -> None:
+    event = price("10.00", previous_price="20.00")
+    told_later = {**event, "context": {"historical": True}}
+
+    assert (2, 0) == (len(await derived(Shop(None), event)), len(await derived(Shop(None), told_later)))
