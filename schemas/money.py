@@ -32,6 +32,16 @@ EXPONENTS: dict[str, int] = {
 }  # fmt: skip
 """Decimal places of the minor unit, ISO 4217: the currencies where it is not 2."""
 
+STRIPE_EXPONENTS: dict[str, int] = {
+    **{code: places for code, places in EXPONENTS.items() if places == 0},
+    "MGA": 0, **dict.fromkeys(("ISK", "UGX"), 2), **dict.fromkeys(("BHD", "JOD", "KWD", "OMR", "TND"), 3),
+}  # fmt: skip
+"""The same in Stripe's amounts (https://docs.stripe.com/currencies): it has no decimal places for the ariary, and
+keeps two for the two currencies that lost theirs, whose amounts then end in 00."""
+
+MINOR_UNITS: dict[str, dict[str, int]] = {"iso_4217": EXPONENTS, "stripe": STRIPE_EXPONENTS}
+"""The tables of minor units by name."""
+
 _LIMIT = 10**MAX_WHOLE_DIGITS
 _LONGEST = 100
 _FLOAT_NOISE = Decimal("1e-9")  # a double has 15 digits; a sum of thousands of them keeps ten
@@ -114,12 +124,13 @@ def _too_large() -> PydanticCustomError:
     return PydanticCustomError("money", "an amount of money should be finite and smaller than 1000000000000 in size")
 
 
-def from_minor(value: object, currency: str) -> Decimal:
+def from_minor(value: object, currency: str, exponents: Mapping[str, int] = EXPONENTS) -> Decimal:
     """Turn an integer of minor units into major units: 4990 of EUR is 49.90, 4990 of JPY is 4990.
 
     Args:
         value: Minor units, a whole number.
         currency: ISO 4217 code in upper case; unknown codes have 2 decimal places.
+        exponents: Decimal places by currency.
 
     Raises:
         PydanticCustomError: Of type `money`, when the value is no integer or too large.
@@ -128,7 +139,7 @@ def from_minor(value: object, currency: str) -> Decimal:
         raise PydanticCustomError("money", "it should be a whole number of minor units, such as 4990 for 49.90 EUR")
     if abs(value) >= _LIMIT * 10_000:
         raise _too_large()
-    return to_money(Decimal(value).scaleb(-EXPONENTS.get(currency, 2)))
+    return to_money(Decimal(value).scaleb(-exponents.get(currency, 2)))
 
 
 def plain(amount: Decimal) -> str:

@@ -8,14 +8,16 @@ A time has three forms here, and each function is named `<result>_of_<argument>`
 * **time**: a `datetime` with a zone, for arithmetic with days and zones.
 
 What comes from outside is read by `parse_time` (strict: RFC 3339 with an offset), `lenient_time` (any ISO 8601 text,
-with a zone to fall back on) or `clock_times` (what the clock of a client shows, in any calendar). What is meant as a
-day, such as a date of birth, is read by `stated_day`, in whichever of its many forms it came.
+with a zone to fall back on), `clock_times` (what the clock of a client shows, in any calendar) or `foreign_time` (what
+vendors and files write). What is meant as a day, such as a date of birth, is read by `stated_day`, in whichever of its
+many forms it came.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import time_ns
 from typing import NamedTuple
@@ -184,6 +186,64 @@ def _epoch_time(value: object) -> datetime | None:
     if _EPOCH_S.start <= value < _EPOCH_S.stop:
         return datetime.fromtimestamp(int(value * 1000) / 1000, UTC)
     return datetime.fromtimestamp(int(value) / 1000, UTC) if _EPOCH_MS.start <= value < _EPOCH_MS.stop else None
+
+
+def foreign_time(value: object, form: str = "", zone: tzinfo | None = None) -> str:
+    """Read a time as other systems write it, and write it as all records carry it.
+
+    Args:
+        value: A text of RFC 3339, ISO 8601 or the form of e-mail; or seconds or milliseconds since 1970.
+        form: The form of a text that is none of these, in the codes of `strftime`.
+        zone: The zone of a text that states none.
+
+    Raises:
+        PydanticCustomError: Of type `time`: it is no time, has no zone, or a year out of range.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if form and text:
+        return _zoned_text(_time_of_form(text, form), zone)
+    if text and not text.isdecimal():  # `20261128` is a day in ISO 8601, and here a number
+        for read in (datetime.fromisoformat, parsedate_to_datetime):
+            try:
+                time = read(text)
+            except (ValueError, TypeError, IndexError):
+                continue
+            return _zoned_text(time, zone)
+    at = _epoch_time(text or value)
+    if at is None:
+        raise PydanticCustomError(
+            "time", "it should be a time: RFC 3339 with an offset, or seconds or milliseconds since 1970"
+        )
+    return text_of_time(at)
+
+
+def foreign_day(value: object, form: str = "") -> str:
+    """Read a day as other systems write it, and write it as `1980-12-24`; arguments as those of `foreign_time`.
+
+    Raises:
+        PydanticCustomError: Of type `time`: it is no day, or has no year.
+    """
+    if form and isinstance(value, str):
+        return _time_of_form(value.strip(), form).date().isoformat()
+    day = stated_day(value, UTC)
+    if day is None or not day.year:
+        raise PydanticCustomError("time", "it should be a day such as 2026-11-28: name its `format`")
+    return date(day.year, day.month, day.day).isoformat()
+
+
+def _time_of_form(text: str, form: str) -> datetime:
+    try:
+        return datetime.strptime(text, form)  # noqa: DTZ007 - its zone is added where it has none
+    except ValueError:
+        raise PydanticCustomError("time", "it should be a time in the form {form}", {"form": form}) from None
+
+
+def _zoned_text(time: datetime, zone: tzinfo | None) -> str:
+    if time.tzinfo is None:
+        if zone is None:
+            raise PydanticCustomError("time", "it has no offset from UTC: name its `zone`")
+        time = time.replace(tzinfo=zone)
+    return text_of_time(parse_time(time))
 
 
 def utc(time: datetime) -> datetime:

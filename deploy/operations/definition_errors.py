@@ -25,6 +25,8 @@ _EXAMPLES = {
     r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, - and _, such as win-back",
     r"^[a-z][a-z0-9_]{0,63}$": "a name of small letters, digits and _, such as big_spenders",
     r"^[a-z][a-z0-9_]{0,49}$": "a name of small letters, digits and _, such as paid_search",
+    r"^[a-z][a-z0-9_.]{0,49}$": "an identifier type of small letters, such as user_id or email",
+    r"^[a-z0-9][a-z0-9_.-]{0,99}$": "a name of small letters, digits, -, _ and ., such as web or pos-berlin",
     r"^[^.\s]+(\.[^.\s]+)*$": "a property of the event, such as cart_id or products.product_id",
     r"^(event|last|trait)\.[A-Za-z_][\w.]*$": "a date of the event or the person, such as event.starts_at",
     r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$": "a language such as en or pt-BR",

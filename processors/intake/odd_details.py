@@ -96,6 +96,13 @@ def note_details(event: Event, details: list[OddDetail]) -> None:
     event["context"] = context
 
 
+def is_in(event: Any, field: str) -> bool:
+    """Return whether an event has a field, such as `properties.products.0.price`."""
+    *above, name = field.split(".")
+    found = _inside(event, above)
+    return name in found if isinstance(found, dict) else found is not None
+
+
 def _inside(event: Any, path: list[str]) -> Any:
     """The value at a path of an event; None if there is none."""
     for step in path:

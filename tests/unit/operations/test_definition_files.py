@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from deploy.operations.definition_files import DefinitionError, load
 from schemas.decisions.policy import MessagePolicy
+from schemas.intake.mappings import Mapping
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
 from tests.support.stories import shipped_journeys
@@ -127,3 +128,69 @@ def test_a_class_of_customers_that_there_is_not_is_told() -> None:
 @pytest.mark.parametrize("journey", shipped_journeys().values(), ids=shipped_journeys())
 def test_every_shipped_journey_is_read_back_from_the_archive(journey: Journey) -> None:
     assert journey == Journey.model_validate_json(journey.archived())
+
+
+MAPPING = """\
+source: shop
+events:
+  - event: Order Completed
+    event_id: id
+    properties:
+      total: VALUE
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("lowr(total)", "there is no function lowr(); did you mean lower()?"),
+        ("total-price", "'total-price' is no JMESPath at character 6: a path is a.b, a text 'so', a number `5`, a name "
+         'with a hyphen "a-b"'),
+        ("[total]", "should be an expression such as order.id, a number, true, false, or have parts: "
+         "{get: order.id}"),
+        ("{get: total, as: minor_money}", "minor_money needs its currency: {get: amount, as: minor_money, "
+         "currency: currency}"),
+        ("{get: total, value: 5}", "a value has one of get, value and fields"),
+        ("{each: lines}", "a value has one of get, value and fields"),
+        ("{get: total, zone: UTC}", "zone is for a value that is read as time"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_value_of_a_mapping_is_at_its_place(tmp_path: Path, value: str, expected: str) -> None:
+    assert f"x.yaml:6: events.0.properties.total: {expected}" == error_of(
+        tmp_path, MAPPING.replace("VALUE", value), Mapping
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "expected"),
+    [
+        ("{get: total, as: cash}", "events.0.properties.total.as", "should be 'text', 'integer', 'number'"),
+        ("{get: total, ass: money}", "events.0.properties.total.ass", "nothing is called ass here; did you mean as?"),
+        ("{get: at, as: time, zone: Berlin}", "events.0.properties.total.zone",
+         "'Berlin' is no time zone such as Europe/Berlin or UTC"),
+        ("{each: lines, fields: {id: a.}}", "events.0.properties.total.fields.id", "'a.' is no JMESPath"),
+    ],
+)  # fmt: skip
+def test_an_error_inside_a_value_of_a_mapping_is_at_its_place(
+    tmp_path: Path, value: str, place: str, expected: str
+) -> None:
+    error = error_of(tmp_path, MAPPING.replace("VALUE", value), Mapping)
+
+    assert error.startswith(f"x.yaml:6: {place}: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("events:", "evnts:", "x.yaml:1: events: is missing"),
+        ("event_id: id", "event_id: [id, 5]", "x.yaml:4: events.0.event_id.1: should be a text"),
+        ("event_id: id", "event_id: []", "x.yaml:4: events.0.event_id: should have at least 1, and has 0"),
+        ("event_id: id", "event_id: id\n    identifiers: {E-mail: mail}",
+         "x.yaml:5: events.0.identifiers.E-mail: "
+         "should be an identifier type of small letters, such as user_id or email"),
+        ("source: shop", "source: My Shop", "x.yaml:1: source: should be a name of small letters, digits, -, _ and ., "
+         "such as web or pos-berlin"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_mapping_is_at_its_place(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert expected == error_of(tmp_path, MAPPING.replace(old, new).replace("VALUE", "total"), Mapping)
