@@ -30,6 +30,8 @@ MAX_ELEMENTS = 5_000
 """The most objects of a list that a value makes."""
 MAX_EVENT_ID_CHARS = 100
 
+_ITSELF = Expression("@")
+
 _FREE_PARTS = ("campaign", "context", "properties", "traits")
 
 
@@ -132,18 +134,7 @@ class CompiledMapping:
         Returns:
             The records, each with what is read beside it; or why it cannot be split.
         """
-        body, each = payload.body, self.definition.each
-        try:
-            found = each(body) if each else body
-        except ExpressionError as error:
-            return Reject(Reason.INVALID_FIELD, "each", f"each cannot be evaluated: `{each}`: {error}.")
-        values = [one for one in found if one is not None] if isinstance(found, list) else [found]
-        if found is None:
-            return []
-        if len(values) > MAX_RECORDS:
-            return Reject(
-                Reason.TOO_LARGE, "", f"The payload has {len(values):,} records: at most {MAX_RECORDS:,} are accepted."
-            )
+        body = payload.body
         scope: dict[str, Any] = {
             "_headers": _Headers((name, value) for name, value in payload.headers.items() if name in self.headers),
             "_query": {name: value for name, value in payload.query.items() if name in self.query},
@@ -151,7 +142,20 @@ class CompiledMapping:
         }
         if self.reads_body:
             scope["_body"] = body
-        return [MappedRecord(value, scope) for value in values]
+        records = [MappedRecord(body, scope)]
+        for number, expression in enumerate(self.definition.each or (_ITSELF,)):
+            try:
+                records = [
+                    MappedRecord(one, {**record.scope, "_record": record.value} if number else scope)
+                    for record in records
+                    for one in _elements(expression(record.value))
+                ]
+            except ExpressionError as error:
+                return Reject(Reason.INVALID_FIELD, "each", f"each cannot be evaluated: `{expression}`: {error}.")
+            if len(records) > MAX_RECORDS:
+                found = f"{len(records):,} records: at most {MAX_RECORDS:,} are accepted"
+                return Reject(Reason.TOO_LARGE, "", f"The payload has {found}.")
+        return records
 
     def apply(self, record: MappedRecord) -> RecordResult:
         """Make the touchpoints of one record.
@@ -324,6 +328,11 @@ class _EventReader:
 
     def _note(self, path: tuple[str | int, ...], message: str) -> None:
         self._unreadable.append(Reject(Reason.INVALID_FIELD, _dotted(path), message))
+
+
+def _elements(found: Any) -> list[Any]:
+    """The records of what `each` gives: a list, one, or none."""
+    return [one for one in found if one is not None] if isinstance(found, list) else [] if found is None else [found]
 
 
 def _event_id(parts: Iterable[Expression], scope: dict[str, Any]) -> str:

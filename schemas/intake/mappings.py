@@ -9,7 +9,7 @@ record itself, and beside its own fields these:
 | `_query` | the parameters of its address |
 | `_body` | the whole payload, where `each` makes several records of it |
 | `_received_at` | when it came in, as a text |
-| `_record` | in a list (`each` of a value): the record that the list is in |
+| `_record` | in a list (`each` of a value, or the last of several `each`): the record that the list is in |
 | `_value` | the record or element itself, where it is no object |
 
 `null`, and an empty text where a type is named, is the same as not given, as everywhere in events.
@@ -250,6 +250,7 @@ class Mapping(BaseModel):
         description: For people.
         signature: How a webhook proves its origin.
         each: The expression that gives the list of records; without it the payload is the record, or the list of them.
+            Each of several is applied to what the one before gives: a report about a message, then its receivers.
         minor_units: Decimal places of minor units: `iso_4217`, a provider whose table differs, or an own table.
         ignore: Conditions on which a record gives nothing, asked first.
         common: Parts of all rules; a rule's own fields take precedence.
@@ -262,7 +263,7 @@ class Mapping(BaseModel):
     channel: str | None = Field(None, min_length=1, max_length=100)
     description: str = ""
     signature: SignatureCheck | None = None
-    each: Expression | None = None
+    each: Annotated[tuple[Expression, ...], Field(max_length=5), BeforeValidator(_several)] = ()
     minor_units: Literal["iso_4217", "stripe"] | dict[str, Annotated[int, Field(ge=0, le=6)]] = "iso_4217"
     ignore: tuple[IgnoreRule, ...] = ()
     common: EventParts = EventParts()

@@ -222,6 +222,30 @@ def test_a_list_is_many_records_and_each_finds_them_inside() -> None:
     assert [1, 1] == [len(one.events) for one in plain] == [len(one.events) for one in found]
 
 
+def test_each_of_several_finds_the_records_inside_those_of_the_one_before() -> None:
+    text = """\
+source: mail
+each: [parse_json(message), "receivers || everybody"]
+events: [{event: Email Delivered, event_id: [_record.id, _value], identifiers: {email: _value}}]
+"""
+    body = {"message": '{"id": "m1", "receivers": ["ada@shop.example", null, "bob@shop.example"]}'}
+
+    found = [one.events[0].event for one in applied(body, text)]
+
+    assert [("m1:ada@shop.example", "ada@shop.example"), ("m1:bob@shop.example", "bob@shop.example")] == [
+        (event["event_id"], event["identifiers"][0]["value"]) for event in found
+    ]
+    assert [] == applied({"message": '{"id": "m1"}'}, text)
+
+
+def test_what_an_each_cannot_read_refuses_the_payload_and_names_the_expression() -> None:
+    text = SHOP + "each: [parse_json(message), receivers]\n"
+    refused = compiled(text).records(Payload({"message": "{"}, RECEIVED))
+
+    assert isinstance(refused, Reject)
+    assert "each cannot be evaluated: `parse_json(message)`" in refused.message
+
+
 def test_more_records_than_a_payload_may_have_are_refused_together() -> None:
     refused = compiled(SHOP).records(Payload([{}] * (MAX_RECORDS + 1), RECEIVED))
 
