@@ -80,28 +80,31 @@ class Authenticator:
         self._keys = keys
         self._sources = sources
 
-    def head(self, request: web.Request) -> Credentials:
+    def head(self, request: web.Request, parameter: str = "writeKey") -> Credentials:
         """Read the write key from the Authorization header and the query, before the body is read.
+
+        Args:
+            request: The request.
+            parameter: The parameter of the query that may hold the key.
 
         Raises:
             RefusedError: There is a write key, and no source has it.
         """
-        key = _user_name(request.headers.get("Authorization", "")) or request.query.get("writeKey", "")
+        key = _user_name(request.headers.get("Authorization", "")) or request.query.get(parameter, "")
         return Credentials(key, self._sender(request, key)) if key else Credentials()
 
-    def body(self, request: web.Request, credentials: Credentials, body: object) -> Sender:
+    def body(self, request: web.Request, credentials: Credentials, stated: object) -> Sender:
         """Read the write key from the body too, and return the sender.
 
         Args:
             request: The request.
             credentials: What its head proves.
-            body: Its body, parsed.
+            stated: The write key in its body, if there is one.
 
         Raises:
             RefusedError: No write key, an unknown one or two different ones; or the request comes from a page that
                 may not send with the source's key.
         """
-        stated = body.get("writeKey") if isinstance(body, dict) else None
         body_key = stated if isinstance(stated, str) else ""
         if not (credentials.key or body_key):
             raise _unauthorized("is missing")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -32,6 +32,34 @@ MAX_LENIENT_BYTES, MAX_LENIENT_BYTES_ANONYMOUS, MAX_LENIENT_VALUES = 1 << 20, 64
 """The largest body that the lenient parser reads; it is many times slower than the usual parser."""
 
 
+def key_in_body(body: object) -> object:
+    """Return the write key of a body, as Segment's SDKs write it."""
+    return body.get("writeKey") if isinstance(body, dict) else None
+
+
+def _as_it_is(_: web.Request, raw: bytes, __: int) -> bytes:
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class BodyForm:
+    """How one kind of client writes its requests.
+
+    Attributes:
+        key_parameter: The parameter of the query that may hold the write key.
+        key: Returns the write key that a parsed body holds; any JSON value.
+        text: Returns the JSON of a body; the last argument is the most bytes that it may have.
+    """
+
+    key_parameter: str = "writeKey"
+    key: Callable[[Any], object] = key_in_body
+    text: Callable[[web.Request, bytes, int], bytes] = _as_it_is
+
+
+JSON_FORM = BodyForm()
+"""A request of a Segment-compatible SDK."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request whose source is known and whose body is parsed.
@@ -42,6 +70,7 @@ class Request:
         source: Its source.
         address: The client's network address; empty for a server.
         user_agent: The client's User-Agent header; empty for a server.
+        http: The request itself, for its path, query and headers.
     """
 
     body: Any
@@ -49,6 +78,7 @@ class Request:
     source: Source
     address: str
     user_agent: str
+    http: web.Request
 
 
 class Reader:
@@ -68,7 +98,9 @@ class Reader:
         self._parses = asyncio.Semaphore(CONCURRENT_PARSES)
 
     @asynccontextmanager
-    async def read(self, request: web.Request, credentials: Credentials) -> AsyncIterator[Request]:
+    async def read(
+        self, request: web.Request, credentials: Credentials, form: BodyForm = JSON_FORM
+    ) -> AsyncIterator[Request]:
         """Read a request. Its body is in memory until the context ends, so few requests are inside at once.
 
         Raises:
@@ -91,17 +123,18 @@ class Reader:
             except ConnectionError:  # the client has gone and gets no answer
                 raise RefusedError(400, "unreadable", "The body broke off.") from None
             async with self._parses:
-                yield self._request(request, credentials, b"".join(parts))
+                yield self._request(request, credentials, b"".join(parts), form)
         finally:
             self._buffered_bytes[kind] -= sum(map(len, parts))
 
-    def _request(self, request: web.Request, credentials: Credentials, raw: bytes) -> Request:
-        body = parse(raw, MAX_LENIENT_BYTES if credentials.key else MAX_LENIENT_BYTES_ANONYMOUS)
-        name, source = self._authenticator.body(request, credentials, body)
+    def _request(self, request: web.Request, credentials: Credentials, raw: bytes, form: BodyForm) -> Request:
+        text = form.text(request, raw, self._max_bytes)
+        body = parse(text, MAX_LENIENT_BYTES if credentials.key else MAX_LENIENT_BYTES_ANONYMOUS)
+        name, source = self._authenticator.body(request, credentials, form.key(body))
         if source.kind == "server":
-            return Request(body, name, source, "", "")
+            return Request(body, name, source, "", "", request)
         user_agent = header_text(request.headers.get("User-Agent", ""))[:500]
-        return Request(body, name, source, self._address(request), user_agent)
+        return Request(body, name, source, self._address(request), user_agent, request)
 
     async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
         """Yield the inflated body in chunks, up to its limit and to that of all bodies of its kind of sender."""

@@ -1,4 +1,4 @@
-"""The collector's routes: those of Segment's HTTP API, and `/v1/touchpoints` for events in our own form.
+"""The collector's routes: Segment's HTTP API, PostHog's, GA4's, and `/v1/touchpoints` for events in our own form.
 
 Every event takes the four steps of `Collector._handle`: authenticate, read, translate, publish.
 """
@@ -15,8 +15,9 @@ from functools import partial
 
 from aiohttp import web
 
+from deploy.collector import ga4, posthog
 from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKeys
-from deploy.collector.body import Reader, Request, header_text
+from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_text
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
@@ -90,6 +91,7 @@ class Collector:
                 _add(app.router.add_post, f"/v1/{name}", partial(self._handle, partial(call_of, verb=verb)))
         _add(app.router.add_post, "/v1/touchpoints", partial(self._handle, touchpoints_of))
         _add(app.router.add_post, "/v1/validate", self._validate)
+        self._add_other_protocols(app.router)
         app.router.add_get("/v1/projects/{key}/settings", self._sdk_settings)
         _add(app.router.add_get, "/sourceConfig", self._rudderstack_settings)
         _add(app.router.add_get, "/v1/till-sums", self._till_sum)
@@ -97,16 +99,44 @@ class Collector:
         _add(app.router.add_get, "/ready", self._readiness)
         return app
 
-    async def _handle(self, events_of: Callable[[Request], Events], http: web.Request) -> web.Response:
-        """Take a request with events, and answer it when Kafka has confirmed them."""
-        credentials = self._authenticator.head(http)
-        async with self._reader.read(http, credentials) as request:
+    def _add_other_protocols(self, router: web.UrlDispatcher) -> None:
+        """Add the paths of clients that speak neither Segment's API nor ours."""
+        for path in posthog.PATHS:
+            _add(
+                router.add_post,
+                path,
+                partial(self._handle, posthog.events_of, form=posthog.FORM, answer=posthog.answer),
+            )
+        for path in posthog.CONFIG_PATHS:
+            _add(router.add_post, path, posthog.flags)
+        router.add_get("/array/{key}/config", posthog.config)
+        router.add_get("/array/{key}/config.js", posthog.config_script)
+        handle_ga4 = partial(self._handle, ga4.events_of, form=ga4.FORM, answer=ga4.answer)
+        _add(router.add_post, ga4.PATH, handle_ga4)
+        _add(router.add_post, ga4.DEBUG_PATH, self._validate_ga4)
+
+    async def _handle(
+        self, events_of: Callable[[Request], Events], http: web.Request, form: BodyForm = JSON_FORM,
+        answer: Callable[[CollectResult], web.Response] | None = None,
+    ) -> web.Response:  # fmt: skip
+        """Take a request with events, and answer it when Kafka has confirmed them.
+
+        Args:
+            events_of: Finds the events of the request.
+            http: The request.
+            form: How its client writes requests.
+            answer: Makes the answer; None: accepted and refused events are named.
+        """
+        credentials = self._authenticator.head(http, form.key_parameter)
+        async with self._reader.read(http, credentials, form) as request:
             events = events_of(request)
             collected = await translate(request, events, self._collect)
         name, single = request.name, events.single
         del request, events  # the parsed body takes memory, and publishing may take seconds
         await self._publication.publish(collected.outgoing)
         self._count(http, name, collected)
+        if answer is not None:
+            return answer(collected)
         if single and collected.refusals:
             return json_answer(400, {"success": False, **collected.refusals[0].as_json()})
         return _answer(collected, strict=http.query.get("strict") in ("1", "true"))
@@ -117,6 +147,13 @@ class Collector:
         async with self._reader.read(http, credentials) as request:
             collected = await translate(request, batch_of(request), self._collect)
         return _answer(collected, strict=True)
+
+    async def _validate_ga4(self, http: web.Request) -> web.Response:
+        """Answer what is wrong with the events of a Measurement Protocol's request; publish nothing."""
+        credentials = self._authenticator.head(http, ga4.FORM.key_parameter)
+        async with self._reader.read(http, credentials, ga4.FORM) as request:
+            collected = await translate(request, ga4.events_of(request), self._collect)
+        return ga4.debug_answer(collected)
 
     @web.middleware
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:

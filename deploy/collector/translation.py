@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from deploy.collector.body import Request
 from deploy.collector.refusal import RefusedError
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.json_text import json_of
-from processors.intake.segment_calls import Arrival
+from processors.intake.segment_calls import Arrival, CallAndVerb
 
 MAX_EVENTS = 5_000
 EVENTS_PER_TURN = 100
@@ -72,7 +72,32 @@ class Touchpoints:
         return collect.touchpoints(request.name, request.source, items, arrivals)
 
 
-Events = Calls | Touchpoints
+@dataclass(frozen=True, slots=True)
+class ForeignEvents:
+    """Events of another product's clients, each of which becomes one call or several.
+
+    Attributes:
+        items: The events, as they came.
+        calls_of: Translates one of them.
+        field_names: The client's field for each field of a call that is named differently.
+        sent_at: When the request was sent, by the client's clock.
+        single: Always False: such clients read no answers.
+    """
+
+    items: Sequence[Any]
+    calls_of: Callable[[Any, Arrival], list[CallAndVerb]]
+    field_names: dict[str, str] = field(default_factory=dict)
+    sent_at: object = None
+    single: bool = False
+
+    def collect(
+        self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
+    ) -> CollectResult:
+        """Turn some of the items into records."""
+        return collect.foreign_events(request.name, request.source, items, arrivals, self.calls_of, self.field_names)
+
+
+Events = Calls | Touchpoints | ForeignEvents
 
 
 def call_of(request: Request, verb: str) -> Calls:

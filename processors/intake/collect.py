@@ -17,7 +17,7 @@ from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
 from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
 from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
-from processors.intake.segment_calls import Arrival, Translated, field_of_call, translate
+from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, field_of_call, translate
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
@@ -106,7 +106,7 @@ class Collect:
         self._plan = plan
 
     def calls(
-        self, name: str, source: Source, calls: Sequence[tuple[object, object]], arrivals: Sequence[Arrival]
+        self, name: str, source: Source, calls: Sequence[CallAndVerb], arrivals: Sequence[Arrival]
     ) -> CollectResult:
         """Translate calls of a Segment-compatible SDK and validate them.
 
@@ -125,6 +125,36 @@ class Collect:
                 refusal = Refusal(place, _text(call, "messageId"), translated)
                 kept = RefusedCall(_without_key(call), name, verb, arrival.sent_at).as_json()
                 self._refuse(collected, refusal, translated, _Kept(kept, source.channel), arrival)
+        return collected
+
+    def foreign_events(
+        self, name: str, source: Source, events: Sequence[Any], arrivals: Sequence[Arrival],
+        calls_of: Callable[[Any, Arrival], list[CallAndVerb]], field_names: dict[str, str],
+    ) -> CollectResult:  # fmt: skip
+        """Translate the events of another product's clients, each into one call or several, and validate them.
+
+        Args:
+            name: The source's name.
+            source: The source whose write key they came with.
+            events: The events.
+            arrivals: What is known of each besides its content.
+            calls_of: Translates an event into calls.
+            field_names: The client's field for each field of a call that is named differently, for refusals.
+        """
+        calls: list[CallAndVerb] = []
+        places: list[int] = []
+        call_arrivals: list[Arrival] = []
+        for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+            for number, call in enumerate(calls_of(event, arrival)):
+                calls.append(call)
+                places.append(place)
+                event_id = f"{arrival.event_id}-{number}" if number else arrival.event_id
+                call_arrivals.append(arrival._replace(event_id=event_id))
+        collected = self.calls(name, source, calls, call_arrivals)
+        collected.refusals = [
+            one._replace(place=places[one.place], rejected=_in_fields_of_client(one.rejected, field_names))
+            for one in collected.refusals
+        ]
         return collected
 
     def touchpoints(
@@ -293,3 +323,14 @@ def _in_fields_of_call(rejected: Reject, field_names: dict[str, str]) -> Reject:
     if field and message.startswith(field):
         message = call_field + message.removeprefix(field)
     return Reject(rejected.reason, call_field, message)
+
+
+def _in_fields_of_client(rejected: Reject, field_names: dict[str, str]) -> Reject:
+    """Name the field as a client that sends no calls does."""
+    named = _in_fields_of_call(rejected, field_names)
+    ids = list(dict.fromkeys(field_names.get(name, name) for name in ("userId", "anonymousId")))
+    first, missing = field_names.get("userId", "userId"), " and anonymousId are missing"
+    if not named.message.startswith(first + missing):
+        return named
+    either = f"{' and '.join(ids)} {'are' if len(ids) > 1 else 'is'} missing"
+    return Reject(named.reason, named.field, either + named.message.removeprefix(first + missing))

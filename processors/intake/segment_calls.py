@@ -23,11 +23,19 @@ from schemas.outcomes import Reject
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 
+GROUP_UPDATED = "Group Updated"
+"""What is known of a group has changed: an event about no person."""
+
+_WITHOUT_PERSON = (*ABOUT_PRODUCTS, GROUP_UPDATED)
 _EVENT_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
                 "alias": "Alias Created"}  # fmt: skip
 _MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
+
+
+CallAndVerb = tuple[Any, object]
+"""A call, any JSON value, and its verb."""
 
 
 class Arrival(NamedTuple):
@@ -97,7 +105,7 @@ def translate(
     if source.kind == "browser" and (beyond := beyond_browser_rights(event_name, channel, source)):
         return beyond
     identifiers = _identifiers(call, known, verb, source, field_names)
-    if not identifiers and event_name not in ABOUT_PRODUCTS:
+    if not identifiers and event_name not in _WITHOUT_PERSON:
         return Reject(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
