@@ -10,7 +10,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -89,6 +89,18 @@ class Settings(BaseSettings):
     )
     touches_file: Path = Field(
         DEFINITIONS / "touches.yaml", description="Rules: which events are touches, which conversions."
+    )
+
+    # Enrichment of events
+    bots_file: Path = Field(
+        DEFINITIONS / "bots.yaml", description="User agents that are bots', and those that are not, beyond the list."
+    )
+    location_database: str = Field(
+        "", description="File in MaxMind's format (.mmdb) that gives network addresses country and city; empty: none."
+    )
+    network_addresses: Literal["full", "truncated", "none"] = Field(
+        "full",
+        description="How much of context.ip is kept once its place is known: full, truncated or none; views truncate.",
     )
 
     definitions_dir: Path = Field(DEFINITIONS, description="Folder of segments/, journeys/, templates/ and plan/.")

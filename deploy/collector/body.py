@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import Authenticator, Credentials
 from deploy.collector.refusal import RefusedError
+from schemas.enrichment.bots import NO_USER_AGENT
 from schemas.intake.sources import Source
 
 BODY_TIMEOUT_S = 20.0
@@ -133,7 +134,7 @@ class Reader:
         name, source = self._authenticator.body(request, credentials, form.key(body))
         if source.kind == "server":
             return Request(body, name, source, "", "", request)
-        user_agent = header_text(request.headers.get("User-Agent", ""))[:500]
+        user_agent = header_text(request.headers.get("User-Agent", ""))[:500] or NO_USER_AGENT
         return Request(body, name, source, self._address(request), user_agent, request)
 
     async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:

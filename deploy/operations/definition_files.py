@@ -14,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from deploy.operations.definition_errors import Place, definition_error
 from deploy.settings import Settings
+from processors.enrichment.user_agents import UserAgents
 from processors.recording.touch_rules import TouchRules
 from schemas.durations import DEFINITION_FILE
+from schemas.enrichment.bots import BotDefinitions
 from schemas.identity.policy import IdentityPolicy, known_region
 from schemas.recording.touches import TouchDefinitions
 
@@ -133,6 +135,15 @@ def touch_rules(settings: Settings) -> TouchRules:
         DefinitionError: The file has no valid rules.
     """
     return TouchRules(load(settings.touches_file, TouchDefinitions))
+
+
+def user_agents(settings: Settings) -> UserAgents:
+    """Build the reader of user agents, with the operator's own bots and exceptions.
+
+    Raises:
+        DefinitionError: The file is not valid.
+    """
+    return UserAgents(load(settings.bots_file, BotDefinitions))
 
 
 def yaml_files(folder: Path) -> list[Path]:

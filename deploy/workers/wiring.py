@@ -16,8 +16,9 @@ import redis
 import redis.asyncio
 import redis.exceptions
 
-from deploy.operations.definition_files import identity_policy, touch_rules
+from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
 from deploy.operations.engines import load_decision_engine
+from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
@@ -27,6 +28,7 @@ from deploy.workers.failpoints import make_failpoint
 from deploy.workers.retry import with_retry
 from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
 from processors.decisions.engine import DecisionEngine
+from processors.enrichment.enrichment import Enrichment
 from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
@@ -116,6 +118,9 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             secret=settings.identity_secret.get_secret_value().encode(),
             channels=frozenset(settings.channels),
             max_event_bytes=settings.max_event_bytes,
+            enrich=Enrichment(
+                user_agents(settings), open_locations(settings.location_database), settings.network_addresses
+            ),
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
             refused_share=stores.refused_share(),
             plan=plan_in_force(settings),

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from processors.decisions.resolver import MessageResolver
+from processors.enrichment.enrichment import is_bot
 from processors.journeys.engine import JourneyEngine
 from processors.journeys.events import segment_event
 from processors.segments.engine import SegmentEngine
@@ -85,7 +86,7 @@ class DecisionEngine:
         """Handle an event of a person.
 
         Everything due earlier is done first. To evaluate that on the profile as it was before the event, a caller calls
-        `on_time` before it joins the event into the document.
+        `on_time` before it joins the event into the document. An event of a bot changes nothing.
 
         Args:
             person: The document holds the event; the state is changed, and so are traits that a journey sets.
@@ -96,6 +97,8 @@ class DecisionEngine:
             What to publish, in order.
         """
         out = self.on_time(person, now_ms) if person.state else []
+        if is_bot(event):
+            return out
         if not event.get("derived"):
             self.segments.observe(person, event)
         changes = self.segments.evaluate(person, now_ms, event)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -78,6 +78,7 @@ class Identify:
         secret: Key of the identifier hashes.
         channels: Channels that this deployment knows.
         max_event_bytes: Largest record value, in bytes.
+        enrich: Adds to an event what its user agent and network address show; None: nothing.
         dead_letter_limit_ratio: Share of rejected records among the last `WINDOW` that stops the stage.
         refused_share: Keeps that share for the next start; None: each start counts anew.
         plan: The tracking plan; None: there is none.
@@ -96,6 +97,7 @@ class Identify:
         secret: bytes,
         channels: frozenset[str],
         max_event_bytes: int,
+        enrich: Callable[[Event], None] | None = None,
         dead_letter_limit_ratio: float = 0.5,
         refused_share: RefusedShare | None = None,
         plan: TrackingPlan | None = None,
@@ -105,6 +107,7 @@ class Identify:
         self._secret = secret
         self._channels = channels
         self._max_event_bytes = max_event_bytes
+        self._enrich = enrich
         self._mark = ValidationMark(secret, plan=plan.digest if plan else b"")
         self._plan = plan
         self._limit = dead_letter_limit_ratio
@@ -140,6 +143,8 @@ class Identify:
             if isinstance(event, Reject):
                 return event
             clamp_to_arrival(event, record.timestamp)
+            if self._enrich is not None:
+                self._enrich(event)
             origin = origin_key(record.topic, record.partition, record.offset)
             request, identifiers = request_for(event, self._policy, self._secret, origin, record.timestamp)
             if len(identifiers) < len(event["identifiers"]):

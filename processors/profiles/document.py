@@ -118,6 +118,9 @@ def join(mine: Document, other: Document) -> None:
 def profile_of_event(event: Event) -> Document:
     """Return the profile of a person with this one event; it has no `profile_id`."""
     at = ms_of_text(event["occurred_at"])
+    enriched = event.get("enriched")
+    if enriched is not None and "bot" in enriched:
+        return {"event_count": 1, "bots": {enriched["bot"]: [1, at]}}
     name, channel = event["event"], event["channel"]
     addition: Document = {
         "event_count": 1,
@@ -130,7 +133,7 @@ def profile_of_event(event: Event) -> Document:
     if identifiers := event.get("identifiers"):
         contact.addresses(addition, identifiers, at)
     if context := event.get("context"):
-        _note_context(addition, context, at)
+        _note_context(addition, context, enriched, at)
     if "store_id" in properties and (store := bounded_text(properties["store_id"])):
         addition.setdefault("stores", {})[store] = at
     if traits := event.get("traits"):
@@ -144,8 +147,8 @@ def profile_of_event(event: Event) -> Document:
     return addition
 
 
-def _note_context(addition: Document, context: dict[str, Any], at: int) -> None:
-    """Add the event's context: place, device, language, store."""
+def _note_context(addition: Document, context: dict[str, Any], enriched: dict[str, str] | None, at: int) -> None:
+    """Add the event's context: place, device, language, store; what it does not say, as it was found out."""
     known: dict[str, Any] = {}
     for name in ("timezone", "locale"):
         if name in context and (value := bounded_text(context[name])):
@@ -153,6 +156,8 @@ def _note_context(addition: Document, context: dict[str, Any], at: int) -> None:
     for name, part, field in _CIRCUMSTANCES:
         if part in context and (value := bounded_text(context[part].get(field))):
             known[name] = [value, at]
+        elif enriched is not None and name in enriched:
+            known[name] = [bounded_text(enriched[name]), at]
     if known:
         addition["known"] = known
     if "store_id" in context and (store := bounded_text(context["store_id"])):
@@ -281,6 +286,7 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "cart": cart.join_cart,
     "orders": orders.join_orders,
     "messages": nested_join(join_tallies),
+    "bots": join_tallies,
     "loyalty": _join_loyalty,
     "consent": contact.join_consent,
     "addresses": nested_join(contact.join_addresses),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from processors.enrichment.enrichment import is_bot
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import canonical_json
@@ -262,7 +263,7 @@ def timer_from_ms(due_ms: int | None, now_ms: int) -> int:
 
 def watched_product(event: Event) -> str | None:
     """Return the product that a person viewed; None: the event is no product view, or has no product id."""
-    if event["event"] not in WATCHED_EVENTS:
+    if event["event"] not in WATCHED_EVENTS or is_bot(event):
         return None
     properties = event.get("properties")
     product = properties.get("product_id") if type(properties) is dict else None

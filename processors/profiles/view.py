@@ -58,6 +58,7 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
             channel: {step: _tally(tally) for step, tally in steps.items()}
             for channel, steps in profile.messages.items()
         },
+        "bots": {reason: _tally(tally) for reason, tally in profile.bots.items()},
         "loyalty": None
         if loyalty is None
         else {"balance": loyalty.balance, "earned": loyalty.earned, "redeemed": loyalty.redeemed},

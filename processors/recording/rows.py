@@ -94,6 +94,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     for name in ("identifiers", "traits", "context", "consent"):
         if part := event.get(name):
             row[name] = part
+    if enriched := event.get("enriched"):
+        row["enrichment"] = enriched
     if campaign := event.get("campaign"):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from processors.enrichment.enrichment import is_bot
 from processors.profiles.document import join, new_profile, profile_of_event
 from processors.segments.engine import SegmentEngine
 from schemas.profiles.person import Person
@@ -82,6 +83,8 @@ def _replay(engine: SegmentEngine, person: Person, events: list[Event], at_ms: i
             break
         yield from _evaluate_due(engine, person, now)
         join(person.document, profile_of_event(event))
+        if is_bot(event):
+            continue
         engine.observe(person, event)
         yield from engine.evaluate(person, now, event)
     yield from _evaluate_due(engine, person, at_ms)

@@ -243,6 +243,7 @@ class Profile(_Section):
         cart: Changes of carts, in order, from which `processors.profiles.cart.lines` reads what is in them.
         orders: Orders and their sums.
         messages: Channel → step (`sent`, `delivered`, `opened`, `clicked`, `bounced`, `unsubscribed`, …) → tally.
+        bots: Reason of the verdict → tally of the events of bots, which are in no other section but `event_count`.
         loyalty: Points.
         consent: Answers by purpose and channel.
         addresses: Identifier type (`email`, `phone`, `whatsapp_id`, `push_token`, …) → address.
@@ -268,6 +269,7 @@ class Profile(_Section):
     cart: tuple[CartOperation, ...] = ()
     orders: Orders | None = None
     messages: dict[str, dict[str, Tally]] = Field(default_factory=dict)
+    bots: dict[str, Tally] = Field(default_factory=dict)
     loyalty: Loyalty | None = None
     consent: Consent | None = None
     addresses: dict[str, dict[str, Address]] = Field(default_factory=dict)

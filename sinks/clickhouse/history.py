@@ -17,10 +17,14 @@ from schemas.time import text_of_time
 
 _COLUMNS = (
     "event_id", "event", "channel", "source", "occurred_at", "received_at", "anchor", "profile_id", "identity_version",
-    "identifiers", "campaign_fields", "context", "properties", "traits", "consent", "origin_topic", "origin_partition",
-    "origin_offset",
+    "identifiers", "campaign_fields", "context", "properties", "traits", "consent", "enrichment", "origin_topic",
+    "origin_partition", "origin_offset",
 )  # fmt: skip
-_PARTS = {"campaign": "campaign_fields", **{name: name for name in ("context", "properties", "traits", "consent")}}
+_PARTS = {
+    "campaign": "campaign_fields",
+    "enriched": "enrichment",
+    **{name: name for name in ("context", "properties", "traits", "consent")},
+}
 
 # The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
 _PERSON_FILTER = """

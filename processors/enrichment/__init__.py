@@ -1,0 +1,1 @@
+"""Device, place and verdict on bots of each event."""
