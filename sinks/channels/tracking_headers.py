@@ -3,7 +3,7 @@
 Without them a report names the provider's own id alone, and the ledger, caps and journeys cannot find their message.
 Each provider reads headers of its own and removes them before delivery, so only those of the provider that the mail
 goes to are written. The mappings of `deploy/definitions/hooks` read the same names: `message_id`, `journey_id`,
-`template_id`, `campaign_id` and `campaign_name`.
+`template_id`, `campaign_id`, `campaign_name` and `sender`.
 
 Sources: SendGrid, *Building an X-SMTPAPI header*; Mailgun, *Passing data to Mailgun*; Postmark, *Custom metadata*;
 Amazon SES, *Specifying message tags*.
@@ -38,6 +38,7 @@ def tracking_headers(host: str, key: str, data: Mapping[str, Any]) -> dict[str, 
     campaign = data.get("campaign") or {}
     stated = {
         "message_id": key,
+        "sender": "throughline",  # which has reported that it was sent: the provider's own report would be a second one
         "journey_id": data.get("journey"),
         "template_id": data.get("template"),
         "campaign_id": campaign.get("id"),

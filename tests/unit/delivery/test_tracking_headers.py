@@ -20,6 +20,7 @@ DATA: dict[str, Any] = {
 }
 FACTS = {
     "message_id": KEY,
+    "sender": "throughline",
     "journey_id": "cart-abandonment",
     "template_id": "cart-1",
     "campaign_id": "77",
@@ -47,7 +48,7 @@ def test_postmark_gets_metadata() -> None:
 def test_amazon_ses_gets_tags_of_its_alphabet() -> None:
     found = tracking_headers("email-smtp.eu-central-1.amazonaws.com", KEY, DATA)["X-SES-MESSAGE-TAGS"]
 
-    assert f"message_id={KEY}, journey_id=cart-abandonment" == ", ".join(found.split(", ")[:2])
+    assert f"message_id={KEY}, sender=throughline, journey_id=cart-abandonment" == ", ".join(found.split(", ")[:3])
     assert found.endswith("campaign_name=Herbst_f_r_dich")
 
 
@@ -59,7 +60,9 @@ def test_another_server_is_told_nothing(host: str) -> None:
 
 
 def test_what_is_not_known_is_not_sent() -> None:
-    assert {"message_id": KEY} == json.loads(tracking_headers("smtp.mailgun.org", KEY, {})["X-Mailgun-Variables"])
+    assert {"message_id": KEY, "sender": "throughline"} == json.loads(
+        tracking_headers("smtp.mailgun.org", KEY, {})["X-Mailgun-Variables"]
+    )
 
 
 @pytest.mark.parametrize("host", ["smtp.sendgrid.net", "smtp.mailgun.org", "smtp.postmarkapp.com"])
