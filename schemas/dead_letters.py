@@ -127,7 +127,14 @@ def truncation(message: str, key: bytes, value: bytes) -> Truncation | None:
 
 
 def dead_letter(
-    record: Record, stage: str, reason: Reason, message: str, field: str = "", *, keep: Kept = "whole"
+    record: Record,
+    stage: str,
+    reason: Reason,
+    message: str,
+    field: str = "",
+    *,
+    keep: Kept = "whole",
+    value: bytes = b"",
 ) -> Outgoing:
     """Make the dead letter of a record.
 
@@ -138,11 +145,12 @@ def dead_letter(
         message: The value and the rule that it breaks, for people.
         field: The path of the offending field; empty when the whole record is at fault.
         keep: How much of the original to keep.
+        value: What is kept in place of the record's value; empty: the value.
 
     Returns:
         A record of `dead-letters` under the original's key, at most `RECORD_LIMIT_BYTES` large.
     """
-    key, value = record.key or b"", record.value or b""
+    key, value = record.key or b"", value or record.value or b""
     message = message[:MAX_MESSAGE_CHARS]
     if keep != "whole" or _FRAME_BYTES + len(key) + _encoded_size(key) + _encoded_size(value) > RECORD_LIMIT_BYTES:
         sizes = len(key), len(value)

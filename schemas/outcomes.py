@@ -54,11 +54,13 @@ class Reject(NamedTuple):
         reason: The code.
         field: The path of the offending field, as `properties.products.0.price`; empty when it is the whole record.
         message: The value and the rule that it breaks, for people.
+        kept: What a dead letter keeps in place of the record's value; empty: the value.
     """
 
     reason: Reason
     field: str
     message: str
+    kept: bytes = b""
 
 
 Outcome = Ok[Value] | Drop | Reject

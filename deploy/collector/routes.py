@@ -18,6 +18,7 @@ from aiohttp import web
 from deploy.collector import ga4, posthog
 from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKeys
 from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_text
+from deploy.collector.cloud_events import json_text
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
@@ -29,6 +30,8 @@ from schemas.intake.sources import Source
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CLOUD_EVENTS_FORM = BodyForm(text=json_text)
 
 _CORS = {
     "Access-Control-Allow-Methods": "POST, GET, OPTIONS",
@@ -89,7 +92,7 @@ class Collector:
         for verb in VERBS:
             for name in (verb, verb[0]):
                 _add(app.router.add_post, f"/v1/{name}", partial(self._handle, partial(call_of, verb=verb)))
-        _add(app.router.add_post, "/v1/touchpoints", partial(self._handle, touchpoints_of))
+        _add(app.router.add_post, "/v1/touchpoints", partial(self._handle, touchpoints_of, form=CLOUD_EVENTS_FORM))
         _add(app.router.add_post, "/v1/validate", self._validate)
         self._add_other_protocols(app.router)
         app.router.add_get("/v1/projects/{key}/settings", self._sdk_settings)

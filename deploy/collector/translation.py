@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.collector.body import Request
+from deploy.collector.cloud_events import cloud_events_of
 from deploy.collector.refusal import RefusedError
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.json_text import json_of
@@ -97,7 +98,22 @@ class ForeignEvents:
         return collect.foreign_events(request.name, request.source, items, arrivals, self.calls_of, self.field_names)
 
 
-Events = Calls | Touchpoints | ForeignEvents
+@dataclass(frozen=True, slots=True)
+class CloudEvents:
+    """CloudEvents whose data is a touchpoint; with the attributes of `Touchpoints`."""
+
+    items: Sequence[Any]
+    single: bool = False
+    sent_at: object = None
+
+    def collect(
+        self, collect: Collect, request: Request, items: Sequence[Any], arrivals: Sequence[Arrival]
+    ) -> CollectResult:
+        """Turn some of the items into records."""
+        return collect.cloud_events(request.name, request.source, items, arrivals)
+
+
+Events = Calls | Touchpoints | CloudEvents | ForeignEvents
 
 
 def call_of(request: Request, verb: str) -> Calls:
@@ -124,14 +140,16 @@ def batch_of(request: Request) -> Calls:
     return Calls(batch, common=common, sent_at=body.get("sentAt"))
 
 
-def touchpoints_of(request: Request) -> Touchpoints:
-    """Return the body as touchpoints: one, a list of them, or `{"batch": [...]}`.
+def touchpoints_of(request: Request) -> Touchpoints | CloudEvents:
+    """Return the body as touchpoints: one, a list of them, or `{"batch": [...]}`; or as CloudEvents.
 
     Raises:
-        RefusedError: The write key is a browser's.
+        RefusedError: The write key is a browser's, or a batch of CloudEvents is no list.
     """
     if request.source.kind == "browser":
         raise RefusedError(403, "server_key", "Events of our own form need the write key of a server.")
+    if (cloud_events := cloud_events_of(request)) is not None:
+        return CloudEvents(*cloud_events)
     body = request.body
     events = body["batch"] if isinstance(body, dict) and "batch" in body else body
     return Touchpoints(events) if isinstance(events, list) else Touchpoints([events], single=True)

@@ -18,8 +18,9 @@ import orjson
 
 from processors.identity.claims import all_claims, candidate_profile, claims, event_key, keep_unknown_phone, origin_key
 from processors.intake.event_time import clamp_to_arrival
+from processors.intake.record_forms import decode_record
 from processors.intake.tracking_plan import TrackingPlan
-from processors.intake.validation_mark import ValidationMark, decode_record
+from processors.intake.validation_mark import ValidationMark
 from processors.stream.ports import IdentityStore, RefusedShare
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy

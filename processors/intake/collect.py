@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from processors.intake.cloud_events import Circumstances, touchpoint_of
 from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
 from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
-from processors.intake.refused_calls import RefusedCall, beyond_rights, refused_call
-from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, field_of_call, translate
+from processors.intake.refused_calls import CLOUD_EVENT, RefusedCall, beyond_rights, refused_call
+from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, in_fields_of_call, translate
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
@@ -27,7 +28,7 @@ from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject, rejected_for_bug
 from schemas.records import NO_PARTITION, Outgoing, UnloggedRecord, unlogged_offset
-from schemas.time import ms_of_time
+from schemas.time import ms_of_time, text_of_time
 from schemas.topics import touchpoint_topic
 
 STAGE = "collect"
@@ -169,6 +170,23 @@ class Collect:
             self._collect(collected, place, Translated(event, {}), source, arrival)
         return collected
 
+    def cloud_events(
+        self, name: str, source: Source, events: Sequence[object], arrivals: Sequence[Arrival]
+    ) -> CollectResult:
+        """Validate the touchpoints that CloudEvents hold; their source is that of the write key."""
+        collected = CollectResult()
+        for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
+            around = Circumstances(text_of_time(arrival.received), source.channel, name)
+            completed = touchpoint_of(event, around)
+            if isinstance(completed, Reject):
+                refusal = Refusal(place, _text(event, "id"), completed)
+                kept = RefusedCall(event, name, CLOUD_EVENT).as_json()
+                self._refuse(collected, refusal, completed, _Kept(kept, source.channel), arrival)
+            else:
+                translated = Translated(completed.event, completed.field_names)
+                self._collect(collected, place, translated, source, arrival, strict=True)
+        return collected
+
     def _translated(
         self, call: object, verb: object, name: str, source: Source, arrival: Arrival
     ) -> Translated | Reject:
@@ -180,16 +198,17 @@ class Collect:
             return rejected_for_bug(error)
 
     def _collect(
-        self, collected: CollectResult, place: int, translated: Translated, source: Source, arrival: Arrival
-    ) -> None:
+        self, collected: CollectResult, place: int, translated: Translated, source: Source, arrival: Arrival,
+        *, strict: bool = False,
+    ) -> None:  # fmt: skip
         event, field_names = translated
         sent, validated = self._validated(event)
-        if isinstance(validated, Reject) and field_names:  # a call of an SDK, which reads no answer
+        if isinstance(validated, Reject) and field_names and not strict:  # a call of an SDK, which reads no answer
             sent, validated = self._without_odd_details(sent, validated)
         if self._plan is not None and not isinstance(validated, Reject):
             validated = self._plan.apply(validated) or validated
         if isinstance(validated, Reject):
-            refusal = Refusal(place, _text(event, "event_id"), _in_fields_of_call(validated, field_names))
+            refusal = Refusal(place, _text(event, "event_id"), in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")
             key = self._key(event) or b"" if isinstance(event, dict) else b""
             kept = _Kept(event, channel if channel in self._channels else source.channel, key)
@@ -263,7 +282,9 @@ class Collect:
         if name is None or source is None:
             return _refused(Reject(Reason.INVALID_FIELD, "source", "Its source is not defined any more."))
         call = refused_call(kept)
-        if call is not None:
+        if call is not None and call.verb == CLOUD_EVENT and source.kind == "server":
+            collected = self.cloud_events(name, source, [call.call], [arrival])
+        elif call is not None:
             arrival = arrival._replace(sent_at=call.sent_at)
             collected = self.calls(name, source, [(call.call, call.verb)], [arrival])
         elif beyond := beyond_rights(kept, source):
@@ -316,18 +337,9 @@ def _text(event: object, field: str) -> str:
     return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
 
 
-def _in_fields_of_call(rejected: Reject, field_names: dict[str, str]) -> Reject:
-    """Name the field as the call does, in the message too."""
-    field, message = rejected.field, rejected.message
-    call_field = field_of_call(field, field_names)
-    if field and message.startswith(field):
-        message = call_field + message.removeprefix(field)
-    return Reject(rejected.reason, call_field, message)
-
-
 def _in_fields_of_client(rejected: Reject, field_names: dict[str, str]) -> Reject:
     """Name the field as a client that sends no calls does."""
-    named = _in_fields_of_call(rejected, field_names)
+    named = in_fields_of_call(rejected, field_names)
     ids = list(dict.fromkeys(field_names.get(name, name) for name in ("userId", "anonymousId")))
     first, missing = field_names.get("userId", "userId"), " and anonymousId are missing"
     if not named.message.startswith(first + missing):

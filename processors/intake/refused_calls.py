@@ -14,9 +14,12 @@ from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
 
+CLOUD_EVENT = "cloud_event"
+"""The verb of a CloudEvent. Only a server may send one, so the letter of another source that has it is a call."""
+
 
 class RefusedCall(NamedTuple):
-    """A call of an SDK that is no touchpoint.
+    """A call of an SDK, or a CloudEvent, that is no touchpoint.
 
     Attributes:
         call: What the client sent, without its write key.

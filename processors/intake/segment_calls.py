@@ -142,6 +142,15 @@ def field_of_call(field: str, field_names: dict[str, str]) -> str:
     return field
 
 
+def in_fields_of_call(rejected: Reject, field_names: dict[str, str]) -> Reject:
+    """Name the field as the call does, in the message too."""
+    field, message = rejected.field, rejected.message
+    call_field = field_of_call(field, field_names)
+    if field and message.startswith(field):
+        message = call_field + message.removeprefix(field)
+    return Reject(rejected.reason, call_field, message)
+
+
 def beyond_browser_rights(event_name: object, channel: object, source: Source) -> Reject | None:
     """Refuse another channel and events about products: anybody can read a browser's write key."""
     if channel != source.channel:

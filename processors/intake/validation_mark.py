@@ -10,13 +10,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from hmac import compare_digest
 
-import orjson
-
-from processors.intake.decode import decode
-from processors.intake.tracking_plan import TrackingPlan
-from schemas.events.touchpoint import Event
-from schemas.outcomes import Reject
-from schemas.records import Headers, Record
+from schemas.records import Headers
 
 VALIDATED_HEADER = "throughline-validated"
 
@@ -60,36 +54,3 @@ class ValidationMark:
         hasher = self._keyed.copy()
         hasher.update(value)
         return hasher.digest()
-
-
-def decode_record(
-    record: Record,
-    mark: ValidationMark,
-    *,
-    channels: frozenset[str],
-    max_bytes: int,
-    plan: TrackingPlan | None = None,
-) -> Event | Reject:
-    """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
-
-    Size and channel are the deployment's own limits, so they hold for marked records too.
-
-    Args:
-        record: The record.
-        mark: Verifies marks.
-        channels: The channels that this deployment knows.
-        max_bytes: The largest value that is read, in bytes.
-        plan: The tracking plan, which marked records keep to.
-
-    Returns:
-        The event in its canonical form, or why there is none.
-    """
-    value, headers = record.value, record.headers
-    if headers and value is not None and len(value) <= max_bytes and mark.verify(value, headers):
-        event: Event = orjson.loads(value)
-        if event["channel"] in channels:
-            return event
-    decoded = decode(value, channels=channels, max_bytes=max_bytes)
-    if plan is None or isinstance(decoded, Reject):
-        return decoded
-    return plan.apply(decoded) or decoded

@@ -109,7 +109,9 @@ class Router:
             await self._publisher.send([self._letter(*rejected[place], keep="nothing") for place in error.places])
 
     def _letter(self, record: Record, reject: Reject, keep: Kept) -> Outgoing:
-        return dead_letter(record, self._stage, reject.reason, reject.message, reject.field, keep=keep)
+        return dead_letter(
+            record, self._stage, reject.reason, reject.message, reject.field, keep=keep, value=reject.kept
+        )
 
     def _unlogged(self, outgoing: Outgoing) -> UnloggedRecord:
         topic = self._topic_prefix + outgoing.topic
@@ -124,7 +126,7 @@ def _too_large(outgoing: Outgoing | None) -> Reject:
 
 def _set_aside(stage: str, record: Record, outcome: Drop | Reject) -> Outgoing:
     if isinstance(outcome, Reject):
-        return dead_letter(record, stage, outcome.reason, outcome.message, outcome.field)
+        return dead_letter(record, stage, outcome.reason, outcome.message, outcome.field, value=outcome.kept)
     dropped = {
         "event_id": outcome.event_id,
         "reason": outcome.reason,

@@ -165,3 +165,57 @@ def test_the_debug_path_of_the_measurement_protocol_says_what_is_wrong_and_store
     assert "params.value is 'much'" in wrong["description"]
     assert ("events[0].params.transaction_id", "VALUE_REQUIRED") == (missing["fieldPath"], missing["validationCode"])
     assert not any(order.encode() in value for _, _, _, value in everything(place))
+
+
+CLOUD_EVENT = {"specversion": "1.0", "source": "https://shop.example/till", "type": "com.example.order.completed"}
+
+
+def test_cloud_events_are_taken_one_by_one_as_a_batch_and_in_the_binary_mode(
+    service: RunningCollector, place: Settings, ids: Ids
+) -> None:
+    structured, first, second, binary, plain = (ids() for _ in range(5))
+
+    def event(event_id: str) -> dict[str, Any]:
+        return {
+            **CLOUD_EVENT,
+            "id": event_id,
+            "time": "2026-11-20T10:00:00Z",
+            "data": {"properties": {"order_id": "A"}},
+        }
+
+    batch = [event(first), {**event("x"), "specversion": "0.3"}, event(second)]
+    headers = {f"ce-{name}": value for name, value in CLOUD_EVENT.items()}
+    answers = [
+        service.post("/v1/touchpoints", event(structured), **{"Content-Type": "application/cloudevents+json"}),
+        service.post("/v1/touchpoints", batch, **{"Content-Type": "application/cloudevents-batch+json; charset=utf-8"}),
+        service.post("/v1/touchpoints", {"properties": {"order_id": "A"}},
+                     **{**headers, "Content-Type": "application/json", "ce-id": binary, "ce-shop": "K%C3%B6ln"}),
+        service.post("/v1/touchpoints", b"", **{**headers, "Content-Type": "application/json", "ce-id": plain}),
+    ]  # fmt: skip
+    found = stored(place, structured, first, second, binary, plain)
+
+    assert [(200, 1), (200, 2), (200, 1), (400, 0)] == [(one.status, one.body.get("accepted", 0)) for one in answers]
+    assert [(1, "specversion")] == [(one["index"], one["field"]) for one in answers[1].body["rejected"]]
+    assert "properties" == answers[3].body["field"]  # an event without data can be read, and this one needs some
+    assert [structured, first, second, binary] == [one["event_id"] for one in found]
+    assert {("Order Completed", "server", "api")} == {(one["event"], one["source"], one["channel"]) for one in found}
+    assert CLOUD_EVENT["source"] == found[0]["context"]["cloud_event"]["source"]
+    assert "Köln" == found[3]["context"]["cloud_event"]["shop"]
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "key", "status", "code"),
+    [
+        ({**CLOUD_EVENT}, {"Content-Type": "application/cloudevents+json"}, "server-key", 400, "missing_field"),
+        ({**CLOUD_EVENT, "id": "1"}, {"Content-Type": "application/cloudevents+json"}, "web-key", 403, "server_key"),
+        (b"<a/>", {"Content-Type": "application/cloudevents+xml"}, "server-key", 400, "invalid_field"),
+        (b"<a/>", {"ce-specversion": "1.0", "Content-Type": "text/xml"}, "server-key", 400, "invalid_field"),
+        ({}, {"Content-Type": "application/cloudevents-batch+json"}, "server-key", 400, "batch_missing"),
+    ],
+)
+def test_a_cloud_event_that_cannot_be_read_is_refused_and_gives_a_page_no_rights(
+    service: RunningCollector, content: Any, headers: dict[str, str], key: str, status: int, code: str
+) -> None:
+    answer = service.post("/v1/touchpoints", content, key, **headers)
+
+    assert (status, code) == (answer.status, answer.body["code"])

@@ -10,9 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from processors.intake.collect import Collect, CollectResult
+from processors.intake.record_forms import decode_record
 from processors.intake.segment_calls import Arrival
 from processors.intake.tracking_plan import TrackingPlan
-from processors.intake.validation_mark import ValidationMark, decode_record
+from processors.intake.validation_mark import ValidationMark
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import DeadLetter, Reason
 from schemas.events.touchpoint import read

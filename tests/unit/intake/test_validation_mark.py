@@ -12,11 +12,12 @@ import orjson
 import pytest
 
 from processors.identity.stage import Identify
-from processors.intake import validation_mark
+from processors.intake import record_forms
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.decode import decode
+from processors.intake.record_forms import decode_record
 from processors.intake.segment_calls import Arrival
-from processors.intake.validation_mark import CANONICAL_FORM, VALIDATED_HEADER, ValidationMark, decode_record
+from processors.intake.validation_mark import CANONICAL_FORM, VALIDATED_HEADER, ValidationMark
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.events import limits
@@ -68,7 +69,7 @@ def validated(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         values.append(value)
         return decode(value, **options)
 
-    monkeypatch.setattr(validation_mark, "decode", counted)
+    monkeypatch.setattr(record_forms, "decode", counted)
     return values
 
 

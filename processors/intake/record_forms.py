@@ -1,0 +1,91 @@
+"""Reads a record of a topic `touchpoints.<channel>`, in whichever form its producer has written it.
+
+A touchpoint as JSON is by far the most frequent form: it is tried first, and costs nothing for the sake of the others.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from processors.intake.cloud_events import Circumstances, of_record, touchpoint_of
+from processors.intake.decode import decode, too_large, validate
+from processors.intake.json_text import json_of
+from processors.intake.segment_calls import in_fields_of_call
+from processors.intake.tracking_plan import TrackingPlan
+from processors.intake.validation_mark import ValidationMark
+from schemas.events.touchpoint import Event
+from schemas.outcomes import Reject
+from schemas.records import Record
+from schemas.time import text_of_ms
+from schemas.topics import TOUCHPOINTS_PREFIX
+
+_SPECVERSION = b'"specversion"'
+
+
+def decode_record(
+    record: Record,
+    mark: ValidationMark,
+    *,
+    channels: frozenset[str],
+    max_bytes: int,
+    plan: TrackingPlan | None = None,
+) -> Event | Reject:
+    """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
+
+    Size and channel are the deployment's own limits, so they hold for marked records too.
+
+    Args:
+        record: The record.
+        mark: Verifies marks.
+        channels: The channels that this deployment knows.
+        max_bytes: The largest value that is read, in bytes.
+        plan: The tracking plan, which marked records keep to.
+
+    Returns:
+        The event in its canonical form, or why there is none.
+    """
+    value, headers = record.value, record.headers
+    if headers and value is not None and len(value) <= max_bytes and mark.verify(value, headers):
+        event: Event = orjson.loads(value)
+        if event["channel"] in channels:
+            return event
+    decoded = _cloud_event(record, channels, max_bytes) if headers else None
+    if decoded is None:
+        decoded = decode(value, channels=channels, max_bytes=max_bytes)
+        if isinstance(decoded, Reject) and value is not None and len(value) <= max_bytes and _SPECVERSION in value:
+            decoded = _unlabelled_cloud_event(record, channels) or decoded
+    if plan is None or isinstance(decoded, Reject):
+        return decoded
+    return plan.apply(decoded) or decoded
+
+
+def _cloud_event(record: Record, channels: frozenset[str], max_bytes: int) -> Event | Reject | None:
+    """Read a record whose headers say that it is a CloudEvent; None if they do not."""
+    found = of_record(record.value, record.headers)
+    if found is None or isinstance(found, Reject):
+        return found
+    if record.value is not None and len(record.value) > max_bytes:
+        return too_large(record.value, max_bytes)
+    return _completed(found, record, channels)
+
+
+def _unlabelled_cloud_event(record: Record, channels: frozenset[str]) -> Event | Reject | None:
+    """Read a record that is a CloudEvent in the structured mode but for its header."""
+    try:
+        parsed = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return _completed(parsed, record, channels) if isinstance(parsed, dict) and "specversion" in parsed else None
+
+
+def _completed(cloud_event: dict[str, object], record: Record, channels: frozenset[str]) -> Event | Reject:
+    channel = record.topic.rpartition(TOUCHPOINTS_PREFIX)[2]
+    around = Circumstances(text_of_ms(record.timestamp), channel if channel in channels else None)
+    completed = touchpoint_of(cloud_event, around)
+    if isinstance(completed, Reject):
+        outcome: Event | Reject = completed
+    else:
+        validated = validate(completed.event, json_of(completed.event), channels=channels)
+        outcome = in_fields_of_call(validated, completed.field_names) if isinstance(validated, Reject) else validated
+    # Half of an event in the binary mode is in the headers, which a dead letter has no place for.
+    return outcome._replace(kept=json_of(cloud_event) or b"") if isinstance(outcome, Reject) else outcome
