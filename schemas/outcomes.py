@@ -18,6 +18,8 @@ class DropReason(StrEnum):
     """The reason for dropping a valid touchpoint: the column `reason` of `dropped_touchpoints`."""
 
     DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    """Another event of the same source has its id: it counts as a duplicate, but the producer should be told."""
     ERASED = "erased"
 
 

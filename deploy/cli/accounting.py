@@ -29,7 +29,13 @@ def accounting(as_json: AsJson = False) -> None:
         counts = {name: getattr(total, name) for name in COUNTS}
         print(
             json.dumps(
-                {**counts, "missing": found.missing, "sources": [asdict(row) for row in found.sources]}, indent=2
+                {
+                    **counts,
+                    "missing": found.missing,
+                    "conflicts": found.conflicts,
+                    "sources": [asdict(row) for row in found.sources],
+                },
+                indent=2,
             )
         )
         return
@@ -44,3 +50,8 @@ def accounting(as_json: AsJson = False) -> None:
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     Console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
+    if found.conflicts:
+        print(
+            f"{found.conflicts:,} of the duplicates are other events under an id that their source had used: they are "
+            "lost; v_event_id_conflicts names the sources"
+        )

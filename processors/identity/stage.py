@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from processors.identity.claims import all_claims, candidate_profile, claims, event_key, keep_unknown_phone, origin_key
+from processors.identity.claims import (
+    all_claims,
+    candidate_profile,
+    claims,
+    content_key,
+    event_key,
+    keep_unknown_phone,
+    origin_key,
+)
 from processors.intake.event_time import clamp_to_arrival
 from processors.intake.record_forms import decode_record
 from processors.intake.tracking_plan import TrackingPlan
@@ -233,26 +241,32 @@ def request_for(
         The request, and the identifiers that count in clear.
     """
     found, identifiers = claims(event, policy, secret)
-    event_id = event["event_id"]
+    source, event_id = event["source"], event["event_id"]
     request = ResolveRequest(
         event_id,
-        event_key(event_id),
+        event_key(source, event_id),
         origin,
         received_ms,
         ms_of_text(event["occurred_at"]),
         found,
-        candidate_profile(event_id, secret),
+        candidate_profile(source, event_id, secret),
         event["event"] == SIGNED_OUT,
+        content_key(event),
     )
     return request, identifiers
+
+
+def _drop_reason(resolution: Resolution) -> DropReason:
+    if resolution.conflict:
+        return DropReason.CONFLICT
+    return DropReason.DUPLICATE if resolution.duplicate else DropReason.ERASED
 
 
 def _write(resolved: Resolved) -> Outcome[Outgoing]:
     """Write a resolved event as a record of `resolved-touchpoints`, under its profile's id."""
     record, event, identifiers, resolution = resolved
     if resolution.duplicate or resolution.suppressed:
-        reason = DropReason.DUPLICATE if resolution.duplicate else DropReason.ERASED
-        return Drop(reason, event["event_id"], event["source"], event["channel"])
+        return Drop(_drop_reason(resolution), event["event_id"], event["source"], event["channel"])
     event["identifiers"] = identifiers
     event["received_at"] = text_of_ms(record.timestamp)
     event["profile_id"] = resolution.profile_id

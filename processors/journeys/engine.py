@@ -208,14 +208,13 @@ class JourneyEngine:
         wanted = journey.definition.entry
         assert isinstance(wanted, EventEntry)
         keys = entry.keys(event)[:MAX_KEYS] or [""]
+        cause = f"{event['source']} {event['event_id']}"
         if (late := context.now_ms - context.happened_ms) > wanted.max_lateness:
             for key in keys if late <= wanted.max_lateness + REPORTED_LATENESS_MS else ():
-                context.reject_entry(
-                    "too_late", journey, key, event["event_id"], happened=text_of_ms(context.happened_ms)
-                )
+                context.reject_entry("too_late", journey, key, cause, happened=text_of_ms(context.happened_ms))
         elif self._admits(context, journey):
             for key in keys:
-                self._begin(context, journey, key, event["event_id"], context.happened_ms)
+                self._begin(context, journey, key, cause, context.happened_ms)
 
     def _admits(self, context: StepContext, journey: CompiledJourney) -> bool:
         condition = journey.definition.entry.condition

@@ -113,11 +113,11 @@ class Simulation:
         """Replay the events of one person, in the order in which they were received."""
         replayed = Replay(Person(profile_id, new_profile(profile_id), {}), [], [])
         person = replayed.person
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for event in events:
-            if event["event_id"] in seen:
+            if (event["source"], event["event_id"]) in seen:
                 continue
-            seen.add(event["event_id"])
+            seen.add((event["source"], event["event_id"]))
             now_ms = ms_of_text(event["received_at"])
             if now_ms >= self._stop_ms:
                 break

@@ -74,7 +74,7 @@ class StepRunner:
             context: The event or segment change that starts it.
             journey: The journey.
             key: Key of the run, such as a cart id; empty: the run is about the person.
-            cause: Id of the event or segment change; the same one starts the same run.
+            cause: Source and id of the event, or the segment change; the same one starts the same run.
             since: Its event time.
         """
         name = journey.definition.name

@@ -74,7 +74,7 @@ class ProductNews:
         """Return the name of the derived event, empty if there is none, and its properties."""
         properties = event["properties"]
         at = ms_of_text(event["occurred_at"])
-        product, event_id = properties["product_id"], event["event_id"]
+        product, event_id = properties["product_id"], f"{event['source']} {event['event_id']}"
         if event["event"] == "Price Changed":
             price = properties["price"]
             fact = f"price:{properties.get('currency', '')}"
@@ -92,7 +92,7 @@ class ProductNews:
 
 def _derived(event: Event, name: str, properties: dict[str, Any], profile_id: str) -> Outgoing:
     value = {
-        "event_id": f"{event['event_id']}:{profile_id}",
+        "event_id": f"{event['source']}:{event['event_id']}:{profile_id}",
         "event": name,
         "derived": True,
         "channel": event["channel"],

@@ -50,7 +50,7 @@ def rebuild(
 
     Args:
         profile_id: The person.
-        events: Resolved touchpoints, in any order; of two with one id the one received first counts.
+        events: Resolved touchpoints, in any order; of two with one source and id the one received first counts.
         foreign: Identifiers (type, value) of people from whom this one was separated. The event that had joined them
             still names them; they are no addresses of this person.
         decider: Replays segments and journeys beside the profile, in the order of receipt. What it wants to publish
@@ -62,7 +62,7 @@ def rebuild(
     person = Person(profile_id, new_profile(profile_id), {})
     marks: dict[bytes, int] = {}
     for event in in_order:
-        key, received_ms = event_key(event["event_id"]), ms_of_text(event["received_at"])
+        key, received_ms = event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])
         if key in marks:
             continue
         marks[key] = received_ms

@@ -193,7 +193,7 @@ def _prepare(events: Sequence[Event], updated: UpdateResult) -> list[PendingEven
         try:
             if type(profile_id) is not str:
                 raise TypeError("a profile id is a text")
-            key = event_key(event["event_id"])
+            key = event_key(event["source"], event["event_id"])
             if key in pending:
                 updated.repeated += 1
                 continue

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from processors.recording.rows import Row, dropped_rows, identity_rows
 from schemas.identity.erasure import LetterPlace, Trace
+from schemas.outcomes import DropReason
 
 Value = dict[str, Any]
 
@@ -35,10 +36,13 @@ def letter_trace(letter: Value) -> Trace:
     return Trace(letter=str(LetterPlace(letter["topic"], letter["partition"], letter["offset"])))
 
 
-def event_remains(event: Value) -> list[Row]:
-    """Return the row that counts an erased person's event as dropped: received = stored + dropped + dead letters."""
+def event_remains(event: Value, reason: DropReason = DropReason.ERASED) -> list[Row]:
+    """Return the row that counts an event as dropped, an erased person's by default.
+
+    So the accounting stays right: received = stored + dropped + dead letters.
+    """
     names = ("event_id", "source", "channel", "received_at")
-    return dropped_rows({**{name: event[name] for name in names}, "reason": "erased", **event["origin"]})
+    return dropped_rows({**{name: event[name] for name in names}, "reason": reason, **event["origin"]})
 
 
 def change_remains(change: Value) -> list[Row]:

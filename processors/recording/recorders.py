@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from processors.recording.decision_rows import decision_rows, journey_event_rows
 from processors.recording.erasure_filter import change_remains, event_remains, letter_trace, person_trace
+from processors.recording.late_duplicates import Delivery, delivery
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows, touchpoint_rows
 from processors.recording.touch_rules import TouchRules
 from schemas.identity.erasure import Trace
+from schemas.outcomes import DropReason
 from schemas.topics import (
     DEAD_LETTERS,
     DECISIONS,
@@ -32,12 +34,16 @@ class Recorder(NamedTuple):
         rows: Returns the rows of a record.
         erasure_trace: Returns the trace of a record's person; None: no erasure concerns the topic.
         rows_kept_after_erasure: Returns the rows of an erased person's record; None: there are none.
+        delivery: Returns the delivery of an event that a record is; None: the topic has none.
+        rows_of_duplicate: Returns the rows of a second delivery that the identity store could not recognise.
     """
 
     topic: str
     rows: RowsOf
     erasure_trace: Callable[[dict[str, Any]], Trace] | None = None
     rows_kept_after_erasure: RowsOf | None = None
+    delivery: Callable[[dict[str, Any]], Delivery] | None = None
+    rows_of_duplicate: RowsOf | None = None
 
 
 def recorders(rules: TouchRules) -> tuple[Recorder, ...]:
@@ -47,7 +53,14 @@ def recorders(rules: TouchRules) -> tuple[Recorder, ...]:
         rules: The rules of touches and conversions.
     """
     return (
-        Recorder(RESOLVED_TOUCHPOINTS, partial(touchpoint_rows, rules=rules), person_trace, event_remains),
+        Recorder(
+            RESOLVED_TOUCHPOINTS,
+            partial(touchpoint_rows, rules=rules),
+            person_trace,
+            partial(event_remains, reason=DropReason.ERASED),
+            delivery,
+            partial(event_remains, reason=DropReason.DUPLICATE),
+        ),
         Recorder(IDENTITY_CHANGES, identity_rows, person_trace, change_remains),
         Recorder(DROPPED_TOUCHPOINTS, dropped_rows),
         Recorder(DEAD_LETTERS, dead_letter_rows, letter_trace),

@@ -2,7 +2,8 @@
 
     Record ─▶ Built ─▶ rows by table ─▶ outcomes
 
-A record that cannot be stored is rejected; its neighbours are stored. Rows of erased people are left out.
+A record that cannot be stored is rejected; its neighbours are stored. Left out are rows of erased people, and events
+that were sent again after weeks (`processors/recording/late_duplicates.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.recording.erasure_filter import Erasures
+from processors.recording.late_duplicates import Delivery, late_keys, later_deliveries
 from processors.recording.recorders import Recorder, RowsOf
 from processors.recording.rows import Row
 from processors.stream.batches import Batch
@@ -36,10 +38,12 @@ class Built(NamedTuple):
     Attributes:
         rows: Its rows, or the rejection.
         trace: The ids of its person, for the check of erasures.
+        delivery: The delivery of an event that it is, if it is one.
     """
 
     rows: list[Row] | Reject
     trace: Trace
+    delivery: Delivery | None = None
 
 
 async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Recorder) -> list[Outcome[None]]:
@@ -58,11 +62,13 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
         RuntimeError: A dead letter cannot be stored. It must not become another one for ever, so the worker stops.
     """
     built = [_build(record, recorder) for record in batch.records]  # one pass, while a parsed value is in the CPU cache
+    if recorder.delivery is not None:
+        await _leave_out_duplicates(built, batch.records, recorder, tables)
     if recorder.erasure_trace is not None:
         await _leave_out_erased(built, batch.records, recorder, erasures)
     outcomes: list[Outcome[None]] = [_STORED] * len(built)
     by_table: dict[str, tuple[list[bytes], list[int]]] = {}
-    for place, (rows, _) in enumerate(built):
+    for place, (rows, _, _) in enumerate(built):
         if isinstance(rows, Reject):
             outcomes[place] = rows
             continue
@@ -90,9 +96,25 @@ def _build(record: Record, recorder: Recorder) -> Built:
     try:
         value = orjson.loads(record.value or b"")
         trace = _NO_TRACE if recorder.erasure_trace is None else recorder.erasure_trace(value)
+        delivery = None if recorder.delivery is None else recorder.delivery(value)
     except Exception as error:  # noqa: BLE001 - a bug costs this record, not its neighbours
         return Built(rejected_for_bug(error), _NO_TRACE)
-    return Built(_rows(recorder.rows, value), trace)
+    return Built(_rows(recorder.rows, value), trace, delivery)
+
+
+async def _leave_out_duplicates(
+    built: list[Built], records: Sequence[Record], recorder: Recorder, tables: Tables
+) -> None:
+    """Replace the rows of events that were sent again after their marks had expired."""
+    deliveries = [one.delivery for one in built]
+    keys = late_keys(deliveries)
+    if not keys:
+        return
+    recorded = await tables.first_deliveries(keys)
+    for place in later_deliveries(deliveries, keys, recorded):
+        kept = recorder.rows_of_duplicate
+        rows = [] if kept is None else _rows(kept, orjson.loads(records[place].value or b""))
+        built[place] = built[place]._replace(rows=rows)
 
 
 async def _leave_out_erased(
@@ -104,7 +126,7 @@ async def _leave_out_erased(
         if gone:
             kept = recorder.rows_kept_after_erasure
             rows = [] if kept is None else _rows(kept, orjson.loads(records[place].value or b""))
-            built[place] = Built(rows, built[place].trace)
+            built[place] = built[place]._replace(rows=rows)
 
 
 def _rows(rows_of: RowsOf, value: dict[str, Any]) -> list[Row] | Reject:

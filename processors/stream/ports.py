@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from schemas.identity.resolution import Resolution, ResolveRequest
@@ -75,6 +75,9 @@ class Tables(Protocol):
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         """Insert JSON rows; returns those that the server refuses, as (index, message)."""
+
+    async def first_deliveries(self, events: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], int]:
+        """Read when the first recorded delivery of events was received, by source and event id, ms since 1970."""
 
 
 class ChangedProfiles(Protocol):

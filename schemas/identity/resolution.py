@@ -8,6 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from schemas.durations import DAY_MS
+
+DUPLICATES_FOUND_MS = 7 * DAY_MS
+"""For how long at least the identity store finds a duplicate, in milliseconds."""
+
 
 class Claim(NamedTuple):
     """One identifier of an event after normalisation: its type and the keyed hash of its value, never the value.
@@ -31,15 +36,16 @@ class ResolveRequest(NamedTuple):
 
     Attributes:
         event_id: The producer's id of the event.
-        event_key: 16 bytes, hash of `event_id`: the key for de-duplication.
+        event_key: 16 bytes, hash of source and `event_id`: the key for de-duplication.
         origin: 8 bytes that name topic, partition and offset. The same origin again is a redelivery of ours;
-            another origin with the same `event_id` is a producer's duplicate.
+            another origin with the same key is a producer's duplicate.
         received_ms: Broker time of the record, milliseconds since 1970.
         occurred_ms: Time of the event, milliseconds since 1970.
         claims: Identifiers, strongest first, without repeats. Empty: the event is about no person.
-        candidate: 16 bytes, the profile id to mint if none of the claims is known: derived from `event_id`, so that
-            a replay mints the same.
+        candidate: 16 bytes, the profile id to mint if none of the claims is known: derived from source and `event_id`,
+            so that a replay mints the same.
         signed_out: The event says that the person signed out on the devices that it names.
+        content: 4 bytes, hash of what the event is; a duplicate with another one is a conflict. Zeros: not known.
     """
 
     event_id: str
@@ -50,6 +56,7 @@ class ResolveRequest(NamedTuple):
     claims: tuple[Claim, ...]
     candidate: bytes
     signed_out: bool = False
+    content: bytes = bytes(4)
 
 
 class Merge(NamedTuple):
@@ -86,6 +93,7 @@ class Resolution(NamedTuple):
         refused: Links that policy did not allow.
         suppressed: True when the event is of a person who was erased since: nothing of it may be stored.
         version: All changes of identity up to this version are in the answer, and none above; 0 without a profile.
+        conflict: True for a duplicate that is another event than the accepted one: one source uses an id twice.
     """
 
     event_id: str
@@ -96,6 +104,7 @@ class Resolution(NamedTuple):
     refused: tuple[Refusal, ...] = ()
     suppressed: bool = False
     version: int = 0
+    conflict: bool = False
 
 
 TypedAnchor = tuple[str, str]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import clickhouse_connect
+import orjson
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 INSERT_SETTINGS = {
@@ -41,6 +42,15 @@ MAX_ROWS_TRIED_ALONE = 8
 ROW_ERRORS = frozenset(
     {6, 25, 26, 27, 33, 34, 38, 41, 53, 69, 70, 72, 117, 130, 131, 321, 349, 376, 407, 441, 469, 675, 676, 691}
 )
+
+_FIRST_DELIVERIES = """
+    SELECT asked.source, asked.event_id, toInt64(bitNot(max(d.delivery)))
+    FROM event_deliveries AS d
+    INNER JOIN asked ON cityHash64(asked.source, asked.event_id) = d.event_hash
+    WHERE d.event_hash IN (SELECT cityHash64(source, event_id) FROM asked)
+    GROUP BY asked.source, asked.event_id
+    FORMAT JSONCompactEachRow
+"""
 
 _CODE = re.compile(r"Code: (\d+)")
 _AT_ROW = re.compile(r":? *\(at row (\d+)\)")
@@ -141,15 +151,7 @@ class ClickHouseSink:
             settings["insert_deduplication_token"] = f"{token}:{digest}"
         else:
             settings.update({name: str(value) for name, value in without_deduplication().items()})
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
-        try:
-            async with self._session.post(self._address, params=settings, data=body) as response:
-                if response.status != 200:
-                    raise _failure(response, await response.text(errors="replace"))
-                await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise StoreDown(f"insert into {table}: {type(error).__name__}: {error}") from error
+        await self._post(settings, body, f"insert into {table}")
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         """Insert every row that the server takes; a refused row does not affect its neighbours.
@@ -181,6 +183,43 @@ class ClickHouseSink:
                 refused[suspect] = message
                 waiting.remove(suspect)
         return sorted(refused.items())
+
+    async def first_deliveries(self, events: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Read the first recorded delivery of events.
+
+        Args:
+            events: Source and event id of each.
+
+        Returns:
+            Source and event id → when it was received, milliseconds since 1970. An event that is not recorded is left
+            out.
+
+        Raises:
+            StoreDown: Retry later.
+        """
+        form = aiohttp.FormData()
+        lines = b"\n".join(orjson.dumps(event) for event in events)
+        form.add_field("asked", lines, filename="asked", content_type="application/octet-stream")
+        settings = {
+            "query": _FIRST_DELIVERIES,
+            "asked_structure": "source String, event_id String",
+            "asked_format": "JSONCompactEachRow",
+            "output_format_json_quote_64bit_integers": "0",
+        }
+        answer = await self._post(settings, form, "first deliveries")
+        rows = map(orjson.loads, answer.splitlines())
+        return {(source, event_id): received_ms for source, event_id, received_ms in rows}
+
+    async def _post(self, settings: Mapping[str, str], data: bytes | aiohttp.FormData, what: str) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
+        try:
+            async with self._session.post(self._address, params=settings, data=data) as response:
+                if response.status != 200:
+                    raise _failure(response, await response.text(errors="replace"))
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise StoreDown(f"{what}: {type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
         """Close the connections."""

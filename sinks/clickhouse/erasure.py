@@ -27,6 +27,16 @@ _OWN_CONDITIONS = {
     OVERRIDES: "profile_id IN {people:Array(UUID)}",
     PROFILES: "profile_id IN {people:Array(UUID)} AND NOT is_deleted",
 }
+_STORED_EVENTS = "outcome = 'stored' AND (source, event_id) IN {events:Array(Tuple(String, String))}"
+_FORGOTTEN = (
+    ("arrivals", _STORED_EVENTS),
+    (
+        "event_deliveries",
+        "event_hash IN (SELECT cityHash64(one.1, one.2) FROM"
+        " (SELECT arrayJoin({events:Array(Tuple(String, String))}) AS one))",
+    ),
+)
+"""What names events of a person and not the person, and the condition by which it is deleted."""
 _DELETED_LAST = (IDENTITY_LOG, OVERRIDES)  # the conditions of other tables read them
 
 
@@ -112,11 +122,11 @@ def _unlinker(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
     The accounting stays right: the events count as suppressed from then on, also if they are delivered again.
     """
     found = client.query(
-        f"SELECT event_id, session FROM touchpoints WHERE {condition}",  # noqa: S608 - fixed texts
+        f"SELECT source, event_id, session FROM touchpoints WHERE {condition}",  # noqa: S608 - fixed texts
         parameters,
     ).result_rows
-    sessions = sorted({session for _, session in found if session})
-    event_ids = sorted({event_id for event_id, _ in found})
+    sessions = sorted({session for _, _, session in found if session})
+    events = sorted({(source, event_id) for source, event_id, _ in found})
 
     def unlink() -> dict[str, int]:
         for part in _parts(sessions):
@@ -129,17 +139,15 @@ def _unlinker(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
                 " min(place) FROM touchpoints WHERE session IN {sessions:Array(UInt64)} GROUP BY day, session",
                 {"sessions": part},
             )
-        for part in _parts(event_ids):
+        for part in _parts(events):
             client.command(
-                "INSERT INTO arrivals SELECT topic, partition, offset, 'suppressed', '', source, received_at"
-                " FROM arrivals FINAL WHERE outcome = 'stored' AND event_id IN {events:Array(String)}",
+                "INSERT INTO arrivals SELECT topic, partition, offset, 'suppressed', '', source, received_at"  # noqa: S608
+                f" FROM arrivals FINAL WHERE {_STORED_EVENTS}",
                 {"events": part},
             )
-            client.command(
-                "ALTER TABLE arrivals DELETE WHERE outcome = 'stored' AND event_id IN {events:Array(String)}",
-                {"events": part}, settings=_SYNCHRONOUS,
-            )  # fmt: skip
-        return {"sessions": len(sessions), "arrivals": len(event_ids)} if sessions else {"arrivals": len(event_ids)}
+            for table, condition in _FORGOTTEN:
+                client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", {"events": part}, settings=_SYNCHRONOUS)
+        return {"sessions": len(sessions), "arrivals": len(events)} if sessions else {"arrivals": len(events)}
 
     return unlink
 

@@ -19,6 +19,7 @@ from sinks.clickhouse.client import without_deduplication
 
 LEDGER = "schema_migrations"
 
+_BEFORE_ALL = "1970-01-01 00:00:00.000"
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -90,7 +91,8 @@ def migrate(
         client: A clickhouse-connect client, connected to any database.
         database: The database to create or update: letters, digits and underscores.
         substitutions: Values of `{{name}}` in the files. `replicated` is put before every engine's name
-            (`Replicated` on a cluster), `on_cluster` after every object's name (`ON CLUSTER shop`).
+            (`Replicated` on a cluster), `on_cluster` after every object's name (`ON CLUSTER shop`). `upgraded_at` is
+            the time of this run, or 1970 in a new database: what was received before was written by another release.
         folder: Where the files are; the package's own by default.
         dry_run: Apply nothing; return what would be applied.
 
@@ -102,8 +104,14 @@ def migrate(
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", database):
         raise MigrationError(f"database name {database!r}: use letters, digits and underscores")
-    values = {"replicated": "", "on_cluster": "", **(substitutions or {}), "database": database}
     known = _applied(client, database)
+    values = {
+        "replicated": "",
+        "on_cluster": "",
+        "upgraded_at": _now(client) if known else _BEFORE_ALL,
+        **(substitutions or {}),
+        "database": database,
+    }
     todo: list[AppliedMigration] = []
     for migration in migrations(folder):
         checksum = known.get(migration.number)
@@ -204,6 +212,11 @@ def _applied(client: Any, database: str) -> dict[int, str]:
         return {}
     rows = client.query(f"SELECT number, checksum FROM {database}.{LEDGER} FINAL").result_rows  # noqa: S608
     return {int(number): str(checksum) for number, checksum in rows}
+
+
+def _now(client: Any) -> str:
+    """Return the server's time: workers of the former release may write rows until now."""
+    return str(client.query("SELECT toString(now64(3, 'UTC'))").first_row[0])
 
 
 def _prepare(client: Any, values: Mapping[str, str]) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 _OUTCOMES = """
     SELECT
-        (SELECT uniqExact(event_id) FROM touchpoints WHERE received_at >= since),
-        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason = 'duplicate'),
-        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason != 'duplicate'),
+        (SELECT uniqExact(source, event_id) FROM touchpoints WHERE received_at >= since),
+        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason IN repeated),
+        (SELECT count() FROM dropped_touchpoints FINAL WHERE received_at >= since AND reason NOT IN repeated),
         (SELECT count() FROM dead_letters FINAL WHERE received_at >= since AND stage = 'identify')
 """
-_SINCE = "WITH fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS since"
+_SINCE = "WITH fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AS since, ('duplicate', 'conflict') AS repeated"
 
 _IDENTITY = """
     SELECT
@@ -28,7 +28,7 @@ _IDENTITY = """
 _MERGES = """
     SELECT event, count() AS merges
     FROM (SELECT event_id FROM identity_log FINAL WHERE kind = 'merge') AS merge
-    INNER JOIN (SELECT DISTINCT event_id, event FROM touchpoints) AS cause USING event_id
+    INNER JOIN (SELECT event_id, any(event) AS event FROM touchpoints GROUP BY event_id) AS cause USING event_id
     GROUP BY event
     ORDER BY merges DESC, event
     LIMIT {most:UInt8}

@@ -21,7 +21,7 @@ _ORDERS = """
         one -> JSONExtractString(one, 'product_id'), JSONExtractArrayRaw(properties, 'products')))), 1, 50) AS products
     FROM v_touchpoints
     WHERE event = 'Order Completed' AND occurred_at >= {since:DateTime64(3, 'UTC')}
-    LIMIT 1 BY if(order_id = '', event_id, order_id)
+    LIMIT 1 BY if(order_id = '', concat(source, ' ', event_id), order_id)
 """
 
 _PRODUCTS = """

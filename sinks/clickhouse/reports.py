@@ -272,10 +272,12 @@ class Accounting:
     Attributes:
         sources: One row for each source.
         missing: Records without any outcome between the first and the last that have one; work in progress, or lost.
+        conflicts: Duplicates that were another event than the stored one: their source uses an id twice.
     """
 
     sources: list[AccountingRow]
     missing: int
+    conflicts: int = 0
 
     def total(self) -> AccountingRow:
         """Sum up all sources."""
@@ -292,7 +294,8 @@ def accounting(client: Any) -> Accounting:
         """
     ).result_rows
     missing = client.query("SELECT sum(missing) FROM v_missing_offsets").first_row[0]
-    return Accounting([AccountingRow(*row) for row in rows], missing)
+    conflicts = client.query("SELECT sum(conflicts) FROM v_event_id_conflicts").first_row[0]
+    return Accounting([AccountingRow(*row) for row in rows], missing, conflicts)
 
 
 def attribution_row(

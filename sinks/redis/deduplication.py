@@ -1,12 +1,15 @@
 """Marks of seen events: one layout that the identity store and the profile store share.
 
-A mark is a field of the hash `{namespace}:seen:<generation>:<bucket>`:
+A mark is a field of the hash `{namespace}:marks:<generation>:<bucket>`:
 
 * generation: `received_ms // GENERATION_MS`; a mark is looked up in its generation and in the one before;
 * bucket: the first byte of the event key modulo `BUCKETS`;
-* field: bytes 2 to 11 of the event key;
-* value: the origin (8 bytes, `processors.identity.claims.origin_key`; zeros when unknown), then `!` once the profile
-  store has applied the event.
+* field: bytes 2 to 15 of the event key, of which the last 4 are of the source;
+* value: the origin (8 bytes, `processors.identity.claims.origin_key`; zeros when unknown), the content (4 bytes,
+  `content_key`; left out when unknown), then `!` once the profile store has applied the event.
+
+Releases that knew an event by its id alone wrote `seen:<generation>:<bucket>`, with bytes 2 to 11 as the field and the
+origin as the value. Those hashes are still read until the last has expired, 21 days after the upgrade.
 
 A bucket expires `TTL_S` after its first mark, by the server's clock, so a duplicate is found for at least two
 generations.
@@ -16,10 +19,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from schemas.durations import DAY_MS
+from schemas.identity.resolution import DUPLICATES_FOUND_MS
 from sinks.redis.lua import source
 
-GENERATION_MS = 7 * DAY_MS
+GENERATION_MS = DUPLICATES_FOUND_MS
 """Length of a generation of marks, milliseconds."""
 BUCKETS = 16
 """Hashes of a generation: few, so that one command reads or writes many marks, in a fifth of the time. The price is
@@ -39,12 +42,12 @@ def generation(received_ms: int) -> int:
 
 def bucket_key(namespace: str, event_key: bytes, received_ms: int) -> str:
     """Return the key of the hash for a new mark of an event."""
-    return f"{{{namespace}}}:seen:{generation(received_ms)}:{event_key[0] % BUCKETS}"
+    return f"{{{namespace}}}:marks:{generation(received_ms)}:{event_key[0] % BUCKETS}"
 
 
 def field(event_key: bytes) -> bytes:
     """Return the field of an event's mark in its hash."""
-    return event_key[2:12]
+    return event_key[2:16]
 
 
 @cache
@@ -52,7 +55,7 @@ def script(name: str) -> str:
     """Load `sinks/redis/lua/<name>.lua` with the functions of `seen.lua` before it.
 
     They are `seen_find(prefix, events, key_at, received_at)` → marks, homes; `seen_write(homes, marks)`;
-    `seen_applied(mark)`; `seen_and_applied(mark)`. `prefix` is `{namespace}:`.
+    `seen_applied(mark)`; `seen_and_applied(mark)`; `seen_conflict(mark, other)`. `prefix` is `{namespace}:`.
     """
     constants = f"local GENERATION_MS, BUCKETS, TTL_S = {GENERATION_MS}, {BUCKETS}, {TTL_S}\n"
     return constants + source("seen") + source(name)

@@ -47,7 +47,7 @@ REFUSED_KEPT = 20_000
 """Identifiers in the ranking of refusals; beyond it, those with the fewest refusals are removed."""
 ERASED = b""
 _NO_LIMIT = 2**53  # the largest count that Lua's numbers hold exactly
-_DUPLICATE, _SUPPRESSED = 0, 1
+_DUPLICATE, _SUPPRESSED, _CONFLICT = 0, 1, 2
 _QUARANTINED = b"q"
 
 
@@ -268,7 +268,7 @@ def _pack(request: ResolveRequest) -> tuple[Any, ...]:
     return (
         request.event_id,
         request.event_key,
-        request.origin,
+        request.origin + request.content,
         request.received_ms,
         request.occurred_ms,
         request.candidate,
@@ -282,7 +282,12 @@ def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
         return Resolution(request.event_id, None, None)
     if not isinstance(answer, list):
         return Resolution(
-            request.event_id, None, None, duplicate=answer == _DUPLICATE, suppressed=answer == _SUPPRESSED
+            request.event_id,
+            None,
+            None,
+            duplicate=answer != _SUPPRESSED,
+            suppressed=answer == _SUPPRESSED,
+            conflict=answer == _CONFLICT,
         )
     raw_profile, anchor, merged, refused, version = answer
     # A claim is its index in the flat list of types and identifier hashes, and Lua counts from 1.

@@ -27,19 +27,21 @@ def request(
     event_id: str, *named: TypedAnchor, policy: IdentityPolicy | None = None,
     origin: tuple[str, int, int] | None = None,
     occurred_ms: int = RECEIVED_MS, received_ms: int = RECEIVED_MS, signed_out: bool = False,
+    source: str = "shop", content: bytes = bytes(4),
 ) -> ResolveRequest:  # fmt: skip
     """Make the request of an event with these identifiers; each event id is a record of its own by default."""
     order = policy or IdentityPolicy()
     ranked = sorted(dict.fromkeys(named), key=lambda one: (order.priority(one[0]), *one))
     return ResolveRequest(
         event_id=event_id,
-        event_key=event_key(event_id),
+        event_key=event_key(source, event_id),
         origin=origin_key(*(origin or (event_id, 0, 0))),
         received_ms=received_ms,
         occurred_ms=occurred_ms,
         claims=tuple(Claim(kind, identifier_hash(kind, value)) for kind, value in ranked),
-        candidate=candidate_profile(event_id, SECRET),
+        candidate=candidate_profile(source, event_id, SECRET),
         signed_out=signed_out,
+        content=content,
     )
 
 

@@ -5,8 +5,8 @@
 -- The identifiers of an event are taken from the strongest to the weakest. Each adds itself (it has no owner) or its
 -- owner's profile to a union; one that would break a limit is refused, alone. Nothing is written before the whole event
 -- is decided, because a failing script is not rolled back. A redelivered event changes nothing.
--- Answers MessagePack, one entry an event: 0 = duplicate, 1 = suppressed, false = no identifiers, otherwise {profile
--- or '', anchor: its claim or the anchor itself, profiles merged into it | false, refusals {claim, rule} | false,
+-- Answers MessagePack, one entry an event: 0 = duplicate, 1 = suppressed, 2 = duplicate of another content, false = no
+-- identifiers, otherwise {profile or '', anchor: its claim or the anchor itself, profiles merged into it | false, refusals {claim, rule} | false,
 -- version}.
 local REFUSALS_LOGGED = 100 -- of one profile: a shared or runaway device must not flood the log
 
@@ -207,8 +207,8 @@ local marks, homes = seen_find(prefix, events, 2, 4)
 for number, packed in ipairs(events) do
   local key, origin = packed[2], packed[3]
   local mark = marks[key]
-  if mark and string.sub(mark, 1, 8) ~= origin then
-    answers[number] = 0
+  if mark and string.sub(mark, 1, 8) ~= string.sub(origin, 1, 8) then
+    answers[number] = seen_conflict(mark, origin) and 2 or 0
   else
     if not mark then marks[key], new_marks[key] = origin, origin end
     answers[number] = #packed[7] > 0 and resolve(packed, mark and true)

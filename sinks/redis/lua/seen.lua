@@ -4,9 +4,24 @@
 -- One command for all marks of a hash: a command for each costs ten times as much as the mark itself.
 local SEEN_MAX_FIELDS = 1000 -- fields of one command: unpack() fails near 8,000
 
-local function seen_hash(prefix, generation, number) return prefix .. 'seen:' .. generation .. ':' .. number end
+local function seen_field(event_key) return string.sub(event_key, 3, 16) end
 
-local function seen_field(event_key) return string.sub(event_key, 3, 12) end
+-- Whether the profile store has applied the event with this mark.
+local function seen_applied(mark)
+  return mark and #mark % 2 == 1
+end
+
+-- Find marks of releases that knew an event by its id alone: a former mark counts for every source. While workers of both
+-- releases run, the later state of an event may be the former mark. What is written goes to a hash of the present layout.
+local function seen_find_former(hash, group, marks)
+  if redis.call('EXISTS', hash) == 0 then return end
+  local former = {}
+  for index, field in ipairs(group.fields) do former[index] = string.sub(field, 1, 10) end
+  for index, mark in ipairs(redis.call('HMGET', hash, unpack(former))) do
+    local known = marks[group.keys[index]]
+    if mark and (not known or seen_applied(mark) and not seen_applied(known)) then marks[group.keys[index]] = mark end
+  end
+end
 
 -- Find the marks of events by event key (absent: not seen), and the hash that holds each mark or is to hold it.
 -- `events` is a flat list of event key and received_ms, or a list of tables that have the two at `key_at` and
@@ -22,8 +37,8 @@ local function seen_find(prefix, events, key_at, received_at)
     local id = generation * BUCKETS + number
     local group = open[id]
     if not group or #group.fields == SEEN_MAX_FIELDS then
-      group = {fields = {}, keys = {}, hash = seen_hash(prefix, generation, number)}
-      group.earlier = seen_hash(prefix, generation - 1, number)
+      group = {fields = {}, keys = {}, place = generation .. ':' .. number, before = generation - 1 .. ':' .. number}
+      group.hash = prefix .. 'marks:' .. group.place
       open[id], groups[#groups + 1] = group, group
     end
     group.fields[#group.fields + 1], group.keys[#group.keys + 1] = seen_field(key), key
@@ -42,7 +57,9 @@ local function seen_find(prefix, events, key_at, received_at)
   end
   for _, group in ipairs(groups) do
     local missing, keys = look(group.hash, group.fields, group.keys)
-    if #missing > 0 then look(group.earlier, missing, keys) end
+    if #missing > 0 then look(prefix .. 'marks:' .. group.before, missing, keys) end
+    seen_find_former(prefix .. 'seen:' .. group.place, group, marks)
+    seen_find_former(prefix .. 'seen:' .. group.before, group, marks)
   end
   return marks, homes
 end
@@ -66,9 +83,10 @@ local function seen_write(homes, marks)
   end
 end
 
--- Whether the profile store has applied the event with this mark.
-local function seen_applied(mark)
-  return mark and string.byte(mark, -1) == 33 and #mark > 8
+-- Whether the event with this mark, without `!`, is another one than the event that was marked before.
+local function seen_conflict(mark, other)
+  local content = string.sub(other, 9, 12)
+  return #mark >= 12 and content ~= '\0\0\0\0' and string.sub(mark, 9, 12) ~= content
 end
 
 -- The mark of an applied event, from its former mark.

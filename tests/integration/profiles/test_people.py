@@ -61,7 +61,10 @@ async def _arrive(stack: Settings, events: list[dict[str, Any]]) -> dict[str, st
         for number, sent in enumerate(events):
             event = read(sent)
             named, clear = claims(event, policy, secret)
-            key, candidate = event_key(event["event_id"]), candidate_profile(event["event_id"], secret)
+            key, candidate = (
+                event_key(event["source"], event["event_id"]),
+                candidate_profile(event["source"], event["event_id"], secret),
+            )
             received = ms_of_text(at(days=3))
             asked = ResolveRequest(
                 event["event_id"], key, bytes([number] * 8), received, ms_of_text(at()), named, candidate

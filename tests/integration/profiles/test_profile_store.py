@@ -94,12 +94,14 @@ def change(reading: ProfileReading, profile_id: str, document: Event, *events: E
         stored.version,
         encode(document),
         tuple((loser.profile_id, loser.version) for loser in stored.absorbed),
-        tuple((event_key(event["event_id"]), ms_of_text(event["received_at"])) for event in events),
+        tuple((event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])) for event in events),
     )
 
 
 def wanted(event: Event) -> ProfileRequest:
-    return ProfileRequest(event["profile_id"], event_key(event["event_id"]), ms_of_text(event["received_at"]))
+    return ProfileRequest(
+        event["profile_id"], event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])
+    )
 
 
 def as_one(profile_id: str, *events: Event) -> Any:
@@ -165,8 +167,10 @@ async def test_an_event_whose_mark_has_expired_is_marked_anew(corner: Corner) ->
     event = {**added("lamp", 1), "profile_id": "p1"}
     first, second = await corner.update(event), await corner.update(event)
     mark = await corner.redis.hget(
-        seen.bucket_key(corner.namespace, event_key(event["event_id"]), ms_of_text(event["received_at"])),
-        seen.field(event_key(event["event_id"])),
+        seen.bucket_key(
+            corner.namespace, event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])
+        ),
+        seen.field(event_key(event["source"], event["event_id"])),
     )
 
     assert (1, 0, 0, 1) == (first.applied, first.repeated, second.applied, second.repeated)

@@ -134,7 +134,7 @@ async def test_an_event_that_history_had_before_the_profile_did_counts_once(here
     await here.store(late)
     await remake(here, event["profile_id"])
     reading = await here.profiles.read(
-        [ProfileRequest(event["profile_id"], event_key("late"), ms_of_text(late["received_at"]))]
+        [ProfileRequest(event["profile_id"], event_key(event["source"], "late"), ms_of_text(late["received_at"]))]
     )
 
     assert [True] == reading.applied

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
-from sinks.redis.deduplication import GENERATION_MS
+from sinks.redis.deduplication import BUCKETS, GENERATION_MS
 from sinks.redis.identity import RedisIdentityStore
 from tests.oracles.identity_model import RECEIVED_MS, request
 
@@ -68,3 +68,59 @@ async def test_more_events_than_the_fields_of_one_command_are_each_marked_once(s
 
     assert 7 == len({resolution.profile_id for resolution in await store.resolve(events)})
     assert {True} == {copy.duplicate for copy in await store.resolve(copies)}
+
+
+async def test_an_id_belongs_to_its_source(store: RedisIdentityStore) -> None:
+    answers = await store.resolve(
+        [
+            request("17", ("loyalty_id", "L-1"), source="pos"),
+            request("17", ("phone", "+4915112345678"), source="pbx", origin=("touchpoints.call_center", 0, 1)),
+            request("17", ("phone", "+4915112345678"), source="pbx", origin=("touchpoints.call_center", 0, 2)),
+        ]
+    )
+
+    assert [False, False, True] == [answer.duplicate for answer in answers]
+    assert answers[0].profile_id != answers[1].profile_id
+
+
+@pytest.mark.parametrize(
+    ("again", "conflict"),
+    [
+        pytest.param(b"sale", False, id="the same content"),
+        pytest.param(b"call", True, id="another content"),
+        pytest.param(bytes(4), False, id="a content that is not known"),
+    ],
+)
+async def test_another_event_under_the_id_of_its_own_source_is_a_conflict(
+    store: RedisIdentityStore, again: bytes, conflict: bool
+) -> None:
+    _, copy, last = await store.resolve(
+        [
+            request("17", BROWSER, content=b"sale"),
+            request("17", BROWSER, content=again, origin=("touchpoints.store", 0, 2)),
+            request("17", BROWSER, content=b"sale", origin=("touchpoints.store", 0, 3)),
+        ]
+    )
+
+    assert (True, conflict) == (copy.duplicate, copy.conflict)
+    assert (True, False) == (last.duplicate, last.conflict)
+
+
+async def test_a_mark_of_a_release_that_knew_no_source_still_finds_the_duplicate(
+    store: RedisIdentityStore, stack: Settings
+) -> None:
+    seen = request("e1", BROWSER)
+    key, field = seen.event_key, seen.event_key[2:12]
+    former = f"{{{stack.redis_namespace}}}:seen:{RECEIVED_MS // GENERATION_MS - 1}:{key[0] % BUCKETS}"
+    async with Redis.from_url(stack.redis_url) as client:
+        await client.hset(former, field, seen.origin)
+
+    own, copy, another = await store.resolve(
+        [
+            seen,
+            request("e1", BROWSER, origin=("touchpoints.app", 3, 9)),
+            request("e2", BROWSER, origin=("touchpoints.app", 3, 10)),
+        ]
+    )
+
+    assert (False, True, False) == (own.duplicate, copy.duplicate, another.duplicate)

@@ -310,9 +310,18 @@ def test_an_empty_secret_is_refused() -> None:
 
 
 def test_keys_of_events_and_records_tell_them_apart() -> None:
-    assert (16, 8, 16) == (len(event_key("e1")), len(origin_key("t", 0, 1)), len(candidate_profile("e1", SECRET)))
+    assert (16, 8, 16) == (
+        len(event_key("till", "e1")), len(origin_key("t", 0, 1)), len(candidate_profile("till", "e1", SECRET))
+    )  # fmt: skip
     assert 4 == len({origin_key("t", 0, 1), origin_key("t", 0, 2), origin_key("t", 1, 1), origin_key("u", 0, 1)})
-    assert candidate_profile("e1", SECRET) != candidate_profile("e2", SECRET)
+    assert candidate_profile("till", "e1", SECRET) != candidate_profile("till", "e2", SECRET)
+
+
+def test_an_event_is_known_by_its_source_and_its_id() -> None:
+    names = [("till", "17"), ("pbx", "17"), ("till", "18"), ("till1", "7")]
+
+    assert 4 == len({event_key(*name) for name in names}) == len({candidate_profile(*name, SECRET) for name in names})
+    assert event_key("till", "17") == event_key("till", "17")
 
 
 def test_the_shipped_policy_file_is_the_default_policy() -> None:

@@ -73,6 +73,9 @@ class Tables:
         self.rows[table] += len(rows)
         return []
 
+    async def first_deliveries(self, events: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        return {}
+
 
 class Erasures:
     async def are_erased(self, traces: Sequence[Trace]) -> list[bool]:

@@ -14,6 +14,7 @@ from processors.recording.erasure_filter import (
     letter_trace,
     person_trace,
 )
+from processors.recording.late_duplicates import EventKey
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
 from processors.recording.stage import snapshot_pause_s, store
@@ -45,10 +46,16 @@ class Tables:
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, Any]] = []
+        self.recorded: dict[EventKey, int] = {}
+        self.asked: list[list[EventKey]] = []
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         self.rows += [(table, orjson.loads(row)) for row in rows]
         return []
+
+    async def first_deliveries(self, events: Sequence[EventKey]) -> dict[EventKey, int]:
+        self.asked.append(list(events))
+        return {key: found for key, found in self.recorded.items() if key in events}
 
 
 class Erasures:
