@@ -131,6 +131,20 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="Write keys of those sources, source=key, comma-separated; a source may have several.",
     )
+    hook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description=(
+            "Secrets that webhooks of those sources are signed with, source=secret, comma-separated; several count. "
+            "Further ones of a vendor are source:part=secret, such as whatsapp:verify_token=…"
+        ),
+    )
+    hooks_url: str = Field(
+        "",
+        description=(
+            "Address of the collector as vendors call it, such as https://events.shop.example, for signatures that "
+            "cover it; empty: that of the request."
+        ),
+    )
     collector_max_request_bytes: int = Field(
         5_242_880, ge=65_536, description="Largest request that the collector accepts, in bytes after decompression."
     )

@@ -89,6 +89,9 @@ class Reader:
         authenticator: Finds the source of a request whose write key is in its body.
         max_bytes: The largest body, in bytes, once it is inflated.
         trusts_proxy: Use `X-Forwarded-For`.
+
+    Attributes:
+        parsing: Held while a body is parsed and translated.
     """
 
     def __init__(self, authenticator: Authenticator, max_bytes: int, *, trusts_proxy: bool) -> None:
@@ -96,7 +99,7 @@ class Reader:
         self._max_bytes = max_bytes
         self._trusts_proxy = trusts_proxy
         self._buffered_bytes = dict.fromkeys(MAX_BUFFERED_BYTES, 0)
-        self._parses = asyncio.Semaphore(CONCURRENT_PARSES)
+        self.parsing = asyncio.Semaphore(CONCURRENT_PARSES)
 
     @asynccontextmanager
     async def read(
@@ -108,6 +111,20 @@ class Reader:
             RefusedError: It is too large, too slow or no JSON, or has no source.
         """
         kind = credentials.sender.source.kind if credentials.sender else ANONYMOUS
+        async with self.raw(request, kind) as raw, self.parsing:
+            yield self._request(request, credentials, raw, form)
+
+    @asynccontextmanager
+    async def raw(self, request: web.Request, kind: str = ANONYMOUS) -> AsyncIterator[bytes]:
+        """Read the bytes of a request, inflated. They are in memory until the context ends.
+
+        Args:
+            request: The request.
+            kind: The kind of sender, whose limit of memory counts.
+
+        Raises:
+            RefusedError: It is too large or too slow.
+        """
         parts: list[bytes] = []
         try:
             try:
@@ -123,8 +140,7 @@ class Reader:
                 ) from None
             except ConnectionError:  # the client has gone and gets no answer
                 raise RefusedError(400, "unreadable", "The body broke off.") from None
-            async with self._parses:
-                yield self._request(request, credentials, b"".join(parts), form)
+            yield b"".join(parts)
         finally:
             self._buffered_bytes[kind] -= sum(map(len, parts))
 

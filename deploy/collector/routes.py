@@ -12,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 from aiohttp import web
 
@@ -19,10 +20,12 @@ from deploy.collector import ga4, posthog
 from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKeys
 from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_text
 from deploy.collector.cloud_events import json_text
+from deploy.collector.hooks import HookReceiver
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
+from deploy.operations.hooks import Hook
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import VERBS
 from schemas.intake.sources import Source
@@ -53,6 +56,8 @@ class Collector:
         till_sums: Reads the counts of business days.
         max_bytes: The largest request, in bytes, once it is inflated.
         trusts_proxy: Use `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+        hooks: The webhook sources, by name.
+        hooks_url: The address of the collector as vendors call it; empty: that of each request.
 
     Attributes:
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
@@ -64,6 +69,7 @@ class Collector:
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
+        hooks: Mapping[str, Hook] = MappingProxyType({}), hooks_url: str = "",
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
@@ -78,6 +84,9 @@ class Collector:
         self._authenticator = Authenticator(keys, sources)
         self._reader = Reader(self._authenticator, max_bytes, trusts_proxy=trusts_proxy)
         self._trusts_proxy = trusts_proxy
+        self._hooks = HookReceiver(
+            hooks, self._reader, collect, publication, self.tally, address=hooks_url, trusts_proxy=trusts_proxy
+        )
 
     @property
     def unhealthy(self) -> bool:
@@ -98,6 +107,8 @@ class Collector:
         app.router.add_get("/v1/projects/{key}/settings", self._sdk_settings)
         _add(app.router.add_get, "/sourceConfig", self._rudderstack_settings)
         _add(app.router.add_get, "/v1/till-sums", self._till_sum)
+        _add(app.router.add_post, "/v1/hooks/{source}", self._hooks.receive)
+        _add(partial(app.router.add_get, allow_head=False), "/v1/hooks/{source}", self._hooks.challenge)
         _add(app.router.add_get, "/health", self._health)
         _add(app.router.add_get, "/ready", self._readiness)
         return app

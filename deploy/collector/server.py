@@ -18,6 +18,7 @@ from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
 from deploy.collector.till_sums import TillSums
 from deploy.home import Home
+from deploy.operations.hooks import load_hooks
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
 from schemas.topics import topics
@@ -45,7 +46,8 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
     """
     sources = load_sources(settings)
     keys = WriteKeys(settings.write_keys.get_secret_value(), sources)
-    if not keys:
+    hooks = load_hooks(settings, sources)
+    if not keys and not any(hook.secrets for hook in hooks.values()):
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so no client can publish")
     return Collector(
         sources=sources,
@@ -55,6 +57,8 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
         till_sums=TillSums(settings.clickhouse_url, settings.clickhouse_database),
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
+        hooks=hooks,
+        hooks_url=settings.hooks_url,
     )
 
 

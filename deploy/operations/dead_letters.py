@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deploy.operations.hooks import load_hooks
 from deploy.operations.sources import collect_for, load_sources
 from processors.intake.collect import STAGE as COLLECTOR
 from processors.intake.segment_calls import Arrival
@@ -68,22 +69,26 @@ class Replayer:
     def __init__(self, settings: Settings) -> None:
         self._sources = load_sources(settings)
         self._collect = collect_for(settings)
+        self._mappings = {name: hook.mapping for name, hook in load_hooks(settings, self._sources).items()}
         self._prefix = settings.topic_prefix
 
-    def record(self, letter: StoredDeadLetter) -> ReplayRecord | str:
-        """Return the record to publish for a letter, or the reason why there is none."""
+    def records(self, letter: StoredDeadLetter) -> list[ReplayRecord] | str:
+        """Return the records to publish for a letter, several for a webhook's, or the reason why there is none."""
         if truncation(letter.message, letter.key or b"", letter.value) is not None:
             place = f"{letter.topic} {letter.partition} {letter.offset}"
             return f"truncated: the letter does not keep the whole record, which is at {place}"
         if letter.stage != COLLECTOR:
-            return ReplayRecord(letter.topic, letter.key, letter.value)
+            return [ReplayRecord(letter.topic, letter.key, letter.value)]
         # The id depends on the letter alone, so a second replay publishes a duplicate.
         arrival = Arrival(letter.received_at, None, f"dead-letter-{letter.offset}")
-        collected = self._collect.replay(letter.value, self._sources, arrival)
-        for outgoing in collected.outgoing:
-            return ReplayRecord(self._prefix + outgoing.topic, outgoing.key or None, outgoing.value, outgoing.headers)
-        rejected = collected.refusals[0].rejected
-        return f"{rejected.reason.value}: {rejected.message}"
+        collected = self._collect.replay(letter.value, self._sources, arrival, self._mappings)
+        if collected.refusals:
+            rejected = collected.refusals[0].rejected
+            return f"{rejected.reason.value}: {rejected.message}"
+        return [
+            ReplayRecord(self._prefix + one.topic, one.key or None, one.value, one.headers)
+            for one in collected.outgoing
+        ]
 
 
 def replay(
@@ -102,13 +107,14 @@ def replay(
     """
     replayer, outcome = Replayer(settings), Replay()
 
-    def records() -> Iterator[tuple[LetterKey, ReplayRecord]]:
+    def records() -> Iterator[tuple[_Unconfirmed, ReplayRecord]]:
         for letter in letters:
-            record = replayer.record(letter)
-            if isinstance(record, str):
-                outcome.refused[record] += 1
+            found = replayer.records(letter)
+            if isinstance(found, str):
+                outcome.refused[found] += 1
             else:
-                yield letter.letter_key, record
+                waiting = _Unconfirmed(letter.letter_key, len(found))
+                yield from ((waiting, record) for record in found)
 
     if dry_run:
         outcome.published = sum(1 for _ in records())
@@ -117,7 +123,15 @@ def replay(
     return outcome
 
 
-def _publish(records: Iterable[tuple[LetterKey, ReplayRecord]], bootstrap: str, mark: Mark) -> tuple[int, str]:
+@dataclass(slots=True)
+class _Unconfirmed:
+    """A letter, and how many of its records the broker has not confirmed yet."""
+
+    letter: LetterKey
+    records: int
+
+
+def _publish(records: Iterable[tuple[_Unconfirmed, ReplayRecord]], bootstrap: str, mark: Mark) -> tuple[int, str]:
     """Publish records, mark their letters; return how many were confirmed, and the first failure or an empty text."""
     from confluent_kafka import KafkaException, Producer
 
@@ -127,22 +141,24 @@ def _publish(records: Iterable[tuple[LetterKey, ReplayRecord]], bootstrap: str, 
     unmarked: list[LetterKey] = []
     failures: list[str] = []
 
-    def delivery_of(letter: LetterKey) -> Callable[[object, object], None]:
+    def delivery_of(waiting: _Unconfirmed) -> Callable[[object, object], None]:
         def delivered(error: object, _message: object) -> None:
             nonlocal confirmed
             if error is None:
                 confirmed += 1
-                unmarked.append(letter)
+                waiting.records -= 1
+                if not waiting.records:
+                    unmarked.append(waiting.letter)
             else:
                 failures.append(str(error))
 
         return delivered
 
     producer: Any = Producer(producer_config(bootstrap))
-    for letter, (topic, key, value, headers) in records:
+    for waiting, (topic, key, value, headers) in records:
         while not failures:
             try:
-                producer.produce(topic, value, key, on_delivery=delivery_of(letter), headers=list(headers))
+                producer.produce(topic, value, key, on_delivery=delivery_of(waiting), headers=list(headers))
                 break
             except BufferError:
                 producer.poll(0.1)

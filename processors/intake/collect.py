@@ -7,8 +7,10 @@ answers.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,8 +18,17 @@ import orjson
 from processors.intake.cloud_events import Circumstances, touchpoint_of
 from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
+from processors.intake.mapping import CompiledMapping, MappedRecord, Payload, RecordResult
 from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
-from processors.intake.refused_calls import CLOUD_EVENT, RefusedCall, beyond_rights, refused_call
+from processors.intake.refused_calls import (
+    CLOUD_EVENT,
+    WHOLE,
+    RefusedCall,
+    RefusedRecord,
+    beyond_rights,
+    refused_call,
+    refused_record,
+)
 from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, in_fields_of_call, translate
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
@@ -70,17 +81,20 @@ class CollectResult:
         outgoing: Records to publish, touchpoints and dead letters, in the order of the request.
         accepted: How many of the events are touchpoints.
         refusals: One for each other event.
+        ignored: How many records of a webhook no rule of its mapping is for, by the reason.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
     accepted: int = 0
     refusals: list[Refusal] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
 
     def add(self, more: CollectResult, start: int) -> None:
         """Add the records of further events, of which the first has the place `start`."""
         self.outgoing += more.outgoing
         self.accepted += more.accepted
         self.refusals += [one._replace(place=start + one.place) for one in more.refusals]
+        self.ignored += more.ignored
 
 
 class Collect:
@@ -187,6 +201,67 @@ class Collect:
                 self._collect(collected, place, translated, source, arrival, strict=True)
         return collected
 
+    def records(
+        self, name: str, source: Source, mapping: CompiledMapping, records: Sequence[MappedRecord],
+        arrivals: Sequence[Arrival],
+    ) -> CollectResult:  # fmt: skip
+        """Map records of a webhook and validate their touchpoints.
+
+        A record of which a touchpoint is refused becomes one dead letter, as it came: a replay maps it again, and what
+        was accepted of it is a duplicate then.
+
+        Args:
+            name: The source's name.
+            source: The source that has proved itself.
+            mapping: Its mapping.
+            records: The records, as they came.
+            arrivals: What is known of each besides its content.
+        """
+        collected = CollectResult()
+        for place, (record, arrival) in enumerate(zip(records, arrivals, strict=True)):
+            try:
+                result = mapping.apply(record)
+            except Exception as error:  # noqa: BLE001 - a bug of ours costs this record, not its neighbours
+                result = RecordResult(refusals=[("", rejected_for_bug(error))])
+            refusals = [Refusal(place, event_id, rejected) for event_id, rejected in result.refusals]
+            for mapped in result.events:
+                event = self._with_rights(mapped.event, name, source)
+                sent, validated = self._judged(event, lenient=True)
+                if isinstance(validated, Reject):
+                    rejected = _with_expression(validated, mapped.expressions)
+                    refusals.append(Refusal(place, _text(event, "event_id"), rejected))
+                else:
+                    collected.outgoing.append(self._touchpoint(validated, sent))
+                    collected.accepted += 1
+            if result.ignored:
+                collected.ignored[result.ignored] += 1
+            if refusals:
+                kept = RefusedRecord(record.value, record.scope, name)._asdict()
+                self._refuse(collected, refusals[0], refusals[0].rejected, _Kept(kept, source.channel), arrival)
+                collected.refusals += refusals[1:]
+        return collected
+
+    def unmapped(
+        self, name: str, source: Source, mapping: CompiledMapping, payload: Payload, rejected: Reject, arrival: Arrival
+    ) -> CollectResult:
+        """Refuse a payload that its mapping cannot split into records; the letter keeps it as one record."""
+        collected = CollectResult()
+        kept = RefusedRecord(payload.body, {**mapping.scope(payload), WHOLE: True}, name)._asdict()
+        self._refuse(collected, Refusal(0, "", rejected), rejected, _Kept(kept, source.channel), arrival)
+        return collected
+
+    def _with_rights(self, event: dict[str, Any], name: str, source: Source) -> dict[str, Any]:
+        """Add what the definition of its source says; a channel that the deployment lacks becomes the source's."""
+        event = {**event, "source": name}
+        if event.get("channel") not in self._channels:
+            event["channel"] = source.channel
+        if source.verified:
+            event["identifiers"] = [
+                {**one, "verified": True} if one["type"] in source.verified else one
+                for one in event.get("identifiers", ())
+            ]
+        return event
+
     def _translated(
         self, call: object, verb: object, name: str, source: Source, arrival: Arrival
     ) -> Translated | Reject:
@@ -202,11 +277,8 @@ class Collect:
         *, strict: bool = False,
     ) -> None:  # fmt: skip
         event, field_names = translated
-        sent, validated = self._validated(event)
-        if isinstance(validated, Reject) and field_names and not strict:  # a call of an SDK, which reads no answer
-            sent, validated = self._without_odd_details(sent, validated)
-        if self._plan is not None and not isinstance(validated, Reject):
-            validated = self._plan.apply(validated) or validated
+        lenient = bool(field_names) and not strict  # a call of an SDK, which reads no answer
+        sent, validated = self._judged(event, lenient=lenient)
         if isinstance(validated, Reject):
             refusal = Refusal(place, _text(event, "event_id"), in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")
@@ -216,6 +288,15 @@ class Collect:
         else:
             collected.outgoing.append(self._touchpoint(validated, sent))
             collected.accepted += 1
+
+    def _judged(self, event: object, *, lenient: bool) -> tuple[bytes, Event | Reject]:
+        """Validate an event, set odd details aside if it is lenient, and hold it to the tracking plan."""
+        sent, validated = self._validated(event)
+        if isinstance(validated, Reject) and lenient:
+            sent, validated = self._without_odd_details(sent, validated)
+        if self._plan is not None and not isinstance(validated, Reject):
+            validated = self._plan.apply(validated) or validated
+        return sent, validated
 
     def _without_odd_details(self, sent: bytes, refused: Reject) -> tuple[bytes, Event | Reject]:
         """Validate a copy of a refused event without the details that are refused; those are noted in its context."""
@@ -260,16 +341,21 @@ class Collect:
             return Outgoing(topic, key, sent)
         return Outgoing(topic, key, value, self._mark.headers(value))
 
-    def replay(self, value: bytes, sources: Mapping[str, Source], arrival: Arrival) -> CollectResult:
+    def replay(
+        self, value: bytes, sources: Mapping[str, Source], arrival: Arrival,
+        mappings: Mapping[str, CompiledMapping] = MappingProxyType({}),
+    ) -> CollectResult:  # fmt: skip
         """Collect again the event that a dead letter of the collector keeps, with the rights that its source has now.
 
         Args:
             value: The letter's value.
             sources: The defined sources, by name.
             arrival: When the event came in, and the id that it gets if it has none.
+            mappings: The mappings of webhook sources, by the name of the source.
 
         Returns:
-            One record of a touchpoint, or one refusal. There is no new dead letter: the old one stays.
+            The records of touchpoints, several for a webhook alone, or refusals. There is no new dead letter: the old
+            one stays.
         """
         try:
             kept = orjson.loads(value)
@@ -281,8 +367,19 @@ class Collect:
         source = sources.get(name) if isinstance(name, str) else None
         if name is None or source is None:
             return _refused(Reject(Reason.INVALID_FIELD, "source", "Its source is not defined any more."))
-        call = refused_call(kept)
-        if call is not None and call.verb == CLOUD_EVENT and source.kind == "server":
+        call, record = refused_call(kept), refused_record(kept)
+        if record is not None:
+            mapping = mappings.get(record.source)
+            if mapping is None:
+                return _refused(Reject(Reason.INVALID_FIELD, "source", "Its source has no webhooks any more."))
+            records = record.split(mapping, arrival.received)
+            if isinstance(records, Reject):
+                return _refused(records)
+            arrivals = [arrival._replace(event_id=f"{arrival.event_id}-{n}") for n in range(len(records))]
+            collected = self.records(name, source, mapping, records, arrivals)
+            if not collected.accepted and not collected.refusals:
+                return _refused(Reject(Reason.INVALID_FIELD, "", "Its mapping has no rule for it any more."))
+        elif call is not None and call.verb == CLOUD_EVENT and source.kind == "server":
             collected = self.cloud_events(name, source, [call.call], [arrival])
         elif call is not None:
             arrival = arrival._replace(sent_at=call.sent_at)
@@ -291,7 +388,7 @@ class Collect:
             return _refused(beyond)
         else:
             collected = self.touchpoints(name, source, [kept], [arrival])
-        return collected if collected.accepted else CollectResult(refusals=collected.refusals)
+        return CollectResult(refusals=collected.refusals) if collected.refusals else collected
 
     def _refuse(
         self, collected: CollectResult, refusal: Refusal, rejected: Reject, kept: _Kept, arrival: Arrival
@@ -335,6 +432,14 @@ def _text(event: object, field: str) -> str:
     """Read a field that prints, shortened; empty if it is no such text."""
     found = event.get(field) if isinstance(event, dict) else None
     return found[:100] if isinstance(found, str) and found[:100].isprintable() else ""
+
+
+def _with_expression(rejected: Reject, expressions: dict[str, str]) -> Reject:
+    """Add the expression of a mapping that has read the field at fault."""
+    expression = expressions.get(rejected.field) or expressions.get(f"{rejected.field}.value")
+    if expression is None:
+        return rejected
+    return rejected._replace(message=f"{rejected.message} The mapping reads it as `{expression}`.")
 
 
 def _in_fields_of_client(rejected: Reject, field_names: dict[str, str]) -> Reject:

@@ -128,20 +128,24 @@ class CompiledMapping:
         units = mapping.minor_units
         self._exponents = MINOR_UNITS[units] if isinstance(units, str) else units
 
+    def scope(self, payload: Payload) -> dict[str, Any]:
+        """Return what the expressions of this mapping read beside a record of a payload."""
+        scope: dict[str, Any] = {
+            "_headers": {name: value for name, value in payload.headers.items() if name in self.headers},
+            "_query": {name: value for name, value in payload.query.items() if name in self.query},
+            "_received_at": text_of_time(payload.received_at),
+        }
+        if self.reads_body:
+            scope["_body"] = payload.body
+        return scope
+
     def records(self, payload: Payload) -> list[MappedRecord] | Reject:
         """Split a payload into its records.
 
         Returns:
             The records, each with what is read beside it; or why it cannot be split.
         """
-        body = payload.body
-        scope: dict[str, Any] = {
-            "_headers": _Headers((name, value) for name, value in payload.headers.items() if name in self.headers),
-            "_query": {name: value for name, value in payload.query.items() if name in self.query},
-            "_received_at": text_of_time(payload.received_at),
-        }
-        if self.reads_body:
-            scope["_body"] = body
+        body, scope = payload.body, self.scope(payload)
         records = [MappedRecord(body, scope)]
         for number, expression in enumerate(self.definition.each or (_ITSELF,)):
             try:
@@ -164,6 +168,7 @@ class CompiledMapping:
             The events and refusals of all rules that apply. It never raises because of the record.
         """
         result, scope = RecordResult(), _scope(record.value, record.scope)
+        scope["_headers"] = _Headers(scope.get("_headers") or {})
         for ignore in self.definition.ignore:
             if isinstance(applies := _holds(ignore.when, scope), Reject):
                 result.refusals.append(("", applies))
@@ -172,11 +177,12 @@ class CompiledMapping:
                 result.ignored = ignore.reason
                 return result
         for rule in self.definition.events:
-            applies = _holds(rule.when, scope) if rule.when else True
-            if isinstance(applies, Reject):
-                result.refusals.append(("", applies))
-            elif applies:
-                self._event(rule, scope, result)
+            for inner in _inner_scopes(rule.each, scope, result) if rule.each else (scope,):
+                applies = _holds(rule.when, inner) if rule.when else True
+                if isinstance(applies, Reject):
+                    result.refusals.append(("", applies))
+                elif applies:
+                    self._event(rule, inner, result)
         if not result.events and not result.refusals:
             result.ignored = "no rule applies"
         return result
@@ -312,7 +318,7 @@ class _EventReader:
             return None
         if not isinstance(elements, list):
             elements = [elements]
-        outer = {name: scope[name] for name in SCOPE if name in scope} | {"_record": scope}
+        outer = _outer(scope)
         objects: list[dict[str, Any]] = []
         for element in elements[:MAX_ELEMENTS]:
             if element is not None and (one := self._object(fields, (*path, len(objects)), _scope(element, outer))):
@@ -369,6 +375,21 @@ def _word(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, str) else str(value)
+
+
+def _inner_scopes(each: Expression, scope: dict[str, Any], result: RecordResult) -> list[dict[str, Any]]:
+    """The scopes of the elements of a list in a record; none, and a refusal, if the list cannot be read."""
+    try:
+        return [_scope(element, _outer(scope)) for element in _elements(each(scope))[:MAX_ELEMENTS]]
+    except ExpressionError as error:
+        message = f"each cannot be evaluated: `{each}`: {error}."
+        result.refusals.append(("", Reject(Reason.INVALID_FIELD, "each", message)))
+        return []
+
+
+def _outer(scope: dict[str, Any]) -> dict[str, Any]:
+    """What is read beside an element of a list in a record."""
+    return {name: scope[name] for name in SCOPE if name in scope} | {"_record": scope}
 
 
 def _scope(value: Any, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""The dead letters of calls that are no touchpoints, and the rights of their sources.
+"""The dead letters of calls and webhooks that are no touchpoints, and the rights of their sources.
 
 A call is kept inside an object, `{"call": …, "source": …, "verb": …}`, so that its text is never read as a touchpoint:
 otherwise the sender of a call with a public write key would decide what `dead-letters replay` publishes. A replay
-translates the call again, with the rights of its source.
+translates the call again, with the rights of its source. A record of a webhook is kept likewise, `{"record": …,
+"scope": …, "source": …}`, and mapped again by the mapping that its source has then.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from processors.intake.mapping import CompiledMapping, MappedRecord, Payload
 from processors.intake.segment_calls import beyond_browser_rights
 from schemas.dead_letters import Reason
 from schemas.intake.sources import Source
@@ -36,6 +39,38 @@ class RefusedCall(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The value of its dead letter."""
         return {name: value for name, value in self._asdict().items() if name != "sent_at" or value is not None}
+
+
+WHOLE = "_whole"
+"""The key of a scope that says that the record is a whole payload, which its mapping could not split into records."""
+
+
+class RefusedRecord(NamedTuple):
+    """A record of a webhook that gave a refusal.
+
+    Attributes:
+        record: The record as it came.
+        scope: What its mapping reads beside it, such as some headers.
+        source: Name of its source.
+    """
+
+    record: object
+    scope: dict[str, Any]
+    source: str
+
+    def split(self, mapping: CompiledMapping, received_at: datetime) -> list[MappedRecord] | Reject:
+        """Return it as a mapping takes it; a payload that could not be split is split now."""
+        if self.scope.get(WHOLE) is not True:
+            return [MappedRecord(self.record, self.scope)]
+        headers, query = (self.scope.get(name) or {} for name in ("_headers", "_query"))
+        return mapping.records(Payload(self.record, received_at, headers, query))
+
+
+def refused_record(kept: dict[str, Any]) -> RefusedRecord | None:
+    """Read the value of a dead letter; None if it holds no record of a webhook."""
+    if kept.keys() != {"record", "scope", "source"} or not isinstance(kept["scope"], dict):
+        return None
+    return RefusedRecord(**kept)
 
 
 def refused_call(kept: dict[str, Any]) -> RefusedCall | None:

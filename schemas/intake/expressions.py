@@ -2,7 +2,7 @@
 
 Of the further functions `lower`, `upper`, `trim`, `split`, `replace` and `items` are those of JMESPath Community. A
 further function returns null where it is given null, since a part that is absent is no error. Sums of money are exact:
-`add`, `subtract`, `multiply` and `divide` take numbers and decimal texts and return a decimal text.
+`total`, `add`, `subtract`, `multiply` and `divide` take numbers and decimal texts and return a decimal text.
 
 | function | result |
 | --- | --- |
@@ -13,11 +13,13 @@ further function returns null where it is given null, since a part that is absen
 | `items(object)` | a list of `[key, value]` |
 | `parse_json(text)` | what a text of JSON holds, as of a field of a form |
 | `add(a, …)`, `subtract(a, b, …)`, `multiply(a, b)`, `divide(a, b)` | decimal text |
+| `total(list)` | the same of a list: the sum of its elements, null of none |
 | `sha256(text)` | 64 hexadecimal digits |
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, DecimalException
 from difflib import get_close_matches
 from hashlib import sha256
@@ -90,8 +92,11 @@ class _Functions(functions.Functions):
 
     @functions.signature({**_AMOUNT, "variadic": True})
     def _func_add(self, *amounts: object) -> str | None:
-        numbers = [_decimal(amount) for amount in amounts if amount is not None]
-        return format(sum(numbers, Decimal(0)), "f") if numbers else None
+        return _sum(amounts)
+
+    @functions.signature({"types": ["array", "null"]})
+    def _func_total(self, amounts: list[object] | None) -> str | None:
+        return _sum(amounts or ())
 
     @functions.signature(_AMOUNT, {**_AMOUNT, "variadic": True})
     def _func_subtract(self, first: object, *others: object) -> str | None:
@@ -112,6 +117,11 @@ class _Functions(functions.Functions):
     @functions.signature(_TEXT)
     def _func_sha256(self, text: str | None) -> str | None:
         return text and sha256(text.encode()).hexdigest()
+
+
+def _sum(amounts: Iterable[object]) -> str | None:
+    numbers = [_decimal(amount) for amount in amounts if amount is not None]
+    return format(sum(numbers, Decimal(0)), "f") if numbers else None
 
 
 def _decimal(value: object) -> Decimal:

@@ -9,7 +9,7 @@ record itself, and beside its own fields these:
 | `_query` | the parameters of its address |
 | `_body` | the whole payload, where `each` makes several records of it |
 | `_received_at` | when it came in, as a text |
-| `_record` | in a list (`each` of a value, or the last of several `each`): the record that the list is in |
+| `_record` | in a list (`each` of a value or a rule, or the last of several `each`): the record that the list is in |
 | `_value` | the record or element itself, where it is no object |
 
 `null`, and an empty text where a type is named, is the same as not given, as everywhere in events.
@@ -197,6 +197,8 @@ class EventRule(EventParts):
     """One kind of touchpoint that a record may give.
 
     Attributes:
+        each: An expression that gives a list in the record, each element of which may give one, such as the refunds of
+            an order. The other expressions read the element then, and the record as `_record`.
         when: The condition; without it every record gives one.
         event: The event's name, or a value.
         event_id: Expressions of the parts of its id, which `:` joins. A second delivery of the same must give the same
@@ -204,6 +206,7 @@ class EventRule(EventParts):
             many events.
     """
 
+    each: Expression | None = None
     when: Expression | None = None
     event: Name
     event_id: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=10), BeforeValidator(_several)]

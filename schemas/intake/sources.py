@@ -28,6 +28,7 @@ class Source(BaseModel):
         max_delay_days: How long a call may have waited in its client, from its `timestamp` to its `sentAt`, in days. A
             call that says more gets the time of its arrival, marked doubtful. None is for a source that sends history
             by an SDK: then `timestamp` counts as it is, without a correction.
+        hook: The mapping of `hooks/` that reads its webhooks, which come to `/v1/hooks/<its name>`; None: it has none.
         consent: The consent that a category of a consent banner (`context.consent.categoryPreferences`) gives, as
             `{C0002: analytics}`. None by default: a banner asks about cookies, not about letters.
     """
@@ -41,6 +42,7 @@ class Source(BaseModel):
     verified: frozenset[str] = frozenset()
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
     max_delay_days: Annotated[int, Field(ge=1, le=36_500)] | None = 30
+    hook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     consent: dict[str, Literal["marketing", "analytics"]] = {}
 
     @model_validator(mode="after")
@@ -49,6 +51,8 @@ class Source(BaseModel):
             raise ValueError("a server's key is a secret: origins and join_by are a browser's")
         if self.kind == "browser" and self.verified:
             raise ValueError("what a browser says is not verified: that is for a server to say")
+        if self.kind == "browser" and self.hook:
+            raise ValueError("a webhook comes from a server: its source is of the kind server")
         if any(one != ANY_ORIGIN and not _is_origin(one) for one in self.origins):
             raise ValueError("an origin is written as https://shop.example, without a path")
         return self
