@@ -117,6 +117,7 @@ class CompiledMapping:
         headers: The headers that its expressions read; others need not be kept.
         query: The parameters of the address that they read.
         reads_body: They read `_body`.
+        names: The names that they read from the top of a record, or of an element of one of its lists.
     """
 
     def __init__(self, mapping: mappings.Mapping) -> None:
@@ -125,6 +126,7 @@ class CompiledMapping:
         self.headers = frozenset(path[1].lower() for path in paths if path[0] == "_headers" and len(path) > 1)
         self.query = frozenset(path[1] for path in paths if path[0] == "_query" and len(path) > 1)
         self.reads_body = any(path[0] == "_body" for path in paths)
+        self.names = frozenset(path[0] for path in paths)
         units = mapping.minor_units
         self._exponents = MINOR_UNITS[units] if isinstance(units, str) else units
 

@@ -174,7 +174,7 @@ class Expression:
         ValueError: It is no JMESPath, calls an unknown function, or is beyond the bounds.
     """
 
-    __slots__ = ("_tree", "fields", "text")
+    __slots__ = ("_name", "_tree", "fields", "text")
 
     def __init__(self, text: str) -> None:
         if len(text) > MAX_EXPRESSION_CHARS:
@@ -184,6 +184,7 @@ class Expression:
         except (JMESPathError, ValueError, RecursionError) as error:
             raise ValueError(_syntax_problem(text, error)) from None
         self.text = text
+        self._name = self._tree["value"] if self._tree["type"] == "field" else None
         parts = _checked(self._tree)
         if parts > MAX_EXPRESSION_PARTS:
             raise ValueError(
@@ -197,6 +198,10 @@ class Expression:
         Raises:
             ExpressionError: It cannot be evaluated there.
         """
+        if self._name is not None and type(value) is dict:  # most columns of a file are read by their name alone
+            found = value.get(self._name)
+            if not isinstance(found, list | str) or len(found) <= MAX_RESULTS:
+                return found
         try:
             return _Interpreter().visit(self._tree, value)
         except ExpressionError:

@@ -101,3 +101,11 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
     names = ("topic", "partition", "offset")
     event["origin"] = {name: row[f"origin_{name}"] for name in names}
     return event
+
+
+def stored_event_ids(client: Any, source: str, event_ids: Sequence[str]) -> set[str]:
+    """Return which events of a source are stored, whenever that was."""
+    query = (
+        "SELECT DISTINCT event_id FROM touchpoints WHERE source = {source:String} AND event_id IN {ids:Array(String)}"
+    )
+    return {str(row[0]) for row in client.query(query, {"source": source, "ids": list(event_ids)}).result_rows}

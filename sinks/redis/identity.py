@@ -107,6 +107,14 @@ class RedisIdentityStore:
         )
         return uuid_text(found[:16]) if found and len(found) >= 16 else None
 
+    async def owners(self, identifier_hashes: Sequence[bytes]) -> list[str | None]:
+        """Return the owner of each identifier, as `owner` does, in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in identifier_hashes:
+            pipeline.hget(f"{self._prefix}i:{index_bucket(one)}", cast(str, one))
+        found = await pipeline.execute()
+        return [uuid_text(one[:16]) if one and len(one) >= 16 else None for one in found]
+
     async def members(self, profile_id: str) -> list[TypedAnchor]:
         """List a live profile's identifiers as (anchor, type), sorted; empty for one that was merged away or erased."""
         fields = cast(dict[bytes, bytes], await self._redis.hgetall(f"{self._prefix}p:{profile_id}"))
