@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from processors.decisions.engine import DecisionEngine
+from processors.profiles import link_scans
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.events.envelope import HISTORICAL, is_historical
@@ -123,8 +124,12 @@ class Simulation:
                 break
             # As in the profile stage: steps that were due before an event see the profile without it.
             self._count(replayed, self._decider.on_time(person, now_ms))
-            join(person.document, profile_of_event(event))
-            self._count(replayed, self._decider.on_event(person, event, now_ms))
+            admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+            if admitted.added:
+                join(person.document, admitted.added)
+            for counted, addition in admitted.events:
+                join(person.document, addition)
+                self._count(replayed, self._decider.on_event(person, counted, now_ms))
         self._count(replayed, self._decider.on_time(person, self._stop_ms - 1))
         self._settle(replayed)
         return replayed

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from processors.enrichment.enrichment import is_bot
+from processors.profiles import link_scans
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import canonical_json
@@ -162,8 +163,16 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
         at_ms, event = one.request.received_ms, one.event
         if due_ms is not None and due_ms <= at_ms:  # what was due before must not see the event
             emits += decider.on_time(person, at_ms)
-        join(document, one.take_addition())
-        emits += decider.on_event(person, event, at_ms)
+        if link_scans.concerns(person.state, event):
+            admitted = link_scans.admit(document, person.state, event, one.take_addition())
+            if admitted.added:
+                join(document, admitted.added)
+            for counted, addition in admitted.events:
+                join(document, addition)
+                emits += decider.on_event(person, counted, at_ms)
+        else:
+            join(document, one.take_addition())
+            emits += decider.on_event(person, event, at_ms)
         due_ms = due_time(decider, person)
         if product := watched_product(event):
             watches[product] = None
@@ -226,6 +235,8 @@ def combine_states(decider: Decider, winner: dict[str, Any], losers: Iterable[di
     waiting = [*winner.pop(UNMERGED, ()), *losers]
     for loser in waiting:  # which may bring further ones
         waiting += loser.pop(UNMERGED, ())
+        if scans := loser.pop(link_scans.SECTION, None):
+            link_scans.combine(winner.setdefault(link_scans.SECTION, {}), scans)
         unknown = {name: section for name, section in loser.items() if name not in STATE_SECTIONS}
         decider.combine(winner, loser)
         for name, section in unknown.items():

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from processors.profiles import link_scans
 from processors.profiles.cache import UNKNOWN_TIMER
 from processors.profiles.document import Event, encode, join, read_profile
 from processors.profiles.fold import (
@@ -130,17 +131,18 @@ class _IsolatedFold:
         reject = self.suspended or self._catch_up(at_ms)
         if reject is not None:
             self.timer_from_ms = at_ms + TIMER_RETRY_MS
-        not_joined = self.attempt(lambda: self._join(one))
+        counted: list[Event] = []
+        not_joined = self.attempt(lambda: self._join(one, counted))
         if not_joined is not None:
             self._rejected.append((one.event, not_joined))
             return
         self._applied.append(one)
         if self._decider is not None and (product := watched_product(one.event)):
             self._watches[product] = None
-        if reject is None:
-            reject = self._decide(one.event, at_ms)
-        if reject is not None:
-            self._rejected.append((one.event, reject))
+        for event in counted:
+            failed = reject or self._decide(event, at_ms)
+            if failed is not None:
+                self._rejected.append((event, failed))
 
     def attempt(self, step: Callable[[], Sequence[Emit]]) -> Reject | None:
         """Do a step and keep its records; after an error, undo it and return the reason."""
@@ -207,8 +209,18 @@ class _IsolatedFold:
         self.timer_from_ms = 0
         return self.attempt(lambda: decider.on_time(self.person, at_ms))
 
-    def _join(self, one: PendingEvent) -> Sequence[Emit]:
-        join(self.person.document, one.take_addition())
+    def _join(self, one: PendingEvent, counted: list[Event]) -> Sequence[Emit]:
+        """Join an event into the document; add to `counted` what is to be decided on."""
+        document, state, event, addition = self.person.document, self.person.state, one.event, one.take_addition()
+        if self._decider is None or self.suspended is not None or not link_scans.concerns(state, event):
+            join(document, addition)
+            counted.append(event)
+            return ()
+        admitted = link_scans.admit(document, state, event, addition)
+        for added in (admitted.added, *(one for _, one in admitted.events)):
+            if added:
+                join(document, added)
+        counted += [event for event, _ in admitted.events]
         return ()
 
     def _decide(self, event: Event, at_ms: int) -> Reject | None:

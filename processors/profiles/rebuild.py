@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from processors.identity.claims import event_key
+from processors.profiles import link_scans
 from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event
 from processors.profiles.fold import Decider, encode_state
 from schemas.profiles.document import ProfileWrite, StoredProfile
@@ -69,13 +70,17 @@ def rebuild(
         event = without(event, foreign)
         if decider is not None and person.state:
             decider.on_time(person, received_ms)  # what was due before must not see the event
-        join(person.document, profile_of_event(event))
-        if decider is not None:
-            decider.on_event(person, event, received_ms)
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+        if admitted.added:
+            join(person.document, admitted.added)
+        for counted, addition in admitted.events:
+            join(person.document, addition)
+            if decider is not None:
+                decider.on_event(person, counted, received_ms)
     if decider is not None and person.state:
         decider.on_time(person, until_ms)
     due_ms = decider.due(person) if decider is not None else None
-    return RebuiltProfile(person.document, person.state, due_ms, tuple(marks.items()))
+    return RebuiltProfile(person.document, person.state if decider is not None else {}, due_ms, tuple(marks.items()))
 
 
 def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:

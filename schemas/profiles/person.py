@@ -8,7 +8,7 @@ During a rolling deploy a newer version may store sections that this one does no
 
 from typing import Any, NamedTuple
 
-STATE_SECTIONS = frozenset({"segments", "features", "scores", "journeys", "caps", "sends"})
+STATE_SECTIONS = frozenset({"segments", "features", "scores", "journeys", "caps", "sends", "scans"})
 """Sections of a state that the engines of this version know; what becomes of them in a merge is theirs to decide."""
 
 UNMERGED = "unmerged"
@@ -20,7 +20,7 @@ class Person(NamedTuple):
 
     ``document`` is the profile document with the current event already joined in. ``state`` is changed in place, and a
     section that holds nothing is absent: ``segments``, ``features`` and ``scores`` (segment engine), ``journeys``
-    (journey engine), ``caps`` and ``sends`` (message resolver). `UNMERGED` belongs to the profile stage.
+    (journey engine), ``caps`` and ``sends`` (message resolver). ``scans`` and `UNMERGED` belong to the profile stage.
     """
 
     profile_id: str
