@@ -33,6 +33,8 @@ def accounting(as_json: AsJson = False) -> None:
                     **counts,
                     "missing": found.missing,
                     "conflicts": found.conflicts,
+                    "mended": found.mended,
+                    "doubtful": found.doubtful,
                     "sources": [asdict(row) for row in found.sources],
                 },
                 indent=2,
@@ -50,6 +52,13 @@ def accounting(as_json: AsJson = False) -> None:
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     Console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
+    if found.mended:
+        print(f"{found.mended:,} of the stored events have a value that was mended; v_mended lists fields and rules")
+    if found.doubtful:
+        print(
+            f"{found.doubtful:,} of the stored events are dated by their arrival, as their own time cannot be "
+            "believed: they start nothing (touchpoints.time_doubtful)"
+        )
     if found.conflicts:
         print(
             f"{found.conflicts:,} of the duplicates are other events under an id that their source had used: they are "

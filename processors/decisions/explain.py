@@ -178,7 +178,8 @@ def _exited(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
 def _late(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
     when = f"; it had happened {_time(detail['happened'], zone)}" if detail.get("happened") else ""
     about = f" ({event['key']})" if event.get("key") else ""
-    return f"did not enter{about}: the event came too late{when}"
+    why = "the time of the event is doubtful" if detail.get("time") == "doubtful" else f"the event came too late{when}"
+    return f"did not enter{about}: {why}"
 
 
 _DESCRIPTIONS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {

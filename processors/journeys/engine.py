@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from processors.intake.event_time import TIME_DOUBTFUL
 from processors.journeys import runs as state
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.matching import Event, Matcher
@@ -209,7 +210,12 @@ class JourneyEngine:
         assert isinstance(wanted, EventEntry)
         keys = entry.keys(event)[:MAX_KEYS] or [""]
         cause = f"{event['source']} {event['event_id']}"
-        if (late := context.now_ms - context.happened_ms) > wanted.max_lateness:
+        if (event.get("context") or {}).get(
+            TIME_DOUBTFUL
+        ) is True:  # it may be of any time: a run can not count from it
+            for key in keys:
+                context.reject_entry("too_late", journey, key, cause, time="doubtful")
+        elif (late := context.now_ms - context.happened_ms) > wanted.max_lateness:
             for key in keys if late <= wanted.max_lateness + REPORTED_LATENESS_MS else ():
                 context.reject_entry("too_late", journey, key, cause, happened=text_of_ms(context.happened_ms))
         elif self._admits(context, journey):

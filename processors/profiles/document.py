@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from processors.intake.event_time import TIME_DOUBTFUL
 from processors.profiles import cart, contact, orders
 from processors.profiles.joins import (
     Section,
@@ -122,9 +123,12 @@ def profile_of_event(event: Event) -> Document:
     if enriched is not None and "bot" in enriched:
         return {"event_count": 1, "bots": {enriched["bot"]: [1, at]}}
     name, channel = event["event"], event["channel"]
+    context = event.get("context")
+    # Dated by its arrival, it may be of any time before: it says when the person was last heard of, not since when.
+    is_dated = not context or context.get(TIME_DOUBTFUL) is not True
     addition: Document = {
         "event_count": 1,
-        "first_seen": at,
+        **({"first_seen": at} if is_dated else {}),
         "last_seen": at,
         "channels": {channel: [1, at, at, name]},
         "events": {name: [1, at, at]},
@@ -132,7 +136,7 @@ def profile_of_event(event: Event) -> Document:
     properties = event.get("properties") or {}
     if identifiers := event.get("identifiers"):
         contact.addresses(addition, identifiers, at)
-    if context := event.get("context"):
+    if context:
         _note_context(addition, context, enriched, at)
     if "store_id" in properties and (store := bounded_text(properties["store_id"])):
         addition.setdefault("stores", {})[store] = at
@@ -140,7 +144,7 @@ def profile_of_event(event: Event) -> Document:
         _note_traits(addition, traits, at)
     if "consent" in event:
         contact.consent(addition, event, at)
-    if "campaign" in event and STEPS.get(name, ("", "clicked"))[1] == "clicked":
+    if is_dated and "campaign" in event and STEPS.get(name, ("", "clicked"))[1] == "clicked":
         _note_touch(addition, event, at)
     if add_sections := _SECTIONS_BY_EVENT.get(name):
         add_sections(addition, event, properties, at)

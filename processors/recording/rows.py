@@ -14,7 +14,9 @@ from typing import Any
 
 import orjson
 
+from processors.intake.event_time import TIME_DOUBTFUL
 from processors.recording.touch_rules import TouchRules
+from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
@@ -82,6 +84,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "origin_offset": origin["offset"],
     }
     # A column that is left out is empty.
+    _add_notes(row, context)
     if touch.conflict:
         row["conflicting_network"] = touch.conflict
     if properties:
@@ -103,6 +106,15 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):
         rows.extend(_message(message_id, row, properties))
     return rows
+
+
+def _add_notes(row: dict[str, Any], context: Mapping[str, Any]) -> None:
+    """Add what reading the event has noted: that its time is doubtful, and what was mended."""
+    if context.get(TIME_DOUBTFUL) is True:
+        row["time_doubtful"] = 1
+        row["touch"] = ""  # when it was is not known, so neither is what it came before
+    if MENDED in context and (mended := mended_notes(context[MENDED])):
+        row["mended"] = mended
 
 
 def _add_campaign(row: dict[str, Any], campaign: Mapping[str, Any]) -> None:

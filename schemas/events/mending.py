@@ -87,6 +87,15 @@ def read_mended(
     raise error
 
 
+def mended_notes(noted: object) -> list[Note]:
+    """Return field and rule of the notes in an event's context; a producer may have put anything there itself."""
+    return [
+        {"field": note["field"], "rule": note["rule"]}
+        for note in (noted if type(noted) is list else ())
+        if type(note) is dict and type(note.get("field")) is str and type(note.get("rule")) is str
+    ]
+
+
 class _Copy:
     """A refused event, which is copied before the first change, and what was mended in it."""
 

@@ -273,11 +273,15 @@ class Accounting:
         sources: One row for each source.
         missing: Records without any outcome between the first and the last that have one; work in progress, or lost.
         conflicts: Duplicates that were another event than the stored one: their source uses an id twice.
+        mended: Stored events with a value that was mended.
+        doubtful: Stored events whose own time cannot be believed.
     """
 
     sources: list[AccountingRow]
     missing: int
     conflicts: int = 0
+    mended: int = 0
+    doubtful: int = 0
 
     def total(self) -> AccountingRow:
         """Sum up all sources."""
@@ -295,7 +299,11 @@ def accounting(client: Any) -> Accounting:
     ).result_rows
     missing = client.query("SELECT sum(missing) FROM v_missing_offsets").first_row[0]
     conflicts = client.query("SELECT sum(conflicts) FROM v_event_id_conflicts").first_row[0]
-    return Accounting([AccountingRow(*row) for row in rows], missing, conflicts)
+    mended, doubtful = client.query(
+        "SELECT uniqExactIf((source, event_id), notEmpty(mended)), uniqExactIf((source, event_id), time_doubtful)"
+        " FROM touchpoints"
+    ).first_row
+    return Accounting([AccountingRow(*row) for row in rows], missing, conflicts, mended, doubtful)
 
 
 def attribution_row(

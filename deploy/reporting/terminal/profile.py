@@ -118,7 +118,9 @@ def _headline(person: dict[str, Any]) -> str:
     traits = person["traits"]
     parts = [traits.get(spelt) for spelt in ("first_name", "firstName", "last_name", "lastName")]
     name = traits.get("name") or " ".join(str(part) for part in parts if part)
-    seen = f"{_day(person['first_seen'])} to {_day(person['last_seen'])}" if person["first_seen"] else "no event yet"
+    seen = "no event yet"
+    if person["last_seen"]:  # without a first time where no event has a time that can be believed
+        seen = f"{_day(person['first_seen']) if person['first_seen'] else '?'} to {_day(person['last_seen'])}"
     return " · ".join(filter(None, (_plain(str(name)), person["profile_id"], _times(person["event_count"]), seen)))
 
 

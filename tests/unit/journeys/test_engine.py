@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from schemas.segments.definitions import SegmentDefinitions
@@ -446,3 +448,13 @@ def test_of_a_large_event_a_run_keeps_scalar_values() -> None:
     timeline = story(cart()).event("Product Added", cart_id="c1", product_id="lamp", notes=["x" * 99] * 99)
 
     assert {"cart_id": "c1", "product_id": "lamp"} == timeline.runs()[0]["event"]["properties"]
+
+
+def test_an_event_of_doubtful_time_is_no_entry_and_still_ends_a_run() -> None:
+    doubtful: dict[str, Any] = {"context": {"time_doubtful": True}}
+    entry = story(cart()).event("Product Added", cart_id="c1", product_id="lamp", **doubtful).at("12:00")
+    ended = story(cart()).event("Product Added", cart_id="c1", product_id="lamp")
+    ended.at("10:30").event("Order Completed", cart_id="c1", order_id="o1", **doubtful).at("12:00")
+
+    assert ([], ["too_late"]) == (entry.sent(), [row["kind"] for row in entry.journey_events()])
+    assert ([], 1) == (ended.sent(), len(ended.exits()))

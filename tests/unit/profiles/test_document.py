@@ -364,3 +364,19 @@ def test_a_merge_keeps_sections_of_a_newer_version_and_of_two_the_winners() -> N
     )
 
     assert (1, "oak") == tuple(combine(winner, {**loser, "tastes": "oak"})[name] for name in ("wishes", "tastes"))
+
+
+def test_an_event_of_doubtful_time_starts_nothing() -> None:
+    ad = {"source": "google", "medium": "cpc"}
+    undated = resolved(occurred_at=at(), campaign=ad, context={"time_doubtful": True})
+    dated = resolved(occurred_at=at(hours=2), campaign={"source": "crm", "medium": "email"})
+
+    alone, both = seen(undated), seen(dated, undated)
+
+    assert (None, at()[:19]) == (alone["first_seen"], alone["last_seen"][:19])
+    assert "first_touch" not in told(undated)
+    assert (at(hours=2)[:19], "crm") == (
+        both["first_seen"][:19],
+        told(undated, dated)["first_touch"]["campaign"]["source"],
+    )
+    assert told(undated, dated) == told(dated, undated)

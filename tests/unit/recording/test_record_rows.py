@@ -262,3 +262,31 @@ def test_a_profile_is_its_document_and_version(gone: bool, is_deleted: int) -> N
 @pytest.mark.parametrize("document", [b'"gone"', b'["gone"]', b'{"traits": {"gone": 1', b'{"traits": {"gone": true}}'])
 def test_a_document_in_another_shape_is_no_profile_that_has_gone(document: bytes) -> None:
     assert profile_row("p1", 3, document).endswith(b',"is_deleted":0}')
+
+
+def test_an_event_of_doubtful_time_is_stored_and_is_no_touch(rules: TouchRules) -> None:
+    campaign = {"source": "google", "medium": "cpc"}
+    dated = tables(resolved(campaign=campaign), rules)["touchpoints"]
+    doubtful = tables(resolved(campaign=campaign, context={"time_doubtful": True}), rules)["touchpoints"]
+
+    assert ("rule", None) == (dated["touch"], dated.get("time_doubtful"))
+    assert ("", 1) == (doubtful["touch"], doubtful["time_doubtful"])
+
+
+@pytest.mark.parametrize(
+    ("column", "noted"),
+    [
+        pytest.param(
+            [{"field": "properties.total", "rule": "float_sum"}],
+            [{"field": "properties.total", "rule": "float_sum", "count": 2}],
+            id="ours",
+        ),
+        pytest.param(None, "yes", id="a producer's own text"),
+        pytest.param(None, [1, {"field": 1, "rule": "x"}, {"rule": "x"}], id="a producer's own list"),
+        pytest.param(None, [], id="nothing"),
+    ],
+)
+def test_what_was_mended_is_a_column(rules: TouchRules, column: Any, noted: Any) -> None:
+    row = tables(resolved(context={"mended": noted}), rules)["touchpoints"]
+
+    assert column == row.get("mended")
