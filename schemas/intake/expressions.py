@@ -112,7 +112,7 @@ class _Functions(functions.Functions):
     def _func_divide(self, first: object, second: object) -> str | None:
         if first is None or second is None or not _decimal(second):
             return None
-        return format(round(_decimal(first) / _decimal(second), 4), "f")
+        return format(round(_decimal(first) / _decimal(second), 4).normalize(), "f")
 
     @functions.signature(_TEXT)
     def _func_sha256(self, text: str | None) -> str | None:

@@ -121,6 +121,22 @@ def test_a_refund_is_what_was_paid_back_exactly_without_what_failed() -> None:
     } == event["properties"]
 
 
+def test_an_updated_order_says_what_was_given_back_so_far_and_to_whom() -> None:
+    refund = payload("shopify", "refunds_create")
+    order = payload("shopify", "orders_create", refunds=[refund, {**refund, "id": 2}])
+
+    updated, refunded = events("shopify", order, {"X-Shopify-Topic": "orders/updated"})
+
+    assert ("398.00", "refunds:820982911946154508:890088186047892319-2") == (
+        updated["properties"]["total"], refunded["event_id"],
+    )  # fmt: skip
+    assert ("67.14", "820982911946154508") == (  # twice 41.97 less 3.40 of tax and 5.00 of shipping
+        f"{float(refunded['properties']['refunded_total']):.2f}", refunded["properties"]["order_id"],
+    )  # fmt: skip
+    assert "total" not in refunded["properties"]
+    assert updated["identifiers"] == refunded["identifiers"]
+
+
 def test_a_refund_that_only_restocks_gives_nothing_back() -> None:
     restock = payload("shopify", "refunds_create", transactions=[])
 
