@@ -33,7 +33,7 @@ $(INSTALLED): pyproject.toml deploy/constraints.txt
 		echo "$(PYTHON) cannot make a virtual environment. On Debian: apt-get install python3-venv" >&2; exit 1; }
 	@[ "$$(cat $@ 2>/dev/null)" = "$$(pwd -P)" ] || "$(PYTHON)" -m venv --clear .venv
 	@echo 'Installing into .venv (about a minute, once) …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,ltv,report,dev,bench]' -c deploy/constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local,ltv,registry,report,dev,bench]' -c deploy/constraints.txt
 	@pwd -P > $@
 
 demo: $(INSTALLED) ## Start the stack, send a retailer's events through it, print what came out
@@ -83,7 +83,7 @@ kafka: $(INSTALLED) ## Start a real Apache Kafka (needs Java 17 and Maven)
 
 pin: ## Refresh deploy/constraints.txt from the newest versions that pyproject.toml allows
 	@scratch="$$(mktemp -d)"; trap 'rm -rf "$$scratch"' EXIT; \
-	"$(PYTHON)" -m venv "$$scratch" && "$$scratch/bin/python" -m pip install --quiet -e '.[local,ltv,report,dev,bench]'; \
+	"$(PYTHON)" -m venv "$$scratch" && "$$scratch/bin/python" -m pip install --quiet -e '.[local,ltv,registry,report,dev,bench]'; \
 	{ grep '^#' deploy/constraints.txt; "$$scratch/bin/python" -m pip freeze --exclude-editable; } > "$$scratch/new"; \
 	cp "$$scratch/new" deploy/constraints.txt
 

@@ -155,6 +155,12 @@ class Settings(BaseSettings):
         False, description="Trust X-Forwarded-For, -Proto and -Host: only behind a proxy that sets them."
     )
 
+    # The schema registry
+    schema_registry_url: str = Field(
+        "", description="Schema registry of Avro and Protobuf records on touchpoints.*; empty: they are dead letters."
+    )
+    schema_registry_auth: SecretStr = Field(SecretStr(""), description="Its user:password, if it asks for one.")
+
     # Limits of an event
     max_event_bytes: int = Field(65_536, ge=1024, le=900_000, description="Largest event in bytes.")
 

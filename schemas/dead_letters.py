@@ -39,6 +39,7 @@ class Reason(StrEnum):
     """Why a record became a dead letter. A code never changes its meaning; dashboards and scripts match on it."""
 
     NOT_JSON = "not_json"
+    UNKNOWN_SCHEMA = "unknown_schema"
     NOT_AN_OBJECT = "not_an_object"
     TOO_LARGE = "too_large"
     TOO_DEEP = "too_deep"

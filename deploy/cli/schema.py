@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from deploy.cli.arguments import OutFile
-from deploy.cli.output import write_text
+from deploy.cli.output import fail, write_text
 from deploy.cli.stores import clickhouse
 
 
@@ -15,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     schema = typer.Typer(help="The contract with producers and with analysts.", no_args_is_help=True)
     schema.command("export")(schema_export)
+    schema.command("register")(schema_register)
     schema.command("tables")(schema_tables)
     app.add_typer(schema, name="schema")
 
@@ -24,6 +27,25 @@ def schema_export(out: OutFile = None) -> None:
     from schemas.events.json_schema import text
 
     _print_or_write(text(), out)
+
+
+def schema_register(
+    channel: Annotated[list[str] | None, typer.Option(help="A channel, repeatable; without it, all channels.")] = None,
+) -> None:
+    """Register the JSON Schema of an event in the schema registry, for the topics of channels."""
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.schema_registry import register_touchpoint_schema
+    from deploy.settings import settings
+    from sinks.kafka.schema_registry import RegistryDown
+
+    try:
+        ids = asyncio.run(register_touchpoint_schema(settings(), channel or settings().channels))
+    except DefinitionError as error:
+        fail(str(error))
+    except RegistryDown as error:
+        fail(f"The schema registry does not take it: {error}")
+    for subject, id_ in ids.items():
+        print(f"{subject}: schema {id_}")
 
 
 def schema_tables(out: OutFile = None) -> None:

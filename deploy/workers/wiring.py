@@ -22,6 +22,7 @@ from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
+from deploy.operations.schema_registry import registry_client
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
@@ -35,6 +36,7 @@ from processors.profiles.stage import ProfileUpdate
 from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
+from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
@@ -101,6 +103,12 @@ class _Stores:
         sink = ClickHouseSink(self._settings.clickhouse_url, self._settings.clickhouse_database)
         return self._with_retry(sink, down=(StoreDown,))
 
+    def schema_registry(self) -> SchemaRegistryClient | None:
+        if not self._settings.schema_registry_url:
+            return None
+        client = registry_client(self._settings)
+        return self._with_retry(client, down=(RegistryDown,))
+
     def publisher(self) -> KafkaPublisher:
         publisher = KafkaPublisher(self._settings.kafka_bootstrap, self._settings.topic_prefix)
         return self._with_retry(publisher, down=(PublishFailedError,))
@@ -123,6 +131,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             ),
             dead_letter_limit_ratio=settings.dead_letter_limit_ratio,
             refused_share=stores.refused_share(),
+            registry=stores.schema_registry(),
             plan=plan_in_force(settings),
         ),
         outbox=stores.identity_outbox(),

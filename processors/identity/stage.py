@@ -26,10 +26,11 @@ from processors.identity.claims import (
     origin_key,
 )
 from processors.intake.event_time import clamp_to_arrival
+from processors.intake.frames import Frames
 from processors.intake.record_forms import decode_record
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
-from processors.stream.ports import IdentityStore, RefusedShare
+from processors.stream.ports import IdentityStore, RefusedShare, SchemaRegistry
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
@@ -91,6 +92,7 @@ class Identify:
         dead_letter_limit_ratio: Share of rejected records among the last `WINDOW` that stops the stage.
         refused_share: Keeps that share for the next start; None: each start counts anew.
         plan: The tracking plan; None: there is none.
+        registry: Has the schemas of records in Confluent's wire format; None: such records are refused.
     """
 
     WINDOW = 10_000
@@ -110,6 +112,7 @@ class Identify:
         dead_letter_limit_ratio: float = 0.5,
         refused_share: RefusedShare | None = None,
         plan: TrackingPlan | None = None,
+        registry: SchemaRegistry | None = None,
     ) -> None:
         self._identities = identities
         self._policy = policy
@@ -119,6 +122,8 @@ class Identify:
         self._enrich = enrich
         self._mark = ValidationMark(secret, plan=plan.digest if plan else b"")
         self._plan = plan
+        self._registry = registry
+        self._frames = Frames()
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
         self._recent_records = self._rejected = 0
@@ -135,6 +140,7 @@ class Identify:
         Raises:
             TooManyDeadLettersError: Nothing of the batch may be acknowledged.
         """
+        await self._learn_schemas(records)
         claimed: list[Claimed | Reject] = []
         for start in range(0, len(records), self.RECORDS_PER_TURN):
             claimed += map(self._claim, records[start : start + self.RECORDS_PER_TURN])
@@ -144,11 +150,17 @@ class Identify:
         resolutions = iter(await self._identities.resolve(requests))
         return [one if isinstance(one, Reject) else self._resolved(one, next(resolutions)) for one in claimed]
 
+    async def _learn_schemas(self, records: Sequence[Record]) -> None:
+        """Ask the registry for the schemas that the batch needs; while it is down, the batch waits."""
+        if self._registry is not None and (unknown := self._frames.unknown(records)):
+            self._frames.learn(unknown, await self._registry.schemas(unknown))
+
     def _claim(self, record: Record) -> Claimed | Reject:
         try:
             event = decode_record(
-                record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes, plan=self._plan
-            )
+                record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes, plan=self._plan,
+                frames=self._frames,
+            )  # fmt: skip
             if isinstance(event, Reject):
                 return event
             clamp_to_arrival(event, record.timestamp)

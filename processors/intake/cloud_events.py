@@ -92,12 +92,15 @@ def unknown_format(content_type: str) -> Reject | None:
     )
 
 
-def of_record(value: bytes | None, headers: Headers) -> dict[str, Any] | Reject | None:
+def of_record(
+    value: bytes | None, headers: Headers, data: dict[str, Any] | None = None
+) -> dict[str, Any] | Reject | None:
     """Read a record of Kafka as a CloudEvent, in the structured mode or the binary one.
 
     Args:
         value: The record's value.
         headers: Its headers: `ce_id` and its like, or a `content-type` of CloudEvents.
+        data: What the value is, if it was decoded already, as from Avro.
 
     Returns:
         The event in JSON's form, not validated; why it cannot be read; None if the record is no CloudEvent.
@@ -111,9 +114,11 @@ def of_record(value: bytes | None, headers: Headers) -> dict[str, Any] | Reject 
         elif lower == "content-type":
             content_type = (text or b"").decode("utf-8", "replace")
     if is_structured(content_type):
-        return unknown_format(content_type) or _json(value, "")
+        return data or unknown_format(content_type) or _json(value, "")
     if "specversion" not in attributes:
         return None
+    if data is not None:
+        return {**attributes, "data": data}
     return of_parts(attributes, content_type, value)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import orjson
 from pydantic import ValidationError
 
+from processors.intake.other_formats import other_format
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.limits import HALF_PAIR
@@ -123,6 +124,8 @@ def too_large(value: bytes, max_bytes: int) -> Reject:
 
 
 def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:
+    if named := other_format(value):
+        return f"The record is {named}."
     hint = next((hint for cause, hint in _HINTS if cause in error.msg), "")
     if not hint:
         near = value[error.pos : error.pos + 9]

@@ -5,11 +5,15 @@ A touchpoint as JSON is by far the most frequent form: it is tried first, and co
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from processors.intake.cloud_events import Circumstances, of_record, touchpoint_of
 from processors.intake.decode import decode, too_large, validate
+from processors.intake.frames import MAGIC, Frames
 from processors.intake.json_text import json_of
+from processors.intake.other_formats import other_format
 from processors.intake.segment_calls import in_fields_of_call
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.validation_mark import ValidationMark
@@ -18,6 +22,9 @@ from schemas.outcomes import Reject
 from schemas.records import Record
 from schemas.time import text_of_ms
 from schemas.topics import TOUCHPOINTS_PREFIX
+
+NO_FRAMES = Frames()
+"""Decodes no schema's values, since none was given."""
 
 _SPECVERSION = b'"specversion"'
 
@@ -29,6 +36,7 @@ def decode_record(
     channels: frozenset[str],
     max_bytes: int,
     plan: TrackingPlan | None = None,
+    frames: Frames = NO_FRAMES,
 ) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
 
@@ -40,6 +48,7 @@ def decode_record(
         channels: The channels that this deployment knows.
         max_bytes: The largest value that is read, in bytes.
         plan: The tracking plan, which marked records keep to.
+        frames: Decodes values in Confluent's wire format.
 
     Returns:
         The event in its canonical form, or why there is none.
@@ -49,7 +58,10 @@ def decode_record(
         event: Event = orjson.loads(value)
         if event["channel"] in channels:
             return event
-    decoded = _cloud_event(record, channels, max_bytes) if headers else None
+    if headers or (value is not None and value[:1] == MAGIC):
+        decoded = _other_form(record, channels, max_bytes, frames)
+    else:
+        decoded = None
     if decoded is None:
         decoded = decode(value, channels=channels, max_bytes=max_bytes)
         if isinstance(decoded, Reject) and value is not None and len(value) <= max_bytes and _SPECVERSION in value:
@@ -59,14 +71,26 @@ def decode_record(
     return plan.apply(decoded) or decoded
 
 
-def _cloud_event(record: Record, channels: frozenset[str], max_bytes: int) -> Event | Reject | None:
-    """Read a record whose headers say that it is a CloudEvent; None if they do not."""
-    found = of_record(record.value, record.headers)
-    if found is None or isinstance(found, Reject):
+def _other_form(record: Record, channels: frozenset[str], max_bytes: int, frames: Frames) -> Event | Reject | None:
+    """Read a record in the wire format, a CloudEvent or both; None if it is neither."""
+    value = record.value
+    data: dict[str, Any] | None = None
+    if value is not None and value[:1] == MAGIC and not other_format(value):
+        if len(value) > max_bytes:
+            return too_large(value, max_bytes)
+        read = frames.decode(value)
+        if isinstance(read, Reject):
+            return read
+        data = read
+    found = of_record(value, record.headers, data) if record.headers else None
+    if isinstance(found, Reject):
         return found
-    if record.value is not None and len(record.value) > max_bytes:
-        return too_large(record.value, max_bytes)
-    return _completed(found, record, channels)
+    if found is not None:
+        return too_large(value, max_bytes) if value and len(value) > max_bytes else _completed(found, record, channels)
+    if data is None:
+        return None
+    text = json_of(data)
+    return too_large(text, max_bytes) if text and len(text) > max_bytes else validate(data, text, channels=channels)
 
 
 def _unlabelled_cloud_event(record: Record, channels: frozenset[str]) -> Event | Reject | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.identity.resolution import Resolution, ResolveRequest
+from schemas.intake.registered_schema import RegisteredSchema
 from schemas.records import Outgoing
 
 
@@ -25,6 +26,13 @@ class IdentityStore(Protocol):
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
         """Resolve events in order, atomically, and log every change to the outbox in the same step."""
+
+
+class SchemaRegistry(Protocol):
+    """Keeps the schemas of records in Confluent's wire format."""
+
+    async def schemas(self, ids: Collection[int]) -> dict[int, RegisteredSchema]:
+        """Return the schemas of some ids; one that the registry does not know is left out."""
 
 
 class RefusedShare(Protocol):

@@ -201,7 +201,7 @@ def test_a_source_is_its_uri_without_scheme_slashes_and_query(uri: str, source: 
         (b"<xml/>", (("content-type", b"application/cloudevents+xml"),), "content-type"),
         (b"{", (("content-type", b"application/cloudevents+json"),), ""),
         (b"{", (("ce_specversion", b"1.0"), ("ce_id", b"1")), "data"),
-        (b"\x00\x00", (("ce_specversion", b"1.0"), ("content-type", b"application/protobuf")), "datacontenttype"),
+        (b"\x0a\x00", (("ce_specversion", b"1.0"), ("content-type", b"application/protobuf")), "datacontenttype"),
         (b"{}", (("ce_specversion", b"1.0"), ("ce_type", b"t"), ("ce_source", b"/s")), "id"),
     ],
 )
