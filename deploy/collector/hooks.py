@@ -12,6 +12,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -37,7 +38,10 @@ RECORDS_PER_TURN = 50
 MAX_FORM_FIELDS = 1_000
 FETCH_TIMEOUT_S = 5.0
 MAX_FETCHED_BYTES, MAX_CERTIFICATES = 65_536, 20
+MAX_TOKENS = 100_000
+"""Tokens of signatures that are remembered, by each collector; a signature is too old after some hours anyway."""
 
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -66,6 +70,7 @@ class HookReceiver:
         self._address = address.rstrip("/")
         self._trusts_proxy = trusts_proxy
         self._certificates: OrderedDict[str, bytes] = OrderedDict()
+        self._tokens: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._fetching = asyncio.Lock()
 
     async def receive(self, http: web.Request) -> web.Response:
@@ -84,6 +89,7 @@ class HookReceiver:
                 return json_answer(200, {"success": True, "accepted": 0, "ignored": {"ping": 1}, "rejected": []})
             if problem := hook.scheme.problem(request, hook.options, hook.secrets):
                 raise RefusedError(401, "signature", f"This is no webhook of the source {hook.name}: {problem}.")
+            self._use_token(hook, payload, raw)
             await self._confirm_subscription(hook, payload)
             async with self._reader.parsing:
                 collected = await self._map(hook, request)
@@ -117,7 +123,7 @@ class HookReceiver:
 
     async def _signed_request(self, http: web.Request, hook: Hook, raw: bytes, payload: Any) -> SignedRequest:
         certificate = b""
-        if hook.scheme.certificate_url is not None and (url := hook.scheme.certificate_url(payload)):
+        if hook.scheme.certificate_url is not None and (url := hook.scheme.certificate_url(payload, hook.secrets)):
             certificate = await self._certificate(url)
         return SignedRequest(
             url=self._called_address(http),
@@ -164,16 +170,28 @@ class HookReceiver:
         async with self._fetching:
             found = self._certificates.get(url)
             if found is None:
-                found = await _fetched(url)
-                self._certificates[url] = found
-                while len(self._certificates) > MAX_CERTIFICATES:
-                    self._certificates.popitem(last=False)
+                found = await fetched(url)
+                if found.startswith(_CERTIFICATE):
+                    _keep(self._certificates, url, found, MAX_CERTIFICATES)
             return found
+
+    def _use_token(self, hook: Hook, payload: Any, raw: bytes) -> None:
+        """Let a signature that covers a token alone count for one body: a retry is the same, a forgery is not.
+
+        Raises:
+            RefusedError: The token came with another body before.
+        """
+        if hook.scheme.token is not None:
+            place, digest = (hook.name, hook.scheme.token(payload)), sha256(raw).digest()
+            if self._tokens.get(place, digest) != digest:
+                message = f"This is no webhook of the source {hook.name}: its token came with another body before."
+                raise RefusedError(401, "signature", message)
+            _keep(self._tokens, place, digest, MAX_TOKENS)
 
     async def _confirm_subscription(self, hook: Hook, payload: Any) -> None:
         if hook.scheme.confirmation_url is not None and (url := hook.scheme.confirmation_url(payload)):
             async with self._fetching:
-                await _fetched(url)
+                await fetched(url)
             log.info("the subscription of %s is confirmed", hook.name)
 
     def _count(self, name: str, collected: CollectResult) -> None:
@@ -184,8 +202,14 @@ class HookReceiver:
             self._tally[f"{name} refused: {refusal.rejected.reason.value}"] += 1
 
 
-async def _fetched(url: str) -> bytes:
-    """Fetch a short document.
+def _keep(known: OrderedDict[Any, bytes], key: Any, value: bytes, most: int) -> None:
+    known[key] = value
+    while len(known) > most:
+        known.popitem(last=False)
+
+
+async def fetched(url: str) -> bytes:
+    """Fetch a short document: no redirects, no proxies, within bounds of time and size.
 
     Raises:
         RefusedError: With a status that asks to send again.
@@ -195,9 +219,16 @@ async def _fetched(url: str) -> bytes:
             ClientSession(timeout=ClientTimeout(total=FETCH_TIMEOUT_S)) as session,
             session.get(url, allow_redirects=False) as response,
         ):
-            if response.status == 200:
-                return await response.content.read(MAX_FETCHED_BYTES)
             reason = f"status {response.status}"
+            if response.status == 200:
+                found = bytearray()
+                async for part in response.content.iter_any():
+                    found += part
+                    if len(found) > MAX_FETCHED_BYTES:
+                        break
+                else:
+                    return bytes(found)
+                reason = f"more than {MAX_FETCHED_BYTES:,} bytes"
     except (ClientError, TimeoutError, OSError) as error:
         reason = type(error).__name__
     log.warning("a certificate or a confirmation of a webhook cannot be fetched: %s", reason)

@@ -112,6 +112,8 @@ class SignatureScheme(NamedTuple):
         options: The model of its options.
         challenge: Returns the answer to the GET by which a vendor checks the address; None: it is refused.
         certificate_url: Returns the address of a certificate that `problem` needs; None: of none that is trusted.
+        token: Returns the part of the payload that makes a signature good for this payload alone, where the signature
+            covers nothing else of it.
         confirmation_url: Returns the address that confirms a subscription, once the request has proved its origin.
         is_ping: Whether a request only tries the address out.
         answer: The text and the content type that a vendor wants as an answer; None: it takes JSON.
@@ -120,7 +122,8 @@ class SignatureScheme(NamedTuple):
     problem: Callable[[SignedRequest, Any, Secrets], str | None]
     options: type[NoOptions] = NoOptions
     challenge: Callable[[Mapping[str, str], Secrets], str | None] | None = None
-    certificate_url: Callable[[Any], str | None] | None = None
+    certificate_url: Callable[[Any, Secrets], str | None] | None = None
+    token: Callable[[Any], str] | None = None
     confirmation_url: Callable[[Any], str | None] | None = None
     is_ping: Callable[[SignedRequest, Any], bool] | None = None
     answer: tuple[str, str] | None = None
@@ -177,6 +180,12 @@ def _is_ping(request: SignedRequest, options: HmacOptions) -> bool:
     )
 
 
+def _sns_certificate_url(payload: Any, secrets: Secrets) -> str | None:
+    """Return the address of a certificate, for messages of known topics only: nobody else makes the collector fetch."""
+    known = isinstance(payload, dict) and payload.get("TopicArn") in secrets.get("", ())
+    return sns_certificate_url(payload) if known else None
+
+
 SCHEMES: dict[str, SignatureScheme] = {
     "hmac_sha256": SignatureScheme(hmac_problem, HmacOptions, is_ping=_is_ping),
     "stripe": SignatureScheme(stripe_problem, StripeOptions),
@@ -193,7 +202,8 @@ SCHEMES: dict[str, SignatureScheme] = {
     "mailgun": SignatureScheme(
         lambda request, _, secrets: mailgun_problem(
             request.payload, secrets.get("", ()), ms_of_time(request.received_at)
-        )
+        ),
+        token=lambda payload: payload["signature"]["token"],
     ),
     "twilio": SignatureScheme(
         lambda request, _, secrets: twilio_problem(request.headers, request.body, [request.url], secrets.get("", ())),
@@ -210,7 +220,7 @@ SCHEMES: dict[str, SignatureScheme] = {
             secrets.get("", ()),  # not secret: the ARNs of the topics that count
             request.received_at,
         ),
-        certificate_url=lambda payload: sns_certificate_url(payload) if isinstance(payload, dict) else None,
+        certificate_url=_sns_certificate_url,
         confirmation_url=lambda payload: sns_confirmation_url(payload) if isinstance(payload, dict) else None,
     ),
 }

@@ -28,7 +28,7 @@ Ids = Callable[[], str]
 
 
 class Answer(NamedTuple):
-    """An HTTP answer of the collector: status, parsed body, headers."""
+    """An HTTP answer of the collector: status, headers, and the body, parsed if it is JSON."""
 
     status: int
     body: Any
@@ -99,8 +99,9 @@ class RunningCollector:
 
 
 def _answer(response: Any) -> Answer:
-    raw = response.read()
-    return Answer(response.status, json.loads(raw) if raw else None, dict(response.headers))
+    raw, is_json = response.read(), response.headers.get_content_type() == "application/json"
+    body = (json.loads(raw) if is_json else raw.decode()) if raw else None
+    return Answer(response.status, body, dict(response.headers))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.builders import DAY_ONE
-from tests.support.hook_payloads import mapped, mapping, payload
+from tests.support.hook_payloads import mapped, payload
 from tests.support.warehouse import Warehouse, instant, resolved
 
 pytestmark = pytest.mark.integration
@@ -20,17 +20,13 @@ def reported(vendor: str, *names: str) -> list[dict[str, Any]]:
     events = [event for name in names for event in mapped(vendor, payload(vendor, name))]
     return [
         {
-            **resolved(event["event_id"], PEOPLE[event["identifiers"][0]["value"]], DAY_ONE, channel=channel(vendor)),
+            **resolved(event["event_id"], PEOPLE[event["identifiers"][0]["value"]], DAY_ONE),
             **event,
             "source": vendor,
             "received_at": instant(DAY_ONE),
         }
         for event in events
     ]
-
-
-def channel(vendor: str) -> str:
-    return mapping(vendor).definition.channel or ""
 
 
 def test_one_message_of_amazon_ses_with_three_receivers_is_three_and_one_has_bounced(tables: Warehouse) -> None:
