@@ -22,8 +22,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(schema, name="schema")
 
 
-def schema_export(out: OutFile = None) -> None:
+def schema_export(
+    out: OutFile = None,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="The topics and the collector as an AsyncAPI 3.0 document instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of a touchpoint event."""
+    if asyncapi:
+        from deploy.operations.asyncapi import text as asyncapi_text
+        from deploy.settings import settings
+
+        _print_or_write(asyncapi_text(settings()), out)
+        return
     from schemas.events.json_schema import text
 
     _print_or_write(text(), out)
