@@ -52,6 +52,8 @@ def migrate(settings: Settings) -> list[str]:
             direct_channels=rules.direct_channels,
             margin=rules.margin,
             timezone=settings.timezone,
+            milestone=rules.milestone,
+            visit_pause_minutes=rules.visit_pause_minutes,
         )
         publish_currency(client, settings.currency)
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
 
 from processors.recording.sites import SiteIndex, brand, known_sites, parse, registrable_domain
-from schemas.recording.touches import ArrivedBy, Origin, SiteKind, TouchDefinitions
+from schemas.recording.touches import ArrivedBy, ClickId, Origin, SiteKind, TouchDefinitions
 
 MAX_CACHED_REFERRERS = 20_000
 MAX_CACHED_REFERRER_CHARS = 200
@@ -31,6 +32,7 @@ class Arrival(NamedTuple):
         path: The part of the referrer's path that decides what kind of site the host is; mostly empty.
         medium: The tag's, the click id's or `referral`, in lower case; empty if unknown.
         conflict: The network of a click id that contradicts the rest; mostly empty.
+        click_id: The name of the click id that counts; mostly empty.
     """
 
     by: ArrivedBy
@@ -38,6 +40,7 @@ class Arrival(NamedTuple):
     path: str
     medium: str
     conflict: str
+    click_id: str = ""
 
 
 class ArrivalRules:
@@ -53,6 +56,9 @@ class ArrivalRules:
         names = "|".join(self._click_ids)
         # `;` ends `&amp;` and `&#038;`, as some mail programs and shops escape an address once too often.
         self._click_id = re.compile(rf"[?&;#]({names})=[^&;#\s]") if names else re.compile(r"(?!)(.)")
+        self._click_id_values = {
+            name: re.compile(rf"[?&;#](?:{name}|{name.lower()})=([^&;#\s]+)") for name in definitions.click_ids
+        }
         self._own: SiteIndex[bool] = SiteIndex()
         self._passed_through: SiteIndex[bool] = SiteIndex()
         self._passed_subdomain = re.compile(definitions.ignored_subdomains or r"(?!)", re.IGNORECASE)
@@ -84,6 +90,17 @@ class ArrivalRules:
         if campaign.keys().isdisjoint(self._click_ids.keys()):
             return ()
         return tuple([name for field, name in self._click_ids.items() if campaign.get(field)])
+
+    def click_id(self, name: str, page: Mapping[str, Any], campaign: Mapping[str, Any]) -> str:
+        """Return the value of a click id: the campaign's field, else in the page's address; empty if it is nowhere."""
+        for field in (name, name.lower()):
+            if type(value := campaign.get(field)) is str and value:
+                return value
+        pattern = self._click_id_values[name]
+        for part in (page.get("url"), page.get("search")):
+            if type(part) is str and (found := pattern.search(part)):
+                return unquote_plus(found[1])
+        return ""
 
     def referrer(self, text: object) -> str:
         """Return the referring host, with the part of its path that decides what it is; empty for no address."""
@@ -151,7 +168,7 @@ class ArrivalRules:
             conflict = conflict or network
         return Arrival(
             "campaign" if tagged else "click_id", source or click.source.lower(), "", medium or click.medium.lower(),
-            conflict,
+            conflict, name if click.is_id else "",
         )  # fmt: skip
 
     def _vouching(self, click_ids: tuple[str, ...], source: str, elsewhere: Arrival) -> tuple[str | None, str]:
@@ -182,7 +199,7 @@ class ArrivalRules:
     def _network_of(self, click_id: str) -> str:
         return self._networks_of_click_ids[click_id]
 
-    def _origins(self) -> list[tuple[str, Origin]]:
+    def _origins(self) -> list[tuple[str, ClickId]]:
         return list(self._definitions.click_ids.items())
 
 

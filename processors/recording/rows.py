@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from processors.intake.event_time import TIME_DOUBTFUL
-from processors.recording.touch_rules import TouchRules
+from processors.recording.touch_rules import Touch, TouchRules, campaign_of
 from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
@@ -27,6 +27,8 @@ Row = tuple[str, bytes]
 
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
+_NO_SESSIONS = frozenset(("-1", "0"))
+"""What SDKs send before they have a session."""
 _PROPERTY_COLUMNS = (
     ("product_id", "product_id"),
     ("campaign_name", "campaign"),
@@ -76,17 +78,18 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "identity_version": event.get("identity_version", 0),
         "touch": touch.kind,
         "marketing_channel": touch.marketing_channel,
+        "is_checkout": event["event"] in rules.checkout_steps,
         "conversion_id": (order_id or event["event_id"]) if goals else "",
         "order_id": order_id,
-        "session_id": context.get("session_id", ""),
+        "session_id": _session_id(context),
         "origin_topic": origin["topic"],
         "origin_partition": origin["partition"],
         "origin_offset": origin["offset"],
     }
     # A column that is left out is empty.
     _add_notes(row, context)
-    if touch.conflict:
-        row["conflicting_network"] = touch.conflict
+    if touch.click_id or touch.conflict:
+        _add_click_id(row, event, touch, rules)
     if properties:
         row["properties"] = properties
         for name, column in _PROPERTY_COLUMNS:
@@ -99,7 +102,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
             row[name] = part
     if enriched := event.get("enriched"):
         row["enrichment"] = enriched
-    if campaign := event.get("campaign"):
+    if campaign := campaign_of(event):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
     rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
@@ -117,11 +120,25 @@ def _add_notes(row: dict[str, Any], context: Mapping[str, Any]) -> None:
         row["mended"] = mended
 
 
+def _add_click_id(row: dict[str, Any], event: Mapping[str, Any], touch: Touch, rules: TouchRules) -> None:
+    if touch.click_id:
+        row["click_id"], row["click_id_name"] = rules.click_id(event, touch.click_id), touch.click_id
+    if touch.conflict:
+        row["conflicting_network"] = touch.conflict
+
+
+def _session_id(context: Mapping[str, Any]) -> str:
+    session_id: str = context.get("session_id", "")
+    return "" if session_id in _NO_SESSIONS else session_id
+
+
 def _add_campaign(row: dict[str, Any], campaign: Mapping[str, Any]) -> None:
     row["campaign_fields"] = campaign
     for name, column in _CAMPAIGN_COLUMNS:
         if value := campaign.get(name):
             row[column] = value
+    if campaign.get("click_id"):
+        row.pop("click_id_name", None)  # the producer's own
 
 
 def identity_rows(change: dict[str, Any]) -> list[Row]:

@@ -26,14 +26,17 @@ class Touch(NamedTuple):
     """The role of an event in attribution.
 
     Attributes:
-        kind: `rule`: a touch; `session`: a touch if it is the first event of its session; empty: none.
+        kind: A touch, an event of a visit, or neither. Which events of a visit are its touches is decided when reports
+            are read: events come late.
         marketing_channel: The channel that is credited; empty for no touch.
         conflict: The network of a click id in the address that contradicts what the touch is credited to; mostly empty.
+        click_id: The name of the click id that counts; mostly empty.
     """
 
     kind: TouchKind
     marketing_channel: str
     conflict: str = ""
+    click_id: str = ""
 
 
 class _Facts(NamedTuple):
@@ -48,7 +51,7 @@ class _Facts(NamedTuple):
     campaign: str
 
 
-NO_TOUCH = Touch("", "")
+NO_TOUCH, VISIT, RETURN = Touch("", ""), Touch("visit", ""), Touch("return", "")
 _Test = Callable[[_Facts], bool]
 
 
@@ -60,6 +63,7 @@ class TouchRules:
 
     Attributes:
         definitions: The same.
+        checkout_steps: Events after which a visitor may come back from the page of a bank.
     """
 
     def __init__(self, definitions: TouchDefinitions) -> None:
@@ -72,19 +76,21 @@ class TouchRules:
                 channels = frozenset(goal.channels) if goal.channels else None
                 self._goals.setdefault(event, []).append((goal.name, channels))
         self._arrivals = ArrivalRules(definitions)
+        self.checkout_steps = frozenset(definitions.checkout_steps)
+        self._visit_channels = frozenset(definitions.visit_channels)
         self._known: dict[tuple[Any, ...], Touch] = {}
 
     def classify(self, event: Mapping[str, Any]) -> Touch:
         """Return whether a resolved event is a touch, and of which marketing channel.
 
-        A `campaign.channel` names the channel outright and makes any event a touch.
+        A `campaign.channel` names the channel outright and makes any event a touch; an event of a visit that names it
+        is one once a visit.
         """
-        source = medium = name = None
+        source = medium = name = named = None
         more = False
         click_ids: tuple[str, ...] = ()
-        if campaign := event.get("campaign"):
-            if named := campaign.get("channel"):
-                return Touch("rule", named)
+        if campaign := campaign_of(event):
+            named = campaign.get("channel")
             source, medium, name = campaign.get("source"), campaign.get("medium"), campaign.get("name")
             more = not (source or medium or name) and any(map(campaign.get, _OTHER_CAMPAIGN_FIELDS))
             click_ids = self._arrivals.click_ids_of(campaign)
@@ -97,14 +103,19 @@ class TouchRules:
             referrer, host = self._arrivals.referrer(page.get("referrer")), host_of(page.get("url"))
         else:
             referrer = host = ""
-        key = (event["event"], event["channel"], source, medium, name, more, network, click_ids, referrer, host)
+        key = (event["event"], event["channel"], named, source, medium, name, more, network, click_ids, referrer, host)
         known = self._known.get(key)
         if known is None:
             known = self._compute(*key)
             if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[key] = known
-        return NO_TOUCH if known.kind == "session" and not context.get("session_id") else known
+        return known
+
+    def click_id(self, event: Mapping[str, Any], name: str) -> str:
+        """Return the value of the click id that `classify` named."""
+        context, properties = event.get("context") or _NOTHING, event.get("properties") or _NOTHING
+        return self._arrivals.click_id(name, context.get("page") or properties, campaign_of(event))
 
     def goals(self, event: Mapping[str, Any]) -> list[str]:
         """Return the names of the goals that an event reaches, in the order of the file; mostly none."""
@@ -114,20 +125,44 @@ class TouchRules:
         return [name for name, channels in found if channels is None or event["channel"] in channels]
 
     def _compute(
-        self, event: str, channel: str, source: str | None, medium: str | None, name: str | None, more: bool,
-        network: object, click_ids: tuple[str, ...], referrer: str, host: str,
+        self, event: str, channel: str, named: str | None, source: str | None, medium: str | None, name: str | None,
+        more: bool, network: object, click_ids: tuple[str, ...], referrer: str, host: str,
     ) -> Touch:  # fmt: skip
-        tagged = bool(source or medium or name or more)
+        tagged = bool(source or medium or name or more or named)
         arrival = self._arrivals.arrival(source or "", medium or "", tagged, click_ids, referrer, host)
         if not arrival.source and isinstance(network, str) and len(network) <= MAX_HOST_CHARS:
             arrival = arrival._replace(source=network.lower())
         kind = self._arrivals.site_kind(arrival.source, arrival.path)
         facts = _Facts(event, channel, arrival.by, arrival.source, kind, arrival.medium, name or "")
         when = next((when for test, when in self._touches if test(facts)), "never")
-        if when == "never" or (when == "first_of_session" and arrival.by == "return"):
-            return NO_TOUCH  # who comes back from paying goes on with the visit before
-        marketing_channel = next(name for test, name in self._channels if test(facts))
-        return Touch("rule" if when == "always" else "session", marketing_channel, arrival.conflict)
+        if when == "never":
+            if channel in self._visit_channels and event not in STEPS:
+                return VISIT  # who says something of themselves is still there
+            return Touch("rule", named, arrival.conflict, arrival.click_id) if named else NO_TOUCH
+        if when == "first_of_session" and arrival.by == "return":
+            return RETURN
+        marketing_channel = named or next(name for test, name in self._channels if test(facts))
+        role: TouchKind = "rule"
+        if when == "once_per_visit" or (named and when == "first_of_session"):
+            role = "campaign"
+        elif when == "first_of_session":
+            role = "referral" if arrival.by == "referrer" and arrival.medium == "referral" and not kind else "session"
+        return Touch(role, marketing_channel, arrival.conflict, arrival.click_id)
+
+
+def campaign_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an event's campaign; of `Install Attributed` also the one in its properties, where mobile SDKs put it."""
+    if campaign := event.get("campaign"):
+        return campaign  # type: ignore[no-any-return]
+    if event["event"] != "Install Attributed":
+        return _NOTHING
+    found = (event.get("properties") or _NOTHING).get("campaign")
+    if type(found) is not dict:
+        return _NOTHING
+    campaign = {name: value for name, value in found.items() if type(value) is str and value.strip()}
+    if "creative" not in campaign and (creative := campaign.pop("ad_creative", "")):
+        campaign["creative"] = creative
+    return campaign
 
 
 def _compile(rule: Conditions, definitions: TouchDefinitions) -> _Test:

@@ -15,8 +15,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from schemas.channels import MessageKind
 from schemas.events.messages import Step
 
-TouchKind = Literal["rule", "session", ""]
-"""How a stored event can be a touch: outright, as the first event of its session, or not at all."""
+TouchKind = Literal["rule", "campaign", "session", "referral", "return", "visit", ""]
+"""The role of a stored event. `rule`: a touch by itself. The next are events of a visit: `campaign` is a touch where
+its visit has not had this campaign or click id; `session` and `referral` (from a site of no known kind) are one where
+they begin a visit; `return` (back from paying or signing in) goes on with the visit before; `visit` brings nothing.
+Empty: neither a touch nor an event of a visit."""
 
 ArrivedBy = Literal["campaign", "click_id", "referrer", "return", "nothing"]
 """The strongest sign of where a visitor came from; `return`: back from a host that visitors only pass through."""
@@ -93,10 +96,11 @@ class TouchRule(Conditions):
     """Whether an event is a touch.
 
     Attributes:
-        touch: `always`; `first_of_session`: only as the first event of its `session_id`; `never`.
+        touch: `always`; `once_per_visit`: where the visit has not had the campaign or click id yet; `first_of_session`:
+            as the first event of a visit; `never`.
     """
 
-    touch: Literal["always", "first_of_session", "never"]
+    touch: Literal["always", "once_per_visit", "first_of_session", "never"]
 
 
 class ChannelRule(Conditions):
@@ -130,12 +134,25 @@ class Origin(_Model):
     medium: Label = ""
 
 
+class ClickId(Origin):
+    """An address parameter that an advertising system adds.
+
+    Attributes:
+        is_id: Whether its value names the click, as an upload of offline conversions wants it; `gad_source=1` does not.
+    """
+
+    is_id: bool = True
+
+
 class TouchDefinitions(_Model):
     """The whole file.
 
     Attributes:
         direct_channels: Marketing channels that `last_non_direct` passes over.
         margin: Share of revenue that is margin, for ROMI.
+        visit_channels: Where events make visits; messages are none, wherever they are seen.
+        visit_pause_minutes: A pause of that long ends a visit, unless the producer's session id goes on.
+        checkout_steps: Events after which a visitor may come back from the page of a bank, whatever its host.
         milestone: The goal that `w_shaped` gives a role of its own, such as a registration before the first order.
         lists: Named lists of sources or media, for `$name`.
         own_hosts: The retailer's hosts. Hosts of one registrable domain are one's own to each other without a list.
@@ -153,12 +170,18 @@ class TouchDefinitions(_Model):
 
     direct_channels: Labels = ("Direct",)
     margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    visit_channels: Labels = ("web", "app")
+    visit_pause_minutes: Annotated[int, Field(ge=1, le=1440)] = 30
+    checkout_steps: Labels = (
+        "Checkout Started", "Checkout Step Viewed", "Checkout Step Completed", "Payment Info Entered",
+        "Order Completed",
+    )  # fmt: skip
     milestone: str = "signup"
     lists: dict[str, Labels] = Field(default_factory=dict)
     own_hosts: tuple[Site, ...] = ()
     sites: dict[SiteKind, tuple[Site, ...]] = Field(default_factory=dict)
     networks: tuple[Labels, ...] = ()
-    click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], Origin] = Field(default_factory=dict)
+    click_ids: dict[Annotated[str, StringConstraints(pattern=r"^\w+$")], ClickId] = Field(default_factory=dict)
     ad_servers: dict[Site, Origin] = Field(default_factory=dict)
     unpaid_media: tuple[Label, ...] = ()
     ignored_referrers: tuple[Site, ...] = ()

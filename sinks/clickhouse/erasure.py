@@ -98,7 +98,7 @@ def count_rows(client: Any, rows: PersonRows) -> dict[str, int]:
 
 
 def delete_rows(client: Any, rows: PersonRows) -> dict[str, int]:
-    """Delete a person's rows from the disks of all replicas, and the rows of `sessions` and `arrivals` that they made.
+    """Delete a person's rows from the disks of all replicas, and the rows of `arrivals` that they made.
 
     Returns:
         Table → number of deleted rows; tables without any are left out.
@@ -117,28 +117,14 @@ def delete_rows(client: Any, rows: PersonRows) -> dict[str, int]:
 
 
 def _unlinker(client: Any, condition: str, parameters: dict[str, Any]) -> Callable[[], dict[str, int]]:
-    """Read the sessions and arrivals of a person's events; return a function that deletes them after the events.
+    """Read the arrivals of a person's events; return a function that deletes them after the events.
 
     The accounting stays right: the events count as suppressed from then on, also if they are delivered again.
     """
-    found = client.query(
-        f"SELECT source, event_id, session FROM touchpoints WHERE {condition}",  # noqa: S608 - fixed texts
-        parameters,
-    ).result_rows
-    sessions = sorted({session for _, _, session in found if session})
-    events = sorted({(source, event_id) for source, event_id, _ in found})
+    query = f"SELECT DISTINCT source, event_id FROM touchpoints WHERE {condition}"  # noqa: S608 - fixed texts
+    events = sorted(map(tuple, client.query(query, parameters).result_rows))
 
     def unlink() -> dict[str, int]:
-        for part in _parts(sessions):
-            client.command(
-                "ALTER TABLE sessions DELETE WHERE session IN {sessions:Array(UInt64)}", {"sessions": part},
-                settings=_SYNCHRONOUS,
-            )  # fmt: skip
-            client.command(
-                "INSERT INTO sessions SELECT arrayJoin([toDate(occurred_at), toDate(occurred_at) + 1]) AS day, session,"
-                " min(place) FROM touchpoints WHERE session IN {sessions:Array(UInt64)} GROUP BY day, session",
-                {"sessions": part},
-            )
         for part in _parts(events):
             client.command(
                 "INSERT INTO arrivals SELECT topic, partition, offset, 'suppressed', '', source, received_at"  # noqa: S608
@@ -147,7 +133,7 @@ def _unlinker(client: Any, condition: str, parameters: dict[str, Any]) -> Callab
             )
             for table, condition in _FORGOTTEN:
                 client.command(f"ALTER TABLE {table} DELETE WHERE {condition}", {"events": part}, settings=_SYNCHRONOUS)
-        return {"sessions": len(sessions), "arrivals": len(events)} if sessions else {"arrivals": len(events)}
+        return {"arrivals": len(events)}
 
     return unlink
 

@@ -40,28 +40,31 @@ _EXAMPLE_PERSON = """
     FROM v_touchpoints
     WHERE profile_id IN (SELECT profile_id FROM identity_log FINAL WHERE kind = 'merge')
     GROUP BY profile_id
-    HAVING uniqExactIf(marketing_channel, touch = 'rule') >= 3
+    HAVING uniqExactIf(marketing_channel, touch IN ('rule', 'campaign')) >= 3
         AND countIf(marketing_channel = 'In-Store') > 0
         AND countIf(event = 'Order Completed' AND channel = 'store') > 0
         AND countIf(event = 'Order Completed' AND channel != 'store') > 0
-        AND countIf(touch = 'rule') BETWEEN 5 AND 18
-    ORDER BY uniqExactIf(marketing_channel, touch = 'rule') DESC, count(), profile_id
+        AND countIf(touch IN ('rule', 'campaign')) BETWEEN 5 AND 18
+    ORDER BY uniqExactIf(marketing_channel, touch IN ('rule', 'campaign')) DESC, count(), profile_id
     LIMIT 1
 """
 
 _PATH = """
     WITH (SELECT groupUniqArray(event_id) FROM identity_log FINAL WHERE kind = 'merge') AS merging
     SELECT
-        occurred_at, channel, event, if(touch = 'rule' OR opens, marketing_channel, ''),
-        campaign, revenue, currency, joins
+        occurred_at, channel, event, if(touched, marketing_channel, ''), campaign, revenue, currency, joins
     FROM
     (
-        SELECT *, touch = 'session' AND row_number() OVER visit = 1 AS opens, has(merging, event_id) AS joins
+        SELECT
+            *,
+            (source, event_id) IN (
+                SELECT source, event_id FROM v_touches WHERE profile_id = {profile_id:UUID}
+            ) AS touched,
+            has(merging, event_id) AS joins
         FROM v_touchpoints
         WHERE profile_id = {profile_id:UUID}
-        WINDOW visit AS (PARTITION BY source, session_id ORDER BY occurred_at, event_id)
     )
-    WHERE touch = 'rule' OR opens OR joins OR event = 'Order Completed'
+    WHERE touched OR joins OR event = 'Order Completed'
     ORDER BY occurred_at, event_id
 """
 

@@ -223,15 +223,17 @@ def publish_settings(
     margin: float,
     timezone: str,
     milestone: str = "signup",
+    visit_pause_minutes: int = 30,
 ) -> bool:
     """Write the settings that the attribution views read.
 
     Returns:
         Whether they were different before.
     """
-    wanted = (goal, list(direct_channels), margin, timezone, milestone)
-    columns = ["goal", "direct_channels", "margin", "timezone", "milestone"]
-    if client.query(f"SELECT {', '.join(columns)} FROM v_attribution_settings").first_row == wanted:  # noqa: S608
+    wanted = (goal, list(direct_channels), margin, timezone, milestone, visit_pause_minutes)
+    columns = ["goal", "direct_channels", "margin", "timezone", "milestone", "visit_pause_minutes"]
+    known = f"SELECT {', '.join(columns)} FROM v_attribution_settings CROSS JOIN v_visit_settings"  # noqa: S608
+    if client.query(known).first_row == wanted:
         return False
     client.insert(
         "attribution_settings",

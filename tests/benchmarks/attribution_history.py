@@ -16,12 +16,14 @@ class History:
     """How much of it.
 
     Attributes:
-        touches: Three in ten are visits known by their first event alone, the rest say what brought them.
+        touches: Three in ten are events of visits, three a visit, without a campaign and mostly without a session id;
+            the rest are touches by themselves.
         conversions: Orders.
         people: Persons before merges.
         merges: Persons who turned out to be somebody else.
         days: From the first touch to the last; the first thirty days have no orders.
         seed: Another one gives another history.
+        named_visits: Percent of visits that have a session id.
     """
 
     touches: int = 10_000_000
@@ -30,6 +32,7 @@ class History:
     merges: int = 100_000
     days: int = 180
     seed: int = 7
+    named_visits: int = 20
 
 
 def generate(client: Any, history: History) -> None:
@@ -41,18 +44,19 @@ def generate(client: Any, history: History) -> None:
         "merges": history.merges,
         "span": history.days * 86_400_000,
         "seed": history.seed,
+        "named": history.named_visits,
     }
     settings = {"max_partitions_per_insert_block": 0, "max_insert_block_size": 1_000_000}
     person = "reinterpretAsUUID(sipHash128('person', who))"
     client.command(
         f"""
         INSERT INTO touchpoints (event_id, event, channel, source, occurred_at, received_at, anchor, profile_id,
-            identity_version, touch, marketing_channel, campaign, creative, product_id, session_id)
+            identity_version, touch, marketing_channel, campaign, creative, product_id, session_id, identifiers)
         WITH
-            sipHash64({{seed:UInt64}}, number) AS dice,
+            number % 10 < 3 AS visit,
+            sipHash64({{seed:UInt64}}, if(visit, intDiv(number, 10) * 10, number)) AS dice,
             toUInt64(pow(dice % 1000003 / 1000003, 1.5) * {{people:UInt64}}) AS who,
-            {_CHANNELS}[1 + intDiv(dice, 7) % 12] AS marketing,
-            intDiv(dice, 1009) % 10 < 3 AS visit
+            {_CHANNELS}[1 + intDiv(dice, 7) % 12] AS marketing
         SELECT
             lower(hex(sipHash128({{seed:UInt64}}, number))) AS event_id,
             if(visit, 'Page Viewed', 'Ad Clicked') AS event,
@@ -60,7 +64,7 @@ def generate(client: Any, history: History) -> None:
             'generated' AS source,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
                 + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, {{touches:UInt64}}) + intDiv(dice, 31) % 60000)
-                AS occurred_at,
+                + toIntervalMinute(if(visit, number % 10, 0)) AS occurred_at,
             occurred_at + toIntervalSecond(1) AS received_at,
             {person} AS anchor,
             {person} AS profile_id,
@@ -70,7 +74,9 @@ def generate(client: Any, history: History) -> None:
             if(visit, '', concat(marketing, ' ', toString(intDiv(dice, 97) % 5))) AS campaign,
             if(visit, '', concat('creative ', toString(intDiv(dice, 193) % 20))) AS creative,
             if(intDiv(dice, 389) % 4 = 0, concat('product ', toString(intDiv(dice, 769) % 200)), '') AS product_id,
-            if(visit, toString(number), '') AS session_id
+            if(visit AND intDiv(dice, 1009) % 100 < {{named:UInt64}}, toString(intDiv(number, 10)), '') AS session_id,
+            if(visit, concat('[{{"type":"anonymous_id","value":"browser ', toString(who), ' ',
+                toString(intDiv(dice, 53) % 2), '"}}]'), '') AS identifiers
         FROM numbers({{touches:UInt64}})
         """,
         parameters=parameters,

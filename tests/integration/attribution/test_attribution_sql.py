@@ -107,7 +107,7 @@ def test_sql_credits_what_the_definitions_credit(tables: Warehouse, seed: int, m
     tables.change(*world.changes)
     tables.store(*world.deliveries[half:])
     if merged_parts:
-        for table in ("touchpoints", "conversions", "sessions", "identity_overrides"):
+        for table in ("touchpoints", "conversions", "identity_overrides"):
             tables.client.command(f"OPTIMIZE TABLE {table} FINAL")
 
     conversions = with_milestones(world.conversions, "signup")

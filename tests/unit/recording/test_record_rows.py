@@ -93,7 +93,7 @@ def test_a_campaign_fills_its_columns_and_makes_a_touch(rules: TouchRules) -> No
     campaign = {"source": "google", "medium": "cpc", "name": "brand", "creative": "blue", "click_id": "c", "id": "7"}
     row = tables(resolved(campaign=campaign), rules)["touchpoints"]
 
-    assert ("rule", "Paid Search", "brand", "blue") == (
+    assert ("campaign", "Paid Search", "brand", "blue") == (
         row["touch"], row["marketing_channel"], row["campaign"], row["creative"]
     )  # fmt: skip
     assert ("google", "cpc", "c", "7") == (
@@ -269,7 +269,7 @@ def test_an_event_of_doubtful_time_is_stored_and_is_no_touch(rules: TouchRules) 
     dated = tables(resolved(campaign=campaign), rules)["touchpoints"]
     doubtful = tables(resolved(campaign=campaign, context={"time_doubtful": True}), rules)["touchpoints"]
 
-    assert ("rule", None) == (dated["touch"], dated.get("time_doubtful"))
+    assert ("campaign", None) == (dated["touch"], dated.get("time_doubtful"))
     assert ("", 1) == (doubtful["touch"], doubtful["time_doubtful"])
 
 

@@ -22,6 +22,10 @@ def rules() -> TouchRules:
     return TouchRules(load(FILE, TouchDefinitions))
 
 
+def brought(channel: str, conflict: str = "", click_id: str = "") -> Touch:
+    return Touch("campaign", channel, conflict, click_id)
+
+
 def event(name: str = "Page Viewed", channel: str = "web", **fields: Any) -> dict[str, Any]:
     return {"event_id": "e", "event": name, "channel": channel, **fields}
 
@@ -36,6 +40,10 @@ def visit(referrer: str = "", url: str = "https://www.shop.example/jeans") -> di
     return event(context={"session_id": "s1", "page": page})
 
 
+def installed(**campaign: Any) -> dict[str, Any]:
+    return event("Install Attributed", "app", properties={"provider": "p", "campaign": campaign})
+
+
 def advert(name: str, network: str) -> dict[str, Any]:
     return event(name, "ads", properties={"network": network})
 
@@ -44,25 +52,25 @@ def advert(name: str, network: str) -> dict[str, Any]:
     ("given", "touch"),
     [
         # Google Analytics' default channel groups
-        pytest.param(from_campaign("google", "cpc"), Touch("rule", "Paid Search"), id="paid search"),
-        pytest.param(from_campaign("Google", "CPC"), Touch("rule", "Paid Search"), id="capital letters"),
-        pytest.param(from_campaign("facebook", "paid_social"), Touch("rule", "Paid Social"), id="paid social"),
-        pytest.param(from_campaign("youtube", "cpc"), Touch("rule", "Paid Video"), id="paid video"),
-        pytest.param(from_campaign("amazon", "ppc"), Touch("rule", "Paid Shopping"), id="paid shopping by source"),
-        pytest.param(from_campaign("x", "cpc", "summer shopping"), Touch("rule", "Paid Shopping"), id="by campaign"),
-        pytest.param(from_campaign("x", "cpc", "workshop"), Touch("rule", "Paid Other"), id="no shop in a workshop"),
-        pytest.param(from_campaign("x", "cpc", "my eShop"), Touch("rule", "Paid Shopping"), id="an eShop"),
-        pytest.param(from_campaign("x", "retargeting"), Touch("rule", "Paid Other"), id="paid other"),
-        pytest.param(from_campaign("dv360", "banner"), Touch("rule", "Display"), id="display"),
-        pytest.param(from_campaign("x", "y", "Cross-network 1"), Touch("rule", "Cross-network"), id="cross-network"),
-        pytest.param(from_campaign("newsletter", "email"), Touch("rule", "Email"), id="e-mail"),
-        pytest.param(from_campaign("awin", "affiliate"), Touch("rule", "Affiliates"), id="affiliates"),
-        pytest.param(from_campaign("instagram", "story"), Touch("rule", "Organic Social"), id="organic social"),
-        pytest.param(from_campaign("x", "organic"), Touch("rule", "Organic Search"), id="organic search by medium"),
-        pytest.param(from_campaign("leaflet", "qr"), Touch("rule", "Offline Media"), id="a code on paper"),
-        pytest.param(from_campaign("crm", "web_push"), Touch("rule", "Web Push"), id="web push by medium"),
-        pytest.param(from_campaign("crm", "push"), Touch("rule", "App Push"), id="push by medium"),
-        pytest.param(from_campaign(name="autumn"), Touch("rule", "Unassigned"), id="a campaign that says little"),
+        pytest.param(from_campaign("google", "cpc"), brought("Paid Search"), id="paid search"),
+        pytest.param(from_campaign("Google", "CPC"), brought("Paid Search"), id="capital letters"),
+        pytest.param(from_campaign("facebook", "paid_social"), brought("Paid Social"), id="paid social"),
+        pytest.param(from_campaign("youtube", "cpc"), brought("Paid Video"), id="paid video"),
+        pytest.param(from_campaign("amazon", "ppc"), brought("Paid Shopping"), id="paid shopping by source"),
+        pytest.param(from_campaign("x", "cpc", "summer shopping"), brought("Paid Shopping"), id="by campaign"),
+        pytest.param(from_campaign("x", "cpc", "workshop"), brought("Paid Other"), id="no shop in a workshop"),
+        pytest.param(from_campaign("x", "cpc", "my eShop"), brought("Paid Shopping"), id="an eShop"),
+        pytest.param(from_campaign("x", "retargeting"), brought("Paid Other"), id="paid other"),
+        pytest.param(from_campaign("dv360", "banner"), brought("Display"), id="display"),
+        pytest.param(from_campaign("x", "y", "Cross-network 1"), brought("Cross-network"), id="cross-network"),
+        pytest.param(from_campaign("newsletter", "email"), brought("Email"), id="e-mail"),
+        pytest.param(from_campaign("awin", "affiliate"), brought("Affiliates"), id="affiliates"),
+        pytest.param(from_campaign("instagram", "story"), brought("Organic Social"), id="organic social"),
+        pytest.param(from_campaign("x", "organic"), brought("Organic Search"), id="organic search by medium"),
+        pytest.param(from_campaign("leaflet", "qr"), brought("Offline Media"), id="a code on paper"),
+        pytest.param(from_campaign("crm", "web_push"), brought("Web Push"), id="web push by medium"),
+        pytest.param(from_campaign("crm", "push"), brought("App Push"), id="push by medium"),
+        pytest.param(from_campaign(name="autumn"), brought("Unassigned"), id="a campaign that says little"),
         # What shows where a visitor came from, without a campaign
         pytest.param(visit(), Touch("session", "Direct"), id="nothing"),
         pytest.param(visit("https://www.google.co.uk/search"), Touch("session", "Organic Search"), id="search engine"),
@@ -71,13 +79,21 @@ def advert(name: str, network: str) -> dict[str, Any]:
         pytest.param(visit("https://l.facebook.com/l.php"), Touch("session", "Organic Social"), id="social network"),
         pytest.param(visit("https://t.co/x"), Touch("session", "Organic Social"), id="short link"),
         pytest.param(visit("https://chatgpt.com/"), Touch("session", "AI Assistant"), id="assistant"),
-        pytest.param(visit("https://blog.example.org/"), Touch("session", "Referral"), id="another site"),
+        pytest.param(visit("https://blog.example.org/"), Touch("referral", "Referral"), id="another site"),
         pytest.param(visit("https://checkout.shop.example/"), Touch("session", "Direct"), id="our own subdomain"),
-        pytest.param(visit("https://www.paypal.com/"), Touch("", ""), id="back from paying"),
-        pytest.param(visit(url="https://shop.example/?gclid=x"), Touch("rule", "Paid Search"), id="click id"),
-        pytest.param(visit(url="https://shop.example/?a=b&ttclid=x"), Touch("rule", "Paid Social"), id="second one"),
+        pytest.param(visit("https://www.paypal.com/"), Touch("return", ""), id="back from paying"),
+        pytest.param(visit(url="https://a.example/?gclid=x"), brought("Paid Search", "", "gclid"), id="click id"),
+        pytest.param(visit(url="https://a.example/?b&ttclid=x"), brought("Paid Social", "", "ttclid"), id="second one"),
         pytest.param(visit(url="https://shop.example/?notgclid=x"), Touch("session", "Direct"), id="part of a name"),
-        pytest.param(event(), Touch("", ""), id="no session, no campaign"),
+        pytest.param(event(), Touch("session", "Direct"), id="no session id, no campaign"),
+        pytest.param(event("Identify", campaign={"name": "x"}), Touch("visit", ""), id="who it is, on a landing page"),
+        pytest.param(event("Identify", "api", campaign={"name": "x"}), Touch("", ""), id="who it is, by a server"),
+        pytest.param(event("Application Opened", "app"), Touch("session", "Direct"), id="an app opened"),
+        pytest.param(event("Email Opened", "web"), Touch("", ""), id="a message shown in a browser is no visit"),
+        pytest.param(event(campaign={"channel": "Radio"}), brought("Radio"), id="a visit's channel is named"),
+        pytest.param(installed(source="Facebook", name="s"), Touch("rule", "Paid Social"), id="an install"),
+        pytest.param(installed(source="Some Network"), Touch("rule", "Unassigned"), id="of an unknown network"),
+        pytest.param(installed(source={}), Touch("rule", "Direct"), id="brought by nothing"),
         # Own channels
         pytest.param(event("Email Link Clicked", "email"), Touch("rule", "Email"), id="mail clicked"),
         pytest.param(event("Email Opened", "email", campaign={"name": "x"}), Touch("", ""), id="mail opened"),
@@ -106,20 +122,32 @@ def test_an_event_is_a_touch_of(rules: TouchRules, given: dict[str, Any], touch:
     assert touch == rules.classify(given), "the remembered answer is another one"
 
 
-def test_only_the_session_decides_whether_an_unpaid_visit_is_a_touch(rules: TouchRules) -> None:
-    with_session, without = visit("https://www.google.com/"), visit("https://www.google.com/")
-    del without["context"]["session_id"]
+@pytest.mark.parametrize(
+    ("url", "campaign", "found"),
+    [
+        pytest.param("/?utm_source=x&gclid=Abc-1%2B", {}, ("gclid", "Abc-1+"), id="in the address"),
+        pytest.param("/?gad_source=1&gclid=Abc", {}, ("gclid", "Abc"), id="beside what names no click"),
+        pytest.param("/?gad_source=1", {}, ("", ""), id="only what names no click"),
+        pytest.param("/?a=1&amp;irclickid=I.7", {}, ("irclickid", "I.7"), id="an affiliate's, escaped"),
+        pytest.param("/", {"gclid": "Q"}, ("gclid", "Q"), id="a field of the campaign"),
+        pytest.param(
+            "/?gclid=OLD", {"source": "linkedin"}, ("", ""), id="another network's is no click on this campaign"
+        ),
+        pytest.param("/?sccid=s", {}, ("ScCid", "s"), id="in lower case"),
+    ],
+)
+def test_the_click_id_is_kept(rules: TouchRules, url: str, campaign: dict[str, Any], found: tuple[str, str]) -> None:
+    given = {**visit(url=f"https://shop.example{url}"), "campaign": campaign}
 
-    assert [Touch("session", "Organic Search"), Touch("", "")] == [
-        rules.classify(with_session),
-        rules.classify(without),
-    ]
+    name = rules.classify(given).click_id
+
+    assert found == (name, rules.click_id(given, name) if name else "")
 
 
 def test_odd_values_in_custom_events_are_no_obstacle(rules: TouchRules) -> None:
     odd = event("Spaceship Landed", properties={"network": "x", "url": 7, "referrer": "not an address", "search": None})
 
-    assert Touch("", "") == rules.classify(odd)
+    assert Touch("session", "Direct") == rules.classify(odd)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +188,9 @@ SMALL: dict[str, Any] = {
         pytest.param({"goals": SMALL["goals"] * 2}, "two goals have the same name", id="goal twice"),
         pytest.param({"goals": [{"name": "all", "events": ["X"]}]}, "cannot be called all", id="reserved name"),
         pytest.param(
-            {"touches": [{"touch": "sometimes"}]}, "'always', 'first_of_session' or 'never'", id="unknown word"
+            {"touches": [{"touch": "sometimes"}]},
+            "'always', 'once_per_visit', 'first_of_session' or 'never'",
+            id="unknown word",
         ),
         pytest.param({"touches": [{"touch": "always", "evnts": ["X"]}]}, "Extra inputs", id="misspelt condition"),
         pytest.param(
@@ -182,7 +212,7 @@ def test_an_error_names_file_line_and_path(tmp_path: Path) -> None:
     file.write_text(FILE.read_text("utf-8").replace("touch: first_of_session", "touch: first"), "utf-8")
     line = next(n for n, text in enumerate(file.read_text("utf-8").splitlines(), 1) if "touch: first" in text)
 
-    with pytest.raises(DefinitionError, match=rf"touches.yaml:{line}: touches.4.touch: "):
+    with pytest.raises(DefinitionError, match=rf"touches.yaml:{line}: touches.6.touch: "):
         load(file, TouchDefinitions)
 
 
