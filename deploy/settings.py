@@ -103,7 +103,9 @@ class Settings(BaseSettings):
         description="How much of context.ip is kept once its place is known: full, truncated or none; views truncate.",
     )
 
-    definitions_dir: Path = Field(DEFINITIONS, description="Folder of segments/, journeys/, templates/ and plan/.")
+    definitions_dir: Path = Field(
+        DEFINITIONS, description="Folder of segments/, journeys/, templates/, plan/ and transforms/."
+    )
     policy_file: Path = Field(
         DEFINITIONS / "policy.yaml", description="Message policy: who may be written to, when, how often."
     )

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -99,19 +100,36 @@ def dead_letters_replay(
     from_: From = None,
     to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be published.")] = False,
+    with_: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            exists=True,
+            dir_okay=False,
+            help="A transform that corrects the events; only shows what would be accepted, unless --apply is given.",
+        ),
+    ] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="With --with: publish what is accepted.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what a replay has published before.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish refused records again, once the cause is mended: the original bytes, to their topic, and each once.
+
+    With --with FILE, a transform as those of sources, the events are corrected and judged first: what is refused still
+    stays as it is, and nothing is published without --apply.
 
     What the collector refused is translated and validated again instead, with the rights of its source. Safe to repeat:
     what was published before is left out; one that is still bad is refused again, as a new dead letter.
     """
     from deploy.operations.dead_letters import replay
     from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.transforms import load_transform
     from deploy.settings import settings
     from sinks.clickhouse.dead_letters import count_dead_letters, mark_replayed, read_dead_letters
 
+    if apply and (with_ is None or dry_run):
+        raise typer.BadParameter("--apply publishes what --with FILE corrects, and is no dry run")
+    dry_run = dry_run or (with_ is not None and not apply)
     matching = _filter(reason, stage, topic, from_, to)
     wanted = matching if again else replace(matching, replayed=False)
     with clickhouse() as client, clickhouse() as marking:  # one reads while the other writes
@@ -119,17 +137,23 @@ def dead_letters_replay(
         left_out = 0 if again else sum(count_dead_letters(client, replace(matching, replayed=True)).values())
         mark = partial(mark_replayed, marking)
         try:
-            outcome = replay(read_dead_letters(client, wanted), settings(), dry_run=dry_run, mark=mark)
+            transform = load_transform(with_) if with_ is not None else None
+            letters = read_dead_letters(client, wanted)
+            outcome = replay(letters, settings(), dry_run=dry_run, mark=mark, transform=transform)
         except DefinitionError as error:
             fail(str(error))
     refused = outcome.refused.total()
     if as_json:
         published = 0 if dry_run else outcome.published
         summary = {"matching": counts, "published": published, "dry_run": dry_run, "refused": refused}
+        if dry_run:
+            summary["would_publish"] = outcome.published
         print(json.dumps(summary, indent=2))
     for name, count in counts.items():
         typer.echo(f"{count:10,} {name}", err=True)
     typer.echo(f"{'would publish' if dry_run else 'published'} {outcome.published:,}", err=True)
+    if with_ is not None and not apply:
+        typer.echo("nothing is published yet: add --apply", err=True)
     if left_out:
         typer.echo(f"left out {left_out:,} that were published before: publish them too with --again", err=True)
     if refused:

@@ -13,14 +13,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
+
 from deploy.operations.hooks import load_hooks
+from deploy.operations.plans import plan_in_force
 from deploy.operations.sources import collect_for, load_sources
+from deploy.operations.transforms import transforms_in_force
 from processors.intake.collect import STAGE as COLLECTOR
+from processors.intake.decode import decode
+from processors.intake.routing import routing_key
 from processors.intake.segment_calls import Arrival
 from schemas.dead_letters import truncation
+from schemas.intake.transforms import Transform
+from schemas.outcomes import Reject
 from schemas.records import Headers
+from schemas.topics import touchpoint_topic
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -28,6 +38,8 @@ if TYPE_CHECKING:
 
     Mark = Callable[[Sequence[LetterKey]], None]
 
+_IDENTIFY = "identify"
+_NO_EVENT = "a transform is for events that identify or the collector has refused"
 _LETTERS_PER_MARK = 10_000
 """Confirmed letters that are marked at once; as many may be published a second time after a kill."""
 
@@ -61,14 +73,17 @@ class Replayer:
 
     Args:
         settings: The deployment.
+        transform: Corrects the events before they are judged again. Then those of other stages are judged here too, and
+            what is refused still stays a letter.
 
     Raises:
         DefinitionError: The sources are not what they should be.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, transform: Transform | None = None) -> None:
         self._sources = load_sources(settings)
-        self._collect = collect_for(settings)
+        self._collect = collect_for(settings, transform)
+        self._judge = _TransformedRecords(settings, transform) if transform else None
         self._mappings = {name: hook.mapping for name, hook in load_hooks(settings, self._sources).items()}
         self._prefix = settings.topic_prefix
 
@@ -78,6 +93,8 @@ class Replayer:
             place = f"{letter.topic} {letter.partition} {letter.offset}"
             return f"truncated: the letter does not keep the whole record, which is at {place}"
         if letter.stage != COLLECTOR:
+            if self._judge is not None:
+                return self._judge(letter) if letter.stage == _IDENTIFY else f"of the stage {letter.stage}: {_NO_EVENT}"
             return [ReplayRecord(letter.topic, letter.key, letter.value)]
         # The id depends on the letter alone, so a second replay publishes a duplicate.
         arrival = Arrival(letter.received_at, None, f"dead-letter-{letter.offset}")
@@ -91,8 +108,41 @@ class Replayer:
         ]
 
 
+class _TransformedRecords:
+    """Corrects the events of letters of other stages, and judges them as `identify` will."""
+
+    def __init__(self, settings: Settings, transform: Transform) -> None:
+        secret = settings.identity_secret.get_secret_value().encode()
+        transforms = transforms_in_force(settings, load_sources(settings), transform)
+        assert transforms is not None
+        self._transforms, self._plan = transforms, plan_in_force(settings)
+        self._key = partial(routing_key, secret=secret)
+        self._channels, self._max_bytes = frozenset(settings.channels), settings.max_event_bytes
+        self._prefix = settings.topic_prefix
+
+    def __call__(self, letter: StoredDeadLetter) -> list[ReplayRecord] | str:
+        """Return the record to publish for a letter, or the reason why it is refused still."""
+        try:
+            event = self._transforms(orjson.loads(letter.value))
+        except orjson.JSONDecodeError as error:
+            return f"not_json: {error}"
+        value = orjson.dumps(event)
+        judged = decode(value, channels=self._channels, max_bytes=self._max_bytes)
+        if not isinstance(judged, Reject) and self._plan is not None:
+            judged = self._plan.apply(judged) or judged
+        if isinstance(judged, Reject):
+            return f"{judged.reason.value}: {judged.message}"
+        topic = self._prefix + touchpoint_topic(judged["channel"])
+        return [ReplayRecord(topic, self._key(judged), value)]
+
+
 def replay(
-    letters: Iterable[StoredDeadLetter], settings: Settings, *, dry_run: bool = False, mark: Mark | None = None
+    letters: Iterable[StoredDeadLetter],
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    mark: Mark | None = None,
+    transform: Transform | None = None,
 ) -> Replay:
     """Publish dead letters again and wait until the broker has confirmed every record.
 
@@ -101,11 +151,12 @@ def replay(
         settings: The deployment.
         dry_run: Publish nothing; only count.
         mark: Takes the keys of letters whose records the broker has confirmed; None: they are not marked.
+        transform: As `Replayer`.
 
     Raises:
         DefinitionError: As `Replayer`.
     """
-    replayer, outcome = Replayer(settings), Replay()
+    replayer, outcome = Replayer(settings, transform), Replay()
 
     def records() -> Iterator[tuple[_Unconfirmed, ReplayRecord]]:
         for letter in letters:

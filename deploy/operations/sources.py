@@ -7,11 +7,13 @@ from functools import partial
 
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.plans import plan_in_force
+from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
 from processors.intake.collect import Collect
 from processors.intake.routing import routing_key
 from processors.intake.validation_mark import ValidationMark
 from schemas.intake.sources import Source, SourceDefinitions
+from schemas.intake.transforms import Transform
 
 
 def load_sources(settings: Settings) -> Mapping[str, Source]:
@@ -29,19 +31,25 @@ def load_sources(settings: Settings) -> Mapping[str, Source]:
     return sources
 
 
-def collect_for(settings: Settings) -> Collect:
+def collect_for(settings: Settings, last: Transform | None = None) -> Collect:
     """Return the `Collect` of this deployment, which turns events of requests into records.
 
+    Args:
+        settings: Of the deployment.
+        last: A transform for the events of all sources, after their own.
+
     Raises:
-        DefinitionError: The tracking plan is not valid.
+        DefinitionError: The tracking plan or a transform is not valid.
     """
     secret = settings.identity_secret.get_secret_value().encode()
-    plan = plan_in_force(settings)
+    plan, transforms = plan_in_force(settings), transforms_in_force(settings, load_sources(settings), last)
+    rules = (plan.digest if plan else b"") + (transforms.digest if transforms else b"")
     return Collect(
         channels=frozenset(settings.channels),
         max_event_bytes=settings.max_event_bytes,
         key=partial(routing_key, secret=secret),
         topic_prefix=settings.topic_prefix,
-        mark=ValidationMark(secret, plan=plan.digest if plan else b""),
+        mark=ValidationMark(secret, rules=rules),
         plan=plan,
+        transforms=transforms,
     )

@@ -23,6 +23,8 @@ from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
 from deploy.operations.schema_registry import registry_client
+from deploy.operations.sources import load_sources
+from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
@@ -133,6 +135,7 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             refused_share=stores.refused_share(),
             registry=stores.schema_registry(),
             plan=plan_in_force(settings),
+            transforms=transforms_in_force(settings, load_sources(settings)),
         ),
         outbox=stores.identity_outbox(),
     )

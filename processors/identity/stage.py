@@ -29,6 +29,7 @@ from processors.intake.event_time import clamp_to_arrival
 from processors.intake.frames import Frames
 from processors.intake.record_forms import decode_record
 from processors.intake.tracking_plan import TrackingPlan
+from processors.intake.transform import Transforms
 from processors.intake.validation_mark import ValidationMark
 from processors.stream.ports import IdentityStore, RefusedShare, SchemaRegistry
 from schemas.events.touchpoint import Event
@@ -93,6 +94,7 @@ class Identify:
         refused_share: Keeps that share for the next start; None: each start counts anew.
         plan: The tracking plan; None: there is none.
         registry: Has the schemas of records in Confluent's wire format; None: such records are refused.
+        transforms: Those of sources, which correct events before they are validated; None: there are none.
     """
 
     WINDOW = 10_000
@@ -113,6 +115,7 @@ class Identify:
         refused_share: RefusedShare | None = None,
         plan: TrackingPlan | None = None,
         registry: SchemaRegistry | None = None,
+        transforms: Transforms | None = None,
     ) -> None:
         self._identities = identities
         self._policy = policy
@@ -120,10 +123,12 @@ class Identify:
         self._channels = channels
         self._max_event_bytes = max_event_bytes
         self._enrich = enrich
-        self._mark = ValidationMark(secret, plan=plan.digest if plan else b"")
+        rules = (plan.digest if plan else b"") + (transforms.digest if transforms else b"")
+        self._mark = ValidationMark(secret, rules=rules)
         self._plan = plan
         self._registry = registry
         self._frames = Frames()
+        self._transforms = transforms
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
         self._recent_records = self._rejected = 0
@@ -159,7 +164,7 @@ class Identify:
         try:
             event = decode_record(
                 record, self._mark, channels=self._channels, max_bytes=self._max_event_bytes, plan=self._plan,
-                frames=self._frames,
+                frames=self._frames, transforms=self._transforms,
             )  # fmt: skip
             if isinstance(event, Reject):
                 return event

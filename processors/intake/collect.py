@@ -31,6 +31,7 @@ from processors.intake.refused_calls import (
 )
 from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, in_fields_of_call, translate
 from processors.intake.tracking_plan import TrackingPlan
+from processors.intake.transform import Transforms
 from processors.intake.validation_mark import ValidationMark
 from schemas.dead_letters import Reason, dead_letter
 from schemas.events import limits
@@ -107,11 +108,12 @@ class Collect:
         topic_prefix: What the deployment puts before its topics' names; a dead letter names the whole topic.
         mark: Marks the records of valid events.
         plan: The tracking plan; None: there is none.
+        transforms: Those of sources, which correct events before they are validated; None: there are none.
     """
 
     def __init__(
         self, *, channels: frozenset[str], max_event_bytes: int, key: Callable[[dict[str, Any]], bytes | None],
-        topic_prefix: str, mark: ValidationMark, plan: TrackingPlan | None = None,
+        topic_prefix: str, mark: ValidationMark, plan: TrackingPlan | None = None, transforms: Transforms | None = None,
     ) -> None:  # fmt: skip
         self._channels = channels
         self._max_event_bytes = max_event_bytes
@@ -119,6 +121,7 @@ class Collect:
         self._prefix = topic_prefix
         self._mark = mark
         self._plan = plan
+        self._transforms = transforms
 
     def calls(
         self, name: str, source: Source, calls: Sequence[CallAndVerb], arrivals: Sequence[Arrival]
@@ -290,7 +293,9 @@ class Collect:
             collected.accepted += 1
 
     def _judged(self, event: object, *, lenient: bool) -> tuple[bytes, Event | Reject]:
-        """Validate an event, set odd details aside if it is lenient, and hold it to the tracking plan."""
+        """Transform and validate an event, set odd details aside if it is lenient, and hold it to the tracking plan."""
+        if self._transforms is not None:
+            event = self._transforms(event)
         sent, validated = self._validated(event)
         if isinstance(validated, Reject) and lenient:
             sent, validated = self._without_odd_details(sent, validated)

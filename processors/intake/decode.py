@@ -7,6 +7,7 @@ do. It goes to logs and tables, so of a value that may identify a person it name
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -44,13 +45,20 @@ _REASONS = {
 }
 
 
-def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> Event | Reject:
+def decode(
+    value: bytes | None,
+    *,
+    channels: frozenset[str],
+    max_bytes: int,
+    transform: Callable[[Any], Any] | None = None,
+) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`.
 
     Args:
         value: The record's value; None for a tombstone.
         channels: The channels that this deployment knows.
         max_bytes: The largest value that is looked at, in bytes.
+        transform: Corrects the parsed event before it is validated; None: nothing does.
 
     Returns:
         The event in its canonical form, or why there is none. Of keys given twice in an object, the last counts.
@@ -69,6 +77,8 @@ def decode(value: bytes | None, *, channels: frozenset[str], max_bytes: int) -> 
                 Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
             )
         return Reject(Reason.NOT_JSON, "", _not_json(error, value))
+    if transform is not None and (changed := transform(event)) is not event:
+        return validate(changed, None, channels=channels)  # its bytes are those of the event before
     return validate(event, value, channels=channels)
 
 

@@ -16,6 +16,7 @@ from processors.intake.json_text import json_of
 from processors.intake.other_formats import other_format
 from processors.intake.segment_calls import in_fields_of_call
 from processors.intake.tracking_plan import TrackingPlan
+from processors.intake.transform import Transforms
 from processors.intake.validation_mark import ValidationMark
 from schemas.events.touchpoint import Event
 from schemas.outcomes import Reject
@@ -37,6 +38,7 @@ def decode_record(
     max_bytes: int,
     plan: TrackingPlan | None = None,
     frames: Frames = NO_FRAMES,
+    transforms: Transforms | None = None,
 ) -> Event | Reject:
     """Read one record of a topic `touchpoints.<channel>`: parse a marked value, validate any other.
 
@@ -49,6 +51,7 @@ def decode_record(
         max_bytes: The largest value that is read, in bytes.
         plan: The tracking plan, which marked records keep to.
         frames: Decodes values in Confluent's wire format.
+        transforms: Those of sources, which were applied to marked records.
 
     Returns:
         The event in its canonical form, or why there is none.
@@ -59,19 +62,21 @@ def decode_record(
         if event["channel"] in channels:
             return event
     if headers or (value is not None and value[:1] == MAGIC):
-        decoded = _other_form(record, channels, max_bytes, frames)
+        decoded = _other_form(record, channels, max_bytes, frames, transforms)
     else:
         decoded = None
     if decoded is None:
-        decoded = decode(value, channels=channels, max_bytes=max_bytes)
+        decoded = decode(value, channels=channels, max_bytes=max_bytes, transform=transforms)
         if isinstance(decoded, Reject) and value is not None and len(value) <= max_bytes and _SPECVERSION in value:
-            decoded = _unlabelled_cloud_event(record, channels) or decoded
+            decoded = _unlabelled_cloud_event(record, channels, transforms) or decoded
     if plan is None or isinstance(decoded, Reject):
         return decoded
     return plan.apply(decoded) or decoded
 
 
-def _other_form(record: Record, channels: frozenset[str], max_bytes: int, frames: Frames) -> Event | Reject | None:
+def _other_form(
+    record: Record, channels: frozenset[str], max_bytes: int, frames: Frames, transforms: Transforms | None
+) -> Event | Reject | None:
     """Read a record in the wire format, a CloudEvent or both; None if it is neither."""
     value = record.value
     data: dict[str, Any] | None = None
@@ -86,30 +91,45 @@ def _other_form(record: Record, channels: frozenset[str], max_bytes: int, frames
     if isinstance(found, Reject):
         return found
     if found is not None:
-        return too_large(value, max_bytes) if value and len(value) > max_bytes else _completed(found, record, channels)
+        return (
+            too_large(value, max_bytes)
+            if value and len(value) > max_bytes
+            else _completed(found, record, channels, transforms)
+        )
     if data is None:
         return None
+    if transforms is not None:
+        data = transforms(data)
     text = json_of(data)
     return too_large(text, max_bytes) if text and len(text) > max_bytes else validate(data, text, channels=channels)
 
 
-def _unlabelled_cloud_event(record: Record, channels: frozenset[str]) -> Event | Reject | None:
+def _unlabelled_cloud_event(
+    record: Record, channels: frozenset[str], transforms: Transforms | None
+) -> Event | Reject | None:
     """Read a record that is a CloudEvent in the structured mode but for its header."""
     try:
         parsed = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:
         return None
-    return _completed(parsed, record, channels) if isinstance(parsed, dict) and "specversion" in parsed else None
+    return (
+        _completed(parsed, record, channels, transforms)
+        if isinstance(parsed, dict) and "specversion" in parsed
+        else None
+    )
 
 
-def _completed(cloud_event: dict[str, object], record: Record, channels: frozenset[str]) -> Event | Reject:
+def _completed(
+    cloud_event: dict[str, object], record: Record, channels: frozenset[str], transforms: Transforms | None
+) -> Event | Reject:
     channel = record.topic.rpartition(TOUCHPOINTS_PREFIX)[2]
     around = Circumstances(text_of_ms(record.timestamp), channel if channel in channels else None)
     completed = touchpoint_of(cloud_event, around)
     if isinstance(completed, Reject):
         outcome: Event | Reject = completed
     else:
-        validated = validate(completed.event, json_of(completed.event), channels=channels)
+        event = completed.event if transforms is None else transforms(completed.event)
+        validated = validate(event, json_of(event), channels=channels)
         outcome = in_fields_of_call(validated, completed.field_names) if isinstance(validated, Reject) else validated
     # Half of an event in the binary mode is in the headers, which a dead letter has no place for.
     return outcome._replace(kept=json_of(cloud_event) or b"") if isinstance(outcome, Reject) else outcome

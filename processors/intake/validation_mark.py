@@ -27,17 +27,17 @@ class ValidationMark:
     Args:
         secret: The identity secret, the same in the collector and the workers; its first 64 bytes count.
         canonical_form: Version of the canonical form that is marked.
-        plan: Digest of the tracking plan that marked events keep to; empty without one.
+        rules: Digest of the deployment's own rules, its tracking plan and transforms; empty without any.
 
     Raises:
         ValueError: The secret is empty: any producer could forge marks.
     """
 
-    def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM, plan: bytes = b"") -> None:
+    def __init__(self, secret: bytes, canonical_form: int = CANONICAL_FORM, rules: bytes = b"") -> None:
         if not secret:
             raise ValueError("the identity secret is empty: set THROUGHLINE_IDENTITY_SECRET")
         key = blake2b(digest_size=32, key=secret[: blake2b.MAX_KEY_SIZE], person=b"validation mark").digest()
-        self._keyed = blake2b(digest_size=_MARK_BYTES, key=key, person=b"canonical %d" % canonical_form, salt=plan)
+        self._keyed = blake2b(digest_size=_MARK_BYTES, key=key, person=b"canonical %d" % canonical_form, salt=rules)
 
     def headers(self, value: bytes) -> Headers:
         """Make the headers of a record whose value is the canonical JSON of a valid event."""

@@ -29,6 +29,7 @@ class Source(BaseModel):
             call that says more gets the time of its arrival, marked doubtful. None is for a source that sends history
             by an SDK: then `timestamp` counts as it is, without a correction.
         hook: The mapping of `hooks/` that reads its webhooks, which come to `/v1/hooks/<its name>`; None: it has none.
+        transform: The file of `transforms/` that corrects its events before they are judged; None: none does.
         consent: The consent that a category of a consent banner (`context.consent.categoryPreferences`) gives, as
             `{C0002: analytics}`. None by default: a banner asks about cookies, not about letters.
     """
@@ -43,6 +44,7 @@ class Source(BaseModel):
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
     max_delay_days: Annotated[int, Field(ge=1, le=36_500)] | None = 30
     hook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
+    transform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     consent: dict[str, Literal["marketing", "analytics"]] = {}
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.topics import Topic
 from sinks.clickhouse.client import connect
 from sinks.kafka.producer import create_topics
+from tests.support.builders import touchpoint
 
 pytestmark = pytest.mark.integration
 
@@ -211,3 +213,26 @@ def test_an_unknown_reason_is_a_usage_error_and_a_store_that_is_down_a_failure(
     monkeypatch.setattr("deploy.settings.settings", lambda: elsewhere)
     code, _, err = run("list")
     assert (1, True) == (code, "Is it running?" in err)
+
+
+def test_replay_with_a_transform_shows_first_and_publishes_what_is_accepted_once_it_is_told_to(
+    web: str, stack: Settings, tmp_path: Path
+) -> None:
+    client = connect(stack.clickhouse_url, stack.clickhouse_database)
+    old = {**touchpoint(event_id="old"), "occurred_at": None}
+    client.insert("dead_letters", [row(web, 8, "missing_field", b"", orjson.dumps(old))], COLUMNS)
+    client.close()
+    file = tmp_path / "fix.yaml"
+    file.write_text("name: fix\nsteps: [{default: {occurred_at: '2026-11-22T09:00:00Z'}}]\n")
+    shown = run("replay", "--with", str(file), "--json")
+    before = published(stack, web)
+    done = run("replay", "--with", str(file), "--apply", "--json")
+
+    assert (0, []) == (shown[0], before)
+    counts = json.loads(shown[1])
+    assert (1, 0, 3) == (counts["would_publish"], counts["published"], counts["refused"])
+    assert (0, 1) == (done[0], json.loads(done[1])["published"])
+    [event] = [orjson.loads(value or b"") for _, value in published(stack, web)]
+    assert ("old", ["fix@1"]) == (event["event_id"], event["context"]["transformed"])
+    assert 0 == json.loads(run("replay", "--with", str(file), "--apply", "--json")[1])["published"]
+    assert 2 == run("replay", "--apply")[0]

@@ -163,7 +163,7 @@ def test_a_hostile_text_is_matched_in_linear_time() -> None:
 
 
 def collect(found: TrackingPlan | None, *events: dict[str, Any]) -> CollectResult:
-    mark = ValidationMark(b"secret", plan=found.digest if found else b"")
+    mark = ValidationMark(b"secret", rules=found.digest if found else b"")
     collector = Collect(
         channels=ALL, max_event_bytes=65_536, key=lambda event: b"", topic_prefix="", mark=mark, plan=found
     )  # fmt: skip
@@ -185,7 +185,7 @@ def test_the_collector_refuses_one_event_keeps_it_and_takes_its_neighbours() -> 
 
 def decoded(record: Any, found: TrackingPlan | None) -> dict[str, Any] | Reject:
     taken = UnloggedRecord("touchpoints.store", 0, 0, 0, b"", record.value, record.headers)
-    mark = ValidationMark(b"secret", plan=found.digest if found else b"")
+    mark = ValidationMark(b"secret", rules=found.digest if found else b"")
     return decode_record(taken, mark, channels=ALL, max_bytes=65_536, plan=found)
 
 

@@ -1,0 +1,68 @@
+"""Loads the transforms of sources, `transforms/` of the definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
+from deploy.settings import Settings
+from processors.intake.transform import Transforms
+from schemas.intake.sources import Source
+from schemas.intake.transforms import Transform
+
+
+def load_transform(path: Path) -> Transform:
+    """Read one transform.
+
+    Raises:
+        DefinitionError: The file is not valid.
+    """
+    return load(path, Transform)
+
+
+def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[str, Transform]:
+    """Read the transforms that sources name, by source.
+
+    Raises:
+        DefinitionError: A file is not valid or does not exist, or the transform of a source with a public key writes
+            identifiers or the channel, which are that key's rights.
+    """
+    files = {path.stem: path for path in yaml_files(settings.definitions_dir / "transforms")}
+    found = {}
+    for name, source in sources.items():
+        if source.transform is None:
+            continue
+        where = f"{settings.sources_file}:{line_of(settings.sources_file, ('sources', name, 'transform'))}"
+        path = files.get(source.transform)
+        if path is None:
+            near = get_close_matches(source.transform, files, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            folder = settings.definitions_dir / "transforms"
+            raise DefinitionError(f"{where}: sources.{name}.transform: {folder} has no {source.transform}.yaml{meant}")
+        found[name] = transform = load_transform(path)
+        if source.kind == "browser" and (forbidden := transform.roots() & {"identifiers", "channel"}):
+            raise DefinitionError(
+                f"{where}: sources.{name}.transform: {path} writes {min(forbidden)}: anybody has the key of a browser's"
+                " source, and could be anybody by it"
+            )
+    return found
+
+
+def transforms_in_force(
+    settings: Settings, sources: Mapping[str, Source], last: Transform | None = None
+) -> Transforms | None:
+    """Return the transforms of a deployment; None where there are none.
+
+    Args:
+        settings: Of the deployment.
+        sources: Its sources.
+        last: A transform for the events of all sources, after their own.
+
+    Raises:
+        DefinitionError: As `load_transforms`.
+    """
+    found = load_transforms(settings, sources)
+    secret = settings.identity_secret.get_secret_value().encode()
+    return Transforms(found, secret, last) if found or last else None
