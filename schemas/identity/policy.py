@@ -47,6 +47,9 @@ class IdentifierRule(BaseModel):
         shared_device: The person who keeps it when a second person logs in with it; None is the rule of the policy.
         at_limit: The treatment of an identifier of this type that would exceed the limit; None is the rule of the
             policy.
+        most_installs: An identifier of this type that joins this many further `anonymous_id` within 30 days, in events
+            without a known identifier, is no device: all of one model may state it. It is quarantined, and what it
+            had joined leaves again; recorded events stay. None: any number may come with it.
         verified_only: Use the identifier only where the source says that it is verified.
         normalise: How spellings of one value are made equal: `email`, `phone` (E.164), `whatsapp` (a phone number
             that comes with its country code but without `+`), `opaque` (outer white space is cut, nothing else), or
@@ -64,6 +67,7 @@ class IdentifierRule(BaseModel):
     transferable: bool = False
     shared_device: SharedDevice | None = None
     at_limit: AtLimit | None = None
+    most_installs: int | None = Field(None, ge=2)
     verified_only: bool = False
     normalise: Normaliser = "opaque"
     same_as: str | None = None
@@ -107,6 +111,7 @@ _BLOCKED_PATTERNS = (
     r"^(?:\{\{.*\}\}|\$\{.*\}|\{%.*%\}|<.*>|%.*%|\*\|.*\|\*)$",  # a template's field that was not filled in
 )
 _ONE_DIGIT = r"^\D*(\d)(\D*\1)+\D*$"  # typed where a form requires a number
+_ONE_HEX_DIGIT = r"^([0-9a-f])(?:[-:]?\1){7,}$"  # of a firmware that has no id
 _INVISIBLE = "".join(map(chr, (0xAD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)))
 _QUOTES = "\"'`´‘’“”«»"
 _PLAIN_BLANK_OR_QUOTE = " \t\r\n\v\f\"'`"
@@ -119,6 +124,13 @@ def _bare(value: str) -> str:
         return value.strip(_PLAIN_BLANK_OR_QUOTE).lower()
     return unicodedata.normalize("NFC", value.strip(_BLANK_OR_QUOTE).lower())
 
+
+# The Android emulator's and a faulty firmware's id; the address that iOS and Android show instead of the real one; the
+# serial numbers of emulators and of boards without one.
+_DEVICE_CONSTANTS = frozenset((
+    "9774d56d682e549c", "02:00:00:00:00:00", "020000000000", "004999010640000", "012345678912345", "123456789012345",
+    "0123456789abcdef", "android_id", "dead00beef", "emulator", "simulator",
+))  # fmt: skip
 
 _DEFAULT_RULES = (
     IdentifierRule(type="user_id", limit=1, known=True, normalise="email_if_address"),
@@ -139,12 +151,13 @@ _DEFAULT_RULES = (
     IdentifierRule(type="messenger_id", limit=5),
     IdentifierRule(type="telegram_id", limit=5),
     IdentifierRule(type=OTHER_TYPES, limit=5),
-    # The Android emulator's and a faulty firmware's id; the address that iOS and Android show instead of the real one.
     IdentifierRule(
         type="device_id",
         limit=20,
         transferable=True,
-        blocked_values=frozenset(("9774d56d682e549c", "02:00:00:00:00:00")),
+        most_installs=10,
+        blocked_values=_DEVICE_CONSTANTS,
+        blocked_patterns=(_ONE_HEX_DIGIT,),
     ),
     # After another person's login, messages for the former owner must not go to it.
     IdentifierRule(type="push_token", limit=20, transferable=True, shared_device="last_login"),
@@ -188,7 +201,8 @@ class IdentityPolicy(BaseModel):
         on_sign_out: Which profile has the devices and browsers of a `Signed Out` event afterwards: with `keep` the
             person's; with `new_anonymous` a new one, which the next login joins.
         quarantine_after: An identifier that was refused that many times, each time to another person, is left out
-            of resolution until an operator releases it; None never does so.
+            of resolution until an operator releases it; None never does so. For anonymous visitors see
+            `IdentifierRule.most_installs`.
         regions: Source → region (ISO 3166) of its phone numbers without a country code. A number of possible length
             counts, and no other region is tried.
         default_region: Region of phone numbers without a country code where neither `regions` nor the event itself
@@ -262,7 +276,10 @@ class IdentityPolicy(BaseModel):
     @classmethod
     def unlimited(cls) -> IdentityPolicy:
         """Return the policy without limits: profiles are the connected components of identifiers."""
-        return cls(types=tuple(rule.model_copy(update={"limit": None}) for rule in _DEFAULT_RULES), cap=None)
+        return cls(
+            types=tuple(rule.model_copy(update={"limit": None, "most_installs": None}) for rule in _DEFAULT_RULES),
+            cap=None,
+        )
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], ...]:

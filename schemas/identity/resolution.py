@@ -184,7 +184,8 @@ class IdentityChange(NamedTuple):
         event_id: The evidence: the event that caused it; of a split the name of the operation, of an erasure empty.
         occurred_at: Time of that event, RFC 3339 in UTC with milliseconds.
         rule: Why. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
-            `new_anonymous`, `sign_out`, `oldest` (it made room); a refusal: as `Refusal.rule`.
+            `new_anonymous`, `sign_out`, `oldest` (it made room), `quarantined` (what had joined it
+            is no device); a refusal: as `Refusal.rule`.
     """
 
     version: int

@@ -20,7 +20,7 @@ from typing import Any, cast
 import msgpack
 from redis.asyncio import Redis
 
-from schemas.durations import DAY_S
+from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.policy import OTHER_TYPES, IdentityPolicy
 from schemas.identity.resolution import (
     ErasedPerson,
@@ -45,6 +45,8 @@ ERASED_S = 90 * DAY_S
 """Life of an erasure's keys, seconds: three times as long as Kafka keeps an event that may be replayed."""
 REFUSED_KEPT = 20_000
 """Identifiers in the ranking of refusals; beyond it, those with the fewest refusals are removed."""
+INSTALLS_WINDOW_MS = 30 * DAY_MS
+"""Within how long the anonymous ids of one device are counted, milliseconds."""
 ERASED = b""
 _NO_LIMIT = 2**53  # the largest count that Lua's numbers hold exactly
 _DUPLICATE, _SUPPRESSED, _CONFLICT = 0, 1, 2
@@ -258,6 +260,7 @@ def _for_script(policy: IdentityPolicy) -> bytes:
             "fifo": makes_room,
             "share": sharing,
             "dated": makes_room or sharing != "first_owner",
+            **({} if rule.most_installs is None else {"installs": rule.most_installs}),
         }
     constants = {
         "types": [name for name in rules if name != OTHER_TYPES],
@@ -265,6 +268,7 @@ def _for_script(policy: IdentityPolicy) -> bytes:
         "cap": policy.cap or _NO_LIMIT,
         "sign_out": policy.on_sign_out == "new_anonymous",
         "quarantine": policy.quarantine_after or _NO_LIMIT,
+        "installs_window": INSTALLS_WINDOW_MS,
     }
     return cast(bytes, msgpack.packb(constants, use_bin_type=False))
 

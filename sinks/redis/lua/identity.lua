@@ -65,7 +65,7 @@ end
 
 -- Fields of a profile's hash.
 -- For an identifier hash: '@' its type; '>' its anchor, if that is not the identifier hash; '?' it is quarantined;
--- '!' a refusal of it was logged. '~' anchor -> type of an identifier that has left; '<' a profile merged into it.
+-- '!' a refusal of it was logged; '#' of a device, MessagePack {since when (ms), anonymous ids that it has joined}. '~' anchor -> type of an identifier that has left; '<' a profile merged into it.
 -- For the profile: f = when it was first seen itself, without what was merged into it (ms), then, if there is one, a
 -- space and history_before_ms: an event from before that time may belong to a former owner of its identifiers;
 -- h = MessagePack {count of identifiers, count of logged refusals, shared: the profile of a device that several people
@@ -153,6 +153,7 @@ end
 local function read_members(p)
   local found = {
     identifier_hashes = {}, types = {}, values = {}, anchors = {}, quarantined = {}, left = {}, former = {},
+    installs = {},
   }
   local fields = call('HGETALL', p.key)
   for i = 1, #fields, 2 do
@@ -162,6 +163,7 @@ local function read_members(p)
       found.values[rest], found.types[rest] = value, type_of(value)
     elseif mark == 62 then found.anchors[rest] = value -- >
     elseif mark == 63 then found.quarantined[rest] = true -- ?
+    elseif mark == 35 then found.installs[rest] = value -- #
     elseif mark == 126 then -- ~
       found.left[#found.left + 1] = rest
       found.left[#found.left + 1] = value

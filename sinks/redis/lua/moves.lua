@@ -22,6 +22,9 @@ local function merge(winner, loser, event)
   for identifier_hash in pairs(found.quarantined) do
     fields[#fields + 1], fields[#fields + 2] = '?' .. identifier_hash, 1
   end
+  for identifier_hash, seen in pairs(found.installs) do
+    fields[#fields + 1], fields[#fields + 2] = '#' .. identifier_hash, seen
+  end
   for _, id in ipairs(found.former) do fields[#fields + 1], fields[#fields + 2] = '<' .. id, '' end
   fields[#fields + 1], fields[#fields + 2] = '<' .. loser.id, ''
   set_fields(winner.key, fields)
@@ -55,7 +58,7 @@ local function move(from, identifier_hash, to, until_ms, event, rule)
   former_owners[last + 1], former_owners[last + 2], former_owners[last + 3] = until_ms, from.id, anchor
   past[2] = {unpack(former_owners, math.max(1, #former_owners - FORMER_OWNERS_KEPT + 1))}
   write_past(identifier_hash, past)
-  call('HDEL', from.key, '@' .. identifier_hash, '>' .. identifier_hash)
+  call('HDEL', from.key, '@' .. identifier_hash, '>' .. identifier_hash, '#' .. identifier_hash)
   call('HSET', from.key, '~' .. anchor, id_type)
   from.n = from.n - 1
   from.counts[id_type] = from.counts[id_type] - 1
@@ -72,19 +75,29 @@ local function move(from, identifier_hash, to, until_ms, event, rule)
   write_log('transfer', to.id, from.id, {anchor, id_type}, event, rule)
 end
 
--- Count a refusal of an identifier, for operators; `owner` is its profile or nil. An identifier that many people were
--- refused is a kiosk's or a shared mailbox's: it is quarantined, and takes no part from now on.
-local function count_refusal(identifier_hash, id_type, owner, event)
+-- Quarantine an identifier: it takes no part until an operator releases it. `owner` is its profile or nil.
+local function quarantine(identifier_hash, id_type, owner, event)
+  set_owner(identifier_hash, owner and owner.id or '', true)
+  if owner then call('HSET', owner.key, '?' .. identifier_hash, 1) end
+  local anchor = owner and anchor_of(owner, identifier_hash) or identifier_hash
+  write_log('refuse', owner and owner.id or '', '', {anchor, id_type}, event, 'quarantined')
+end
+
+-- Add to the ranking of refusals, which operators read. Answers the sum.
+local function rank_refusals(identifier_hash, id_type, more)
   local ranking = prefix .. 'identity:refusals'
-  local times = tonumber(call('ZINCRBY', ranking, 1, identifier_hash .. id_type))
-  if times == 1 and call('ZCARD', ranking) > REFUSED_KEPT then
+  local times = tonumber(call('ZINCRBY', ranking, more, identifier_hash .. id_type))
+  if times == more and call('ZCARD', ranking) > REFUSED_KEPT then
     call('ZREMRANGEBYRANK', ranking, 0, math.floor(REFUSED_KEPT / 10)) -- the identifiers with the fewest refusals
   end
-  if times >= policy.quarantine then
-    set_owner(identifier_hash, owner and owner.id or '', true)
-    if owner then call('HSET', owner.key, '?' .. identifier_hash, 1) end
-    local anchor = owner and anchor_of(owner, identifier_hash) or identifier_hash
-    write_log('refuse', owner and owner.id or '', '', {anchor, id_type}, event, 'quarantined')
+  return times
+end
+
+-- Count a refusal of an identifier; `owner` is its profile or nil. An identifier that many people were
+-- refused is a kiosk's or a shared mailbox's: it is quarantined, and takes no part from now on.
+local function count_refusal(identifier_hash, id_type, owner, event)
+  if rank_refusals(identifier_hash, id_type, 1) >= policy.quarantine then
+    quarantine(identifier_hash, id_type, owner, event)
   end
 end
 

@@ -123,6 +123,72 @@ local function read_former_owners(event)
   return false
 end
 
+-- The anonymous ids of an event that are about to join the owner of its device (claim i).
+local function new_installs(event, i)
+  local claims, owners, found = event.claims, event.owners, {}
+  for j = 1, #claims, 2 do
+    local joins = owners[j] ~= owners[i] and not event.quarantined[j] and not event.former_anchors[j]
+    if claims[j] == 'anonymous_id' and joins then found[#found + 1] = claims[j + 1] end
+  end
+  return found
+end
+
+-- Let the anonymous ids leave that a device has joined, each to a profile of its own: those of a known person only as far
+-- as they are listed, all of an anonymous profile. An id of the person comes back with the next login.
+local function scatter(event, p, seen)
+  local members, listed, leaving = read_members(p), {}, {}
+  local all = not is_known(p.counts)
+  for at = 2, #seen do listed[seen[at]] = true end
+  for _, identifier_hash in ipairs(members.identifier_hashes) do
+    local may_leave = (all or listed[identifier_hash]) and not members.quarantined[identifier_hash]
+    if may_leave and members.types[identifier_hash] == 'anonymous_id' then
+      leaving[#leaving + 1] = {uuid_text(identifier_hash), identifier_hash}
+    end
+  end
+  table.sort(leaving, function(a, b) return a[1] < b[1] end)
+  for _, one in ipairs(leaving) do
+    local new_profile = create_profile(derived_id(event.candidate .. one[2]))
+    new_profile.first = event.occurred
+    move(p, one[2], new_profile, event.time, event, 'quarantined')
+    save(new_profile, {})
+  end
+  save(p, {})
+end
+
+-- Quarantine devices that come with too many anonymous ids to be one. Logins are no evidence: who logs in is known.
+local function quarantine_shared_devices(event)
+  local claims = event.claims
+  for i = 1, #claims, 2 do
+    if rule_of(claims[i]).known then return end
+  end
+  for i = 1, #claims, 2 do
+    local most, owner = rule_of(claims[i]).installs, event.owners[i]
+    local found = most and owner and not event.quarantined[i] and not event.former_anchors[i] and new_installs(event, i)
+    if found and #found > 0 then
+      local p, field = load_summary(profile(owner)), '#' .. claims[i + 1]
+      local packed = call('HGET', p.key, field)
+      local seen = packed and cmsgpack.unpack(packed) or {event.time}
+      if event.time - seen[1] > policy.installs_window then seen = {event.time} end
+      for _, identifier_hash in ipairs(found) do seen[#seen + 1] = identifier_hash end
+      if #seen - 1 < most then
+        call('HSET', p.key, field, cmsgpack.pack(seen))
+      else
+        call('HDEL', p.key, field)
+        quarantine(claims[i + 1], claims[i], p, event)
+        rank_refusals(claims[i + 1], claims[i], #seen - 1)
+        scatter(event, p, seen)
+        if event.quarantined == NONE then event.quarantined = {} end
+        event.quarantined[i] = true
+        for j = 1, #claims, 2 do
+          if event.owners[j] == owner and not event.quarantined[j] then
+            event.owners[j] = call('HGET', index_key(claims[j + 1]), claims[j + 1])
+          end
+        end
+      end
+    end
+  end
+end
+
 -- The strongest claim of a redelivered event whose owner is in the union; nil: all owners were erased since.
 local function first_owned(union, event)
   for i = 1, #event.claims, 2 do
@@ -133,6 +199,7 @@ end
 -- Resolve an event that may change who is who, or that may belong to a former owner.
 local function resolve_in_full(event)
   if read_former_owners(event) then return 1 end
+  if not event.redelivered then quarantine_shared_devices(event) end
   local union, owners = decide(event), event.owners
   if not union.anchor then return {'', 0, false, union.refused, version} end
   local before = event.redelivered and first_owned(union, event)

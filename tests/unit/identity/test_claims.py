@@ -383,3 +383,24 @@ def test_without_limits_nothing_else_of_the_policy_changes() -> None:
 def test_a_policy_that_cannot_work_is_refused_with_the_reason(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         IdentityPolicy.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "counts"),
+    [
+        ("device_id", "9774d56d682e549c", False),
+        ("device_id", "02:00:00:00:00:00", False),
+        ("device_id", "00000000-0000-0000-0000-000000000000", False),
+        ("device_id", "ffffffffffffffff", False),
+        ("device_id", "11111111-1111-1111-1111-111111111111", False),
+        ("device_id", "EMULATOR", False),
+        ("device_id", "b2761ec9-1111-1111-1111-111111111111", True),
+        ("device_id", "1111111", True),
+        ("advertising_id", "00000000-0000-0000-0000-000000000000", False),
+        ("advertising_id", "unknown", False),
+        ("user_id", "11111111", True),
+        ("user_id", "123456789012345", True),
+    ],
+)
+def test_constants_that_many_devices_state_identify_none(kind: str, value: str, counts: bool) -> None:
+    assert counts == (claim(kind, value, IdentityPolicy(), SECRET) is not None)
