@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from deploy.operations.definition_errors import definition_error
 from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
-from deploy.settings import Settings
+from deploy.settings import DEFINITIONS, Settings
 from processors.intake.mapping import CompiledMapping
 from processors.intake.webhook_signatures import SCHEMES, Secrets, SignatureScheme
 from schemas.intake import mappings
@@ -56,12 +56,13 @@ def load_mappings(settings: Settings) -> dict[str, CompiledMapping]:
     Raises:
         DefinitionError: A file is not valid.
     """
-    return {path.stem: load_mapping(path) for path in _files(settings)}
+    return {name: load_mapping(path) for name, path in mapping_files(settings).items()}
 
 
 def mapping_files(settings: Settings) -> dict[str, Path]:
-    """Return the files of the mappings, by name."""
-    return {path.stem: path for path in _files(settings)}
+    """Return the files of the mappings, by name: the shipped ones, and those of the deployment in their place."""
+    folders = (DEFINITIONS / "hooks", settings.definitions_dir / "hooks")
+    return {path.stem: path for folder in folders for path in yaml_files(folder)}
 
 
 def load_hooks(settings: Settings, sources: Mapping[str, Source]) -> dict[str, Hook]:
@@ -124,10 +125,6 @@ def hook_secrets(setting: str, hooks: Mapping[str, Source]) -> dict[str, dict[st
         parts = found.setdefault(name, {})
         parts[part] = (*parts.get(part, ()), secret)
     return found
-
-
-def _files(settings: Settings) -> list[Path]:
-    return yaml_files(settings.definitions_dir / "hooks")
 
 
 def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureScheme, Any]:
