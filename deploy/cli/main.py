@@ -40,6 +40,7 @@ MODULES = (
     "ltv",
     "report",
     "plan",
+    "hooks",
     "schema",
     "dead_letters",
 )

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
@@ -26,7 +25,7 @@ from deploy.collector.refusal import RefusedError, json_answer
 from deploy.collector.translation import MAX_OUTGOING_BYTES
 from deploy.operations.hooks import Hook
 from processors.intake.collect import Collect, CollectResult
-from processors.intake.mapping import Payload
+from processors.intake.mapping import MAX_FORM_FIELDS, Payload, form_fields
 from processors.intake.segment_calls import Arrival
 from processors.intake.webhook_signatures import SignedRequest
 from schemas.outcomes import Reject
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 RECORDS_PER_TURN = 50
 """Records that are mapped before other tasks of the event loop run."""
-MAX_FORM_FIELDS = 1_000
 FETCH_TIMEOUT_S = 5.0
 MAX_FETCHED_BYTES, MAX_CERTIFICATES = 65_536, 20
 MAX_TOKENS = 100_000
@@ -239,18 +237,10 @@ def _payload(http: web.Request, raw: bytes) -> Any:
     """Parse a body: a form by its Content-Type, else JSON."""
     if http.content_type != _FORM:
         return parse(raw, MAX_LENIENT_BYTES_ANONYMOUS)
-    form: dict[str, Any] = {}
     try:
-        fields = parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS)
+        return form_fields(raw)
     except ValueError:
         raise RefusedError(413, "too_many_parts", f"A form has at most {MAX_FORM_FIELDS:,} fields.") from None
-    for name, value in fields:
-        if name in form:
-            former = form[name]
-            form[name] = [*former, value] if isinstance(former, list) else [former, value]
-        else:
-            form[name] = value
-    return form
 
 
 def _answer(hook: Hook, collected: CollectResult) -> web.Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from processors.intake.casts import CastError, cast
 from processors.intake.decode import shown
@@ -28,6 +29,7 @@ MAX_RECORDS = 5_000
 """The most records of a payload."""
 MAX_ELEMENTS = 5_000
 """The most objects of a list that a value makes."""
+MAX_FORM_FIELDS = 1_000
 MAX_EVENT_ID_CHARS = 100
 
 _ITSELF = Expression("@")
@@ -49,6 +51,19 @@ class Payload(NamedTuple):
     received_at: datetime
     headers: Mapping[str, str] = {}
     query: Mapping[str, str] = {}
+
+
+def form_fields(raw: bytes) -> dict[str, Any]:
+    """Read the body of a form as a record; a field that comes several times is a list.
+
+    Raises:
+        ValueError: It has more than `MAX_FORM_FIELDS` fields.
+    """
+    form: dict[str, Any] = {}
+    for name, value in parse_qsl(raw.decode("utf-8", "replace"), True, max_num_fields=MAX_FORM_FIELDS):
+        former = form.get(name)
+        form[name] = value if name not in form else [*former, value] if isinstance(former, list) else [former, value]
+    return form
 
 
 class _Headers(dict[str, str]):

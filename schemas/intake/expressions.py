@@ -31,7 +31,7 @@ import orjson
 from jmespath import functions, visitor
 from jmespath.exceptions import JMESPathError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_EXPRESSION_CHARS, MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_PARTS = 2_000, 40, 300
 """The longest expression, the deepest nesting of its parts, and the most of them."""
@@ -230,9 +230,15 @@ class Expression:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read the text of a definition."""
-        return core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(strict=True), serialization=core_schema.to_string_ser_schema()
-        )
+        return core_schema.no_info_plain_validator_function(cls._read, serialization=core_schema.to_string_ser_schema())
+
+    @classmethod
+    def _read(cls, value: object) -> Expression:
+        if isinstance(value, Expression):
+            return value
+        if not isinstance(value, str):
+            raise PydanticCustomError("string_type", "should be a text")
+        return cls(value)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -151,6 +151,11 @@ def _several(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _expressions(value: object) -> object:
+    """Read one as a list of one; an error in it is then at its own place, which has no number."""
+    return [Expression(value)] if isinstance(value, str) else value
+
+
 IdentifierType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.]{0,49}$")]
 Identifiers = Annotated[
     tuple[Annotated[IdentifierMapping, BeforeValidator(_from_text)], ...], BeforeValidator(_several)
@@ -209,7 +214,7 @@ class EventRule(EventParts):
     each: Expression | None = None
     when: Expression | None = None
     event: Name
-    event_id: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=10), BeforeValidator(_several)]
+    event_id: Annotated[tuple[Expression, ...], Field(min_length=1, max_length=10), BeforeValidator(_expressions)]
 
 
 class IgnoreRule(BaseModel):
@@ -266,7 +271,7 @@ class Mapping(BaseModel):
     channel: str | None = Field(None, min_length=1, max_length=100)
     description: str = ""
     signature: SignatureCheck | None = None
-    each: Annotated[tuple[Expression, ...], Field(max_length=5), BeforeValidator(_several)] = ()
+    each: Annotated[tuple[Expression, ...], Field(max_length=5), BeforeValidator(_expressions)] = ()
     minor_units: Literal["iso_4217", "stripe"] | dict[str, Annotated[int, Field(ge=0, le=6)]] = "iso_4217"
     ignore: tuple[IgnoreRule, ...] = ()
     common: EventParts = EventParts()
