@@ -164,7 +164,9 @@ class Settings(BaseSettings):
     schema_registry_auth: SecretStr = Field(SecretStr(""), description="Its user:password, if it asks for one.")
 
     # Limits of an event
-    max_event_bytes: int = Field(65_536, ge=1024, le=900_000, description="Largest event in bytes.")
+    max_event_bytes: int = Field(
+        262_144, ge=1024, le=900_000, description="Largest event in bytes: 500 products of 20 keys need it."
+    )
 
     # The workers
     batch_records: int = Field(4000, ge=1, description="Maximum number of records in a batch.")

@@ -39,7 +39,14 @@ STRIPE_EXPONENTS: dict[str, int] = {
 """The same in Stripe's amounts (https://docs.stripe.com/currencies): it has no decimal places for the ariary, and
 keeps two for the two currencies that lost theirs, whose amounts then end in 00."""
 
-MINOR_UNITS: dict[str, dict[str, int]] = {"iso_4217": EXPONENTS, "stripe": STRIPE_EXPONENTS}
+MINOR_UNITS: dict[str, dict[str, int]] = {
+    "iso_4217": EXPONENTS,
+    "stripe": STRIPE_EXPONENTS,
+    # https://docs.adyen.com/development-resources/currency-codes: those that "differ from standard".
+    "adyen": {**EXPONENTS, "CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2},
+    # https://developer.sumup.com/tools/glossary/currencies
+    "sumup": {**EXPONENTS, "COP": 0, "HUF": 0},
+}
 """The tables of minor units by name."""
 
 _LIMIT = 10**MAX_WHOLE_DIGITS
@@ -163,7 +170,7 @@ def to_money_text(value: object) -> str:
 
 
 def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
-    """The amount of an event: its `revenue`, else its `total`; None when it has neither.
+    """The amount of an event: its `revenue`, else its `total` less `tax` and `shipping`; None when it has neither.
 
     Segment's `revenue` is without shipping and tax, `total` with them. One definition for every stage: conversions,
     profiles and reports all ask here.
@@ -172,16 +179,29 @@ def revenue(properties: Mapping[str, Any] | None) -> Decimal | None:
         properties: The `properties` of a canonical event; custom events may hold anything there.
 
     Returns:
-        The amount in the event's currency, or None; a value that is no amount counts as absent.
+        The amount in the event's currency, or None; a value that is no amount counts as absent. Tax and shipping that
+        are more than the total were not in it, and are left alone.
     """
-    for name in ("revenue", "total"):
-        value = properties.get(name) if properties else None
-        if value is not None:
-            try:
-                return to_money(value)
-            except PydanticCustomError:
-                continue
-    return None
+    if not properties:
+        return None
+    found = amount(properties, "revenue")
+    if found is not None or (total := amount(properties, "total")) is None:
+        return found
+    rest = sum((abs(amount(properties, name) or Decimal(0)) for name in ("tax", "shipping")), Decimal(0))
+    # A till may sign the total of goods that come back, and not the tax in it.
+    net = total - rest.copy_sign(total)
+    return net if net * total >= 0 else total
+
+
+def amount(properties: Mapping[str, Any], name: str) -> Decimal | None:
+    """Read one amount of an event's properties; None when it is absent or no amount."""
+    value = properties.get(name)
+    if value is None:
+        return None
+    try:
+        return to_money(value)
+    except PydanticCustomError:
+        return None
 
 
 Money = Annotated[

@@ -1,6 +1,7 @@
 """Quantities: pieces, kilograms, metres; exact decimals with up to 5 places, as scales and tills send them.
 
-A producer may send a JSON number (`2`, `0.375`) or its text (`"0.375"`). In events it is a JSON number, whole without a
+A negative quantity is goods that come back, as on the receipt of an exchange; 0 is a line that was taken out again. A
+producer may send a JSON number (`2`, `0.375`) or its text (`"0.375"`). In events it is a JSON number, whole without a
 decimal point: with 15 digits at most, the shortest text of a double is the decimal that was sent.
 """
 
@@ -17,8 +18,8 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 MAX_QUANTITY = 1_000_000_000
 MAX_QUANTITY_PLACES = 5
 
-_TEXT = re.compile(r"[0-9]{1,10}(?:\.([0-9]{1,5})0{0,20})?", re.ASCII)
-_RULE = f"it should be a decimal greater than 0, at most {MAX_QUANTITY}, with at most {MAX_QUANTITY_PLACES} places"
+_TEXT = re.compile(r"-?[0-9]{1,10}(?:\.([0-9]{1,5})0{0,20})?", re.ASCII)
+_RULE = f"it should be a decimal of at most {MAX_QUANTITY} in size, with at most {MAX_QUANTITY_PLACES} places"
 
 
 def to_quantity(value: object) -> int | float:
@@ -38,8 +39,8 @@ def to_quantity(value: object) -> int | float:
         text = format(value, "f")
     else:
         text = ""
-    exact = Decimal(text) if _TEXT.fullmatch(text) else Decimal(0)
-    if not 0 < exact <= MAX_QUANTITY:
+    exact = Decimal(text) if _TEXT.fullmatch(text) else None
+    if exact is None or abs(exact) > MAX_QUANTITY:
         raise PydanticCustomError("quantity", _RULE)
     return int(exact) if exact == exact.to_integral_value() else float(exact)
 
@@ -66,7 +67,7 @@ class _Quantity:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.union_schema(
             [
-                core_schema.int_schema(gt=0, le=MAX_QUANTITY),
+                core_schema.int_schema(ge=-MAX_QUANTITY, le=MAX_QUANTITY),
                 core_schema.no_info_plain_validator_function(to_quantity),
             ],
             mode="left_to_right",
@@ -77,11 +78,11 @@ class _Quantity:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {
             "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QUANTITY},
-                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,5}0*)?$"},
+                {"type": "number", "minimum": -MAX_QUANTITY, "maximum": MAX_QUANTITY},
+                {"type": "string", "pattern": r"^-?[0-9]{1,10}(\.[0-9]{1,5}0*)?$"},
             ]
         }
 
 
 Quantity = Annotated[float, _Quantity()]
-"""How much of a product: pieces, or what its unit is."""
+"""How much of a product: pieces, or what its unit is; negative: it comes back."""

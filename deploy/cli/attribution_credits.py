@@ -39,7 +39,10 @@ def refresh(
 
 
 def check(as_json: AsJson = False) -> None:
-    """Compare orders, conversions and credits, and stored credits with live ones; exit code 1 if they differ."""
+    """Compare orders, conversions and credits, and stored credits with live ones; exit code 1 if they differ.
+
+    Warns of order ids that two people have in two stores.
+    """
     from sinks.clickhouse.attribution import check as compare
     from sinks.clickhouse.attribution import settled
 
@@ -56,6 +59,8 @@ def check(as_json: AsJson = False) -> None:
                 f" {row.credited_revenue:,.2f} credited",
                 err=True,
             )
+        for warning in found.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         print(f"{found.days:,} days of a goal and model compared, {len(found.alerts):,} do not add up")
         if found.version:
             print(f"{found.conversions:,} conversions, {found.outdated:,} stored otherwise than they are now")

@@ -53,7 +53,7 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
 def transforms_in_force(
     settings: Settings, sources: Mapping[str, Source], last: Transform | None = None
 ) -> Transforms | None:
-    """Return the transforms of a deployment; None where there are none.
+    """Return the transforms of a deployment, minor units of sources included; None where there are none.
 
     Args:
         settings: Of the deployment.
@@ -65,4 +65,5 @@ def transforms_in_force(
     """
     found = load_transforms(settings, sources)
     secret = settings.identity_secret.get_secret_value().encode()
-    return Transforms(found, secret, last) if found or last else None
+    units = {name: places for name, source in sources.items() if (places := source.minor_unit_places)}
+    return Transforms(found, secret, last, units) if found or last or units else None

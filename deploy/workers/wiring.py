@@ -118,7 +118,7 @@ class _Stores:
 
 def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Wire `identify`: touchpoints of all channels become resolved touchpoints."""
-    stores = _Stores(settings)
+    stores, sources = _Stores(settings), load_sources(settings)
     register_identify(
         _worker(app, topic, settings, stores),
         channels=settings.channels,
@@ -135,7 +135,8 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
             refused_share=stores.refused_share(),
             registry=stores.schema_registry(),
             plan=plan_in_force(settings),
-            transforms=transforms_in_force(settings, load_sources(settings)),
+            transforms=transforms_in_force(settings, sources),
+            sources=sources,
         ),
         outbox=stores.identity_outbox(),
     )

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -27,6 +28,7 @@ from processors.identity.claims import (
 )
 from processors.intake.event_time import clamp_to_arrival
 from processors.intake.frames import Frames
+from processors.intake.order_sources import note_order
 from processors.intake.record_forms import decode_record
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.transform import Transforms
@@ -35,6 +37,7 @@ from processors.stream.ports import IdentityStore, RefusedShare, SchemaRegistry
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
+from schemas.intake.sources import Source
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
 from schemas.records import Outgoing, Record
 from schemas.time import ms_of_text, text_of_ms
@@ -95,6 +98,7 @@ class Identify:
         plan: The tracking plan; None: there is none.
         registry: Has the schemas of records in Confluent's wire format; None: such records are refused.
         transforms: Those of sources, which correct events before they are validated; None: there are none.
+        sources: The defined sources, by name: their kinds and order name spaces.
     """
 
     WINDOW = 10_000
@@ -116,6 +120,7 @@ class Identify:
         plan: TrackingPlan | None = None,
         registry: SchemaRegistry | None = None,
         transforms: Transforms | None = None,
+        sources: Mapping[str, Source] = MappingProxyType({}),
     ) -> None:
         self._identities = identities
         self._policy = policy
@@ -129,6 +134,7 @@ class Identify:
         self._registry = registry
         self._frames = Frames()
         self._transforms = transforms
+        self._sources = sources
         self._limit = dead_letter_limit_ratio
         self._recent: deque[tuple[int, int]] = deque()  # (records, rejected) of recent batches
         self._recent_records = self._rejected = 0
@@ -169,6 +175,7 @@ class Identify:
             if isinstance(event, Reject):
                 return event
             clamp_to_arrival(event, record.timestamp)
+            note_order(event, self._sources)
             if self._enrich is not None:
                 self._enrich(event)
             origin = origin_key(record.topic, record.partition, record.offset)

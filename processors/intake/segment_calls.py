@@ -29,7 +29,9 @@ GROUP_UPDATED = "Group Updated"
 _WITHOUT_PERSON = (*ABOUT_PRODUCTS, GROUP_UPDATED)
 _EVENT_NAMES = {"identify": "Identify", "page": "Page Viewed", "screen": "Screen Viewed", "group": "Group Joined",
                 "alias": "Alias Created"}  # fmt: skip
-_MONEY = frozenset({"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax"})
+_MONEY = frozenset(
+    {"revenue", "total", "subtotal", "value", "price", "products", "discount", "shipping", "tax", "refunded_total"}
+)
 _CONTEXT = {"userAgent": "user_agent", "sessionId": "session_id"}
 _TYPE = re.compile(r"[a-z][a-z0-9_.]{0,49}", re.ASCII)
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 from processors.intake.casts import CastError, cast
 from schemas.intake.expressions import ExpressionError
 from schemas.intake.mappings import ValueMapping
 from schemas.intake.transforms import Transform, TransformStep, lists_of
+from schemas.minor_units import in_units_of
 from schemas.money import MINOR_UNITS
 
 TRANSFORMED = "transformed"
@@ -34,16 +36,30 @@ class Transforms:
         by_source: The transform of each source that has one.
         secret: Key of hashes; its first 64 bytes count.
         last: A transform that is applied to the events of all sources, after their own.
+        minor_units: Decimal places by currency of each source that declares them: its amounts in minor units are
+            converted after all else.
 
     Attributes:
         digest: Identifies them: part of the mark of validated records. Empty if there are none.
     """
 
-    def __init__(self, by_source: Mapping[str, Transform], secret: bytes, last: Transform | None = None) -> None:
+    def __init__(
+        self,
+        by_source: Mapping[str, Transform],
+        secret: bytes,
+        last: Transform | None = None,
+        minor_units: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    ) -> None:
         self._by_source = {name: _Compiled(one, secret) for name, one in by_source.items()}
         self._last = _Compiled(last, secret) if last else None
-        whole = "\n".join(f"{name} {one.model_dump_json()}" for name, one in sorted(by_source.items()))
-        self.digest = blake2b(whole.encode(), digest_size=8).digest() if by_source else b""
+        self._minor_units = minor_units
+        whole = "\n".join(
+            [
+                *(f"{name} {one.model_dump_json()}" for name, one in sorted(by_source.items())),
+                *(f"{name} {sorted(places.items())}" for name, places in sorted(minor_units.items())),
+            ]
+        )
+        self.digest = blake2b(whole.encode(), digest_size=8).digest() if whole else b""
 
     def __call__(self, event: Any) -> Any:
         """Return the transformed event; the same object if nothing has changed."""
@@ -53,7 +69,10 @@ class Transforms:
         own = self._by_source.get(source) if type(source) is str else None
         if own is not None:
             event = own(event)
-        return event if self._last is None else self._last(event)
+        if self._last is not None:
+            event = self._last(event)
+        places = self._minor_units.get(source) if type(source) is str else None
+        return event if places is None else in_units_of(event, places)
 
 
 class _Compiled:

@@ -7,6 +7,8 @@ two of them. Reading it is replaying them (`lines`).
 * `cleared` empties a cart, because a snapshot of it follows (as `listed`); `sold` empties it, because it was ordered.
 * An operation with a cart id is about that cart and about what was put in without a cart id; one without is about all.
 
+A product with a quantity of 0 or less comes back: it is neither put into a cart nor bought.
+
 At the same millisecond, operations count in the order of the alphabet: an order comes after what it sold.
 """
 
@@ -35,7 +37,7 @@ def view(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
 
 def add(addition: dict[str, Any], properties: dict[str, Any], at: int) -> None:
     """Put a product into a cart."""
-    if product := _product(properties):
+    if (product := _product(properties)) and not _comes_back(properties):
         addition["carted"] = {product: [at, False]}
         addition["cart"] = [_operation(at, "added", bounded_text(properties.get("cart_id")), product, properties)]
 
@@ -64,6 +66,8 @@ def buy(addition: dict[str, Any], properties: dict[str, Any], at: int, channel: 
     products = _products(properties)
     if products:
         addition["bought"] = most_recent({product: at for product, _ in products}, ITEMS_KEPT)
+    elif properties.get("products"):
+        return  # goods came back, and nothing was bought
     else:
         addition["settled"] = at
     cart = bounded_text(properties.get("cart_id"))
@@ -172,7 +176,16 @@ def _products(properties: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     listed = properties.get("products")
     if not isinstance(listed, list):
         return []
-    return [(product, about) for about in listed if isinstance(about, dict) and (product := _product(about))]
+    return [
+        (product, about)
+        for about in listed
+        if isinstance(about, dict) and (product := _product(about)) and not _comes_back(about)
+    ]
+
+
+def _comes_back(about: dict[str, Any]) -> bool:
+    quantity = about.get("quantity", 1)
+    return isinstance(quantity, int | float) and quantity <= 0
 
 
 def _is_quantity(value: object) -> bool:

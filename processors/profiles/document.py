@@ -210,17 +210,13 @@ def _whole(value: object) -> int:
 
 
 def _sold(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    addition["orders"] = orders.sale(event, properties, at)
+    addition["orders"] = orders.section(event, at)
     if event["event"] == "Order Completed" or (event["event"] == "Receipt Issued" and properties.get("products")):
         cart.buy(addition, properties, at, event["channel"])
 
 
-def _refunded(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    addition["orders"] = orders.refund(event, properties)
-
-
-def _cancelled(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    addition["orders"] = orders.cancellation(event, properties)
+def _paid_back(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    addition["orders"] = orders.section(event, at)
 
 
 def _cart_section(
@@ -239,8 +235,8 @@ _SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], N
     "Order Completed": _sold,
     "Order Updated": _sold,
     "Receipt Issued": _sold,
-    "Order Refunded": _refunded,
-    "Order Cancelled": _cancelled,
+    "Order Refunded": _paid_back,
+    "Order Cancelled": _paid_back,
     "Loyalty Points Earned": _note_points,
     "Loyalty Points Redeemed": _note_points,
     **dict.fromkeys(STEPS, contact.message),

@@ -1,13 +1,15 @@
 """Orders and their sums: each order counts once, however often and in whatever order it is reported.
 
-* `Order Completed`, `Order Updated` and `Receipt Issued` with the same order id are reports of one sale. Its amount is
-  that of the latest report with one; a receipt's amount counts only while no order event has one.
-* `Order Refunded` takes its amount off; each refund event is a refund of its own. Without an amount it refunds all.
+`schemas.orders` says what an event means to its order, and which of several reports counts; `sinks/migrations` has the
+same rule in SQL (`order_sales`).
+
+* Refunds take their amounts off, in the order's currency and never more than the order was worth. Each refund event is
+  a refund of its own; a running total counts as far as it is more than their sum. A refund without an amount refunds
+  all. What was refunded in another currency is kept apart (`other_refunds`), since a profile knows no exchange rates.
 * `Order Cancelled` is final: the order counts nowhere, also when further reports of it follow.
 * A refund or cancellation alone is no order; it waits for the sale.
-* A receipt without an order id is an order by its receipt id, or by its event's.
-
-Revenue is without shipping and tax where the event has it, else the total (`schemas.money.revenue`).
+* A return, goods without a sale on a receipt of their own, is no purchase: its amount is paid back.
+* A receipt that an order claims counts nowhere.
 """
 
 from __future__ import annotations
@@ -16,40 +18,50 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from processors.profiles.joins import bounded_text
-from schemas.money import revenue
+from schemas.orders import OrderEvent, order_event, order_key
 from schemas.profiles.document import NO_CURRENCY, ORDERS_KEPT
 
 Order = dict[str, Any]
 _ZERO = Decimal(0)
-_MAX_ID_CHARS = 64
+_MAX_KEY_CHARS = 64
+_RECEIPT = 1
+"""The authority of a receipt's amount: a higher one is an order's."""
 
 
-def sale(event: dict[str, Any], properties: dict[str, Any], at: int) -> dict[str, Any]:
-    """Return the section `orders` of one report of a sale."""
-    amount = revenue(properties)
-    authority = 0 if amount is None else 1 if event["event"] == "Receipt Issued" else 2
-    currency = bounded_text(properties.get("currency")) or NO_CURRENCY
-    discounted = bool(properties.get("coupon")) or _amount(properties.get("discount")) > 0
-    return _section(
-        event,
-        properties,
-        {
-            "placed": [at, event["channel"]],
-            "sale": [authority, at, text(amount or _ZERO), currency, discounted],
-        },
-    )
+def section(event: dict[str, Any], at: int) -> dict[str, Any] | None:
+    """Return the section `orders` of one event; None: the event is about no order.
+
+    Args:
+        event: A resolved event.
+        at: Its time, milliseconds since 1970.
+    """
+    found = order_event(event)
+    if found is None:
+        return None
+    currency = found.currency or NO_CURRENCY
+    order: Order
+    if found.kind == "cancellation":
+        order = {"cancelled": True}
+    elif found.kind == "refund":
+        order = _refund(found, currency)
+    else:
+        sale = [found.authority, at, text(found.amount or _ZERO), currency, found.discounted]
+        order = {"placed": [at, event["channel"]], "sale": sale}
+        if found.is_return:
+            order["returned"] = sale
+    orders = {_bounded(found.key): order}
+    if found.receipt_id:
+        orders[_bounded(order_key(found.namespace, found.receipt_id))] = {"claimed": True}
+    return section_of(orders)
 
 
-def refund(event: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    """Return the section `orders` of one refund."""
-    amount = revenue(properties)
-    return _section(event, properties, {"refunded_fully": True} if amount is None else {"refunded": text(abs(amount))})
-
-
-def cancellation(event: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
-    """Return the section `orders` of one cancellation."""
-    return _section(event, properties, {"cancelled": True})
+def section_of(orders: dict[str, Order]) -> dict[str, Any]:
+    """Return the section `orders` of a profile with these orders alone."""
+    made: dict[str, Any] = {"count": 0, "by_id": orders}
+    for order in orders.values():
+        _count(made, order, 1)
+    _bound_times(made)
+    return made
 
 
 def join_orders(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -70,67 +82,143 @@ def join_orders(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return mine
 
 
+def is_purchase(order: Order) -> bool:
+    """Return whether an order counts: sold, neither cancelled nor claimed by another one, and no return."""
+    return _has_value(order) and not _is_return(order)
+
+
+def is_refunded(order: Order) -> bool:
+    """Return whether anything was paid back of an order."""
+    return not order.keys().isdisjoint(("refunded_fully", "refunded", "refunds", "refund_totals"))
+
+
+def refunded(order: Order) -> Decimal:
+    """Return what was paid back of a sold order, in its currency."""
+    amount, currency = Decimal(order["sale"][2]), order["sale"][3]
+    if "refunded_fully" in order:
+        return amount
+    if "refunded" in order and "refunds" not in order and "refund_totals" not in order:
+        return Decimal(order["refunded"])  # as an earlier version has counted it
+    paid = _paid_back(order)
+    like = sum((paid[name] for name in paid if _is_like(name, currency)), Decimal(order.get("refunded", 0)))
+    return min(max(amount, _ZERO), like)
+
+
+def other_refunds(order: Order) -> dict[str, Decimal]:
+    """Return what was paid back of a sold order in other currencies than its own; nothing once all of it was."""
+    if "refunded_fully" in order:
+        return {}
+    currency = order["sale"][3]
+    return {name: amount for name, amount in _paid_back(order).items() if not _is_like(name, currency)}
+
+
 def text(amount: Decimal) -> str:
     """Return an amount as text, the same for equal amounts: two decimal places, or as many as it needs."""
     written = f"{amount:.4f}"
     return written.removesuffix("0").removesuffix("0")
 
 
-def _section(event: dict[str, Any], properties: dict[str, Any], order: Order) -> dict[str, Any]:
-    order_id = (
-        bounded_text(properties.get("order_id")) or bounded_text(properties.get("receipt_id")) or event["event_id"]
-    )
-    if len(order_id) > _MAX_ID_CHARS:
-        order_id = blake2b(order_id.encode(), digest_size=16).hexdigest()
-    return section_of(order_id, order)
+def _refund(found: OrderEvent, currency: str) -> Order:
+    order: Order = {}
+    if found.amount is not None:
+        order["refunds"] = {currency: text(found.amount)}
+    if found.refunded_total is not None:
+        order["refund_totals"] = {currency: text(found.refunded_total)}
+    return order or {"refunded_fully": True}
 
 
-def section_of(order_id: str, order: Order) -> dict[str, Any]:
-    """Return the section `orders` of a profile with this order alone."""
-    section: dict[str, Any] = {"count": 0, "by_id": {order_id: order}}
-    _count(section, order, 1)
-    _bound_times(section)
-    return section
+def _bounded(key: str) -> str:
+    return blake2b(key.encode(), digest_size=16).hexdigest() if len(key) > _MAX_KEY_CHARS else key
+
+
+def _rank(sale: list[Any]) -> tuple[Any, ...]:
+    """Order the reports of an order: the greatest counts. From the amount on, it decides between simultaneous ones."""
+    authority, at, amount, currency, discounted = sale
+    return authority, at, Decimal(amount), currency, discounted
 
 
 def _join_order(mine: Order, other: Order) -> Order:
     joined: Order = {}
-    if places := [order["placed"] for order in (mine, other) if "placed" in order]:
+    both = (mine, other)
+    if places := [order["placed"] for order in both if "placed" in order]:
         joined["placed"] = min(places)
-    if sales := [order["sale"] for order in (mine, other) if "sale" in order]:
-        joined["sale"] = max(sales)
-    if refunds := [Decimal(order["refunded"]) for order in (mine, other) if "refunded" in order]:
-        joined["refunded"] = text(sum(refunds, _ZERO))
-    for flag in ("refunded_fully", "cancelled"):
+    for part in ("sale", "returned"):
+        if sales := [order[part] for order in both if part in order]:
+            joined[part] = max(sales, key=_rank)
+    if amounts := [Decimal(order["refunded"]) for order in both if "refunded" in order]:
+        joined["refunded"] = text(sum(amounts, _ZERO))
+    for part in ("refunds", "refund_totals"):
+        found = [order[part] for order in both if part in order]
+        if len(found) == 2:
+            joined[part] = {
+                currency: _both(part, found[0].get(currency), found[1].get(currency))
+                for currency in sorted({*found[0], *found[1]})
+            }
+        elif found:
+            joined[part] = found[0]
+    for flag in ("refunded_fully", "cancelled", "claimed"):
         if flag in mine or flag in other:
             joined[flag] = True
     return joined
 
 
-def _counts(order: Order) -> bool:
-    return "sale" in order and "cancelled" not in order
+def _both(part: str, mine: str | None, other: str | None) -> str:
+    """Add two sums of refunds; of two running totals the greater counts."""
+    if mine is None or other is None:
+        return mine or other or ""
+    first, second = Decimal(mine), Decimal(other)
+    return text(first + second if part == "refunds" else max(first, second))
+
+
+def _has_value(order: Order) -> bool:
+    return (
+        "sale" in order
+        and "cancelled" not in order
+        and not ("claimed" in order and order["sale"][0] <= _RECEIPT)
+    )  # fmt: skip
+
+
+def _is_return(order: Order) -> bool:
+    return "returned" in order and bool(order["returned"] == order["sale"])
+
+
+def _is_like(refund_currency: str, currency: str) -> bool:
+    """Return whether a refund is in the order's currency; one of the two may name none."""
+    return refund_currency == currency or NO_CURRENCY in (refund_currency, currency)
+
+
+def _paid_back(order: Order) -> dict[str, Decimal]:
+    singles, totals = order.get("refunds", {}), order.get("refund_totals", {})
+    return {name: max(Decimal(singles.get(name, 0)), Decimal(totals.get(name, 0))) for name in {*singles, *totals}}
 
 
 def _count(section: dict[str, Any], order: Order, sign: int) -> None:
     """Add an order to the sums, or subtract it."""
-    if not _counts(order):
+    if not _has_value(order):
         return
     _, _, amount, currency, discounted = order["sale"]
-    refunded = amount if "refunded_fully" in order else order.get("refunded", "0.00")
-    _add(section, "sums", {currency: {"count": 1, "revenue": amount, "refunded": refunded}}, sign)
-    _add(section, "channels", {order["placed"][1]: 1}, sign)
-    section["count"] += sign
-    if discounted:
-        section["discounted"] = section.get("discounted", 0) + sign
-        if not section["discounted"]:
-            del section["discounted"]
+    paid_back = refunded(order)
+    if _is_return(order):
+        sums = {"count": 0, "revenue": "0.00", "refunded": text(paid_back - Decimal(amount))}
+    else:
+        sums = {"count": 1, "revenue": amount, "refunded": text(paid_back)}
+        _add_counts(section, {order["placed"][1]: sign})
+        section["count"] += sign
+        if discounted:
+            section["discounted"] = section.get("discounted", 0) + sign
+            if not section["discounted"]:
+                del section["discounted"]
+    _add_amounts(section, {currency: sums}, sign)
+    if others := other_refunds(order):
+        _add_other_refunds(section, others, sign)
 
 
 def _add_sums(mine: dict[str, Any], other: dict[str, Any]) -> None:
     mine["count"] += other["count"]
-    for part in ("sums", "channels"):
-        if part in other:
-            _add(mine, part, other[part], 1)
+    _add_amounts(mine, other.get("sums", {}), 1)
+    _add_counts(mine, other.get("channels", {}))
+    if others := other.get("other_refunds"):
+        _add_other_refunds(mine, {name: Decimal(amount) for name, amount in others.items()}, 1)
     if "discounted" in other:
         mine["discounted"] = mine.get("discounted", 0) + other["discounted"]
     if "forgotten" in other:
@@ -141,24 +229,41 @@ def _add_sums(mine: dict[str, Any], other: dict[str, Any]) -> None:
         }
 
 
-def _add(section: dict[str, Any], part: str, amounts: dict[str, Any], sign: int) -> None:
-    """Add amounts to a part of the sums by key; keys without orders are removed."""
-    sums = section.setdefault(part, {})
-    for key, amount in amounts.items():
-        if part == "channels":
-            left = sums[key] = sums.get(key, 0) + sign * amount
-        else:
-            known = sums.get(key, {"count": 0, "revenue": "0", "refunded": "0"})
-            left = known["count"] + sign * amount["count"]
-            sums[key] = {
-                "count": left,
-                "revenue": text(Decimal(known["revenue"]) + sign * Decimal(amount["revenue"])),
-                "refunded": text(Decimal(known["refunded"]) + sign * Decimal(amount["refunded"])),
-            }
+def _add_amounts(section: dict[str, Any], sums: dict[str, dict[str, Any]], sign: int) -> None:
+    """Add amounts by currency; currencies in which nothing is left are removed."""
+    known = section.setdefault("sums", {})
+    for currency, added in sums.items():
+        before = known.get(currency, {"count": 0, "revenue": "0", "refunded": "0"})
+        count = before["count"] + sign * added["count"]
+        revenue = Decimal(before["revenue"]) + sign * Decimal(added["revenue"])
+        paid_back = Decimal(before["refunded"]) + sign * Decimal(added["refunded"])
+        known[currency] = {"count": count, "revenue": text(revenue), "refunded": text(paid_back)}
+        if not (count or revenue or paid_back):
+            del known[currency]
+    if not known:
+        del section["sums"]
+
+
+def _add_counts(section: dict[str, Any], counts: dict[str, int]) -> None:
+    """Add numbers of orders by channel; channels without orders are removed."""
+    known = section.setdefault("channels", {})
+    for channel, added in counts.items():
+        known[channel] = known.get(channel, 0) + added
+        if not known[channel]:
+            del known[channel]
+    if not known:
+        del section["channels"]
+
+
+def _add_other_refunds(section: dict[str, Any], amounts: dict[str, Decimal], sign: int) -> None:
+    known = section.setdefault("other_refunds", {})
+    for currency, added in amounts.items():
+        left = Decimal(known.get(currency, 0)) + sign * added
+        known[currency] = text(left)
         if not left:
-            del sums[key]
-    if not sums:
-        del section[part]
+            del known[currency]
+    if not known:
+        del section["other_refunds"]
 
 
 def _forget(section: dict[str, Any]) -> None:
@@ -169,21 +274,17 @@ def _forget(section: dict[str, Any]) -> None:
     by_age = sorted(orders, key=lambda order_id: (orders[order_id].get("placed", [0])[0], order_id))
     for order_id in by_age[:-ORDERS_KEPT]:
         order = orders.pop(order_id)
-        if _counts(order):
+        if is_purchase(order):
             at = order["placed"][0]
             known = section.get("forgotten", {"count": 0, "first_at": at})
             section["forgotten"] = {"count": known["count"] + 1, "first_at": min(known["first_at"], at)}
 
 
 def _bound_times(section: dict[str, Any]) -> None:
-    times = [order["placed"][0] for order in section["by_id"].values() if _counts(order)]
+    times = [order["placed"][0] for order in section["by_id"].values() if is_purchase(order)]
     if times:
         forgotten = section.get("forgotten", {"first_at": times[0]})
         section["first_at"], section["last_at"] = min(forgotten["first_at"], *times), max(times)
     else:
         section.pop("first_at", None)
         section.pop("last_at", None)
-
-
-def _amount(value: object) -> Decimal:
-    return revenue({"revenue": value}) or _ZERO

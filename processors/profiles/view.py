@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
 from processors.profiles.contact import has_bounced
+from processors.profiles.orders import other_refunds, refunded, text
 from schemas.profiles.document import Counter, Order, Profile, Tally, Touch
 from schemas.time import text_of_ms
 
@@ -52,7 +54,11 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
                 currency: {**sums.model_dump(), "net": str(sums.net), "average": str(sums.average)}
                 for currency, sums in orders.sums.items()
             },
-            "by_id": {order_id: _order(order) for order_id, order in orders.by_id.items()},
+            "refunded_in_other_currencies": orders.other_refunds,
+            "by_id": {
+                order_id: _order(order, document["orders"]["by_id"][order_id])
+                for order_id, order in orders.by_id.items()
+            },
         },
         "messages": {
             channel: {step: _tally(tally) for step, tally in steps.items()}
@@ -102,15 +108,22 @@ def _answer(granted: bool, at: int) -> dict[str, Any]:
     return {"granted": granted, "at": _time(at)}
 
 
-def _order(order: Order) -> dict[str, Any]:
+def _order(order: Order, stored: dict[str, Any]) -> dict[str, Any]:
     return {
         "placed_at": _time(order.placed.at) if order.placed else None,
         "channel": order.placed.channel if order.placed else None,
         "revenue": order.sale.revenue if order.sale else None,
         "currency": order.sale.currency if order.sale else None,
-        "refunded": order.sale.revenue if order.refunded_fully and order.sale else order.refunded,
+        "refunded": text(refunded(stored)) if order.sale else None,
+        "refunded_in_other_currencies": _texts(other_refunds(stored)) if order.sale else {},
+        "return": order.sale is not None and order.returned == order.sale,
         "cancelled": order.cancelled,
+        "claimed": order.claimed,
     }
+
+
+def _texts(amounts: dict[str, Decimal]) -> dict[str, str]:
+    return {currency: text(amount) for currency, amount in sorted(amounts.items())}
 
 
 def _latest_first(times: dict[str, int]) -> dict[str, str | None]:

@@ -20,6 +20,7 @@ from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
+from schemas.orders import REPORTS, OrderEvent, namespace_of, order_event, order_key
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
@@ -35,6 +36,9 @@ _PROPERTY_COLUMNS = (
     ("creative", "creative"),
     ("currency", "currency"),
 )
+_ORDER_COLUMNS = (
+    "event_id", "source", "occurred_at", "received_at", "channel", "anchor", "profile_id", "identity_version",
+)  # fmt: skip
 _CAMPAIGN_COLUMNS = (
     ("name", "campaign"),
     ("creative", "creative"),
@@ -55,8 +59,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         rules: Which events are touches and conversions.
 
     Returns:
-        A row of `touchpoints`, a row of `conversions` for each goal that it reaches, and a row of `messages` when it
-        is a step of a message that has an id. A derived event gives none.
+        A row of `touchpoints`; of `order_events` when it is about an order, else of `conversions` for each goal that
+        it reaches; and a row of `messages` when it is a step of a message that has an id. A derived event gives none.
     """
     if event.get("derived"):
         return []  # derived by the pipeline: not an action of the person
@@ -66,6 +70,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     touch = rules.classify(event)
     goals = rules.goals(event)
     order_id = _text(properties["order_id"]) if "order_id" in properties else ""
+    about_order = order_event(event)
     row: dict[str, Any] = {
         "event_id": event["event_id"],
         "event": event["event"],
@@ -79,7 +84,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "touch": touch.kind,
         "marketing_channel": touch.marketing_channel,
         "is_checkout": event["event"] in rules.checkout_steps,
-        "conversion_id": (order_id or event["event_id"]) if goals else "",
+        "conversion_id": _conversion_id(event, about_order, order_id) if goals else "",
         "order_id": order_id,
         "session_id": _session_id(context),
         "origin_topic": origin["topic"],
@@ -97,6 +102,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
                 row[column] = _text(properties[name])
         if "revenue" in properties or goals:
             row["revenue"] = _revenue_text(properties)
+    row |= {f"order_{name}": value for name, value in (event.get("order") or _NOTHING).items()}
     for name in ("identifiers", "traits", "context", "consent"):
         if part := event.get(name):
             row[name] = part
@@ -105,9 +111,9 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     if campaign := campaign_of(event):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
-    rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
-    if event["event"] in STEPS and (message_id := _text(properties.get("message_id"))):
-        rows.extend(_message(message_id, row, properties))
+    rows.extend(_goal_rows(about_order, row, goals, properties, context))
+    if event["event"] in STEPS:
+        rows.extend(_message(row, properties))
     return rows
 
 
@@ -205,7 +211,29 @@ def _is_gone(document: bytes) -> bool:
     return isinstance(profile, dict) and bool(profile.get("gone"))
 
 
-def _conversion(goal: str, row: dict[str, Any]) -> bytes:
+def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, order_id: str) -> str:
+    if about_order is not None:
+        return about_order.key
+    return order_key(namespace_of(event), order_id) if order_id else event["event_id"]
+
+
+def _goal_rows(
+    about_order: OrderEvent | None,
+    row: Mapping[str, Any],
+    goals: list[str],
+    properties: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> list[Row]:
+    """Write the goals of an event: those that reports of an order reach are read from `order_events`."""
+    rows: list[Row] = []
+    if about_order is not None:
+        rows.append(("order_events", _order_event(about_order, row, goals, properties, context)))
+    if about_order is None or about_order.kind not in REPORTS:
+        rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
+    return rows
+
+
+def _conversion(goal: str, row: Mapping[str, Any]) -> bytes:
     return orjson.dumps(
         {
             "conversion_id": row["conversion_id"],
@@ -224,7 +252,39 @@ def _conversion(goal: str, row: dict[str, Any]) -> bytes:
     )
 
 
-def _message(message_id: str, row: dict[str, Any], properties: Mapping[str, Any]) -> list[Row]:
+def _order_event(
+    found: OrderEvent,
+    row: Mapping[str, Any],
+    goals: list[str],
+    properties: Mapping[str, Any],
+    context: Mapping[str, Any],
+) -> bytes:
+    is_report = found.kind in REPORTS
+    written: dict[str, Any] = {
+        **{name: row[name] for name in _ORDER_COLUMNS},
+        "kind": found.kind,
+        "conversion_id": found.key,
+        "order_namespace": found.namespace,
+        "order_id": found.order_id,
+        "claims": order_key(found.namespace, found.receipt_id) if found.receipt_id else "",
+        "goals": goals if is_report else [],
+        "store_id": _text(properties.get("store_id")) or _text(context.get("store_id")),
+        "authority": found.authority,
+        "amount": None if found.amount is None else plain(found.amount),
+        "refunded_total": None if found.refunded_total is None else plain(found.refunded_total),
+        "currency": found.currency,
+        "discounted": int(found.discounted),
+        "is_return": int(found.is_return),
+    }
+    if is_report and (products := properties.get("products")):
+        written["products"] = products
+    return orjson.dumps(written)
+
+
+def _message(row: dict[str, Any], properties: Mapping[str, Any]) -> list[Row]:
+    message_id = _text(properties.get("message_id"))
+    if not message_id:
+        return []
     kind, step = message_step(row["event"], properties)
     if step is None:
         return []

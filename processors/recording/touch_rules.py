@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from processors.recording.arrivals import ArrivalRules
 from processors.recording.sites import MAX_HOST_CHARS, brand, host_of
 from schemas.events.messages import STEPS
+from schemas.orders import KINDS, ORDER_PLACED, REPORTS
 from schemas.recording.touches import ArrivedBy, Conditions, SiteKind, TouchDefinitions, TouchKind
 
 MAX_CACHED = 50_000
@@ -75,6 +76,14 @@ class TouchRules:
             for event in goal.events:
                 channels = frozenset(goal.channels) if goal.channels else None
                 self._goals.setdefault(event, []).append((goal.name, channels))
+        # An order counts for its goals whichever report of it comes: the update or the receipt may be the only one.
+        for event, kind in KINDS.items():
+            if kind in REPORTS and event != ORDER_PLACED:
+                own = self._goals.get(event, [])
+                named = {name for name, _ in own}
+                inherited = [one for one in self._goals.get(ORDER_PLACED, ()) if one[0] not in named]
+                if inherited:
+                    self._goals[event] = own + inherited
         self._arrivals = ArrivalRules(definitions)
         self.checkout_steps = frozenset(definitions.checkout_steps)
         self._visit_channels = frozenset(definitions.visit_channels)

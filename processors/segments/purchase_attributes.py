@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
+from processors.profiles.orders import is_purchase, is_refunded
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.profile_attributes import with_days
 from processors.segments.reader import Read, Reader, or_zero, section
@@ -51,9 +52,9 @@ def net(context: EvaluationContext) -> Decimal | None:
 
 
 def counted_orders(context: EvaluationContext) -> Iterator[dict[str, Any]]:
-    """Yield the orders known in detail that count: sold and not cancelled."""
+    """Yield the orders known in detail that count as purchases."""
     for order in context.document.get("orders", {}).get("by_id", {}).values():
-        if "sale" in order and "cancelled" not in order:
+        if is_purchase(order):
             yield order
 
 
@@ -89,9 +90,7 @@ def _orders() -> dict[str, Reader]:
         "orders.channels": lambda context: sorted(context.document.get("orders", {}).get("channels", ())) or None,
         "orders.top_channel": _top_channel,
         "orders.discounted": or_zero(section("orders", "discounted")),
-        "orders.refunds": lambda context: sum(
-            "refunded_fully" in order or "refunded" in order for order in counted_orders(context)
-        ),
+        "orders.refunds": lambda context: sum(map(is_refunded, counted_orders(context))),
         "orders.cancelled": lambda context: sum(
             "cancelled" in order for order in context.document.get("orders", {}).get("by_id", {}).values()
         ),
@@ -108,7 +107,7 @@ def _average(context: EvaluationContext) -> Decimal | None:
     if (main := currency(context)) is None:
         return None
     sums = context.document["orders"]["sums"][main]
-    return Decimal(Decimal(sums["revenue"]) / sums["count"]).quantize(_CENT)
+    return Decimal(Decimal(sums["revenue"]) / sums["count"]).quantize(_CENT) if sums["count"] else None
 
 
 def _extreme(context: EvaluationContext, choose: Callable[..., Any]) -> dict[str, Any] | None:

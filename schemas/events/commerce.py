@@ -105,7 +105,11 @@ class CheckoutStep(Properties, total=False):
 
 
 class Order(Amounts, total=False):
-    """An order. It needs its number; it may be worth nothing that is known."""
+    """An order. It needs its number; it may be worth nothing that is known.
+
+    The amount of a refund is what it gives back. `refunded_total` is what was given back of the order so far, in terms
+    of `revenue`: for producers who know no single refunds.
+    """
 
     order_id: Required[RequiredId]
     checkout_id: Id
@@ -114,6 +118,7 @@ class Order(Amounts, total=False):
     receipt_id: Id
     payment_method: Name
     shipping_method: Name
+    refunded_total: Money
 
 
 class Receipt(Amounts, total=False):

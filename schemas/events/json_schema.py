@@ -10,8 +10,9 @@ import orjson
 from pydantic import TypeAdapter
 
 from schemas.events.envelope import Touchpoint
-from schemas.events.properties import MINOR, Product, Properties, money_fields
+from schemas.events.properties import Product, Properties, money_fields
 from schemas.events.touchpoint import EVENT_NAMES, PROPERTIES, adapter
+from schemas.minor_units import MINOR
 from schemas.topics import TOUCHPOINTS_PREFIX
 
 FILE = Path(__file__).parents[1] / "touchpoint.schema.json"

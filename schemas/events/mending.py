@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from schemas.digits import with_ascii_digits
 from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
-from schemas.events.properties import MINOR
+from schemas.minor_units import MINOR
 from schemas.money import nearest_amount, plain
 from schemas.quantity import MAX_QUANTITY_PLACES
 
@@ -235,7 +235,7 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
         return None if amount is None else ("float_sum", plain(amount))
     if kind == "quantity" and type(value) is float:
         amount = nearest_amount(value, MAX_QUANTITY_PLACES)
-        return None if not amount else ("float_sum", plain(amount))
+        return None if amount is None else ("float_sum", plain(amount))
     if kind == "text":
         digits = _digits_of_whole(value)
         return None if digits is None else ("whole_number", digits)

@@ -16,11 +16,10 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from schemas.events.limits import MAX_PRODUCTS
+from schemas.minor_units import MINOR
 from schemas.money import Currency, Money, from_minor, plain
 from schemas.quantity import Quantity
 from schemas.text import Id, Name, Text
-
-MINOR = "_minor"
 
 Position = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15)]

@@ -272,7 +272,9 @@ class Mapping(BaseModel):
     description: str = ""
     signature: SignatureCheck | None = None
     each: Annotated[tuple[Expression, ...], Field(max_length=5), BeforeValidator(_expressions)] = ()
-    minor_units: Literal["iso_4217", "stripe"] | dict[str, Annotated[int, Field(ge=0, le=6)]] = "iso_4217"
+    minor_units: Literal["iso_4217", "stripe", "adyen", "sumup"] | dict[str, Annotated[int, Field(ge=0, le=6)]] = (
+        "iso_4217"
+    )
     ignore: tuple[IgnoreRule, ...] = ()
     common: EventParts = EventParts()
     events: Annotated[tuple[EventRule, ...], Field(min_length=1, max_length=MAX_RULES)]

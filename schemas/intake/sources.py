@@ -1,15 +1,39 @@
-"""The sources that may publish over HTTP. Their write keys are a setting, not part of the definitions."""
+"""The sources: who may publish over HTTP, and how the events of a producer are to be read.
+
+Rights hold for requests to the collector, whose write keys are a setting and no part of the definitions. `kind`,
+`orders` and `minor_units` are about every event whose `source` is the name, whichever way it came in: a producer that
+writes to Kafka is listed here too where they matter.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.money import EXPONENTS, MINOR_UNITS
 
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
 ANY_ORIGIN = "*"
 BROWSER_IDENTIFIERS = frozenset({"user_id", "anonymous_id", "device_id", "push_token"})
 """Identifier types by which the calls of every page or app resolve a person, in addition to the source's `join_by`."""
+
+OrderNamespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+OWN = "own"
+
+
+class OrdersBy(BaseModel):
+    """Order name spaces by a property of the event.
+
+    Attributes:
+        by: `store_id`: each store numbers its orders by itself. The name space is the store's id, in the properties,
+            else in the context; an event without one belongs to the name space of its source's name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["store_id"]
 
 
 class Source(BaseModel):
@@ -46,6 +70,12 @@ class Source(BaseModel):
     hook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     transform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     consent: dict[str, Literal["marketing", "analytics"]] = {}
+    orders: OrderNamespace | OrdersBy | None = None
+    minor_units: (
+        Literal["iso_4217", "stripe", "adyen", "sumup"]
+        | dict[Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")], Annotated[int, Field(ge=0, le=4)]]
+        | None
+    ) = None
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -58,6 +88,14 @@ class Source(BaseModel):
         if any(one != ANY_ORIGIN and not _is_origin(one) for one in self.origins):
             raise ValueError("an origin is written as https://shop.example, without a path")
         return self
+
+    @property
+    def minor_unit_places(self) -> Mapping[str, int]:
+        """Decimal places by currency where the source declares them; mostly none."""
+        units = self.minor_units
+        if units is None:
+            return {}
+        return MINOR_UNITS[units] if isinstance(units, str) else {**EXPONENTS, **units}
 
     def allows(self, origin: str) -> bool:
         """Return whether a page of this origin may send with this source's key."""

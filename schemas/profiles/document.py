@@ -115,7 +115,8 @@ class Sale(NamedTuple):
     """The report of an order from which its amount is taken.
 
     Attributes:
-        authority: 2 an order with its amount, 1 a receipt with its amount, 0 neither: higher counts before later.
+        authority: 3 an order with its amount from a server, 2 one from a page or an app, 1 a receipt with its amount, 0
+            none: higher counts before later.
         at: Time of the report.
         revenue: Decimal string.
         currency: ISO 4217.
@@ -147,20 +148,28 @@ class Order(_Section):
     Attributes:
         placed: Its first report; None when only a refund or a cancellation has come so far.
         sale: The report from which its amount is taken.
-        refunded: Sum of its refunds, decimal string.
+        returned: Of its reports that are returns, the one that counts; the same as `sale`: it is a return.
+        refunds: Sums of its refunds by currency, decimal strings.
+        refund_totals: The greatest running total of its refunds by currency.
+        refunded: Sum of its refunds, as earlier versions have kept it.
         refunded_fully: A refund came without an amount: all of it.
         cancelled: It was cancelled, which is final; it counts nowhere.
+        claimed: It is a receipt that belongs to an order.
     """
 
     placed: Placement | None = None
     sale: Sale | None = None
+    returned: Sale | None = None
+    refunds: dict[str, str] = Field(default_factory=dict)
+    refund_totals: dict[str, str] = Field(default_factory=dict)
     refunded: str = "0.00"
     refunded_fully: bool = False
     cancelled: bool = False
+    claimed: bool = False
 
 
 class OrderSums(_Section):
-    """Sums over the orders of one currency, cancelled ones left out."""
+    """Sums over the orders of one currency, cancelled ones left out; what came back in returns is in `refunded`."""
 
     count: int
     revenue: str
@@ -173,7 +182,9 @@ class OrderSums(_Section):
 
     @property
     def average(self) -> Decimal:
-        """Average order value, to the cent, half to even."""
+        """Average order value, to the cent, half to even; 0 where there are returns only."""
+        if not self.count:
+            return Decimal("0.00")
         return (Decimal(self.revenue) / self.count).quantize(Decimal("0.01"))
 
 
@@ -193,6 +204,7 @@ class Orders(_Section):
     sums: dict[str, OrderSums] = Field(default_factory=dict, description="By currency.")
     channels: dict[str, int] = Field(default_factory=dict, description="Orders by the channel that sold.")
     discounted: int = 0
+    other_refunds: dict[str, str] = Field(default_factory=dict, description="In other currencies than their orders'.")
     by_id: dict[str, Order] = Field(default_factory=dict)
     forgotten: SummedOrders | None = None
 

@@ -116,6 +116,8 @@ class ChannelRule(Conditions):
 class Goal(_Model):
     """A conversion. Its id is the event's `order_id`, else `event_id`.
 
+    Whoever counts `Order Completed` counts orders: `Order Updated` and `Receipt Issued` report them too.
+
     Attributes:
         name: The conversion type, as in reports.
         events: Events that reach it.

@@ -222,6 +222,7 @@ class CreditCheck:
         conversions: Live conversions.
         outdated: Conversions whose stored credits differ from the live ones, on either side only included.
         days_off: Days of a goal whose stored sums differ from the sums of the stored credits.
+        warnings: Order ids that are probably those of two orders, with what to do.
     """
 
     days: int
@@ -230,6 +231,7 @@ class CreditCheck:
     conversions: int
     outdated: int
     days_off: int
+    warnings: list[str]
 
 
 def check(client: Any) -> CreditCheck:
@@ -269,7 +271,11 @@ def check(client: Any) -> CreditCheck:
         """  # noqa: S608
     ).first_row[0]
     unlike = outdated if version else 0
-    return CreditCheck(days, [CreditDifference(*row) for row in alerts], version, conversions, unlike, days_off)
+    conflicts = client.query("SELECT warning FROM v_order_conflicts ORDER BY first_at, order_id").result_rows
+    warnings = [str(warning) for (warning,) in conflicts]
+    return CreditCheck(
+        days, [CreditDifference(*row) for row in alerts], version, conversions, unlike, days_off, warnings
+    )
 
 
 @dataclass(frozen=True, slots=True)

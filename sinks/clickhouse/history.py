@@ -18,7 +18,7 @@ from schemas.time import text_of_time
 _COLUMNS = (
     "event_id", "event", "channel", "source", "occurred_at", "received_at", "anchor", "profile_id", "identity_version",
     "identifiers", "campaign_fields", "context", "properties", "traits", "consent", "enrichment", "origin_topic",
-    "origin_partition", "origin_offset",
+    "origin_partition", "origin_offset", "order_namespace", "order_source_kind",
 )  # fmt: skip
 _PARTS = {
     "campaign": "campaign_fields",
@@ -98,6 +98,8 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
         found = str(row[name])
         event[name] = None if found == NIL_UUID else found
     event["identity_version"] = row["identity_version"]
+    if row["order_namespace"] or row["order_source_kind"]:
+        event["order"] = {"namespace": row["order_namespace"], "source_kind": row["order_source_kind"]}
     names = ("topic", "partition", "offset")
     event["origin"] = {name: row[f"origin_{name}"] for name in names}
     return event

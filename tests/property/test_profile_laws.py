@@ -27,7 +27,7 @@ amounts = st.sampled_from(["10.00", "49.90", "0.125", None])
 currencies = st.sampled_from(["EUR", "USD"])
 channels = st.sampled_from(["web", "app", "store", "email"])
 products = st.lists(
-    st.fixed_dictionaries({"product_id": product_ids, "quantity": st.integers(1, 3)}, optional={"price": amounts}),
+    st.fixed_dictionaries({"product_id": product_ids, "quantity": st.integers(-1, 3)}, optional={"price": amounts}),
     max_size=3,
 )
 answers = st.booleans()
@@ -44,7 +44,13 @@ _SHAPES: dict[tuple[str, ...], st.SearchStrategy[dict[str, Any]]] = {
     ),
     ("Cart Viewed", "Checkout Started"): _properties(cart_id=cart_ids, products=products),
     ("Order Completed", "Order Updated", "Order Refunded", "Order Cancelled", "Receipt Issued"): _properties(
-        order_id=order_ids, cart_id=cart_ids, revenue=amounts, currency=currencies, products=products
+        order_id=order_ids,
+        receipt_id=st.sampled_from([None, "r1", "o2"]),
+        cart_id=cart_ids,
+        revenue=st.one_of(amounts, st.sampled_from(["-5.00", "0.00"])),
+        refunded_total=st.sampled_from([None, "3.00", "7.00"]),
+        currency=currencies,
+        products=products,
     ),
     (
         "Email Delivered",
@@ -175,6 +181,6 @@ def test_the_sums_of_orders_are_those_of_their_details(events: list[dict[str, An
     orders = fold(events).get("orders", {"by_id": {}, "count": 0})
     again: dict[str, Any] = {"count": 0, "by_id": {}}
     for order_id, order in orders["by_id"].items():
-        profile_orders.join_orders(again, profile_orders.section_of(order_id, order))
+        profile_orders.join_orders(again, profile_orders.section_of({order_id: order}))
 
     assert again == orders

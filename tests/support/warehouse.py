@@ -52,6 +52,14 @@ def resolved(
     }
 
 
+def resolved_as(event: dict[str, Any], profile_id: str) -> dict[str, Any]:
+    """A canonical event as the stage `identify` writes it, received a second after it happened."""
+    received = datetime.fromisoformat(event["occurred_at"]) + timedelta(seconds=1)
+    origin = {"topic": f"touchpoints.{event['channel']}", "partition": 0, "offset": next(_offsets)}
+    person_fields = {"profile_id": profile_id, "anchor": profile_id, "identity_version": 0, "identifiers": []}
+    return {**event, **person_fields, "received_at": instant(received), "origin": origin}
+
+
 def ordered(
     order_id: str, who: int | None, occurred_at: datetime, revenue: str = "100.00", **fields: Any
 ) -> dict[str, Any]:

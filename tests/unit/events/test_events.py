@@ -220,9 +220,9 @@ def test_what_breaks_the_contract_is_named(fields: dict[str, Any], expected: lis
         pytest.param({"order_id": ""}, [("properties.order_id", "text")], id="empty order_id"),
         pytest.param({"order_id": "o", "revenue": "x"}, [("properties.revenue", "money")], id="revenue"),
         pytest.param(
-            {"order_id": "o", "products": [{}, {"quantity": -1}]},
+            {"order_id": "o", "products": [{}, {"quantity": -1_000_000_001}]},
             [("properties.products.1.quantity", "quantity")],
-            id="negative quantity",
+            id="huge quantity that comes back",
         ),
         pytest.param(
             {"order_id": "o", "products": [{"quantity": 1.123456}]},

@@ -36,6 +36,13 @@ def read_quantity(sent: object) -> dict[str, Any]:
         (999_999_999.99999, 999_999_999.99999),
         (1_000_000_000, 1_000_000_000),
         (Decimal("12.34567"), 12.34567),
+        (-1, -1),
+        ("-1", -1),
+        ("-0.375", -0.375),
+        (-0.00001, -0.00001),
+        (0, 0),
+        ("0.000", 0),
+        ("-1000000000", -1_000_000_000),
     ],
 )
 def test_a_quantity_is_a_number_whose_shortest_text_is_the_decimal(sent: object, expected: float) -> None:
@@ -50,7 +57,14 @@ def test_a_quantity_is_a_number_whose_shortest_text_is_the_decimal(sent: object,
 
 @pytest.mark.parametrize(
     ("sent", "expected", "rule"),
-    [(0.1 + 0.2, 0.3, "float_sum"), (2.9999999999999996, 3, "float_sum"), ("٠٫٣٧٥", 0.375, "digits"), ("", 1, "empty")],
+    [
+        (0.1 + 0.2, 0.3, "float_sum"),
+        (2.9999999999999996, 3, "float_sum"),
+        (1e-17, 0, "float_sum"),
+        (-2.9999999999999996, -3, "float_sum"),
+        ("٠٫٣٧٥", 0.375, "digits"),
+        ("", 1, "empty"),
+    ],
 )
 def test_a_quantity_with_one_meaning_is_mended(sent: object, expected: float, rule: str) -> None:
     written = read_quantity(sent)
@@ -60,7 +74,22 @@ def test_a_quantity_with_one_meaning_is_mended(sent: object, expected: float, ru
 
 
 @pytest.mark.parametrize(
-    "sent", [0, "0", -1, "-0.5", 1.123456, "1.123456", "0,375", "1e3", "375 g", 1_000_000_000.5, 1e-7, "1.", [1], {}]
+    "sent",
+    [
+        1.123456,
+        "1.123456",
+        "-0.000001",
+        "0,375",
+        "1e3",
+        "--1",
+        "-",
+        "375 g",
+        1_000_000_000.5,
+        -1_000_000_001,
+        "1.",
+        [1],
+        {},
+    ],
 )
 def test_what_is_no_quantity_is_refused(sent: object) -> None:
     with pytest.raises(ValidationError) as caught:

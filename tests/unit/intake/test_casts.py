@@ -89,7 +89,7 @@ def test_minor_units_are_those_of_the_provider(value: Any, currency: str, table:
         (5, {"as": "time"}, None, "seconds or milliseconds since 1970"),
         ("2026-11-28", {"as": "time", "format": "%d.%m.%Y"}, None, "in the form %d.%m.%Y"),
         ("04/05/1990", {"as": "date"}, None, "name its `format`"),
-        (0, {"as": "quantity"}, None, "a decimal greater than 0"),
+        ("2 kg", {"as": "quantity"}, None, "a decimal of at most"),
     ],
 )  # fmt: skip
 def test_what_has_another_meaning_or_none_is_refused(value: Any, how: dict[str, Any], currency: Any, rule: str) -> None:

@@ -134,11 +134,11 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
             id="price in a product",
         ),
         pytest.param(
-            touchpoint("Order Completed", properties={"order_id": "o", "products": [{"quantity": -1}]}),
+            touchpoint("Order Completed", properties={"order_id": "o", "products": [{"quantity": "-1 kg"}]}),
             Reason.INVALID_FIELD, "properties.products.0.quantity",
-            "properties.products.0.quantity is -1: it should be a decimal greater than 0, at most 1000000000, "
+            "properties.products.0.quantity is '-1 kg': it should be a decimal of at most 1000000000 in size, "
             "with at most 5 places.",
-            id="negative quantity",
+            id="quantity with a unit",
         ),
         pytest.param(
             touchpoint("Order Completed", properties={"order_id": "o", "revenue_minor": 5}),

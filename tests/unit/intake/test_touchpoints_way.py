@@ -124,7 +124,7 @@ async def test_an_event_over_http_is_parsed_three_times_and_validated_once(calls
     batch: Any = OneBatch([LoggedRecord(*resolved.value)])
     await store(tables, Erasures(), batch, recorders(rules)[0])
 
-    assert {"touchpoints": 1, "conversions": 1} == tables.rows
+    assert {"touchpoints": 1, "order_events": 1} == tables.rows
     assert {"parsed": MAX_PARSES, "validated": 1} == calls
 
 

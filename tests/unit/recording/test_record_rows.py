@@ -71,7 +71,7 @@ def test_who_it_was_is_in_the_row_of_the_event_and_in_no_other(rules: TouchRules
         '{"first_name":"Anna"}',
         '{"channel":"Email","name":"weekly","audience":"loyal"}',
     ) == tuple(text(rows["touchpoints"][column]) for column in ("identifiers", "traits", "campaign_fields"))
-    assert "anna@shop.example" not in str(rows["conversions"])
+    assert "anna@shop.example" not in str(rows["order_events"])
 
 
 def test_an_event_about_nobody_has_nil_for_a_person(rules: TouchRules) -> None:
@@ -130,20 +130,30 @@ def test_an_order_is_a_conversion_by_its_own_number(rules: TouchRules) -> None:
     rows = tables(resolved("Order Completed", properties=order), rules)
 
     assert {
+        "kind": "order",
         "conversion_id": "o1",
-        "conversion_type": "purchase",
-        "converted_at": "2026-11-22T10:15:30.123Z",
+        "order_namespace": "",
+        "order_id": "o1",
+        "claims": "",
+        "goals": ["purchase"],
+        "occurred_at": "2026-11-22T10:15:30.123Z",
         "event_id": "e1",
         "channel": "web",
         "source": "shop-eu",
+        "store_id": "",
         "anchor": ANCHOR,
         "profile_id": PERSON,
         "identity_version": 0,
-        "revenue": "49.90",
+        "authority": 2,
+        "amount": "49.90",
+        "refunded_total": None,
         "currency": "EUR",
+        "discounted": 0,
+        "is_return": 0,
         "received_at": "2026-11-22T10:15:31.000Z",
-    } == rows["conversions"]
+    } == rows["order_events"]
     assert "o1" == rows["touchpoints"]["conversion_id"]
+    assert "conversions" not in rows
 
 
 def test_a_goal_without_an_order_is_a_conversion_by_the_event(rules: TouchRules) -> None:
@@ -157,7 +167,7 @@ def test_a_goal_without_an_order_is_a_conversion_by_the_event(rules: TouchRules)
 def test_an_order_about_nobody_is_still_a_conversion(rules: TouchRules) -> None:
     order = resolved("Order Completed", profile_id=None, anchor=None, properties={"order_id": "o1", "revenue": "1.00"})
 
-    assert NIL_UUID == tables(order, rules)["conversions"]["profile_id"]
+    assert NIL_UUID == tables(order, rules)["order_events"]["profile_id"]
 
 
 @pytest.mark.parametrize(
@@ -165,19 +175,23 @@ def test_an_order_about_nobody_is_still_a_conversion(rules: TouchRules) -> None:
     [
         pytest.param({"revenue": "49.90", "total": "60.00"}, "49.90", id="revenue first"),
         pytest.param({"total": "60.00"}, "60.00", id="else the total"),
-        pytest.param({}, "0", id="else nothing"),
-        pytest.param({"revenue": "1e3"}, "0", id="no plain number"),
+        pytest.param({"total": "126.00", "tax": "21.00", "shipping": "5.00"}, "100.00", id="less tax and shipping"),
+        pytest.param({"total": "4.00", "shipping": "5.00"}, "4.00", id="a total that had no shipping in it"),
+        pytest.param({"total": "-60.50", "tax": "-10.50"}, "-50.00", id="goods that come back"),
+        pytest.param({"total": "-60.50", "tax": "10.50"}, "-50.00", id="with a tax that is not signed"),
+        pytest.param({}, None, id="else nothing"),
+        pytest.param({"revenue": "1e3"}, None, id="no plain number"),
         pytest.param({"revenue": "999999999999.9999"}, "999999999999.9999", id="the largest amount"),
-        pytest.param({"revenue": "9999999999999"}, "0", id="more than the column holds"),
+        pytest.param({"revenue": "9999999999999"}, None, id="more than the column holds"),
         pytest.param({"revenue": 12.5}, "12.5", id="a number"),
-        pytest.param({"revenue": ["x"]}, "0", id="no amount at all"),
-        pytest.param({"revenue": "0.00005"}, "0", id="too many places"),
+        pytest.param({"revenue": ["x"]}, None, id="no amount at all"),
+        pytest.param({"revenue": "0.00005"}, None, id="too many places"),
     ],
 )
-def test_an_order_is_worth(rules: TouchRules, properties: dict[str, Any], revenue: str) -> None:
+def test_an_order_is_worth(rules: TouchRules, properties: dict[str, Any], revenue: str | None) -> None:
     rows = tables(resolved("Order Completed", properties={"order_id": "o1", **properties}), rules)
 
-    assert revenue == rows["conversions"]["revenue"]
+    assert (revenue, revenue or "0") == (rows["order_events"]["amount"], rows["touchpoints"]["revenue"])
 
 
 def test_a_custom_event_may_hold_anything(rules: TouchRules) -> None:

@@ -155,7 +155,9 @@ def test_odd_values_in_custom_events_are_no_obstacle(rules: TouchRules) -> None:
     [
         pytest.param(event("Order Completed", "store"), ["purchase"], id="an order"),
         pytest.param(event("Signed Up"), ["signup"], id="a registration"),
-        pytest.param(event("Receipt Issued", "store"), [], id="a receipt is proof of an order"),
+        pytest.param(event("Order Updated", "api"), ["purchase"], id="an update of an order"),
+        pytest.param(event("Receipt Issued", "store"), ["purchase"], id="a till's receipt"),
+        pytest.param(event("Order Cancelled"), [], id="a cancellation"),
         pytest.param(event("Order Refunded"), [], id="a refund"),
     ],
 )
