@@ -20,11 +20,15 @@ def load_sources(settings: Settings) -> Mapping[str, Source]:
     """Read the sources of a deployment, by name.
 
     Raises:
-        DefinitionError: The file is not valid, or a source's channel is not one of the deployment.
+        DefinitionError: The file is not valid, or the channel of a source that may send is not one of the deployment.
     """
     sources = load(settings.sources_file, SourceDefinitions).sources
+    # A source without a key or secret sends nothing over HTTP: those that are shipped must not stop a deployment that
+    # has fewer channels.
+    given = f"{settings.write_keys.get_secret_value()},{settings.hook_secrets.get_secret_value()}".split(",")
+    senders = {part.partition("=")[0].partition(":")[0].strip() for part in given}
     for name, source in sources.items():
-        if source.channel not in settings.channels:
+        if name in senders and source.channel not in settings.channels:
             raise DefinitionError(
                 f"{settings.sources_file}: sources.{name}.channel: {source.channel!r} is not in THROUGHLINE_CHANNELS"
             )

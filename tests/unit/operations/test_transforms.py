@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from deploy.operations.dead_letters import Replayer, ReplayRecord
 from deploy.operations.definition_files import DefinitionError
@@ -66,6 +67,29 @@ def test_a_source_has_the_transform_that_it_names_and_the_shipped_ones_have_none
     }
     assert transforms_in_force(Settings(), load_sources(Settings())) is None
     assert "example@1" == load_transform(DEFINITIONS / "transforms" / "example.yaml").label
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        ({}, False),
+        ({"write_keys": "old=k"}, True),
+        ({"hook_secrets": "old:a=k"}, True),
+        ({"write_keys": "web=k"}, False),
+    ],
+    ids=["no key", "a write key", "a secret", "the key of another"],
+)
+def test_the_channel_of_a_source_counts_once_the_source_may_send(
+    tmp_path: Path, given: dict[str, str], refused: bool
+) -> None:
+    settings = deployment(tmp_path, NO_TIME).model_copy(
+        update={"channels": ("web", "app", "api"), **{name: SecretStr(value) for name, value in given.items()}}
+    )
+    if refused:
+        with pytest.raises(DefinitionError, match=r"sources.old.channel: 'store' is not in THROUGHLINE_CHANNELS"):
+            load_sources(settings)
+    else:
+        assert "store" == load_sources(settings)["old"].channel
 
 
 def test_a_file_that_does_not_exist_is_named_with_the_line_that_asks_for_it(tmp_path: Path) -> None:
