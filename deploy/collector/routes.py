@@ -10,10 +10,12 @@ import logging
 import re
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
+import orjson
 from aiohttp import web
 
 from deploy.collector import ga4, posthog
@@ -28,7 +30,11 @@ from deploy.collector.translation import Events, batch_of, call_of, touchpoints_
 from deploy.operations.hooks import Hook
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import VERBS
+from processors.intake.tracking_plan import AGAINST_PLAN
+from processors.intake.transform import TRANSFORMED
+from schemas.events.mending import MENDED
 from schemas.intake.sources import Source
+from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -156,11 +162,13 @@ class Collector:
         return _answer(collected, strict=http.query.get("strict") in ("1", "true"))
 
     async def _validate(self, http: web.Request) -> web.Response:
-        """Answer which calls of a batch would be accepted and refused; publish nothing."""
+        """Answer which calls of a batch would be accepted and refused, and what was changed; publish nothing."""
         credentials = self._authenticator.head(http)
         async with self._reader.read(http, credentials) as request:
             collected = await translate(request, batch_of(request), self._collect)
-        return _answer(collected, strict=True)
+        touchpoints = (orjson.loads(one.value) for one in collected.outgoing if one.topic != DEAD_LETTERS)
+        notes = [note for event in touchpoints if (note := _note(event))]
+        return _answer(collected, strict=True, notes=notes)
 
     async def _validate_ga4(self, http: web.Request) -> web.Response:
         """Answer what is wrong with the events of a Measurement Protocol's request; publish nothing."""
@@ -281,8 +289,22 @@ def _preflight_answer(request: web.Request) -> web.Response:
     return web.Response(status=204, headers={**_CORS, "Access-Control-Allow-Headers": allowed})
 
 
-def _answer(collected: CollectResult, *, strict: bool) -> web.Response:
-    """Return the answer with accepted and refused events; with `strict`, any refusal gives the status 400."""
+def _note(event: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what was mended, transformed or found against the plan in an accepted event; None: nothing."""
+    context = event.get("context", {})
+    found = {name: context[name] for name in (MENDED, TRANSFORMED, AGAINST_PLAN) if name in context}
+    return {"messageId": event["event_id"], "event": event["event"], **found} if found else None
+
+
+def _answer(collected: CollectResult, *, strict: bool, notes: Sequence[dict[str, Any]] | None = None) -> web.Response:
+    """Return the answer with accepted and refused events; with `strict`, any refusal gives the status 400.
+
+    Args:
+        collected: What became of the request.
+        strict: A refusal makes the request one that failed.
+        notes: What was changed in accepted events; None: the answer has no notes.
+    """
     status = 400 if strict and collected.refusals else 200
     rejected = [refusal.as_json() for refusal in collected.refusals]
-    return json_answer(status, {"success": status == 200, "accepted": collected.accepted, "rejected": rejected})
+    answer = {"success": status == 200, "accepted": collected.accepted, "rejected": rejected}
+    return json_answer(status, answer if notes is None else {**answer, "notes": notes})

@@ -111,14 +111,24 @@ class LineRouter:
 
 
 def contract_check(settings: Settings) -> Callable[[bytes], str | None]:
-    """Return a function that returns why `identify` would reject a line; None: the line is a valid event."""
+    """Return a function that returns why `identify` would reject a line; None: the line is a valid event.
+
+    Raises:
+        DefinitionError: The sources, a transform or the tracking plan are not valid.
+    """
+    from deploy.operations.plans import plan_in_force
+    from deploy.operations.sources import load_sources
+    from deploy.operations.transforms import transforms_in_force
     from processors.intake.decode import decode
     from schemas.outcomes import Reject
 
     channels = frozenset(settings.channels)
+    plan, transforms = plan_in_force(settings), transforms_in_force(settings, load_sources(settings))
 
     def check(line: bytes) -> str | None:
-        outcome = decode(line, channels=channels, max_bytes=settings.max_event_bytes)
+        outcome = decode(line, channels=channels, max_bytes=settings.max_event_bytes, transform=transforms)
+        if plan is not None and not isinstance(outcome, Reject):
+            outcome = plan.apply(outcome) or outcome
         return outcome.message if isinstance(outcome, Reject) else None
 
     return check

@@ -107,6 +107,14 @@ EVENT = _names("""
 ORDER_TEXTS = frozenset({"order_id", "currency", "coupon", "payment_method", "store_id"})
 
 UPDATED = ("updated at", "last changed", "last updated", "modified", "date modified", "geändert am", "letzte änderung")
+REFUNDED = (
+    "refunded amount",
+    "refund amount",
+    "total refunded",
+    "order refund total",
+    "erstattet",
+    "erstattungsbetrag",
+)
 CANCELLED = ("cancelled at", "canceled at", "storniert am", "stornodatum")
 
 YES = ("yes", "y", "true", "1", "x", "ja", "j", "subscribed", "opted in", "opt-in", "confirmed", "active")

@@ -24,6 +24,8 @@ import orjson
 from deploy.operations.importers.row_files import REFUSED_COLUMNS, Row, RowFile, fingerprint
 from deploy.operations.plans import plan_in_force
 from deploy.operations.publish import KafkaNotReadyError, publish
+from deploy.operations.sources import load_sources
+from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
 from processors.intake.decode import too_large, validate
 from processors.intake.mapping import CompiledMapping, MappedRecord
@@ -74,7 +76,7 @@ class RowJudge:
         file_time: When the file was last changed.
 
     Raises:
-        DefinitionError: The tracking plan is not valid.
+        DefinitionError: The tracking plan, the sources or a transform is not valid.
     """
 
     def __init__(self, mapping: FileMapping, settings: Settings, file_time: datetime) -> None:
@@ -83,6 +85,7 @@ class RowJudge:
         self._names = sorted(self._mapping.names)
         self._channels, self._max_bytes = frozenset(settings.channels), settings.max_event_bytes
         self._plan = plan_in_force(settings)
+        self._transforms = transforms_in_force(settings, load_sources(settings))
         stated = text_of_time(file_time)
         self._scope: dict[str, Any] = {"_headers": {}, "_query": {}, "_received_at": stated, FILE_TIME: stated}
 
@@ -109,7 +112,8 @@ class RowJudge:
         line = orjson.dumps(event)
         if len(line) > self._max_bytes:
             return line, too_large(line, self._max_bytes)
-        judged = validate(event, line, channels=self._channels)
+        changed = event if self._transforms is None else self._transforms(event)
+        judged = validate(changed, line if changed is event else None, channels=self._channels)
         if self._plan is not None and not isinstance(judged, Reject):
             return line, self._plan.apply(judged) or judged
         return line, judged

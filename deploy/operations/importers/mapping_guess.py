@@ -162,6 +162,8 @@ class _Guess:
                     "properties": {"order_id": self._text(order_id)},
                 }
             )
+        if refund := self._refund(rule, amounts):
+            rules.append(refund)
         head: dict[str, Any] = {"channel": "web"}
         if store := found.get("store_id"):
             head = {"common": {"channel": {"get": f"{_path(store)} && 'store' || 'web'"}}}
@@ -263,6 +265,27 @@ class _Guess:
         named = lines.get("product_id") or lines.get("name")
         each = f"{ROWS}[?{_path(named)}]" if named else ROWS
         return {"each": each, "fields": fields}
+
+    def _refund(self, order: Mapping[str, Any], amounts: Mapping[str, str]) -> dict[str, Any] | None:
+        """Make the rule of what was given back of an order: the same share of its revenue, without tax and shipping."""
+        column = self._column(names.REFUNDED)
+        if column is None or "total" not in amounts or "decimal" in self._money(column):
+            return None
+        total, properties = _path(amounts["total"]), order["properties"]
+        others = [f"{_path(amounts[name])} || `null`" for name in ("tax", "shipping") if name in amounts]
+        revenue = f"subtract({', '.join([total, *others])})" if others else total
+        return {
+            "when": f"to_number({_path(column)}) > `0`",
+            "event": "Order Refunded",
+            "event_id": [*order["event_id"][:1], "'order refunded'", properties["order_id"]["get"], _path(column)],
+            "occurred_at": order["occurred_at"],
+            "identifiers": order["identifiers"],
+            "properties": {
+                "order_id": properties["order_id"],
+                "currency": properties["currency"],
+                "refunded_total": {"get": f"divide(multiply({revenue}, {_path(column)}), {total})", "as": "money"},
+            },
+        }
 
     def _consent(self) -> dict[str, Any]:
         found = self._found(names.CONSENT)

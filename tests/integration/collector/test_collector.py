@@ -127,7 +127,12 @@ def test_validate_answers_and_stores_nothing(place: Settings, service: RunningCo
     good = service.post("/v1/validate", {"batch": [track(one)]})
     bad = service.post("/v1/validate", {"batch": [track(other, userId=None)]})
 
+    odd = service.post("/v1/validate", {"batch": [track(other, context={"os": "iOS"})]})
+
     assert ((200, 1), (400, 0)) == ((good.status, good.body["accepted"]), (bad.status, bad.body["accepted"]))
+    assert ([], [[{"field": "context.os", "rule": "set_aside", "count": 1}]]) == (
+        good.body["notes"], [note["mended"] for note in odd.body["notes"]],
+    )  # fmt: skip
     assert ([], []) == (stored(place, one), dead_letters(place, other))
 
 

@@ -99,6 +99,23 @@ def test_orders_of_shopify_with_a_row_for_each_line_item(tmp_path: Path) -> None
     )  # fmt: skip
 
 
+def test_what_was_given_back_of_an_order_is_its_share_of_the_revenue(tmp_path: Path) -> None:
+    orders = (
+        "Order ID,Order Date,Email,Currency,Total,Tax,Shipping,Refunded Amount\n"
+        "1,2026-10-01,a@b.example,EUR,119.00,19.00,,59.50\n"
+        "2,2026-10-01,a@b.example,EUR,119.00,19.00,,0.00\n"
+        "3,2026-10-01,a@b.example,EUR,119.00,19.00,,\n"
+    )
+    found = events(mapped(tmp_path, "orders", orders))
+
+    assert [("1", "50.00")] == [
+        (one["properties"]["order_id"], f"{float(one['properties']['refunded_total']):.2f}")
+        for one in found
+        if one["event"] == "Order Refunded"
+    ]
+    assert 3 == sum(one["event"] == "Order Completed" for one in found)
+
+
 def test_orders_of_woocommerce(tmp_path: Path) -> None:
     [event] = events(mapped(tmp_path, "orders", WOOCOMMERCE_ORDERS))
 
