@@ -155,7 +155,7 @@ def twilio_problem(headers: Mapping[str, str], body: bytes, urls: Sequence[str],
         )
     elif body:
         digest = hashlib.sha256(body).hexdigest()
-        query = dict(parse_qsl(urlsplit(urls[0]).query)) if urls else {}
+        query = dict(parse_qsl(urls[0].partition("?")[2])) if urls else {}
         if not hmac.compare_digest(digest, query.get("bodySHA256", "").lower()):
             return WRONG
     secrets = list(tokens)
@@ -302,10 +302,10 @@ def _public_key(text: str) -> object:
 
 
 def _with_and_without_port(url: str) -> tuple[str, ...]:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+    except ValueError:  # of a Host header that is none
         return (url,)
     host = parts.netloc.rpartition("@")[2]
     bare = host if port is None else host[: -len(f":{port}")]
