@@ -2,7 +2,8 @@
 
 Fields are those that posthog-js, -node and -python send (https://posthog.com/docs/api/capture). A value of the wrong
 type is passed on as it is, so that it is refused under its name. What PostHog's own fields (`$…`) say and no field of a
-call holds is kept in `context.posthog`, without the `$`.
+call holds is kept in `context.posthog`, without the `$`. So is `$device_id`: it outlives a sign-out, and PostHog joins
+nobody by it, since the next person on a device is another one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from processors.intake.segment_calls import GROUP_UPDATED, Arrival, CallAndVerb
 
 FIELD_NAMES = {
     "userId": "distinct_id", "anonymousId": "distinct_id", "previousId": "properties.alias", "messageId": "uuid",
-    "groupId": "properties.$group_key", "traits": "$set", "context.device.id": "properties.$device_id",
+    "groupId": "properties.$group_key", "traits": "$set",
     "context.sessionId": "properties.$session_id", "context.timezone": "properties.$timezone",
     "context.locale": "properties.$browser_language", "context.page.url": "properties.$current_url",
     "context.page.referrer": "properties.$referrer", "context.userAgent": "properties.$raw_user_agent",
@@ -33,7 +34,7 @@ _CONTEXT = {
     "groups": ("$groups",),
 }
 _PARTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "device": {"id": ("$device_id",), "type": ("$device_type",), "model": ("$device_model",),
+    "device": {"type": ("$device_type",), "model": ("$device_model",),
                "manufacturer": ("$device_manufacturer",), "name": ("$device_name",)},
     "os": {"name": ("$os", "$os_name"), "version": ("$os_version",)},
     "app": {"name": ("$app_name",), "version": ("$app_version",), "build": ("$app_build",),

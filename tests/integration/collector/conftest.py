@@ -18,7 +18,7 @@ from tests.support.stack import Addresses, corner
 def place(servers: Addresses) -> Iterator[Settings]:
     """A deployment of few topics, which are quickly read; each test looks for events of its own."""
     with corner(servers) as settings:
-        small = settings.model_copy(update={"channels": ("web", "app", "api"), "partitions": 1})
+        small = settings.model_copy(update={"channels": ("web", "app", "api", "store"), "partitions": 1})
         apply_topics(small)
         yield small
 

@@ -50,7 +50,7 @@ def test_the_story_that_posthog_js_tells_is_of_one_visitor_who_becomes_an_accoun
     ids = [{one["type"]: one["value"] for one in event["identifiers"]} for event in (view, identify, order)]
     assert "user_id" not in ids[0]
     assert ("u1", ids[0]["anonymous_id"]) == (ids[1]["user_id"], ids[1]["anonymous_id"])
-    assert {"user_id": "u1", "device_id": ids[0]["anonymous_id"]} == ids[2]
+    assert {"user_id": "u1"} == ids[2]
     assert {"source": "google", "medium": "cpc", "name": "autumn"} == view["campaign"]
     assert "42.5" == order["properties"]["revenue"]
 

@@ -88,6 +88,16 @@ def test_a_distinct_id_is_that_of_an_account_or_of_a_visitor_as_the_sdk_says(
     assert "user_id" == kind or "user_id" not in dict(identifiers(found))
 
 
+def test_the_next_person_on_a_device_is_not_joined_with_the_one_who_has_signed_out() -> None:
+    signed_in, after_reset = touchpoints(
+        event("Seen", "u1", **{"$device_id": "d", "$user_id": "u1", "$is_identified": True}),
+        {**event("Seen", "visitor-8", **{"$device_id": "d", "$is_identified": False}), "uuid": "id-2"},
+    )
+
+    assert set(identifiers(signed_in)).isdisjoint(identifiers(after_reset))
+    assert "d" == after_reset["context"]["posthog"]["device_id"]
+
+
 def test_identify_joins_the_visitor_with_the_account_and_sets_traits() -> None:
     told = {**event("$identify", **{"$anon_distinct_id": "visitor-7"}), "$set": {"email": "ada@shop.example", "a": 1}}
     (found,) = touchpoints({**told, "$set_once": {"first_seen": "2026-01-01", "$initial_gclid": None}})
