@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import logging
 import platform
@@ -54,8 +55,10 @@ def examine(settings: Settings) -> list[Check]:
 
 
 def servers(settings: Settings) -> list[Check]:
-    """Check that Kafka, Redis and ClickHouse answer and are configured."""
+    """Check that Kafka, Redis, ClickHouse and the schema registry, if one is set, answer and are configured."""
+    registry = settings.schema_registry_url
     return [
+        *([_run("schema registry", without_password(registry), _schema_registry, settings)] if registry else ()),
         _run("kafka", settings.kafka_bootstrap, _kafka, settings),
         _run("redis", without_password(settings.redis_url), _redis, settings),
         _run("clickhouse", without_password(settings.clickhouse_url), _clickhouse, settings),
@@ -156,6 +159,20 @@ def _redis(settings: Settings) -> tuple[str, str]:
     if not int(info.get("aof_enabled", 0)):
         return found, "appendonly is off: profiles and identities would be lost with the process; set appendonly yes"
     return found, ""
+
+
+def _schema_registry(settings: Settings) -> tuple[str, str]:
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.schema_registry import count_subjects
+    from sinks.kafka.schema_registry import RegistryDown
+
+    try:
+        return f"{asyncio.run(count_subjects(settings))} subjects", ""
+    except DefinitionError as error:
+        raise _FailedError(str(error), "pip install 'throughline[registry]'") from error
+    except RegistryDown as error:
+        hint = "Avro and Protobuf records wait for it: start it, or set THROUGHLINE_SCHEMA_REGISTRY_URL and _AUTH"
+        raise _FailedError(str(error), hint) from error
 
 
 def _clickhouse(settings: Settings) -> tuple[str, str]:

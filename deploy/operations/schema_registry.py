@@ -50,3 +50,17 @@ async def register_touchpoint_schema(settings: Settings, channels: Sequence[str]
         return {subject: await client.register(subject, schema) for subject in subjects}
     finally:
         await client.close()
+
+
+async def count_subjects(settings: Settings) -> int:
+    """Return how many subjects the registry has.
+
+    Raises:
+        DefinitionError: No registry is set, or packages are missing.
+        RegistryDown: It does not answer.
+    """
+    client = registry_client(settings)
+    try:
+        return await client.subjects()
+    finally:
+        await client.close()

@@ -162,8 +162,16 @@ class Collect:
         calls: list[CallAndVerb] = []
         places: list[int] = []
         call_arrivals: list[Arrival] = []
+        broken = CollectResult()
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
-            for number, call in enumerate(calls_of(event, arrival)):
+            try:
+                translated = calls_of(event, arrival)
+            except Exception as error:  # noqa: BLE001 - a bug of ours costs this event, not its neighbours
+                rejected = rejected_for_bug(error)
+                kept = _Kept(RefusedCall(_without_key(event), name, None).as_json(), source.channel)
+                self._refuse(broken, Refusal(place, "", rejected), rejected, kept, arrival)
+                continue
+            for number, call in enumerate(translated):
                 calls.append(call)
                 places.append(place)
                 event_id = f"{arrival.event_id}-{number}" if number else arrival.event_id
@@ -173,6 +181,7 @@ class Collect:
             one._replace(place=places[one.place], rejected=_in_fields_of_client(one.rejected, field_names))
             for one in collected.refusals
         ]
+        collected.add(broken, 0)
         return collected
 
     def touchpoints(
@@ -194,7 +203,10 @@ class Collect:
         collected = CollectResult()
         for place, (event, arrival) in enumerate(zip(events, arrivals, strict=True)):
             around = Circumstances(text_of_time(arrival.received), source.channel, name)
-            completed = touchpoint_of(event, around)
+            try:
+                completed = touchpoint_of(event, around)
+            except Exception as error:  # noqa: BLE001 - the same
+                completed = rejected_for_bug(error)
             if isinstance(completed, Reject):
                 refusal = Refusal(place, _text(event, "id"), completed)
                 kept = RefusedCall(event, name, CLOUD_EVENT).as_json()

@@ -72,6 +72,14 @@ class SchemaRegistryClient:
         answer = await self._request("POST", f"/subjects/{quote(subject, safe='')}/versions", body)
         return int(answer["id"])
 
+    async def subjects(self) -> int:
+        """Return how many subjects the registry has.
+
+        Raises:
+            RegistryDown: It does not answer.
+        """
+        return len(await self._request("GET", "/subjects"))
+
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
@@ -102,12 +110,12 @@ class SchemaRegistryClient:
 
     async def _read(self, path: str) -> dict[str, Any]:
         """Read a schema; one of Protobuf as its compiled form, which needs no parser of `.proto` files."""
-        answer = await self._request("GET", path)
+        answer: dict[str, Any] = await self._request("GET", path)
         if _kind(answer) == "PROTOBUF":
             answer = await self._request("GET", f"{path}?format=serialized")
         return answer
 
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Send a request to the first node that answers."""
         down: RegistryDown | None = None
         for url in self._urls:
@@ -117,7 +125,7 @@ class SchemaRegistryClient:
                 down = error
         raise down or RegistryDown("THROUGHLINE_SCHEMA_REGISTRY_URL is empty")
 
-    async def _answer(self, method: str, url: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _answer(self, method: str, url: str, body: dict[str, Any] | None) -> Any:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
             self._session = aiohttp.ClientSession(timeout=timeout, headers=self._headers)
@@ -130,6 +138,8 @@ class SchemaRegistryClient:
             answer = json.loads(text)
         except ValueError:
             answer = None
+        if status == 200 and isinstance(answer, list):
+            return answer
         if isinstance(answer, dict):
             if status == 404 and answer.get("error_code") in _UNKNOWN:
                 raise UnregisteredError(url)

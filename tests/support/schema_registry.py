@@ -72,7 +72,7 @@ class SchemaRegistry:
         request.end_headers()
         request.wfile.write(raw)
 
-    def _found(self, request: BaseHTTPRequestHandler, body: Any) -> tuple[int, dict[str, Any]]:
+    def _found(self, request: BaseHTTPRequestHandler, body: Any) -> tuple[int, Any]:
         address = urlsplit(request.path)
         path = [unquote(part) for part in address.path.split("/")[1:]]
         if body is None:
@@ -96,6 +96,8 @@ class SchemaRegistry:
                 if not version.isdigit() or int(version) > len(versions):
                     return 404, {"error_code": 40402, "message": "Version not found."}
                 return self._schema(versions[int(version) - 1], serialized)
+            case ["subjects"]:
+                return 200, list(self.subjects)
         return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
 
     def _schema(self, id_: int, serialized: bool) -> tuple[int, dict[str, Any]]:

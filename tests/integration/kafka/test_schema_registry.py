@@ -15,10 +15,12 @@ from confluent_kafka.schema_registry import SchemaRegistryClient as ConfluentCli
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.operations.definition_files import DefinitionError
+from deploy.operations.doctor import servers
 from deploy.operations.schema_registry import register_touchpoint_schema, registry_client
 from deploy.settings import Settings
 from deploy.workers.retry import with_retry
@@ -229,3 +231,19 @@ def test_the_command_registers_for_one_channel_and_says_where_no_registry_answer
     assert "touchpoints.web-value: schema 101\n" == outcomes[0].output
     assert "The schema registry does not take it: " in outcomes[1].output
     assert "set THROUGHLINE_SCHEMA_REGISTRY_URL" in outcomes[2].output
+
+
+def test_the_doctor_says_whether_a_registry_that_is_set_answers(registry: SchemaRegistry) -> None:
+    registry.register("a-value", {"schema": '"string"'})
+    registry.auth = "till:secret"
+    nowhere: Any = {"kafka_bootstrap": "127.0.0.1:1", "redis_url": "redis://127.0.0.1:1",
+                    "clickhouse_url": "http://127.0.0.1:1"}  # fmt: skip
+    right, wrong, without = (
+        servers(Settings(**nowhere, schema_registry_url=url, schema_registry_auth=SecretStr(auth)))[0]
+        for url, auth in ((registry.url, "till:secret"), (registry.url, "till:other"), ("", ""))
+    )
+
+    assert (True, f"{registry.url}: 1 subjects") == (right.ok, right.found)
+    assert (False, f"{registry.url}: 401 Unauthorized") == (wrong.ok, wrong.found)
+    assert "Avro and Protobuf records wait for it" in wrong.hint
+    assert "kafka" == without.name

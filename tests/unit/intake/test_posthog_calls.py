@@ -21,17 +21,17 @@ from schemas.intake.sources import Source
 RECEIVED = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 SERVER = Source(channel="web")
 WEB = Source(channel="web", kind="browser", origins=("*",))
+COLLECT = Collect(
+    channels=frozenset(TOUCHPOINT_CHANNELS), max_event_bytes=65_536, key=lambda _: b"", topic_prefix="",
+    mark=ValidationMark(b"secret"),
+)  # fmt: skip
 TAGGED = "https://shop.example/p/1?utm_source=google&utm_medium=cpc&utm_campaign=autumn"
 KEPT_CAMPAIGN = {"utm_source": "google", "utm_medium": "cpc", "utm_campaign": "autumn", "gclid": "abc"}
 
 
 def collected(*events: Any, source: Source = SERVER, sent_at: object = None) -> CollectResult:
-    collect = Collect(
-        channels=frozenset(TOUCHPOINT_CHANNELS), max_event_bytes=65_536, key=lambda _: b"", topic_prefix="",
-        mark=ValidationMark(b"secret"),
-    )  # fmt: skip
     arrivals = [Arrival(RECEIVED, sent_at, f"request-{number}") for number in range(len(events))]
-    return collect.foreign_events("shop", source, events, arrivals, calls_of_event, FIELD_NAMES)
+    return COLLECT.foreign_events("shop", source, events, arrivals, calls_of_event, FIELD_NAMES)
 
 
 def touchpoints(*events: Any, source: Source = SERVER, sent_at: object = None) -> list[dict[str, Any]]:
@@ -240,6 +240,20 @@ def test_a_refusal_names_the_field_as_posthog_does_and_costs_no_other_event(wron
 
     assert [(1, field)] == [(one.place, one.rejected.field) for one in found.refusals]
     assert 2 == found.accepted
+
+
+def test_a_bug_of_a_translator_costs_its_event_alone() -> None:
+    def calls_of(told: Any, arrival: Arrival) -> Any:
+        return calls_of_event({**told, "uuid": 1 / told["divisor"]} if "divisor" in told else told, arrival)
+
+    events = [event("First"), {"event": "Broken", "divisor": 0}, event("Last")]
+    arrivals = [Arrival(RECEIVED, None, str(number)) for number in range(3)]
+    found = COLLECT.foreign_events("shop", SERVER, events, arrivals, calls_of, FIELD_NAMES)
+
+    assert (2, [(1, Reason.BUG)]) == (
+        found.accepted, [(one.place, one.rejected.reason) for one in found.refusals],
+    )  # fmt: skip
+    assert ["touchpoints.web", "touchpoints.web", "dead-letters"] == [one.topic for one in found.outgoing]
 
 
 JSON = st.recursive(
