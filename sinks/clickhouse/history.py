@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import orjson
+from clickhouse_connect.driver.external import ExternalData
 
 from schemas.identity.resolution import NIL_UUID
 from schemas.time import text_of_time
@@ -106,8 +107,11 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def stored_event_ids(client: Any, source: str, event_ids: Sequence[str]) -> set[str]:
-    """Return which events of a source are stored, whenever that was."""
-    query = (
-        "SELECT DISTINCT event_id FROM touchpoints WHERE source = {source:String} AND event_id IN {ids:Array(String)}"
-    )
-    return {str(row[0]) for row in client.query(query, {"source": source, "ids": list(event_ids)}).result_rows}
+    """Return which events of a source are stored, whenever that was. The ids may be any number: a parameter may not."""
+    query = """
+        SELECT DISTINCT event_id FROM touchpoints
+        WHERE source = {source:String} AND event_id IN (SELECT event_id FROM asked)
+    """
+    lines = b"\n".join(orjson.dumps([event_id]) for event_id in event_ids)
+    asked = ExternalData(file_name="asked", data=lines, fmt="JSONCompactEachRow", structure=["event_id String"])
+    return {str(row[0]) for row in client.query(query, {"source": source}, external_data=asked).result_rows}

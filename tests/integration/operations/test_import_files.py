@@ -21,8 +21,11 @@ from typer.testing import CliRunner, Result
 from deploy.cli.main import app
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
+from sinks.clickhouse.history import stored_event_ids
+from tests.support.builders import DAY_ONE
 from tests.support.in_process_pipeline import town
 from tests.support.topic_reader import everything
+from tests.support.warehouse import Warehouse, resolved
 
 pytestmark = pytest.mark.integration
 
@@ -178,3 +181,11 @@ def test_parquet_rows_are_imported_too(shop: Settings, tmp_path: Path) -> None:
 
     assert 3 == json.loads(run("events", file, "--yes", "--json").stdout)["published"]
     assert {1, 2, None} == {event.get("properties", {}).get("points") for event in published(shop)}
+
+
+def test_any_number_of_ids_is_asked_for_at_once_whatever_is_in_them(tables: Warehouse) -> None:
+    odd = 'it\'s a "tab"\t and a \\'
+    tables.store(resolved(odd, 1, DAY_ONE), resolved("other", 1, DAY_ONE, source="elsewhere"))
+    asked = [odd, "other", *(f"{'x' * 90}{number}" for number in range(20_000))]
+
+    assert {odd} == stored_event_ids(tables.client, "shop", asked)
