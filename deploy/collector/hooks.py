@@ -147,6 +147,8 @@ class HookReceiver:
         payload = Payload(request.payload, request.received_at, request.headers, request.query)
         records = hook.mapping.records(payload)
         request_id, total, size = uuid4().hex, CollectResult(), 0
+        if not records:
+            total.ignored["it holds no record"] += 1
         if isinstance(records, Reject):
             arrival = Arrival(request.received_at, None, request_id)
             return self._collect.unmapped(hook.name, hook.source, hook.mapping, payload, records, arrival)
@@ -235,7 +237,7 @@ async def fetched(url: str) -> bytes:
 
 def _payload(http: web.Request, raw: bytes) -> Any:
     """Parse a body: a form by its Content-Type, else JSON."""
-    if http.content_type != _FORM:
+    if http.content_type != _FORM or raw.lstrip()[:1] in (b"{", b"["):  # what curl calls a form by default
         return parse(raw, MAX_LENIENT_BYTES_ANONYMOUS)
     try:
         return form_fields(raw)

@@ -93,6 +93,8 @@ def try_payload(
     else:
         arrivals = [Arrival(now, None, f"try-{number}") for number in range(len(records))]
         collected = collect.records(source_name, source, mapping, records, arrivals)
+        if not records:
+            collected.ignored["it holds no record"] += 1
     touchpoints = [orjson.loads(one.value) for one in collected.outgoing if one.topic != DEAD_LETTERS]
     refused = [refusal.as_json() for refusal in collected.refusals]
     return Trial(touchpoints, dict(collected.ignored), refused, sorted(mapping.headers - lower.keys()))

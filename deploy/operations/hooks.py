@@ -50,15 +50,6 @@ def load_mapping(path: Path) -> CompiledMapping:
     return mapping
 
 
-def load_mappings(settings: Settings) -> dict[str, CompiledMapping]:
-    """Read the mappings of the deployment, by the name of their file.
-
-    Raises:
-        DefinitionError: A file is not valid.
-    """
-    return {name: load_mapping(path) for name, path in mapping_files(settings).items()}
-
-
 def mapping_files(settings: Settings) -> dict[str, Path]:
     """Return the files of the mappings, by name: the shipped ones, and those of the deployment in their place."""
     folders = (DEFINITIONS / "hooks", settings.definitions_dir / "hooks")

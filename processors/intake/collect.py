@@ -29,7 +29,14 @@ from processors.intake.refused_calls import (
     refused_call,
     refused_record,
 )
-from processors.intake.segment_calls import Arrival, CallAndVerb, Translated, in_fields_of_call, translate
+from processors.intake.segment_calls import (
+    Arrival,
+    CallAndVerb,
+    Translated,
+    in_fields_of_call,
+    translate,
+    with_currency,
+)
 from processors.intake.tracking_plan import TrackingPlan
 from processors.intake.transform import Transforms
 from processors.intake.validation_mark import ValidationMark
@@ -261,7 +268,8 @@ class Collect:
     ) -> CollectResult:
         """Refuse a payload that its mapping cannot split into records; the letter keeps it as one record."""
         collected = CollectResult()
-        kept = RefusedRecord(payload.body, {**mapping.scope(payload), WHOLE: True}, name)._asdict()
+        beside = {part: value for part, value in mapping.scope(payload).items() if part != "_body"}
+        kept = RefusedRecord(payload.body, {**beside, WHOLE: True}, name)._asdict()
         self._refuse(collected, Refusal(0, "", rejected), rejected, _Kept(kept, source.channel), arrival)
         return collected
 
@@ -275,6 +283,8 @@ class Collect:
                 {**one, "verified": True} if one["type"] in source.verified else one
                 for one in event.get("identifiers", ())
             ]
+        if isinstance(properties := event.get("properties"), dict):
+            event["properties"] = with_currency(properties, source)
         return event
 
     def _translated(

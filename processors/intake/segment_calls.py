@@ -259,7 +259,12 @@ def _properties(call: dict[str, Any], verb: object, source: Source, field_names:
         properties = {"group_id": call.get("groupId"), "traits": call.get("traits")}
     elif verb == "alias":
         properties = None
-    if isinstance(properties, dict) and source.currency and not properties.get("currency") and _has_money(properties):
+    return with_currency(properties, source) if isinstance(properties, dict) else properties
+
+
+def with_currency(properties: dict[str, Any], source: Source) -> dict[str, Any]:
+    """Add the currency of the source to amounts that come without one."""
+    if source.currency and not properties.get("currency") and _has_money(properties):
         return {**properties, "currency": source.currency}
     return properties
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from deploy.local.ports import free_port
 from deploy.operations.dead_letters import Replayer
 from deploy.settings import Settings
 from schemas.dead_letters import DeadLetter, encode
@@ -19,12 +23,13 @@ from tests.support.webhooks import base64_hmac, payload
 
 pytestmark = pytest.mark.integration
 
-SECRETS = "shopify=shop-secret,shopify=next-secret"
+SECRETS = "shopify=shop-secret,shopify=next-secret,woocommerce=woo-secret,square=square-key,stripe=whsec_1"
+ADDRESS = "https://events.shop.example"
 
 
 @pytest.fixture(scope="module")
 def hooks(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
-    with collector(place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS) as running:
+    with collector(place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS, hooks_url=ADDRESS) as running:
         yield running
 
 
@@ -130,3 +135,69 @@ def test_a_body_that_is_no_json_is_refused_whoever_signed_it(hooks: RunningColle
     answer = send(hooks, b"{", "orders/create")
 
     assert (400, "not_json") == (answer.status, answer.body["code"])
+
+
+def test_the_ping_of_woocommerce_which_is_not_signed_is_answered_and_nothing_else_unsigned_is(
+    hooks: RunningCollector,
+) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    ping = hooks.request("POST", "/v1/hooks/woocommerce", b"webhook_id=15", form)
+    more = hooks.request("POST", "/v1/hooks/woocommerce", b"webhook_id=15&status=processing", form)
+
+    assert (200, {"ping": 1}, 0) == (ping.status, ping.body["ignored"], ping.body["accepted"])
+    assert 401 == more.status
+
+
+def test_a_signature_that_covers_the_address_is_checked_with_the_address_that_vendors_call(
+    place: Settings, hooks: RunningCollector, ids: Ids
+) -> None:
+    body = payload("square", "payment_updated")
+    body["data"]["object"]["payment"]["id"] = mark = ids()
+    raw = orjson.dumps(body)
+    answers = [
+        hooks.request(
+            "POST",
+            "/v1/hooks/square",
+            raw,
+            {"X-Square-HmacSha256-Signature": base64_hmac("square-key", address.encode() + b"/v1/hooks/square" + raw)},
+        )
+        for address in (ADDRESS, hooks.url)
+    ]
+
+    assert [200, 401] == [answer.status for answer in answers]
+    assert ["payment:" + mark] == [event["event_id"] for event in published(place, mark)]
+
+
+def test_a_signature_of_the_past_is_refused(hooks: RunningCollector) -> None:
+    raw, then = orjson.dumps(payload("stripe", "customer_updated")), int(time.time()) - 400
+    signed = hmac.new(b"whsec_1", f"{then}.".encode() + raw, hashlib.sha256).hexdigest()
+    answer = hooks.request("POST", "/v1/hooks/stripe", raw, {"Stripe-Signature": f"t={then},v1={signed}"})
+
+    assert 401 == answer.status
+    assert "older than 300 s" in answer.body["message"]
+
+
+def test_a_webhook_that_kafka_does_not_confirm_is_to_be_sent_again(
+    place: Settings, tmp_path_factory: pytest.TempPathFactory, ids: Ids
+) -> None:
+    nowhere = place.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{free_port()}"})
+    service = RunningCollector(
+        nowhere, tmp_path_factory.mktemp("nowhere"), hook_secrets=SECRETS, collector_confirm_s="1"
+    )
+    try:
+        service.process.launch()
+        deadline = time.monotonic() + 30
+        while not _answers(service) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        answer = send(service, payload("shopify", "orders_create", id=ids()), "orders/create")
+    finally:
+        service.process.stop(10)
+
+    assert (503, "kafka_not_confirmed") == (answer.status, answer.body["code"])
+
+
+def _answers(service: RunningCollector) -> bool:
+    try:
+        return service.get("/health").status == 200
+    except OSError:
+        return False

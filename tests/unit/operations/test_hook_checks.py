@@ -95,6 +95,13 @@ def test_a_form_is_a_payload_and_any_other_text_is_not() -> None:
     assert (1, True) == (other[0], "the payload is neither JSON" in other[1])
 
 
+def test_a_payload_without_records_says_so() -> None:
+    assert (0, ["ignored: it holds no record", "0 touchpoints, 0 refused"]) == (
+        (found := run("try", "stripe", "-", text="{}"))[0],
+        found[1].splitlines(),
+    )
+
+
 @pytest.mark.parametrize("name", ["shopfy", "server", "no/such.yaml"])
 def test_a_source_without_webhooks_is_an_error_that_names_those_with(name: str) -> None:
     code, output = run("try", name, "-", text="{}")
