@@ -64,8 +64,8 @@ class Message(Properties, total=False):
     """One message to one person.
 
     `message_id` ties its events together; `link_url` and `link_id` are of a click; `bounce_type` is `hard` or `soft`,
-    or the provider's own word or code; `reason` is why it failed; `journey_id`, `variant_id` and `template_id` are
-    where it came from.
+    or the provider's own word or code; `reason` is why it failed; `machine` is true where the provider says that a
+    program has opened or clicked; `journey_id`, `variant_id` and `template_id` are where it came from.
     """
 
     message_id: Id

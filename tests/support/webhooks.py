@@ -29,9 +29,10 @@ PAYLOADS = Path(__file__).parent / "hooks"
 RECEIVED = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
-def payload(vendor: str, name: str, **changes: Any) -> dict[str, Any]:
+def payload(vendor: str, name: str, **changes: Any) -> Any:
     """A documented payload, with some of its fields changed."""
-    return {**orjson.loads((PAYLOADS / vendor / f"{name}.json").read_bytes()), **changes}
+    found = orjson.loads((PAYLOADS / vendor / f"{name}.json").read_bytes())
+    return {**found, **changes} if isinstance(found, dict) else found
 
 
 @cache

@@ -20,10 +20,10 @@ from deploy.settings import Settings
 from sinks.kafka.producer import KafkaPublisher
 from tests.support import hook_signatures
 from tests.support.collector import Answer, Ids, RunningCollector, collector
-from tests.support.hook_payloads import payload
 from tests.support.hook_signatures import SECRETS, SIGN, TOPIC, SignedHook
 from tests.support.stack import Addresses, corner
 from tests.support.topic_reader import everything
+from tests.support.webhooks import payload
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.builders import DAY_ONE
-from tests.support.hook_payloads import mapped, payload
+from tests.support.hook_payloads import mapped
 from tests.support.warehouse import Warehouse, instant, resolved
+from tests.support.webhooks import payload
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,8 @@ from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.events.bounces import BounceClass, bounce_class
 from schemas.events.messages import STEPS
 from schemas.outcomes import Reject
-from tests.support.hook_payloads import PAYLOADS, mapped, payload, results
+from tests.support.hook_payloads import mapped, results
+from tests.support.webhooks import PAYLOADS, payload
 
 ADA, BOB, DAN, EVE = (
     "email:ada@mail.example",

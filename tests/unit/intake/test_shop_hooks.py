@@ -20,7 +20,7 @@ def woo(topic: str, name: str = "order", **changes: Any) -> list[dict[str, Any]]
 
 def inside(vendor: str, name: str, *path: str, **changes: Any) -> dict[str, Any]:
     """A payload with changes of the object at a path."""
-    body = payload(vendor, name)
+    body: dict[str, Any] = payload(vendor, name)
     found = body
     for step in path:
         found = found[step]

@@ -8,8 +8,9 @@ import pytest
 
 from processors.segments.reachability import can_reach
 from tests.support.builders import at
-from tests.support.hook_payloads import mapped, payload
+from tests.support.hook_payloads import mapped
 from tests.support.profiles import resolved, told
+from tests.support.webhooks import payload
 
 AGREES = {"marketing": True, "channels": {"sms": True, "whatsapp": True, "email": True}}
 ADDRESSES = {"phone": "+14155550101", "whatsapp_id": "16505551234", "email": "ada@mail.example"}
