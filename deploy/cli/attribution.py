@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli import attribution_credits, attribution_models
+from deploy.cli import attribution_credits, attribution_models, attribution_restate
 from deploy.cli.arguments import instant
 from deploy.cli.output import fail
 from deploy.cli.stores import clickhouse
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     attribution.command("fit")(attribution_models.fit)
     attribution.command("refresh")(attribution_credits.refresh)
     attribution.command("check")(attribution_credits.check)
+    attribution.command("restate")(attribution_restate.restate)
     attribution.command("changes")(attribution_credits.changes)
     attribution.command("disagreement")(attribution_models.disagreement)
     attribution.command("drift")(attribution_models.drift)

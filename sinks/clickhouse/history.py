@@ -6,7 +6,7 @@ The person is the one known now: merges and splits apply to the past too, as in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
@@ -26,6 +26,12 @@ _PARTS = {
     "enriched": "enrichment",
     **{name: name for name in ("context", "properties", "traits", "consent")},
 }
+
+CLASSIFICATION = (
+    "touch", "marketing_channel", "conflicting_network", "click_id", "click_id_name", "session_id", "is_checkout",
+    "campaign", "campaign_id", "campaign_source", "campaign_medium", "campaign_term", "campaign_content", "creative",
+)  # fmt: skip
+"""Columns of `touchpoints` that follow from an event by the rules for touches."""
 
 # The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
 _PERSON_FILTER = """
@@ -76,6 +82,33 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
     with client.query_rows_stream(query, {"stop": stop, "share": share}) as rows:
         for person, theirs in groupby(rows, key=lambda row: row[0]):
             yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+
+
+def events_by_day(client: Any, start: datetime, stop: datetime) -> list[tuple[date, int]]:
+    """Count the stored events of each day, UTC, that occurred from `start` to before `stop`; in order of time."""
+    rows = client.query(
+        "SELECT toDate(occurred_at) AS day, uniqExact(source, event_id) FROM touchpoints"
+        " WHERE occurred_at >= {start:DateTime64(3, 'UTC')} AND occurred_at < {stop:DateTime64(3, 'UTC')}"
+        " GROUP BY day ORDER BY day",
+        {"start": start, "stop": stop},
+    ).result_rows
+    return [(day, int(events)) for day, events in rows]
+
+
+def read_classified(
+    client: Any, day: date, start: datetime, stop: datetime
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Read the events of one day from `start` to before `stop`: each as it was published, and its `CLASSIFICATION`."""
+    query = f"""
+        SELECT {", ".join((*_COLUMNS, *CLASSIFICATION))}
+        FROM touchpoints FINAL
+        WHERE toDate(occurred_at) = {{day:Date}}
+            AND occurred_at >= {{start:DateTime64(3, 'UTC')}} AND occurred_at < {{stop:DateTime64(3, 'UTC')}}
+    """  # noqa: S608 - our own column names
+    with client.query_rows_stream(query, {"day": day, "start": start, "stop": stop}) as rows:
+        for row in rows:
+            event = _event(dict(zip(_COLUMNS, row, strict=False)))
+            yield event, dict(zip(CLASSIFICATION, row[len(_COLUMNS) :], strict=True))
 
 
 def count_affected(client: Any, anchors: Sequence[str], profile_id: str) -> dict[str, int]:
