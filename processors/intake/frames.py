@@ -1,5 +1,6 @@
-"""Reads records in Confluent's wire format: a zero byte, the id of a schema in four bytes, and the value.
+"""Reads records in Confluent's wire format: the id or GUID of a schema, and what that schema describes.
 
+Before the value is a zero byte and the id in four bytes, or a byte of one and the GUID; the latter may be in a header.
 Decoders are kept by schema id, which means the same schema for ever. The registry itself is behind a port, which the
 stage `identify` asks before it decodes a batch.
 """
@@ -8,42 +9,74 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
 
 from schemas.dead_letters import Reason
-from schemas.intake.registered_schema import RegisteredSchema
+from schemas.intake.registered_schema import RegisteredSchema, SchemaKey
 from schemas.outcomes import Reject
-from schemas.records import Record
+from schemas.records import Headers, Record
 
-MAGIC = b"\0"
+HEADER = "__value_schema_id"
 SET_REGISTRY = "set THROUGHLINE_SCHEMA_REGISTRY_URL"
 
-_HEAD_BYTES = 5
+_ID_FOLLOWS, _GUID_FOLLOWS = b"\0", b"\1"
+_ID_HEAD_BYTES, _GUID_HEAD_BYTES = 5, 17
 _MAX_SCHEMAS = 1_000
 """Schemas whose decoders are kept."""
 
 Reader = Callable[[memoryview], object]
 
 
-def schema_id(value: bytes | None) -> int | None:
-    """Return the id of the schema of a record's value; None if it is not in the wire format."""
-    return int.from_bytes(value[1:_HEAD_BYTES]) if value and value[:1] == MAGIC and len(value) > _HEAD_BYTES else None
+class Frame(NamedTuple):
+    """A value in the wire format.
+
+    Attributes:
+        schema: The id of its schema, or its GUID as text.
+        payload: What the schema describes, for Protobuf with the indexes of the message's type before it.
+    """
+
+    schema: SchemaKey
+    payload: bytes
+
+
+def frame_of(value: bytes | None, headers: Headers = ()) -> Frame | None:
+    """Return a record's value as a frame; None if it is not in the wire format."""
+    if value is None:
+        return None
+    for name, head in headers:
+        if name == HEADER and head:
+            return _frame(head + value)
+    return _frame(value)
+
+
+def _frame(value: bytes) -> Frame | None:
+    if value[:1] == _ID_FOLLOWS and len(value) > _ID_HEAD_BYTES:
+        return Frame(int.from_bytes(value[1:_ID_HEAD_BYTES]), value[_ID_HEAD_BYTES:])
+    if value[:1] == _GUID_FOLLOWS and len(value) > _GUID_HEAD_BYTES:
+        return Frame(str(UUID(bytes=value[1:_GUID_HEAD_BYTES])), value[_GUID_HEAD_BYTES:])
+    return None
+
+
+def with_header(value: bytes, headers: Headers) -> bytes:
+    """Return a value with the header of its schema as a prefix, so that it can be read without the header."""
+    return next((head for name, head in headers if name == HEADER and head), b"") + value
 
 
 class Frames:
     """Decodes values of the wire format with the schemas that it was given."""
 
     def __init__(self) -> None:
-        self._readers: dict[int, Reader | Reject] = {}
+        self._readers: dict[SchemaKey, Reader | Reject] = {}
 
-    def unknown(self, records: Iterable[Record]) -> set[int]:
+    def unknown(self, records: Iterable[Record]) -> set[SchemaKey]:
         """Return the ids of schemas that a batch needs and that were not given yet."""
-        ids = {schema_id(record.value) for record in records if record.value and record.value[0] == 0}
-        return {one for one in ids if one is not None and one not in self._readers}
+        framed = (frame_of(one.value, one.headers) for one in records if one.headers or (one.value or b"{")[0] <= 1)
+        return {one.schema for one in framed if one is not None and one.schema not in self._readers}
 
-    def learn(self, asked: Iterable[int], found: Mapping[int, RegisteredSchema]) -> None:
+    def learn(self, asked: Iterable[SchemaKey], found: Mapping[SchemaKey, RegisteredSchema]) -> None:
         """Take schemas.
 
         Args:
@@ -59,12 +92,9 @@ class Frames:
         while len(self._readers) > _MAX_SCHEMAS:
             del self._readers[next(iter(self._readers))]
 
-    def decode(self, value: bytes) -> dict[str, Any] | Reject:
-        """Read a value whose first byte is zero; an object of JSON values, or why there is none."""
-        id_ = schema_id(value)
-        if id_ is None:
-            return Reject(Reason.NOT_JSON, "", "The record begins with a zero byte and ends: was it cut off?")
-        payload = value[_HEAD_BYTES:]
+    def decode(self, frame: Frame) -> dict[str, Any] | Reject:
+        """Read a value; an object of JSON values, or why there is none."""
+        id_, payload = frame
         if payload[:1] == b"{" and (found := _json_object(payload)) is not None:  # JSON Schema
             return found
         reader = self._readers.get(id_) or _no_registry(id_)
@@ -81,7 +111,7 @@ class Frames:
         return _not_a_number(read, "") or read
 
 
-def _reader(id_: int, schema: RegisteredSchema) -> Reader | Reject:
+def _reader(id_: SchemaKey, schema: RegisteredSchema) -> Reader | Reject:
     try:
         if schema.kind == "AVRO":
             from processors.intake.avro import avro_reader
@@ -100,7 +130,7 @@ def _reader(id_: int, schema: RegisteredSchema) -> Reader | Reject:
     return Reject(Reason.UNKNOWN_SCHEMA, "", f"Schema {id_} is of the type {schema.kind[:20]}, which is not read.")
 
 
-def _unknown(id_: int) -> Reject:
+def _unknown(id_: SchemaKey) -> Reject:
     return Reject(
         Reason.UNKNOWN_SCHEMA,
         "",
@@ -108,7 +138,7 @@ def _unknown(id_: int) -> Reject:
     )
 
 
-def _no_registry(id_: int) -> Reject:
+def _no_registry(id_: SchemaKey) -> Reject:
     return Reject(
         Reason.UNKNOWN_SCHEMA,
         "",

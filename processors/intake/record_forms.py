@@ -11,7 +11,7 @@ import orjson
 
 from processors.intake.cloud_events import Circumstances, of_record, touchpoint_of
 from processors.intake.decode import decode, too_large, validate
-from processors.intake.frames import MAGIC, Frames
+from processors.intake.frames import Frames, frame_of, with_header
 from processors.intake.json_text import json_of
 from processors.intake.other_formats import other_format
 from processors.intake.segment_calls import in_fields_of_call
@@ -27,6 +27,7 @@ from schemas.topics import TOUCHPOINTS_PREFIX
 NO_FRAMES = Frames()
 """Decodes no schema's values, since none was given."""
 
+_MAGIC = (b"\0", b"\1")
 _SPECVERSION = b'"specversion"'
 
 
@@ -61,7 +62,7 @@ def decode_record(
         event: Event = orjson.loads(value)
         if event["channel"] in channels:
             return event
-    if headers or (value is not None and value[:1] == MAGIC):
+    if headers or (value is not None and value[:1] in _MAGIC):
         decoded = _other_form(record, channels, max_bytes, frames, transforms)
     else:
         decoded = None
@@ -80,12 +81,13 @@ def _other_form(
     """Read a record in the wire format, a CloudEvent or both; None if it is neither."""
     value = record.value
     data: dict[str, Any] | None = None
-    if value is not None and value[:1] == MAGIC and not other_format(value):
+    frame = frame_of(value, record.headers)
+    if value is not None and frame is not None and not (value[:1] in _MAGIC and other_format(value)):
         if len(value) > max_bytes:
             return too_large(value, max_bytes)
-        read = frames.decode(value)
+        read = frames.decode(frame)
         if isinstance(read, Reject):
-            return read
+            return read._replace(kept=with_header(value, record.headers))
         data = read
     found = of_record(value, record.headers, data) if record.headers else None
     if isinstance(found, Reject):
@@ -101,7 +103,9 @@ def _other_form(
     if transforms is not None:
         data = transforms(data)
     text = json_of(data)
-    return too_large(text, max_bytes) if text and len(text) > max_bytes else validate(data, text, channels=channels)
+    large = text is not None and len(text) > max_bytes
+    judged = too_large(text or b"", max_bytes) if large else validate(data, text, channels=channels)
+    return judged._replace(kept=with_header(value or b"", record.headers)) if isinstance(judged, Reject) else judged
 
 
 def _unlabelled_cloud_event(

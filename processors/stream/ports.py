@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.identity.resolution import Resolution, ResolveRequest
-from schemas.intake.registered_schema import RegisteredSchema
+from schemas.intake.registered_schema import RegisteredSchema, SchemaKey
 from schemas.records import Outgoing
 
 
@@ -31,7 +31,7 @@ class IdentityStore(Protocol):
 class SchemaRegistry(Protocol):
     """Keeps the schemas of records in Confluent's wire format."""
 
-    async def schemas(self, ids: Collection[int]) -> dict[int, RegisteredSchema]:
+    async def schemas(self, ids: Collection[SchemaKey]) -> dict[SchemaKey, RegisteredSchema]:
         """Return the schemas of some ids; one that the registry does not know is left out."""
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+SchemaKey = int | str
+"""The id of a schema in one registry, or its GUID, which is the same in all."""
+
 
 class NamedSchema(NamedTuple):
     """A schema that another one refers to by name.

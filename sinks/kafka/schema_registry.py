@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from schemas.intake.registered_schema import NamedSchema, RegisteredSchema
+from schemas.intake.registered_schema import NamedSchema, RegisteredSchema, SchemaKey
 
 TIMEOUT_S = 10.0
 CONCURRENT_REQUESTS = 8
@@ -49,13 +49,13 @@ class SchemaRegistryClient:
         self._requests = asyncio.Semaphore(CONCURRENT_REQUESTS)
         self._session: aiohttp.ClientSession | None = None
 
-    async def schemas(self, ids: Collection[int]) -> dict[int, RegisteredSchema]:
-        """Return the schemas of some ids; one that the registry does not know is left out.
+    async def schemas(self, ids: Collection[SchemaKey]) -> dict[SchemaKey, RegisteredSchema]:
+        """Return the schemas of some ids or GUIDs; one that the registry does not know is left out.
 
         Raises:
             RegistryDown: It does not answer.
         """
-        wanted = sorted(ids)
+        wanted = list(ids)
         found = await asyncio.gather(*(self._schema(one) for one in wanted))
         return {id_: schema for id_, schema in zip(wanted, found, strict=True) if schema is not None}
 
@@ -86,9 +86,9 @@ class SchemaRegistryClient:
             await self._session.close()
             self._session = None
 
-    async def _schema(self, id_: int) -> RegisteredSchema | None:
+    async def _schema(self, id_: SchemaKey) -> RegisteredSchema | None:
         try:
-            answer = await self._read(f"/schemas/ids/{id_}")
+            answer = await self._read(f"/schemas/{'ids' if isinstance(id_, int) else 'guids'}/{id_}")
             references: dict[str, NamedSchema] = {}
             await self._add_references(answer, references, 0)
         except UnregisteredError:

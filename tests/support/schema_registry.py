@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import UUID
 
 
 class SchemaRegistry:
@@ -86,11 +87,20 @@ class SchemaRegistry:
         match path:
             case ["schemas", "ids", number]:
                 return self._schema(int(number), serialized)
+            case ["schemas", "guids", guid]:
+                return self._schema(UUID(guid).int, serialized)
             case ["subjects", subject, "versions"] if body is not None:
-                return 200, {"id": self.register(subject, body)}
+                id_ = self.register(subject, body)
+                return 200, {"id": id_, "guid": str(UUID(int=id_))}
             case ["subjects", subject] if body is not None:
                 id_ = self.register(subject, body)
-                return 200, {"id": id_, "subject": subject, "version": self.subjects[subject].index(id_) + 1, **body}
+                return 200, {
+                    "id": id_,
+                    "guid": str(UUID(int=id_)),
+                    "subject": subject,
+                    "version": self.subjects[subject].index(id_) + 1,
+                    **body,
+                }
             case ["subjects", subject, "versions", version]:
                 versions = self.subjects.get(subject, [])
                 if not version.isdigit() or int(version) > len(versions):

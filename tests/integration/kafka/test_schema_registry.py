@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient as ConfluentClient
+from confluent_kafka.schema_registry import header_schema_id_serializer
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -126,6 +127,23 @@ async def test_orders_in_avro_and_protobuf_are_the_events_that_they_are_in_json(
     assert ("p-1", "42.50", "2026-11-22T08:00:00.000Z") == (
         protobuf["event_id"], protobuf["properties"]["revenue"], protobuf["occurred_at"],
     )  # fmt: skip
+
+
+async def test_a_schema_may_be_named_in_a_header(registry: SchemaRegistry, client: SchemaRegistryClient) -> None:
+    plain = {"type": "record", "name": "Seen", "fields": [
+        {"name": name, "type": "string"} for name in ("event_id", "event", "channel", "occurred_at")]}  # fmt: skip
+    serializer = AvroSerializer(
+        confluent(registry), json.dumps(plain), conf={"schema.id.serializer": header_schema_id_serializer}
+    )
+    headers: list[tuple[str, bytes]] = []
+    value = {"event_id": "h-1", "event": "Seen", "channel": "web", "occurred_at": "2026-11-22T08:00:00Z"}
+    raw = serializer(value, SerializationContext(TOPIC, MessageField.VALUE, headers))
+    record = UnloggedRecord(TOPIC, 0, 1, 1_795_341_600_000, b"", raw, headers)
+    (outcome,) = await stage(client)([record])
+
+    assert b"\x06h-1" == raw[:4]
+    assert isinstance(outcome, Ok)
+    assert "h-1" == orjson.loads(outcome.value.value)["event_id"]
 
 
 async def test_a_schema_is_fetched_once_and_json_asks_for_none(

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.intake.frames import Frames, schema_id
+from processors.intake.frames import Frame, Frames, frame_of
 from processors.intake.record_forms import decode_record
 from processors.intake.short_floats import shortest
 from processors.intake.validation_mark import ValidationMark
@@ -66,6 +66,11 @@ def avro(schema: Any, value: Any) -> bytes:
     return stream.getvalue()
 
 
+def frame(id_: int, payload: bytes) -> Frame:
+    found = frame_of(framed(id_, payload))
+    return found or Frame(id_, payload)
+
+
 def knowing(**schemas: RegisteredSchema) -> Frames:
     """Frames that know schemas, named by `s` and their ids."""
     frames = Frames()
@@ -74,7 +79,7 @@ def knowing(**schemas: RegisteredSchema) -> Frames:
 
 
 def of_avro(schema: Any, value: Any) -> Any:
-    return knowing(s12=RegisteredSchema("AVRO", json.dumps(schema))).decode(framed(12, avro(schema, value)))
+    return knowing(s12=RegisteredSchema("AVRO", json.dumps(schema))).decode(frame(12, avro(schema, value)))
 
 
 def read(value: bytes, frames: Frames | None = None, headers: Headers = ()) -> Any:
@@ -110,7 +115,7 @@ def test_an_avro_schema_may_refer_to_others() -> None:
     fastavro.schemaless_writer(stream, fastavro.parse_schema(person, named_schemas=named), {"home": {"zip": 0.1}})
     schema = RegisteredSchema("AVRO", json.dumps(person), (NamedSchema("shop.Address", json.dumps(address)),))
 
-    assert {"home": {"zip": 0.1}} == knowing(s1=schema).decode(framed(1, stream.getvalue()))
+    assert {"home": {"zip": 0.1}} == knowing(s1=schema).decode(frame(1, stream.getvalue()))
 
 
 def order_message() -> Any:
@@ -142,11 +147,11 @@ def test_a_protobuf_message_is_read_by_its_place_in_the_file() -> None:
         "identifiers": [{"type": "user_id", "value": "u1"}],
         "properties": {"order_id": "A", "revenue_minor": 2**40, "currency": "EUR", "tip": 24.95, "weight": 0.1,
                        "scan": "AA=="},
-    } == knowing(s7=protobuf_schema()).decode(framed(7, payload))  # fmt: skip
+    } == knowing(s7=protobuf_schema()).decode(frame(7, payload))  # fmt: skip
 
 
 def of_protobuf(message: Any) -> Any:
-    return knowing(s7=protobuf_schema()).decode(framed(7, INDEXES_OF_TOUCH + message.SerializeToString()))
+    return knowing(s7=protobuf_schema()).decode(frame(7, INDEXES_OF_TOUCH + message.SerializeToString()))
 
 
 def test_an_optional_false_is_told_from_an_answer_that_was_not_given() -> None:
@@ -192,6 +197,22 @@ def test_an_avro_order_is_judged_as_a_json_one_is() -> None:
         good["event_id"], good["properties"]["revenue"], good["occurred_at"],
     )  # fmt: skip
     assert (Reason.UNKNOWN_CHANNEL, "channel") == (bad.reason, bad.field)
+
+
+def test_a_guid_in_a_header_or_before_the_value_names_a_schema_too_and_is_kept() -> None:
+    guid = UUID(int=7)
+    head, value = b"\1" + guid.bytes, avro(ONE_TEXT, {"a": "b"})
+    frames = Frames()
+    frames.learn([str(guid)], {str(guid): RegisteredSchema("AVRO", json.dumps(ONE_TEXT))})
+    by_header = read(value, frames, (("__value_schema_id", head),))
+    by_prefix = read(head + value, frames)
+
+    long = read(avro(ONE_TEXT, {"a": "b" * 70}), frames, (("__value_schema_id", head),))  # its first byte is 140
+
+    assert Reason.MISSING_FIELD == long.reason
+    assert (Reason.MISSING_FIELD, head + value) == (by_header.reason, by_header.kept)
+    assert by_header == by_prefix
+    assert {str(guid)} == Frames().unknown([UnloggedRecord("t", 0, 1, 0, b"", value, (("__value_schema_id", head),))])
 
 
 def test_the_data_of_a_cloud_event_may_be_avro() -> None:
@@ -267,7 +288,7 @@ def test_a_value_that_cannot_be_read_says_why(schema: RegisteredSchema | None, p
         (b"\xac\xed\x00\x05", "The record is a serialised object of Java"),
         (b"<?xml version='1.0'?>", "The record is XML"),
         (b"\x03\x00" + bytes(16), "The record is AWS Glue's wire format"),
-        (b"\0", "begins with a zero byte and ends"),
+        (b"\0", "The record is not JSON: unexpected character"),
         (b"plain", "The record is not JSON: unexpected character"),
     ],
 )
@@ -299,6 +320,6 @@ def test_no_frame_makes_a_decoder_raise(payload: bytes) -> None:
         s3=RegisteredSchema("AVRO", json.dumps(EVERY_TYPE)),
     )  # fmt: skip
     for number in (1, 2, 3, 4):
-        found = frames.decode(framed(number, payload))
+        found = frames.decode(frame(number, payload))
         assert isinstance(found, dict | Reject)
-    assert schema_id(framed(9, payload)) in (None, 9)
+    assert frame_of(framed(9, payload)) in (None, Frame(9, payload))
