@@ -106,13 +106,14 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     for name in ("identifiers", "traits", "context", "consent"):
         if part := event.get(name):
             row[name] = part
-    if enriched := event.get("enriched"):
+    enriched = event.get("enriched")
+    if enriched:
         row["enrichment"] = enriched
     if campaign := campaign_of(event):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
     rows.extend(_goal_rows(about_order, row, goals, properties, context))
-    if event["event"] in STEPS:
+    if event["event"] in STEPS and not (enriched and "bot" in enriched):
         rows.extend(_message(row, properties))
     return rows
 

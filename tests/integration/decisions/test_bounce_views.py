@@ -107,7 +107,7 @@ def test_one_message_id_with_three_receivers_is_three_messages_and_one_has_bounc
 def test_the_reports_of_one_receiver_stay_one_message(tables: Warehouse) -> None:
     tables.store(
         *(
-            {**bounced(number, {"message_id": "m1"}), "event": f"Email {step}"}
+            {**bounced(number, {"message_id": "m1"}, hours=number), "event": f"Email {step}"}
             for number, step in enumerate(("Sent", "Delivered", "Opened", "Link Clicked"))
         ),
         {**bounced(9, {"message_id": "m1"}), "event": "Email Sent", "source": "crm"},

@@ -78,32 +78,32 @@ SCAN = [clicked(1 + 0.4 * number, link) for number, link in enumerate(["a", "b",
 """Five links within 1 to 3 seconds of the delivery, one of them the one to unsubscribe."""
 
 
-@pytest.mark.parametrize(
-    ("events", "counted"),
-    [
-        pytest.param([delivered(), *SCAN], 0, id="a filter opens all links at once"),
-        pytest.param([delivered(), *SCAN, clicked(3600)], 1, id="and a person one of them an hour later"),
-        pytest.param([delivered(), clicked(3600)], 1, id="a person, an hour later"),
-        pytest.param([delivered(), clicked(20)], 1, id="a person, 20 seconds later"),
-        pytest.param([delivered(), clicked(20, "a"), clicked(25, "b")], 2, id="two links, five seconds apart"),
-        pytest.param([delivered(), clicked(20, "a"), clicked(21, "a")], 2, id="one link, twice"),
-        pytest.param([delivered(), clicked(3)], 0, id="one link, right after the delivery"),
-        pytest.param([delivered(), clicked(3), viewed(5)], 1, id="which brought a visit"),
-        pytest.param([delivered(), viewed(5), clicked(3)], 1, id="a visit that was reported before its click"),
-        pytest.param([delivered(), clicked(3), viewed(1800)], 0, id="a visit half an hour later is another one"),
-        pytest.param([delivered(), clicked(3), viewed(5, "store")], 0, id="a shop is no page"),
-        pytest.param([delivered(), clicked(3), clicked(40)], 1, id="a later click counts by itself"),
-        pytest.param([delivered(), *SCAN, viewed(5)], 0, id="a visit does not make a scan a person"),
-        pytest.param([clicked(3)], 1, id="of a message of which nothing else is known"),
-        pytest.param([happened("Email Sent", -60), delivered(), clicked(3)], 0, id="the delivery counts first"),
-        pytest.param([happened("Email Sent", 0), clicked(3)], 0, id="the sending, where no delivery is reported"),
-        pytest.param([delivered(), clicked(-2)], 0, id="a filter before the delivery"),
-        pytest.param([delivered(), clicked(3, message_id="m2")], 1, id="another message"),
-        pytest.param([delivered(), clicked(300, "a"), *(clicked(300.1, link) for link in "bcd")], 1,
-                     id="a late scan: its first click has counted"),
-        pytest.param([delivered(), clicked(20, ""), clicked(20.5, "")], 2, id="links without a name"),
-    ],
-)  # fmt: skip
+CLICKS = [
+    pytest.param([delivered(), *SCAN], 0, id="a filter opens all links at once"),
+    pytest.param([delivered(), *SCAN, clicked(3600)], 1, id="and a person one of them an hour later"),
+    pytest.param([delivered(), clicked(3600)], 1, id="a person, an hour later"),
+    pytest.param([delivered(), clicked(20)], 1, id="a person, 20 seconds later"),
+    pytest.param([delivered(), clicked(20, "a"), clicked(25, "b")], 2, id="two links, five seconds apart"),
+    pytest.param([delivered(), clicked(20, "a"), clicked(21, "a")], 2, id="one link, twice"),
+    pytest.param([delivered(), clicked(3)], 0, id="one link, right after the delivery"),
+    pytest.param([delivered(), clicked(3), viewed(5)], 1, id="which brought a visit"),
+    pytest.param([delivered(), viewed(5), clicked(3)], 1, id="a visit that was reported before its click"),
+    pytest.param([delivered(), clicked(3), viewed(1800)], 0, id="a visit half an hour later is another one"),
+    pytest.param([delivered(), clicked(3), viewed(5, "store")], 0, id="a shop is no page"),
+    pytest.param([delivered(), clicked(3), clicked(40)], 1, id="a later click counts by itself"),
+    pytest.param([delivered(), *SCAN, viewed(5)], 0, id="a visit does not make a scan a person"),
+    pytest.param([clicked(3)], 1, id="of a message of which nothing else is known"),
+    pytest.param([happened("Email Sent", -60), delivered(), clicked(3)], 0, id="the delivery counts first"),
+    pytest.param([happened("Email Sent", 0), clicked(3)], 0, id="the sending, where no delivery is reported"),
+    pytest.param([delivered(), clicked(-2)], 0, id="a filter before the delivery"),
+    pytest.param([delivered(), clicked(3, message_id="m2")], 1, id="another message"),
+    pytest.param([delivered(), clicked(300, "a"), *(clicked(300.1, link) for link in "bcd")], 1,
+                 id="a late scan: its first click has counted"),
+    pytest.param([delivered(), clicked(20, ""), clicked(20.5, "")], 2, id="links without a name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "counted"), CLICKS)
 @pytest.mark.parametrize("isolated", [False, True], ids=["as usual", "step by step"])
 def test_the_clicks_of_a_person_count(events: list[dict[str, Any]], counted: int, isolated: bool) -> None:
     document, state = fold(*events, isolated=isolated)

@@ -1,0 +1,119 @@
+"""ClickHouse finds mail filters as profiles do, and devices that are faster than people; late events restate it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.builders import DAY_ONE
+from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
+from tests.unit.profiles.test_link_scans import CLICKS, SCAN, clicked, delivered, happened, viewed
+
+pytestmark = pytest.mark.integration
+
+SEEN_LATER = {"a late scan: its first click has counted": 0}
+"""Where ClickHouse, which knows what came later, counts otherwise than a profile."""
+
+HUMAN = "SELECT count() FROM v_touchpoints WHERE event = 'Email Link Clicked' AND NOT is_bot"
+TOUCHES = (
+    "SELECT count() FROM touches(start_ms = 0, stop_ms = 4133980800000, contacts = 'all', only = [], without = [])"
+    " WHERE channel = 'Email'"
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "counted"),
+    [pytest.param(one.values[0], SEEN_LATER.get(str(one.id), one.values[1]), id=str(one.id)) for one in CLICKS],
+)
+def test_clicks_are_read_as_profiles_read_them(tables: Warehouse, events: Any, counted: Any) -> None:
+    tables.store(*events)
+
+    assert [(counted,)] == tables.rows(HUMAN) == tables.rows(TOUCHES)
+
+
+def test_the_order_in_which_events_come_does_not_matter(tables: Warehouse) -> None:
+    for event in (clicked(3600), *reversed(SCAN), delivered()):
+        tables.store(event)
+
+    assert [(1,)] == tables.rows(HUMAN)
+
+
+def test_a_late_visit_restates_a_click(tables: Warehouse) -> None:
+    tables.store(delivered(), clicked(3))
+    before = tables.rows("SELECT bot_reason FROM v_touchpoints WHERE event = 'Email Link Clicked'")
+    tables.store(viewed(5))
+
+    assert [("instant_click",)] == before
+    assert [("",)] == tables.rows("SELECT bot_reason FROM v_touchpoints WHERE event = 'Email Link Clicked'")
+
+
+def test_a_visit_under_another_profile_confirms_the_click_once_they_are_one(tables: Warehouse) -> None:
+    visit = resolved("visit", 2, DAY_ONE + timedelta(seconds=5))
+    tables.store(delivered(), clicked(3), visit)
+    before = tables.rows(HUMAN)
+    tables.change(merged(1, 1, [2]))
+
+    assert ([(0,)], [(1,)]) == (before, tables.rows(HUMAN))
+
+
+def test_a_scan_is_neither_a_response_nor_an_unsubscription(tables: Warehouse) -> None:
+    tables.store(delivered(), *SCAN, happened("Email Unsubscribed", 2.5))
+
+    assert [(1, 0, 0)] == tables.rows("SELECT delivered, responded, unsubscribed FROM v_messages")
+    assert [("link_scan", 6)] == tables.rows("SELECT reason, sum(events) FROM v_bots GROUP BY reason")
+
+
+def test_a_person_behind_a_filter_responds_and_unsubscribes(tables: Warehouse) -> None:
+    tables.store(delivered(), *SCAN, clicked(3600), happened("Email Unsubscribed", 3700))
+
+    assert [(1, 1, 1)] == tables.rows("SELECT delivered, responded, unsubscribed FROM v_messages")
+
+
+def test_two_receivers_of_one_message_id_are_two(tables: Warehouse) -> None:
+    other = {**clicked(20.5, "b"), "event_id": "other", "anchor": person(2), "profile_id": person(2)}
+    tables.store(delivered(), clicked(20, "a"), other)
+
+    assert [(2,)] == tables.rows(HUMAN)
+
+
+def pages(count: int, per_second: float, who: int = 1, **fields: Any) -> list[dict[str, Any]]:
+    return [
+        resolved(f"{who} page {n}", who, DAY_ONE + timedelta(seconds=n / per_second), session_id="s", **fields)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "bots"),
+    [
+        pytest.param(pages(100, 10), 100, id="ten pages a second"),
+        pytest.param(pages(31, 3.1), 31, id="31 pages in ten seconds"),
+        pytest.param(pages(30, 3), 0, id="30 pages in ten seconds"),
+        pytest.param(pages(100, 0.5), 0, id="a page every two seconds for minutes"),
+        pytest.param(pages(100, 10, channel="store"), 0, id="a shop's counter"),
+        pytest.param([*pages(60, 10), *(ordered(f"o{n}", 1, DAY_ONE) for n in range(3))], 60, id="but its orders"),
+        pytest.param([*pages(60, 10), *pages(3, 1, who=2)], 60, id="another device is its own"),
+    ],
+)  # fmt: skip
+def test_a_device_that_is_faster_than_a_person_is_none(
+    tables: Warehouse, events: list[dict[str, Any]], bots: int
+) -> None:
+    tables.store(*events)
+
+    assert [(bots, bots)] == tables.rows("SELECT countIf(is_bot), countIf(bot_reason = 'speed') FROM v_touchpoints")
+
+
+def test_pages_that_are_delivered_twice_are_no_speed(tables: Warehouse) -> None:
+    for _ in range(3):
+        tables.store(*pages(20, 2))
+
+    assert [(0,)] == tables.rows("SELECT countIf(is_bot) FROM v_touchpoints")
+
+
+def test_views_leave_fast_devices_out(tables: Warehouse) -> None:
+    tables.store(*pages(60, 10), *pages(3, 1, who=2))
+
+    assert [(1,)] == tables.rows("SELECT sum(people) FROM v_engagement")
+    assert [("speed", 60)] == tables.rows("SELECT reason, events FROM v_bots")
