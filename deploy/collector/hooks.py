@@ -166,14 +166,15 @@ class HookReceiver:
         return total
 
     async def _certificate(self, url: str) -> bytes:
-        """Fetch a certificate of an address that the scheme trusts, once."""
-        async with self._fetching:
-            found = self._certificates.get(url)
-            if found is None:
-                found = await fetched(url)
-                if found.startswith(_CERTIFICATE):
+        """Fetch a certificate of an address that the scheme trusts, once; one that is known waits for no other."""
+        if url not in self._certificates:
+            async with self._fetching:
+                if url not in self._certificates:
+                    found = await fetched(url)
+                    if not found.startswith(_CERTIFICATE):
+                        return found
                     _keep(self._certificates, url, found, MAX_CERTIFICATES)
-            return found
+        return self._certificates[url]
 
     def _use_token(self, hook: Hook, payload: Any, raw: bytes) -> None:
         """Let a signature that covers a token alone count for one body: a retry is the same, a forgery is not.

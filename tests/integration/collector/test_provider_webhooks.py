@@ -262,6 +262,28 @@ async def test_nobody_else_makes_the_collector_fetch(
     assert (401, "signature", []) == (status, answer["code"], amazon.asked)
 
 
+async def test_a_known_certificate_does_not_wait_for_one_that_somebody_else_makes_it_fetch(
+    ses: TestClient[web.Request, web.Application], amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = hook_signatures.sns(payload("ses", "bounce"))
+    unknown = "https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-0.pem"
+    assert 200 == (await post(ses, known))[0]
+    release = asyncio.Event()
+
+    async def hangs(url: str) -> bytes:
+        await release.wait()
+        return amazon.certificate
+
+    monkeypatch.setattr(collector_hooks, "fetched", hangs)
+    slow = asyncio.create_task(post(ses, hook_signatures.sns({**payload("ses", "bounce"), "SigningCertURL": unknown})))
+    await asyncio.sleep(0.2)
+
+    assert 200 == (await asyncio.wait_for(post(ses, known), 15))[0]
+    assert not slow.done()
+    release.set()
+    assert 200 == (await slow)[0]
+
+
 async def test_what_is_no_certificate_is_not_kept(
     ses: TestClient[web.Request, web.Application], amazon: Amazon
 ) -> None:
