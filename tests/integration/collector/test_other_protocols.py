@@ -113,6 +113,23 @@ def test_older_forms_of_a_request_are_read_and_broken_ones_are_named(
     ]
 
 
+def test_history_is_dated_by_its_own_timestamps_whenever_it_is_sent(
+    service: RunningCollector, place: Settings, ids: Ids
+) -> None:
+    old, corrected = ids(), ids()
+
+    def batch(event_id: str, **more: Any) -> dict[str, Any]:
+        event = {"event": "Seen", "uuid": event_id, "distinct_id": "u1", "timestamp": "2024-02-29T10:00:00Z"}
+        return {"api_key": "server-key", "batch": [event], "sent_at": "2026-11-22T10:00:00Z", **more}
+
+    for body in (batch(old, historical_migration=True), batch(corrected)):
+        assert 200 == service.post("/batch/", body, "").status
+    history, recent = stored(place, old, corrected)
+
+    assert "2024-02-29T10:00:00.000Z" == history["occurred_at"]
+    assert recent["context"]["time_doubtful"]
+
+
 def test_a_packed_body_is_not_unpacked_beyond_the_limit_of_a_request(service: RunningCollector) -> None:
     bomb = gzip.compress(b'{"api_key": "web-key", "batch": [' + b" " * 50_000_000 + b"]}")
 

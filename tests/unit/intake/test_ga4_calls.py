@@ -93,6 +93,17 @@ def test_an_event_has_the_name_of_its_counterpart_and_one_without_any_keeps_its_
     assert (event, properties) == (found["event"], found["properties"])
 
 
+def test_an_app_is_known_by_its_instance_and_a_session_by_its_number() -> None:
+    params = {"screen_name": "Cart", "session_id": "7"}
+    body = {"app_instance_id": "app-1", "events": [{"name": "screen_view", "params": params}]}
+    (found,) = [orjson.loads(one.value) for one in collected(body).outgoing]
+
+    assert [("anonymous_id", "app-1")] == [(one["type"], one["value"]) for one in found["identifiers"]]
+    assert ("Screen Viewed", "Cart", "7") == (
+        found["event"], found["properties"]["name"], found["context"]["session_id"],
+    )  # fmt: skip
+
+
 def test_several_products_in_the_cart_are_one_event_each_and_the_value_is_of_none_of_them() -> None:
     items = [{"item_id": "P-1", "price": 10, "quantity": 2}, {"item_id": "P-2", "price": 5}]
     both = touchpoints({"name": "add_to_cart", "params": {"value": 25, "currency": "EUR", "items": items}})
