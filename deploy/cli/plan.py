@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.arguments import AsJson, FirstDay, LastDay, period
-from deploy.cli.output import fail, print_json, print_table
+from deploy.cli.arguments import AsJson, FirstDay, LastDay, OutFile, period
+from deploy.cli.output import fail, print_json, print_table, write_text
 from deploy.cli.stores import clickhouse
 from deploy.cli.streams import reading
 
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     plan.command("lint")(plan_lint)
     plan.command("check")(plan_check)
     plan.command("catalogue")(plan_catalogue)
+    plan.command("export")(plan_export)
     app.add_typer(plan, name="plan")
 
 
@@ -118,6 +119,30 @@ def plan_catalogue(
     else:
         headings = ["event", "source", "status", "owner", "first seen", "last seen", "events", "7 days", "against plan"]
         print_table(headings, [_event_cells(row) for row in rows], text_columns=4)
+
+
+def plan_export(
+    typescript: Annotated[bool, typer.Option("--typescript", help="Interfaces.")] = False,
+    kotlin: Annotated[bool, typer.Option("--kotlin", help="Data classes.")] = False,
+    swift: Annotated[bool, typer.Option("--swift", help="Structures.")] = False,
+    source: Annotated[str, typer.Option(help="As this source is planned; else as those that do not differ.")] = "",
+    plan: PlanPaths = None,
+    out: OutFile = None,
+) -> None:
+    """Print the planned events as types of a language, so that a compiler finds a misspelt property."""
+    from deploy.operations.plan_types import LANGUAGES, PlanExportError
+
+    chosen = [name for name, wanted in zip(LANGUAGES, (typescript, kotlin, swift), strict=True) if wanted]
+    if len(chosen) != 1:
+        raise typer.BadParameter("give one of --typescript, --kotlin and --swift")
+    try:
+        text = LANGUAGES[chosen[0]](_definitions(_files(plan)), source)
+    except PlanExportError as error:
+        fail(str(error))
+    if out is None:
+        print(text, end="")
+    else:
+        write_text(text, out)
 
 
 def _event_cells(row: dict[str, Any]) -> list[str]:

@@ -36,7 +36,7 @@ from schemas.intake.file_mappings import FILE_TIME, ROW_HASH, ROWS, FileMapping
 from schemas.outcomes import Reject
 from schemas.time import text_of_time
 
-ROWS_PER_STEP = 20_000
+ROWS_PER_STEP = 10_000
 """Rows between two writes of the state: as many are published a second time after a kill."""
 ROWS_PER_PROGRESS = 500
 
