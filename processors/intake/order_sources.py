@@ -24,8 +24,7 @@ def note_order(event: Event, sources: Mapping[str, Source]) -> None:
     if source is None:
         return
     is_about_order = event["event"] in KINDS
-    properties = event.get("properties") or {}
-    if not is_about_order and (source.orders is None or "order_id" not in properties):
+    if not is_about_order and (source.orders is None or "order_id" not in (event.get("properties") or {})):
         return
     order: dict[str, str] = {"source_kind": source.kind} if is_about_order else {}
     if source.orders is not None:

@@ -72,7 +72,7 @@ class Transforms:
         if self._last is not None:
             event = self._last(event)
         places = self._minor_units.get(source) if type(source) is str else None
-        return event if places is None else in_units_of(event, places)
+        return in_units_of(event, places) if places else event
 
 
 class _Compiled:

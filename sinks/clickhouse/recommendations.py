@@ -17,11 +17,12 @@ MAX_BEST_SELLERS = 5_000
 """Best sellers that are read: enough for every category to have some."""
 
 _ORDERS = """
-    SELECT event_id, profile_id, occurred_at, arraySlice(arrayDistinct(arrayFilter(id -> id != '', arrayMap(
-        one -> JSONExtractString(one, 'product_id'), JSONExtractArrayRaw(properties, 'products')))), 1, 50) AS products
-    FROM v_touchpoints
-    WHERE event = 'Order Completed' AND occurred_at >= {since:DateTime64(3, 'UTC')}
-    LIMIT 1 BY if(order_id = '', concat(source, ' ', event_id), order_id)
+    SELECT profile_id, converted_at AS occurred_at, arraySlice(arrayDistinct(arrayFilter(id -> id != '', arrayMap(
+        one -> if(JSONHas(one, 'quantity') AND JSONExtractFloat(one, 'quantity') <= 0, '',
+            JSONExtractString(one, 'product_id')),
+        JSONExtractArrayRaw(lines)))), 1, 50) AS products
+    FROM (SELECT profile_id, converted_at, products AS lines FROM order_sales)
+    WHERE occurred_at >= {since:DateTime64(3, 'UTC')}
 """
 
 _PRODUCTS = """

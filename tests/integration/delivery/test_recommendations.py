@@ -121,6 +121,7 @@ async def test_one_worker_refreshes_in_an_interval_and_retries_soon_if_there_was
         long = await redis.ttl(turn)
         await redis.delete(turn)
         tables.client.command("TRUNCATE TABLE touchpoints")
+        tables.client.command("TRUNCATE TABLE order_events")
         nothing = await refresh_if_due(stack, now=NOW)
         short = await redis.ttl(turn)
 

@@ -14,6 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from processors.profiles.rebuild import rebuild
+from sinks.clickhouse.history import read_events
 from sinks.clickhouse.spend import insert_rates, publish_currency
 from tests.support.builders import DAY_ONE
 from tests.support.order_cases import ORDER_CASES, SHOP, OrderCase, said
@@ -164,3 +166,15 @@ def test_an_order_of_five_hundred_lines_of_twenty_keys_is_stored_whole(tables: W
     tables.store(*case.resolved())
 
     assert [(500, 500.0)] == tables.rows("SELECT count(), sum(revenue) FROM v_order_items")
+
+
+def test_a_rebuild_reads_name_spaces_and_kinds_of_sources_from_history(tables: Warehouse) -> None:
+    case = ORDER_CASES["a page and a webhook that share a name space report one order"]
+    tables.store(*case.resolved())
+    rebuilt = rebuild(person(1), read_events(tables.client, person(1))).document
+
+    assert {"EUR": {"count": 1, "revenue": "50.00", "refunded": "0.00"}} == rebuilt["orders"]["sums"]
+    assert ["de::W-1"] == list(rebuilt["orders"]["by_id"])
+    assert {("W-1", "de")} == set(
+        tables.rows("SELECT order_id, order_namespace FROM v_touchpoints WHERE order_namespace != ''")
+    )
