@@ -16,7 +16,7 @@ import orjson
 from deploy.operations.hooks import load_mapping
 from deploy.operations.sources import collect_for
 from deploy.settings import DEFINITIONS, Settings
-from processors.intake.collect import CollectResult
+from processors.intake.collect import Collect, CollectResult
 from processors.intake.mapping import CompiledMapping, Payload
 from processors.intake.segment_calls import Arrival
 from processors.intake.webhook_signatures import SCHEMES, SignedRequest
@@ -40,6 +40,11 @@ def shipped(vendor: str) -> CompiledMapping:
     return load_mapping(DEFINITIONS / "hooks" / f"{vendor}.yaml")
 
 
+@cache
+def _judge() -> Collect:
+    return collect_for(Settings())
+
+
 def collected(
     vendor: str, body: Any, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None,
     *, source: Source | None = None, received: datetime = RECEIVED,
@@ -47,10 +52,12 @@ def collected(
     """What the collector makes of a payload whose signature is right."""
     mapping = shipped(vendor)
     lower = {name.lower(): value for name, value in (headers or {}).items()}
-    records = mapping.records(Payload(body, received, lower, query or {}))
-    assert not isinstance(records, Reject), records
+    one, sent, judge = source or Source(channel="api"), Payload(body, received, lower, query or {}), _judge()
+    records = mapping.records(sent)
+    if isinstance(records, Reject):
+        return judge.unmapped(vendor, one, mapping, sent, records, Arrival(received, None, "r"))
     arrivals = [Arrival(received, None, f"r-{number}") for number in range(len(records))]
-    return collect_for(Settings()).records(vendor, source or Source(channel="api"), mapping, records, arrivals)
+    return judge.records(vendor, one, mapping, records, arrivals)
 
 
 def events(vendor: str, body: Any, headers: Mapping[str, str] | None = None, **more: Any) -> list[dict[str, Any]]:

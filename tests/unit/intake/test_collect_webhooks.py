@@ -168,7 +168,7 @@ def test_a_bug_in_a_mapping_costs_its_record_alone(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_event_is_too_large_alone() -> None:
-    huge = {**ORDER, "id": "W-2", "vip": "x" * 70_000}
+    huge = {**ORDER, "id": "W-2", "vip": ["x" * 8_000] * (Settings().max_event_bytes // 8_000 + 1)}
     collected = collect([huge, ORDER])
 
     assert ["too_large"] == [one.rejected.reason.value for one in collected.refusals]
