@@ -12,8 +12,10 @@ import orjson
 from redis.asyncio import Redis
 
 from deploy.settings import Settings
+from processors.enrichment.enrichment import Enrichment
 from processors.identity.claims import claim
 from processors.identity.stage import Identify
+from processors.profiles.fold import Decider
 from processors.profiles.stage import ProfileUpdate
 from processors.recording.rows import identity_rows
 from processors.stream.routing import route
@@ -52,7 +54,14 @@ class Town:
         published: Values of `resolved-touchpoints`, in order.
     """
 
-    def __init__(self, settings: Settings, redis: Redis, tables: Warehouse) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        tables: Warehouse,
+        enrich: Enrichment | None = None,
+        decider: Decider | None = None,
+    ) -> None:
         self.policy = IdentityPolicy()
         self.secret = settings.identity_secret.get_secret_value().encode()
         self.identities = RedisIdentityStore(redis, settings.redis_namespace, self.policy)
@@ -66,8 +75,9 @@ class Town:
             secret=self.secret,
             channels=frozenset(TOUCHPOINT_CHANNELS),
             max_event_bytes=settings.max_event_bytes,
+            enrich=enrich,
         )
-        self._update = ProfileUpdate(self.profiles)
+        self._update = ProfileUpdate(self.profiles, decider)
         self._offsets = count()
 
     async def live(self, *events: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -115,8 +125,10 @@ class Town:
 
 
 @asynccontextmanager
-async def town(settings: Settings) -> AsyncIterator[Town]:
+async def town(
+    settings: Settings, enrich: Enrichment | None = None, decider: Decider | None = None
+) -> AsyncIterator[Town]:
     """Found a town; the fixture `stack` removes it."""
     async with Redis.from_url(settings.redis_url) as redis:
         with warehouse(settings) as tables:
-            yield Town(settings, redis, tables)
+            yield Town(settings, redis, tables, enrich, decider)
