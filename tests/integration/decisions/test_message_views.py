@@ -165,6 +165,23 @@ class TestReachability:
         assert {"reachable": 1, "no_address": 1} == found[today + timedelta(days=70)]
         assert {"no_address": 1} == self.states(tables, "web_push")[today]
 
+    def test_a_whatsapp_user_id_is_an_address_of_whatsapp_that_can_bounce(self, tables: Warehouse) -> None:
+        day, yes = timedelta(days=1), {"channels": {"whatsapp": True}}
+        bounce = {"event": "WhatsApp Bounced", "channel": "whatsapp", "properties": {"message_id": "w1"}}
+        tables.store(
+            knows(1, DAY_ONE, "whatsapp_user_id", consent=yes),
+            knows(2, DAY_ONE, "whatsapp_id", consent=yes),
+            knows(3, DAY_ONE, "viber_id", consent=yes),
+            resolved("b", 1, DAY_ONE + day, **bounce),
+        )
+
+        found = self.states(tables, "whatsapp")
+
+        today = DAY_ONE.date()
+        assert {"reachable": 2, "no_address": 1} == found[today]
+        assert {"reachable": 1, "bounced": 1, "no_address": 1} == found[today + day]
+        assert {"no_address": 3} == self.states(tables, "telegram")[today]
+
     def test_no_to_marketing_closes_every_channel(self, tables: Warehouse) -> None:
         tables.store(
             knows(1, DAY_ONE, "email", "phone", consent={"marketing": True}),

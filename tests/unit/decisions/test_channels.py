@@ -10,6 +10,8 @@ import pytest
 from processors.decisions.labels import channel_label, message_label, messages_label
 from schemas.channels import (
     ADDRESS_TYPE_OF,
+    ADDRESS_TYPES,
+    ADDRESS_TYPES_OF,
     ADDRESSED_CHANNELS,
     CHANNELS,
     CHANNELS_OF_KIND,
@@ -23,13 +25,18 @@ from schemas.decisions.policy import MessagePolicy
 from schemas.events.messages import STEPS
 from schemas.topics import deliver_topic, topics, touchpoint_topic
 
-MIGRATION = (Path(__file__).parents[3] / "sinks/migrations/0013_messages.sql").read_text("utf-8")
+MIGRATIONS = Path(__file__).parents[3] / "sinks/migrations"
+MIGRATION = (MIGRATIONS / "0013_messages.sql").read_text("utf-8")
 
 
 def test_the_views_of_messages_know_the_channels_of_the_table_and_their_addresses() -> None:
-    view = MIGRATION.split("message_channels {{on_cluster}}")[1].split("COMMENT 'What it takes")[0]
+    text = (MIGRATIONS / "0031_whatsapp_user_ids.sql").read_text("utf-8")
+    view = text.split("message_channels {{on_cluster}}")[1].split("COMMENT 'What it takes")[0]
+    further = re.findall(r"channel = '(\w+)', \['(\w+)'\]", view)
 
     assert dict(re.findall(r"\('(\w+)', '(\w+)', \d+, \d\)", view)) == ADDRESS_TYPE_OF
+    assert [(name, kind) for name, (_, *others) in ADDRESS_TYPES_OF.items() for kind in others] == further
+    assert set(re.findall(r"'(\w+)'", text.split("type IN (")[1].split(")")[0])) == set(ADDRESS_TYPES)
 
 
 def test_the_views_of_messages_know_the_events_of_the_table() -> None:
