@@ -269,6 +269,11 @@ def _opaque(value: str, _: Regions) -> str | None:
     return value.strip() or None
 
 
+def _composed(value: str) -> str:
+    # A Mac writes é as two characters. NFC joins what looks the same and is the same; NFKC would join different ids.
+    return value if value.isascii() else unicodedata.normalize("NFC", value)
+
+
 def _email(value: str, _: Regions) -> str | None:
     # No more than this: what a dot or a plus sign before the @ means depends on the mailbox provider.
     address = value.strip().lower()
@@ -285,7 +290,8 @@ _NORMALISERS: dict[Normaliser, Callable[[str, Regions], str | None]] = {
     "whatsapp": read_whatsapp,
 }
 _COMPARED: dict[Normaliser, Callable[[str], str]] = {
-    "email_if_address": lambda value: _email(value, Regions()) or value,
+    "opaque": _composed,
+    "email_if_address": lambda value: _email(value, Regions()) or _composed(value),
     "phone": compared_phone,
     "whatsapp": compared_phone,
 }

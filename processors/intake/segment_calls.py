@@ -18,6 +18,7 @@ from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
 from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import MAX_IDENTIFIERS
+from schemas.events.touchpoint import as_known_event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
 
@@ -106,6 +107,8 @@ def translate(
     channel = stated if isinstance(stated, str) and stated in channels else source.channel
     if source.kind == "browser" and (beyond := beyond_browser_rights(event_name, channel, source)):
         return beyond
+    if missing := _missing_id(call, verb):
+        return missing
     identifiers = _identifiers(call, known, verb, source, field_names)
     if not identifiers and event_name not in _WITHOUT_PERSON:
         return Reject(
@@ -161,11 +164,34 @@ def beyond_browser_rights(event_name: object, channel: object, source: Source) -
             "context.channel",
             f"context.channel is not {source.channel}, for which this write key counts alone: use a server's key.",
         )
-    if event_name in ABOUT_PRODUCTS:
+    if as_known_event(event_name) in ABOUT_PRODUCTS:
         return Reject(
             Reason.INVALID_FIELD, "event", f"event is {event_name}, which a page cannot say: use a server's key."
         )
     return None
+
+
+def _missing_id(call: dict[str, Any], verb: object) -> Reject | None:
+    """Refuse a group without a group, and an alias that links nothing: neither says anything."""
+    if verb == "group" and _is_blank(call.get("groupId")):
+        return Reject(
+            Reason.MISSING_FIELD, "groupId", "groupId is missing: a group call names the group that the person joins."
+        )
+    if verb == "alias" and _is_blank(call.get("userId")):
+        return Reject(
+            Reason.MISSING_FIELD, "userId", "userId is missing: an alias call says who a former id is from now on."
+        )
+    if verb == "alias" and _is_blank(call.get("previousId")) and _is_blank(call.get("anonymousId")):
+        return Reject(
+            Reason.MISSING_FIELD,
+            "previousId",
+            "previousId is missing: an alias call names the id that is replaced.",
+        )
+    return None
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or value is False or (isinstance(value, str) and not value.strip())
 
 
 def _identifiers(
@@ -177,7 +203,7 @@ def _identifiers(
         one: dict[str, Any] = {"type": kind, "value": value}
         if kind in source.verified:
             one["verified"] = True
-        if value is None or value is False or (isinstance(value, str) and not value.strip()):
+        if _is_blank(value):
             continue
         if not source.joins_by(kind):
             continue

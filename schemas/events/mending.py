@@ -12,6 +12,7 @@ event is validated again. What may mean two things stays an error: two people mu
 | `empty` | an empty text where no text can stand | nothing |
 | `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
 | `surrogate` | half a surrogate pair in free text | U+FFFD |
+| `event_name` | the name of a known event in other case or with other blanks | its name |
 | `lines_cut` | more products than an event may have, or products with too many keys in all | the first of them |
 
 `null` is absent everywhere, so it is left out and not noted.
@@ -83,7 +84,7 @@ def read_mended(
         except ValidationError as found:
             error = found
         else:
-            return _with_notes(written, copy.notes())
+            return with_notes(written, copy.notes())
     raise error
 
 
@@ -307,7 +308,7 @@ def _steps(at: object) -> Path:
     return tuple(int(step) if step.isdecimal() else step for step in str(at).split("."))
 
 
-def _with_notes(written: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
+def with_notes(written: dict[str, Any], notes: list[Note]) -> dict[str, Any]:
     """Add the notes to the event's context, after those that it had."""
     if notes:
         context = written.get("context") or {}

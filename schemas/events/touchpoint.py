@@ -7,7 +7,7 @@ not in `EVENT_NAMES` is a custom one: free inside, within the limits of `schemas
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from types import new_class
 from typing import Annotated, Any, Literal, Required
 
@@ -17,10 +17,20 @@ from pydantic_core import InitErrorDetails
 from schemas.events import commerce, engagement, messages
 from schemas.events import limits as bounds
 from schemas.events.envelope import Touchpoint
-from schemas.events.mending import read_mended
+from schemas.events.mending import read_mended, with_notes
 from schemas.events.properties import WITHOUT_NULLS, Properties, has_defaults, in_major_units
 
-__all__ = ["EVENT_NAMES", "SHAPES", "CustomTouchpoint", "Event", "Touchpoint", "adapter", "read", "read_exact"]
+__all__ = [
+    "EVENT_NAMES",
+    "SHAPES",
+    "CustomTouchpoint",
+    "Event",
+    "Touchpoint",
+    "adapter",
+    "as_known_event",
+    "read",
+    "read_exact",
+]
 
 
 Event = dict[str, Any]
@@ -55,6 +65,8 @@ SHAPES: dict[str, type[Any]] = {
 
 EVENT_NAMES: frozenset[str] = frozenset(SHAPES)
 
+_NAMES_WITHOUT_CASE = {name.casefold(): name for name in SHAPES}
+
 
 def read(event: Any, raw: bytes | None = None) -> Event:
     """Validate one event as a producer sends it, and write it the one way that later stages read.
@@ -69,12 +81,28 @@ def read(event: Any, raw: bytes | None = None) -> Event:
     Raises:
         ValidationError: It breaks the contract; `errors()` names each field, the value and the rule.
     """
+    if isinstance(event, dict) and (known := _known_name(event.get("event"))):
+        return with_notes(read({**event, "event": known}), [{"field": "event", "rule": "event_name", "count": 1}])
     try:
         return read_exact(event, raw)
     except ValidationError as error:
         if not isinstance(event, dict):
             raise
         return read_mended(event, error, read_exact)
+
+
+def as_known_event(name: object) -> object:
+    """Return the known event that a name is but for case and blanks, as in ` order  completed`; else the name."""
+    return _known_name(name) or name
+
+
+def _known_name(name: object) -> str | None:
+    return _respelled(name) if isinstance(name, str) and name not in SHAPES else None
+
+
+@lru_cache(maxsize=4096)  # a retailer's own events have few names
+def _respelled(name: str) -> str | None:
+    return _NAMES_WITHOUT_CASE.get(" ".join(name.split()).casefold())
 
 
 def read_exact(event: Any, raw: bytes | None = None) -> Event:

@@ -167,7 +167,11 @@ class TestReachability:
 
     def test_a_whatsapp_user_id_is_an_address_of_whatsapp_that_can_bounce(self, tables: Warehouse) -> None:
         day, yes = timedelta(days=1), {"channels": {"whatsapp": True}}
-        bounce = {"event": "WhatsApp Bounced", "channel": "whatsapp", "properties": {"message_id": "w1"}}
+        bounce: dict[str, Any] = {
+            "event": "WhatsApp Bounced",
+            "channel": "whatsapp",
+            "properties": {"message_id": "w1"},
+        }
         tables.store(
             knows(1, DAY_ONE, "whatsapp_user_id", consent=yes),
             knows(2, DAY_ONE, "whatsapp_id", consent=yes),

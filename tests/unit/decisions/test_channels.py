@@ -30,7 +30,7 @@ MIGRATION = (MIGRATIONS / "0013_messages.sql").read_text("utf-8")
 
 
 def test_the_views_of_messages_know_the_channels_of_the_table_and_their_addresses() -> None:
-    text = (MIGRATIONS / "0031_whatsapp_user_ids.sql").read_text("utf-8")
+    text = (MIGRATIONS / "0034_whatsapp_user_ids.sql").read_text("utf-8")
     view = text.split("message_channels {{on_cluster}}")[1].split("COMMENT 'What it takes")[0]
     further = re.findall(r"channel = '(\w+)', \['(\w+)'\]", view)
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from processors.intake.decode import decode
 from schemas.events.mending import MAX_NOTES
-from schemas.events.touchpoint import read, read_exact
+from schemas.events.touchpoint import EVENT_NAMES, read, read_exact
 from schemas.outcomes import Reject
 from schemas.time import parse_time, text_of_time
 from tests.support.builders import touchpoint
@@ -345,3 +345,45 @@ def test_too_many_identifiers_are_refused_since_none_of_them_is_a_detail() -> No
     many = {"email": [f"{number}@b.example" for number in range(51)]}
 
     assert [("identifiers", "too_long")] == refused_types(touchpoint(identifiers=many))
+
+
+@pytest.mark.parametrize("name", ["order completed", " Order Completed ", "ORDER\u00a0COMPLETED", "Order  completed"])
+def test_a_known_event_in_other_case_or_with_other_blanks_is_that_event(name: str) -> None:
+    event = read({**sale(revenue="10"), "event": name})
+
+    assert ("Order Completed", [("event", "event_name", 1)]) == (event["event"], notes(event))
+    assert event == read(event)
+
+
+@pytest.mark.parametrize("name", ["order_completed", "OrderCompleted", "Order Complete", "Bestellung", " x"])
+def test_an_event_of_the_retailers_own_keeps_its_name(name: str) -> None:
+    event = read({**sale(revenue="10"), "event": name})
+
+    assert (name, []) == (event["event"], notes(event))
+
+
+def test_a_respelled_event_obeys_the_rules_of_the_known_one_and_its_values_are_mended() -> None:
+    assert ("properties.price", "missing") in refused_types(touchpoint("price changed", properties={"product_id": "p"}))
+    event = read({**sale(revenue=0.1 + 0.2), "event": "order completed"})
+
+    assert {("event", "event_name", 1), ("properties.revenue", "float_sum", 1)} == set(notes(event))
+
+
+def test_names_of_known_events_differ_in_more_than_case() -> None:
+    assert len(EVENT_NAMES) == len({name.casefold() for name in EVENT_NAMES})
+    assert all(name == " ".join(name.split()) for name in EVENT_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("field", "event"),
+    [
+        ("identifiers.user_id", touchpoint(identifiers={"user_id": 2**64 + 1})),
+        ("properties.order_id", touchpoint("Order Completed", properties={"order_id": 2**64 + 1, "revenue": "1"})),
+        ("event_id", touchpoint(event_id=2**64 + 1)),
+    ],
+)
+def test_a_number_that_json_can_not_hold_exactly_is_no_id(field: str, event: dict[str, Any]) -> None:
+    rejected = read_json(event)
+
+    assert isinstance(rejected, Reject)
+    assert field == rejected.field

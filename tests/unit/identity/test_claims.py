@@ -404,3 +404,11 @@ def test_a_policy_that_cannot_work_is_refused_with_the_reason(wrong: dict[str, A
 )
 def test_constants_that_many_devices_state_identify_none(kind: str, value: str, counts: bool) -> None:
     assert counts == (claim(kind, value, IdentityPolicy(), SECRET) is not None)
+
+
+def test_composed_and_decomposed_letters_are_one_identifier_and_other_letters_are_not() -> None:
+    spellings = ["Ren\u00e9", "Rene\u0301", " Rene\u0301 "]
+    others = ["Rene", "Ren\u00e8", "\ufb01n", "fin", "\uff52ene"]
+
+    assert 1 == len({claim("user_id", value, IdentityPolicy(), SECRET) for value in spellings})
+    assert 6 == len({claim("user_id", value, IdentityPolicy(), SECRET) for value in [*others, spellings[0]]})

@@ -210,6 +210,15 @@ def test_the_previous_id_of_an_alias_is_an_anonymous_id_and_never_a_second_user_
     assert [("user_id", "u1"), ("anonymous_id", "old")] == identifiers(event({"previousId": "old"}, "alias"))
 
 
+def test_an_alias_of_the_visitor_who_just_logged_in_links_the_anonymous_id() -> None:
+    assert [("user_id", "u1"), ("anonymous_id", "a1")] == identifiers(event({"anonymousId": "a1"}, "alias"))
+
+
+@pytest.mark.parametrize("name", ["price changed", " Price  Changed", "STOCK CHANGED"])
+def test_another_spelling_of_an_event_about_products_is_refused_to_a_browser_too(name: str) -> None:
+    assert "event" == refusal({"event": name, "userId": "u"}, "track", WEB)[0]
+
+
 @pytest.mark.parametrize("clock_off_s", [0, -157_680_000, 157_680_000, 90])
 def test_a_wrong_clock_is_corrected_by_the_time_at_which_the_batch_was_sent(clock_off_s: int) -> None:
     def on_the_device(seconds: int) -> str:
@@ -350,6 +359,12 @@ def test_consent_is_read_from_the_banners_categories_that_the_source_maps(prefer
         ({"userId": "u", "traits": {"plan": {"a": [[]] * 20}, "x": "y" * 9_000}}, "identify", "traits.x", "8192"),
         ({"userId": "u", "context": {"traits": {"x": "y" * 9_000}}}, "identify", "context.traits.x", "8192"),
         ({"userId": "u", "groupId": "y" * 9_000}, "group", "groupId", "8192"),
+        ({"userId": "u", "traits": {"name": "Firm"}}, "group", "groupId", "is missing"),
+        ({"userId": "u", "groupId": " "}, "group", "groupId", "is missing"),
+        ({"previousId": "old"}, "alias", "userId", "is missing"),
+        ({"userId": "u"}, "alias", "previousId", "is missing"),
+        ({"userId": "u", "previousId": "", "anonymousId": "\t"}, "alias", "previousId", "is missing"),
+        ({"userId": 2**64 + 1.0, "event": "E"}, "track", "userId", "it should be a text"),
         ({"userId": "u", "name": "y" * 9_000}, "page", "name", "8192"),
         (
             {"event": "E", "context": {"externalIds": [{"type": "x", "id": n} for n in range(60)]}},
@@ -402,7 +417,8 @@ def test_any_call_is_translated_or_rejected_by_field(
     found = translate(call, verb, "shop", source, ARRIVAL._replace(sent_at=sent_at))
 
     if isinstance(found, Reject):
-        assert (found.field, True) == ("userId", bool(found.message))
+        assert found.field in ("userId", "groupId", "previousId")
+        assert found.message
         return
     read = decode(orjson.dumps(found.event), channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     if isinstance(read, Reject) and read.reason != Reason.MISSING_FIELD:
