@@ -423,3 +423,18 @@ def test_an_sdk_reports_a_wrong_write_key_to_its_application(service: RunningCol
     client.join()
 
     assert [(401, "write_key")] == [(error.status, error.code) for error in failures]
+
+
+def test_an_order_of_five_hundred_lines_of_twenty_keys_comes_whole(
+    place: Settings, service: RunningCollector, ids: Ids
+) -> None:
+    one = ids()
+    line = {"price": "9.90", "quantity": 2, **{f"key_{key}": "a usual value" for key in range(17)}}
+    products = [{"product_id": f"p{number}", **line} for number in range(500)]
+    order = {"order_id": one, "revenue": "9900.00", "currency": "EUR", "products": products}
+    answer = service.post("/v1/track", track(one, event="Order Completed", properties=order))
+
+    assert (200, []) == (answer.status, answer.body["rejected"])
+    [event] = stored(place, one)
+    assert products == event["properties"]["products"]
+    assert len(orjson.dumps(event)) > 200_000
