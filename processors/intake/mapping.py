@@ -21,7 +21,7 @@ from schemas.dead_letters import Reason
 from schemas.intake import mappings
 from schemas.intake.expressions import Expression, ExpressionError
 from schemas.intake.mappings import SCOPE, EventParts, EventRule, IdentifierMapping, ValueMapping
-from schemas.money import MINOR_UNITS
+from schemas.money import EXPONENTS, MINOR_UNITS
 from schemas.outcomes import Reject
 from schemas.time import text_of_time
 
@@ -143,7 +143,7 @@ class CompiledMapping:
         self.reads_body = any(path[0] == "_body" for path in paths)
         self.names = frozenset(path[0] for path in paths)
         units = mapping.minor_units
-        self._exponents = MINOR_UNITS[units] if isinstance(units, str) else units
+        self._exponents = MINOR_UNITS[units] if isinstance(units, str) else {**EXPONENTS, **units}
 
     def scope(self, payload: Payload) -> dict[str, Any]:
         """Return what the expressions of this mapping read beside a record of a payload."""

@@ -302,3 +302,17 @@ events:
         "occurred_at": "2026-11-28T12:00:00.000Z",
         "identifiers": [{"type": "email", "value": "a@b.example", "verified": True}],
     } == result.events[0].event
+
+
+@pytest.mark.parametrize(
+    ("currency", "expected"), [("HUF", "4990"), ("JPY", "4990"), ("KWD", "4.990"), ("EUR", "49.90")]
+)
+def test_an_own_table_of_minor_units_says_only_what_differs_from_iso_4217(currency: str, expected: str) -> None:
+    text = """\
+source: till
+minor_units: {HUF: 0}
+events: [{event: Sold, event_id: id, properties: {price: {get: cents, as: minor_money, currency: currency}}}]
+"""
+    [result] = applied({"id": 1, "cents": 4990, "currency": currency}, text)
+
+    assert expected == result.events[0].event["properties"]["price"]
