@@ -397,6 +397,30 @@ def test_the_views_find_the_visits_and_touches_of_the_definition(tables: Warehou
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_journeys_of_conversions_have_the_same_touches(tables: Warehouse, seed: int) -> None:
+    random = Random(200 + seed)
+    events = [random_event(random, number)[0] for number in range(250)]
+    orders = [
+        ordered(f"o{who} {minutes}", who, DAY_ONE + timedelta(minutes=minutes), channel="api")
+        for who in range(6) for minutes in (10, 1441, 4500)
+    ]  # fmt: skip
+    tables.store(*events, *orders)
+    tables.change(merged(1, 0, [1]))
+
+    expected = tables.rows(
+        "SELECT c.conversion_id, t.event_id"
+        " FROM v_conversions AS c INNER JOIN v_touches AS t ON t.profile_id = c.profile_id"
+        " WHERE c.converted_at >= t.touched_at AND c.conversion_type = 'purchase' AND c.event_id != t.event_id"
+        " ORDER BY ALL"
+    )
+
+    assert expected == tables.rows(
+        "SELECT conversion_id, touch_event_id FROM v_attribution_default"
+        " WHERE model = 'linear' AND conversion_type = 'purchase' AND touch_event_id != '' ORDER BY ALL"
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_the_touches_of_a_period_are_those_of_the_whole_history(tables: Warehouse, seed: int) -> None:
     random = Random(100 + seed)
     tables.store(*(random_event(random, number)[0] for number in range(200)))
