@@ -73,9 +73,9 @@ def _pandas(client: Any) -> None:
     """Linear, first and last touch of the month in pandas: rows out of the database, then a merge and a group-by."""
     parameters = MONTH.parameters()
     touches = client.query_df(
-        "SELECT profile_id, occurred_at, marketing_channel FROM v_touchpoints WHERE touch != ''"
-        " AND occurred_at >= fromUnixTimestamp64Milli({start:Int64} - {lookback:Int64}, 'UTC')"
-        " AND occurred_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')",
+        "SELECT profile_id, touched_at AS occurred_at, channel AS marketing_channel"
+        " FROM touches(start_ms = {start:Int64} - {lookback:Int64}, stop_ms = {stop:Int64}, contacts = 'all',"
+        " only = [], without = [])",
         parameters=parameters,
     )
     conversions = client.query_df(
