@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.operations.definition_files import touch_rules
 from processors.recording.rows import touchpoint_rows
+from schemas.identity.erasure import Trace
+from sinks.redis.erasures import RedisErasures
 from tests.support.builders import DAY_ONE
-from tests.support.warehouse import Warehouse, resolved
+from tests.support.warehouse import Warehouse, person, resolved
 
 pytestmark = pytest.mark.integration
 
@@ -87,3 +90,24 @@ def test_the_first_delivery_stays_the_one_that_counts(tables: Warehouse) -> None
 
     assert [("e0 0", "campaign", "Email", "")] == roles(tables)
     assert 1 == tables.rows("SELECT count() FROM touchpoints FINAL")[0][0]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_an_erased_person_does_not_come_back(tables: Warehouse, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    store_as_before(tables, resolved("erased", 1, DAY_ONE), resolved("kept", 2, DAY_ONE))
+    asked: list[int] = []
+
+    async def are_erased(_: RedisErasures, traces: Sequence[Trace]) -> list[bool]:
+        asked.append(len(traces))
+        begun = when == "before" or len(asked) > 1
+        return [begun and trace.anchor == person(1) for trace in traces]
+
+    monkeypatch.setattr(RedisErasures, "are_erased", are_erased)
+
+    restate()
+
+    left = tables.rows("SELECT event_id, touch FROM touchpoints FINAL ORDER BY event_id")
+
+    assert ("kept", "session") in left
+    assert ("erased", "session") not in left, "the row that was about to be deleted is written anew"
+    assert ("erased", "") in left or when == "meanwhile"
