@@ -20,6 +20,9 @@ from processors.intake.posthog_calls import FIELD_NAMES, calls_of_event
 PATHS = ("/batch", "/capture", "/e", "/track", "/engage", "/i/v0/e")
 CONFIG_PATHS = ("/flags", "/decide")
 
+MAX_FORM_FIELDS = 100
+"""The most fields of a form: a beacon's has `data` and `compression`, and parsing a million takes seconds."""
+
 _GZIP = b"\x1f\x8b"
 
 
@@ -30,7 +33,11 @@ def json_text(request: web.Request, raw: bytes, max_bytes: int) -> bytes:
         RefusedError: It cannot be unpacked, or is too large then.
     """
     if raw.startswith(b"data="):
-        raw = dict(parse_qsl(raw.decode("utf-8", "replace"))).get("data", "").encode()
+        try:
+            form = parse_qsl(raw.decode("utf-8", "replace"), max_num_fields=MAX_FORM_FIELDS)
+        except ValueError:
+            raise RefusedError(413, "too_many_parts", f"A form has at most {MAX_FORM_FIELDS} fields.") from None
+        raw = dict(form).get("data", "").encode()
         if raw[:1] not in (b"{", b"["):
             raw = _from_base64(raw)
     elif request.query.get("compression") == "base64" and raw[:1] not in (b"{", b"["):

@@ -136,6 +136,12 @@ def test_a_packed_body_is_not_unpacked_beyond_the_limit_of_a_request(service: Ru
     assert (413, "too_large") == ((answer := service.post("/e/", bomb, "")).status, answer.body["code"])
 
 
+def test_a_form_of_very_many_fields_is_refused_before_it_is_parsed(service: RunningCollector) -> None:
+    answer = service.post("/e", b"data=x" + b"&a=1" * 1_200_000, "", **{"Content-Type": FORM})
+
+    assert (413, "too_many_parts") == (answer.status, answer.body["code"])
+
+
 def test_what_posthog_js_asks_for_besides_is_answered_with_everything_off(service: RunningCollector) -> None:
     flags = service.post("/flags/?v=2", {"token": "web-key", "distinct_id": "d"}, "", **PAGE)
     config = service.get("/array/web-key/config?ip=0", **PAGE)

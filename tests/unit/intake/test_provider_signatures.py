@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from cryptography import x509
@@ -197,6 +198,17 @@ def test_twilio(expected: str | None, signature: str, url: str, content_type: st
     headers = {"x-twilio-signature": signature, "content-type": content_type}
 
     assert expected == twilio_problem(headers, body, [url], ["", "12345"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"&a=1" * 1_001, b'["' + b"&a" * 1_001 + b'"]'], ids=["a form", "JSON, said to be a form"]
+)
+def test_a_form_of_very_many_fields_is_refused_before_they_are_sorted(body: bytes) -> None:
+    fields = "".join(name + value for name, value in sorted(set(parse_qsl(body.decode(), keep_blank_values=True))))
+    signed = base64.b64encode(hmac.digest(b"12345", f"{TWILIO_URL}{fields}".encode(), "sha1")).decode()
+    headers = {"x-twilio-signature": signed, "content-type": FORM}
+
+    assert WRONG == twilio_problem(headers, body, [TWILIO_URL], ["12345"])
 
 
 def test_twilio_may_have_called_a_proxy() -> None:
