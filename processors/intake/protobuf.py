@@ -42,6 +42,8 @@ _WELL_KNOWN = (
     wrappers_pb2,
 )
 _MAX_INDEXES = 100
+_MAX_DECIMAL_BYTES, _MAX_DECIMAL_SCALE = 32, 100
+"""A decimal's size is of the producer's choice: some bytes could be written as a megabyte, or take minutes to."""
 
 
 def protobuf_reader(schema: RegisteredSchema) -> Callable[[memoryview], object]:
@@ -76,6 +78,8 @@ def protobuf_reader(schema: RegisteredSchema) -> Callable[[memoryview], object]:
         try:
             message.ParseFromString(bytes(payload[start:]))
             return _fields(message)
+        except NotOfSchemaError:
+            raise
         except Exception as error:  # the library raises whatever its parts do
             raise NotOfSchemaError(type(error).__name__) from error
 
@@ -159,6 +163,8 @@ def _seconds(message: Any) -> int | float:
 
 
 def _confluent_decimal(message: Any) -> str:
+    if len(message.value) > _MAX_DECIMAL_BYTES or abs(message.scale) > _MAX_DECIMAL_SCALE:
+        raise NotOfSchemaError("a decimal is too large or too exact")
     unscaled = int.from_bytes(message.value, "big", signed=True)
     return f"{Decimal(unscaled).scaleb(-message.scale):f}"
 

@@ -13,6 +13,7 @@ from uuid import UUID
 import fastavro
 import orjson
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,6 +245,58 @@ def test_a_frame_without_a_registry_says_what_it_is_and_what_to_set() -> None:
 
 
 ONE_TEXT = {"type": "record", "name": "T", "fields": [{"name": "a", "type": "string"}]}
+TREE = {"type": "record", "name": "Tree", "fields": [{"name": "inner", "type": ["null", "Tree"]}]}
+
+
+def list_of(items: Any) -> RegisteredSchema:
+    schema = {"type": "record", "name": "T", "fields": [{"name": "a", "type": {"type": "array", "items": items}}]}
+    return RegisteredSchema("AVRO", json.dumps(schema))
+
+
+def test_what_refers_to_itself_and_lists_of_what_may_be_null_are_read() -> None:
+    nullable = json.loads(list_of(["null", "string"]).definition)
+
+    assert {"inner": {"inner": None}} == of_avro(TREE, {"inner": {"inner": None}})
+    assert {"a": [None, "b"]} == of_avro(nullable, {"a": [None, "b"]})
+
+
+@pytest.mark.parametrize(
+    ("value", "scale", "expected"),
+    [
+        (b"\x09\xbf", 2, {"total": "24.95"}),
+        (b"\xff", 0, {"total": "-1"}),
+        (b"\x7f" * 33, 2, None),
+        (b"\x01", -900_000, None),
+        (b"\x01", 900_000, None),
+    ],
+    ids=["an amount", "negative", "too many digits", "a scale that writes zeros", "a scale that writes decimal places"],
+)
+def test_a_decimal_of_confluents_is_exact_and_of_a_size_that_amounts_have(
+    value: bytes, scale: int, expected: dict[str, str] | None
+) -> None:
+    kind = descriptor_pb2.FieldDescriptorProto
+    decimal = descriptor_pb2.FileDescriptorProto(name="confluent/type/decimal.proto", package="confluent.type")
+    message = decimal.message_type.add(name="Decimal")
+    message.field.add(name="value", number=1, label=kind.LABEL_OPTIONAL, type=kind.TYPE_BYTES)
+    message.field.add(name="scale", number=3, label=kind.LABEL_OPTIONAL, type=kind.TYPE_INT32)
+    order = descriptor_pb2.FileDescriptorProto(name="order.proto", dependency=[decimal.name])
+    order.message_type.add(name="Order").field.add(
+        name="total", number=1, label=kind.LABEL_OPTIONAL, type=kind.TYPE_MESSAGE,
+        type_name=".confluent.type.Decimal",
+    )  # fmt: skip
+    names = [b64encode(file.SerializeToString()).decode() for file in (decimal, order)]
+    schema = RegisteredSchema("PROTOBUF", names[1], (NamedSchema(decimal.name, names[0]),))
+    pool = descriptor_pool.DescriptorPool()
+    for file in (decimal, order):
+        pool.AddSerializedFile(file.SerializeToString())
+    made = message_factory.GetMessageClass(pool.FindMessageTypeByName("Order"))(total={"value": value, "scale": scale})
+    found = knowing(s5=schema).decode(frame(5, b"\0" + made.SerializeToString()))
+
+    if expected is not None:
+        assert expected == found
+    else:
+        assert isinstance(found, Reject)
+        assert "a decimal is too large or too exact" in found.message
 
 
 @pytest.mark.parametrize(
@@ -263,6 +316,12 @@ ONE_TEXT = {"type": "record", "name": "T", "fields": [{"name": "a", "type": "str
         (RegisteredSchema("THRIFT", ""), b"1", "of the type THRIFT"),
         (RegisteredSchema("AVRO", '{"type":"record","name":"N","fields":[{"name":"a","type":"double"}]}'),
          b"\0\0\0\0\0\0\xf8\x7f", "a is NaN or infinite"),
+        (RegisteredSchema("AVRO", json.dumps(TREE)), b"\x02" * 50_000 + b"\0", "schema 12 says: RecursionError"),
+        (list_of("null"), b"\x80\x80\x80\x80\x80\x40\0", "an array whose items take no bytes"),
+        (list_of({"type": "record", "name": "E", "fields": [{"name": "n", "type": "null"}]}),
+         b"\x80\x80\x80\x80\x80\x40\0", "an array whose items take no bytes"),
+        (list_of({"type": "fixed", "name": "E", "size": 0}), b"\x80\x80\x80\x80\x80\x40\0",
+         "an array whose items take no bytes"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_read_says_why(schema: RegisteredSchema | None, payload: bytes, words: str) -> None:
