@@ -21,8 +21,9 @@ from schemas.events.touchpoint import Event
 AddressPolicy = Literal["full", "truncated", "none"]
 """How much of a network address is kept once the place is known."""
 
-MAX_CACHED = 50_000
-"""Combinations of user agent and address cached before the cache is cleared, about 20 MB."""
+MAX_CACHED, MAX_CACHED_CHARS = 50_000, 1_000
+"""Combinations of user agent and address cached before the cache is cleared, about 20 MB, and the longest of them: a
+producer may send texts of 8,192 characters, each another one."""
 
 _ACTS = frozenset({"opened", "clicked", "unsubscribed"})
 """Steps of a message that its receiver takes, or a program in their place."""
@@ -112,6 +113,8 @@ class Enrichment:
         known = self._known.get(key)
         if known is None:
             known = self._compute(*key)
+            if sum(map(len, filter(None, key[:3]))) > MAX_CACHED_CHARS:
+                return known
             if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[key] = known

@@ -166,3 +166,17 @@ def test_what_is_no_address_is_not_kept_where_addresses_are_truncated() -> None:
     enriched(event, Enrichment(SHIPPED, LOCATIONS, "truncated"))
 
     assert {} == event["context"]
+
+
+def test_long_texts_are_read_and_not_cached() -> None:
+    asked: list[str] = []
+
+    def locate(address: str) -> Place:
+        asked.append(address)
+        return Place("DE")
+
+    enrich = Enrichment(SHIPPED, LocationDatabase(locate, "Test"))
+    found = [enriched(viewed(ip=address), enrich) for address in ("203.0.113.9", "x" * 1_001) for _ in range(2)]
+
+    assert ["203.0.113.9", "x" * 1_001, "x" * 1_001] == asked
+    assert ["DE"] * 4 == [one["country"] for one in found]
