@@ -38,6 +38,7 @@ def demo(
     console = Console()
     client = connect(settings().clickhouse_url, settings().clickhouse_database)
     demo_page.show_flow(console, flow)
+    demo_page.show_totals(console, overview.totals(client))
     demo_page.show_identity(console, overview.identity(client))
     person = overview.example_person(client)
     if person is not None:

@@ -16,7 +16,7 @@ from processors.journeys.rehearsal import CONVERSION_DAYS
 if TYPE_CHECKING:
     from deploy.demo.run import Flow
     from processors.journeys.rehearsal import Rehearsal
-    from sinks.clickhouse.overview import IdentityTotals, Step
+    from sinks.clickhouse.overview import IdentityTotals, Step, Totals
     from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
 MODELS = {
@@ -62,6 +62,31 @@ def show_flow(console: Console, flow: Flow) -> None:
         console.print("Nothing new: all of it had been published before, and every event was recognised.")
     if flow.without_sample:
         console.print(f"[yellow]Without the sample of a real shop: {flow.without_sample}[/]")
+
+
+def show_totals(console: Console, found: Totals) -> None:
+    """Print what became of visits, bots, mended values, orders and business days of tills."""
+    _title(console, "What it was, as the world sends it")
+    console.print(
+        f"[bold]{found.visits:,} visits[/] by {found.devices:,} browsers and phones, although events name none: "
+        f"a pause ends a visit. They have {found.touches:,} touches, one for each of the campaigns that events carry "
+        f"along; {found.continuations:,} times a visit went on after a payment page, a bank or a sign-in."
+    )
+    console.print(
+        f"[bold]{found.orders:,} orders[/] in {found.reports:,} reports: {found.several_reports:,} were told more than "
+        "once, by page and webhook, by a page that was loaded again, by an update or a receipt, with other amounts. "
+        f"{found.own_numbers:,} are of shops that give the same numbers."
+    )
+    if found.till_days:
+        colour = "green" if found.till_days == found.confirmed_till_days else "yellow"
+        console.print(
+            f"{found.till_days:,} business days of tills that send at night, [{colour}]{found.confirmed_till_days:,} "
+            "confirmed[/]: numbers and sums are those that the tills declare."
+        )
+    console.print(
+        f"{found.bot_events:,} events of bots are kept and left out of reports; {found.mended:,} values broke a rule, "
+        "had one meaning and were mended, as 59.97000000000001."
+    )
 
 
 def show_identity(console: Console, identity: IdentityTotals) -> None:

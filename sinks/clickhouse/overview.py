@@ -1,4 +1,4 @@
-"""Queries for the output of the demo: outcomes of records, identifiers and people, one person's path."""
+"""Queries for the output of the demo: outcomes of records, visits and orders, people, one person's path."""
 
 from __future__ import annotations
 
@@ -32,6 +32,29 @@ _MERGES = """
     GROUP BY event
     ORDER BY merges DESC, event
     LIMIT {most:UInt8}
+"""
+
+_TOTALS = """
+    SELECT
+        visits.1, visits.2, visits.3, visits.4,
+        (SELECT sum(events) FROM v_bots),
+        (SELECT sum(events) FROM v_mended),
+        orders.1, orders.2, orders.3, orders.4,
+        days.1, days.2
+    FROM
+    (
+        SELECT
+            (SELECT (count(), uniqExact(device_hash), sum(touches), sum(continuations)) FROM v_sessions) AS visits,
+            (
+                SELECT (count(), sum(reports), countIf(reports > 1), countIf(order_namespace != ''))
+                FROM v_conversions
+                WHERE order_id != '' AND conversion_type = (SELECT goal FROM v_attribution_settings)
+            ) AS orders,
+            (
+                SELECT (uniqExact(till_id, business_day), uniqExactIf((till_id, business_day), status = 'confirmed'))
+                FROM v_till_sums
+            ) AS days
+    )
 """
 
 # Few events and many marketing channels: a path that fits on a page and shows every feature.
@@ -111,6 +134,39 @@ class IdentityTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """What became of visits, orders and business days, whichever way they were reported.
+
+    Attributes:
+        visits: Visits of the site and the app.
+        devices: Browsers and devices that made them.
+        touches: Touches of attribution in the visits.
+        continuations: How often a visit went on after paying or signing in elsewhere.
+        bot_events: Events of bots, which reports leave out.
+        mended: Values that broke a rule and had one meaning.
+        orders: Orders.
+        reports: Their reports, by pages, webhooks, updates and receipts.
+        several_reports: Orders with more than one report.
+        own_numbers: Orders of shops that number them by themselves.
+        till_days: Business days of tills.
+        confirmed_till_days: Those of which all is stored that the till has declared.
+    """
+
+    visits: int
+    devices: int
+    touches: int
+    continuations: int
+    bot_events: int
+    mended: int
+    orders: int
+    reports: int
+    several_reports: int
+    own_numbers: int
+    till_days: int
+    confirmed_till_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One touch, order or merge on a person's path.
 
@@ -155,6 +211,11 @@ def identity(client: Any, causes: int = 5) -> IdentityTotals:
     ((identifiers, merges, refused, people),) = client.query(_IDENTITY).result_rows
     found = client.query(_MERGES, parameters={"most": causes}).result_rows
     return IdentityTotals(identifiers, people, merges, refused, [(event, times) for event, times in found])
+
+
+def totals(client: Any) -> Totals:
+    """Count visits, orders, business days of tills, bots and mended values."""
+    return Totals(*client.query(_TOTALS).first_row)
 
 
 def example_person(client: Any) -> str | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -52,8 +53,21 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+_input: list[Path] = []
+
+
+def read_input(file: Path | None) -> None:
+    """Take the events from a file of JSON lines, so that versions with other simulators are measured on one input."""
+    _input[:] = [file] if file else []
+
+
 def lines(count: int) -> Iterator[bytes]:
-    """`count` events of the simulated retailer, as JSON lines that reach a topic."""
+    """`count` events of the input file, else of the simulated retailer, as JSON lines that reach a topic."""
+    if _input:
+        found = _input[0].read_bytes().splitlines()[:count]
+        if len(found) < count:
+            raise ValueError(f"{_input[0]} has {len(found):,} events, and {count:,} are measured: simulate more people")
+        return iter(found)
     return itertools.islice(Simulation(Options(people=count // 20 + 100, seed=7)).lines(), count)
 
 

@@ -47,7 +47,7 @@ from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.collector import collecting
 from tests.benchmarks.faust_loop import bare_loop
 from tests.benchmarks.identity import identity
-from tests.benchmarks.race import Progress, lines, page_view, race, wait, warm_up
+from tests.benchmarks.race import Progress, lines, page_view, race, read_input, wait, warm_up
 from tests.support.pipeline import Pipeline, environment
 from tests.support.stack import corner
 
@@ -164,10 +164,14 @@ def main() -> None:
     parser.add_argument("--collector-events", type=int, default=50_000, help="events of the collector part")
     parser.add_argument("--journey-events", type=int, default=100_000, help="events of each race of the journeys part")
     parser.add_argument("--timers", type=int, default=10_000, help="timers due within a minute")
+    parser.add_argument(
+        "--input", type=Path, help="JSON lines to measure, such as an earlier version's `throughline simulate --seed 7`"
+    )
     parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--broker", choices=["tansu", "kafka"], default="tansu")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     chosen = parser.parse_args()
+    read_input(chosen.input)
     parts = chosen.only or PARTS
     result: dict[str, Any] = {"machine": {"cpus": psutil.cpu_count(), "python": platform.python_version()}}
     with tempfile.TemporaryDirectory() as scratch, Servers(Path(scratch), broker=chosen.broker) as servers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zipfile
 from collections import defaultdict
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,22 @@ async def test_the_demo_accounts_for_everything_and_finds_the_people(
     report = reports.attribution(client, demo.period(tuple(demo_page.MODELS)))
     assert [] == report.discrepancies()
     assert counts["orders"] == report.conversions
+    found_sales = client.query(
+        "SELECT conversion_id, revenue, refunded FROM v_conversions"
+        " WHERE conversion_type = 'purchase' AND source != 'ecom-sample'"
+    ).result_rows
+    true_sales = {key: (Decimal(revenue), Decimal(refunded)) for key, revenue, refunded in simulation.sales()}
+    assert true_sales == {key: (revenue, refunded) for key, revenue, refunded in found_sales}
+
+    totals = overview.totals(client)
+    assert totals.several_reports > totals.orders / 4
+    assert min(totals.own_numbers, totals.continuations, totals.bot_events, totals.mended) > 0
+    assert totals.visits * 0.9 < totals.touches < totals.visits * 1.1
+    assert 0 < totals.till_days == totals.confirmed_till_days
     page = printed(first, client, report)
     assert f"{lines + 2:,} published = {expected.stored:,} stored" in page
     assert "difference 0" in page
+    assert f"{totals.confirmed_till_days} confirmed" in page
 
     rehearsed, share = demo.rehearse(stack, client)
     known = "SELECT uniqExact(event_id) FROM touchpoints WHERE notEmpty(profile_id)"
@@ -113,6 +127,7 @@ def printed(flow: demo.Flow, client: Any, report: reports.AttributionReport) -> 
     terminal = StringIO()
     console = Console(width=120, file=terminal)
     demo_page.show_flow(console, flow)
+    demo_page.show_totals(console, overview.totals(client))
     demo_page.show_identity(console, overview.identity(client))
     person = overview.example_person(client)
     if person is not None:

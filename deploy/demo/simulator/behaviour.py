@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deploy.demo.simulator import service, sessions
 from deploy.demo.simulator.advertising import AFFILIATES, EXPOSURES, RADIO, SEARCH, SHOPPING, Campaign
+from deploy.demo.simulator.devices import Click
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.world import World
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -11,6 +12,21 @@ from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 _SEARCH_ENGINES = ("https://www.google.com/", "https://duckduckgo.com/")
 _SOCIAL_SITES = ("https://www.instagram.com/", "https://www.facebook.com/", "https://www.pinterest.com/")
 _LINKS = ("https://homeblog.example/best-chairs", "https://forum.example/t/4711", "https://news.example/autumn")
+_SITES_OF_SOURCES = {
+    "google": "https://www.google.com/",
+    "bing": "https://www.bing.com/",
+    "facebook": "https://l.facebook.com/",
+    "instagram": "https://l.instagram.com/",
+    "tiktok": "https://www.tiktok.com/",
+    "youtube": "https://www.youtube.com/",
+}
+"""What a browser names as the page before; from other networks' pages it names the partner's."""
+_CLICK_IDS = {
+    "google": "gclid", "youtube": "gclid", "dv360": "dclid", "bing": "msclkid", "facebook": "fbclid",
+    "instagram": "fbclid", "tiktok": "ttclid",
+}  # fmt: skip
+_ONLY_TAGGED_BY_GOOGLE = 0.15
+"""Share of clicks on search advertisements whose address has the click id alone."""
 _REACTIONS = ("Liked", "Liked", "Commented", "Shared")
 
 
@@ -68,7 +84,7 @@ def unprompted_visit(world: World, ms: int, person: Person) -> None:
     draw = rng.random() * (0.80 + direct)
     if draw < 0.28:
         world.apply_touch(person, ms, "Organic Search")
-        sessions.web(world, ms, person, referrer=_SEARCH_ENGINES[int(rng.random() * 2)])
+        sessions.web(world, ms, person, Click(referrer=_SEARCH_ENGINES[int(rng.random() * 2)]))
     elif draw < 0.46:
         click(world, ms, person, SEARCH[int(rng.random() * 3)])
     elif draw < 0.55:
@@ -77,13 +93,14 @@ def unprompted_visit(world: World, ms: int, person: Person) -> None:
         click(world, ms, person, AFFILIATES[int(rng.random() * 2)])
     elif draw < 0.71:
         world.apply_touch(person, ms, "Organic Social")
-        sessions.web(world, ms, person, referrer=_SOCIAL_SITES[int(rng.random() * 3)])
+        sessions.web(world, ms, person, Click(referrer=_SOCIAL_SITES[int(rng.random() * 3)]))
     elif draw < 0.78:
         world.apply_touch(person, ms, "Referral")
-        sessions.web(world, ms, person, referrer=_LINKS[int(rng.random() * 3)])
+        sessions.web(world, ms, person, Click(referrer=_LINKS[int(rng.random() * 3)]))
     elif draw < 0.80:
         world.apply_touch(person, ms, RADIO.channel)
-        sessions.web(world, ms, person, {"channel": RADIO.channel, **RADIO.touch(RADIO.creatives[0])})
+        # The spot names an address, which redirects to one with a campaign.
+        sessions.web(world, ms, person, Click(RADIO.touch(RADIO.creatives[0])))
     else:
         sessions.web(world, ms, person)
 
@@ -93,8 +110,18 @@ def click(world: World, ms: int, person: Person, campaign: Campaign) -> None:
     creative = campaign.creatives[int(world.rng.random() * len(campaign.creatives))]
     world.ledger.add(ms // DAY_MS, campaign, creative, clicks=1)
     world.apply_touch(person, ms, campaign.channel)
-    referrer = "https://www.google.com/" if campaign.source == "google" else f"https://{campaign.source}.example/"
-    sessions.web(world, ms, person, campaign.touch(creative), referrer)
+    found = _paid_click(world, campaign, creative)
+    if campaign in SEARCH and world.rng.random() < _ONLY_TAGGED_BY_GOOGLE:
+        found = found._replace(campaign=None)
+    sessions.web(world, ms, person, found)
+
+
+def _paid_click(world: World, campaign: Campaign, creative: str) -> Click:
+    """Return how a click on an advertisement reaches the site: by a tagged address, with the network's click id."""
+    name = _CLICK_IDS.get(campaign.source)
+    referrer = _SITES_OF_SOURCES.get(campaign.source, f"https://{campaign.source}.example/")
+    click_id = f"{name}={world.run}{world.outbox.events:08x}" if name else ""
+    return Click(campaign.touch(creative), referrer, click_id)
 
 
 def show_advertisement(world: World, ms: int, person: Person) -> None:
@@ -114,7 +141,7 @@ def show_advertisement(world: World, ms: int, person: Person) -> None:
     world.apply_touch(person, ms, campaign.channel)
     if clicked:
         world.outbox.send(ms + 4 * SECOND_MS, "Ad Clicked", "ads", source, identifiers, arrives=arrives, campaign=touch)
-        sessions.web(world, ms + 6 * SECOND_MS, person, touch, f"https://{campaign.source}.example/")
+        sessions.web(world, ms + 6 * SECOND_MS, person, _paid_click(world, campaign, creative))
 
 
 def react(world: World, ms: int, person: Person) -> None:

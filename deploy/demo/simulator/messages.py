@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from deploy.demo.simulator import sessions
+from deploy.demo.simulator import bots, sessions
 from deploy.demo.simulator.advertising import LETTER
+from deploy.demo.simulator.devices import Click
 from deploy.demo.simulator.people import Person
 from deploy.demo.simulator.world import World
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
@@ -55,6 +56,7 @@ _CALENDAR = (
     (WHATSAPP, 12, 20, 17, "wa-preview"),
     (MESSENGER, 8, 20, 17, "bot-ideas"),
 )
+_WEB_MAIL = "https://mail.google.com/"
 _CREATIVES = ("hero-a", "hero-b")
 
 
@@ -123,7 +125,10 @@ def _message(world: World, ms: int, subject: tuple[Person, Medium, str]) -> None
     if uniform() < 0.015:
         report(ms + 1_500, "Failed" if medium is not EMAIL else "Bounced")
         return
-    report(ms + 1_000 + int(uniform() * 4_000), "Delivered")
+    delivered = ms + 1_000 + int(uniform() * 4_000)
+    report(delivered, "Delivered")
+    if medium is EMAIL and bots.has_mail_filter(person):
+        bots.scan(world, delivered, person, campaign, properties)
     seen = ms + 5 * MINUTE_MS + int(uniform() ** 3 * 20 * HOUR_MS)
     draw = uniform()
     if draw < medium.clicks:
@@ -167,7 +172,9 @@ def _click(world: World, ms: int, subject: tuple[Person, Medium, dict[str, str],
     else:
         # A link in an e-mail identifies the recipient, unless the mail program removes that part.
         recognised = ("email",) if medium is EMAIL and rng.random() < 0.6 else ()
-        sessions.web(world, ms + 11_000, person, campaign, recognised=recognised)
+        # A mail program names no page before; a web mailer may.
+        referrer = _WEB_MAIL if medium is EMAIL and rng.random() < 0.3 else ""
+        sessions.web(world, ms + 11_000, person, Click(campaign, referrer, path=f"/{campaign['name']}"), recognised)
 
 
 def _withdraw_consent(world: World, ms: int, person: Person, medium: Medium) -> None:

@@ -31,6 +31,10 @@ _PLACEHOLDERS = (("user_id", "null"), ("email", "anonymous"), ("phone", "0000000
 _KINDS = (("browser", 0.22), ("online", 0.33), ("omnichannel", 0.33), ("regular", 0.12))
 _ACTIVITY = {"browser": 3.0, "online": 5.0, "omnichannel": 6.5, "regular": 4.0}
 
+ARABIC = "ar-EG"
+"""A locale whose phones write numbers in digits of their own."""
+ARABIC_DIGITS = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+
 Identifiers = list[dict[str, Any]]
 
 
@@ -47,14 +51,15 @@ class Person:
         mailable: The retailer knows the e-mail address and may use it.
         bounces: The mailbox no longer exists.
         desire: Log-odds added to buying by touches, as of `desire_ms`.
+        installed: The app has been opened before.
         cart: Articles put into the cart and not bought.
         points: Loyalty points.
     """
 
     __slots__ = (
         "_links", "_spelt", "account", "activity", "bounces", "browsers", "carded", "cart", "cart_id", "context",
-        "desire", "desire_ms", "family", "given", "index", "kind", "linked_card", "mailable", "orders", "phone_ok",
-        "points", "push_ok", "shared", "signed_in", "slots", "store",
+        "desire", "desire_ms", "family", "given", "index", "installed", "kind", "linked_card", "mailable", "orders",
+        "phone_ok", "points", "push_ok", "shared", "signed_in", "slots", "store",
     )  # fmt: skip
 
     def __init__(self, index: int, kind: str, store: Store, run: str) -> None:
@@ -67,7 +72,7 @@ class Person:
         self.shared = ""
         self.signed_in: set[str] = set()
         self.account = self.carded = self.linked_card = False
-        self.mailable = self.bounces = self.phone_ok = self.push_ok = False
+        self.mailable = self.bounces = self.phone_ok = self.push_ok = self.installed = False
         self.activity = 0.0
         self.desire = 0.0
         self.desire_ms = 0
@@ -79,14 +84,21 @@ class Person:
         self._spelt: dict[str, dict[str, Any]] = {}
         self._links: set[tuple[str, ...]] = set()
 
-    def identifiers(self, rng: Random, *slots: str) -> Identifiers:
+    def identifiers(self, rng: Random, *slots: str, national: bool = False) -> Identifiers:
         """Return the person's identifiers in `slots`, each in one of a few spellings.
 
         All events take their identifiers from here, so that `profiles` knows which were seen together.
+
+        Args:
+            rng: The only source of random numbers.
+            *slots: Slots; those that the person has not are left out.
+            national: The producer may write a telephone number without its country code: the event says the country.
         """
         self._links.add(slots)
         draw = rng.random()
         variant = int(draw * 4)
+        if national and variant == 3:
+            variant = _NATIONAL
         given = [self._spell(slot, variant) for slot in slots if slot in self.slots]
         if draw > 0.975:
             # A careless producer fills an empty field with a placeholder, which must not identify anyone.
@@ -137,20 +149,22 @@ class Person:
 
 
 def _plain(value: str) -> tuple[str, ...]:
-    return (value,) * 4
+    return (value,) * 5
 
 
 def _emails(value: str) -> tuple[str, ...]:
-    return value, value.upper(), value.title(), f" {value} "
+    return value, value.upper(), value.title(), f" {value} ", value
 
 
 def _phones(value: str) -> tuple[str, ...]:
     digits = value.removeprefix("+33")
     pairs = f"{digits[0]} {digits[1:3]} {digits[3:5]} {digits[5:7]} {digits[7:]}"
-    return value, f"+33 {pairs}", f"+33 (0){pairs}", "+33-" + pairs.replace(" ", "-")
+    return value, f"+33 {pairs}", f"+33 (0){pairs}", "+33-" + pairs.replace(" ", "-"), f"0{pairs}"
 
 
 _SPELLINGS = {"email": _emails, "phone": _phones}
+_NATIONAL = 4
+"""The spelling of a telephone number that depends on the country where it is written."""
 
 
 def _kind(rng: Random) -> str:
@@ -190,7 +204,8 @@ def _assign_identifiers(person: Person, rng: Random, tag: str) -> None:
         slot = f"anonymous_id/{number}"
         slots[slot] = ("anonymous_id", f"{tag}-b{number}")
         person.browsers.append(slot)
-    person.context = {"locale": ("fr-FR", "en-GB", "de-DE")[int(uniform() ** 2 * 3)], "timezone": "Europe/Paris"}
+    locale = ("fr-FR", "en-GB", "de-DE")[int(uniform() ** 2 * 3)]
+    person.context = {"locale": ARABIC if index % 60 == 17 else locale, "timezone": "Europe/Paris"}
     if kind == "browser":
         return
     word = f"{person.given}.{person.family}".lower().replace("é", "e").replace("ë", "e")

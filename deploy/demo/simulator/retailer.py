@@ -1,4 +1,4 @@
-"""The retailer: its products, shops and coupons. Prices are integer cents here and decimal strings in events."""
+"""The retailer: its products, shops and coupons. Prices are without tax: cents here, decimal strings in events."""
 
 from __future__ import annotations
 
@@ -20,17 +20,37 @@ class Product(NamedTuple):
 
 
 class Store(NamedTuple):
-    """A shop with tills."""
+    """A shop with tills.
+
+    Attributes:
+        store_id: Its id.
+        city: Where it is.
+        country: ISO 3166.
+        closes_days: Its till counts receipts by itself and declares each business day (`tills.py`).
+        pads_texts: Its till writes texts of a fixed length, filled up with NUL.
+    """
 
     store_id: str
     city: str
+    country: str = "FR"
+    closes_days: bool = False
+    pads_texts: bool = False
+
+    @property
+    def source(self) -> str:
+        """Name of the producer of its events."""
+        return "tills" if self.closes_days else f"till-{self.store_id.removeprefix('store-')}"
 
 
-STORES = tuple(
-    Store(f"store-{number:02d}", city)
-    for number, city in enumerate(
-        ("Paris", "Lyon", "Lille", "Nantes", "Bordeaux", "Toulouse", "Rennes", "Nice"), start=1
-    )
+STORES = (
+    Store("store-01", "Paris"),
+    Store("store-02", "Lyon"),
+    Store("store-03", "Lille", pads_texts=True),
+    Store("store-04", "Nantes"),
+    Store("store-05", "Bordeaux"),
+    Store("store-06", "Toulouse"),
+    Store("berlin", "Berlin", "DE", closes_days=True),
+    Store("wien", "Vienna", "AT", closes_days=True),
 )
 
 COUPONS = {"WELCOME10": 10, "BASKET5": 5, "AUTUMN15": 15}
@@ -50,9 +70,13 @@ _VARIANTS = ("natural", "black", "white", "sage")
 _BRANDS = ("Atelier Nord", "Maison Fil", "Rive", "Lumen")
 
 
+TAX_PERCENT = 20
+
+
 def money(cents: int) -> str:
-    """Return cents as a decimal string: 4990 → `"49.90"`."""
-    return f"{cents // 100}.{cents % 100:02d}"
+    """Return cents as a decimal string: 4990 → `"49.90"`, -5 → `"-0.05"`."""
+    units, rest = divmod(abs(cents), 100)
+    return f"{'-' if cents < 0 else ''}{units}.{rest:02d}"
 
 
 def catalogue(rng: Random) -> list[Product]:

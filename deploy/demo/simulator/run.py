@@ -8,7 +8,8 @@ from datetime import date
 from hashlib import blake2b
 from typing import Any
 
-from deploy.demo.simulator import behaviour, messages, service
+from deploy.demo.simulator import behaviour, bots, messages, service
+from deploy.demo.simulator.retailer import money
 from deploy.demo.simulator.world import World
 from schemas.durations import DAY_MS
 
@@ -55,6 +56,7 @@ class Simulation:
         behaviour.begin(world)
         messages.begin(world)
         service.begin(world)
+        bots.begin(world)
         today = 0
         while (task := world.next()) is not None:
             ms, act, subject = task
@@ -78,6 +80,14 @@ class Simulation:
     def spend(self) -> Iterator[tuple[str, ...]]:
         """Yield the cost of marketing as rows of `advertising.SPEND_COLUMNS`."""
         return self._world.ledger.lines()
+
+    def sales(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what each order is worth, whatever its reports say: its id, revenue and what was given back of it.
+
+        The id is that of all name spaces, as `v_conversions.conversion_id`; amounts are without tax and shipping.
+        """
+        for key, sale in self._world.sales.items():
+            yield key, money(sale.revenue_cents), money(sale.refunded_cents)
 
     def truth(self) -> Iterator[dict[str, Any]]:
         """Yield the expected result of identity resolution: for each person, the groups of linked identifiers.

@@ -17,6 +17,7 @@ def begin(world: World) -> None:
     """Plan the nightly changes of the catalogue and the one export of the customer records."""
     world.plan(4 * HOUR_MS, change_catalogue, 1 + len(world.people) // 500)
     world.plan(2 * DAY_MS + 3 * HOUR_MS, export_customers, None)
+    world.plan(DAY_MS - 1, close_tills, None)
 
 
 def change_catalogue(world: World, ms: int, count: int) -> None:
@@ -36,6 +37,12 @@ def change_catalogue(world: World, ms: int, count: int) -> None:
             world.outbox.send(at, "Stock Changed", "api", _STOCK, [], properties=properties)
 
 
+def close_tills(world: World, ms: int, _: None) -> None:
+    """Let the tills that count their days declare the day that ends."""
+    world.plan(ms + DAY_MS, close_tills, None)
+    world.tills.close(world.outbox, ms // DAY_MS, upload_time(world, ms))
+
+
 def export_customers(world: World, ms: int, _: None) -> None:
     """Export records of customers with an account from the CRM: one event links all their addresses."""
     rng = world.rng
@@ -52,8 +59,8 @@ def shop(world: World, ms: int, person: Person) -> None:
     rng = world.rng
     arrives = upload_time(world, ms)
     store = person.store
-    source = f"till-{store.store_id.removeprefix('store-')}"
-    context = {"store_id": store.store_id, "geo": {"city": store.city, "country": "FR"}}
+    source = store.source
+    context = {"store_id": store.store_id, "geo": {"city": store.city, "country": store.country}}
     carded = person.carded and rng.random() < 0.85
     # Without a card, the app may report its location.
     seen_by = "loyalty_id" if carded else "device_id"
@@ -69,10 +76,10 @@ def shop(world: World, ms: int, person: Person) -> None:
     person.cart.append(world.random_article())
     receipt = "email" in person.slots and rng.random() < 0.25
     known = (("loyalty_id",) if carded else ()) + (("email",) if receipt else ())
-    order_id = order(world, ms, person, "store", source, known, context=context, arrives=arrives)
+    sale = order(world, ms, person, "store", source, known, context=context, arrives=arrives)
     if receipt:
         identifiers = person.identifiers(rng, *known)
-        properties = {"order_id": order_id, "store_id": store.store_id}
+        properties = {"order_id": sale.order_id, "store_id": store.store_id}
         world.outbox.send(
             ms + MINUTE_MS,
             "Receipt Issued",
@@ -95,10 +102,13 @@ def call(world: World, ms: int, person: Person) -> None:
     found = rng.random() < 0.5
     slots = ("phone", "crm_id") if found else ("phone",)
     properties: dict[str, Any] = {"call_id": f"call-{world.run}-{world.outbox.events}", "direction": "inbound"}
-    identifiers = person.identifiers(rng, *slots)
+    # Agents write a number as it is dialled at home.
+    identifiers, context = person.identifiers(rng, *slots, national=True), {"geo": {"country": "FR"}}
     send = world.outbox.send
     world.apply_touch(person, ms, "Call Centre")
-    send(ms, "Call Started", "call_center", _CALLS, identifiers, arrives=arrives, properties=properties)
+    send(
+        ms, "Call Started", "call_center", _CALLS, identifiers, arrives=arrives, properties=properties, context=context
+    )
     seconds = 60 + int(rng.random() * 600)
     ms += seconds * 1000
     if found and rng.random() < 0.6:
@@ -109,7 +119,7 @@ def call(world: World, ms: int, person: Person) -> None:
         person.cart.append(world.random_article())
         order(world, ms - 5_000, person, "call_center", _CALLS, (*slots, "email"), arrives=arrives)
     ended = {**properties, "duration_s": seconds, "disposition": "resolved"}
-    send(ms, "Call Ended", "call_center", _CALLS, identifiers, arrives=arrives, properties=ended)
+    send(ms, "Call Ended", "call_center", _CALLS, identifiers, arrives=arrives, properties=ended, context=context)
 
 
 def chat(world: World, ms: int, person: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from heapq import heappop, heappush
 from math import exp
@@ -12,11 +13,43 @@ from typing import Any
 from deploy.demo.simulator.advertising import EFFECT, EFFECT_HALF_LIFE_DAYS, MESSAGE_MICROS, Campaign, Ledger
 from deploy.demo.simulator.delivery import Outbox
 from deploy.demo.simulator.people import Person, population
-from deploy.demo.simulator.retailer import Product, catalogue
+from deploy.demo.simulator.retailer import Product, Store, catalogue
+from deploy.demo.simulator.tills import Tills
 from schemas.durations import DAY_MS, HOUR_MS
 
 # Log-odds of buying at an opportunity, without any recent touch.
 _BASE = -3.4
+
+
+@dataclass(slots=True)
+class Sale:
+    """One order, for the events that follow it, and the truth about it.
+
+    Attributes:
+        person: Who has ordered.
+        order_id: Its number where it was ordered.
+        revenue_cents: What it is worth, without tax and shipping.
+        refunded_cents: What was given back of that.
+        channel: Where it was ordered.
+        source: Who reports what becomes of it.
+        slots: Slots of the identifiers in those reports.
+        store: The shop; None: it was not ordered in one.
+    """
+
+    person: Person
+    order_id: str
+    revenue_cents: int
+    refunded_cents: int
+    channel: str
+    source: str
+    slots: tuple[str, ...]
+    store: Store | None
+
+    @property
+    def is_numbered_by_store(self) -> bool:
+        """Whether another shop has orders of the same number."""
+        return self.store is not None and self.store.closes_days
+
 
 Task = Callable[["World", int, Any], None]
 
@@ -30,6 +63,8 @@ class World:
         products: The catalogue, best sellers first.
         outbox: Delivers events.
         ledger: Books the cost of marketing.
+        tills: Receipts and business days of the shops that close their days.
+        sales: The orders, by the id that they have among those of all name spaces.
         end_ms: No task begins after this time, in milliseconds since the start.
         on_abandoned: Called when a person leaves a session with a full cart.
     """
@@ -42,7 +77,9 @@ class World:
         self.outbox = Outbox(self.rng, start, run, junk, self.end_ms)
         self.ledger = Ledger(start)
         self.run = run
-        self.sessions = self.orders = 0
+        self.tills = Tills()
+        self.sales: dict[str, Sale] = {}
+        self.orders = 0
         self.on_abandoned: Callable[[World, int, Person], None] = lambda world, ms, person: None
         self._agenda: list[tuple[int, int, Task, Any]] = []
         self._planned = 0

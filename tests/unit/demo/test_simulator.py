@@ -8,9 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
+from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -18,17 +20,21 @@ import pytest
 from deploy.demo.simulator import Options, Simulation
 from deploy.demo.simulator.advertising import EFFECT, SPEND_COLUMNS
 from deploy.demo.simulator.delivery import LEGACY
+from deploy.demo.simulator.retailer import SITE
 from deploy.demo.simulator.world import World
 from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
+from processors.enrichment.user_agents import UserAgents
 from processors.identity.claims import claims
 from processors.intake.decode import decode
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS
+from schemas.enrichment.bots import BotDefinitions
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
 
 ROOT = Path(__file__).parents[3]
+DOCUMENTATION = [ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
 OPTIONS = Options(people=600, seed=7, days=40)
 
 
@@ -42,6 +48,7 @@ class Run:
         self.counts = simulation.counts()
         self.spend = list(simulation.spend())
         self.truth = list(simulation.truth())
+        self.sales = {key: (Decimal(revenue), Decimal(refunded)) for key, revenue, refunded in simulation.sales()}
         # Duplicates count once.
         self.good = {event["event_id"]: event for event in self.events if event["source"] != LEGACY}
 
@@ -118,7 +125,7 @@ def test_duplicates_are_exact_copies_near_and_far(run: Run) -> None:
 
 
 def test_the_counts_are_those_of_the_lines(run: Run) -> None:
-    orders = sum(event["event"] == "Order Completed" for event in run.good.values())
+    orders = len({order_of(event) for event in run.good.values() if event["event"] == "Order Completed"})
     expected = {
         "lines": len(run.lines),
         "events": len(run.good),
@@ -142,13 +149,145 @@ def test_each_sales_channel_has_orders(run: Run, channel: str) -> None:
     assert sold != []
 
 
-def test_revenue_is_the_products_less_the_discount_to_the_cent(run: Run) -> None:
+def order_of(event: dict[str, Any]) -> tuple[str, str]:
+    """The order of an event: the shop that numbers it by itself, or nothing, and its number."""
+    return (event["context"]["store_id"] if event["source"] == "tills" else "", event["properties"]["order_id"])
+
+
+def test_the_report_of_the_shop_system_has_the_true_amount(run: Run) -> None:
+    """Of an order's reports the latest of the shop system counts, else the only one; the page tells another amount."""
+    amounts: dict[str, Decimal] = {}
+    others = 0
+    for event in sorted(run.good.values(), key=lambda one: one["source"] == "shopify"):
+        if event["event"] in ("Order Completed", "Order Updated"):
+            order = decoded(orjson.dumps(event))["properties"]
+            key = "::".join(filter(None, order_of(event)))
+            if "tax" in order:
+                worth = Decimal(order["total"]) - Decimal(order["tax"]) - Decimal(order["shipping"])
+                goods = sum(Decimal(line["price"]) * line["quantity"] for line in order["products"])
+                assert goods - Decimal(order["discount"]) == worth
+                amounts[key] = worth
+            else:
+                others += Decimal(order["revenue"]) != run.sales[key][0]
+
+    assert {key: revenue for key, (revenue, _) in run.sales.items()} == amounts
+    assert others > 50
+
+
+def test_orders_of_the_site_are_reported_more_than_once(run: Run) -> None:
+    reports = Counter(
+        order_of(event)
+        for event in run.good.values()
+        if event["event"] in ("Order Completed", "Order Updated") and event["channel"] == "web"
+    )
+
+    assert {1, 2, 3} <= set(reports.values())
+
+
+def test_two_shops_give_the_same_order_numbers_to_different_orders(run: Run) -> None:
+    shops: dict[str, set[str]] = defaultdict(set)
     for event in run.good.values():
-        if event["event"] == "Order Completed":
-            order = event["properties"]
-            goods = sum(Decimal(product["price"]) * product["quantity"] for product in order["products"])
-            assert goods - Decimal(order["discount"]) == Decimal(order["revenue"])
-            assert Decimal(order["revenue"]) + Decimal(order["shipping"]) == Decimal(order["total"])
+        if event["event"] == "Order Completed" and event["source"] == "tills":
+            shops[event["context"]["store_id"]].add(event["properties"]["order_id"])
+
+    assert {"berlin", "wien"} == set(shops)
+    assert "1001" in shops["berlin"] & shops["wien"]
+
+
+def test_tills_declare_the_numbers_and_the_sum_of_each_of_their_days(run: Run) -> None:
+    days: dict[tuple[str, str], list[tuple[int, Decimal]]] = defaultdict(list)
+    declared = {}
+    for event in run.good.values():
+        properties = event.get("properties", {})
+        if event["event"] == "Till Closed":
+            (amount,) = properties["amounts"]
+            day = properties["till_id"], properties["business_day"]
+            declared[day] = (properties["events"], Decimal(amount["amount"]))
+        elif till := properties.get("till"):
+            days[till["id"], till["day"]].append((till["number"], Decimal(till["amount"])))
+
+    assert {day: (len(counted), sum(amount for _, amount in counted)) for day, counted in days.items()} == declared
+    assert all(sorted(number for number, _ in counted) == [*range(1, len(counted) + 1)] for counted in days.values())
+
+
+def events_of(run: Run, source: str) -> list[dict[str, Any]]:
+    return [event for event in run.good.values() if event["source"] == source]
+
+
+def test_no_event_has_a_session_id(run: Run) -> None:
+    assert [] == [event for event in run.good.values() if "session_id" in event.get("context", {})]
+
+
+def test_pages_say_what_analytics_js_says_with_every_event(run: Run) -> None:
+    for event in events_of(run, "shop-eu"):
+        context = event["context"]
+        page = context["page"]
+        assert f"{SITE}{page['path']}{page['search']}" == page["url"]
+        assert {"path", "referrer", "search", "title", "url"} == page.keys()
+        assert context["user_agent"]
+        assert context["locale"]
+        assert any(ip_address(context["ip"]) in network for network in DOCUMENTATION)
+
+
+def test_a_campaign_is_in_all_events_of_the_addresses_that_have_it(run: Run) -> None:
+    """The page carries it along, and so does a step that loads no page; the next page does not."""
+    pages: dict[bool, set[str]] = defaultdict(set)
+    for event in events_of(run, "shop-eu"):
+        has_it = "utm_source" in event["context"]["page"]["search"]
+        assert has_it == ("campaign" in event)
+        pages[has_it].add(event["event"])
+
+    assert {"Page Viewed", "Product Viewed", "Product Added"} <= pages[True] & pages[False]
+
+
+def test_visitors_come_from_search_sites_partners_mail_payment_and_pages_of_the_shop(run: Run) -> None:
+    hosts = {urlsplit(event["context"]["page"]["referrer"]).hostname for event in events_of(run, "shop-eu")}
+    expected = {
+        None, "www.google.com", "l.facebook.com", "homeblog.example", "mail.google.com", "www.paypal.com",
+        "acs.creditbank.example", "secure.stadtbank.example", "accounts.google.com", "shop.example",
+    }  # fmt: skip
+
+    assert set() == expected - hosts
+
+
+def test_phones_say_what_mobile_sdks_say(run: Run) -> None:
+    events = events_of(run, "shop-app")
+
+    assert [] == [event for event in events if "page" in event["context"]]
+    assert all(event["context"]["device"]["model"] and event["context"]["os"]["version"] for event in events)
+    assert {"Application Installed", "Application Opened", "Application Backgrounded"} <= {
+        event["event"] for event in events
+    }
+
+
+@pytest.mark.parametrize("rule", ["float_sum", "nul", "digits"])
+def test_some_values_have_one_meaning_though_they_break_a_rule(rule: str) -> None:
+    lines = Simulation(Options(people=600, seed=7, days=60, junk=0)).lines()
+    rules = Counter(note["rule"] for line in lines for note in decoded(line).get("context", {}).get("mended", ()))
+
+    assert rules[rule] > 0
+
+
+def test_some_telephone_numbers_are_national_ones(run: Run) -> None:
+    numbers = {
+        one["value"] for event in run.good.values() for one in event["identifiers"] if one["type"] == "phone"
+    } - {"0000000000"}
+
+    assert any(number.startswith("0") for number in numbers)
+    assert any(number.startswith("+33") for number in numbers)
+
+
+def test_a_few_events_are_of_bots(run: Run) -> None:
+    read = UserAgents(BotDefinitions()).read
+    crawled = sum(bool(read(event["context"].get("user_agent", "")).bot) for event in events_of(run, "shop-eu"))
+    scanned = Counter(
+        (event["properties"]["message_id"], event["occurred_at"][:16])
+        for event in run.good.values()
+        if event["event"] == "Email Link Clicked"
+    )
+
+    assert 0.002 < crawled / len(run.good) < 0.03
+    assert 3 in scanned.values()
 
 
 def test_tills_upload_in_the_night_after(run: Run) -> None:
