@@ -155,6 +155,8 @@ class DecisionEngine:
             event_id = event["event_id"] if event is not None else ""
             if changes:
                 out += [segment_event(change, person.profile_id, event_id) for change in changes]
+                if any(change.restated for change in changes):
+                    changes = [change for change in changes if not change.restated]
             done = self.journeys.on_event(person, event, changes, now_ms)
             if not done:
                 break

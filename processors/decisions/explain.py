@@ -54,14 +54,15 @@ def story(decisions: Iterable[Row], events: Iterable[Row], timezone: str = "UTC"
     zone = zone_named(timezone)
     if zone is None:
         raise ValueError(f"{timezone!r} is not a time zone")
-    lines_of_run: dict[tuple[str, str], list[tuple[str, int, _Place, str, list[str]]]] = {}
+    lines_of_run: dict[tuple[str, str], list[tuple[str, int, _Place, int, str, list[str]]]] = {}
     headings: dict[tuple[str, str], str] = {}
     for event in _once(events, "id"):
         never_was = event["kind"] in _NEVER_WAS
         run = (event.get("journey") or "", "" if never_was else event.get("run_id") or "")
         lines = [f"{_time(event['at'], zone)}  {_description(event, zone)}"]
         rank = _ORDER.get(event["kind"], _STEP)
-        lines_of_run.setdefault(run, []).append((event["at"], rank, _place(event.get("step", "")), event["id"], lines))
+        place, sequence = _place(event.get("step", "")), event.get("sequence", 0)
+        lines_of_run.setdefault(run, []).append((event["at"], rank, place, sequence, event["id"], lines))
         headings[run] = (
             f"Journey {event['journey']}, not entered" if never_was else _heading(event, event.get("version"))
         )
@@ -70,7 +71,7 @@ def story(decisions: Iterable[Row], events: Iterable[Row], timezone: str = "UTC"
         lines = [f"{_time(row['decided_at'], zone)}  {_step(row)}message {row['message']}: {row['reason']}"]
         lines += [f"    {line}" for line in _gates(row)]
         place = _place(row.get("step", ""))
-        lines_of_run.setdefault(run, []).append((row["decided_at"], _DECISION, place, row["decision_id"], lines))
+        lines_of_run.setdefault(run, []).append((row["decided_at"], _DECISION, place, 0, row["decision_id"], lines))
         headings.setdefault(run, _heading(row, row.get("journey_version")))
     out: list[str] = []
     for run in sorted(lines_of_run, key=lambda run: min(lines_of_run[run])[:2] + run):

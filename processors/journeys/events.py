@@ -66,11 +66,20 @@ def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit
     return Emit(
         JOURNEY_EVENTS,
         {
-            "id": identity(kind, profile_id, change.segment, str(change.at_ms), change.definition_version, event_id),
+            "id": identity(
+                kind,
+                profile_id,
+                change.segment,
+                str(change.at_ms),
+                change.definition_version,
+                event_id,
+                str(change.sequence),
+            ),
             "kind": kind,
             "at": text_of_ms(change.at_ms),
             "profile_id": profile_id,
             "segment": change.segment,
+            "sequence": change.sequence,
             "version": change.definition_version,
             "run_id": "",
             "key": "",

@@ -5,7 +5,9 @@ Only segments that the event can change, or whose time has come, are evaluated a
 
 * `state["features"]`: the series of `series.py`.
 * `state["segments"]`: `in` (segment → member since), `due` (segment → time of the next evaluation), `at` (time of the
-  last one), `of` (hash of the definitions evaluated), `addresses` (see `index.address_checksum`). `holds` uses none.
+  last one), `of` (hash of the definitions evaluated), `addresses` (see `index.address_checksum`), `changes` (how many
+  there were, which orders changes of one millisecond), `restate` (after a merge, until the next evaluation: segments
+  that only one of the two was in). `holds` uses none.
 * `state["scores"]`: predictions that were written back (`scores.py`), each with the time at which it was made.
 
 With new definitions, all segments are evaluated at a person's next event or timer. A new series begins empty: only
@@ -177,11 +179,17 @@ class SegmentEngine:
         states = [state["segments"] for state in (mine, other) if "segments" in state]
         if states:
             at = max(state["at"] for state in states)
+            changes = max(state.get("changes", 0) for state in states)
+            restate = set().union(*(state.get("restate", ()) for state in states))
             joined = mine.setdefault("segments", {"in": {}, "addresses": 0})
             memberships = joined["in"]
-            for name, since in other.get("segments", {"in": {}})["in"].items():
+            theirs_in = other.get("segments", {"in": {}})["in"]
+            restate |= memberships.keys() ^ theirs_in.keys()
+            for name, since in theirs_in.items():
                 memberships[name] = min(since, memberships.get(name, since))
-            joined |= {"at": at, "of": "", "due": {scores.ALL_SEGMENTS: at}}
+            joined |= {"at": at, "of": "", "due": {scores.ALL_SEGMENTS: at}, "changes": changes}
+            if restate:
+                joined["restate"] = sorted(restate)
 
     def _compiled(self, condition: Condition) -> CompiledCondition:
         known = self._extra.get(id(condition))
@@ -220,17 +228,23 @@ class SegmentEngine:
         unused = sorted(key for key in features if key not in self._series)
         for key in unused[UNUSED_SERIES_KEPT:]:
             del features[key]
-        known = person.state.get("segments", {}).get("in", {})
+        former = person.state.get("segments", {})
+        known = former.get("in", {})
         gone = [name for name in known if name not in self._conditions]
         state = {
             "in": {name: at for name, at in known.items() if name in self._conditions},
             "at": now_ms,
             "of": self._state_version,
             "addresses": address_checksum(person.document),
+            "changes": former.get("changes", 0),
         }
         person.state["segments"] = state
-        left = [SegmentChange(name, False, now_ms, self.version) for name in sorted(gone)]
-        return left + self._evaluate(person, state, names, now_ms)
+        left = [self._change(state, name, False, now_ms) for name in sorted(gone)]
+        changes = left + self._evaluate(person, state, names, now_ms)
+        if restate := former.get("restate"):
+            kept = state["in"].keys() & set(restate) - {change.segment for change in changes}
+            changes += [self._change(state, name, True, now_ms, restated=True) for name in sorted(kept)]
+        return changes
 
     def _evaluate(
         self, person: Person, state: dict[str, Any], names: Iterable[str], now_ms: int
@@ -250,12 +264,18 @@ class SegmentEngine:
                     memberships[name] = now_ms
                 else:
                     del memberships[name]
-                changes.append(SegmentChange(name, holds, now_ms, self.version))
+                changes.append(self._change(state, name, holds, now_ms))
         if due:
             state["due"] = due
         else:
             state.pop("due", None)
         return changes
+
+    def _change(
+        self, state: dict[str, Any], name: str, entered: bool, now_ms: int, *, restated: bool = False
+    ) -> SegmentChange:
+        state["changes"] = sequence = state.get("changes", 0) + 1
+        return SegmentChange(name, entered, now_ms, self.version, sequence, restated)
 
     def _context(self, person: Person, now_ms: int) -> EvaluationContext:
         return EvaluationContext(person.profile_id, person.document, person.state, now_ms, self._zone)

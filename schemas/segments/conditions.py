@@ -49,12 +49,17 @@ class SegmentChange(NamedTuple):
         entered: True: entered; False: left.
         at_ms: Milliseconds since 1970: of the event, or the exact time at which the condition changed without one.
         definition_version: Hash of the definitions, `SegmentEngine.version`.
+        sequence: Number of this change among all of the person's, from 1: several may have one time.
+        restated: After a merge: the person is still a member, as one of the merged profiles was. Only the ledger needs
+            it; it is no entry.
     """
 
     segment: str
     entered: bool
     at_ms: int
     definition_version: str
+    sequence: int = 0
+    restated: bool = False
 
 
 def _duration(value: object, info: ValidationInfo) -> object:

@@ -40,12 +40,12 @@ def read_journey_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
     found = _rows(client, query, _EVENTS, profile_id)
     changes = """
         SELECT change_id, if(entered, 'segment_entered', 'segment_left'), changed_at, segment, definition_version,
-            event_id
+            event_id, sequence
         FROM v_segment_changes
     """
-    names = ("id", "kind", "at", "segment", "version", "event_id")
+    names = ("id", "kind", "at", "segment", "version", "event_id", "sequence")
     found += _rows(client, f"{changes} {_PERSON_FILTER}", names, profile_id)
-    return sorted(found, key=lambda row: (row["at"], row["id"]))
+    return sorted(found, key=lambda row: (row["at"], row.get("sequence", 0), row["id"]))
 
 
 def _rows(client: Any, query: str, names: tuple[str, ...], profile_id: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
@@ -99,6 +99,58 @@ def test_a_segment_change_is_no_journey_event(tables: Warehouse) -> None:
     rows = tables.rows("SELECT segment, entered, toString(profile_id), definition_version FROM v_segment_changes")
     assert [("vip", 1, person(7), "s1")] == rows
     assert [(0,)] == tables.rows("SELECT count() FROM v_journey_events")
+
+
+class TestChangesOfOneMillisecond:
+    """Members at the end, from changes (kind, day, sequence) of person 1."""
+
+    CASES: ClassVar[dict[str, tuple[list[tuple[str, int, int]], bool]]] = {
+        "entered, then left": ([("segment_entered", 0, 1), ("segment_left", 0, 2)], False),
+        "left, then entered": ([("segment_entered", 0, 1), ("segment_left", 1, 2), ("segment_entered", 1, 3)], True),
+        "ten changes": ([(("segment_left", "segment_entered")[n % 2], 0, n) for n in range(1, 11)], False),
+        "nine changes": ([(("segment_left", "segment_entered")[n % 2], 0, n) for n in range(1, 10)], True),
+        "a tie of before there were numbers": ([("segment_entered", 0, 0), ("segment_left", 0, 0)], False),
+        "such a tie of a member": (
+            [("segment_entered", 0, 0), ("segment_left", 1, 0), ("segment_entered", 1, 0)],
+            True,
+        ),
+        "an entry of before and a leave with a number": ([("segment_entered", 0, 0), ("segment_left", 0, 1)], False),
+        "one entry": ([("segment_entered", 0, 0)], True),
+    }
+
+    @pytest.mark.parametrize(("changes", "member"), CASES.values(), ids=CASES)
+    def test_the_last_one_counts(self, tables: Warehouse, changes: list[tuple[str, int, int]], member: bool) -> None:
+        for number, (kind, day, sequence) in enumerate(changes):
+            at = instant(DAY_ONE + timedelta(days=day))
+            store(tables, happening(number, 1, kind, segment="vip", at=at, sequence=sequence))
+
+        members = tables.rows("SELECT count() FROM v_segment_memberships WHERE until > '2099-01-01'")
+        assert [(int(member),)] == members
+
+    def test_two_people_are_not_mixed_up(self, tables: Warehouse) -> None:
+        store(
+            tables,
+            happening(1, 1, "segment_entered", segment="vip", sequence=1),
+            happening(2, 2, "segment_left", segment="vip", sequence=2),
+            happening(3, 1, "segment_left", segment="loyal", sequence=3),
+        )
+
+        rows = tables.rows("SELECT toString(profile_id), segment FROM v_segment_memberships")
+        assert [(person(1), "vip")] == rows
+
+    def test_a_member_stated_again_after_a_merge_is_one(self, tables: Warehouse) -> None:
+        tables.change({**merged(10, 1, [102]), "from_profile_id": person(2)})
+        later, latest = instant(DAY_ONE + timedelta(days=1)), instant(DAY_ONE + timedelta(days=2))
+        store(
+            tables,
+            happening(1, 1, "segment_entered", segment="vip", sequence=1),
+            happening(2, 2, "segment_entered", segment="vip", at=later, sequence=1),
+            happening(3, 2, "segment_left", segment="vip", at=later, sequence=2),
+            happening(4, 1, "segment_entered", segment="vip", at=latest, sequence=3),
+        )
+
+        rows = tables.rows("SELECT toString(profile_id) FROM v_segment_memberships WHERE until > '2099-01-01'")
+        assert [(person(1),)] == rows
 
 
 class TestWhoThePersonIsNow:
