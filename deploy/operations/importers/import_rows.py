@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from deploy.operations.importers.row_files import REFUSED_COLUMNS, Row, RowFile, fingerprint
+from deploy.operations.importers.row_files import REFUSED_COLUMNS, Row, RowFile, escaped, fingerprint
 from deploy.operations.plans import plan_in_force
 from deploy.operations.publish import KafkaNotReadyError, publish
 from deploy.operations.sources import load_sources
@@ -217,11 +217,11 @@ class _RefusedRows:
         text = StringIO()
         writer = csv.writer(text)
         if not self.size:
-            writer.writerow([*REFUSED_COLUMNS, *self.columns])
+            writer.writerow([*REFUSED_COLUMNS, *map(escaped, self.columns)])
         for judged in rows:
             for values in judged.row.values.get(ROWS) or [judged.row.values]:
                 cells = [_cell(values.get(name)) for name in self.columns]
-                writer.writerow([judged.row.line, "; ".join(judged.reasons), *cells])
+                writer.writerow([judged.row.line, *map(escaped, ["; ".join(judged.reasons), *cells])])
         with self.path.open("ab") as file:
             file.write(text.getvalue().encode("utf-8", "replace"))
             file.flush()

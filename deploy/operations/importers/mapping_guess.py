@@ -23,6 +23,9 @@ from schemas.intake.file_mappings import FILE_TIME, ROW_HASH, ROWS, ImportKind
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MONEY_PROPERTIES = frozenset({"revenue", "total", "value", "price", "amount", "discount", "tax", "shipping"})
 _MAX_PROPERTIES = 100
+_MAX_SHARED_BY = 5
+"""The most values of another identifier beside which a value is one person's or one family's."""
+_MAX_SHARED = 20
 
 
 class GuessError(ValueError):
@@ -73,11 +76,12 @@ def guess_mapping(
     file = {**({"encoding": options.encoding} if options.encoding != "utf-8" else {}), **body.pop("file", {})}
     head: dict[str, Any] = {"kind": kind, "source": options.source, **({"file": file} if file else {}), **body}
     unused = [column for column in columns if column not in guess.used and not column.startswith("_")]
+    shared = "".join(f"# Not used as an identifier, since rows of many people have it: {one}\n" for one in guess.shared)
     text = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return (
         f"# Guessed from the header; correct what is wrong, and import with --map. A column is read by its name, in\n"
         f'# double quotes where it has spaces: "First name". deploy/definitions/README.md, "Imports", has all parts.\n'
-        f"# Columns that are not used: {', '.join(unused) or 'none'}\n{text}"
+        f"# Columns that are not used: {', '.join(unused) or 'none'}\n{shared}{text}"
     )
 
 
@@ -97,6 +101,7 @@ class _Guess:
     rows: Sequence[Mapping[str, Any]]
     options: GuessOptions
     used: dict[str, None] = field(default_factory=dict)
+    shared: list[str] = field(default_factory=list)
 
     def people(self) -> dict[str, Any]:
         identifiers = self._identifiers(ids=("id",))
@@ -173,6 +178,8 @@ class _Guess:
 
     def events(self) -> dict[str, Any]:
         found = dict(self._found(names.EVENT))
+        if "event_id" in found and not self._differs_by_row(found["event_id"]):
+            del self.used[found.pop("event_id")]
         for needed, meaning in (("event", "the name of the event"), ("occurred_at", "its time")):
             if needed not in found:
                 raise GuessError(f"no column is {meaning}: rename one, such as {names.EVENT[needed][0]}; or give --map")
@@ -219,12 +226,38 @@ class _Guess:
 
     def _identifiers(self, ids: Sequence[str] = ()) -> dict[str, str]:
         table = {**names.IDENTIFIERS, "user_id": (*names.IDENTIFIERS["user_id"], *ids)}
-        found = {}
-        for kind, column in self._found(table):
+        columns, found = dict(self._found(table)), {}
+        for kind, column in columns.items():
             quoted = kind == "phone" and any(str(value).startswith("'") for value in self._values(column))
             # Shop systems put an apostrophe before a +, so that spreadsheets take it for a text.
-            found[kind] = f"replace({_path(column)}, '\\'', '')" if quoted else _path(column)
+            path = f"replace({_path(column)}, '\\'', '')" if quoted else _path(column)
+            shared = self._shared(column, [other for other in columns.values() if other != column])
+            if len(shared) > _MAX_SHARED:
+                self.shared.append(f"the column {column}")
+                continue
+            if shared:
+                listed = json.dumps(shared, ensure_ascii=False)
+                self.shared.append(f"{column} {listed[1:-1]}")
+                path = f"!contains(`{listed}`, {_path(column)}) && {path} || `null`"
+            found[kind] = path
         return found
+
+    def _shared(self, column: str, others: Sequence[str]) -> list[str | int]:
+        """List the values that rows of many people have, such as the shop's own telephone number."""
+        beside: dict[tuple[str | int, str], set[str]] = {}
+        for row in self.rows:
+            value = row.get(column)
+            if not isinstance(value, str | int) or value == "" or "`" in str(value):
+                continue
+            for other in others:
+                if row.get(other) not in (None, ""):
+                    beside.setdefault((value, other), set()).add(str(row[other]).lower())
+        return list(dict.fromkeys(value for (value, _), found in beside.items() if len(found) > _MAX_SHARED_BY))
+
+    def _differs_by_row(self, column: str) -> bool:
+        """Return whether no value of a column is in two different rows: else it is no id of a row."""
+        rows: dict[str, Mapping[str, Any]] = {}
+        return all(rows.setdefault(str(row.get(column)), row) == row for row in self.rows)
 
     def _text(self, column: str) -> Any:
         return {"get": _path(column), "as": "text"}

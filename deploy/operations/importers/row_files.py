@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as day_time
 from decimal import Decimal
 from hashlib import blake2b
@@ -33,7 +34,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 REFUSED_COLUMNS = ("_line", "_reason")
-"""Columns of a file of refused rows beside those of the file itself; an import of such a file passes over them."""
+"""Columns of a file of refused rows before those of the file itself; an import of such a file passes over them."""
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
+_AMOUNT = re.compile(r"-[0-9.,]+")
 
 
 class RowFileError(ValueError):
@@ -54,6 +57,16 @@ class Row(NamedTuple):
     problem: str = ""
 
 
+def escaped(cell: str) -> str:
+    """Return a cell of a file of refused rows: an apostrophe keeps spreadsheets from reading it as a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _AMOUNT.fullmatch(cell) else cell
+
+
+def unescaped(cell: str) -> str:
+    """Return what `escaped` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def file_type(path: Path) -> str:
     """Return the type of a file by its name.
 
@@ -70,8 +83,13 @@ def fingerprint(path: Path, encoding: str) -> str:
     """Check the encoding of a whole file, and return a digest of its bytes.
 
     Raises:
-        RowFileError: A byte is not of the encoding; the message names the line and what it probably is.
+        RowFileError: A byte is not of the encoding; the message names the line and what it probably is. Or there is no
+            such encoding.
     """
+    try:
+        "".encode(encoding)
+    except LookupError:
+        raise RowFileError(f"{encoding!r} is no encoding such as utf-8 or cp1252") from None
     digest, line, start = blake2b(digest_size=16), 1, True
     decoder = codecs.getincrementaldecoder(encoding)() if file_type(path) != PARQUET else None
     with path.open("rb") as file:
@@ -133,7 +151,7 @@ class RowFile:
     def __iter__(self) -> Iterator[Row]:
         """Read the rows; with `group_by`, one for each run of rows that have the same value there."""
         self.position = 0
-        rows = {CSV: self._csv, JSON_LINES: self._json_lines, PARQUET: self._parquet}[self._type]()
+        rows = map(_unreserved, {CSV: self._csv, JSON_LINES: self._json_lines, PARQUET: self._parquet}[self._type]())
         if self._form.group_by is None:
             return rows
         if self._form.group_by not in self.columns:
@@ -155,6 +173,9 @@ class RowFile:
     def _header(self) -> tuple[str, ...]:
         with self._path.open("rb") as file:
             names = [name.strip() for name in next(self._reader(file), [])]
+        self._escaped = tuple(names[:2]) == REFUSED_COLUMNS
+        if self._escaped:
+            names = [unescaped(name) for name in names]
         if not any(names):
             raise RowFileError(f"{self._path}: the first line should be a header with the names of the columns")
         found: list[str] = []
@@ -178,7 +199,8 @@ class RowFile:
                     return
                 if not any(values):
                     continue
-                found = dict(zip(self.columns, map(str.strip, values), strict=False))
+                cells = map(str.strip, map(unescaped, values) if self._escaped else values)
+                found = dict(zip(self.columns, cells, strict=False))
                 yield Row(line, found, "" if len(values) == len(self.columns) else self._wrong_count(len(values)))
 
     def _wrong_count(self, count: int) -> str:
@@ -214,6 +236,14 @@ class RowFile:
                     self.position = self.size * number // total
         except ArrowException as error:
             raise RowFileError(f"{self._path}: not a Parquet file: {error}") from None
+
+
+def _unreserved(row: Row) -> Row:
+    """Refuse a row with a column that has a name of the import's own."""
+    if ROWS not in row.values:
+        return row
+    values = {name: value for name, value in row.values.items() if name != ROWS}
+    return Row(row.line, values, row.problem or f"{ROWS} is a name that the import uses itself: rename the column")
 
 
 def _counted(rows: RowFile, file: IO[bytes]) -> Iterator[bytes]:
@@ -285,6 +315,8 @@ def _json_value(value: Any) -> Any:
     """Return a value of Parquet as one of JSON."""
     if isinstance(value, datetime | date | day_time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, bytes):

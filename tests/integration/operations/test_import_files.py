@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +177,14 @@ def test_parquet_rows_are_imported_too(shop: Settings, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     file = tmp_path / "events.parquet"
     rows = {"event": ["Card Shown"] * 3, "email": [f"p{n}@b.example" for n in range(3)], "points": [1, 2, None]}
-    table = arrow.table({**rows, "timestamp": ["2026-10-01T10:00:00Z"] * 3})
+    stays = arrow.array([timedelta(seconds=90)] * 3, arrow.duration("s"))
+    table = arrow.table({**rows, "stay": stays, "timestamp": ["2026-10-01T10:00:00Z"] * 3})
     parquet.write_table(table, file)
 
     assert 3 == json.loads(run("events", file, "--yes", "--json").stdout)["published"]
-    assert {1, 2, None} == {event.get("properties", {}).get("points") for event in published(shop)}
+    properties = [event["properties"] for event in published(shop)]
+    assert {1, 2, None} == {one.get("points") for one in properties}
+    assert {90} == {one["stay"] for one in properties}
 
 
 def test_any_number_of_ids_is_asked_for_at_once_whatever_is_in_them(tables: Warehouse) -> None:

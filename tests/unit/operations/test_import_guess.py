@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from deploy.operations.definition_files import load
 from deploy.operations.importers.import_rows import ImportFiles, JudgedRow, judged_rows
 from deploy.operations.importers.mapping_guess import GuessError, GuessOptions, guess_mapping
-from deploy.operations.importers.row_files import RowFile
+from deploy.operations.importers.row_files import REFUSED_COLUMNS, RowFile, RowFileError, escaped, fingerprint
 from deploy.operations.importers.value_forms import AmbiguousFormError, decimal_form, time_form
 from deploy.settings import Settings
 from schemas.intake.file_mappings import FileFormat, FileMapping, ImportKind
@@ -189,6 +190,78 @@ def test_the_id_of_a_row_changes_with_what_is_read_of_it_and_with_nothing_else(t
     assert before == ids(GERMAN.replace(";rot", ";grün"))
     moved = ids(GERMAN.replace("Dresden", "Berlin"))
     assert (True, before[1]) == (before[0] != moved[0], moved[1])
+
+
+@pytest.mark.parametrize(
+    ("people", "expected"),
+    [
+        ([(f"a{n}@shop.example", "+493012345") for n in range(6)], set()),
+        ([("info@shop.example", f"+49170123456{n}") for n in range(6)], {"phone"}),
+        ([(f"a{n}@shop.example", "+493012345") for n in range(5)], {"email", "phone"}),
+    ],
+    ids=["the shop's own number", "the shop's own address", "a family's number"],
+)
+def test_a_value_that_rows_of_many_people_have_joins_none_of_them(
+    tmp_path: Path, people: list[tuple[str, str]], expected: set[str]
+) -> None:
+    others = [("own@other.example", "+491709999999")]
+    rows = "".join(f"{email},{phone}\n" for email, phone in (*people, *others))
+    found = events(mapped(tmp_path, "people", f"Email,Phone\n{rows}"))
+    kinds = [set(identifiers(event)) for event in found]
+
+    assert [expected or {"email"}] * len(people) == kinds[:-1]
+    assert {"email", "phone"} == kinds[-1]
+    said = "Not used as an identifier" in (tmp_path / "file.map.yaml").read_text()
+    assert said == (expected != {"email", "phone"})
+
+
+def test_the_id_of_events_is_a_column_whose_values_differ_by_row(tmp_path: Path) -> None:
+    header, row = "id,event,time,email\n", "7,Visit,2026-01-0{day},a@shop.example\n"
+    twice = events(mapped(tmp_path, "events", header + row.format(day=1) + row.format(day=2)))
+    once = events(mapped(tmp_path, "events", header + row.format(day=1) + row.format(day=1)))
+
+    assert 2 == len({event["event_id"] for event in twice})
+    assert [7, 7] == [event["properties"]["id"] for event in twice]
+    assert ["shop:event:7"] * 2 == [event["event_id"] for event in once]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+491701234567", "@SUM(A1)", "-cmd", "'+4917", "''=1", "'quoted'", "-12.50", "plain", "", "'"],
+)
+def test_refused_rows_hold_no_formula_and_are_read_as_they_were(tmp_path: Path, cell: str) -> None:
+    first = escaped(cell)[:1]
+    file = tmp_path / "people.refused.csv"
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([[*REFUSED_COLUMNS, escaped(f"{cell}name"), "x"], [2, "why", escaped(cell), "1"]])
+    rows = RowFile(file, FileFormat())
+
+    assert first not in "=+@\t\r" or not cell
+    assert (f"{cell}name", cell) == (rows.columns[2], next(iter(rows)).values[rows.columns[2]])
+
+
+def test_other_files_keep_an_apostrophe(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("email,phone\na@shop.example,'+4917\n")
+
+    assert "'+4917" == next(iter(RowFile(file, FileFormat()))).values["phone"]
+
+
+def test_a_row_with_a_reserved_name_is_refused_alone(tmp_path: Path) -> None:
+    file = tmp_path / "people.jsonl"
+    file.write_text('{"email": "a@shop.example", "_rows": 5}\n{"email": "b@shop.example"}\n')
+    first, second = RowFile(file, FileFormat())
+
+    assert ({"email": "a@shop.example"}, True) == (first.values, first.problem.startswith("_rows is a name"))
+    assert "" == second.problem
+
+
+def test_an_unknown_encoding_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text("email\n")
+
+    with pytest.raises(RowFileError, match="'utf-9' is no encoding"):
+        fingerprint(file, "utf-9")
 
 
 def test_rows_of_one_order_that_are_not_together_are_refused_instead_of_half_an_order(tmp_path: Path) -> None:
