@@ -89,8 +89,9 @@ def _plain(node: yaml.Node, at: Place, lines: dict[Place, int], path: Path) -> A
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             plain = isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<"
-            key = _scalar(key_node, path) if plain else None
-            if not isinstance(key, str | int):
+            # As it is written: YAML reads yes, no, on and off as true and false, and 007 as 7.
+            key = key_node.value if plain and _scalar(key_node, path) is not None else None
+            if key is None:
                 place = f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, at)) or '(file)'}"
                 raise DefinitionError(f"{place}: a name before a colon should be a single word or text")
             if key in mapping:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from deploy.operations.definition_files import DefinitionError, load
 from schemas.decisions.policy import MessagePolicy
-from schemas.intake.mappings import Mapping
+from schemas.intake.mappings import Mapping, ValueMapping
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
 from tests.support.stories import shipped_journeys
@@ -100,6 +100,25 @@ def test_the_error_of_a_condition_names_what_was_expected(tmp_path: Path, condit
 )
 def test_a_file_without_plain_data_is_an_error(tmp_path: Path, text: str, expected: str) -> None:
     assert error_of(tmp_path, text, MessagePolicy).startswith(expected)
+
+
+def test_a_name_before_a_colon_is_the_text_that_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    lookup = "{yes: true, No: false, 007: 7, 2.50: x, 2026-11-01: day, on: 'on', true: 1}"
+    path.write_text(f"get: answer\nlookup: {lookup}\n")
+
+    assert {
+        "yes": True, "No": False, "007": 7, "2.50": "x", "2026-11-01": "day", "on": "on", "true": 1,
+    } == load(path, ValueMapping).lookup  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lookup", "expected"),
+    [("{yes: 1, 'yes': 2}", "lookup.yes: given twice"), ("{null: 1}", "lookup: a name before a colon should be")],
+    ids=["twice", "null"],
+)
+def test_a_name_that_is_given_twice_or_none_is_an_error(tmp_path: Path, lookup: str, expected: str) -> None:
+    assert f"x.yaml:2: {expected}" in error_of(tmp_path, f"get: answer\nlookup: {lookup}\n", ValueMapping)
 
 
 def test_references_that_multiply_end_at_once(tmp_path: Path) -> None:
