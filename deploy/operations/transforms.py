@@ -26,8 +26,8 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
     """Read the transforms that sources name, by source.
 
     Raises:
-        DefinitionError: A file is not valid or does not exist, or the transform of a source with a public key writes
-            identifiers or the channel, which are that key's rights.
+        DefinitionError: A file is not valid or does not exist, or the transform of a source with a public key gives
+            that key more rights.
     """
     files = {path.stem: path for path in yaml_files(settings.definitions_dir / "transforms")}
     found = {}
@@ -42,12 +42,26 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
             folder = settings.definitions_dir / "transforms"
             raise DefinitionError(f"{where}: sources.{name}.transform: {folder} has no {source.transform}.yaml{meant}")
         found[name] = transform = load_transform(path)
-        if source.kind == "browser" and (forbidden := transform.roots() & {"identifiers", "channel"}):
-            raise DefinitionError(
-                f"{where}: sources.{name}.transform: {path} writes {min(forbidden)}: anybody has the key of a browser's"
-                " source, and could be anybody by it"
-            )
+        if source.kind == "browser":
+            _check_rights(f"{where}: sources.{name}.transform: {path}", transform)
     return found
+
+
+def _check_rights(where: str, transform: Transform) -> None:
+    """Refuse a transform by which a browser's source gets more rights than its key has.
+
+    Raises:
+        DefinitionError: It writes identifiers, consent or the channel, or takes an event's name from the event.
+    """
+    if forbidden := transform.roots() & {"identifiers", "channel", "consent"}:
+        raise DefinitionError(
+            f"{where} writes {min(forbidden)}: anybody has the key of a browser's source, and could be anybody by it"
+        )
+    if any(step.names_freely() for step in transform.steps):
+        raise DefinitionError(
+            f"{where} takes the event's name from the event: anybody has the key of a browser's source, and could send "
+            "what only a server may; write a constant, or a lookup"
+        )
 
 
 def transforms_in_force(

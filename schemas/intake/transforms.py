@@ -76,6 +76,11 @@ class TransformStep(BaseModel):
                 raise ValueError(f"set {path}: a value is one of get and value")
         return self
 
+    def names_freely(self) -> bool:
+        """Return whether the event itself may say which name the step gives it."""
+        how = self.values.get("event")
+        return "event" in self.rename.values() or (how is not None and how.get is not None and how.lookup is None)
+
     def written(self) -> set[str]:
         """Return the paths that the step may give a value to."""
         return {*self.rename.values(), *self.values, *self.default, *self.cast, *self.hash}

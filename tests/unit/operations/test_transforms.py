@@ -99,13 +99,31 @@ def test_a_file_that_does_not_exist_is_named_with_the_line_that_asks_for_it(tmp_
         load_transforms(settings, load_sources(settings))
 
 
-@pytest.mark.parametrize("path", ["identifiers.user_id", "channel"])
-def test_the_transform_of_a_public_key_gives_it_no_rights(tmp_path: Path, path: str) -> None:
-    wrong = {"name": "x", "steps": [{"set": {path: "properties.who"}}]}
-    settings = deployment(tmp_path, wrong, kind="browser")
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"set": {"identifiers.user_id": "properties.who"}},
+        {"set": {"channel": "properties.who"}},
+        {"default": {"consent.marketing": True}},
+        {"set": {"event": "properties.name"}},
+        {"rename": {"properties.name": "event"}},
+    ],
+    ids=["identifiers", "channel", "consent", "name by an expression", "name by a rename"],
+)
+def test_the_transform_of_a_public_key_gives_it_no_rights(tmp_path: Path, step: dict[str, Any]) -> None:
+    settings = deployment(tmp_path, {"name": "x", "steps": [step]}, kind="browser")
 
     with pytest.raises(DefinitionError, match="anybody has the key"):
         load_transforms(settings, load_sources(settings))
+
+
+@pytest.mark.parametrize("name", [{"value": "Page Viewed"}, {"get": "event", "lookup": {"pv": "Page Viewed"}}])
+def test_the_transform_of_a_public_key_may_correct_a_name_to_those_that_it_lists(
+    tmp_path: Path, name: dict[str, Any]
+) -> None:
+    settings = deployment(tmp_path, {"name": "x", "steps": [{"set": {"event": name}}]}, kind="browser")
+
+    assert ["old"] == [*load_transforms(settings, load_sources(settings))]
 
 
 def test_a_letter_is_corrected_judged_and_published_to_the_topic_of_its_channel() -> None:
