@@ -90,8 +90,9 @@ class Replayer:
     def records(self, letter: StoredDeadLetter) -> list[ReplayRecord] | str:
         """Return the records to publish for a letter, several for a webhook's, or the reason why there is none."""
         if truncation(letter.message, letter.key or b"", letter.value) is not None:
-            place = f"{letter.topic} {letter.partition} {letter.offset}"
-            return f"truncated: the letter does not keep the whole record, which is at {place}"
+            place = f"is at {letter.topic} {letter.partition} {letter.offset}"
+            where = "is in no topic: send it again" if letter.stage == COLLECTOR else place
+            return f"truncated: the letter does not keep the whole record, which {where}"
         if letter.stage != COLLECTOR:
             if self._judge is not None:
                 return self._judge(letter) if letter.stage == _IDENTIFY else f"of the stage {letter.stage}: {_NO_EVENT}"

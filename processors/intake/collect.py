@@ -53,9 +53,6 @@ from schemas.topics import touchpoint_topic
 STAGE = "collect"
 """The stage that dead letters of the collector name."""
 
-MAX_KEPT_BYTES = 524_288
-"""A refused event that is larger is named in the answer only: a broker takes records up to a megabyte."""
-
 
 class Refusal(NamedTuple):
     """Why one event of a request is refused.
@@ -423,8 +420,6 @@ class Collect:
         """Add a refusal, and a dead letter: a translated call is kept as a touchpoint, and its field named as there."""
         collected.refusals.append(refusal)
         value = json_of(kept.event) or b'"nested too deep to be written"'
-        if len(value) > MAX_KEPT_BYTES:
-            return
         record = UnloggedRecord(
             topic=self._prefix + touchpoint_topic(kept.channel),
             partition=NO_PARTITION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,11 @@ import pytest
 
 from deploy.collector.body import parse
 from deploy.collector.refusal import RefusedError
-from processors.intake.collect import MAX_KEPT_BYTES, Collect, CollectResult
+from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import Arrival
 from processors.intake.validation_mark import ValidationMark
 from schemas.channels import TOUCHPOINT_CHANNELS
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import DeadLetter, truncation
 from schemas.events.touchpoint import read
 from schemas.intake.sources import Source
 from tests.support.builders import touchpoint
@@ -146,23 +147,25 @@ def test_a_body_that_is_no_json_or_has_too_many_objects_or_values_is_refused_as_
 
 
 @pytest.mark.parametrize(
-    ("event", "code", "kept"),
+    ("event", "code", "whole"),
     [
         ({**GOOD, "properties": {"text": ["x" * 8_000] * 9}}, "too_large", True),
-        ({**GOOD, "properties": {"text": "x" * MAX_KEPT_BYTES}}, "too_large", False),
+        ({**GOOD, "properties": {"text": "x" * 600_000}}, "too_large", True),
+        ({**GOOD, "properties": {"text": "x" * 4_000_000}}, "too_large", False),
         ({**GOOD, "properties": {"a": orjson.loads(b"[" * 200 + b"]" * 200)}}, "too_deep", True),
         ({**GOOD, "properties": {"a": orjson.loads(b"[" * 900 + b"]" * 900)}}, "too_deep", True),
         ({**GOOD, "properties": {str(number): 1 for number in range(12_000)}}, "too_many_keys", True),
     ],
-    ids=["large", "huge", "deep", "bottomless", "wide"],
+    ids=["large", "larger", "too large for a broker", "deep", "bottomless", "wide"],
 )
-def test_an_event_out_of_bounds_is_refused_and_kept_unless_it_is_too_large_for_a_broker(
-    event: dict[str, Any], code: str, kept: bool
+def test_an_event_out_of_bounds_is_refused_and_kept_and_of_one_that_is_too_large_for_a_broker_the_beginning(
+    event: dict[str, Any], code: str, whole: bool
 ) -> None:
     collected = calls(event, GOOD, collect=COLLECT_LARGE if code == "too_many_keys" else COLLECT)
 
     assert ([code], 1) == ([one.rejected.reason.value for one in collected.refusals], collected.accepted)
-    assert kept == bool(letters(collected))
+    [letter] = letters(collected)
+    assert whole == (truncation(letter.message, b64decode(letter.key_base64), letter.value) is None)
 
 
 @pytest.mark.parametrize("junk", [[], [None], [1, 2.5], [["x"]], ["text"], [True]])

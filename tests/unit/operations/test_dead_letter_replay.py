@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from deploy.operations.dead_letters import Replayer, ReplayRecord, replay
 from deploy.operations.definition_files import DefinitionError
@@ -161,6 +162,8 @@ def test_a_letter_that_does_not_keep_the_whole_record_is_not_replayed() -> None:
 
     place = f"{cut.topic} {cut.partition} {cut.offset}"
     assert f"truncated: the letter does not keep the whole record, which is at {place}" == again(cut)
+    over_http = again(stored(b"{" * 10, message=cut.message))
+    assert "truncated: the letter does not keep the whole record, which is in no topic: send it again" == over_http
 
 
 def test_a_dry_run_counts_what_would_be_published_and_what_would_not() -> None:
@@ -173,4 +176,4 @@ def test_a_dry_run_counts_what_would_be_published_and_what_would_not() -> None:
 def test_sources_that_cannot_be_read_are_an_error_and_no_replay(tmp_path: Path) -> None:
     (tmp_path / "sources.yaml").write_text("sources: {web: {channel: mars}}")
     with pytest.raises(DefinitionError, match="mars"):
-        Replayer(Settings(sources_file=tmp_path / "sources.yaml"))
+        Replayer(Settings(sources_file=tmp_path / "sources.yaml", write_keys=SecretStr("web=k")))
