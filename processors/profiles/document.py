@@ -124,8 +124,7 @@ def profile_of_event(event: Event) -> Document:
         return {"event_count": 1, "bots": {enriched["bot"]: [1, at]}}
     name, channel = event["event"], event["channel"]
     context = event.get("context")
-    # Dated by its arrival, it may be of any time before: it says when the person was last heard of, not since when.
-    is_dated = not context or context.get(TIME_DOUBTFUL) is not True
+    is_dated = _is_dated(context)
     addition: Document = {
         "event_count": 1,
         **({"first_seen": at} if is_dated else {}),
@@ -149,6 +148,14 @@ def profile_of_event(event: Event) -> Document:
     if add_sections := _SECTIONS_BY_EVENT.get(name):
         add_sections(addition, event, properties, at)
     return addition
+
+
+def _is_dated(context: dict[str, Any] | None) -> bool:
+    """Whether an event has a time of its own.
+
+    Dated by its arrival, it may be of any time before: it says when the person was last heard of, not since when.
+    """
+    return not context or context.get(TIME_DOUBTFUL) is not True
 
 
 def _note_context(addition: Document, context: dict[str, Any], enriched: dict[str, str] | None, at: int) -> None:
@@ -210,7 +217,7 @@ def _whole(value: object) -> int:
 
 
 def _sold(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
-    addition["orders"] = orders.section(event, at)
+    addition["orders"] = orders.section(event, at, is_dated=_is_dated(event.get("context")))
     if event["event"] == "Order Completed" or (event["event"] == "Receipt Issued" and properties.get("products")):
         cart.buy(addition, properties, at, event["channel"])
 

@@ -10,6 +10,8 @@ same rule in SQL (`order_sales`).
 * A refund or cancellation alone is no order; it waits for the sale.
 * A return, goods without a sale on a receipt of their own, is no purchase: its amount is paid back.
 * A receipt that an order claims counts nowhere.
+* An order whose reports all have a time that cannot be believed has that of its arrival (`arrived`), none of its own
+  (`placed`): it counts with its amount and is nobody's first or last order.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ _RECEIPT = 1
 """The authority of a receipt's amount: a higher one is an order's."""
 
 
-def section(event: dict[str, Any], at: int) -> dict[str, Any] | None:
+def section(event: dict[str, Any], at: int, *, is_dated: bool = True) -> dict[str, Any] | None:
     """Return the section `orders` of one event; None: the event is about no order.
 
     Args:
         event: A resolved event.
         at: Its time, milliseconds since 1970.
+        is_dated: False: its own time cannot be believed, `at` is its arrival.
     """
     found = order_event(event)
     if found is None:
@@ -46,7 +49,7 @@ def section(event: dict[str, Any], at: int) -> dict[str, Any] | None:
         order = _refund(found, currency)
     else:
         sale = [found.authority, at, text(found.amount or _ZERO), currency, found.discounted]
-        order = {"placed": [at, event["channel"]], "sale": sale}
+        order = {"placed" if is_dated else "arrived": [at, event["channel"]], "sale": sale}
         if found.is_return:
             order["returned"] = sale
     orders = {_bounded(found.key): order}
@@ -85,6 +88,12 @@ def join_orders(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def is_purchase(order: Order) -> bool:
     """Return whether an order counts: sold, neither cancelled nor claimed by another one, and no return."""
     return _has_value(order) and not _is_return(order)
+
+
+def placement(order: Order) -> list[Any]:
+    """Return when and through which channel a sold order was placed; of one without a time of its own: its arrival."""
+    found: list[Any] = order.get("placed") or order["arrived"]
+    return found
 
 
 def is_refunded(order: Order) -> bool:
@@ -140,8 +149,9 @@ def _rank(sale: list[Any]) -> tuple[Any, ...]:
 def _join_order(mine: Order, other: Order) -> Order:
     joined: Order = {}
     both = (mine, other)
-    if places := [order["placed"] for order in both if "placed" in order]:
-        joined["placed"] = min(places)
+    for part in ("placed", "arrived"):
+        if places := [order[part] for order in both if part in order]:
+            joined[part] = min(places)
     for part in ("sale", "returned"):
         if sales := [order[part] for order in both if part in order]:
             joined[part] = max(sales, key=_rank)
@@ -202,7 +212,7 @@ def _count(section: dict[str, Any], order: Order, sign: int) -> None:
         sums = {"count": 0, "revenue": "0.00", "refunded": text(paid_back - Decimal(amount))}
     else:
         sums = {"count": 1, "revenue": amount, "refunded": text(paid_back)}
-        _add_counts(section, {order["placed"][1]: sign})
+        _add_counts(section, {placement(order)[1]: sign})
         section["count"] += sign
         if discounted:
             section["discounted"] = section.get("discounted", 0) + sign
@@ -222,11 +232,13 @@ def _add_sums(mine: dict[str, Any], other: dict[str, Any]) -> None:
     if "discounted" in other:
         mine["discounted"] = mine.get("discounted", 0) + other["discounted"]
     if "forgotten" in other:
-        known = mine.get("forgotten", {"count": 0, "first_at": other["forgotten"]["first_at"]})
-        mine["forgotten"] = {
-            "count": known["count"] + other["forgotten"]["count"],
-            "first_at": min(known["first_at"], other["forgotten"]["first_at"]),
-        }
+        _add_forgotten(mine, other["forgotten"])
+
+
+def _add_forgotten(section: dict[str, Any], added: dict[str, Any]) -> None:
+    known = section.get("forgotten", {"count": 0})
+    times = [one["first_at"] for one in (known, added) if "first_at" in one]
+    section["forgotten"] = {"count": known["count"] + added["count"], **({"first_at": min(times)} if times else {})}
 
 
 def _add_amounts(section: dict[str, Any], sums: dict[str, dict[str, Any]], sign: int) -> None:
@@ -271,20 +283,23 @@ def _forget(section: dict[str, Any]) -> None:
     orders = section["by_id"]
     if len(orders) <= ORDERS_KEPT:
         return
-    by_age = sorted(orders, key=lambda order_id: (orders[order_id].get("placed", [0])[0], order_id))
+    by_age = sorted(orders, key=lambda order_id: (_age_key(orders[order_id]), order_id))
     for order_id in by_age[:-ORDERS_KEPT]:
         order = orders.pop(order_id)
         if is_purchase(order):
-            at = order["placed"][0]
-            known = section.get("forgotten", {"count": 0, "first_at": at})
-            section["forgotten"] = {"count": known["count"] + 1, "first_at": min(known["first_at"], at)}
+            _add_forgotten(section, {"count": 1, **({"first_at": order["placed"][0]} if "placed" in order else {})})
+
+
+def _age_key(order: Order) -> int:
+    at: int = (order.get("placed") or order.get("arrived") or [0])[0]
+    return at
 
 
 def _bound_times(section: dict[str, Any]) -> None:
-    times = [order["placed"][0] for order in section["by_id"].values() if is_purchase(order)]
+    times = [order["placed"][0] for order in section["by_id"].values() if "placed" in order and is_purchase(order)]
     if times:
-        forgotten = section.get("forgotten", {"first_at": times[0]})
-        section["first_at"], section["last_at"] = min(forgotten["first_at"], *times), max(times)
+        forgotten = section.get("forgotten", {}).get("first_at", times[0])
+        section["first_at"], section["last_at"] = min(forgotten, *times), max(times)
     else:
         section.pop("first_at", None)
         section.pop("last_at", None)

@@ -111,7 +111,8 @@ def _answer(granted: bool, at: int) -> dict[str, Any]:
 def _order(order: Order, stored: dict[str, Any]) -> dict[str, Any]:
     return {
         "placed_at": _time(order.placed.at) if order.placed else None,
-        "channel": order.placed.channel if order.placed else None,
+        "arrived_at": _time(order.arrived.at) if order.arrived and not order.placed else None,
+        "channel": place.channel if (place := order.placed or order.arrived) else None,
         "revenue": order.sale.revenue if order.sale else None,
         "currency": order.sale.currency if order.sale else None,
         "refunded": text(refunded(stored)) if order.sale else None,

@@ -234,11 +234,16 @@ def _goal_rows(
     return rows
 
 
+def _doubt(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"time_doubtful": 1} if "time_doubtful" in row else _NOTHING
+
+
 def _conversion(goal: str, row: Mapping[str, Any]) -> bytes:
     return orjson.dumps(
         {
             "conversion_id": row["conversion_id"],
             "conversion_type": goal,
+            **_doubt(row),
             "converted_at": row["occurred_at"],
             "event_id": row["event_id"],
             "channel": row["channel"],
@@ -276,6 +281,7 @@ def _order_event(
         "currency": found.currency,
         "discounted": int(found.discounted),
         "is_return": int(found.is_return),
+        **_doubt(row),
     }
     if is_report and (products := properties.get("products")):
         written["products"] = products

@@ -60,10 +60,12 @@ def likelihood(steps: dict[str, list[int]], parameters: Engagement) -> float:
 
 
 def _lifecycle(rules: Lifecycle) -> Reader:
-    def read(context: EvaluationContext) -> str:
+    def read(context: EvaluationContext) -> str | None:
         orders = context.document.get("orders", {})
         if not orders.get("count"):
             return "prospect" if is_known(context) else "visitor"
+        if "last_at" not in orders:
+            return None  # a customer, since a time that is not known
         age = context.now_ms - orders["last_at"]
         if age >= rules.at_risk:
             return "lapsed"

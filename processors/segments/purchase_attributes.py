@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from processors.profiles.cart import abandoned, lines
-from processors.profiles.orders import is_purchase, is_refunded
+from processors.profiles.orders import is_purchase, is_refunded, placement
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.profile_attributes import with_days
 from processors.segments.reader import Read, Reader, or_zero, section
@@ -111,7 +111,7 @@ def _average(context: EvaluationContext) -> Decimal | None:
 
 
 def _extreme(context: EvaluationContext, choose: Callable[..., Any]) -> dict[str, Any] | None:
-    found = [(order["placed"], order["sale"]) for order in counted_orders(context)]
+    found = [(order["placed"], order["sale"]) for order in counted_orders(context) if "placed" in order]
     if not found:
         return None
     placed, sale = choose(found)
@@ -125,9 +125,10 @@ def _top_channel(context: EvaluationContext) -> str | None:
 
 def _days_between(context: EvaluationContext) -> float | None:
     orders = context.document.get("orders", {})
-    if orders.get("count", 0) < 2:
+    dated = orders.get("count", 0) - sum("placed" not in order for order in counted_orders(context))
+    if dated < 2 or "first_at" not in orders:
         return None
-    return float(round((orders["last_at"] - orders["first_at"]) / (orders["count"] - 1) / DAY_MS, 2))
+    return float(round((orders["last_at"] - orders["first_at"]) / (dated - 1) / DAY_MS, 2))
 
 
 def _windows() -> dict[str, Reader]:
@@ -136,11 +137,11 @@ def _windows() -> dict[str, Reader]:
         span = days * DAY_MS
 
         def change_times(context: EvaluationContext, thresholds: Sequence[float], span: int = span) -> list[int]:
-            return [order["placed"][0] + span for order in counted_orders(context)]
+            return [placement(order)[0] + span for order in counted_orders(context)]
 
         def count(context: EvaluationContext, span: int = span) -> int:
             since = context.now_ms - span
-            return sum(order["placed"][0] > since for order in counted_orders(context))
+            return sum(placement(order)[0] > since for order in counted_orders(context))
 
         def revenue(context: EvaluationContext, span: int = span) -> Decimal:
             since, main = context.now_ms - span, currency(context)
@@ -148,7 +149,7 @@ def _windows() -> dict[str, Reader]:
                 (
                     Decimal(order["sale"][2])
                     for order in counted_orders(context)
-                    if order["placed"][0] > since and order["sale"][3] == main
+                    if placement(order)[0] > since and order["sale"][3] == main
                 ),
                 Decimal(0),
             )

@@ -146,7 +146,8 @@ class Order(_Section):
     """One order, put together from all its reports in any order.
 
     Attributes:
-        placed: Its first report; None when only a refund or a cancellation has come so far.
+        placed: Its first report that has a time of its own; None: there is none so far.
+        arrived: Its first report of those whose time cannot be believed, with the time of arrival.
         sale: The report from which its amount is taken.
         returned: Of its reports that are returns, the one that counts; the same as `sale`: it is a return.
         refunds: Sums of its refunds by currency, decimal strings.
@@ -158,6 +159,7 @@ class Order(_Section):
     """
 
     placed: Placement | None = None
+    arrived: Placement | None = None
     sale: Sale | None = None
     returned: Sale | None = None
     refunds: dict[str, str] = Field(default_factory=dict)
@@ -189,14 +191,17 @@ class OrderSums(_Section):
 
 
 class SummedOrders(_Section):
-    """Orders that are only in the sums: how many, and when the first was placed."""
+    """Orders that are only in the sums: how many, and when the first was placed; None: not known."""
 
     count: int
-    first_at: int
+    first_at: int | None = None
 
 
 class Orders(_Section):
-    """Orders and their sums. An order counts once however often, wherever and in whatever order it is reported."""
+    """Orders and their sums. An order counts once however often, wherever and in whatever order it is reported.
+
+    `first_at` and `last_at` are of orders with a time of their own; None: there is none.
+    """
 
     count: int = 0
     first_at: int | None = None

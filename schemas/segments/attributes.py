@@ -88,8 +88,8 @@ _LISTED: tuple[Attribute, ...] = (
     *_touch("last"),
     # Orders: each counts once, cancelled ones nowhere
     Attribute("orders.count", "number", "orders", "Orders.", 3),
-    *_times("orders.first", "First order."),
-    *_times("orders.last", "Last order."),
+    *_times("orders.first", "First order whose own time can be believed."),
+    *_times("orders.last", "Last order whose own time can be believed."),
     Attribute("orders.currency", "text", "", "Currency of most orders; amounts below are in it.", "EUR"),
     Attribute("orders.currencies", "list", "", "Currencies of all orders.", ["EUR"]),
     Attribute("orders.revenue", "money", "currency", "Revenue of all orders.", "249.70"),
@@ -157,7 +157,9 @@ _LISTED: tuple[Attribute, ...] = (
     Attribute("reach.channels", "list", "", "Channels with consent and an address that works.", ["email"]),
     Attribute("reach.count", "number", "channels", "On how many channels that is.", 1),
     # Computed
-    Attribute("lifecycle.stage", "text", "", "Where the person is in the life cycle; see traits.yaml.", "active"),
+    Attribute(
+        "lifecycle.stage", "text", "", "Place in the life cycle; none if the time of no order is known.", "active"
+    ),
     Attribute("rfm.class", "text", "", "Class by recency, frequency and money; see traits.yaml.", "champions"),
     Attribute("rfm.score", "text", "", "The three scores, one digit each.", "545"),
     Attribute("rfm.recency", "number", "score", "1 to 5: how recent the last order is.", 5),

@@ -109,7 +109,8 @@ def _orders(orders: dict[str, Any] | None) -> list[tuple[str, ...]]:
         (currency, _times(sums["count"], "order"), f"net {sums['net']}", f"average {sums['average']}")
         for currency, sums in orders["by_currency"].items()
     ]
-    rows.append(("when", f"{_day(orders['first_at'])} to {_day(orders['last_at'])}"))
+    when = f"{_day(orders['first_at'])} to {_day(orders['last_at'])}" if orders["first_at"] else "not known"
+    rows.append(("when", when))
     rows.append(("where", ", ".join(f"{channel} {number:,}" for channel, number in orders["channels"].items())))
     return rows
 

@@ -15,6 +15,7 @@ from deploy.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
 from tests.support.order_cases import ORDER_CASES, OrderCase
+from tests.support.warehouse import person
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,19 @@ def as_stored_before(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return rows
 
 
+def migrated_before(pattern: str, stack: Settings, copies: Path) -> Any:
+    """A client of a database with the migrations before the one of that name."""
+    client = connect(stack.clickhouse_url)
+    folder = Path(str(files("sinks") / "migrations"))
+    (first,) = folder.glob(pattern)
+    for file in folder.glob("*.sql"):
+        if file.name < first.name:
+            shutil.copy(file, copies)
+    migrate(client, stack.clickhouse_database, folder=copies)
+    client.database = stack.clickhouse_database
+    return client
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -52,14 +66,7 @@ def as_stored_before(event: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 )
 def test_what_is_stored_is_right_after_the_migration(name: str, stack: Settings, tmp_path: Path) -> None:
     case: OrderCase = ORDER_CASES[name]
-    client = connect(stack.clickhouse_url)
-    folder = Path(str(files("sinks") / "migrations"))
-    (first,) = folder.glob("*_orders.sql")
-    for file in folder.glob("*.sql"):
-        if file.name < first.name:
-            shutil.copy(file, tmp_path)
-    migrate(client, stack.clickhouse_database, folder=tmp_path)
-    client.database = stack.clickhouse_database
+    client = migrated_before("*_orders.sql", stack, tmp_path)
     for table, row in [row for event in case.resolved() for row in as_stored_before(event)]:
         client.command(f"INSERT INTO {table} FORMAT JSONEachRow {orjson.dumps(row).decode()}")
     migrate(client, stack.clickhouse_database)
@@ -75,3 +82,33 @@ def test_what_is_stored_is_right_after_the_migration(name: str, stack: Settings,
         (Decimal(amount) for amounts in case.net.values() for amount in amounts.values()), Decimal(0)
     )
     assert [] == alerts
+
+
+def test_stored_orders_of_doubtful_time_start_nothing_after_the_migration(stack: Settings, tmp_path: Path) -> None:
+    client = migrated_before("*_orders_of_doubtful_time.sql", stack, tmp_path)
+    for number, doubtful in (("A", 1), ("B", 0)):
+        stored = {
+            "event_id": number, "source": "till", "channel": "store", "profile_id": person(1),
+            "received_at": "2026-11-02T10:00:00.000Z", "currency": "EUR",
+        }  # fmt: skip
+        at = {"occurred_at": f"2026-11-0{2 - doubtful}T10:00:00.000Z"}
+        rows: list[tuple[str, dict[str, Any]]] = [
+            ("touchpoints", {
+                **stored, **at, "event": "Order Completed", "time_doubtful": doubtful, "order_id": number,
+            }),
+            ("order_events", {
+                **stored, **at, "kind": "order", "conversion_id": number, "order_id": number, "goals": ["purchase"],
+                "amount": "5", "authority": 3,
+            }),
+        ]  # fmt: skip
+        for table, row in rows:
+            client.command(f"INSERT INTO {table} FORMAT JSONEachRow {orjson.dumps(row).decode()}")
+    migrate(client, stack.clickhouse_database)
+
+    found = client.query(
+        "SELECT conversion_id, v.time_doubtful, is_first, reports FROM v_conversion_values AS v"
+        " INNER JOIN v_conversions AS c USING (conversion_id) ORDER BY conversion_id"
+    ).result_rows
+    client.close()
+
+    assert [("A", 1, 0, 1), ("B", 0, 1, 1)] == [tuple(row) for row in found]

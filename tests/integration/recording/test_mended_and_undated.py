@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.settings import Settings
 from tests.support.builders import DAY_ONE
-from tests.support.warehouse import Warehouse, instant, ordered, resolved, warehouse
+from tests.support.warehouse import Warehouse, instant, ordered, person, resolved, warehouse
 
 pytestmark = pytest.mark.integration
 
@@ -95,3 +95,69 @@ def test_an_order_of_long_ago_with_a_time_of_its_own_is_dated(tables: Warehouse)
     tables.store(old)
 
     assert [(later(days=-4000).date().replace(day=1),)] == tables.rows("SELECT DISTINCT cohort FROM v_cohorts")
+
+
+def test_a_customer_whose_only_order_is_undated_has_worth_and_no_date(tables: Warehouse) -> None:
+    tables.store(
+        ordered("W-1", 1, later(days=1), "60.00", **UNDATED),
+        ordered("W-2", 2, later(days=2), "10.00"),
+        ordered("W-3", 2, later(days=3), "5.00", **UNDATED),
+        ordered("W-4", 3, later(days=4), "7.00", **UNDATED),
+        ordered("W-5", 3, later(days=5), "8.00"),
+    )
+    second, fifth = later(days=2).date(), later(days=5).date()
+    ltv = "SELECT toString(profile_id), orders, revenue, first_order, last_order FROM v_ltv ORDER BY profile_id"
+
+    assert [
+        (person(1), 1, 60.0, None, None),
+        (person(2), 2, 15.0, second, second),
+        (person(3), 2, 15.0, fifth, fifth),
+    ] == tables.rows(ltv)
+    assert [(person(2), second, 2, 15.0), (person(3), fifth, 2, 15.0)] == tables.rows(
+        "SELECT toString(profile_id), last_order, frequency, monetary FROM v_rfm ORDER BY profile_id"
+    )
+    assert [("W-2",), ("W-5",)] == tables.rows(
+        "SELECT conversion_id FROM v_conversion_values WHERE is_first ORDER BY conversion_id"
+    )
+    assert [("W-1",), ("W-3",), ("W-4",)] == tables.rows(
+        "SELECT conversion_id FROM v_conversions WHERE time_doubtful ORDER BY conversion_id"
+    )
+    assert [(5, 90.0, 3, 2, 0.0)] == tables.rows(
+        "SELECT sum(orders), sum(revenue), max(customers), sum(new_customers), max(repeat_rate) FROM v_sales"
+    )
+    assert [(2.0,)] == tables.rows(
+        "SELECT sum(new_customers) FROM v_cac WHERE model = 'last_touch' AND channel = '(all)'"
+    )
+
+
+def test_payback_counts_an_undated_order_from_its_arrival_and_a_cohort_from_dated_ones(tables: Warehouse) -> None:
+    tables.store(ordered("W-1", 1, later(days=1), "60.00", **UNDATED), ordered("W-2", 1, later(days=40), "10.00"))
+    paid = tables.rows(
+        "SELECT cohort, months, customers, margin_per_customer > 0 FROM v_payback"
+        " WHERE model = 'last_touch' AND channel = '(all)'"
+    )
+    margins = tables.rows("SELECT max(margin_rate) FROM v_conversion_values")
+    brought = tables.rows("SELECT max(margin_per_customer) FROM v_payback WHERE model = 'last_touch'")
+
+    assert [(later(days=40).date().replace(day=1), 0, 1.0, True)] == paid
+    assert 70.0 * margins[0][0] == pytest.approx(brought[0][0])
+
+
+def test_an_order_is_dated_by_the_report_with_a_time_of_its_own(tables: Warehouse) -> None:
+    webhook = ordered("W-1", 1, later(hours=7), "60.00", channel="api")
+    tables.store(ordered("W-1", 1, later(hours=1), "60.00", **UNDATED), {**webhook, "event_id": "webhook"})
+
+    assert [(later(hours=7).replace(tzinfo=None), "api", 0, 2)] == tables.rows(
+        "SELECT converted_at, channel, time_doubtful, reports FROM v_conversions"
+    )
+
+
+def test_a_doubtful_sign_up_is_marked_and_starts_nothing(tables: Warehouse) -> None:
+    tables.store(
+        resolved("s-1", 1, DAY_ONE, event="Signed Up", **UNDATED), resolved("s-2", 2, DAY_ONE, event="Signed Up")
+    )
+
+    assert [("s-1", 1, 0), ("s-2", 0, 1)] == tables.rows(
+        "SELECT event_id, c.time_doubtful, is_first FROM v_conversions AS c"
+        " INNER JOIN conversion_amounts AS a USING (conversion_id, conversion_type) ORDER BY event_id"
+    )
