@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     segments.command("preview")(segments_preview)
     segments.command("export")(segments_export)
     segments.command("score")(segments_score)
+    segments.command("check")(segments_check)
     app.add_typer(segments, name="segments")
 
 
@@ -206,6 +207,51 @@ def segments_score(as_json: AsJson = False) -> None:
         print(json.dumps(written))
         return
     print(", ".join(f"{count:,} {name}" for name, count in written.items()))
+
+
+def segments_check(as_json: AsJson = False) -> None:
+    """Compare the members of all segments in the profiles, in ClickHouse and by an evaluation of all history.
+
+    Names each segment whose members differ, with example people; exit code 1 if there is one. Events that are still on
+    their way differ too: `throughline drain` waits for them. History knows no traits that a journey has set.
+    """
+    from deploy.cli.output import print_table
+    from deploy.cli.stores import Stores, with_stores
+    from deploy.operations.segment_check import CheckResult, check_segments
+    from deploy.settings import settings
+    from processors.segments.engine import SegmentEngine
+    from schemas.time import ms_of_time
+    from sinks.clickhouse.audiences import members_by_person
+    from sinks.clickhouse.history import read_people
+
+    engine = SegmentEngine(_definitions(), timezone=settings().timezone)
+    now = datetime.now(UTC)
+    with clickhouse() as client:
+        members = members_by_person(client, now)
+
+        async def check(stores: Stores) -> CheckResult:
+            return await check_segments(stores.profiles, engine, members, read_people(client, now), ms_of_time(now))
+
+        result = with_stores(check)
+    if as_json:
+        print(json.dumps(asdict(result), indent=2))
+    else:
+        if result.differences:
+            print_table(
+                ("segment", "compared with", "for example", "only in profiles", "only there"),
+                [
+                    (
+                        one.segment, one.place, "\n".join(one.examples), f"{one.only_in_profiles:,}",
+                        f"{one.only_there:,}",
+                    )
+                    for one in result.differences
+                ],
+                text_columns=3,
+            )  # fmt: skip
+        verdict = "differ in these segments" if result.differences else "are in the same segments everywhere"
+        print(f"{result.people:,} people {verdict}; {result.skipped:,} left out because something of them is under way")
+    if result.differences:
+        raise typer.Exit(1)
 
 
 def _write(out: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> None:

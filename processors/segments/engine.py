@@ -124,6 +124,11 @@ class SegmentEngine:
         state["at"] = now_ms
         return self._evaluate(person, state, names, now_ms) if names else []
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The segments."""
+        return frozenset(self._names)
+
     def due(self, person: Person) -> int | None:
         """Return the time of the next `evaluate` without an event, in milliseconds; None: time changes nothing."""
         state = person.state.get("segments")

@@ -9,7 +9,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from processors.enrichment.enrichment import is_bot
+from processors.profiles import link_scans
 from processors.profiles.document import join, new_profile, profile_of_event
+from processors.segments import scores
 from processors.segments.engine import SegmentEngine
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
@@ -76,17 +78,42 @@ def preview(
     return found, count
 
 
+def members_by_history(
+    engine: SegmentEngine, profile_id: str, events: list[Event], at_ms: int, known_scores: dict[str, Any] | None = None
+) -> set[str]:
+    """Return the segments that a person is in at a time, by a replay of the person's events.
+
+    Args:
+        engine: The segments.
+        profile_id: The person.
+        events: In the order in which they were received; later ones than `at_ms` are ignored.
+        at_ms: The time, in milliseconds.
+        known_scores: The predictions in the person's state, which no event holds.
+    """
+    person = Person(profile_id, new_profile(profile_id), {})
+    for _ in _replay(engine, person, events, at_ms):
+        pass
+    if known_scores:
+        scores.set_scores(person.state, {name: value for name, (value, _) in known_scores.items()}, at_ms)
+        engine.evaluate(person, at_ms, None)
+    return engine.members(person)
+
+
 def _replay(engine: SegmentEngine, person: Person, events: list[Event], at_ms: int) -> Iterable[SegmentChange]:
     for event in events:
         now = ms_of_text(event["received_at"])
         if now > at_ms:
             break
         yield from _evaluate_due(engine, person, now)
-        join(person.document, profile_of_event(event))
-        if is_bot(event):
-            continue
-        engine.observe(person, event)
-        yield from engine.evaluate(person, now, event)
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+        if admitted.added:
+            join(person.document, admitted.added)
+        for counted, addition in admitted.events:
+            join(person.document, addition)
+            if is_bot(counted):
+                continue
+            engine.observe(person, counted)
+            yield from engine.evaluate(person, now, counted)
     yield from _evaluate_due(engine, person, at_ms)
 
 

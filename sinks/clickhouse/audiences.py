@@ -50,6 +50,15 @@ def count_members(client: Any, at: datetime) -> dict[str, int]:
     return {str(segment): int(count) for segment, count in client.query(query, {"at": at}).result_rows}
 
 
+def members_by_person(client: Any, at: datetime) -> dict[str, set[str]]:
+    """Return the segments of each person at a time, by profile id; people who are in none are left out."""
+    query = (
+        "SELECT toString(profile_id), groupUniqArray(toString(segment)) FROM v_segment_memberships"
+        " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} GROUP BY profile_id"
+    )
+    return {profile_id: set(names) for profile_id, names in client.query(query, {"at": at}).result_rows}
+
+
 def read_predictions(client: Any) -> dict[str, tuple[float, float, float]]:
     """Read the predictions of the newest fit: profile id → probability of being alive, orders, revenue."""
     query = (

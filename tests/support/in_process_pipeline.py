@@ -51,6 +51,7 @@ class Town:
         outbox: Changes of identity that are not relayed.
         profiles: The live profiles.
         tables: ClickHouse.
+        redis: The client of the stores.
         published: Values of `resolved-touchpoints`, in order.
     """
 
@@ -68,6 +69,7 @@ class Town:
         self.outbox = RedisOutbox(redis, identity_outbox(settings.redis_namespace))
         self.profiles = RedisProfileStore(redis, settings.redis_namespace)
         self.tables = tables
+        self.redis = redis
         self.published: list[dict[str, Any]] = []
         self._identify = Identify(
             self.identities,
