@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from processors.intake.call_commerce import give_order_id
 from processors.intake.cloud_events import Circumstances, touchpoint_of
 from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
@@ -300,7 +301,7 @@ class Collect:
     ) -> None:  # fmt: skip
         event, field_names = translated
         lenient = bool(field_names) and not strict  # a call of an SDK, which reads no answer
-        sent, validated = self._judged(event, lenient=lenient)
+        sent, validated = self._judged(event, lenient=lenient, of_call=lenient)
         if isinstance(validated, Reject):
             refusal = Refusal(place, _text(event, "event_id"), in_fields_of_call(validated, field_names))
             channel = _text(event, "channel")
@@ -311,23 +312,30 @@ class Collect:
             collected.outgoing.append(self._touchpoint(validated, sent))
             collected.accepted += 1
 
-    def _judged(self, event: object, *, lenient: bool) -> tuple[bytes, Event | Reject]:
+    def _judged(self, event: object, *, lenient: bool, of_call: bool = False) -> tuple[bytes, Event | Reject]:
         """Transform and validate an event, set odd details aside if it is lenient, and hold it to the tracking plan."""
         if self._transforms is not None:
             event = self._transforms(event)
         sent, validated = self._validated(event)
         if isinstance(validated, Reject) and lenient:
-            sent, validated = self._without_odd_details(sent, validated)
+            sent, validated = self._without_odd_details(sent, validated, of_call=of_call)
         if self._plan is not None and not isinstance(validated, Reject):
             validated = self._plan.apply(validated) or validated
         return sent, validated
 
-    def _without_odd_details(self, sent: bytes, refused: Reject) -> tuple[bytes, Event | Reject]:
-        """Validate a copy of a refused event without the details that are refused; those are noted in its context."""
+    def _without_odd_details(self, sent: bytes, refused: Reject, *, of_call: bool) -> tuple[bytes, Event | Reject]:
+        """Validate a copy of a refused event without the details that are refused; those are noted in its context.
+
+        An order of a call without a number gets one. A webhook's does not: its mapping is to read the number.
+        """
         details: list[OddDetail] = []
-        copy, rejected = orjson.loads(sent) if sent and refused.reason is Reason.INVALID_FIELD else None, refused
+        reasons = (Reason.INVALID_FIELD, Reason.MISSING_FIELD) if of_call else (Reason.INVALID_FIELD,)
+        copy, rejected = orjson.loads(sent) if sent and refused.reason in reasons else None, refused
         for _ in range(MAX_DETAILS):
-            found = set_aside(copy, rejected)
+            if of_call and copy and (order_id := give_order_id(copy, rejected)):
+                found = [order_id]
+            else:
+                found = set_aside(copy, rejected)
             if not found:
                 break
             details += found

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from processors.intake.call_campaign import campaign_of_call
+from processors.intake.call_commerce import with_current_names
 from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
@@ -242,7 +243,8 @@ def _identifier_fields(call: dict[str, Any], context: dict[str, Any], verb: obje
 def _event_id(message_id: object, arrival: Arrival) -> object:
     if message_id is None or (isinstance(message_id, str) and not message_id.strip()):
         return arrival.event_id
-    return str(message_id) if type(message_id) is int else message_id
+    whole = type(message_id) is int or (type(message_id) is float and message_id.is_integer())
+    return str(int(message_id)) if whole else message_id  # type: ignore[call-overload]
 
 
 def _time(call: dict[str, Any], arrival: Arrival, source: Source, field_names: dict[str, str]) -> CallTime:
@@ -275,7 +277,9 @@ def _context(context: object, channel: str, time: CallTime, arrival: Arrival) ->
 
 def _properties(call: dict[str, Any], verb: object, source: Source, field_names: dict[str, str]) -> object:
     properties = call.get("properties")
-    if verb in ("page", "screen") and (properties is None or isinstance(properties, dict)):
+    if verb == "track" and type(properties) is dict:
+        properties = with_current_names(properties, call.get("event"), field_names)
+    elif verb in ("page", "screen") and (properties is None or isinstance(properties, dict)):
         own = properties or {}
         named = [part for part in ("name", "category") if call.get(part) is not None and own.get(part) is None]
         field_names |= {f"properties.{part}": part for part in named}

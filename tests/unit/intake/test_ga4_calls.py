@@ -159,7 +159,7 @@ def test_a_request_that_states_its_time_can_be_sent_twice() -> None:
     ("body", "field"),
     [
         ({"events": [{"name": "login"}]}, "user_id"),
-        ({"client_id": "1.2", "events": [{"name": "purchase", "params": {"value": 3, "currency": "EUR"}}]},
+        ({"client_id": "1.2", "events": [{"name": "refund", "params": {"value": 3, "currency": "EUR"}}]},
          "params.transaction_id"),
         ({"client_id": "1.2", "events": [{"name": "purchase", "params": {
             "transaction_id": "1", "currency": "EUR", "items": [{"item_id": "P", "price": "much"}]}}]},

@@ -149,7 +149,7 @@ def test_what_is_refused_still_stays_a_letter_with_the_reason(found: StoredDeadL
 
 
 def test_a_letter_of_the_collector_is_corrected_within_the_rights_of_its_source() -> None:
-    call = {"userId": "u", "event": "Order Completed", "messageId": "m", "properties": {"bon": "B1"}}
+    call = {"userId": "u", "event": "Order Refunded", "messageId": "m", "properties": {"bon": "B1"}}
     settings = Settings()
     sources = load_sources(settings)
     arrival = Arrival(RECEIVED, None, "r-1")
