@@ -24,6 +24,9 @@ CHROMIUM = next(
 USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
 """A person's browser: a headless one says so, and is a bot."""
 
+_starting = threading.Lock()
+"""Browsers start one after the other: two at once take longer than both in turn."""
+
 
 class Shop:
     """Pages and scripts by host and path.
