@@ -140,11 +140,11 @@ class Settings(BaseSettings):
             "Further ones of a vendor are source:part=secret, such as whatsapp:verify_token=…"
         ),
     )
-    hooks_url: str = Field(
+    collector_public_url: str = Field(
         "",
         description=(
-            "Address of the collector as vendors call it, such as https://events.shop.example, for signatures that "
-            "cover it; empty: that of the request."
+            "Address of the collector as pages and vendors call it, such as https://events.shop.example: in the "
+            "settings of SDKs, and in signatures that cover it; empty: that of the request."
         ),
     )
     collector_max_request_bytes: int = Field(
@@ -203,6 +203,18 @@ class Settings(BaseSettings):
         if not whole:
             raise ValueError("write it as http://127.0.0.1:8088; for TLS, put a proxy before it")
         return value
+
+    @field_validator("collector_public_url")
+    @classmethod
+    def _is_public_address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            whole = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        except ValueError:
+            whole = False
+        if value and not whole:
+            raise ValueError("write it as https://events.shop.example, with a path if a proxy adds one")
+        return value.rstrip("/")
 
     @classmethod
     def settings_customise_sources(

@@ -63,7 +63,7 @@ class Collector:
         max_bytes: The largest request, in bytes, once it is inflated.
         trusts_proxy: Use `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
         hooks: The webhook sources, by name.
-        hooks_url: The address of the collector as vendors call it; empty: that of each request.
+        public_url: The address of the collector as pages and vendors call it; empty: that of each request.
 
     Attributes:
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
@@ -75,7 +75,7 @@ class Collector:
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
-        hooks: Mapping[str, Hook] = MappingProxyType({}), hooks_url: str = "",
+        hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "",
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
@@ -90,8 +90,9 @@ class Collector:
         self._authenticator = Authenticator(keys, sources)
         self._reader = Reader(self._authenticator, max_bytes, trusts_proxy=trusts_proxy)
         self._trusts_proxy = trusts_proxy
+        self._public_url = public_url
         self._hooks = HookReceiver(
-            hooks, self._reader, collect, publication, self.tally, address=hooks_url, trusts_proxy=trusts_proxy
+            hooks, self._reader, collect, publication, self.tally, address=public_url, trusts_proxy=trusts_proxy
         )
 
     @property
@@ -222,21 +223,22 @@ class Collector:
         key = http.match_info["key"]
         if self._keys.source(key) is None:
             raise RefusedError(404, "write_key", "No source has this write key.")
-        scheme, host = (
-            header_text(http.headers.get(name, "")).partition(",")[0].strip() if self._trusts_proxy else ""
-            for name in ("X-Forwarded-Proto", "X-Forwarded-Host")
-        )
-        destination = {
-            "apiKey": key,
-            "apiHost": f"{host or header_text(http.host)}/v1",
-            "protocol": scheme or http.scheme,
-        }
+        protocol, _, address = (self._public_url or self._address_asked(http)).partition("://")
+        destination = {"apiKey": key, "apiHost": f"{address}/v1", "protocol": protocol}
         # Without `metrics`, the SDKs report every call to a server of Segment's.
         metrics = {"sampleRate": 0}
         integrations = {"Segment.io": destination}
         answer = json_answer(200, {"integrations": integrations, "plan": {}, "edgeFunction": {}, "metrics": metrics})
         answer.headers["Cache-Control"] = "no-store"  # it depends on the host that the page has asked
         return answer
+
+    def _address_asked(self, http: web.Request) -> str:
+        """Return the address that a page has asked, as far as the request, or the proxy before us, says it."""
+        scheme, host = (
+            header_text(http.headers.get(name, "")).partition(",")[0].strip() if self._trusts_proxy else ""
+            for name in ("X-Forwarded-Proto", "X-Forwarded-Host")
+        )
+        return f"{scheme or http.scheme}://{host or header_text(http.host)}"
 
     async def _rudderstack_settings(self, http: web.Request) -> web.Response:
         """Answer what RudderStack's SDKs ask before anything else: the source is on and reports to nobody else."""

@@ -58,7 +58,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
         hooks=hooks,
-        hooks_url=settings.hooks_url,
+        public_url=settings.collector_public_url,
     )
 
 

@@ -49,7 +49,9 @@ def place(servers: Addresses) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def hooks(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
-    with collector(place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS, hooks_url=PUBLIC) as running:
+    with collector(
+        place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS, collector_public_url=PUBLIC
+    ) as running:
         yield running
 
 

@@ -29,7 +29,9 @@ ADDRESS = "https://events.shop.example"
 
 @pytest.fixture(scope="module")
 def hooks(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCollector]:
-    with collector(place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS, hooks_url=ADDRESS) as running:
+    with collector(
+        place, tmp_path_factory.mktemp("hooks"), hook_secrets=SECRETS, collector_public_url=ADDRESS
+    ) as running:
         yield running
 
 
@@ -194,6 +196,13 @@ def test_a_webhook_that_kafka_does_not_confirm_is_to_be_sent_again(
         service.process.stop(10)
 
     assert (503, "kafka_not_confirmed") == (answer.status, answer.body["code"])
+
+
+def test_pages_send_to_the_public_address(hooks: RunningCollector) -> None:
+    answer = hooks.get("/v1/projects/web-key/settings", Host="127.0.0.1:8088")
+
+    destination = answer.body["integrations"]["Segment.io"]
+    assert ("https", "events.shop.example/v1") == (destination["protocol"], destination["apiHost"])
 
 
 def _answers(service: RunningCollector) -> bool:

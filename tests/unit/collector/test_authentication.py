@@ -71,3 +71,16 @@ def test_the_shipped_sources_have_known_channels() -> None:
 def test_the_collectors_url_has_scheme_host_and_port(url: str) -> None:
     with pytest.raises(ValidationError, match="write it as http://127"):
         Settings(collector_url=url)
+
+
+@pytest.mark.parametrize("url", ["events.shop.example", "ftp://events.shop.example", "https://", "https://a.example?b"])
+def test_a_public_address_that_no_page_could_call_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match="write it as https"):
+        Settings(collector_public_url=url)
+
+
+def test_a_public_address_may_have_a_path() -> None:
+    assert (
+        "https://shop.example/events"
+        == Settings(collector_public_url="https://shop.example/events/").collector_public_url
+    )
