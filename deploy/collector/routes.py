@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from deploy.collector import ga4, posthog
+from deploy.collector import ga4, pixel, posthog
 from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKeys
 from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_text
 from deploy.collector.cloud_events import json_text
@@ -108,6 +108,8 @@ class Collector:
         for verb in VERBS:
             for name in (verb, verb[0]):
                 _add(app.router.add_post, f"/v1/{name}", partial(self._handle, partial(call_of, verb=verb)))
+            by_image = partial(self._handle, partial(call_of, verb=verb), form=pixel.FORM, answer=pixel.answer)
+            _add(partial(app.router.add_get, allow_head=False), f"{pixel.PATH}/{verb}", by_image)
         _add(app.router.add_post, "/v1/touchpoints", partial(self._handle, touchpoints_of, form=CLOUD_EVENTS_FORM))
         _add(app.router.add_post, "/v1/validate", self._validate)
         self._add_other_protocols(app.router)

@@ -28,7 +28,7 @@ Ids = Callable[[], str]
 
 
 class Answer(NamedTuple):
-    """An HTTP answer of the collector: status, headers, and the body, parsed if it is JSON."""
+    """An HTTP answer of the collector: status, headers, and the body, parsed if it is JSON, bytes of an image."""
 
     status: int
     body: Any
@@ -99,8 +99,10 @@ class RunningCollector:
 
 
 def _answer(response: Any) -> Answer:
-    raw, is_json = response.read(), response.headers.get_content_type() == "application/json"
-    body = (json.loads(raw) if is_json else raw.decode()) if raw else None
+    raw, form = response.read(), response.headers.get_content_type()
+    body = None if not raw else json.loads(raw) if form == "application/json" else raw
+    if isinstance(body, bytes) and not form.startswith("image/"):
+        body = body.decode()
     return Answer(response.status, body, dict(response.headers))
 
 

@@ -242,3 +242,42 @@ def test_a_cloud_event_that_cannot_be_read_is_refused_and_gives_a_page_no_rights
     answer = service.post("/v1/touchpoints", content, key, **headers)
 
     assert (status, code) == (answer.status, answer.body["code"])
+
+
+def packed(call: dict[str, Any]) -> str:
+    return base64.b64encode(json.dumps(call).encode()).decode()
+
+
+def test_an_image_in_a_mail_is_a_call(place: Settings, service: RunningCollector, ids: Ids) -> None:
+    opened = {"writeKey": "web-key", "userId": "u1", "event": "Email Opened", "properties": {"message_id": "m1"}}
+    first, second, third, fourth = ids(), ids(), ids(), ids()
+    answers = [
+        service.get(f"/v1/pixel/track?data={quote(packed({**opened, 'messageId': first}))}"),
+        service.get(f"/v1/pixel/track/?data={packed({**opened, 'messageId': second}).rstrip('=')}"),
+        service.get(f"/v1/pixel/track?data={quote(json.dumps({**opened, 'messageId': third}))}"),
+        service.get(
+            f"/v1/pixel/track?userId=u1&event=Email%20Opened&properties.message_id=m1&messageId={fourth}&writeKey=web-key"
+        ),
+    ]
+
+    assert {(200, "image/gif", "no-store")} == {
+        (one.status, one.headers["Content-Type"], one.headers["Cache-Control"]) for one in answers
+    }
+    found = stored(place, first, second, third, fourth)
+    assert [("Email Opened", "m1")] * 4 == [(one["event"], one["properties"]["message_id"]) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("data=%20not%20base64!", 400),
+        ("data=bm8ganNvbg", 400),
+        ("event=Opened&userId=u1", 401),
+        ("writeKey=unknown&event=Opened&userId=u1", 401),
+        ("writeKey=web-key&properties=a&properties.b=c", 400),
+        ("writeKey=web-key&event=Opened", 200),
+    ],
+    ids=["no Base64", "no JSON", "no key", "a key of nobody", "a contradiction", "of nobody: a dead letter"],
+)
+def test_an_image_whose_address_holds_no_call_says_why(service: RunningCollector, query: str, status: int) -> None:
+    assert status == service.get(f"/v1/pixel/track?{query}").status

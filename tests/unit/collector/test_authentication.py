@@ -63,7 +63,7 @@ def test_a_source_with_rights_of_another_kind_or_an_unknown_field_is_an_error(wr
 def test_the_shipped_sources_have_known_channels() -> None:
     shipped = load(Settings().sources_file, SourceDefinitions).sources
 
-    assert {"web", "app", "server"} == {name for name, source in shipped.items() if source.hook is None}
+    assert {"web", "app", "server", "tills"} == {name for name, source in shipped.items() if source.hook is None}
     assert {source.channel for source in shipped.values()} <= set(Settings().channels)
 
 
