@@ -335,7 +335,7 @@ class Collect:
             if of_call and copy and (order_id := give_order_id(copy, rejected)):
                 found = [order_id]
             else:
-                found = set_aside(copy, rejected)
+                found = set_aside(copy, rejected, of_call=of_call)
             if not found:
                 break
             details += found

@@ -2,19 +2,21 @@
 
 SDKs read no answers and Segment takes any value, so a call that is refused for a detail is an order that is lost. What
 is set aside is noted in `context.mended` with the rule `set_aside`, and kept as JSON in `context.set_aside`; a text
-that is too long is cut, with the rule `cut`. Never set aside: identifiers, consent, and of the properties ids, amounts,
-quantities and what an event needs.
+that is too long is cut, with the rule `cut`. Never set aside: consent, the last identifier, ids, and what the event's
+worth is read from: its revenue (without one, its total, tax and shipping), what was refunded, and their currency.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.dead_letters import Reason
 from schemas.events.mending import MAX_NOTES, MENDED
-from schemas.events.touchpoint import Event
+from schemas.events.touchpoint import EVENT_NAMES, Event, as_known_event
+from schemas.minor_units import MINOR
 from schemas.outcomes import Reject
 from schemas.text import MAX_TEXT
 
@@ -24,14 +26,16 @@ MAX_DETAILS = 10
 _MAX_KEPT_CHARS = 500
 
 _DETAILED_PARTS = frozenset({"campaign", "context", "properties", "traits"})
-_KEPT_PARTS = frozenset({"campaign", "properties"})  # of others only the note is kept: they may name a person
-_HEAD = frozenset(
-    {
-        "revenue", "total", "subtotal", "value", "price", "amount", "discount", "shipping", "tax", "currency",
-        "quantity", "sku", "id",
-    }
-)  # fmt: skip
-_HEAD_ENDINGS = ("_id", "_minor", "_total", "_price", "_amount", "_value", "_quantity")
+_KEPT_PARTS = frozenset({"campaign", "event", "properties"})  # of others only the note is kept: they may name a person
+_IDS = frozenset({"id", "sku"})
+_LINES = ["properties", "products"]
+_WORTH = frozenset({"revenue", "refunded_total"})
+_WORTH_WITHOUT_REVENUE = frozenset({"total", "tax", "shipping"})
+_MONEY = frozenset({"discount", "price", "subtotal", "value", *_WORTH, *_WORTH_WITHOUT_REVENUE})
+_CONTACTS = frozenset({"email", "phone"})
+_MAX_EVENT_CHARS = 100
+_NUMBERS_OF_LINES = _MONEY | {"position", "quantity"}
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 class OddDetail(NamedTuple):
@@ -48,38 +52,122 @@ class OddDetail(NamedTuple):
     kept: str = ""
 
 
-def set_aside(event: Any, rejected: Reject) -> list[OddDetail]:
+def set_aside(event: Any, rejected: Reject, *, of_call: bool = False) -> list[OddDetail]:
     """Take the detail that a rejection names out of an event.
 
     A shop that sends a list for one product's category sends one for each, so the same field of the other objects of a
-    list is set aside too, where its value is of the same type and no text or number.
+    list is set aside too, where its value is as odd: of the same type, and if that is a text, no number either.
 
     Args:
         event: The event, parsed JSON; it is changed.
         rejected: Why it is refused.
+        of_call: It is a call of an SDK, of which amounts that say nothing of its worth are details as well. What a
+            mapping reads is refused with them: the mapping can be mended, and the record replayed.
 
     Returns:
         What was set aside; empty if what is wrong is no detail, and then the event is as it was.
     """
+    if rejected.reason is not Reason.INVALID_FIELD or not isinstance(event, dict):
+        return []
     *above, name = rejected.field.split(".")
-    if rejected.reason is not Reason.INVALID_FIELD or not above or above[0] not in _DETAILED_PARTS:
+    if above[:1] == ["identifiers"]:
+        return _without_contact(event, above)
+    if rejected.field in ("event", "campaign"):
+        return _cut_name(event) if name == "event" else _without_campaign(event)
+    if not above or above[0] not in _DETAILED_PARTS:
         return []
-    if name.isdecimal() or (above[0] == "properties" and (name in _HEAD or name.endswith(_HEAD_ENDINGS))):
-        return []
+    if "[" in name and above[1:]:  # the name of a type that the value might have had
+        *above, name = above
     found = _inside(event, above)
-    if not isinstance(found, dict) or name not in found:
-        return []
     field = ".".join(step for step in (*above, name) if not step.isdecimal())
-    value = found[name]
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        found[name] = value[:MAX_TEXT]
+    value = _inside(found, [name])
+    if isinstance(value, str) and len(value) > MAX_TEXT and not _is_id(name):
+        found[int(name) if isinstance(found, list) else name] = value[:MAX_TEXT]
         return [OddDetail(field, "cut")]
-    others = _inside(event, above[:-1]) if above[-1].isdecimal() and isinstance(value, list | dict | bool) else [found]
-    alike = [one for one in others if isinstance(one, dict) and type(one.get(name)) is type(value)]
+    if name.isdecimal() and above == _LINES:
+        return _without_lines(event, found)
+    if not isinstance(found, dict) or name not in found or _is_head(event, above, name, of_call=of_call):
+        return []
+    others = _inside(event, above[:-1]) if above[-1].isdecimal() else [found]
+    alike = [
+        one for one in others if one is found or (isinstance(one, dict) and _is_as_odd(name, one.get(name), value))
+    ]
     for one in alike:
         del one[name]
     kept = _json_text(value) if above[0] in _KEPT_PARTS else ""
     return [OddDetail(field, SET_ASIDE, kept)] * len(alike)
+
+
+def _is_head(event: dict[str, Any], above: list[str], name: str, *, of_call: bool) -> bool:
+    """Whether a field of an event is more than a detail."""
+    if above[0] != "properties":
+        return False
+    if not of_call and (name == "currency" or name.removesuffix(MINOR) in _NUMBERS_OF_LINES - {"position"}):
+        return True
+    if name == "currency":
+        known = as_known_event(event.get("event")) in EVENT_NAMES
+        return _has_amounts(event["properties"], _MONEY if known else _WORTH | _WORTH_WITHOUT_REVENUE)
+    if _is_id(name):
+        return True
+    if above[:2] == _LINES:
+        return False
+    own, amount = event["properties"], name.removesuffix(MINOR)
+    return amount in _WORTH or (
+        amount in _WORTH_WITHOUT_REVENUE and own.get("revenue") is None and own.get("revenue" + MINOR) is None
+    )
+
+
+def _is_id(name: str) -> bool:
+    return name in _IDS or name.endswith("_id")
+
+
+def _has_amounts(properties: dict[str, Any], amounts: frozenset[str]) -> bool:
+    """Whether properties hold an amount of money, and so need to say of which."""
+    lines = properties.get("products")
+    parts = [properties, *(one for one in (lines if isinstance(lines, list) else ()) if isinstance(one, dict))]
+    return any(name.removesuffix(MINOR) in amounts for part in parts for name in part)
+
+
+def _is_as_odd(name: str, value: object, odd: object) -> bool:
+    """Whether a value is as little what a field takes as one that was refused there."""
+    if isinstance(odd, str):
+        return isinstance(value, str) and name in _NUMBERS_OF_LINES and not _NUMBER.fullmatch(value)
+    return isinstance(odd, list | dict | bool) and type(value) is type(odd)
+
+
+def _without_lines(event: dict[str, Any], lines: list[Any]) -> list[OddDetail]:
+    """Set aside the products that are no objects, such as a list of names: what was bought costs no order."""
+    odd = [line for line in lines if not isinstance(line, dict)]
+    event["properties"]["products"] = [line for line in lines if isinstance(line, dict)]
+    if not event["properties"]["products"]:
+        del event["properties"]["products"]
+    return [OddDetail(".".join(_LINES), SET_ASIDE, _json_text(odd))] * len(odd)
+
+
+def _without_contact(event: dict[str, Any], above: list[str]) -> list[OddDetail]:
+    """Set aside an address of another form, such as a list, of a person who has another identifier."""
+    identifiers = event["identifiers"]
+    one = _inside(event, above)
+    if len(identifiers) < 2 or not isinstance(one, dict) or one.get("type") not in _CONTACTS:
+        return []
+    if not isinstance(one.get("value"), list | dict | bool):
+        return []
+    event["identifiers"] = [other for other in identifiers if other is not one]
+    return [OddDetail(f"identifiers.{one['type']}", SET_ASIDE)]
+
+
+def _without_campaign(event: dict[str, Any]) -> list[OddDetail]:
+    campaign = event.pop("campaign", None)
+    return [OddDetail("campaign", SET_ASIDE, _json_text(campaign))]
+
+
+def _cut_name(event: dict[str, Any]) -> list[OddDetail]:
+    """Cut an event's name that is too long; the whole of it is kept."""
+    name = event["event"]
+    if not isinstance(name, str) or len(name) <= _MAX_EVENT_CHARS or not name[:_MAX_EVENT_CHARS].strip():
+        return []
+    event["event"] = name[:_MAX_EVENT_CHARS].rstrip()
+    return [OddDetail("event", "cut", _json_text(name))]
 
 
 def note_details(event: Event, details: list[OddDetail]) -> None:

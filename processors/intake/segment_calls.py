@@ -99,6 +99,7 @@ def translate(
             f"type is {'missing' if verb is None else 'no call that is known'}: send one of {', '.join(VERBS)}.",
         )
     context = call.get("context")
+    context = None if context == [] else context  # PHP writes an empty map so
     known = context if isinstance(context, dict) else {}
     field_names = {"event_id": "messageId", "channel": "context.channel", "consent": "context.consent",
              "campaign": "context.campaign",

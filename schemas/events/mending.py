@@ -9,7 +9,7 @@ event is validated again. What may mean two things stays an error: two people mu
 | `float_sum` | a number for money or a quantity that is a decimal but for the noise of binary sums | the decimal |
 | `digits` | decimal digits of another script in a number or a time | the same digits in ASCII |
 | `whole_number` | a whole number as a double where an id is expected | its digits |
-| `empty` | an empty text where no text can stand | nothing |
+| `empty` | an empty text where no text can stand, an empty list where an object belongs | nothing |
 | `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
 | `surrogate` | half a surrogate pair in free text | U+FFFD |
 | `event_name` | the name of a known event in other case or with other blanks | its name |
@@ -240,6 +240,8 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
     if kind == "text":
         digits = _digits_of_whole(value)
         return None if digits is None else ("whole_number", digits)
+    if value == [] and kind == "dict_type" and path[0] in _FREE_PARTS:
+        return "empty", _GONE  # PHP writes an empty map so
     if not isinstance(value, str):
         return None
     if not value.strip():

@@ -174,6 +174,26 @@ def test_an_empty_text_where_no_text_can_stand_is_not_given(properties: dict[str
 
 
 @pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ({"properties": []}, "properties"),
+        ({"traits": []}, "traits"),
+        ({"campaign": []}, "campaign"),
+        ({"context": {"device": []}}, "context.device"),
+    ],
+)
+def test_an_empty_list_where_an_object_belongs_is_not_given(part: dict[str, Any], field: str) -> None:
+    written = read(touchpoint("Seen", **part))
+
+    assert [(field, "empty", 1)] == notes(written)
+
+
+@pytest.mark.parametrize("part", [{"properties": ["a"]}, {"traits": [[]]}, {"context": [0]}, {"consent": []}])
+def test_a_list_of_something_is_no_object(part: dict[str, Any]) -> None:
+    assert ["dict_type"] == [kind for _, kind in refused_types(touchpoint("Seen", **part))]
+
+
+@pytest.mark.parametrize(
     ("event", "error"),
     [
         pytest.param(sale(order_id=""), ("properties.order_id", "text"), id="order_id"),

@@ -13,6 +13,7 @@ from tests.support.builders import touchpoint
 from tests.support.calls import ARRIVAL, COLLECT, SERVER, collected, notes, stored
 
 ORDER = {"order_id": "1", "revenue": 10, "currency": "EUR"}
+TOTAL = {"order_id": "1", "total": 10, "currency": "EUR"}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,16 @@ ORDER = {"order_id": "1", "revenue": 10, "currency": "EUR"}
         ({"affiliation": True}, "properties.affiliation", "true"),
         ({"products": [{"sku": "p", "category": ["Shoes"]}]}, "properties.products.category", '["Shoes"]'),
         ({"products": "sku1"}, "properties.products", '"sku1"'),
+        ({"products": {"0": {"sku": "p"}}}, "properties.products", '{"0":{"sku":"p"}}'),
+        ({"products": ["sku1"]}, "properties.products", '["sku1"]'),
+        ({"products": [["sku1"], {"sku": "p"}]}, "properties.products", '[["sku1"]]'),
+        ({"tax": False}, "properties.tax", "false"),
+        ({"shipping": "Free"}, "properties.shipping", '"Free"'),
+        ({"discount": "10%"}, "properties.discount", '"10%"'),
+        ({"total": "N/A"}, "properties.total", '"N/A"'),
+        ({"products": [{"sku": "p", "price": "on request"}]}, "properties.products.price", '"on request"'),
+        ({"products": [{"sku": "p", "quantity": "two"}]}, "properties.products.quantity", '"two"'),
+        ({"products": [{"sku": "p", "position": "top"}]}, "properties.products.position", '"top"'),
     ],
 )  # fmt: skip
 def test_an_order_is_kept_whatever_form_its_details_have(odd: dict[str, Any], field: str, kept: str) -> None:
@@ -71,15 +82,79 @@ def test_a_text_that_is_too_long_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
+    ("call", "verb", "field", "rule"),
+    [
+        pytest.param({"event": "Viewed " + "red " * 40}, "track", "event", "cut", id="a long name of an event"),
+        pytest.param({"event": "E" * 9_000}, "track", "event", "cut", id="a name that is longer than any text"),
+        pytest.param({"event": "E", "properties": {"seen": ["x" * 9_000]}}, "track", "properties.seen", "cut",
+                     id="a long text in a list"),
+        pytest.param({"event": "E", "context": {"campaign": "summer"}}, "track", "campaign", "set_aside",
+                     id="a campaign that is only a name"),
+        pytest.param({"event": "Quote Asked", "properties": {"value": 5, "currency": "rupee"}}, "track",
+                     "properties.currency", "set_aside", id="the currency of nothing that counts"),
+        pytest.param({"event": "Survey Submitted", "properties": {"answers": "yes"}}, "track", "properties.answers",
+                     "set_aside", id="a value that is none of several types"),
+        pytest.param({"traits": {"email": ["a@shop.example", "b@shop.example"]}}, "identify", "identifiers.email",
+                     "set_aside", id="several addresses of somebody who has a name"),
+        pytest.param({"event": "E", "properties": []}, "track", "properties", "empty", id="an empty map of PHP"),
+        pytest.param({"traits": []}, "identify", "traits", "empty", id="traits that are an empty map of PHP"),
+        pytest.param({"event": "E", "context": {"device": []}}, "track", "context.device", "empty",
+                     id="a device that is an empty map of PHP"),
+        pytest.param({"event": "Product Viewed", "properties": {"price": "from 10"}}, "track", "properties.price",
+                     "set_aside", id="the price of what was only looked at"),
+    ],
+)  # fmt: skip
+def test_a_call_is_kept_without_the_detail(call: dict[str, Any], verb: str, field: str, rule: str) -> None:
+    assert [(field, rule, 1)] == notes(stored(call, verb))
+
+
+def test_a_call_with_an_empty_list_for_its_context_is_kept() -> None:
+    assert "m" == stored({"event": "E", "context": []})["event_id"]
+
+
+def test_the_whole_of_a_name_that_was_cut_is_kept() -> None:
+    event = stored({"event": "Viewed " + "red " * 40})
+
+    assert "Viewed " + "red " * 22 + "red r" == event["event"]
+    assert {"event": f'"Viewed {"red " * 40}"'} == event["context"]["set_aside"]
+
+
+def test_several_odd_numbers_on_many_lines_cost_neither_the_order_nor_the_numbers_that_can_be_read() -> None:
+    odd = [{"product_id": str(n), "price": f"from {n}", "position": f"row {n}", "category": []} for n in range(100)]
+    good = {"product_id": "good", "price": "5.00", "position": "3", "category": "Shoes", "quantity": 1}
+    event = stored({"event": "Order Completed", "properties": {**ORDER, "products": [*odd, good]}})
+
+    assert {(f"properties.products.{name}", "set_aside", 100) for name in ("price", "position", "category")} == set(
+        notes(event)
+    )
+    assert {**good, "position": 3} == event["properties"]["products"][-1]
+
+
+@pytest.mark.parametrize(
     ("call", "field"),
     [
         ({"event": "Order Completed", "properties": {**ORDER, "revenue": "much"}}, "properties.revenue"),
-        ({"event": "Order Completed", "properties": {**ORDER, "tax": "19%"}}, "properties.tax"),
+        ({"event": "Order Completed", "properties": {**TOTAL, "tax": "19%"}}, "properties.tax"),
+        ({"event": "Order Completed", "properties": {**TOTAL, "shipping": "Free"}}, "properties.shipping"),
+        ({"event": "Order Completed", "properties": {**TOTAL, "total": "N/A"}}, "properties.total"),
+        ({"event": "Order Completed", "properties": {**TOTAL, "revenue_minor": "10,00"}}, "properties.revenue_minor"),
+        ({"event": "Order Refunded", "properties": {**ORDER, "refunded_total": "all"}}, "properties.refunded_total"),
+        ({"event": "Order Completed", "properties": {**ORDER, "store_id": ["s"]}}, "properties.store_id"),
+        ({"event": "Product Viewed", "properties": {"price": 5, "currency": "Euro"}}, "properties.currency"),
+        ({"event": "Offer Made", "properties": {"revenue": 5, "currency": "Euro"}}, "properties.currency"),
+        ({"event": "Product Viewed", "properties": {"product_id": ["p"]}}, "properties.product_id"),
+        ({"event": "Price Changed", "properties": {"product_id": "p", "price": "on request"}}, "properties.price"),
+        ({"event": "Stock Changed", "properties": {"product_id": "p", "quantity": "few"}}, "properties.quantity"),
+        ({"event": " " * 101}, "event"),
+        ({"event": "E", "context": ["de"]}, "context"),
+        ({"event": "E", "messageId": "m" * 101}, "messageId"),
+        ({"event": "E", "properties": {"order_id": "1" * 9_000}}, "properties.order_id"),
         ({"event": "Order Completed", "properties": {**ORDER, "order_id": ["1"]}}, "properties.order_id"),
         ({"event": "Order Completed", "properties": {**ORDER, "currency": "Euro"}}, "properties.currency"),
         ({"event": "Order Refunded", "properties": {"revenue": 5, "currency": "EUR"}}, "properties.order_id"),
         ({"event": "E", "userId": ["u"]}, "userId"),
-        ({"event": "E", "context": {"traits": {"email": ["a@shop.example"]}}}, "context.traits.email"),
+        ({"event": "E", "userId": None, "context": {"traits": {"email": ["a@shop.example"]}}}, "context.traits.email"),
+        ({"event": "E", "context": {"traits": {"email": 5.5}}}, "context.traits.email"),
         ({"event": "E", "properties": ["a"]}, "properties"),
         ({"event": 5}, "event"),
     ],
@@ -98,10 +173,10 @@ def test_the_dead_letter_of_a_call_keeps_its_odd_details() -> None:
 
 
 def test_an_event_of_odd_details_alone_is_refused() -> None:
-    odd: dict[str, list[str]] = {
-        name: [] for name in ("ip", "locale", "timezone", "user_agent", "device", "os", "geo", "page", "store_id")
+    odd: dict[str, list[int]] = {
+        name: [1] for name in ("ip", "locale", "timezone", "user_agent", "device", "os", "geo", "page", "store_id")
     }
-    more: dict[str, Any] = {"campaign": {"source": [], "medium": []}}
+    more: dict[str, Any] = {"campaign": {"source": [1], "medium": [1]}}
 
     assert 9 + 2 > MAX_DETAILS
     assert 0 == collected({"event": "Order Completed", "properties": ORDER, "context": {**odd, **more}}).accepted
