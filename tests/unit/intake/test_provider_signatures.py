@@ -184,6 +184,7 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
         (None, "a9nBmqA0ju/hNViExpshrM61xv4=", TWILIO_JSON_URL, JSON, TWILIO_JSON),
         (WRONG, "a9nBmqA0ju/hNViExpshrM61xv4=", TWILIO_JSON_URL, JSON, TWILIO_JSON + b" "),
         (WRONG, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", TWILIO_URL, JSON, TWILIO_JSON),
+        (WRONG, "a9nBmqA0ju/hNViExpshrM61xv4=", f"{TWILIO_URL}&bodySHA256=%C3%A9", JSON, TWILIO_JSON),
         (WRONG, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", TWILIO_URL, FORM, TWILIO_FORM + b"1"),
         (WRONG, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", TWILIO_URL + "3", FORM, TWILIO_FORM),
         (WRONG, "RSOYDt4T1cUTdK1PDd93/VVr8B8=", "https://mycompany.com:no-port/", FORM, TWILIO_FORM),
@@ -191,8 +192,8 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
         (MISSING, "", TWILIO_URL, FORM, TWILIO_FORM),
     ],
     ids=["right", "signed without the port", "signed with the port", "plain HTTP, signed with the port",
-         "a field several times", "JSON", "JSON, changed", "JSON without its hash", "a changed field",
-         "another address", "no port", "no host", "missing"],
+         "a field several times", "JSON", "JSON, changed", "JSON without its hash", "a hash of other letters",
+         "a changed field", "another address", "no port", "no host", "missing"],
 )  # fmt: skip
 def test_twilio(expected: str | None, signature: str, url: str, content_type: str, body: bytes) -> None:
     headers = {"x-twilio-signature": signature, "content-type": content_type}
