@@ -135,6 +135,8 @@ def main() -> None:
         conversions=round(full.conversions * share),
         people=round(full.people * share),
         merges=round(full.merges * share),
+        letters=round(full.letters * share),
+        crawls=round(full.crawls * share),
     )
     print(json.dumps(measure(settings(), history), indent=2))
 

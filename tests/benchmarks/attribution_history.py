@@ -24,6 +24,10 @@ class History:
         days: From the first touch to the last; the first thirty days have no orders.
         seed: Another one gives another history.
         named_visits: Percent of visits that have a session id.
+        letters: E-mails besides, each reported as sent and as delivered. Of 50 of them, a filter opens three links of one a
+            second after its delivery, a person without a visit clicks in one after three seconds, and four are clicked
+            minutes later.
+        crawls: Bots besides that see 60 pages in six seconds. Half of them say that they are bots.
     """
 
     touches: int = 10_000_000
@@ -33,6 +37,8 @@ class History:
     days: int = 180
     seed: int = 7
     named_visits: int = 20
+    letters: int = 2_000_000
+    crawls: int = 2_000
 
 
 def generate(client: Any, history: History) -> None:
@@ -45,6 +51,8 @@ def generate(client: Any, history: History) -> None:
         "span": history.days * 86_400_000,
         "seed": history.seed,
         "named": history.named_visits,
+        "letters": history.letters,
+        "crawls": history.crawls,
     }
     settings = {"max_partitions_per_insert_block": 0, "max_insert_block_size": 1_000_000}
     person = "reinterpretAsUUID(sipHash128('person', who))"
@@ -78,6 +86,64 @@ def generate(client: Any, history: History) -> None:
             if(visit, concat('[{{"type":"anonymous_id","value":"browser ', toString(who), ' ',
                 toString(intDiv(dice, 53) % 2), '"}}]'), '') AS identifiers
         FROM numbers({{touches:UInt64}})
+        """,
+        parameters=parameters,
+        settings=settings,
+    )
+    client.command(
+        f"""
+        INSERT INTO touchpoints (event_id, event, channel, source, occurred_at, received_at, anchor, profile_id,
+            identity_version, touch, marketing_channel, campaign, properties)
+        WITH
+            sipHash64({{seed:UInt64}} + 2, number) AS dice,
+            toUInt64(pow(dice % 1000003 / 1000003, 1.5) * {{people:UInt64}}) AS who,
+            arrayJoin(arrayConcat([('Email Sent', 0, 0), ('Email Delivered', 1, 0)], multiIf(
+                number % 50 = 0, [('Email Link Clicked', 2, 1), ('Email Link Clicked', 2, 2), ('Email Link Clicked', 2, 3)],
+                number % 50 = 1, [('Email Link Clicked', 4, 1)],
+                number % 50 < 6, [('Email Link Clicked', 60 + dice % 7200, 1)],
+                []))) AS step
+        SELECT
+            concat('letter ', toString(number), ' ', step.1, ' ', toString(step.3)) AS event_id,
+            step.1 AS event,
+            'email' AS channel,
+            'generated' AS source,
+            toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
+                + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, {{letters:UInt64}})) + toIntervalSecond(step.2) AS occurred_at,
+            occurred_at + toIntervalSecond(1) AS received_at,
+            {person} AS anchor,
+            {person} AS profile_id,
+            1 AS identity_version,
+            if(step.3 = 0, '', 'rule') AS touch,
+            if(step.3 = 0, '', 'Email') AS marketing_channel,
+            concat('letter ', toString(intDiv(number, 100000))) AS campaign,
+            concat('{{"message_id":"', lower(hex(sipHash128('letter', number))), '"',
+                if(step.3 = 0, '', concat(',"link_url":"https://shop.example/', toString(step.3), '"')), '}}') AS properties
+        FROM numbers({{letters:UInt64}})
+        """,
+        parameters=parameters,
+        settings=settings,
+    )
+    client.command(
+        f"""
+        INSERT INTO touchpoints (event_id, event, channel, source, occurred_at, received_at, anchor, profile_id,
+            identity_version, touch, marketing_channel, identifiers, enrichment)
+        WITH intDiv(number, 60) AS crawl, concat('crawler ', toString(crawl)) AS who
+        SELECT
+            concat('crawl ', toString(number)) AS event_id,
+            'Page Viewed' AS event,
+            'web' AS channel,
+            'generated' AS source,
+            toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
+                + toIntervalMillisecond(intDiv(crawl * {{span:UInt64}}, {{crawls:UInt64}}) + number % 60 * 100) AS occurred_at,
+            occurred_at + toIntervalSecond(1) AS received_at,
+            {person} AS anchor,
+            {person} AS profile_id,
+            1 AS identity_version,
+            'session' AS touch,
+            'Direct' AS marketing_channel,
+            concat('[{{"type":"anonymous_id","value":"', who, '"}}]') AS identifiers,
+            if(crawl % 2 = 0, '', '{{"bot":"crawler"}}') AS enrichment
+        FROM numbers({{crawls:UInt64}} * 60)
         """,
         parameters=parameters,
         settings=settings,
