@@ -1,4 +1,6 @@
-"""Attribution at size: 10 million touches, 200,000 orders, a million people, 100,000 merges, generated in ClickHouse.
+"""Attribution at size: 10 million touches, 200,000 orders, a million people, 2 million e-mails, and bots.
+
+All of it is generated in ClickHouse.
 
 `measure` is part of `make bench`. Each query runs twice, the better time counts; memory is the server's own account of
 the query. The same month is done by pandas beside it, from the rows of the journeys, as a notebook would.

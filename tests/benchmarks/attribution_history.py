@@ -24,9 +24,8 @@ class History:
         days: From the first touch to the last; the first thirty days have no orders.
         seed: Another one gives another history.
         named_visits: Percent of visits that have a session id.
-        letters: E-mails besides, each reported as sent and as delivered. Of 50 of them, a filter opens three links of one a
-            second after its delivery, a person without a visit clicks in one after three seconds, and four are clicked
-            minutes later.
+        letters: E-mails besides, each reported as sent and as delivered. Of 50 of them, a filter opens three links of
+            one a second after its delivery, one is clicked after three seconds, and four are clicked minutes later.
         crawls: Bots besides that see 60 pages in six seconds. Half of them say that they are bots.
     """
 
@@ -98,7 +97,7 @@ def generate(client: Any, history: History) -> None:
             sipHash64({{seed:UInt64}} + 2, number) AS dice,
             toUInt64(pow(dice % 1000003 / 1000003, 1.5) * {{people:UInt64}}) AS who,
             arrayJoin(arrayConcat([('Email Sent', 0, 0), ('Email Delivered', 1, 0)], multiIf(
-                number % 50 = 0, [('Email Link Clicked', 2, 1), ('Email Link Clicked', 2, 2), ('Email Link Clicked', 2, 3)],
+                number % 50 = 0, arrayMap(link -> ('Email Link Clicked', 2, link), [1, 2, 3]),
                 number % 50 = 1, [('Email Link Clicked', 4, 1)],
                 number % 50 < 6, [('Email Link Clicked', 60 + dice % 7200, 1)],
                 []))) AS step
@@ -108,7 +107,8 @@ def generate(client: Any, history: History) -> None:
             'email' AS channel,
             'generated' AS source,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
-                + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, {{letters:UInt64}})) + toIntervalSecond(step.2) AS occurred_at,
+                + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, {{letters:UInt64}}))
+                + toIntervalSecond(step.2) AS occurred_at,
             occurred_at + toIntervalSecond(1) AS received_at,
             {person} AS anchor,
             {person} AS profile_id,
@@ -117,7 +117,8 @@ def generate(client: Any, history: History) -> None:
             if(step.3 = 0, '', 'Email') AS marketing_channel,
             concat('letter ', toString(intDiv(number, 100000))) AS campaign,
             concat('{{"message_id":"', lower(hex(sipHash128('letter', number))), '"',
-                if(step.3 = 0, '', concat(',"link_url":"https://shop.example/', toString(step.3), '"')), '}}') AS properties
+                if(step.3 = 0, '', concat(',"link_url":"https://shop.example/', toString(step.3), '"')), '}}')
+                AS properties
         FROM numbers({{letters:UInt64}})
         """,
         parameters=parameters,
@@ -134,7 +135,8 @@ def generate(client: Any, history: History) -> None:
             'web' AS channel,
             'generated' AS source,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
-                + toIntervalMillisecond(intDiv(crawl * {{span:UInt64}}, {{crawls:UInt64}}) + number % 60 * 100) AS occurred_at,
+                + toIntervalMillisecond(intDiv(crawl * {{span:UInt64}}, {{crawls:UInt64}}) + number % 60 * 100)
+                AS occurred_at,
             occurred_at + toIntervalSecond(1) AS received_at,
             {person} AS anchor,
             {person} AS profile_id,
