@@ -35,7 +35,7 @@ def ltv_fit(
 
     Needs the extra: pip install 'throughline[ltv]'. Prints the error of a fit without the last days on those days.
     """
-    from processors.attribution.lifetime import MODEL, Order, TooFewCustomersError, fit
+    from processors.attribution.lifetime import MODEL, DegenerateFitError, Order, TooFewCustomersError, fit
     from sinks.clickhouse.behaviour import customer_orders, last_day, store_ltv
 
     with clickhouse() as client:
@@ -45,7 +45,7 @@ def ltv_fit(
             fail("there are no events yet")
         try:
             found = fit(orders, until, horizon_days=horizon_days, holdout_days=holdout_days)
-        except TooFewCustomersError as error:
+        except (TooFewCustomersError, DegenerateFitError) as error:
             fail(str(error))
         except ModuleNotFoundError as error:
             fail(f"{error.name} is not installed: pip install 'throughline[ltv]'")

@@ -6,6 +6,11 @@ their own, until they stop for good after some purchase. If a fit finds no dropo
 (Ehrenberg 1959): with a dropout probability a / (a + b) near 0 the formula of MBG/NBD loses all digits. Amounts follow
 the Gamma-Gamma model (Fader and Hardie, "The Gamma-Gamma Model of Monetary Value", 2013). The library clvkit does the
 fits. Their error is measured: a second fit, on the history without its last days, predicts those days.
+
+Where customers buy at nearly one rate, or hardly any stops, the likelihood of MBG/NBD is flat along an endless ridge:
+`r` and `alpha`, or `a` and `b`, grow together until no digit is left. So each parameter has a weak prior, a log-normal
+distribution around 1 with `_PRIOR_SD` (a penalised likelihood, as Gelman, Jakulin, Pittau and Su argue for in "A weakly
+informative default prior distribution", Annals of Applied Statistics 2, 2008). What is still not finite is an error.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from datetime import date, timedelta
+from math import isfinite
 from typing import Any, NamedTuple
 
 MIN_REPEAT_CUSTOMERS = 30
@@ -22,6 +28,10 @@ MIN_REPEAT_CUSTOMERS = 30
 MODEL = "MBG/NBD and Gamma-Gamma"
 _MIN_DROPOUT = 1e-6
 """Dropout probability after a purchase below which the NBD model is used."""
+_MAX_SHAPE = 1e6
+"""Shape `p` or `q` of the Gamma-Gamma model from which on its limit is used: amounts of one mean for all customers."""
+_PRIOR_SD = 2.5
+"""Standard deviation of the logarithm of a parameter of MBG/NBD, a priori: 95 % are from 1/134 to 134."""
 _DAYS = 7
 """Days of a time unit of the models, which is a week; orders of one day are one."""
 
@@ -86,6 +96,10 @@ class TooFewCustomersError(ValueError):
     """There are too few customers with a repeat purchase."""
 
 
+class DegenerateFitError(ValueError):
+    """No parameters, or no finite forecasts, fit the orders."""
+
+
 def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout_days: int | None = None) -> Lifetime:
     """Fit both models, and validate a second fit on the last days.
 
@@ -97,6 +111,7 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
 
     Raises:
         TooFewCustomersError: Fewer than `MIN_REPEAT_CUSTOMERS` customers ordered on two days.
+        DegenerateFitError: A parameter or a forecast is not a finite number.
     """
     orders = [order for order in orders if order.revenue > 0]
     first = min((order.day for order in orders), default=until)
@@ -108,7 +123,7 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         purchase_model, amount_model = _models(base)
         validation = _validate(orders, until, holdout_days)
         purchases, alive = _purchases(purchase_model, base, horizon_days / _DAYS)
-        value = _column(amount_model.predict())
+        value = _order_values(amount_model, base)
     forecasts = [
         CustomerForecast(
             str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id])
@@ -118,6 +133,13 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
     parameters = {
         name: float(number) for model in (purchase_model, amount_model) for name, number in model.params_.items()
     }
+    unusable = sum(not all(isfinite(number) and number >= 0 for number in one[1:]) for one in forecasts)
+    if unusable or not all(map(isfinite, parameters.values())):
+        shown = ", ".join(f"{name}={number:.3g}" for name, number in parameters.items())
+        raise DegenerateFitError(
+            f"the fit is degenerate ({shown}): {unusable:,} of {len(forecasts):,} customers have no finite forecast."
+            " Nothing was stored. Orders of a longer time, or of customers who differ more, are needed"
+        )
     notes = tuple(
         dict.fromkeys(str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning)
     )
@@ -132,9 +154,11 @@ def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
     try:
         base = _base(known, end)
         model, _ = _models(base)
-    except TooFewCustomersError:
+    except (TooFewCustomersError, DegenerateFitError):
         return Validation()
     predicted, _ = _purchases(model, base, days / _DAYS)
+    if not isfinite(float(predicted.sum())):
+        return Validation()
     later = {(order.profile_id, order.day) for order in orders if order.day > end}
     seen = dict.fromkeys(map(str, predicted.index), 0)
     for profile_id, _day in later:
@@ -171,7 +195,18 @@ def _models(base: Any) -> tuple[Any, Any]:
         raise TooFewCustomersError(
             f"{repeaters} customers ordered on two days, at least {MIN_REPEAT_CUSTOMERS} are needed"
         )
-    return MBGNBD().fit(base), GammaGamma().fit(base)
+
+    class PenalisedMBGNBD(MBGNBD):
+        @staticmethod
+        def _minimize(objective: Any) -> Any:
+            return MBGNBD._minimize(  # noqa: SLF001 - the one place where the library lets its search be changed
+                lambda logs: objective(logs) + float(logs @ logs) / (2 * _PRIOR_SD**2)
+            )
+
+    try:
+        return PenalisedMBGNBD().fit(base), GammaGamma().fit(base)
+    except RuntimeError as error:  # the library's, where the search for parameters ends without any
+        raise DegenerateFitError(f"the fit found no parameters, nothing was stored: {error}") from error
 
 
 def _purchases(model: Any, base: Any, weeks: float) -> tuple[Any, Any]:
@@ -181,6 +216,16 @@ def _purchases(model: Any, base: Any, weeks: float) -> tuple[Any, Any]:
     history = base.to_pandas()
     rate = (model.params_["r"] + history["frequency"]) / (model.params_["alpha"] + history["T"])
     return rate * weeks, rate * 0 + 1
+
+
+def _order_values(model: Any, base: Any) -> Any:
+    """Return the expected value of an order, by customer: the mean of all where the model finds no differences."""
+    if max(model.params_["p"], model.params_["q"]) < _MAX_SHAPE:
+        return _column(model.predict())
+    history = base.to_pandas()
+    bought = history[history["frequency"] > 0]
+    mean = (bought["frequency"] * bought["monetary_value"]).sum() / bought["frequency"].sum()
+    return history["frequency"] * 0.0 + mean
 
 
 def _column(prediction: Any) -> Any:

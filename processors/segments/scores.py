@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, isfinite
 from typing import Any, NamedTuple
 
 ALL_SEGMENTS = "*"
@@ -28,7 +28,12 @@ class Prediction(NamedTuple):
 
         `purchase_likelihood` is the probability of at least one order within the horizon, if people who are still
         customers order at random times (a Poisson process): alive x (1 - exp(-orders / alive)).
+
+        Raises:
+            ValueError: A number is not finite; in a profile it would be `null`.
         """
+        if not all(map(isfinite, self)):
+            raise ValueError(f"a prediction is not finite: {tuple(self)}")
         likelihood = self.alive * (1 - exp(-self.orders / self.alive)) if self.alive > 0 else 0.0
         return {
             "alive": round(self.alive, _DIGITS),

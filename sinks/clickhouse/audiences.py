@@ -63,7 +63,7 @@ def read_predictions(client: Any) -> dict[str, tuple[float, float, float]]:
     """Read the predictions of the newest fit: profile id → probability of being alive, orders, revenue."""
     query = (
         "SELECT toString(profile_id), probability_alive, predicted_orders, predicted_revenue"
-        " FROM v_ltv WHERE probability_alive IS NOT NULL"
+        " FROM v_ltv WHERE isFinite(probability_alive) AND isFinite(predicted_orders) AND isFinite(predicted_revenue)"
     )
     return {str(row[0]): (float(row[1]), float(row[2]), float(row[3])) for row in client.query(query).result_rows}
 

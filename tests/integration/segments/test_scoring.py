@@ -90,7 +90,7 @@ async def test_a_profile_that_never_stops_changing_is_left_to_the_next_run(redis
     assert None is await scores(store)
 
 
-def test_predictions_are_those_of_the_newest_fit(stack: Settings) -> None:
+def test_predictions_are_those_of_the_newest_fit_that_are_finite(stack: Settings) -> None:
     run = {
         "fitted_at": datetime.now(UTC), "model": "m", "observed_until": DAY_ONE.date(), "horizon_days": 90,
         "customers": 1, "parameters": {}, "holdout_days": 0, "holdout_orders": 0, "predicted_orders": 0.0,
@@ -98,7 +98,8 @@ def test_predictions_are_those_of_the_newest_fit(stack: Settings) -> None:
     }  # fmt: skip
     with warehouse(stack) as house:
         house.store(ordered("o1", 1, DAY_ONE), ordered("o2", 2, DAY_ONE))
-        store_ltv(house.client, run, [(person(1), 0.9, 0.5, 80.0, 40.0)])
+        predictions = [(person(1), 0.9, 0.5, 80.0, 40.0), (person(2), 0.9, float("nan"), 80.0, float("nan"))]
+        store_ltv(house.client, run, predictions)
         found = read_predictions(house.client)
 
     assert {person(1): (0.9, 0.5, 40.0)} == found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from math import log1p
+from math import isfinite, log1p
 from random import Random
 
 import pytest
 
-from processors.attribution import response
+from processors.attribution import lifetime, response
 from processors.attribution.frequency import WeekCounts, best_frequency
-from processors.attribution.lifetime import MIN_REPEAT_CUSTOMERS, Order, TooFewCustomersError, fit
+from processors.attribution.lifetime import MIN_REPEAT_CUSTOMERS, DegenerateFitError, Order, TooFewCustomersError, fit
 
 
 def weeks(
@@ -136,6 +136,52 @@ class TestLifetime:
         assert found.validation.predicted == pytest.approx(found.validation.orders, rel=0.2)
         assert all(0 <= one.probability_alive <= 1 and one.orders >= 0 for one in found.forecasts)
         assert all(20 < one.order_value < 80 for one in found.forecasts)
+
+    def autumn_beside_an_old_sample(self) -> list[Order]:
+        """Return one order each of customers of 2024, and customers of autumn 2026 who all buy at one rate."""
+        rng = Random(7)
+        found = [
+            Order(f"old{number}", date(2024, 1, 21) + timedelta(days=rng.randrange(60)), rng.uniform(20, 80))
+            for number in range(330)
+        ]
+        for number in range(700):
+            day = rng.uniform(0, 55)
+            while day < 60:
+                found.append(Order(f"new{number}", date(2026, 9, 1) + timedelta(days=int(day)), rng.uniform(20, 80)))
+                if rng.random() < 0.35:
+                    break
+                day += rng.expovariate(1 / 25) + 1
+        return found
+
+    @pytest.mark.parametrize("until", [date(2026, 10, 31), date(2026, 11, 29), date(2026, 12, 29)])
+    def test_an_old_sample_beside_a_short_season_has_finite_forecasts(self, until: date) -> None:
+        pytest.importorskip("clvkit")
+
+        found = fit(self.autumn_beside_an_old_sample(), until)
+
+        assert all(isfinite(number) for one in found.forecasts for number in (*one[1:], one.revenue))
+        assert 0 < found.parameters["r"] < 1_000
+        assert all(one.probability_alive < 0.01 for one in found.forecasts if one.profile_id.startswith("old"))
+
+    def test_customers_who_are_all_alike_have_finite_forecasts(self) -> None:
+        pytest.importorskip("clvkit")
+        alike = [
+            Order(f"p{number}", date(2026, 1, 1) + timedelta(days=14 * order + number % 14), 50.0)
+            for number in range(80)
+            for order in range(6)
+        ]
+
+        found = fit(alike, date(2026, 4, 1), horizon_days=28)
+
+        assert all(1.0 < one.orders < 3.0 for one in found.forecasts)
+        assert all(one.order_value == pytest.approx(50.0, rel=0.01) for one in found.forecasts)
+
+    def test_forecasts_that_are_not_finite_are_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("clvkit")
+        monkeypatch.setattr(lifetime, "_column", lambda found: found.to_pandas().iloc[:, 0] * float("nan"))
+
+        with pytest.raises(DegenerateFitError, match="customers have no finite forecast"):
+            fit(self.orders(400), date(2026, 8, 29))
 
     def test_too_few_repeat_customers_are_an_error(self) -> None:
         pytest.importorskip("clvkit")

@@ -242,6 +242,12 @@ def test_the_purchase_likelihood_of_one_expected_order_is_63_percent() -> None:
     assert 0.0 == Prediction(0.0, 0.0, 0.0).scores()["purchase_likelihood"]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_prediction_that_is_not_finite_has_no_scores(number: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        Prediction(alive=0.5, orders=number, revenue=1.0).scores()
+
+
 def test_a_condition_without_its_series_is_an_error_and_not_false() -> None:
     condition = Condition.model_validate({"performed": "Product Viewed", "where": {"channel": "web"}})
     with pytest.raises(LookupError, match="give it as `extra`"):
