@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from typing import Annotated
 
 import typer
 
 from deploy.cli.arguments import AsJson
-from deploy.cli.output import print_json, print_table
+from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse
 
 
@@ -23,18 +24,24 @@ def budget(
     model: Annotated[
         str, typer.Option(help="The attribution model whose credited revenue is fitted to spend.")
     ] = "linear",
+    first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day; else the first with spend.")] = "",
+    last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day; else the last with spend.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what the next unit of spend would bring on each channel, and the best split of a day's budget.
 
-    A curve with diminishing returns is fitted to each channel's days. Intervals are of 95 %, from
-    resampled weeks. No channel gets more than twice its present budget, because there is no data beyond it.
+    A curve with diminishing returns is fitted to each channel's days, from the first to the last day on which any
+    channel spent. Intervals are of 95 %, from resampled weeks. No channel gets more than twice its present budget,
+    because there is no data beyond it.
     """
     from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue
 
     with clickhouse() as client:
-        days = spend_and_revenue(client, model)
+        days = spend_and_revenue(client, model, _day(first, "--from"), _day(last, "--to"))
+    if not days:
+        fail("no spend is known for these days: `throughline import spend FILE.csv` brings it in")
+    first_day, last_day = days[0].first_day, days[0].first_day + timedelta(days=len(days[0].spend) - 1)
     curves = [curve for one in days if (curve := fit(one.channel, one.spend, one.revenue)) is not None]
     now = {curve.channel: curve.spend for curve in curves}
     split = allocate(curves, sum(now.values()) if total is None else total)
@@ -42,7 +49,8 @@ def budget(
     if as_json:
         print_json(
             {
-                "model": model, "revenue_now": before, "revenue_then": after,
+                "model": model, "from": first_day, "to": last_day, "days": len(days[0].spend),
+                "revenue_now": before, "revenue_then": after,
                 "channels": [{**curve._asdict(), "best_spend": split[curve.channel]} for curve in curves],
             }
         )  # fmt: skip
@@ -59,9 +67,17 @@ def budget(
         ],
         text_columns=1,
     )  # fmt: skip
+    typer.echo(f"spend and revenue of {len(days[0].spend)} days, {first_day} to {last_day}")
     typer.echo(
         f"credited revenue a day: {before:,.2f} now, {after:,.2f} with the best split of {sum(split.values()):,.2f}"
     )
     typer.echo(
         "Spend that follows demand looks more effective than it is: test a change before you rely on it.", err=True
     )
+
+
+def _day(text: str, option: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day such as 2026-11-01", param_hint=option) from None

@@ -65,7 +65,7 @@ class FrequencyRow(NamedTuple):
 
 
 class ChannelDays(NamedTuple):
-    """Spend and credited revenue of one channel, a number for each day, days without either included."""
+    """Spend and credited revenue of one channel, a number for each day of a period, days without either included."""
 
     channel: str
     first_day: date
@@ -152,8 +152,17 @@ def message_frequency(
     return [FrequencyRow(*row) for row in rows]
 
 
-def spend_and_revenue(client: Any, model: str) -> list[ChannelDays]:
-    """Read spend and credited revenue by day of each channel that has any spend, in the currency of reports."""
+def spend_and_revenue(
+    client: Any, model: str, first: date | None = None, last: date | None = None
+) -> list[ChannelDays]:
+    """Read spend and credited revenue by day of each channel that has any spend, in the currency of reports.
+
+    Args:
+        client: A client.
+        model: The attribution model.
+        first: First day of the period; None: the first day on which any channel spent.
+        last: Its last day; None: the last one.
+    """
     rows = client.query(
         """
         SELECT channel, day, toFloat64(sum(spend)), sum(revenue)
@@ -164,12 +173,15 @@ def spend_and_revenue(client: Any, model: str) -> list[ChannelDays]:
         """,
         parameters={"model": model},
     ).result_rows
-    if not rows:
+    spent = [day for _, day, spend, _ in rows if spend and (first or day) <= day <= (last or day)]
+    if not spent:
         return []
-    first, last = min(row[1] for row in rows), max(row[1] for row in rows)
+    first, last = first or min(spent), last or max(spent)
     found: dict[str, ChannelDays] = {}
     days = (last - first).days + 1
     for channel, day, spend, revenue in rows:
+        if not first <= day <= last:
+            continue
         series = found.setdefault(channel, ChannelDays(channel, first, [0.0] * days, [0.0] * days))
         series.spend[(day - first).days] += spend
         series.revenue[(day - first).days] += revenue

@@ -261,3 +261,34 @@ class TestCommands:
         assert "Display" == channel["channel"]
         assert 5.0 == pytest.approx(channel["best_spend"])
         assert channel["marginal_low"] <= channel["marginal"] <= channel["marginal_high"]
+
+    def test_a_day_is_one_of_the_days_with_spend_and_not_of_years_of_history(self, tables: Warehouse) -> None:
+        self.orders(tables)
+        tables.store(ordered("of 2024", 900, DAY_ONE.replace(year=2024)))
+
+        found = json.loads(CliRunner().invoke(app, ["budget", "--json"]).stdout)
+
+        days = [TODAY + timedelta(days=day) for day in range(56)]
+        spent = sum(10 + day.day % 7 for day in days)
+        assert (str(days[0]), str(days[-1]), 56) == (found["from"], found["to"], found["days"])
+        assert spent / 56 == pytest.approx(found["channels"][0]["spend"])
+
+    def test_the_days_of_a_budget_can_be_chosen(self, tables: Warehouse) -> None:
+        self.orders(tables)
+        first, last = (str(TODAY + timedelta(days=day)) for day in (-7, 6))
+
+        chosen = ["budget", "--from", first, "--to", last]
+        found = json.loads(CliRunner().invoke(app, [*chosen, "--json"]).stdout)
+
+        spent = sum(10 + (TODAY + timedelta(days=day)).day % 7 for day in range(7))
+        assert spent / 14 == pytest.approx(found["channels"][0]["spend"])
+        assert f"spend and revenue of 14 days, {first} to {last}" in CliRunner().invoke(app, chosen).stdout
+
+    def test_days_without_spend_have_no_budget(self, tables: Warehouse) -> None:
+        self.orders(tables)
+
+        printed = CliRunner().invoke(app, ["budget", "--to", "2024-01-01"])
+        wrong = CliRunner().invoke(app, ["budget", "--to", "yesterday"])
+
+        assert (1, True) == (printed.exit_code, "no spend is known for these days" in printed.stderr)
+        assert (2, True) == (wrong.exit_code, "--to" in wrong.stderr)
