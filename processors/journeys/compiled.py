@@ -71,6 +71,7 @@ class CompiledJourney:
         exits: Events and segments that end a run.
         goals: Goals with their matchers.
         awaited: Events that end a run or a wait.
+        waits: Signatures of the matchers of waits.
         event_names: Names of the events that can change a run, active or past.
         segments: Names of the segments that can.
     """
@@ -88,6 +89,9 @@ class CompiledJourney:
         self.goals: tuple[tuple[Goal, Matcher], ...] = tuple((goal, Matcher(goal, zone)) for goal in definition.goals)
         triggers = [*self.exits, *(step.trigger for step in self.steps.values() if step.trigger is not None)]
         self.awaited = tuple(each for each in triggers if isinstance(each, Matcher))
+        self.waits = frozenset(
+            step.trigger.signature for step in self.steps.values() if isinstance(step.trigger, Matcher)
+        )
         self.event_names = frozenset(
             name for matcher in (*self.awaited, *(matcher for _, matcher in self.goals)) for name in matcher.names
         )

@@ -22,7 +22,7 @@ from processors.journeys import runs as state
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run, Section
-from processors.journeys.step_context import Resolver, StepContext
+from processors.journeys.step_context import MAX_HEARD_BYTES, Resolver, StepContext, event_data
 from processors.journeys.steps import StepRunner
 from processors.profiles.time_zone import zone_named
 from processors.segments.port import Segments
@@ -77,6 +77,7 @@ class JourneyEngine:
                     index.setdefault(name, []).append(journey)
         self._awaited = _by_name(self._journeys.values())
         self._lateness = max((late for found in self._awaited.values() for _, late in found), default=0)
+        self._waits = frozenset[str]().union(*(journey.waits for journey in self._journeys.values()))
         self._relevant_events = frozenset(self._by_event).union(
             *(journey.event_names for journey in self._journeys.values())
         )
@@ -258,9 +259,16 @@ class JourneyEngine:
         for matcher, lateness in self._awaited.get(event["event"], ()):
             if context.now_ms - context.happened_ms <= lateness and matcher.matches(event):
                 heard = context.section.setdefault("heard", {}).setdefault(matcher.signature, {})
-                for key in matcher.keys(event)[:MAX_KEYS] or [""]:
+                keys = matcher.keys(event)[:MAX_KEYS] or [""]
+                for key in keys:
                     heard[key] = max(context.happened_ms, heard.get(key, 0))
                 state.newest(heard, state.HEARD_KEPT)
+                if matcher.signature in self._waits:
+                    events = context.section.setdefault("heard_events", {}).setdefault(matcher.signature, {})
+                    kept = event_data(event, MAX_HEARD_BYTES)
+                    for key in keys:
+                        events[key] = state.later_event(events.get(key), kept)
+                    state.forget_events(context.section)
 
     def _record_collapsed(self, person: Person, section: Section, now_ms: int) -> list[Emit]:
         context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys)

@@ -57,8 +57,23 @@ class Matcher:
         times = heard.get(self.signature)
         if not times:
             return False
-        last = max(times.get(run_key, 0), times.get("", 0)) if run_key else max(times.values())
-        return last >= since
+        return times.get(self._latest_key(times, run_key), 0) >= since
+
+    def heard_event(self, heard: Mapping[str, Mapping[str, int]], events: Mapping[str, Any], run_key: str) -> Any:
+        """Return the event by which `happened_since` holds; None if only its time is remembered.
+
+        Args:
+            heard: As of `happened_since`, which was true.
+            events: The remembered events by signature and key.
+            run_key: Key of the run.
+        """
+        return events.get(self.signature, {}).get(self._latest_key(heard[self.signature], run_key))
+
+    @staticmethod
+    def _latest_key(times: Mapping[str, int], run_key: str) -> str:
+        """Return the key with the latest time among those that concern a run."""
+        keys = [key for key in (run_key, "") if key in times] if run_key else times
+        return max(keys, key=lambda key: (times[key], key), default="")
 
 
 def concerns(keys: list[str], run_key: str) -> bool:

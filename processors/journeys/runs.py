@@ -1,7 +1,9 @@
 """State of the journeys of one person: active runs, ended runs, and remembered events.
 
     {"runs": {run id: run}, "past": {run id: run}, "entered": {journey: {key: ms}}, "heard": {signature: {key: ms}},
-     "collapsed": {run id: run}}
+     "heard_events": {signature: {key: event}}, "collapsed": {run id: run}}
+
+`heard_events` has the events of `heard` that a wait may be for, so that a wait that they end at once has its event.
 
 A run:
 
@@ -96,6 +98,19 @@ def forget(section: Section, now_ms: int, lateness: int) -> None:
                 del times[key]
             if not times:
                 del heard[signature]
+        forget_events(section)
+
+
+def forget_events(section: Section) -> None:
+    """Drop the events whose time is no longer remembered."""
+    if (events := section.get("heard_events")) is None:
+        return
+    heard = section.get("heard", {})
+    for signature, by_key in list(events.items()):
+        for key in by_key.keys() - heard.get(signature, {}).keys():
+            del by_key[key]
+        if not by_key:
+            del events[signature]
 
 
 def tidy(state: dict[str, Any], section: Section) -> None:
@@ -145,7 +160,9 @@ def combine(mine: Section, other: Section, exclusive: Collection[str], once: Col
         "collapsed": collapsed,
         "entered": _latest(mine.get("entered", {}), other.get("entered", {}), ENTERED_KEPT),
         "heard": _latest(mine.get("heard", {}), other.get("heard", {}), HEARD_KEPT),
+        "heard_events": _latest_events(mine.get("heard_events", {}), other.get("heard_events", {})),
     }
+    forget_events(joined)
     mine.clear()
     mine.update({name: content for name, content in joined.items() if content})
 
@@ -179,4 +196,20 @@ def _latest(mine: dict[str, Any], other: dict[str, Any], limit: int) -> dict[str
                 into[key] = max(at, into.get(key, at))
     for keys in joined.values():
         newest(keys, limit)
+    return joined
+
+
+def later_event(mine: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """Return the event that happened later; of two of one time the one with the greater id, in either order."""
+    if mine is None:
+        return other
+    return max(mine, other, key=lambda event: (event["occurred_at"], event["event_id"]))
+
+
+def _latest_events(mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    joined: dict[str, Any] = {signature: dict(by_key) for signature, by_key in mine.items()}
+    for signature, by_key in other.items():
+        into = joined.setdefault(signature, {})
+        for key, event in by_key.items():
+            into[key] = later_event(into.get(key), event)
     return joined

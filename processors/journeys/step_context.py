@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import orjson
+
 from processors.journeys.compiled import CompiledJourney, Trigger
 from processors.journeys.events import identity, journey_event
 from processors.journeys.matching import Event, Matcher, concerns
@@ -15,6 +17,11 @@ from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.time import text_of_ms
 from schemas.topics import DECISIONS
+
+MAX_EVENT_BYTES = 4000
+"""Maximum size of event properties that a run keeps for templates; of larger ones only scalar values are kept."""
+MAX_HEARD_BYTES = 1000
+"""The same for an event that is remembered for a wait that may begin later: most are never asked for."""
 
 
 class Resolver(Protocol):
@@ -176,3 +183,17 @@ class StepContext:
                     detail={"into": min(into)} if into else {"reason": "already_over"},
                 )
             )
+
+
+def event_data(event: Event, max_bytes: int = MAX_EVENT_BYTES) -> dict[str, Any]:
+    """Return the part of an event that templates and dates use."""
+    properties = event.get("properties") or {}
+    if len(orjson.dumps(properties)) > max_bytes:
+        short = {
+            name: value
+            for name, value in properties.items()
+            if not isinstance(value, dict | list) and len(str(value)) <= MAX_EVENT_BYTES // 20
+        }
+        properties = dict(list(short.items())[:20])
+    kept = {name: event[name] for name in ("event_id", "event", "channel", "occurred_at")}
+    return {**kept, "properties": properties}

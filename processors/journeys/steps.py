@@ -10,9 +10,9 @@ import orjson
 from processors.journeys import timers
 from processors.journeys.compiled import END, CompiledJourney, CompiledStep, draw
 from processors.journeys.events import identity
-from processors.journeys.matching import Event, Matcher
+from processors.journeys.matching import Matcher
 from processors.journeys.runs import Run
-from processors.journeys.step_context import StepContext
+from processors.journeys.step_context import StepContext, event_data
 from processors.profiles.joins import first_by_name
 from processors.profiles.time_zone import zone_of
 from processors.segments.event_filters import values_at
@@ -36,8 +36,6 @@ from schemas.profiles.person import Person
 from schemas.time import text_of_ms
 from schemas.topics import ACTIONS, DECISIONS
 
-MAX_EVENT_BYTES = 4000
-"""Maximum size of event properties that a run keeps for templates; of larger ones only scalar values are kept."""
 MAX_ATTEMPTS = 100
 """A message that was postponed so many times expires."""
 STOP = None
@@ -91,7 +89,7 @@ class StepRunner:
             "passed": 0,
         }
         if context.event is not None:
-            run["event"] = _event_data(context.event)
+            run["event"] = event_data(context.event)
         run["step"] = ""
         runs[run_id] = run
         context.record("journey_entered", run_id, run)
@@ -117,7 +115,7 @@ class StepRunner:
         """Continue a run that waited for this event or segment change."""
         run.pop("due", None)
         if context.event is not None and isinstance(step.trigger, Matcher):
-            run["last"] = _event_data(context.event)
+            run["last"] = event_data(context.event)
         context.record("step", run_id, run, step.id, happened=True)
         self._run_from(context, run_id, run, journey, step.branches[0])
 
@@ -168,7 +166,12 @@ class StepRunner:
         else:
             assert trigger is not None
             # A later event may have arrived before; this event itself is not remembered yet.
-            already = trigger.happened_since(context.section.get("heard", {}), run["key"], run["from"])
+            heard = context.section.get("heard", {})
+            already = trigger.happened_since(heard, run["key"], run["from"])
+            if already:
+                run.pop("last", None)
+                if event := trigger.heard_event(heard, context.section.get("heard_events", {}), run["key"]):
+                    run["last"] = event
         if already:
             context.record("step", run_id, run, step.id, happened=True)
             return step.branches[0]
@@ -278,20 +281,6 @@ class StepRunner:
         elif decision.outcome == "ghost":
             run["ghost"] = True
         return step.next
-
-
-def _event_data(event: Event) -> dict[str, Any]:
-    """Return the part of an event that templates and dates use."""
-    properties = event.get("properties") or {}
-    if len(orjson.dumps(properties)) > MAX_EVENT_BYTES:
-        short = {
-            name: value
-            for name, value in properties.items()
-            if not isinstance(value, dict | list) and len(str(value)) <= MAX_EVENT_BYTES // 20
-        }
-        properties = dict(list(short.items())[:20])
-    kept = {name: event[name] for name in ("event_id", "event", "channel", "occurred_at")}
-    return {**kept, "properties": properties}
 
 
 def _template_context(run: Run, data: dict[str, Any]) -> dict[str, Any]:

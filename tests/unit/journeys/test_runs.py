@@ -258,4 +258,4 @@ def test_a_person_whose_runs_have_all_expired_has_no_state() -> None:
         "Order Completed", order_id="o3"
     )
 
-    assert ["heard"] == list(timeline.person.state["journeys"])
+    assert ["heard", "heard_events"] == list(timeline.person.state["journeys"])
