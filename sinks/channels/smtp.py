@@ -16,7 +16,7 @@ from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime, formataddr, parseaddr
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import aiosmtplib
 
@@ -28,6 +28,8 @@ from sinks.channels.tracking_headers import header_lines, tracking_headers
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 IDLE_CONNECTIONS = 8
 """Connections kept open between messages."""
+_ADDRESS_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
+"""Characters of an address that stay as they are: those of RFC 3986; others, such as < and >, are escaped."""
 
 
 class SmtpAdapter:
@@ -67,8 +69,8 @@ class SmtpAdapter:
             return SendResult("retry", f"{error.code} {error.message}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return SendResult("retry", f"{type(error).__name__}: {error}")
-        tracking = header_lines(tracking_headers(self._host, message.key, message.data))
-        result = await self._transmit(client, receiver, tracking + mail.as_bytes(policy=SMTP_POLICY))
+        headers = header_lines({**_unsubscribe(message), **tracking_headers(self._host, message.key, message.data)})
+        result = await self._transmit(client, receiver, headers + mail.as_bytes(policy=SMTP_POLICY))
         if client.is_connected and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(client)
         else:
@@ -140,12 +142,17 @@ class SmtpAdapter:
         digest = hashlib.blake2b(outbound.key.encode(), digest_size=16).hexdigest()
         mail["Message-ID"] = f"<{digest}@{self._domain}>"
         mail["X-Throughline-Message-Id"] = outbound.key
-        if outbound.unsubscribe_url:
-            mail["List-Unsubscribe"] = f"<{outbound.unsubscribe_url}>"
-            mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         mail.set_content(outbound.rendered.text)
         if outbound.rendered.html:
             mail.add_alternative(outbound.rendered.html, subtype="html")
         if outbound.rendered.language:
             mail["Content-Language"] = outbound.rendered.language  # last: content would move it into a part
         return mail
+
+
+def _unsubscribe(message: OutboundMessage) -> dict[str, str]:
+    """Return the headers of one-click unsubscription; an address is plain ASCII on one line (RFC 3986, RFC 8058)."""
+    if not message.unsubscribe_url:
+        return {}
+    address = quote(message.unsubscribe_url, safe=_ADDRESS_CHARACTERS)
+    return {"List-Unsubscribe": f"<{address}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}

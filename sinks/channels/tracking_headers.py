@@ -59,7 +59,8 @@ def tracking_headers(host: str, key: str, data: Mapping[str, Any]) -> dict[str, 
 def header_lines(headers: Mapping[str, str]) -> bytes:
     """Write headers, folded at spaces only.
 
-    Python's own folding turns a long word into an encoded word (RFC 2047), which no provider reads in these headers.
+    Python's own folding turns a long word into an encoded word (RFC 2047), which neither
+    providers nor mail programs read in these headers.
     """
     return "".join(f"{name}: {_folded(value)}\r\n" for name, value in headers.items()).encode("ascii")
 

@@ -31,6 +31,7 @@ class Mailbox:
     port: int = 0
     answers: dict[str, str] = field(default_factory=dict)
     mails: list[EmailMessage] = field(default_factory=list)
+    bytes_received: list[bytes] = field(default_factory=list)
     receivers: list[str] = field(default_factory=list)
     connections: int = 0
 
@@ -56,6 +57,7 @@ class Mailbox:
             found = message_from_bytes(envelope.content, policy=policy.SMTP)
             assert isinstance(found, EmailMessage)
             self.mails.append(found)
+            self.bytes_received.append(envelope.content)
             self.receivers += envelope.rcpt_tos
         return said
 
@@ -101,6 +103,43 @@ async def test_a_message_has_the_headers_that_mailbox_providers_require(mailbox:
         "Content-Language": "de",
     }.items() <= dict(mail.items()).items()
     assert ("Hallo Ann", "<p>Hallo <b>Ann</b></p>") == (body.get_content().strip(), html.get_content().strip())
+
+
+KEY = "0f2c9d1e-8a37-5b64-9c21-7d5e4f3a2b1c"
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        pytest.param("https://shop.example/u?m=k1", "https://shop.example/u?m=k1", id="short"),
+        pytest.param(
+            f"https://shop.example/unsubscribe?message={KEY}&signature={'0a' * 40}",
+            f"https://shop.example/unsubscribe?message={KEY}&signature={'0a' * 40}",
+            id="longer than a line is usually",
+        ),
+        pytest.param("https://shop.example/u/a%20b?m=k-1_x", "https://shop.example/u/a%20b?m=k-1_x", id="escaped"),
+        pytest.param(
+            "https://shop.example/abmeldung/für?m=k1", "https://shop.example/abmeldung/f%C3%BCr?m=k1", id="umlaut"
+        ),
+        pytest.param("https://shop.example/u?m=k>1", "https://shop.example/u?m=k%3E1", id="a bracket ends no address"),
+    ],
+)
+async def test_the_unsubscribe_address_is_plain_and_on_one_line(
+    mailbox: Mailbox, adapter: SmtpAdapter, address: str, written: str
+) -> None:
+    await adapter.send(outbound()._replace(unsubscribe_url=address), NOW)
+    (received,) = mailbox.bytes_received
+    head = received.partition(b"\r\n\r\n")[0].decode("ascii").split("\r\n")
+
+    assert [f"List-Unsubscribe: <{written}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"] == [
+        line for line in head if line.startswith("List-")
+    ]
+
+
+async def test_without_an_unsubscribe_address_there_is_no_such_header(mailbox: Mailbox, adapter: SmtpAdapter) -> None:
+    await adapter.send(outbound()._replace(unsubscribe_url=""), NOW)
+
+    assert b"List-Unsubscribe" not in mailbox.bytes_received[0]
 
 
 async def test_every_attempt_has_the_same_message_id_and_another_message_another(
