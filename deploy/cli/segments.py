@@ -274,11 +274,11 @@ def _definitions() -> SegmentDefinitions:
 
 
 def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
-    from difflib import get_close_matches
+    from schemas.spelling import nearest_names
 
     names = [segment.name for segment in definitions.segments]
     if name not in names:
-        near = get_close_matches(name, names, 1)
+        near = nearest_names(name, names)
         fail(f"there is no segment {name!r}{f': did you mean {near[0]}?' if near else ''}")
     return definitions.segments[names.index(name)]
 
@@ -317,16 +317,15 @@ def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
 
 def _name_hints(definitions: SegmentDefinitions) -> list[str]:
     """Warn of custom event names that are close to a standard name: they may be misspelt, and never happen."""
-    from difflib import get_close_matches
-
     from schemas.events.touchpoint import EVENT_NAMES
+    from schemas.spelling import nearest_names
 
     found = []
     for segment in definitions.segments:
         for one in segment.when.walk():
             steps = [name for step in one.sequence or () for name in step.event]
             for name in (*(one.performed or ()), *(one.not_performed or ()), *(one.event or ()), *steps):
-                near = [] if name in EVENT_NAMES else get_close_matches(name, EVENT_NAMES, 1, 0.8)
+                near = [] if name in EVENT_NAMES else nearest_names(name, EVENT_NAMES, 0.8)
                 if near:
                     found.append(f"{segment.name}: {name!r} is a custom event; did you mean {near[0]}?")
     return found

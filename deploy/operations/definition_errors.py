@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from processors.decisions.labels import alternatives
+from schemas.spelling import nearest_names
 from schemas.validation_messages import broken_rule
 
 Place = tuple[str | int, ...]
@@ -70,7 +70,7 @@ def _message(error: Any, model: type[BaseModel]) -> str:
         name, known = str(error["loc"][-1]), _names(model)
         if name in known:
             return f"{name} does not belong here"
-        near = get_close_matches(name, known, 1, 0.7)
+        near = nearest_names(name, known, 0.7)
         return f"nothing is called {name} here{f'; did you mean {near[0]}?' if near else ''}"
     if kind == "string_pattern_mismatch":
         pattern = context["pattern"]

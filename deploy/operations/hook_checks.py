@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from schemas.events.touchpoint import EVENT_NAMES
 from schemas.intake.mappings import SCOPE, ValueMapping
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
+from schemas.spelling import nearest_names
 from schemas.topics import DEAD_LETTERS
 
 
@@ -150,13 +150,13 @@ def _parsed(raw: bytes) -> Any:
 def _hints(path: Path, mapping: CompiledMapping, channels: Sequence[str]) -> Iterator[str]:
     definition = mapping.definition
     for name in sorted(mapping.names):
-        near = get_close_matches(name, SCOPE, n=1, cutoff=0.75)
+        near = nearest_names(name, SCOPE, 0.75)
         if name.startswith("_") and name not in SCOPE and near:
             yield f"{path}: an expression reads {name}; did you mean {near[0]}?"
     for number, rule in enumerate(definition.events):
         place: tuple[str | int, ...] = ("events", number)
         for event in _constants(rule.event):
-            near = get_close_matches(event, EVENT_NAMES, n=1, cutoff=0.85)
+            near = nearest_names(event, EVENT_NAMES, 0.85)
             if event not in EVENT_NAMES and near:
                 yield _hint(path, (*place, "event"), f"{event} is no known event; did you mean {near[0]}?")
         if rule.channel is not None:

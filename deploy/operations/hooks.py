@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from processors.intake.mapping import CompiledMapping
 from processors.intake.webhook_signatures import SCHEMES, Secrets, SignatureScheme
 from schemas.intake import mappings
 from schemas.intake.sources import Source
+from schemas.spelling import nearest_names
 
 
 class Hook(NamedTuple):
@@ -122,7 +122,7 @@ def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureSc
     """Return the scheme of a mapping and its options, checked."""
     scheme = SCHEMES.get(signature.scheme)
     if scheme is None:
-        near = get_close_matches(signature.scheme, SCHEMES, 1)
+        near = nearest_names(signature.scheme, SCHEMES)
         raise DefinitionError(
             f"{path}:{line_of(path, ('signature', 'scheme'))}: signature.scheme: there is no scheme {signature.scheme}"
             f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(SCHEMES)})"

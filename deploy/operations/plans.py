@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from processors.intake.tracking_plan import TrackingPlan
 from schemas.events.touchpoint import EVENT_NAMES
 from schemas.intake.plan import ANY_SOURCE, PlanDefinitions
 from schemas.outcomes import Reject
+from schemas.spelling import nearest_names
 
 _MAX_EXAMPLES = 3
 
@@ -110,7 +110,7 @@ def lint_plan(paths: Sequence[Path], sources: Iterable[str]) -> list[Hint]:
         part = load(path, PlanDefinitions)
         for name, event in part.events.items():
             at = ("events", name)
-            near = get_close_matches(name, EVENT_NAMES, n=1, cutoff=0.85)
+            near = nearest_names(name, EVENT_NAMES, 0.85)
             if near and name not in EVENT_NAMES:
                 hints.append(Hint(path, line_of(path, at), ".".join(at), f"the known event is {near[0]}"))
             for source in event.sources:
@@ -124,7 +124,7 @@ def lint_plan(paths: Sequence[Path], sources: Iterable[str]) -> list[Hint]:
 def _source_hint(path: Path, at: tuple[str, ...], known: Sequence[str]) -> list[Hint]:
     if at[-1] in known:
         return []
-    near = get_close_matches(at[-1], known, n=1)
+    near = nearest_names(at[-1], known)
     also = f"; did you mean {near[0]}?" if near else ", which is right if it publishes over Kafka"
     return [Hint(path, line_of(path, at), ".".join(at), f"no source of that name may publish over HTTP{also}")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
@@ -11,6 +10,7 @@ from deploy.settings import Settings
 from processors.intake.transform import Transforms
 from schemas.intake.sources import Source
 from schemas.intake.transforms import Transform
+from schemas.spelling import nearest_names
 
 
 def load_transform(path: Path) -> Transform:
@@ -37,7 +37,7 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
         where = f"{settings.sources_file}:{line_of(settings.sources_file, ('sources', name, 'transform'))}"
         path = files.get(source.transform)
         if path is None:
-            near = get_close_matches(source.transform, files, 1)
+            near = nearest_names(source.transform, files)
             meant = f"; did you mean {near[0]}?" if near else ""
             folder = settings.definitions_dir / "transforms"
             raise DefinitionError(f"{where}: sources.{name}.transform: {folder} has no {source.transform}.yaml{meant}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import orjson
@@ -20,6 +19,7 @@ from schemas.events import limits as bounds
 from schemas.events.limits import HALF_PAIR
 from schemas.events.touchpoint import Event, read
 from schemas.outcomes import Reject
+from schemas.spelling import nearest_names
 from schemas.validation_messages import broken_rule
 
 MAX_VALUE_CHARS = 60
@@ -148,7 +148,7 @@ def _not_json(error: orjson.JSONDecodeError, value: bytes) -> str:
 
 
 def _unknown_channel(channel: str, channels: frozenset[str]) -> str:
-    near = get_close_matches(channel[:100], sorted(channels), n=1)
+    near = nearest_names(channel[:100], sorted(channels))
     meant = f" Did you mean {near[0]}?" if near else ""
     return (
         f"channel is {shown(channel, ('channel',))}, which this deployment does not know.{meant} "

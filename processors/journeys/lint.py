@@ -6,7 +6,6 @@ The model of a definition validates its shape; this module validates references 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from schemas.durations import DAY_MS, duration_text
@@ -25,6 +24,7 @@ from schemas.journeys.definitions import (
     WaitFor,
 )
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
+from schemas.spelling import nearest_names
 
 Path = tuple[str | int, ...]
 
@@ -219,5 +219,5 @@ def _whole(journey: Journey) -> PathProblems:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    near = get_close_matches(name, list(names), 1, 0.75)
+    near = nearest_names(name, list(names), 0.75)
     return f" (did you mean {near[0]!r}?)" if near else ""

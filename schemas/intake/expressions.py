@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal, DecimalException
-from difflib import get_close_matches
 from hashlib import sha256
 from inspect import cleandoc
 from typing import Any
@@ -32,6 +31,8 @@ from jmespath import functions, visitor
 from jmespath.exceptions import JMESPathError
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from schemas.spelling import nearest_names
 
 MAX_EXPRESSION_CHARS, MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_PARTS = 2_000, 40, 300
 """The longest expression, the deepest nesting of its parts, and the most of them."""
@@ -252,7 +253,7 @@ def _checked(tree: dict[str, Any], depth: int = 0) -> int:
     if tree["type"] == "function_expression":
         name, given = tree["value"], len(tree["children"])
         if name not in _KNOWN:
-            near = get_close_matches(name, _KNOWN, 1)
+            near = nearest_names(name, _KNOWN)
             raise ValueError(f"there is no function {name}(){f'; did you mean {near[0]}()?' if near else ''}")
         wanted = _KNOWN[name]["signature"]
         variadic = bool(wanted) and wanted[-1].get("variadic", False)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
@@ -31,6 +30,7 @@ from pydantic_core import PydanticCustomError
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
 from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find_attribute
+from schemas.spelling import nearest_names
 from schemas.time import lenient_time
 
 MAX_TIMES = 200
@@ -365,12 +365,12 @@ def _check_attribute(condition: Condition) -> str:
 
 
 def _suggestion(given: Iterable[object]) -> str:
-    near = [near for key in given for near in get_close_matches(str(key), OPERATORS, 1, 0.75)]
+    near = [near for key in given for near in nearest_names(str(key), OPERATORS, 0.75)]
     return f": did you mean {near[0]}?" if near else ""
 
 
 def _nearest(name: str) -> str:
-    near = get_close_matches(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)], 1)
+    near = nearest_names(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)])
     return f": did you mean {near[0]}?" if near else ""
 
 
@@ -423,7 +423,7 @@ def _check_stage(condition: Condition) -> str:
 def _check_engaged(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; a deployment may have further channels."""
     for name in condition.engaged or ():
-        if name not in TOUCHPOINT_CHANNELS and (near := get_close_matches(name, TOUCHPOINT_CHANNELS, 1, 0.75)):
+        if name not in TOUCHPOINT_CHANNELS and (near := nearest_names(name, TOUCHPOINT_CHANNELS, 0.75)):
             return f"there is no channel {name!r}: did you mean {near[0]}?"
     return ""
 

@@ -39,6 +39,7 @@ MESSAGE = "{message: welcome, expires_after: 1d}"
     ("text", "path", "said"),
     [
         (f"entry: {{event: Signd Up}}\nsteps: [{MESSAGE}]", "entry.event", "did you mean 'Signed Up'?"),
+        (f"entry: {{event: product viewed}}\nsteps: [{MESSAGE}]", "entry.event", "did you mean 'Product Viewed'?"),
         (f"entry: {{event: Booked}}\nsteps: [{MESSAGE}]", "entry.event", "own_events"),
         (f"entry: {{segment: vipp}}\nsteps: [{MESSAGE}]", "entry.segment", "did you mean 'vip'?"),
         (f"{ENTRY}exit_when: [{{segment: gone}}]\nsteps: [{MESSAGE}]", "exit_when.0.segment", "no segment 'gone'"),
