@@ -1,13 +1,16 @@
-"""Formats validation errors of YAML definitions: the place in the file, and what was expected there."""
+"""Formats the validation errors of a YAML definition: the places in the file, and what was expected there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from processors.decisions.labels import alternatives
+from schemas.durations import DEFINITION_FILE
 from schemas.spelling import nearest_names
 from schemas.validation_messages import broken_rule
 
@@ -35,11 +38,15 @@ _EXAMPLES = {
 }
 _MISSING = object()
 _WHOLE_NUMBER, _NUMBER = broken_rule("int_type", ""), broken_rule("float_type", "")
+_TEXT = broken_rule("string_type", "")
 _PROPERTY = "a part of the event, such as channel, properties.price or campaign.source"
 
 
-def definition_error(invalid: ValidationError, value: Any, model: type[BaseModel]) -> tuple[Place, str]:
-    """Format the first validation error of a definition.
+def definition_errors(invalid: ValidationError, value: Any, model: type[BaseModel]) -> list[tuple[Place, str]]:
+    """Format all validation errors of a definition, in the order of the file.
+
+    A rule about several parts is checked once each part is valid. So parts that do not belong there are left out, and
+    days written as texts, to find what else is wrong.
 
     Args:
         invalid: The errors of validation.
@@ -47,19 +54,111 @@ def definition_error(invalid: ValidationError, value: Any, model: type[BaseModel
         model: The model that it was validated against.
 
     Returns:
-        The place in the file, and what is wrong with it. Where a value of several types would be valid, all are named.
+        The places in the file, and what is wrong with each. Where a value of several types would be valid, all are
+        named.
     """
-    errors = invalid.errors(include_url=False)
-    first = errors[0]
-    where = _place(tuple(first["loc"]), value, absent=first["type"] == "missing")
-    same = [error for error in errors if _place(tuple(error["loc"]), value, absent=error["type"] == "missing") == where]
+    found = _by_place(invalid, value, model)
+    try:
+        model.model_validate(_mended(value, invalid), context=DEFINITION_FILE)
+    except ValidationError as further:
+        more = _by_place(further, value, model)
+        found = {place: more.get(place, text) if text == _TEXT else text for place, text in found.items()}
+        found = {**found, **{place: text for place, text in more.items() if place not in found}}
+    return [(place, found[place]) for place in _in_order(found, value)]
+
+
+def _by_place(invalid: ValidationError, value: Any, model: type[BaseModel]) -> dict[Place, str]:
+    """Return one message for each place with an error."""
+    by_place: dict[Place, list[Any]] = {}
+    for error in invalid.errors(include_url=False):
+        # A list of which each item is wrong is called too short.
+        if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
+            continue
+        by_place.setdefault(_place(tuple(error["loc"]), value, absent=error["type"] == "missing"), []).append(error)
+    misplaced = _misplaced(by_place, value, model)
+    return misplaced | {place: _words(errors, model) for place, errors in by_place.items() if place not in misplaced}
+
+
+def _words(same: list[Any], model: type[BaseModel]) -> str:
     # Where a text or a list is valid and the file has a list, the errors inside the list count.
     inner = [error for error in same if not error["type"].endswith("_type")]
     messages = list(dict.fromkeys(_message(error, model) for error in inner or same))
     if len(messages) > 1 and all(text.startswith("should be ") for text in messages):
         messages = [text for text in messages if text != _WHOLE_NUMBER or _NUMBER not in messages]
-        return where, f"should be {alternatives(text.removeprefix('should be ') for text in messages)}"
-    return where, messages[0]
+        return f"should be {alternatives(text.removeprefix('should be ') for text in messages)}"
+    return messages[0]
+
+
+def _misplaced(errors: dict[Place, list[Any]], value: Any, model: type[BaseModel]) -> dict[Place, str]:
+    """Return the message for names at the top of a file that belong to the items of one of its lists.
+
+    The message is at the first of them, and the others have none of their own.
+    """
+    names = [place[0] for place, found in errors.items() if len(place) == 1 and found[0]["type"] == "extra_forbidden"]
+    candidates = {
+        field: [str(name) for name in names if name in parts]
+        for field, parts in _lists_of_parts(model).items()
+        if isinstance(value, dict) and field not in value
+    }
+    field = max(candidates, key=lambda field: len(candidates[field]), default="")
+    if len(theirs := candidates.get(field, [])) < 2:
+        return {}
+    first, *others = theirs
+    for name in others:
+        del errors[(name,)]
+    return {
+        (first,): f"{', '.join(theirs)} belong to one of {field}: begin the file with `{field}:` and write "
+        f"`- {first}: …` below it, with the others under {first}"
+    }
+
+
+def _lists_of_parts(model: type[BaseModel]) -> dict[str, Collection[str]]:
+    """Return the fields of a model that are lists of parts, with the names that a part may have."""
+    schema = model.model_json_schema()
+    found: dict[str, Collection[str]] = {}
+    for name, field in schema.get("properties", {}).items():
+        reference = field.get("items", {}).get("$ref", "")
+        part = schema.get("$defs", {}).get(reference.rpartition("/")[2], {})
+        if part.get("properties"):
+            found[name] = part["properties"].keys()
+    return found
+
+
+def _mended(value: Any, invalid: ValidationError) -> Any:
+    """Return a copy without the parts that do not belong there, and with texts where days should be texts."""
+    found = copy.deepcopy(value)
+    for error in invalid.errors(include_url=False):
+        place = _place(tuple(error["loc"]), value, absent=False)
+        parent, key = found, place[-1] if place else None
+        for step in place[:-1]:
+            parent = _child(parent, step)
+        if key is None or _child(parent, key) is _MISSING:
+            continue
+        if error["type"] == "extra_forbidden":
+            del parent[key]
+        elif error["type"] == "string_type" and isinstance(parent[key], date | time):  # YAML reads 2026-12-01 as a date
+            parent[key] = str(parent[key])
+    return found
+
+
+def _in_order(places: Iterable[Place], value: Any) -> list[Place]:
+    """Sort places as they are in the file; a missing part comes after those that are there."""
+
+    def position(place: Place) -> tuple[int, ...]:
+        found, inside = [], value
+        for key in place:
+            keys = (
+                list(inside)
+                if isinstance(inside, dict)
+                else list(range(len(inside)))
+                if isinstance(inside, list)
+                else []
+            )
+            found.append(keys.index(key) if key in keys else len(keys))
+            inside = _child(inside, key)
+        return tuple(found)
+
+    return sorted(places, key=position)
 
 
 def _message(error: Any, model: type[BaseModel]) -> str:

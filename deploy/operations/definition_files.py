@@ -6,13 +6,14 @@ the line and the path.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deploy.operations.definition_errors import Place, definition_error
+from deploy.operations.definition_errors import Place, definition_errors
 from deploy.settings import Settings
 from processors.enrichment.user_agents import UserAgents
 from processors.recording.touch_rules import TouchRules
@@ -22,13 +23,31 @@ from schemas.identity.policy import IdentityPolicy, known_region
 from schemas.recording.touches import TouchDefinitions
 
 Model = TypeVar("Model", bound=BaseModel)
+Loaded = TypeVar("Loaded")
 
 MAX_DEPTH, MAX_PLACES = 60, 100_000
 """The greatest nesting and the most values of a definition: references can multiply the values of a small file."""
 
 
 class DefinitionError(Exception):
-    """A definition file is not valid; the message names file, line, path and what was expected."""
+    """A definition file is not valid; each line of the message names file, line, path and what was expected."""
+
+
+def each_loaded(loads: Iterable[Callable[[], Loaded]]) -> list[Loaded]:
+    """Load several files or parts, and report the errors of all of them at once.
+
+    Raises:
+        DefinitionError: At least one is not valid.
+    """
+    loaded, errors = [], []
+    for one in loads:
+        try:
+            loaded.append(one())
+        except DefinitionError as error:
+            errors.append(str(error))
+    if errors:
+        raise DefinitionError("\n".join(dict.fromkeys(errors)))
+    return loaded
 
 
 def load(path: Path, model: type[Model]) -> Model:
@@ -42,9 +61,11 @@ def load(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(value, context=DEFINITION_FILE)
     except ValidationError as invalid:
-        where, message = definition_error(invalid, value, model)
-        line = _nearest(lines, where)
-        raise DefinitionError(f"{path}:{line}: {'.'.join(map(str, where)) or '(file)'}: {message}") from invalid
+        found = [
+            f"{path}:{_nearest(lines, where)}: {'.'.join(map(str, where)) or '(file)'}: {message}"
+            for where, message in definition_errors(invalid, value, model)
+        ]
+        raise DefinitionError("\n".join(found)) from invalid
 
 
 def _read(path: Path, lines: dict[Place, int]) -> Any:

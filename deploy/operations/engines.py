@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
+from deploy.operations.definition_files import DefinitionError, each_loaded, line_of, load, yaml_files
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
@@ -104,18 +105,29 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         DefinitionError: A file is not valid; the message names file, line and path.
     """
     found = [] if without_journeys else yaml_files(settings.definitions_dir / "journeys")
-    journeys, files = load_journeys(found)
-    segments, places = _segments(settings)
-    delivery = load(settings.delivery_file, DeliveryDefinitions)
+    parts: list[Any] = each_loaded(
+        (
+            lambda: load_journeys(found),
+            lambda: _segments(settings),
+            lambda: _delivery_and_policy(settings),
+            lambda: load_templates(settings.definitions_dir / "templates"),
+        )
+    )
+    (journeys, files), (segments, places), (delivery, policy), templates = parts
     return Definitions(
         segments=segments,
         journeys=journeys,
-        policy=load_policy(settings, delivery),
-        templates=load_templates(settings.definitions_dir / "templates"),
+        policy=policy,
+        templates=templates,
         delivery=delivery,
         files=files,
         places=places,
     )
+
+
+def _delivery_and_policy(settings: Settings) -> tuple[DeliveryDefinitions, MessagePolicy]:
+    delivery = load(settings.delivery_file, DeliveryDefinitions)
+    return delivery, load_policy(settings, delivery)
 
 
 def load_policy(settings: Settings, delivery: DeliveryDefinitions) -> MessagePolicy:
@@ -199,8 +211,9 @@ def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[P
     """Read segments, and the file and place of each part."""
     merged: dict[str, Any] = {}
     origin: dict[str, tuple[Path, Place]] = {}
-    for path in yaml_files(settings.definitions_dir / "segments"):
-        part = load(path, SegmentDefinitions)
+    paths = yaml_files(settings.definitions_dir / "segments")
+    parts = each_loaded(partial(load, path, SegmentDefinitions) for path in paths)
+    for path, part in zip(paths, parts, strict=True):
         for name in sorted(part.model_fields_set):
             value = getattr(part, name)
             if isinstance(value, tuple):
@@ -233,8 +246,9 @@ def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str,
     """
     files: dict[str, Path] = {}
     journeys = []
-    for path in paths:
-        journey = load(path, Journey)
+    paths = list(paths)
+    loaded = each_loaded(partial(load, path, Journey) for path in paths)
+    for path, journey in zip(paths, loaded, strict=True):
         if journey.name in files:
             line = line_of(path, ("name",))
             raise DefinitionError(f"{path}:{line}: name: {files[journey.name]} has a journey {journey.name} already")
@@ -251,7 +265,10 @@ def load_templates(folder: Path) -> Templates:
     """
     files = {path.stem: path for path in yaml_files(folder)}
     layout = load(files[LAYOUT], Layout) if LAYOUT in files else None
-    definitions = {name: load(path, TemplateDefinition) for name, path in files.items() if name != LAYOUT}
+    names = [name for name in files if name != LAYOUT]
+    definitions = dict(
+        zip(names, each_loaded(partial(load, files[name], TemplateDefinition) for name in names), strict=True)
+    )
     try:
         return Templates(definitions, layout)
     except TemplateError as error:

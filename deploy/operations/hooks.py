@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.operations.definition_errors import definition_error
+from deploy.operations.definition_errors import definition_errors
 from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
 from deploy.settings import DEFINITIONS, Settings
 from processors.intake.mapping import CompiledMapping
@@ -130,6 +130,8 @@ def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureSc
     try:
         return scheme, scheme.options.model_validate(signature.options)
     except ValidationError as invalid:
-        where, message = definition_error(invalid, signature.options, scheme.options)
-        place = ("signature", *where)
-        raise DefinitionError(f"{path}:{line_of(path, place)}: {'.'.join(map(str, place))}: {message}") from invalid
+        found = definition_errors(invalid, signature.options, scheme.options)
+        places = [(("signature", *where), message) for where, message in found]
+        raise DefinitionError(
+            "\n".join(f"{path}:{line_of(path, place)}: {'.'.join(map(str, place))}: {text}" for place, text in places)
+        ) from invalid

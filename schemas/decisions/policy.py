@@ -259,7 +259,8 @@ class MessagePolicy(_Part):
     """Who may get messages, on which channels, when and how often: one policy for all journeys.
 
     Attributes:
-        channels: The channels, in the order in which they are tried when nothing else decides.
+        channels: All channels of the deployment, in the order in which they are tried when nothing else decides. What
+            is not listed is not used, and the caps and quiet hours below that are left out speak of listed ones only.
         consent: The rules of consent.
         suppression: The people who get no messages.
         transactional: The gates that transactional messages bypass.
@@ -282,10 +283,17 @@ class MessagePolicy(_Part):
     holdout: HoldoutRules = HoldoutRules()
     choice: ChoiceRules = ChoiceRules()
     quiet_hours: dict[str, QuietHours | None] = Field(
-        default_factory=lambda: {WILDCARD: QuietHours(start="21:00", end="09:00"), "email": None}
+        default_factory=lambda given: {
+            WILDCARD: QuietHours(start="21:00", end="09:00"),
+            **({"email": None} if "email" in given.get("channels", ()) else {}),
+        }
     )
     send_time: SendTimeRules = SendTimeRules()
-    caps: tuple[CapRule, ...] = _CAPS
+    caps: tuple[CapRule, ...] = Field(
+        default_factory=lambda given: tuple(
+            rule for rule in _CAPS if rule.channel is None or rule.channel in given.get("channels", ())
+        )
+    )
     when_capped: Literal["suppress", "postpone"] = "suppress"
     priority: PriorityRules = PriorityRules()
     expires_after: Duration = 3 * DAY_MS
@@ -293,10 +301,12 @@ class MessagePolicy(_Part):
 
     @model_validator(mode="after")
     def _known_channels(self) -> Self:
-        named = {rule.channel for rule in self.caps} | set(self.quiet_hours)
-        unknown = sorted(str(name) for name in named - {None, WILDCARD, *self.channels})
-        if unknown:
-            raise ValueError(f"these channels have no entry under channels: {', '.join(unknown)}")
+        for place, named in (("caps", {rule.channel for rule in self.caps}), ("quiet_hours", {*self.quiet_hours})):
+            if unknown := sorted(str(name) for name in named - {None, WILDCARD, *self.channels}):
+                raise ValueError(
+                    f"{place} speaks of {', '.join(unknown)}, which is not among `channels` "
+                    f"({', '.join(self.channels)}): add `{unknown[0]}: {{address: …}}` there, or remove it from {place}"
+                )
         return self
 
     @cached_property

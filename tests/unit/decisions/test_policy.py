@@ -54,6 +54,25 @@ def test_a_wrong_policy_is_refused_with_its_place(tmp_path: Path, text: str, sai
     assert f"{file}:1" in str(refused.value)
 
 
+def test_left_out_caps_and_quiet_hours_speak_of_the_listed_channels_only(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text("channels: {viber: {address: viber_id}, sms: {address: phone}}")
+    policy = load(tmp_path / "policy.yaml", MessagePolicy)
+
+    assert ({"sms", None}, ["*"]) == ({rule.channel for rule in policy.caps}, list(policy.quiet_hours))
+
+
+def test_a_stated_cap_on_a_channel_that_is_not_listed_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("channels: {viber: {address: viber_id}}\ncaps: [{limit: 1, channel: whatsapp, within: 7d}]")
+    with pytest.raises(DefinitionError) as error:
+        load(path, MessagePolicy)
+
+    assert (
+        f"{path}:1: (file): caps speaks of whatsapp, which is not among `channels` (viber): add "
+        "`whatsapp: {address: …}` there, or remove it from caps"
+    ) == str(error.value)
+
+
 def test_a_cap_that_is_not_rolling_is_remembered_through_the_longest_day() -> None:
     assert 25 * HOUR_MS == CapRule(limit=1, calendar="day").longest_ms
 

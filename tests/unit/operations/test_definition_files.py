@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from deploy.operations.definition_files import DefinitionError, load
 from schemas.decisions.policy import MessagePolicy
+from schemas.delivery.templates import TemplateDefinition
 from schemas.intake.mappings import Mapping, ValueMapping
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
@@ -36,7 +37,7 @@ def error_of(folder: Path, text: str, model: type[BaseModel]) -> str:
     path.write_text(text, "utf-8")
     with pytest.raises(DefinitionError) as error:
         load(path, model)
-    return str(error.value).removeprefix(f"{folder}/")
+    return str(error.value).replace(f"{folder}/", "")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,53 @@ def error_of(folder: Path, text: str, model: type[BaseModel]) -> str:
 )  # fmt: skip
 def test_the_error_of_a_step_names_its_line_and_what_was_expected(tmp_path: Path, step: str, expected: str) -> None:
     assert f"x.yaml:5: {expected}" == error_of(tmp_path, JOURNEY.replace("STEP", step), Journey)
+
+
+def test_all_errors_of_a_file_are_named_at_once_in_their_order(tmp_path: Path) -> None:
+    text = (
+        "name: My Journey\ndescription: Mine.\nentry: {event: Signed Up}\nsteps:\n"
+        "  - send: hello\n  - wait: 1d\n  - until: {date: 2026-12-01}\n"
+    )
+    not_a_step = "not a step: it needs one of delay, until, wait_for, if, random, message, set_trait, webhook, exit"
+
+    assert [
+        "x.yaml:1: name: should be a name of small letters, digits, - and _, such as win-back",
+        f"x.yaml:5: steps.0: {not_a_step}",
+        f"x.yaml:6: steps.1: {not_a_step}",
+        "x.yaml:7: steps.2.until.date: should be a date of the event or the person, such as event.starts_at",
+    ] == error_of(tmp_path, text, Journey).splitlines()
+
+
+def test_a_rule_about_several_parts_is_named_beside_a_part_that_does_not_belong(tmp_path: Path) -> None:
+    text = 'description: Mine.\nchannels:\n  email:\n    en: {subject: "Hi", image: x.png, html: "<p>Hi</p>"}\n'
+
+    assert [
+        "x.yaml:1: (file): email.en needs text",
+        "x.yaml:4: channels.email.en.image: nothing is called image here",
+    ] == error_of(tmp_path, text, TemplateDefinition).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "name: big\ndescription: Big.\nwhen: {performed: Order Completed}\n",
+            ["x.yaml:1: name: name, description, when belong to one of segments: begin the file with `segments:` and "
+             "write `- name: …` below it, with the others under name"],
+        ),
+        (
+            "name: clicks\ndescription: Clicks.\nevent: Page Viewed\nfunction: count\n",
+            ["x.yaml:1: name: name, description, event, function belong to one of traits: begin the file with "
+             "`traits:` and write `- name: …` below it, with the others under name"],
+        ),
+        ("segments: []\nname: big\n", ["x.yaml:2: name: name does not belong here"]),
+    ],
+    ids=["a segment", "a trait", "one name too many"],
+)  # fmt: skip
+def test_the_parts_of_one_segment_at_the_top_of_a_file_belong_below_it(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    assert expected == error_of(tmp_path, text, SegmentDefinitions).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +249,8 @@ def test_an_error_inside_a_value_of_a_mapping_is_at_its_place(
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("events:", "evnts:", "x.yaml:1: events: is missing"),
+        ("events:", "evnts:", "x.yaml:3: evnts: nothing is called evnts here; did you mean events?\n"
+         "x.yaml:1: events: is missing"),
         ("event_id: id", "event_id: [id, 5]", "x.yaml:4: events.0.event_id.1: should be a text"),
         ("event_id: id", "event_id: []", "x.yaml:4: events.0.event_id: should have at least 1, and has 0"),
         ("event_id: id", "event_id: id\n    identifiers: {E-mail: mail}",
