@@ -67,6 +67,7 @@ class Definitions:
         delivery: The routes by which messages leave.
         files: The file of each journey, by name.
         places: The file and place of each segment and trait.
+        templates_dir: The folder of the templates.
     """
 
     segments: SegmentDefinitions
@@ -76,6 +77,7 @@ class Definitions:
     delivery: DeliveryDefinitions
     files: Mapping[str, Path] = field(default_factory=dict)
     places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
+    templates_dir: Path = Path()
 
     def decider(
         self,
@@ -122,6 +124,7 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         delivery=delivery,
         files=files,
         places=places,
+        templates_dir=settings.definitions_dir / "templates",
     )
 
 
@@ -177,7 +180,7 @@ def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngin
         DefinitionError: A file is not valid, or the linter has a serious finding.
     """
     definitions = load_definitions(settings)
-    serious = [finding for finding in lint_all(definitions) if finding.serious]
+    serious = [finding for finding in lint_journeys(definitions) if finding.serious]
     if serious:
         raise DefinitionError("\n".join(map(str, serious)))
     if redis is None:
@@ -272,15 +275,36 @@ def load_templates(folder: Path) -> Templates:
     try:
         return Templates(definitions, layout)
     except TemplateError as error:
-        path = files[error.template]
-        where = error.path if error.template == LAYOUT else ("channels", *error.path)
-        # A text in a block begins on the line after its key.
-        line = line_of(path, where) + error.line
-        raise DefinitionError(f"{path}:{line}: {'.'.join(where)}: {error.message}") from error
+        found = [_text_place(folder, one) for one in (error, *error.further)]
+        raise DefinitionError(
+            "\n".join(f"{path}:{line}: {'.'.join(where)}: {text}" for path, line, where, text in found)
+        ) from error
+
+
+def _text_place(folder: Path, error: TemplateError) -> tuple[Path, int, tuple[str, ...], str]:
+    """Return the file of an error in a text, its line, its place and the message."""
+    path = next(path for path in yaml_files(folder) if path.stem == error.template)
+    where = error.path if error.template == LAYOUT else ("channels", *error.path)
+    line = line_of(path, where)
+    # A text in a block begins on the line after its key.
+    in_block = path.read_text("utf-8").splitlines()[line - 1].rstrip().endswith(("|", ">", "|-", ">-", "|+", ">+"))
+    return path, line + (error.line if in_block else 0), where, error.message
 
 
 def lint_all(definitions: Definitions) -> list[Finding]:
-    """Check journeys against the segments, templates and channels that they refer to."""
+    """Check journeys against the segments, templates and channels that they refer to, and the names in the texts."""
+    findings = lint_journeys(definitions)
+    for error in definitions.templates.unknown_names:
+        path, line, where, message = _text_place(definitions.templates_dir, error)
+        findings.append(Finding(str(path), line, ".".join(where), message, True))
+    return findings
+
+
+def lint_journeys(definitions: Definitions) -> list[Finding]:
+    """Check journeys against the segments, templates and channels that they refer to.
+
+    A deployment with a serious finding does not start. A wrong name in a text costs the messages of that text alone.
+    """
     policy, templates = definitions.policy, definitions.templates
     findings = []
     for name, message in misspelt_events(definitions.journeys, definitions.segments):

@@ -27,6 +27,7 @@ from liquid import BoundTemplate, Environment, FalsyStrictUndefined, Markup, Ren
 from liquid.exceptions import LiquidError
 from liquid.filter import with_context
 
+from processors.delivery.template_names import NAMES, unknown_names, unknown_root
 from schemas.delivery.templates import (
     DEFAULT_MESSAGE_FORMAT,
     MESSAGE_FORMATS,
@@ -38,7 +39,7 @@ from schemas.delivery.templates import (
 )
 from schemas.time import parse_time
 
-ROOTS = frozenset({"profile", "event", "run", "message"})
+ROOTS = frozenset(NAMES)
 """The names of a template's values."""
 ONE_LINE = ("subject", "preview", "title", "link")
 """Parts that are one line: white space becomes single blanks, so that no value can add a header or a line."""
@@ -59,6 +60,10 @@ _FILTERS = frozenset(
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _RANGE = re.compile(r"\{[{%](?:(?![}%]\}).)*?\(\s*[\w.\[\]'\"-]+\s*\.\.", re.DOTALL)
 _ADDRESS_FROM_DATA = re.compile(r"""(?:href|src)\s*=\s*["']?\s*\{\{(?![^}]*\|\s*link\s*-?\}\})""", re.IGNORECASE)
+_NOT_OFFERED = (
+    (_RANGE, "ranges such as (1..5) are not offered: go through a list"),
+    (_ADDRESS_FROM_DATA, 'write href="{{ … | link }}": an address from data must be checked'),
+)
 _WEB_ADDRESS = re.compile(r"https?://[^\s\"'<>\\]+", re.IGNORECASE)
 _LINK = re.compile(r"(?!javascript:|data:|vbscript:)[a-z][a-z0-9+.-]*:[^\s\"'<>\\]+", re.IGNORECASE)
 
@@ -77,10 +82,12 @@ class TemplateError(Exception):
         template: Its name.
         path: Place in its file: channel, language, part.
         line: Line within the part, from 1; 0: the error concerns the whole part.
+        further: The errors of other parts and templates that were found with this one.
     """
 
     def __init__(self, template: str, path: tuple[str, ...], line: int, message: str) -> None:
         self.template, self.path, self.line, self.message = template, path, line, message
+        self.further: tuple[TemplateError, ...] = ()
         place = ".".join((template, *path)) + (f" line {line}" if line else "")
         super().__init__(f"{place}: {message}")
 
@@ -106,10 +113,15 @@ class Templates:
         layout: The frame of every e-mail.
 
     Raises:
-        TemplateError: A template does not parse, or uses an unknown value or filter.
+        TemplateError: A template does not parse, or uses an unknown value or filter; it has those of all templates.
+
+    Attributes:
+        unknown_names: Names that do not exist: they fail every message. They do not stop a deployment from starting.
     """
 
     def __init__(self, definitions: Mapping[str, TemplateDefinition], layout: Layout | None = None) -> None:
+        self.unknown_names: list[TemplateError] = []
+        self._errors: list[TemplateError] = []
         self._plain, self._html = _environment(autoescape=False), _environment(autoescape=True)
         self._defaults = {name: definition.default_language for name, definition in definitions.items()}
         self._compiled: dict[tuple[str, str], dict[str, _Compiled]] = {}
@@ -123,7 +135,12 @@ class Templates:
             for part in ("html", "text"):
                 for language, source in getattr(layout, part).items():
                     path = (part, language)
-                    self._layouts[part][language] = self._parse("_layout", path, source, part, ROOTS | {"content"})
+                    if parsed := self._parse("_layout", path, source, part, ROOTS | {"content"}):
+                        self._layouts[part][language] = parsed
+        if self._errors:
+            first, *further = self._errors
+            first.further = tuple(further)
+            raise first
 
     def names(self) -> list[str]:
         """Return the names of all templates."""
@@ -196,35 +213,47 @@ class Templates:
 
     def _compile(self, name: str, channel: str, language: str, content: Content) -> _Compiled:
         parts = {
-            part: self._parse(name, (channel, language, part), source, part, ROOTS)
+            part: parsed
             for part, source in content.parts().items()
+            if (parsed := self._parse(name, (channel, language, part), source, part, ROOTS)) is not None
         }
         return _Compiled(parts, any("recommend" in template.analyze().filters for template in parts.values()))
 
-    def _parse(self, name: str, path: tuple[str, ...], source: str, part: str, roots: frozenset[str]) -> BoundTemplate:
-        for pattern, advice in (
-            (_RANGE, "ranges such as (1..5) are not offered: go through a list"),
-            (_ADDRESS_FROM_DATA, 'write href="{{ … | link }}": an address from data must be checked'),
-        ):
-            if found := pattern.search(source):
-                raise TemplateError(name, path, source.count("\n", 0, found.start()) + 1, advice)
+    def _parse(
+        self, name: str, path: tuple[str, ...], source: str, part: str, roots: frozenset[str]
+    ) -> BoundTemplate | None:
+        """Parse a text; None if it has errors, which are noted."""
         environment = self._html if part == "html" else self._plain
+        errors: list[tuple[int, str]] = [
+            (found.start(), advice) for pattern, advice in _NOT_OFFERED for found in pattern.finditer(source)
+        ]
+        template = None
         try:
             template = environment.from_string(source)
             used = template.analyze()
         except LiquidError as error:
-            raise TemplateError(name, path, _line(error), _words(error)) from error
-        except RecursionError as error:
-            raise TemplateError(name, path, 0, "it is nested too deeply") from error
-        for root, uses in used.globals.items():
-            if root not in roots:
-                line = source.count("\n", 0, uses[0].span.index) + 1
-                raise TemplateError(name, path, line, f"{root}: a template knows {', '.join(sorted(roots))}")
-        for filter_name, spans in used.filters.items():
-            if filter_name not in environment.filters:
-                line = source.count("\n", 0, spans[0].index) + 1
-                raise TemplateError(name, path, line, f"{filter_name}: there is no such filter")
+            self._errors.append(TemplateError(name, path, _line(error), _words(error)))
+        except RecursionError:
+            self._errors.append(TemplateError(name, path, 0, "it is nested too deeply"))
+        else:
+            errors += [
+                (use.span.index, unknown_root(root))
+                for root, uses in used.globals.items()
+                if root not in roots
+                for use in uses[:1]
+            ]
+            errors += [
+                (spans[0].index, f"{filter_name}: there is no such filter")
+                for filter_name, spans in used.filters.items()
+                if filter_name not in environment.filters
+            ]
+            self.unknown_names += [_error_at(name, path, source, *found) for found in unknown_names(template)]
+        self._errors += [_error_at(name, path, source, *found) for found in sorted(errors)]
         return template
+
+
+def _error_at(name: str, path: tuple[str, ...], source: str, index: int, message: str) -> TemplateError:
+    return TemplateError(name, path, source.count("\n", 0, index) + 1, message)
 
 
 def nearest(locale: str, languages: Iterable[str], default: str) -> str:
