@@ -208,12 +208,13 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
             timeout_s=timeout_s,
             after_version=split.version,
             decider=decider,
+            split=True,
             progress=WaitNotice(),
         )
     except NotRebuiltError as error:
         raise NotRebuiltError(
             f"{error}\nThe identifiers are split, the profiles are not rebuilt yet. Once the workers have caught up:"
-            f" throughline profile rebuild {split.source} {split.target}"
+            f" throughline profile rebuild --after-split {split.source} {split.target}"
         ) from error
     moved, stayed = (dict(sorted(Counter(kind for _, kind in part).items())) for part in (split.moved, split.stayed))
     return {

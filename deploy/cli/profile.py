@@ -79,10 +79,17 @@ def profile_export(
 
 def profile_rebuild(
     who: Annotated[list[str], typer.Argument(metavar="WHO…", help="Profile ids or identifiers such as user_id:42.")],
+    after_split: Annotated[
+        bool,
+        typer.Option("--after-split", help="For people of an unmerge that broke off: replay journeys and messages."),
+    ] = False,
     timeout_s: TimeoutS = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild profiles, segments and journeys from all stored events, while events keep coming; nothing is sent."""
+    """Rebuild profiles and segments from all stored events, while events keep coming; nothing is sent.
+
+    Decisions that were taken stay: entries into journeys, runs under way, messages sent and caps.
+    """
 
     async def rebuild(deployment: Deployment) -> dict[str, int]:
         from deploy.operations.rebuild import load_rebuild_decider, rebuild_people
@@ -93,6 +100,7 @@ def profile_rebuild(
             dict.fromkeys(people),
             timeout_s=timeout_s,
             decider=load_rebuild_decider(deployment.settings),
+            split=after_split,
             progress=WaitNotice(),
         )
 

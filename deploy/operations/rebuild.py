@@ -18,9 +18,9 @@ from deploy.operations.deployment import Deployment, Progress
 from deploy.operations.engines import load_decision_engine
 from deploy.operations.roles import Role
 from deploy.settings import Settings
+from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
-from processors.profiles.fold import Decider
-from processors.profiles.rebuild import rebuild, replacement
+from processors.profiles.rebuild import rebuild, replacement, restore
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
@@ -32,7 +32,7 @@ class NotRebuiltError(Exception):
     """A profile could not be rebuilt and is unchanged; the message says why and what to do."""
 
 
-def load_rebuild_decider(settings: Settings) -> Decider:
+def load_rebuild_decider(settings: Settings) -> DecisionEngine:
     """Build the decision engine that the profile workers run.
 
     Raises:
@@ -49,7 +49,8 @@ async def rebuild_people(
     *,
     timeout_s: float,
     after_version: int = 0,
-    decider: Decider | None = None,
+    decider: DecisionEngine | None = None,
+    split: bool = False,
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
     """Rebuild profiles.
@@ -59,7 +60,9 @@ async def rebuild_people(
         profile_ids: The profiles to rebuild.
         timeout_s: Longest time of each wait for the workers, in seconds.
         after_version: Version of an identity change that must be in ClickHouse before history is read; 0: none.
-        decider: Rebuilds segments and journeys too; without it they stay as they are.
+        decider: Evaluates the segments anew; without it they stay as they are.
+        split: The people were one: their journeys and messages are replayed, since their state is that of both. Else
+            the decisions that were taken stay.
         progress: Called with the name of what is being waited for.
 
     Returns:
@@ -78,12 +81,17 @@ async def rebuild_people(
     return {
         found[0]: found[1]
         for profile_id in profile_ids
-        if (found := await _rebuild(deployment, profile_id, timeout_s, decider, progress))
+        if (found := await _rebuild(deployment, profile_id, timeout_s, decider, split, progress))
     }
 
 
 async def _rebuild(
-    deployment: Deployment, profile_id: str, timeout_s: float, decider: Decider | None, progress: Progress
+    deployment: Deployment,
+    profile_id: str,
+    timeout_s: float,
+    decider: DecisionEngine | None,
+    split: bool,
+    progress: Progress,
 ) -> tuple[str, int] | None:
     for _ in range(MAX_ATTEMPTS):
         stored = await deployment.profiles.get(profile_id)
@@ -94,7 +102,10 @@ async def _rebuild(
         events = await asyncio.to_thread(read_events, deployment.tables, stored.profile_id)
         foreign = await separated_identifiers(deployment, stored.profile_id, events)
         now_ms = clock_ms()
-        rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
+        if decider is None or split:
+            rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
+        else:
+            rebuilt = restore(stored, events, decider, now_ms, foreign=foreign)
         since_ms = now_ms - TTL_S * 1000
         change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)
         if await deployment.profiles.replace(change):

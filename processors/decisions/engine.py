@@ -134,6 +134,27 @@ class DecisionEngine:
         self.journeys.combine(winner, loser)
         self.resolver.combine(winner, loser)
 
+    @property
+    def traits_set(self) -> frozenset[str]:
+        """The names of the traits that journeys set."""
+        return self.journeys.traits_set
+
+    def observe(self, person: Person, event: Event) -> None:
+        """Take an event of history into the series of the segments. Nothing is decided."""
+        if not is_bot(event) and not event.get("derived"):
+            self.segments.observe(person, event)
+
+    def restate(self, person: Person, now_ms: int) -> list[Emit]:
+        """Evaluate all segments after the profile was made anew. No journey follows, and no message.
+
+        Returns:
+            The segments that the person is in, or out of, other than stored.
+        """
+        if state := person.state.get("segments"):
+            state["of"] = ""  # as after another definition: every segment is evaluated
+        changes = self.segments.evaluate(person, now_ms, None)
+        return [segment_event(change, person.profile_id, "") for change in changes]
+
     def _at(self, person: Person, at: int, out: list[Emit]) -> list[Emit]:
         """Handle one due time: first reservations of caps end, then segments change, then runs continue."""
         if (due := self.resolver.due(person)) is not None and due <= at:

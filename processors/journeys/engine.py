@@ -29,7 +29,7 @@ from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
 from schemas.events.envelope import is_historical
-from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch
+from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.time import ms_of_text, text_of_ms
@@ -51,6 +51,9 @@ class JourneyEngine:
         timezone: Time zone of a person whose own is not known.
         archive: Former definitions by version, for runs that entered with them. A run without a definition ends with
             the reason `definition_removed`.
+
+    Attributes:
+        traits_set: Names of the traits that steps of any version set.
     """
 
     def __init__(
@@ -83,6 +86,13 @@ class JourneyEngine:
         )
         self._exclusive = frozenset(one.definition.name for one in current if one.definition.re_entry != "always")
         self._once = frozenset(one.definition.name for one in current if one.definition.re_entry == "once")
+        self.traits_set = frozenset(
+            name
+            for journey in self._journeys.values()
+            for _, step in journey.definition.walk()
+            if isinstance(step, SetTrait)
+            for name in step.set_trait
+        )
         self._runner = StepRunner(segments, zone)
         self._resolver = resolver
 

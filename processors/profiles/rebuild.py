@@ -1,19 +1,22 @@
 """Rebuilds a person's profile from all events that belong to the person now.
 
-After an unmerge both people are rebuilt: counts, carts, orders and consents of two people cannot be told apart in
-the profile of one. `tests/integration/profiles/test_rebuild.py` holds that merging and splitting leaves no trace.
+`restore` makes the profile of one person anew and keeps the decisions that were taken. After an unmerge both people are
+replayed by `rebuild`: counts, carts, runs and consents of two people cannot be told apart in the profile of one.
+`tests/integration/profiles/test_rebuild.py` holds that merging and splitting leaves no trace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from processors.identity.claims import event_key
 from processors.profiles import link_scans
-from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event
-from processors.profiles.fold import Decider, encode_state
-from schemas.profiles.document import ProfileWrite, StoredProfile
+from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event, read_profile
+from processors.profiles.fold import Decider, combine_states, encode_emits, encode_state, read_state
+from processors.profiles.joins import first_by_name
+from schemas.decisions.decision import Emit
+from schemas.profiles.document import TRAITS_KEPT, ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text
 
@@ -26,12 +29,14 @@ class RebuiltProfile(NamedTuple):
         state: What the decider keeps of the person; empty without one.
         due_ms: The next due time without an event; None: there is none.
         marks: (event key, received_ms) of each event.
+        emits: Changes of segments to publish.
     """
 
     document: Document
     state: dict[str, Any]
     due_ms: int | None
     marks: tuple[tuple[bytes, int], ...]
+    emits: tuple[Emit, ...] = ()
 
     @property
     def event_count(self) -> int:
@@ -83,6 +88,76 @@ def rebuild(
     return RebuiltProfile(person.document, person.state if decider is not None else {}, due_ms, tuple(marks.items()))
 
 
+class Restorer(Decider, Protocol):
+    """A decider that can take history in without deciding anything."""
+
+    @property
+    def traits_set(self) -> frozenset[str]:
+        """The names of the traits that journeys set."""
+
+    def observe(self, person: Person, event: Event) -> None:
+        """Take an event of history into what segments are evaluated on."""
+
+    def restate(self, person: Person, now_ms: int) -> list[Emit]:
+        """Evaluate all segments; return the changes of memberships."""
+
+
+def restore(
+    stored: StoredProfile,
+    events: Iterable[Event],
+    decider: Restorer,
+    now_ms: int,
+    *,
+    foreign: Collection[tuple[str, str]] = frozenset(),
+) -> RebuiltProfile:
+    """Fold the events of one whole person anew, and keep the decisions that were taken.
+
+    Entries, runs, caps and what was learned from sent messages are facts: a journey that did not exist when an event
+    came has sent nothing, whatever it would do now. So the state of journeys and messages stays as it is stored. The
+    series of the segments are made anew, and changes of memberships that follow are published; they start no journey.
+
+    Args:
+        stored: The profile, with those that it is to absorb.
+        events: As of `rebuild`.
+        decider: The decision engine.
+        now_ms: The time for which memberships are exact.
+        foreign: As of `rebuild`.
+    """
+    state = read_state(stored.state)
+    combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
+    person = Person(stored.profile_id, new_profile(stored.profile_id), state)
+    for section in ("features", link_scans.SECTION):
+        state.pop(section, None)
+    marks: dict[bytes, int] = {}
+    for event in sorted(events, key=lambda event: (event["received_at"], event["event_id"])):
+        key = event_key(event["source"], event["event_id"])
+        if key in marks:
+            continue
+        marks[key] = ms_of_text(event["received_at"])
+        event = without(event, foreign)
+        admitted = link_scans.admit(person.document, state, event, profile_of_event(event))
+        if admitted.added:
+            join(person.document, admitted.added)
+        for counted, addition in admitted.events:
+            join(person.document, addition)
+            decider.observe(person, counted)
+    _keep_traits(person.document, read_profile(stored), decider.traits_set)
+    emits = tuple(decider.restate(person, now_ms))
+    return RebuiltProfile(person.document, state, decider.due(person), tuple(marks.items()), emits)
+
+
+def _keep_traits(document: Document, known: Document, names: Collection[str]) -> None:
+    """Keep what journeys have set, which is in no event, unless an event says otherwise later."""
+    traits = document.get("traits", {})
+    kept = {
+        name: trait
+        for name, trait in known.get("traits", {}).items()
+        if name in names and (name not in traits or traits[name][1] < trait[1])
+    }
+    if kept:
+        document["traits"] = first_by_name({**traits, **kept}, TRAITS_KEPT)
+
+
 def without(event: Event, foreign: Collection[tuple[str, str]]) -> Event:
     """Leave identifiers out of an event; the same event where it names none of them."""
     kept = [one for one in event["identifiers"] if (one["type"], one["value"]) not in foreign]
@@ -106,4 +181,5 @@ def replacement(stored: StoredProfile, rebuilt: RebuiltProfile, *, decided: bool
         events=tuple(mark for mark in rebuilt.marks if mark[1] >= marked_since_ms),
         state=encode_state(rebuilt.state) if decided else None,
         due_ms=(rebuilt.due_ms or 0) if decided else None,
+        outgoing=tuple(encode_emits(stored.profile_id, rebuilt.emits)),
     )

@@ -162,7 +162,7 @@ class RedisProfileStore:
         """Replace the stored profile by one that was rebuilt from history, in full or not at all.
 
         Unlike with `write`, its events may be applied already; afterwards all of them are marked as applied.
-        `outgoing` and `watches` are not used.
+        `watches` are not used.
 
         Returns:
             False, with nothing done, when the profile has changed since it was read.
@@ -175,6 +175,7 @@ class RedisProfileStore:
             tuple(chain.from_iterable(change.events)),
             False if change.state is None else change.state,
             False if change.due_ms is None else change.due_ms,
+            tuple(chain.from_iterable((one.topic, one.key or b"", one.value) for one in change.outgoing)),
         )
         return bool(await self._call(self._replace, packed))
 

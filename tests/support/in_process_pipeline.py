@@ -50,6 +50,7 @@ class Town:
         identities: Who is who.
         outbox: Changes of identity that are not relayed.
         profiles: The live profiles.
+        redis, namespace: A client, and the hash tag of its keys.
         tables: ClickHouse.
         redis: The client of the stores.
         published: Values of `resolved-touchpoints`, in order.
@@ -68,6 +69,7 @@ class Town:
         self.identities = RedisIdentityStore(redis, settings.redis_namespace, self.policy)
         self.outbox = RedisOutbox(redis, identity_outbox(settings.redis_namespace))
         self.profiles = RedisProfileStore(redis, settings.redis_namespace)
+        self.redis, self.namespace = redis, settings.redis_namespace
         self.tables = tables
         self.redis = redis
         self.published: list[dict[str, Any]] = []

@@ -1,10 +1,10 @@
 -- Replaces the stored profile by one that was rebuilt from history. Unlike a write, it may hold events that are applied
 -- already; afterwards all of its events are marked as applied.
 -- ARGV: prefix `{namespace}:`; msgpack [id, expected version, document, [[loser, version], …],
---   [event key, received_ms, …], state | false, due_ms | false].
+--   [event key, received_ms, …], state | false, due_ms | false, [topic, key, value, … of records to publish]].
 -- Answer: 1; 0 when the profile has changed since it was read, and nothing was written.
 local prefix, change = ARGV[1], cmsgpack.unpack(ARGV[2])
-local profile_id, version, document, absorbed, events, state, due = unpack(change)
+local profile_id, version, document, absorbed, events, state, due, outgoing = unpack(change)
 local key, absorb = prefix .. 'profile:' .. profile_id, prefix .. 'absorb:' .. profile_id
 local timers, changed = prefix .. 'timers', prefix .. 'profiles:changed'
 
@@ -34,4 +34,7 @@ for index = 1, #events, 2 do
 end
 seen_write(homes, new_marks)
 if due == 0 then redis.call('ZREM', timers, profile_id) elseif due then redis.call('ZADD', timers, due, profile_id) end
+for index = 1, #outgoing, 3 do
+  redis.call('XADD', prefix .. 'outbox', '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
+end
 return 1

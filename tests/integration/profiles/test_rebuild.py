@@ -16,8 +16,11 @@ from processors.identity.claims import event_key
 from processors.profiles.document import encode, join, new_profile, profile_of_event
 from processors.profiles.rebuild import rebuild, replacement
 from schemas.profiles.document import ProfileRequest
+from schemas.records import Outgoing
 from schemas.time import ms_of_text
+from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.history import count_affected, read_events
+from sinks.redis.outbox import RedisOutbox, profile_outbox
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.in_process_pipeline import Town, town
 
@@ -126,6 +129,20 @@ async def test_a_profile_that_changed_meanwhile_is_not_replaced(here: Town) -> N
 
     assert not await here.profiles.replace(change)
     assert 2 == orjson.loads(await document(here, person))["event_count"]
+
+
+async def test_what_a_rebuild_has_to_publish_is_in_the_outbox_if_the_profile_was_replaced(here: Town) -> None:
+    await here.live(touchpoint(identifiers=ANN))
+    person = await here.owner("email", "ann@shop.example")
+    stored = await here.profiles.get(person)
+    assert stored is not None
+    change = replacement(stored, rebuild(person, []), decided=False, marked_since_ms=0)
+    change = change._replace(outgoing=(Outgoing(JOURNEY_EVENTS, person.encode(), b'{"kind": "segment_entered"}'),))
+    replaced = [await here.profiles.replace(change), await here.profiles.replace(change)]
+    pending = await RedisOutbox(here.redis, profile_outbox(here.namespace)).pending(10)
+
+    assert [True, False] == replaced
+    assert list(change.outgoing) == [record for _, record in pending if record.topic == JOURNEY_EVENTS]
 
 
 async def test_an_event_that_history_had_before_the_profile_did_counts_once(here: Town) -> None:

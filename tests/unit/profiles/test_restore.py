@@ -1,0 +1,131 @@
+"""A rebuilt person keeps the decisions that were taken: nothing is entered, sent or counted that never was."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import orjson
+import pytest
+
+from processors.decisions.engine import DecisionEngine
+from processors.profiles.document import encode
+from processors.profiles.fold import encode_state
+from processors.profiles.rebuild import RebuiltProfile, replacement, restore
+from schemas.decisions.policy import MessagePolicy
+from schemas.profiles.document import StoredProfile
+from schemas.profiles.person import Person
+from schemas.segments.definitions import SegmentDefinitions
+from schemas.topics import JOURNEY_EVENTS
+from tests.support.stories import NO_HOLDOUT, Story, journey, simple
+
+CAPPED = MessagePolicy(holdout=NO_HOLDOUT, quiet_hours={})
+WELCOME = simple("  - {set_trait: {welcomed: true}}\n  - {message: hello, channel: email}\n  - {delay: 3d}")
+NEW = journey(
+    "entry: {event: Product Viewed}\nre_entry: once\nsteps:\n"
+    "  - {set_trait: {keen: true}}\n  - {message: seen, channel: email}",
+    name="new",
+)
+VIEWERS: dict[str, Any] = {
+    "name": "viewers", "description": "Two views.", "when": {"performed": "Product Viewed", "at_least": 2},
+}  # fmt: skip
+
+
+class RecordedStory(Story):
+    """A story that keeps its events, as ClickHouse does."""
+
+    def __init__(self, *journeys: Any) -> None:
+        self.history: list[dict[str, Any]] = []
+        super().__init__(*journeys, policy=CAPPED)
+
+    def process(self, event: dict[str, Any]) -> Self:
+        """Keep and process an event."""
+        self.history.append(event)
+        return super().process(event)
+
+    def stored(self) -> StoredProfile:
+        """Return the person as a store has them."""
+        return StoredProfile("p1", 7, encode(self.person.document), (), encode_state(self.person.state))
+
+
+def ann() -> RecordedStory:
+    """Ann signs up, gets a message, and looks at two products."""
+    timeline = RecordedStory(WELCOME).at("10:00")
+    timeline.event("Signed Up").event("Product Viewed", product_id="a").event("Product Viewed", product_id="b")
+    assert isinstance(timeline, RecordedStory)
+    return timeline
+
+
+def restored(timeline: RecordedStory, *journeys: Any, segments: tuple[Any, ...] = ()) -> RebuiltProfile:
+    definitions = SegmentDefinitions.model_validate({"segments": list(segments)})
+    decider = DecisionEngine(definitions, journeys, CAPPED)
+    return restore(timeline.stored(), timeline.history, decider, timeline.now)
+
+
+def test_a_new_journey_has_sent_nothing_to_a_rebuilt_person() -> None:
+    timeline = ann()
+    rebuilt = restored(timeline, WELCOME, NEW)
+
+    assert {name: timeline.person.state[name] for name in ("journeys", "caps", "sends")} == {
+        name: rebuilt.state.get(name) for name in ("journeys", "caps", "sends")
+    }
+    assert "keen" not in rebuilt.document["traits"]
+
+
+def test_a_removed_journey_has_sent_what_it_sent() -> None:
+    timeline = ann()
+    rebuilt = restored(timeline)
+
+    assert (timeline.person.state["sends"], timeline.person.state["caps"]) == (
+        rebuilt.state["sends"],
+        rebuilt.state["caps"],
+    )
+
+
+def test_a_rebuilt_person_can_enter_a_new_journey_later() -> None:
+    timeline = ann()
+    rebuilt = restored(timeline, WELCOME, NEW)
+    decider = DecisionEngine(SegmentDefinitions(), (WELCOME, NEW), CAPPED)
+    event = {**timeline.history[-1], "event_id": "later"}
+    emits = decider.on_event(Person("p1", rebuilt.document, rebuilt.state), event, timeline.now)
+
+    assert ["seen"] == [emit.value["template"] for emit in emits if emit.topic == "actions"]
+
+
+def test_the_profile_is_that_of_the_events_with_the_traits_that_journeys_have_set() -> None:
+    timeline = ann()
+    del timeline.person.document["viewed"]
+    timeline.person.document["traits"]["wrong"] = ["from a bug", timeline.now]
+    rebuilt = restored(timeline, WELCOME)
+
+    assert (["a", "b"], True, None) == (
+        sorted(rebuilt.document["viewed"]),
+        rebuilt.document["traits"]["welcomed"][0],
+        rebuilt.document["traits"].get("wrong"),
+    )
+
+
+def test_a_new_segment_has_its_member_and_says_so_and_starts_no_journey() -> None:
+    by_segment = simple("  - {message: seen, channel: email}", entry="{segment: viewers}")
+    rebuilt = restored(ann(), WELCOME, by_segment, segments=(VIEWERS,))
+    change = replacement(ann().stored(), rebuilt, decided=True, marked_since_ms=0)
+
+    assert ["viewers"] == list(rebuilt.state["segments"]["in"])
+    assert [(JOURNEY_EVENTS, b"p1", "segment_entered", "viewers")] == [
+        (record.topic, record.key, orjson.loads(record.value)["kind"], orjson.loads(record.value)["segment"])
+        for record in change.outgoing
+    ]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_rebuild_without_a_change_publishes_nothing(times: int) -> None:
+    timeline = ann()
+    for _ in range(times):
+        rebuilt = restored(timeline, WELCOME, segments=(VIEWERS,))
+        timeline.person = Person("p1", rebuilt.document, rebuilt.state)
+    again = restored(timeline, WELCOME, segments=(VIEWERS,))
+
+    assert (encode(timeline.person.document), encode_state(timeline.person.state), ()) == (
+        encode(again.document),
+        encode_state(again.state),
+        again.emits,
+    )
