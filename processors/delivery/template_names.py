@@ -39,7 +39,7 @@ _PROFILE: Names = {
         **dict.fromkeys(("count", "first_at", "last_at", "discounted"), _TEXT),
         **dict.fromkeys(("channels", "by_currency", "refunded_in_other_currencies", "by_id"), ANY),
     },
-    "loyalty": dict.fromkeys(("balance", "earned", "redeemed"), _TEXT),
+    "loyalty": dict.fromkeys(("balance", "earned", "redeemed", "overdrawn"), _TEXT),
     "consent": {"purposes": ANY, "channels": ANY},
 }  # fmt: skip
 NAMES: Mapping[str, Names] = {

@@ -67,7 +67,12 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
         "bots": {reason: _tally(tally) for reason, tally in profile.bots.items()},
         "loyalty": None
         if loyalty is None
-        else {"balance": loyalty.balance, "earned": loyalty.earned, "redeemed": loyalty.redeemed},
+        else {
+            "balance": loyalty.balance,
+            "earned": loyalty.earned,
+            "redeemed": loyalty.redeemed,
+            "overdrawn": loyalty.overdrawn,
+        },
         "consent": {
             "purposes": {name: _answer(*one) for name, one in (consent.purposes if consent else {}).items()},
             "channels": {name: _answer(*one[:2]) for name, one in (consent.channels if consent else {}).items()},

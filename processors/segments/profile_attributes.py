@@ -230,12 +230,13 @@ def _loyalty() -> dict[str, Reader]:
     earned, redeemed = or_zero(section("loyalty", "earned")), or_zero(section("loyalty", "redeemed"))
     reported = element(section("loyalty", "reported"), 0)
 
-    def balance(context: EvaluationContext) -> int:
+    def difference(context: EvaluationContext) -> int:
         stated = reported(context)
         return int(earned(context) - redeemed(context) if stated is None else stated)
 
     return {
-        "loyalty.balance": Reader(balance, LOYALTY),
+        "loyalty.balance": Reader(lambda context: max(0, difference(context)), LOYALTY),
+        "loyalty.overdrawn": Reader(lambda context: max(0, -difference(context)), LOYALTY),
         "loyalty.earned": Reader(earned, LOYALTY),
         "loyalty.redeemed": Reader(redeemed, LOYALTY),
         "loyalty.is_member": Reader(lambda context: "loyalty" in context.document, LOYALTY),

@@ -215,7 +215,11 @@ class Orders(_Section):
 
 
 class Loyalty(_Section):
-    """Whole loyalty points: earned, redeemed, and the balance that the programme last reported."""
+    """Whole loyalty points: earned, redeemed, and the balance that the programme last reported.
+
+    Nobody has fewer than no points. Where more is redeemed than is known as earned, points of before were never sent:
+    the balance is 0, and `overdrawn` says how many are missing.
+    """
 
     earned: int = 0
     redeemed: int = 0
@@ -223,7 +227,16 @@ class Loyalty(_Section):
 
     @property
     def balance(self) -> int:
-        """Points to spend: as last reported, else what was earned less what was redeemed."""
+        """Points to spend: as last reported, else what was earned less what was redeemed; not below 0."""
+        return max(0, self._difference)
+
+    @property
+    def overdrawn(self) -> int:
+        """Points redeemed beyond those that are known; 0: the balance is exact."""
+        return max(0, -self._difference)
+
+    @property
+    def _difference(self) -> int:
         return int(self.reported.value) if self.reported else self.earned - self.redeemed
 
 

@@ -134,7 +134,8 @@ _LISTED: tuple[Attribute, ...] = (
     Attribute("stores.latest", "text", "", "The store visited last.", "s1"),
     *_times("stores.last_visited", "A store was last visited."),
     # Loyalty
-    Attribute("loyalty.balance", "number", "points", "Points to spend.", 120),
+    Attribute("loyalty.balance", "number", "points", "Points to spend; not below 0.", 120),
+    Attribute("loyalty.overdrawn", "number", "points", "Points redeemed beyond those known as earned.", 0),
     Attribute("loyalty.earned", "number", "points", "Points earned.", 200),
     Attribute("loyalty.redeemed", "number", "points", "Points redeemed.", 80),
     Attribute("loyalty.is_member", "yes/no", "", "Points were ever earned or redeemed.", True),

@@ -87,7 +87,7 @@ def _sections(person: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, ...
             for channel, steps in person["messages"].items()
         ],
     )
-    yield "Loyalty", [("points", f"{person['loyalty']['balance']:,}")] if person["loyalty"] else []
+    yield "Loyalty", [("points", _points(person["loyalty"]))] if person["loyalty"] else []
     yield (
         "Consent",
         [
@@ -146,3 +146,8 @@ def _times(number: int, what: str = "event") -> str:
 
 def _day(time: str | None) -> str:
     return time[:16].replace("T", " ") if time else ""
+
+
+def _points(loyalty: dict[str, int]) -> str:
+    missing = f" ({loyalty['overdrawn']:,} more were redeemed than were sent as earned)" if loyalty["overdrawn"] else ""
+    return f"{loyalty['balance']:,}{missing}"

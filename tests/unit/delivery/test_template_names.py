@@ -30,7 +30,7 @@ def templates(text: str) -> Templates:
         ('{{ profile.first_name | default: "you" }}', "profile.first_name is not known"),
         ("{% if profile.vip %}x{% endif %}", "profile.vip is not known"),
         ("{{ profile.loyality.balance }}", "did you mean profile.loyalty?"),
-        ("{{ profile.loyalty.points }}", "profile.loyalty has balance, earned, redeemed"),
+        ("{{ profile.loyalty.points }}", "profile.loyalty has balance, earned, overdrawn"),
         ("{{ profile.cart.name }}", "go through it, as in {% for item in profile.cart %}"),
         ("{{ profile.cart[0].namez }}", "did you mean profile.cart.0.name?"),
         ("{{ event.prize }}", "a property of the event that led here is event.properties.prize"),
@@ -86,6 +86,20 @@ def test_the_names_of_a_profile_are_those_of_its_readable_form() -> None:
     assert set(shown["orders"]) == set(NAMES["profile"]["orders"])
     assert set(shown["loyalty"]) == set(NAMES["profile"]["loyalty"])
     assert set(shown["consent"]) == set(NAMES["profile"]["consent"])
+
+
+@pytest.mark.parametrize(
+    ("redeemed", "said"),
+    [(100, "Enjoy your reward! You have 450 points left."), (900, "Enjoy your reward!")],
+    ids=["exact", "more than is known"],
+)
+def test_a_customer_is_told_no_balance_that_is_not_exact(redeemed: int, said: str) -> None:
+    document = new_profile("p1")
+    for event, points in (("Loyalty Points Earned", 550), ("Loyalty Points Redeemed", redeemed)):
+        join(document, profile_of_event(resolved(event, event_id=event, properties={"points": points})))
+    shown = load_templates(DEFINITIONS / "templates").render("loyalty-thanks", "app_push", {"profile": view(document)})
+
+    assert said == shown.text
 
 
 def test_errors_of_all_texts_are_raised_at_once() -> None:

@@ -287,7 +287,34 @@ def test_points_are_earned_and_redeemed_on_any_channel() -> None:
         resolved("Loyalty Points Redeemed", "web", occurred_at=at(hours=2), properties={"points": 30}),
     ]
 
-    assert {"balance": 70, "earned": 100, "redeemed": 30} == seen(*events)["loyalty"]
+    assert {"balance": 70, "earned": 100, "redeemed": 30, "overdrawn": 0} == seen(*events)["loyalty"]
+
+
+def points(event: str, number: int, **properties: Any) -> dict[str, Any]:
+    return resolved(event, properties={"points": number, **properties})
+
+
+@pytest.mark.parametrize(
+    ("events", "balance", "overdrawn"),
+    [
+        pytest.param(
+            [points("Loyalty Points Earned", 400), points("Loyalty Points Earned", 150),
+             points("Loyalty Points Redeemed", 900)], 0, 350, id="more is redeemed than is known as earned",
+        ),
+        pytest.param([points("Loyalty Points Redeemed", 5)], 0, 5, id="nothing is known as earned"),
+        pytest.param(
+            [points("Loyalty Points Earned", 400), points("Loyalty Points Redeemed", 400)], 0, 0, id="all is redeemed"
+        ),
+        pytest.param([points("Loyalty Points Redeemed", 900, balance=40)], 40, 0, id="the programme says what is left"),
+        pytest.param([points("Loyalty Points Redeemed", 900, balance=-40)], 0, 40, id="the programme says a debt"),
+    ],
+)  # fmt: skip
+def test_the_balance_is_not_below_zero_and_what_is_missing_is_said(
+    events: list[dict[str, Any]], balance: int, overdrawn: int
+) -> None:
+    shown = seen(*events)["loyalty"]
+
+    assert (balance, overdrawn) == (shown["balance"], shown["overdrawn"])
 
 
 def test_the_balance_that_the_programme_reports_counts() -> None:
