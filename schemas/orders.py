@@ -64,6 +64,7 @@ class OrderEvent(NamedTuple):
         is_return: Goods came back and nothing was bought: the amount is negative, and no product has a positive
             quantity.
         receipt_id: The receipt that it claims; mostly empty.
+        source: The event's source if `order_id` is the event's own id; mostly empty.
     """
 
     kind: Kind
@@ -76,16 +77,25 @@ class OrderEvent(NamedTuple):
     discounted: bool
     is_return: bool
     receipt_id: str
+    source: str = ""
 
     @property
     def key(self) -> str:
         """The order's id among those of all name spaces."""
-        return order_key(self.namespace, self.order_id)
+        return event_key(self.source, self.order_id) if self.source else order_key(self.namespace, self.order_id)
 
 
 def order_key(namespace: str, order_id: str) -> str:
     """Join name space and id: the id itself in the shared name space, else `berlin::1001`. Different orders differ."""
     return f"{namespace}{SEPARATOR}{order_id}" if namespace or SEPARATOR in order_id else order_id
+
+
+def event_key(source: str, event_id: str) -> str:
+    """Return the key of what is known by its event alone, such as a sign-up: `:crm::e-1`, never that of an order.
+
+    A source cannot take the id of another one's event. A single colon at the beginning is in no key of an order.
+    """
+    return f":{source.replace('%', '%25').replace(':', '%3A')}{SEPARATOR}{event_id}"
 
 
 def namespace_of(event: Mapping[str, Any]) -> str:
@@ -101,16 +111,17 @@ def order_event(event: Mapping[str, Any]) -> OrderEvent | None:
         return None
     properties: Mapping[str, Any] = event.get("properties") or {}
     receipt_id = _text(properties.get("receipt_id"))
-    order_id = _text(properties.get("order_id")) or receipt_id or event["event_id"]
+    number = _text(properties.get("order_id")) or receipt_id
+    order_id, source = (number, "") if number else (event["event_id"], event["source"])
     namespace, currency = namespace_of(event), _text(properties.get("currency"))
     worth = revenue(properties)
     if kind == "cancellation":
-        return OrderEvent(kind, namespace, order_id, 0, None, None, currency, False, False, "")
+        return OrderEvent(kind, namespace, order_id, 0, None, None, currency, False, False, "", source)
     if kind == "refund":
         so_far = amount(properties, "refunded_total")
         return OrderEvent(
             kind, namespace, order_id, 0, None if worth is None else abs(worth),
-            None if so_far is None else abs(so_far), currency, False, False, "",
+            None if so_far is None else abs(so_far), currency, False, False, "", source,
         )  # fmt: skip
     authority = 0 if worth is None else 1 if kind == "receipt" else 3 if _is_server(event) else 2
     return OrderEvent(
@@ -124,6 +135,7 @@ def order_event(event: Mapping[str, Any]) -> OrderEvent | None:
         bool(properties.get("coupon")) or (amount(properties, "discount") or _ZERO) > 0,
         worth is not None and worth < 0 and not _buys(properties.get("products")),
         receipt_id if authority > 1 and receipt_id != order_id else "",
+        source,
     )
 
 

@@ -20,7 +20,7 @@ from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
-from schemas.orders import REPORTS, OrderEvent, namespace_of, order_event, order_key
+from schemas.orders import REPORTS, OrderEvent, event_key, namespace_of, order_event, order_key
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
@@ -215,7 +215,7 @@ def _is_gone(document: bytes) -> bool:
 def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, order_id: str) -> str:
     if about_order is not None:
         return about_order.key
-    return order_key(namespace_of(event), order_id) if order_id else event["event_id"]
+    return order_key(namespace_of(event), order_id) if order_id else event_key(event["source"], event["event_id"])
 
 
 def _goal_rows(

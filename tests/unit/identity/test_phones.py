@@ -195,6 +195,9 @@ FRENCH, INDIAN, BERLIN = "06 12 34 56 78", "98765 43210", "030 901820"
         ({"traits": {"address": {"country": "USA"}}}, "415 555 0132", ["+14155550132"]),  # as Segment's documentation
         ({"traits": {"address": {"country": "united states"}}}, "415 555 0132", ["+14155550132"]),
         ({"traits": {"address": {"country": "DEU"}}}, BERLIN, ["+4930901820"]),
+        ({"context": {"geo": {"country": "DE"}}}, "030 12345678", ["+493012345678"]),
+        ({"context": {"geo": {"country": "Germany"}}}, "(030) 123 456-78", ["+493012345678"]),
+        ({"context": {"geo": {"country": "US"}}}, "030 12345678", []),
         ({"traits": {"address": {"country": "Ruritania"}}}, "415 555 0132", []),
         ({"traits": {"address": {"country": " "}}}, "415 555 0132", ["+14155550132"]),
         ({"traits": {"address": "1 Main St, Springfield"}}, "415 555 0132", ["+14155550132"]),

@@ -159,7 +159,7 @@ def test_an_order_is_a_conversion_by_its_own_number(rules: TouchRules) -> None:
 def test_a_goal_without_an_order_is_a_conversion_by_the_event(rules: TouchRules) -> None:
     conversion = tables(resolved("Signed Up"), rules)["conversions"]
 
-    assert ("signup", "e1", "0", "") == (
+    assert ("signup", ":shop-eu::e1", "0", "") == (
         conversion["conversion_type"], conversion["conversion_id"], conversion["revenue"], conversion["currency"]
     )  # fmt: skip
 
