@@ -24,6 +24,7 @@ from typing import Any
 import orjson
 
 from deploy.operations.importers.tables import TableError, rows, value
+from schemas.events.envelope import HISTORICAL
 from schemas.time import lenient_time, text_of_time
 
 PACKAGE = "retentioneering"
@@ -155,7 +156,7 @@ class _Shop:
             raise TableError(line, "user_id" if not user else "session_id", "empty")
         nth = self._seconds[session, when] = self._seconds.get((session, when), -1) + 1
         digest = blake2b(f"{user} {session} {kind} {when.isoformat()} {nth}".encode(), digest_size=12).digest()
-        context: dict[str, Any] = {"session_id": session, "device": {"type": row["platform"]}}
+        context: dict[str, Any] = {HISTORICAL: True, "session_id": session, "device": {"type": row["platform"]}}
         touchpoint: dict[str, Any] = {
             "event_id": f"ecom-{digest.hex()}",
             "event": name,

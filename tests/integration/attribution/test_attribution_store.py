@@ -18,7 +18,7 @@ from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions
 from tests.integration.attribution.test_attribution_sql import random_world
 from tests.oracles.attribution_exact import Path, markov_effects, shapley
 from tests.support.builders import DAY_ONE
-from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
+from tests.support.warehouse import Warehouse, instant, merged, ordered, person, resolved
 
 pytestmark = pytest.mark.integration
 
@@ -322,3 +322,20 @@ class TestComparisons:
         )
 
         assert ("2026-11-01 17:00:00.000", "2026-11-01 12:00:00.000") == (until, settled)
+
+    def test_an_import_of_old_orders_is_not_late(self, tables: Warehouse) -> None:
+        received = instant(DAY_ONE + timedelta(hours=5))
+        old, live = DAY_ONE - timedelta(days=1000), DAY_ONE + timedelta(hours=4)
+        told_later: dict[str, Any] = {"received_at": received, "context": {"historical": True, "locale": "de"}}
+        tables.store(*(ordered(f"old-{number}", number, old, **told_later) for number in range(20)))
+        alone = tables.rows("SELECT lateness_p999_s, toString(settled_until) FROM v_attribution_settled")
+        not_so: dict[str, Any] = {
+            "received_at": received,
+            "context": {"historical": False, "page": {"title": '"historical":true'}},
+        }
+        tables.store(*(resolved(f"live-{number}", 1, live, "Email", **not_so) for number in range(5)))
+
+        assert [(0.0, "2026-11-01 17:00:00.000")] == alone
+        assert [(3600.0, "2026-11-01 16:00:00.000")] == tables.rows(
+            "SELECT lateness_p999_s, toString(settled_until) FROM v_attribution_settled"
+        )

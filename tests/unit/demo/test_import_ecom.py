@@ -17,6 +17,7 @@ from deploy.operations.importers.tables import TableError
 from deploy.settings import Settings
 from processors.intake.decode import decode
 from schemas.channels import TOUCHPOINT_CHANNELS
+from schemas.events.envelope import is_historical
 from schemas.outcomes import Reject
 
 HEADER = ",".join(COLUMNS) + "\n"
@@ -39,6 +40,10 @@ def test_each_event_has_a_name_and_is_valid(theirs: str, ours: str) -> None:
     event = decode(line, channels=frozenset(TOUCHPOINT_CHANNELS), max_bytes=65_536)
     assert not isinstance(event, Reject), event
     assert ours == event["event"]
+
+
+def test_the_history_of_another_shop_is_told_later_and_starts_no_journey() -> None:
+    assert [True, True] == [is_historical(event) for event in events(row(), row("purchase", session="s2"))]
 
 
 def test_events_come_in_order_of_time() -> None:
