@@ -25,19 +25,46 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+_WIDEST = 10_000
+_TEXT_WIDTH = 24
+"""Characters that a text gets on a line, if it has as many, however narrow the terminal is."""
+
+
 def print_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 0, title: str | None = None
 ) -> None:
-    """Print a table whose first `text_columns` columns are text, on the left; the others are numbers, on the right."""
+    """Print a table whose first `text_columns` columns are text, on the left; the others are numbers, on the right.
+
+    Where it is too wide, its headings get a line for each word. If that is not enough, its lines are longer than those
+    of the terminal, or of a pipe: no column is left out.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < text_columns else "right", no_wrap=number >= text_columns)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    unbounded = console.options.update(max_width=_WIDEST)
+
+    def table(headings: Sequence[str]) -> tuple[Table, Measurement]:
+        made = Table(title=title, title_justify="left", box=None, header_style="dim", padding=(0, 1))
+        for number, heading in enumerate(headings):
+            is_text = number < text_columns
+            width = max((len(row[number]) for row in rows), default=0)
+            made.add_column(
+                heading,
+                justify="left" if is_text else "right",
+                no_wrap=not is_text,
+                min_width=min(width, _TEXT_WIDTH) if is_text else width,
+            )
+        for row in rows:
+            made.add_row(*row)
+        return made, Measurement.get(console, unbounded, made)
+
+    shown, needed = table(headings)
+    if needed.maximum > console.width:
+        shown, needed = table([heading.replace(" ", "\n") for heading in headings])
+        console.width = max(console.width, needed.minimum)
+    console.print(shown)
 
 
 def write_text(text: str, out: Path) -> None:

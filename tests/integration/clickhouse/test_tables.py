@@ -104,6 +104,9 @@ def test_the_analyst_may_ask_it(server: ClickHouse, one: Question) -> None:
         pytest.param("SELECT * FROM v_touchpoints", "ok", id="events"),
         pytest.param("SELECT * FROM v_accounting", "ok", id="accounting"),
         pytest.param("SELECT 1 SETTINGS max_threads = 1", "ok", id="settings within limits"),
+        pytest.param("SELECT * FROM information_schema.tables", "ok", id="names of tables"),
+        pytest.param("SELECT * FROM INFORMATION_SCHEMA.COLUMNS", "ok", id="names of columns"),
+        pytest.param("SELECT password FROM system.users", "497", id="users"),
         pytest.param("SELECT identifiers FROM touchpoints", "497", id="addresses"),
         pytest.param("SELECT document FROM profiles", "497", id="profiles"),
         pytest.param("SELECT value_base64 FROM dead_letters", "497", id="raw records"),
@@ -119,6 +122,21 @@ def test_the_analyst_may_ask_it(server: ClickHouse, one: Question) -> None:
 )
 def test_the_analyst_reads_within_limits(server: ClickHouse, sql: str, code: str) -> None:
     assert code == answer(server, sql)
+
+
+def test_a_bi_tool_finds_the_views_with_their_columns_and_no_other_database(server: ClickHouse) -> None:
+    admin = connect(server.address)
+    admin.command("CREATE DATABASE IF NOT EXISTS payroll")
+    admin.command("CREATE TABLE IF NOT EXISTS payroll.salaries (amount UInt32) ENGINE = MergeTree ORDER BY amount")
+    admin.close()
+    client = connect(server.address.replace("://", "://analyst:@"), "throughline")
+    columns = client.query("SELECT table_name, column_name FROM information_schema.columns").result_rows
+    tables = client.query("SELECT table_schema, table_name FROM information_schema.tables").result_rows
+    client.close()
+
+    assert {("v_conversions", "net_revenue"), ("v_ltv", "lifetime_value")} <= {tuple(row) for row in columns}
+    assert ("throughline", "v_conversions") in {tuple(row) for row in tables}
+    assert "salaries" not in {row[0] for row in columns} | {row[1] for row in tables}
 
 
 def test_containers_give_the_analyst_the_same_rights() -> None:
