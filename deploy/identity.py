@@ -3,7 +3,7 @@
     async with open_resolver(namespace="try-out", policy="stricter.yaml") as resolver:
         for resolution in await resolver.resolve(events):
             print(resolution.event_id, resolution.profile_id, resolution.merged, resolution.refused)
-        print(await resolver.final(["e1", "e2"]), await resolver.owner("email", "a@b.example"))
+        print(await resolver.final([("shop", "e1"), ("till", "e1")]), await resolver.owner("email", "a@b.example"))
 
 `resolve` treats an event as the identify worker treats a record, with the same code and the same Redis scripts. The
 time of receipt, which Kafka sets for records, is the event's own time here.
@@ -25,7 +25,7 @@ from redis.asyncio import Redis
 
 from deploy.operations.definition_files import DefinitionError, identity_policy
 from deploy.settings import Settings
-from processors.identity.claims import all_claims
+from processors.identity.claims import all_claims, event_key
 from processors.identity.stage import request_for
 from processors.intake.decode import explain
 from schemas.events.touchpoint import Event, read
@@ -37,6 +37,9 @@ from sinks.redis.profiles import RedisProfileStore
 
 PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
 """A policy, the path of its YAML file, its fields as a dict (others have their defaults), or None: the deployment's."""
+
+EventName = str | tuple[str, str]
+"""(source, event id), by which an event is known; or its id alone."""
 
 _BATCH_EVENTS = 5_000
 _BATCH_KEYS = 1_000
@@ -61,7 +64,7 @@ class InvalidEventError(ValueError):
 
 
 class _Place(NamedTuple):
-    """The resolution of an event, kept in `{namespace}:try:places` by the event's id."""
+    """The resolution of an event, kept in `{namespace}:try:places` by the event's key and by its id."""
 
     profile_id: str | None
     anchor: str | None
@@ -145,7 +148,7 @@ class Resolver:
         self._redis = redis
         self._token = uuid4().hex
         self._open = f"{{{namespace}}}:try:open"  # sorted set: resolver → time of its last call, ms
-        self._places = f"{{{namespace}}}:try:places"  # hash: event id → its place
+        self._places = f"{{{namespace}}}:try:places"  # hash: key of an event, and its id alone → its place
         self._splits = f"{{{namespace}}}:try:splits"  # hash: anchor and version of a split → the profile that has it
 
     async def sign_in(self) -> None:
@@ -180,26 +183,31 @@ class Resolver:
         for start in range(0, len(requests), _BATCH_EVENTS):
             part = requests[start : start + _BATCH_EVENTS]
             found = await self._store.resolve(part)
-            await self._keep_places(found)
+            await self._keep_places(part, found)
             for request, answer in zip(part, found, strict=True):
                 answers.append(await self._first_answer(request) if answer.duplicate else answer)
         return answers
 
-    async def final(self, event_ids: Iterable[str]) -> dict[str, str | None]:
+    async def final(self, events: Iterable[EventName]) -> dict[EventName, str | None]:
         """Return the present profile of each event, after merges, splits and erasures.
 
+        Args:
+            events: Each as (source, event id), by which an event is known, or by its id alone: of several sources'
+                events of that id the one that was resolved last.
+
         Returns:
-            Profile id by event id; None where the event has no profile, was not resolved here, or its person is erased.
+            Profile id by what was asked; None where the event has no profile, was not resolved here, or its person is
+            erased.
         """
-        asked = list(dict.fromkeys(event_ids))
+        asked = list(dict.fromkeys(events))
         moved = await self._moved()
-        owners: dict[str, str | None] = {}
+        owners: dict[EventName, str | None] = {}
         for start in range(0, len(asked), _BATCH_EVENTS):
             part = asked[start : start + _BATCH_EVENTS]
-            places = await self._read_places(part)
-            owners |= {event_id: _owner_of(places.get(event_id), moved) for event_id in part}
+            places = await self._read_places([_field(one) for one in part])
+            owners |= {one: _owner_of(places.get(_field(one)), moved) for one in part}
         live = await self._profiles.live({owner for owner in owners.values() if owner is not None})
-        return {event_id: None if owner is None else live[owner] for event_id, owner in owners.items()}
+        return {one: None if owner is None else live[owner] for one, owner in owners.items()}
 
     async def owner(self, identifier_type: str, value: str, *, source: str = "") -> str | None:
         """Return the profile that has an identifier, in any spelling; None when there is none or it cannot identify.
@@ -282,31 +290,30 @@ class Resolver:
         return _request(touchpoint, self.policy, self._secret)
 
     async def _first_answer(self, request: ResolveRequest) -> Resolution:
-        """Return the resolution of a duplicate: the current profile of the first event with its id."""
-        place = (await self._read_places([request.event_id])).get(request.event_id)
+        """Return the resolution of a duplicate: the current profile of the first event of its source and id."""
+        place = (await self._read_places([request.event_key])).get(request.event_key)
         if place is not None:
-            live = (await self.final([request.event_id]))[request.event_id]
+            owner = _owner_of(place, await self._moved())
+            live = None if owner is None else (await self._profiles.live({owner}))[owner]
             return Resolution(request.event_id, live, place.anchor if live else None, duplicate=True)
         # Another resolver of this name space is just resolving the first event.
         for one in request.claims:
-            if owner := await self._store.owner(one.identifier_hash):
-                return Resolution(request.event_id, owner, one.anchor, duplicate=True)
+            if known := await self._store.owner(one.identifier_hash):
+                return Resolution(request.event_id, known, one.anchor, duplicate=True)
         return Resolution(request.event_id, None, None, duplicate=True)
 
-    async def _keep_places(self, answers: Iterable[Resolution]) -> None:
-        places: dict[Any, Any] = {
-            answer.event_id: orjson.dumps([answer.profile_id, answer.anchor, answer.version])
-            for answer in answers
-            if not answer.duplicate
-        }
+    async def _keep_places(self, requests: Iterable[ResolveRequest], answers: Iterable[Resolution]) -> None:
+        places: dict[Any, Any] = {}
+        for request, answer in zip(requests, answers, strict=True):
+            if not answer.duplicate:
+                place = orjson.dumps([answer.profile_id, answer.anchor, answer.version])
+                places[request.event_key] = places[request.event_id] = place
         if places:
             await self._redis.hset(self._places, mapping=places)
 
-    async def _read_places(self, event_ids: list[str]) -> dict[str, _Place]:
-        found: Any = await self._redis.hmget(self._places, event_ids) if event_ids else []
-        return {
-            event_id: _Place(*orjson.loads(place)) for event_id, place in zip(event_ids, found, strict=True) if place
-        }
+    async def _read_places(self, fields: Sequence[str | bytes]) -> dict[str | bytes, _Place]:
+        found: Any = await self._redis.hmget(self._places, list(fields)) if fields else []
+        return {field: _Place(*orjson.loads(place)) for field, place in zip(fields, found, strict=True) if place}
 
     async def _moved(self) -> dict[str, list[tuple[int, str]]]:
         """Return version and new profile of the splits that moved an anchor, by anchor."""
@@ -323,6 +330,11 @@ def reveal_identifiers(message: str, identifier_hashes: Mapping[bytes, str]) -> 
     for identifier_hash, written in identifier_hashes.items():
         message = message.replace(uuid_text(identifier_hash), written)
     return message
+
+
+def _field(event: EventName) -> str | bytes:
+    """Return the field of an event's place."""
+    return event if isinstance(event, str) else event_key(*event)
 
 
 def _owner_of(place: _Place | None, moved: Mapping[str, list[tuple[int, str]]]) -> str | None:

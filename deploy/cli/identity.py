@@ -81,7 +81,7 @@ def identity_resolve(
     from deploy.identity import open_resolver
 
     async def resolved() -> int:
-        held: list[Resolution] = []
+        held: list[tuple[str, Resolution]] = []
         bad = 0
         async with open_resolver(namespace or None, policy, keep=keep) as resolver:
             with _opened(file) as lines:
@@ -89,7 +89,7 @@ def identity_resolve(
                     bad += broken
                     answers = await resolver.resolve(events)
                     if final:
-                        held += answers
+                        held += zip((event["source"] for event in events), answers, strict=True)
                     else:
                         _print_lines(answers)
             if final:
@@ -280,10 +280,11 @@ def _print_lines(answers: Iterable[Resolution]) -> None:
         print(json.dumps(_line(answer), ensure_ascii=False))
 
 
-async def _print_final(resolver: Resolver, answers: list[Resolution]) -> None:
-    owners = await resolver.final(answer.event_id for answer in answers)
-    for answer in answers:
-        print(json.dumps({**_line(answer), "final_profile_id": owners[answer.event_id]}, ensure_ascii=False))
+async def _print_final(resolver: Resolver, answers: list[tuple[str, Resolution]]) -> None:
+    owners = await resolver.final((source, answer.event_id) for source, answer in answers)
+    for source, answer in answers:
+        owner = owners[source, answer.event_id]
+        print(json.dumps({**_line(answer), "final_profile_id": owner}, ensure_ascii=False))
 
 
 def _line(answer: Resolution) -> dict[str, Any]:

@@ -375,6 +375,20 @@ async def test_resolvers_of_a_name_space_know_what_the_others_did(stack: Setting
         assert {"later": None} == await third.final(["later"])
 
 
+async def test_equal_event_ids_of_two_sources_are_two_events(shop: Resolver) -> None:
+    ann = touchpoint(identifiers=ANN, event_id="1001", source="shop")
+    ben = touchpoint(identifiers=BEN, event_id="1001", source="till")
+    first, second = await shop.resolve([ann, ben])
+    (again,) = await shop.resolve([{**ann, "identifiers": BEN}])
+
+    assert {("shop", "1001"): first.profile_id, ("till", "1001"): second.profile_id, ("app", "1001"): None} == (
+        await shop.final([("shop", "1001"), ("till", "1001"), ("app", "1001")])
+    )
+    assert {"1001": second.profile_id} == await shop.final(["1001"])
+    assert (True, first.profile_id) == (again.duplicate, again.profile_id)
+    assert first.profile_id != second.profile_id
+
+
 async def test_what_can_not_be_taken_apart_is_named_as_it_was_written(shop: Resolver) -> None:
     await shop.resolve([touchpoint(identifiers=ANN)])
 
