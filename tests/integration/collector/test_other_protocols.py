@@ -157,7 +157,7 @@ def test_a_measurement_protocol_request_is_stored_and_answered_without_content(
     order = ids()
     body = {"client_id": "1.2", "events": [
         {"name": "purchase", "params": {"transaction_id": order, "value": 3, "currency": "EUR"}},
-        {"name": "purchase", "params": {"value": 3, "currency": "EUR"}},
+        {"name": "refund", "params": {"value": 3, "currency": "EUR"}},
     ]}  # fmt: skip
     path = "/mp/collect?measurement_id=G-1&api_secret="
     answers = [service.post(path + key, body, "") for key in ("server-key", "nobody")]
@@ -179,7 +179,7 @@ def test_the_debug_path_of_the_measurement_protocol_says_what_is_wrong_and_store
     path = "/debug/mp/collect?measurement_id=G-1&api_secret=server-key"
     answers = [
         service.post(path, {"client_id": "1.2", "events": events}, "")
-        for events in ([{"name": "login"}], [{"name": "login"}, bad], [{"name": "purchase"}])
+        for events in ([{"name": "login"}], [{"name": "login"}, bad], [{"name": "refund"}])
     ]
 
     assert [] == answers[0].body["validationMessages"]
