@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -45,72 +45,58 @@ Dates = Annotated[
 Decimal = Annotated[Literal[",", "."] | None, typer.Option(help="The decimal separator of numbers; for the guess.")]
 
 
-def import_people(
-    file: File,
-    map_: Map = None,
-    dry_run: DryRunOnly = False,
-    resume: Resume = False,
-    yes: Yes = False,
-    source: SourceOption = "",
-    encoding: Encoding = "utf-8",
-    timezone: Timezone = "",
-    currency: Currency = "",
-    dates: Dates = None,
-    decimal: Decimal = None,
-    as_json: SummaryAsJson = False,
-) -> None:
+def _command(kind: ImportKind, meaning: str) -> Callable[..., None]:
+    """Make the command that imports one kind of rows.
+
+    Args:
+        kind: What a row is about.
+        meaning: Its text of `--help`.
+    """
+
+    def command(
+        file: File,
+        map_: Map = None,
+        dry_run: DryRunOnly = False,
+        resume: Resume = False,
+        yes: Yes = False,
+        source: SourceOption = "",
+        encoding: Encoding = "utf-8",
+        timezone: Timezone = "",
+        currency: Currency = "",
+        dates: Dates = None,
+        decimal: Decimal = None,
+        as_json: SummaryAsJson = False,
+    ) -> None:
+        guess = _options(source, encoding, timezone, currency, dates, decimal)
+        _import(kind, file, map_, guess, dry_run=dry_run, resume=resume, yes=yes, as_json=as_json)
+
+    command.__doc__ = meaning
+    return command
+
+
+import_people = _command(
+    "people",
     """Import customers: identifiers, traits, consent and its proof; a column for each, one person a row.
 
     Without --map the columns are guessed from the header (English, German, and the exports of Shopify, WooCommerce,
     Mailchimp and Klaviyo), and written to a file that you can correct. Ten rows are shown; --dry-run judges all of
     them, --yes publishes. A second import of the same rows changes nothing, and no imported person is welcomed.
-    """
-    guess = _options(source, encoding, timezone, currency, dates, decimal)
-    _import("people", file, map_, guess, dry_run=dry_run, resume=resume, yes=yes, as_json=as_json)
-
-
-def import_orders(
-    file: File,
-    map_: Map = None,
-    dry_run: DryRunOnly = False,
-    resume: Resume = False,
-    yes: Yes = False,
-    source: SourceOption = "",
-    encoding: Encoding = "utf-8",
-    timezone: Timezone = "",
-    currency: Currency = "",
-    dates: Dates = None,
-    decimal: Decimal = None,
-    as_json: SummaryAsJson = False,
-) -> None:
+    """,
+)
+import_orders = _command(
+    "orders",
     """Import orders, one a row or one line item a row: rows of one order that follow each other become one.
 
     As `import people`: guess, ten rows, --dry-run, --yes. They count in profiles and reports, and start no journey.
-    """
-    guess = _options(source, encoding, timezone, currency, dates, decimal)
-    _import("orders", file, map_, guess, dry_run=dry_run, resume=resume, yes=yes, as_json=as_json)
-
-
-def import_events(
-    file: File,
-    map_: Map = None,
-    dry_run: DryRunOnly = False,
-    resume: Resume = False,
-    yes: Yes = False,
-    source: SourceOption = "",
-    encoding: Encoding = "utf-8",
-    timezone: Timezone = "",
-    currency: Currency = "",
-    dates: Dates = None,
-    decimal: Decimal = None,
-    as_json: SummaryAsJson = False,
-) -> None:
+    """,
+)
+import_events = _command(
+    "events",
     """Import events, one a row: columns for name, time and person, all others become properties.
 
     As `import people`: guess, ten rows, --dry-run, --yes. They count in profiles and reports, and start no journey.
-    """
-    guess = _options(source, encoding, timezone, currency, dates, decimal)
-    _import("events", file, map_, guess, dry_run=dry_run, resume=resume, yes=yes, as_json=as_json)
+    """,
+)
 
 
 def _options(
