@@ -28,7 +28,7 @@ _EXPECTED = {
 """By type of pydantic's errors; pydantic's own messages name types of Python."""
 
 _PREFIXES = ("Value error, ", "Assertion failed, ")
-_SUBJECTS = ("Input should", "String should")
+_SUBJECTS = ("Input should", "String should", "List should", "Tuple should")
 
 
 def broken_rule(kind: str, message: str) -> str:
@@ -47,5 +47,5 @@ def broken_rule(kind: str, message: str) -> str:
         message = message.removeprefix(prefix)
     for subject in _SUBJECTS:
         if message.startswith(subject):
-            return f"should{message.removeprefix(subject)}"
+            return f"should{message.removeprefix(subject).replace(' after validation', '')}"
     return message

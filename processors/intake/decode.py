@@ -26,6 +26,8 @@ MAX_VALUE_CHARS = 60
 MAX_FIELD_CHARS = 200
 
 _PRIVATE_ROOTS = frozenset({"identifiers", "traits", "received_at"})
+_FORMS = ("dict[", "list[", "tuple[")
+"""Parts of pydantic's paths that name one form of several that a field may have."""
 _PRIVATE_NAMES = frozenset({"ip", "recipient", "username", "agent_name", "user_agent"})
 _HINTS = (
     ("byte order mark", "remove the byte order mark at the start: send plain UTF-8"),
@@ -170,13 +172,16 @@ def explain(error: ValidationError) -> Reject:
 def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) -> str:
     name = field or "The event"
     if kind == "missing":
-        return f"{name} is missing: every event of this kind needs it; send it."
+        return f"{name} is missing: {_advice_on_missing(path, error['input'])}."
     if kind == "missing_currency":
         return f"{name} is missing: {error['msg']}; send the three letters of ISO 4217, such as EUR."
     if kind == "extra_forbidden":
-        what = (
-            "remove it" if path[0] in ("identifiers", "consent") else "put it under properties or context, or remove it"
-        )
+        if path[0] in ("identifiers", "consent"):
+            what = "remove it"
+        elif len(path) == 1 and str(path[0]) in _IDENTIFIERS:
+            what = "put it under identifiers"
+        else:
+            what = "put it under properties or context, or remove it"
         return f"{name} is not a field of the contract: check its spelling, {what}."
     context = error.get("ctx") or {}
     # A rule over several fields names the one at fault in its context.
@@ -184,6 +189,8 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
     # Bounds hold everywhere, also for fields that we do not know and that may hold anything.
     written = _kind(value) if kind == "bounds" else shown(value, path)
     rule = _PATTERNS.get(str(path[-1])) if kind == "string_pattern_mismatch" else None
+    if kind == "bounds" and path == ("event",):  # the bound of all texts is larger than that of names
+        rule = "it should have at most 100 characters"
     rule = rule or broken_rule(kind, error["msg"])
     return f"{name} is {written}: {f'it {rule}' if rule.startswith('should') else rule}."
 
@@ -196,9 +203,33 @@ _PATTERNS = {
 }
 
 
+_IDENTIFIERS = frozenset(
+    {"user_id", "crm_id", "loyalty_id", "email", "phone", "device_id", "anonymous_id", "push_token"}
+)
+_OTHER_NAMES = {
+    "event_id": ("eventId", "messageId", "message_id", "id"),
+    "event": ("event_name", "eventName", "name", "type"),
+    "occurred_at": ("timestamp", "occurredAt", "time", "originalTimestamp", "created_at", "sentAt"),
+}
+"""What other products call the fields of an event."""
+_BATCHES = ("events", "batch", "records")
+
+
+def _advice_on_missing(path: tuple[int | str, ...], event: object) -> str:
+    """Return what to do about a field that an event lacks, though it may have it by another name."""
+    if len(path) == 1 and isinstance(event, dict):
+        batch = next((name for name in _BATCHES if isinstance(event.get(name), list)), None)
+        if batch is not None:
+            return f"send each of the list {batch} as a record of its own"
+        other = next((name for name in _OTHER_NAMES.get(str(path[0]), ()) if name in event), None)
+        if other is not None:
+            return f"rename {other} to {path[0]}"
+    return "every event of this kind needs it; send it"
+
+
 def _field(path: tuple[int | str, ...]) -> str:
     """Join a path by dots; a part that may hold an address or does not print is masked."""
-    parts = [str(part) for part in path]
+    parts = [str(part) for part in path if not str(part).startswith(_FORMS)]
     return ".".join("?" if "@" in part or not part.isprintable() else part for part in parts)[:MAX_FIELD_CHARS]
 
 
@@ -212,10 +243,13 @@ def shown(value: object, path: tuple[int | str, ...]) -> str:
     if isinstance(value, str) and value == "":
         return "empty"
     private = bool(path) and (path[0] in _PRIVATE_ROOTS or path[-1] in _PRIVATE_NAMES)
+    if private and path[0] == "identifiers" and path[-1] == "type":  # a name, unless key and value were swapped
+        private = not isinstance(value, str) or len(value) > 32 or sum(map(str.isdigit, value)) > 3
     if isinstance(value, str | int | float) and not isinstance(value, bool) and private:
         return f"{_kind(value)} (not shown)"
     if isinstance(value, str):  # an e-mail address, or a telephone number
-        return f"{_kind(value)} (not shown)" if "@" in value or value.startswith("+") else repr(_shortened(value))
+        hidden = "@" in value or (value.startswith("+") and sum(map(str.isdigit, value)) > 6)
+        return f"{_kind(value)} (not shown)" if hidden else repr(_shortened(value))
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):

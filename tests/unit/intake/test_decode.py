@@ -207,7 +207,7 @@ def test_unusual_but_valid_json_is_kept(raw: bytes, expected: Any) -> None:
         pytest.param(
             touchpoint("Product List Viewed", properties={"sorts": [{}] * 101}),
             Reason.INVALID_FIELD, "properties.sorts",
-            "properties.sorts is a list: List should have at most 100 items after validation, not 101.",
+            "properties.sorts is a list: it should have at most 100 items, not 101.",
             id="too many entries of a list",
         ),
         pytest.param(
@@ -254,3 +254,49 @@ def test_a_message_has_no_control_characters() -> None:
 
     assert outcome.message.isprintable()
     assert outcome.message.startswith(r"event_id is '\x1b[31m")
+
+
+@pytest.mark.parametrize(
+    ("change", "missing", "field", "said"),
+    [
+        ({"timestamp": "2026-11-01T10:00:00Z"}, "occurred_at", "occurred_at", "rename timestamp to occurred_at"),
+        ({"eventId": "e1"}, "event_id", "event_id", "rename eventId to event_id"),
+        ({"messageId": "e1"}, "event_id", "event_id", "rename messageId to event_id"),
+        ({"events": [{}]}, "event_id", "event_id", "send each of the list events as a record of its own"),
+        ({"user_id": "7"}, "", "user_id", "put it under identifiers"),
+        ({"email": "ada@mail.example"}, "", "email", "put it under identifiers"),
+        ({"colour": "red"}, "", "colour", "put it under properties or context, or remove it"),
+        ({"event": "x" * 10_000}, "", "event", "it should have at most 100 characters"),
+        ({"identifiers": {"User ID": "7"}}, "", "identifiers.0.type", "identifiers.0.type is 'User ID'"),
+        ({"identifiers": {"+49 151 12345678": "7"}}, "", "identifiers.0.type", "a text (not shown)"),
+        ({"identifiers": {"Ada@mail.example": "7"}}, "", "identifiers.0.type", "a text (not shown)"),
+        (
+            {"identifiers": [{"type": "user_id", "value": str(n)} for n in range(60)]}, "", "identifiers",
+            "it should have at most 50 items, not 60",
+        ),
+        (
+            {"properties": {"revenue": "+5", "order_id": "1"}, "event": "Order Completed"}, "",
+            "properties.revenue", "properties.revenue is '+5'",
+        ),
+        (
+            {"properties": {"answers": "x"}, "event": "Survey Submitted"}, "",
+            "properties.answers", "properties.answers is 'x'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_what_was_probably_meant(change: dict[str, Any], missing: str, field: str, said: str) -> None:
+    event = {**touchpoint("Custom"), **change}
+    event.pop(missing, None)
+
+    outcome = refused(dumped(event))
+
+    assert field == outcome.field
+    assert said in outcome.message
+    assert "ada@mail.example" not in outcome.message.lower()
+
+
+def test_a_missing_field_without_a_likely_name_is_only_missing() -> None:
+    event = {**touchpoint("Custom"), "colour": "red"}
+    del event["occurred_at"]
+
+    assert "occurred_at is missing: every event of this kind needs it; send it." == refused(dumped(event)).message
