@@ -124,6 +124,8 @@ def attribution_report(
         print(json.dumps([asdict(row) for row in found.rows], indent=2, ensure_ascii=False, default=str))
     elif not csv_file:
         show(found, by)
+    for warning in found.not_converted:
+        typer.echo(f"warning: {warning}", err=True)
     problems = found.discrepancies()
     for problem in problems:
         typer.echo(f"does not add up: {problem}", err=True)

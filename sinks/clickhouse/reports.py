@@ -132,7 +132,8 @@ class AttributionReport:
         conversions: Conversions of the period.
         revenue: Their revenue.
         spend: Money spent in the period; None by product.
-        currencies: Currencies of the conversions and of the spend. Amounts of several are added up as they are.
+        currencies: The currency of reports, which amounts are in; of a file, those that it has.
+        not_converted: Amounts that are left out, since there is no rate: a warning for each, empty if there is none.
         not_additive: Models of the report whose credits are not meant to add up.
         margin: Share of revenue that is margin.
     """
@@ -144,6 +145,7 @@ class AttributionReport:
     currencies: tuple[str, ...]
     not_additive: tuple[str, ...] = field(default=())
     margin: float = 1.0
+    not_converted: tuple[str, ...] = ()
 
     def discrepancies(self) -> list[str]:
         """List the additive models whose credits differ from the conversions, or by a cent from the revenue."""
@@ -190,17 +192,23 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         ).result_rows
     ]
     rows.sort(key=lambda row: (order[row.model], -row.conversions, -(row.spend or 0), row.key))
-    conversions, revenue, currencies = client.query(
+    conversions, revenue = client.query(
         """
-        SELECT count(), sum(revenue), groupUniqArray(currency)
-        FROM v_conversions
+        SELECT count(), sum(ifNull(c.revenue, 0))
+        FROM conversion_amounts AS c
         WHERE {goal:String} IN ('all', conversion_type)
             AND converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
             AND converted_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')
         """,
         parameters={**parameters, "goal": options.goal or goal},
     ).first_row
-    spent_in = client.query("SELECT DISTINCT currency FROM spend FINAL").result_rows
+    currency = client.query("SELECT currency FROM v_report_settings").first_row[0]
+    warnings = client.query(
+        "SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend')"
+        " AND day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC')) - 1"
+        " AND day <= toDate32(fromUnixTimestamp64Milli({stop:Int64}, 'UTC')) + 1 ORDER BY day, currency, what",
+        parameters=parameters,
+    ).result_rows
     a_model = rows[0].model if rows else ""
     return AttributionReport(
         rows=rows,
@@ -209,7 +217,8 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         spend=None
         if options.by == "product"
         else sum((row.spend or Decimal(0) for row in rows if row.model == a_model), Decimal(0)),
-        currencies=tuple(sorted({*currencies, *(currency for (currency,) in spent_in)} - {""})),
+        currencies=(currency,),
+        not_converted=tuple(warning for (warning,) in warnings),
         not_additive=tuple(model for model, additive in known if not additive),
         margin=margin,
     )

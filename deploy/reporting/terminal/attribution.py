@@ -23,8 +23,6 @@ def show(report: AttributionReport, by: str) -> None:
     spend = "" if report.spend is None else f", {amount(report.spend)} spent"
     currencies = ", ".join(report.currencies) or "no currency"
     print(f"{_count(report.conversions)} conversions, {amount(report.revenue)} revenue{spend} ({currencies})")
-    if len(report.currencies) > 1:
-        print("Several currencies are added up as they are: convert them first if you compare amounts.")
     if not report.discrepancies():
         print("Every additive model adds up to these conversions and, to the cent, to this revenue.")
 

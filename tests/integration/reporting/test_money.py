@@ -218,6 +218,46 @@ def test_rates_are_imported_and_what_is_missing_is_said(tables: Warehouse, tmp_p
     assert [(Decimal(126),)] == tables.rows("SELECT sum(revenue) FROM v_conversion_values")
 
 
+class TestAttributionInSeveralCurrencies:
+    @pytest.fixture
+    def report(self, tables: Warehouse) -> Any:
+        """Two journeys of two channels, in euros and in zlotys of 0.25, and an order in yen without a rate."""
+        publish_currency(tables.client, "EUR")
+        insert_rates(tables.client, [rate(TODAY, "PLN", "0.25")])
+        for who, currency in ((1, "EUR"), (2, "PLN"), (3, "JPY")):
+            at = DAY_ONE + timedelta(hours=2)
+            tables.store(
+                resolved(f"ad {who}", who, at - timedelta(hours=2), "Display"),
+                resolved(f"mail {who}", who, at - timedelta(hours=1), "Email"),
+                sold(f"o{who}", who, "400.00", currency, at=at),
+            )
+        insert_spend(tables.client, [spent("Display", "80.00", "PLN")])
+        return CliRunner().invoke(app, ["attribution", "report", "--json"])
+
+    def test_every_model_credits_converted_amounts(self, report: Any) -> None:
+        revenue: dict[str, float] = {}
+        for row in json.loads(report.stdout):
+            if row["model"] != "participation":
+                revenue[row["model"]] = revenue.get(row["model"], 0.0) + row["revenue"]
+
+        assert {"linear", "shapley", "markov_1"} <= revenue.keys()
+        assert dict.fromkeys(revenue, pytest.approx(500.0)) == revenue
+
+    def test_spend_is_converted_too(self, report: Any) -> None:
+        spend = {row["spend"] for row in json.loads(report.stdout) if row["key"] == "Display"}
+
+        assert {Decimal(20)} == {Decimal(one) for one in spend}
+
+    def test_an_amount_without_a_rate_is_a_conversion_and_a_warning(self, report: Any) -> None:
+        conversions = sum(row["conversions"] for row in json.loads(report.stdout) if row["model"] == "linear")
+        as_csv = CliRunner().invoke(app, ["attribution", "report", "--csv", "-"])
+
+        assert 0 == report.exit_code
+        assert 3.0 == pytest.approx(conversions)
+        assert "warning: 400 JPY of 1 conversions" in report.stderr
+        assert "warning: 400 JPY of 1 conversions" in as_csv.stderr
+
+
 class TestCommands:
     def orders(self, tables: Warehouse) -> None:
         """Sixty customers, each with an order every so many days, after an ad that cost more on some days."""
