@@ -84,7 +84,10 @@ def _lifecycle(rules: Lifecycle) -> Reader:
 
 def _rfm(rules: Rfm) -> dict[str, Reader]:
     spans = [round(days * DAY_MS) for days in rules.recency_days]
-    money = [Decimal(repr(limit)) for limit in rules.monetary]
+    usual = [Decimal(repr(limit)) for limit in rules.monetary]
+    money_by_currency = {
+        code: [Decimal(repr(limit)) for limit in limits] for code, limits in rules.monetary_by_currency.items()
+    }
 
     def recency(context: EvaluationContext) -> int | None:
         last = context.document.get("orders", {}).get("last_at")
@@ -96,7 +99,12 @@ def _rfm(rules: Rfm) -> dict[str, Reader]:
 
     def monetary(context: EvaluationContext) -> int | None:
         revenue = purchase_attributes.net(context)
-        return None if revenue is None else 1 + sum(revenue >= limit for limit in money)
+        if revenue is None:
+            return None
+        limits = (
+            money_by_currency.get(purchase_attributes.currency(context) or "", usual) if money_by_currency else usual
+        )
+        return 1 + sum(revenue >= limit for limit in limits)
 
     def scores(context: EvaluationContext) -> tuple[int, int, int] | None:
         one, two, three = recency(context), frequency(context), monetary(context)

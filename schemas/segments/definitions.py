@@ -84,18 +84,21 @@ class Rfm(_Model):
         recency_days: Less than the first of these days since the last order: 5; less than the second: 4; and so on.
         frequency: As many orders as the first: 2; as the second: 3; and so on.
         monetary: Net revenue of the first: 2; of the second: 3; and so on, in the person's main currency.
+        monetary_by_currency: The same for people whose main currency is one of these (ISO 4217).
         classes: The first class that fits is used; the last one has to fit all customers.
     """
 
     recency_days: FourThresholds = (30, 60, 120, 240)
     frequency: FourThresholds = (2, 3, 5, 9)
     monetary: FourThresholds = (50, 100, 250, 500)
+    monetary_by_currency: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], FourThresholds] = {}
     classes: Annotated[tuple[RfmClass, ...], Field(min_length=1)] = (RfmClass(name="customers"),)
 
     @model_validator(mode="after")
     def _sensible(self) -> Rfm:
-        for name in ("recency_days", "frequency", "monetary"):
-            values = getattr(self, name)
+        thresholds = {name: getattr(self, name) for name in ("recency_days", "frequency", "monetary")}
+        thresholds |= {f"monetary_by_currency.{code}": limits for code, limits in self.monetary_by_currency.items()}
+        for name, values in thresholds.items():
             if list(values) != sorted(set(values)):
                 raise ValueError(f"{name}: each should be above the one before")
         if self.classes[-1] != RfmClass(name=self.classes[-1].name):

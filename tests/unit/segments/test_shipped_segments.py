@@ -14,6 +14,7 @@ from processors.segments.engine import SegmentEngine
 from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
+from schemas.segments.definitions import Rfm
 from schemas.time import ms_of_text
 from tests.support.builders import at
 from tests.support.profiles import resolved
@@ -173,6 +174,33 @@ def test_a_shipped_segment_is_entered_and_left_at_the_expected_times(segment: st
     history, expected = HISTORIES[segment]
 
     assert expected == changes_of(segment, [(day, name, dict(fields)) for day, name, fields in history])
+
+
+@pytest.mark.parametrize(
+    ("revenue", "currency", "is_big", "monetary"),
+    [
+        ("8000", "JPY", False, 2),  # about 48 euros
+        ("32000", "JPY", True, 3),
+        ("849", "PLN", False, 3),
+        ("850", "PLN", True, 3),
+        ("200", "EUR", True, 3),
+        ("199", "CHF", False, 3),
+    ],
+)
+def test_amounts_are_judged_by_the_thresholds_of_their_currency(
+    revenue: str, currency: str, is_big: bool, monetary: int
+) -> None:
+    person = Person("p1", new_profile("p1"), {})
+    properties = {"order_id": "o1", "revenue": revenue, "currency": currency}
+    happen(person, 0, "Order Completed", properties=properties)
+
+    assert is_big is ("big_spenders" in engine().members(person))
+    assert monetary == engine().attribute("rfm.monetary", person, START)
+
+
+def test_thresholds_of_a_currency_have_to_rise() -> None:
+    with pytest.raises(ValueError, match=r"monetary_by_currency\.JPY: each should be above the one before"):
+        Rfm(monetary_by_currency={"JPY": (1, 3, 2, 4)})
 
 
 def test_every_shipped_segment_has_a_history() -> None:
