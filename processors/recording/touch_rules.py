@@ -53,6 +53,8 @@ class _Facts(NamedTuple):
 
 
 NO_TOUCH, VISIT, RETURN = Touch("", ""), Touch("visit", ""), Touch("return", "")
+_OF_VISITS = frozenset({"session", "referral", "return", "visit"})
+_BROWSERS = frozenset({"anonymous_id", "device_id"})
 _Test = Callable[[_Facts], bool]
 
 
@@ -119,6 +121,8 @@ class TouchRules:
             if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[key] = known
+        if "order" in event and known.kind in _OF_VISITS and _is_from_server(event):
+            return NO_TOUCH
         return known
 
     def click_id(self, event: Mapping[str, Any], name: str) -> str:
@@ -157,6 +161,13 @@ class TouchRules:
         elif when == "first_of_session":
             role = "referral" if arrival.by == "referrer" and arrival.medium == "referral" and not kind else "session"
         return Touch(role, marketing_channel, arrival.conflict, arrival.click_id)
+
+
+def _is_from_server(event: Mapping[str, Any]) -> bool:
+    """Whether a server tells of an order without naming the browser: a webhook is nobody's presence on the site."""
+    if event["order"].get("source_kind") != "server" or (event.get("context") or _NOTHING).get("session_id"):
+        return False
+    return _BROWSERS.isdisjoint(one["type"] for one in event["identifiers"])
 
 
 def campaign_of(event: Mapping[str, Any]) -> Mapping[str, Any]:

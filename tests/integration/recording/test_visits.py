@@ -255,6 +255,62 @@ RETURNS = [
 ]  # fmt: skip
 
 
+def hooked(order_id: str, minutes: float, revenue: str, **fields: Any) -> Event:
+    """An order as a shop system's webhook tells it: by a server, mostly without a browser."""
+    fields = {"source": "shopify", "order": {"source_kind": "server"}, **fields}
+    return ordered(order_id, 1, DAY_ONE + timedelta(minutes=minutes), revenue, **fields)
+
+
+def bought(order_id: str, minutes: float, **fields: Any) -> Event:
+    """The page of thanks, which says the amount with tax."""
+    properties = {"order_id": order_id, "revenue": "120.00", "currency": "EUR"}
+    return seen(minutes, name="Order Completed", properties=properties, order={"source_kind": "browser"}, **fields)
+
+
+class TestOrdersThatAServerTells:
+    """A webhook is nobody's presence on the site; the visit that ended in the order has it."""
+
+    VISITS = "SELECT marketing_channel, touches, events, conversions, revenue FROM v_sessions ORDER BY started_at"
+    ORGANIC = seen(0, referrer="https://www.google.com/")
+
+    @pytest.mark.parametrize("minutes", [pytest.param(4.9, id="before the page"), pytest.param(5.1, id="after it")])
+    def test_the_visit_of_the_page_has_the_order_with_the_servers_amount(
+        self, tables: Warehouse, minutes: float
+    ) -> None:
+        tables.store(self.ORGANIC, bought("A-1", 5), hooked("A-1", minutes, "100.00"))
+
+        assert [("Organic Search", 1, 2, 1, 100.0)] == tables.rows(self.VISITS)
+        assert [("Organic Search", 0.0)] == touches(tables)
+
+    def test_an_update_of_the_order_is_no_visit_either(self, tables: Warehouse) -> None:
+        update = {**hooked("A-1", 900, "90.00"), "event": "Order Updated", "event_id": "updated"}
+        tables.store(self.ORGANIC, bought("A-1", 5), update)
+
+        assert [("Organic Search", 1, 2, 1, 90.0)] == tables.rows(self.VISITS)
+
+    def test_an_order_that_only_a_server_tells_is_in_no_visit(self, tables: Warehouse) -> None:
+        tables.store(hooked("A-1", 5, "100.00"))
+
+        assert [] == tables.rows(self.VISITS)
+        assert [(1,)] == tables.rows("SELECT count() FROM v_conversions")
+
+    def test_the_page_loaded_again_on_the_next_day_has_no_second_order(self, tables: Warehouse) -> None:
+        tables.store(self.ORGANIC, bought("A-1", 5), bought("A-1", 1445, event_id="again"))
+
+        assert [(1, 120.0), (0, 0.0)] == [row[3:] for row in tables.rows(self.VISITS)]
+
+    def test_a_server_that_names_the_browser_is_heard_in_its_visit(self, tables: Warehouse) -> None:
+        named = hooked("A-1", 5, "100.00", identifiers=[{"type": "anonymous_id", "value": "a-1"}])
+        tables.store(self.ORGANIC, named)
+
+        assert [("Organic Search", 1, 2, 1, 100.0)] == tables.rows(self.VISITS)
+
+    def test_a_campaign_that_only_a_server_knows_is_a_touch(self, tables: Warehouse) -> None:
+        tables.store(hooked("A-1", 5, "100.00", campaign=AUTUMN))
+
+        assert [("Paid Search", 5.0)] == touches(tables)
+
+
 class TestContinuations:
     @pytest.mark.parametrize("sessions", [("s1", "s2"), ("", "")], ids=["a new session id", "no session id"])
     @pytest.mark.parametrize("referrer", RETURNS)

@@ -122,6 +122,30 @@ def test_an_event_is_a_touch_of(rules: TouchRules, given: dict[str, Any], touch:
     assert touch == rules.classify(given), "the remembered answer is another one"
 
 
+ORDER_OF_A_SERVER: dict[str, Any] = {
+    "identifiers": [{"type": "email", "value": "a@b.example"}],
+    "order": {"source_kind": "server"},
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        pytest.param({}, "", id="no browser: it is nobody's visit"),
+        pytest.param({"campaign": {"source": "google", "medium": "cpc"}}, "campaign", id="what brought the buyer"),
+        pytest.param({"identifiers": [{"type": "anonymous_id", "value": "a"}]}, "session", id="a browser"),
+        pytest.param({"identifiers": [{"type": "device_id", "value": "d"}]}, "session", id="a phone"),
+        pytest.param({"context": {"session_id": "s"}}, "session", id="a session"),
+        pytest.param({"order": {"source_kind": "browser"}}, "session", id="the page itself"),
+        pytest.param({"order": {"namespace": "berlin"}}, "session", id="a source that nobody has declared a server"),
+    ],
+)
+def test_an_order_that_a_server_tells_is_an_event_of_a_visit_if_it_names_one(
+    rules: TouchRules, fields: dict[str, Any], kind: str
+) -> None:
+    assert kind == rules.classify(event("Order Completed", **{**ORDER_OF_A_SERVER, **fields})).kind
+
+
 @pytest.mark.parametrize(
     ("url", "campaign", "found"),
     [
