@@ -20,7 +20,7 @@ from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
-from schemas.orders import REPORTS, OrderEvent, event_key, namespace_of, order_event, order_key
+from schemas.orders import KINDS, REPORTS, OrderEvent, event_key, namespace_of, order_event, order_key
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
@@ -70,10 +70,11 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     touch = rules.classify(event)
     goals = rules.goals(event)
     order_id = _text(properties["order_id"]) if "order_id" in properties else ""
-    about_order = order_event(event)
+    name = event["event"]
+    about_order = order_event(event) if name in KINDS else None
     row: dict[str, Any] = {
         "event_id": event["event_id"],
-        "event": event["event"],
+        "event": name,
         "channel": event["channel"],
         "source": event["source"],
         "occurred_at": event["occurred_at"],
@@ -83,43 +84,52 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         "identity_version": event.get("identity_version", 0),
         "touch": touch.kind,
         "marketing_channel": touch.marketing_channel,
-        "is_checkout": event["event"] in rules.checkout_steps,
+        "is_checkout": name in rules.checkout_steps,
         "conversion_id": _conversion_id(event, about_order, order_id) if goals else "",
         "order_id": order_id,
-        "session_id": _session_id(context),
+        "session_id": "",
         "origin_topic": origin["topic"],
         "origin_partition": origin["partition"],
         "origin_offset": origin["offset"],
     }
     # A column that is left out is empty.
-    _add_notes(row, context)
+    if context:
+        _add_context(row, context)
     if touch.click_id or touch.conflict:
         _add_click_id(row, event, touch, rules)
     if properties:
         row["properties"] = properties
-        for name, column in _PROPERTY_COLUMNS:
-            if name in properties:
-                row[column] = _text(properties[name])
+        for field, column in _PROPERTY_COLUMNS:
+            if field in properties:
+                row[column] = _text(properties[field])
         if "revenue" in properties or goals:
             row["revenue"] = _revenue_text(properties)
-    row |= {f"order_{name}": value for name, value in (event.get("order") or _NOTHING).items()}
-    for name in ("identifiers", "traits", "context", "consent"):
-        if part := event.get(name):
-            row[name] = part
+    _add_sections(row, event)
     enriched = event.get("enriched")
     if enriched:
         row["enrichment"] = enriched
     if campaign := campaign_of(event):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
-    rows.extend(_goal_rows(about_order, row, goals, properties, context))
-    if event["event"] in STEPS and not (enriched and "bot" in enriched):
+    if goals or about_order is not None:
+        rows.extend(_goal_rows(about_order, row, goals, properties, context))
+    if name in STEPS and not (enriched and "bot" in enriched):
         rows.extend(_message(row, properties))
     return rows
 
 
-def _add_notes(row: dict[str, Any], context: Mapping[str, Any]) -> None:
-    """Add what reading the event has noted: that its time is doubtful, and what was mended."""
+def _add_sections(row: dict[str, Any], event: Mapping[str, Any]) -> None:
+    for section in ("identifiers", "traits", "context", "consent"):
+        if part := event.get(section):
+            row[section] = part
+    if order := event.get("order"):
+        row |= {f"order_{field}": value for field, value in order.items()}
+
+
+def _add_context(row: dict[str, Any], context: Mapping[str, Any]) -> None:
+    """Add the session, and what reading the event has noted: that its time is doubtful, and what was mended."""
+    if "session_id" in context and (session_id := context["session_id"]) not in _NO_SESSIONS:
+        row["session_id"] = session_id
     if context.get(TIME_DOUBTFUL) is True:
         row["time_doubtful"] = 1
         row["touch"] = ""  # when it was is not known, so neither is what it came before
@@ -132,11 +142,6 @@ def _add_click_id(row: dict[str, Any], event: Mapping[str, Any], touch: Touch, r
         row["click_id"], row["click_id_name"] = rules.click_id(event, touch.click_id), touch.click_id
     if touch.conflict:
         row["conflicting_network"] = touch.conflict
-
-
-def _session_id(context: Mapping[str, Any]) -> str:
-    session_id: str = context.get("session_id", "")
-    return "" if session_id in _NO_SESSIONS else session_id
 
 
 def _add_campaign(row: dict[str, Any], campaign: Mapping[str, Any]) -> None:

@@ -109,7 +109,7 @@ class TouchRules:
         properties = event.get("properties") or _NOTHING
         page = context.get("page") or properties
         network = properties.get("network")
-        if "url" in page or "search" in page or "referrer" in page:
+        if page and ("url" in page or "search" in page or "referrer" in page):
             click_ids += self._arrivals.click_ids_in(page)
             referrer, host = self._arrivals.referrer(page.get("referrer")), host_of(page.get("url"))
         else:
