@@ -135,9 +135,10 @@ def visitor(shop: Shop, profile: Path) -> Iterator[Visitor]:
         f"--host-resolver-rules=MAP *:80 127.0.0.1:{shop.port}, EXCLUDE 127.0.0.1",
     ]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=options, user_agent=USER_AGENT
-        )  # fmt: skip
+        with _starting:
+            browser = playwright.chromium.launch_persistent_context(
+                profile, executable_path=CHROMIUM, headless=True, args=options, user_agent=USER_AGENT
+            )
         try:
             yield Visitor(browser.pages[0] if browser.pages else browser.new_page())
         finally:
