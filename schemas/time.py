@@ -231,6 +231,15 @@ def foreign_day(value: object, form: str = "") -> str:
     return date(day.year, day.month, day.day).isoformat()
 
 
+def is_of_form(text: str, form: str = "") -> bool:
+    """Return whether a text is a time in a form, in the codes of `strftime`; without one: in ISO 8601."""
+    try:
+        datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 - only its form counts
+    except ValueError:
+        return False
+    return True
+
+
 def _time_of_form(text: str, form: str) -> datetime:
     try:
         return datetime.strptime(text, form)  # noqa: DTZ007 - its zone is added where it has none

@@ -6,13 +6,13 @@ is mapped into memory, so workers of one machine share it; a new file is read by
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import maxminddb
 
 from deploy.operations.definition_files import DefinitionError
 from processors.enrichment.enrichment import LocationDatabase, Place
+from schemas.time import time_of_ms
 
 _NOWHERE = Place()
 
@@ -32,7 +32,7 @@ def open_locations(path: str) -> LocationDatabase | None:
             f"THROUGHLINE_LOCATION_DATABASE={path}: {error}; name a file in MaxMind's format (.mmdb), or none"
         ) from error
     about = reader.metadata()
-    built = datetime.fromtimestamp(about.build_epoch, UTC)
+    built = time_of_ms(about.build_epoch * 1000)
 
     def locate(address: str) -> Place:
         try:

@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import blake2b
 from io import StringIO
 from itertools import islice
@@ -34,7 +34,7 @@ from schemas.events.mending import MENDED
 from schemas.events.touchpoint import Event
 from schemas.intake.file_mappings import FILE_TIME, ROW_HASH, ROWS, FileMapping
 from schemas.outcomes import Reject
-from schemas.time import text_of_time
+from schemas.time import text_of_time, time_of_ms
 
 ROWS_PER_STEP = 10_000
 """Rows between two writes of the state: as many are published a second time after a kill."""
@@ -195,7 +195,7 @@ class ImportFiles:
     @property
     def changed_at(self) -> datetime:
         """When the imported file was last changed."""
-        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        return time_of_ms(self.path.stat().st_mtime * 1000)
 
 
 @dataclass

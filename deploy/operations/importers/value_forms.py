@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Literal
+
+from schemas.time import is_of_form
 
 DateOrder = Literal["day-first", "month-first"]
 
@@ -124,23 +125,11 @@ def _decimal_of(text: str) -> str:
 def _is_plain(text: str) -> bool:
     if _EPOCH.fullmatch(text):
         return True
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return not text.isdecimal()
+    return is_of_form(text) and not text.isdecimal()
 
 
 def _best(forms: Sequence[str], texts: Sequence[str]) -> tuple[str, int]:
     """Return the form in which most of the texts are written, and how many; none if it is fewer than half of them."""
-    counts = {form: sum(_fits(form, text) for text in texts) for form in forms}
+    counts = {form: sum(is_of_form(text, form) for text in texts) for form in forms}
     best = max(forms, key=lambda form: counts[form])
     return (best, counts[best]) if 2 * counts[best] >= len(texts) else ("", 0)
-
-
-def _fits(form: str, text: str) -> bool:
-    try:
-        datetime.strptime(text, form)  # noqa: DTZ007 - only its form counts
-    except ValueError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.time import (
+    is_of_form,
     lenient_time,
     ms_of_text,
     ms_of_time,
@@ -75,6 +76,11 @@ def test_a_lenient_text_takes_the_given_zone_or_is_refused() -> None:
 
 def test_people_read_a_time_in_its_own_zone_to_the_second() -> None:
     assert readable_text(TIME.astimezone(BERLIN) + timedelta(milliseconds=1)) == "2026-11-22 11:15:30"
+
+
+def test_a_text_is_of_a_form_or_not() -> None:
+    assert (True, False) == (is_of_form("22.11.2026", "%d.%m.%Y"), is_of_form("22.13.2026", "%d.%m.%Y"))
+    assert (True, False) == (is_of_form("2026-11-22T11:15:30Z"), is_of_form("22.11.2026"))
 
 
 CONVERSIONS = frozenset({"fromtimestamp", "utcfromtimestamp", "strftime", "strptime", "timestamp"})
