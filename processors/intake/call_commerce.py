@@ -22,6 +22,7 @@ _FORMER_NAMES = {"orderId": "order_id", "checkoutId": "checkout_id", "productId"
 _FORMER_NAMES_OF_LINES = ("productId", "id")
 _MAX_ID_CHARS = 150
 """The longest id that may stand in: with what is put before it, it is no longer than ids may be."""
+_MAX_ORDER_ID_CHARS = 200
 
 
 def with_current_names(properties: dict[str, Any], event_name: object, field_names: dict[str, str]) -> dict[str, Any]:
@@ -82,7 +83,8 @@ def give_order_id(event: Any, rejected: Reject) -> OddDetail | None:
     elif _is_id(properties.get("checkout_id")):
         found, rule = f"checkout:{properties['checkout_id']}", "from_checkout_id"
     elif event_name == ORDER_PLACED and _is_id(event.get("event_id")):
-        found, rule = f"event:{event['event_id']}", "from_event_id"
+        # An event is known by its source and id, so another source's event of this id is another order.
+        found, rule = f"event:{event.get('source', '')}:{event['event_id']}"[:_MAX_ORDER_ID_CHARS], "from_event_id"
     else:
         return None
     event["properties"] = {**properties, "order_id": found}
