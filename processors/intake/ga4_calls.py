@@ -9,13 +9,13 @@ counterpart stays a custom event under its own name, with its parameters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from processors.intake.json_text import json_of
 from processors.intake.segment_calls import Arrival, CallAndVerb
+from schemas.time import text_of_ms
 
 FIELD_NAMES = {
     "userId": "user_id", "anonymousId": "client_id", "timestamp": "timestamp_micros", "traits": "user_properties",
@@ -261,10 +261,9 @@ def _time(micros: object) -> object:
     if type(micros) not in (int, float):
         return micros
     try:
-        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(micros))  # type: ignore[call-overload]
-    except (OverflowError, ValueError):
+        return text_of_ms(int(micros) // 1000)  # type: ignore[call-overload]
+    except (OverflowError, ValueError, OSError):
         return str(micros)
-    return time.isoformat(timespec="milliseconds")
 
 
 def _message_id(item: RequestEvent, arrival: Arrival) -> str:

@@ -41,7 +41,7 @@ def order(properties: dict[str, Any] | None, event: str = "Order Completed") -> 
         pytest.param(order({**AMOUNT, "order_id": " "}), "event:shop:m-1", "from_event_id", id="blanks are no number"),
         pytest.param(order(None), "event:shop:m-1", "from_event_id", id="an order without properties is an order"),
         pytest.param(order({}), "event:shop:m-1", "from_event_id", id="an order that says nothing is an order"),
-        pytest.param(order(AMOUNT, "order completed"), "event:shop:m-1", "from_event_id", id="the name is in lower case"),
+        pytest.param(order(AMOUNT, "order completed"), "event:shop:m-1", "from_event_id", id="its name in lower case"),
         pytest.param(
             order({**AMOUNT, "checkout_id": "c" * 180}), "event:shop:m-1", "from_event_id",
             id="an id that is too long to be kept whole stands for nothing",
