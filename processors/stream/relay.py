@@ -46,7 +46,7 @@ async def relay_records(
     if not waiting:
         return 0
     sending = asyncio.create_task(publisher.send([record for _, record in waiting]))  # noqa: RUF006 - kept
-    renewing = asyncio.create_task(_renew(outbox, token, lease_ms))
+    renewing = asyncio.create_task(_renew(outbox, token, lease_ms, sending))
     try:
         done, _ = await asyncio.wait({sending, renewing}, return_when=asyncio.FIRST_COMPLETED)
         if sending not in done:
@@ -61,9 +61,13 @@ async def relay_records(
     return len(waiting) if await outbox.acknowledge(waiting[-1][0], token) else 0
 
 
-async def _renew(outbox: Outbox, token: str, lease_ms: int) -> None:
-    """Renew the lease until another process holds it."""
-    while True:
+async def _renew(outbox: Outbox, token: str, lease_ms: int, sending: asyncio.Task[None]) -> None:
+    """Renew the lease until another process holds it, or the records are sent.
+
+    A store's client may swallow a cancellation that comes while it writes (`asyncio.wait_for` of Python 3.11 does), and
+    whoever waited for the end of an endless loop would wait for ever.
+    """
+    while not sending.done():
         await asyncio.sleep(lease_ms / 3000)
         if not await outbox.acquire_relay(token, lease_ms):
             return
