@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from processors.attribution.rules import MODELS, Conversion, Touch, credits_of, journeys, null_journeys, with_milestones
+from schemas.orders import event_key
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
 
@@ -79,7 +80,8 @@ def random_world(seed: int) -> World:
             )
         elif random.random() < 0.1:
             event = resolved(f"event {number}", anchor, time, event="Signed Up")
-            world.conversions.append(Conversion(event["event_id"], "signup", person(owner[anchor]), time, Decimal(0)))
+            key = event_key(event["source"], event["event_id"])
+            world.conversions.append(Conversion(key, "signup", person(owner[anchor]), time, Decimal(0)))
         else:
             channel = random.choice(CHANNELS)
             view = random.random() < 0.3
