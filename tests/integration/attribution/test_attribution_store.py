@@ -218,7 +218,7 @@ class TestStoredCredits:
     def test_a_conversion_that_is_no_more_goes(self, tables: Warehouse) -> None:
         email_then_order(tables)
         refresh(tables.client, 1, FIRST, LAST)
-        tables.client.command("DELETE FROM conversions WHERE conversion_id = 'o1'")
+        tables.client.command("DELETE FROM order_events WHERE conversion_id = 'o1'")
 
         refresh(tables.client, 2, FIRST, LAST)
 
@@ -272,7 +272,7 @@ class TestReconciliation:
     @pytest.mark.parametrize(
         ("loss", "counted"),
         [
-            pytest.param("DELETE FROM conversions WHERE conversion_id = 'o1'", ("", 1, 0), id="a lost conversion"),
+            pytest.param("DELETE FROM order_events WHERE conversion_id = 'o1'", ("", 1, 0), id="a lost conversion"),
             pytest.param("DELETE FROM touchpoints WHERE conversion_id = 'o1'", ("purchase", 0, 1), id="a lost event"),
         ],
     )
