@@ -25,7 +25,9 @@ def test_anna_is_one_person_on_five_channels(settings: Settings, tmp_path: Path)
     card = {"loyalty_id": "card-77"}
     paid_search = visit("Paid Search", identifiers=browser, occurred_at=at())
     sign_in = touchpoint(
-        "Signed In", identifiers={**browser, "user_id": "anna", "email": "Anna@Shop.example "}, occurred_at=at(minutes=10)
+        "Signed In",
+        identifiers={**browser, "user_id": "anna", "email": "Anna@Shop.example "},
+        occurred_at=at(minutes=10),
     )  # of the same visit
     mail_click = touchpoint(
         "Email Link Clicked", "email", identifiers={"email": "anna@shop.example"}, occurred_at=at(days=2),
