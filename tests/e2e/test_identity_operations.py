@@ -172,7 +172,7 @@ def everything(pipeline: Pipeline) -> dict[str, Any]:
 
     return {
         "events": sorted(row[0] for row in pipeline.rows("SELECT event_id FROM touchpoints FINAL")),
-        "orders": [row[0] for row in pipeline.rows("SELECT conversion_id FROM conversions FINAL")],
+        "orders": [row[0] for row in pipeline.rows("SELECT DISTINCT conversion_id FROM order_events FINAL")],
         "messages": pipeline.rows("SELECT message_id FROM messages FINAL"),
         "profiles": pipeline.value("SELECT count() FROM profiles FINAL"),
         "old profiles": pipeline.value("SELECT count() FROM profiles WHERE document LIKE '%ann@%'"),

@@ -40,7 +40,7 @@ async def test_after_a_split_each_half_is_erased_alone(here: Town, who: str) -> 
     orders = here.tables.rows("SELECT conversion_id, toString(profile_id) FROM v_conversions")
 
     assert not any(count_rows(here.tables.client, rows).values())
-    assert ({"source": 2, "target": 1}[who], 1) == (deleted["touchpoints"], deleted["conversions"])
+    assert ({"source": 2, "target": 1}[who], 1) == (deleted["touchpoints"], deleted["order_events"])
     assert [("his", split.target) if who == "source" else ("hers", split.source)] == orders
 
 

@@ -195,11 +195,11 @@ def test_an_erasure_is_previewed_and_can_be_repeated(stack: Settings, monkeypatc
     again = asked("profile", "erase", "user_id:ann", "--yes", *wait)
 
     assert {"anonymous_id": 1, "crm_id": 1, "email": 1, "phone": 1, "user_id": 1} == preview["identifiers"]
-    assert (4, 2) == (preview["rows"]["touchpoints"], preview["rows"]["conversions"])
+    assert (4, 2) == (preview["rows"]["touchpoints"], preview["rows"]["order_events"])
     assert {people["ann"], people["ben"]} == set(receipt["profile_ids"])
     assert (4, 2, 1) == (
         receipt["stores"]["clickhouse"]["touchpoints"],
-        receipt["stores"]["clickhouse"]["conversions"],
+        receipt["stores"]["clickhouse"]["order_events"],
         receipt["stores"]["redis_profiles"],
     )
     assert any("Kafka keeps the bytes" in remains for remains in receipt["remains"])
