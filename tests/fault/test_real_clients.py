@@ -40,7 +40,7 @@ MAVEN = ("com.segment.analytics.java:analytics:3.5.4", "org.apache.groovy:groovy
 SEGMENT_NODE = """
 const { Analytics } = require('@segment/analytics-node')
 const [url, key, mark, count, pause] = process.argv.slice(2)
-const options = { writeKey: key, host: url, path: '/v1/batch', flushAt: 20, flushInterval: 200, maxRetries: 10 }
+const options = { writeKey: key, host: url, path: '/v1/batch', flushAt: 20, flushInterval: 200, maxRetries: 100 }
 const client = new Analytics(options)
 client.on('error', () => {})
 ;(async () => {
@@ -76,20 +76,22 @@ import com.segment.analytics.Analytics
 import com.segment.analytics.Callback
 import com.segment.analytics.messages.Message
 import com.segment.analytics.messages.TrackMessage
+import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
 
 def (url, key, mark, count, pause) = args as List
+def answered = new CountDownLatch(count as int)
 def client = Analytics.builder(key).endpoint(url).flushQueueSize(20).flushInterval(1000, TimeUnit.MILLISECONDS)
   .retries(1000).callback(new Callback() {
-    void success(Message message) { synchronized (System.out) { println message.messageId() } }
-    void failure(Message message, Throwable reason) { System.err.println(reason) }
+    void success(Message message) { synchronized (System.out) { println message.messageId() }; answered.countDown() }
+    void failure(Message message, Throwable reason) { System.err.println(reason); answered.countDown() }
   }).build()
 (0..<(count as int)).each { n ->
   client.enqueue(TrackMessage.builder("Seen").userId("$mark-u${n % 20}".toString()).messageId("$mark-$n".toString()))
   Thread.sleep(pause as long)
 }
 client.flush()
-Thread.sleep(20000)
+answered.await(150, TimeUnit.SECONDS) // after a failure this client waits 15 s, then 30 s, and all that follows with it
 client.shutdown()
 System.exit(0)
 """

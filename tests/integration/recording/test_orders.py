@@ -139,11 +139,11 @@ def test_an_order_is_of_the_person_whom_the_server_names(tables: Warehouse) -> N
     )
 
 
-def test_goals_without_an_order_are_as_before(tables: Warehouse) -> None:
+def test_a_goal_without_an_order_is_one_of_its_source_and_event(tables: Warehouse) -> None:
     signup = {**ordered("x", 1, DAY_ONE), "event": "Signed Up", "properties": {"revenue": "3.00", "currency": "EUR"}}
     tables.store(signup, signup)
 
-    assert [("signup", "event of x", Decimal(3))] == tables.rows(
+    assert [("signup", ":shop::event of x", Decimal(3))] == tables.rows(
         "SELECT conversion_type, conversion_id, net_revenue FROM v_conversions"
     )
 
