@@ -26,6 +26,13 @@ def home() -> Path:
     return Path(os.environ.get("THROUGHLINE_HOME") or ".throughline").absolute()
 
 
+def passed_descriptors() -> range:
+    """Return the descriptors of the sockets that this process was started with, as `sd_listen_fds(3)` does."""
+    count = os.environ.get("LISTEN_FDS", "")
+    passed = os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
+    return range(3, 3 + int(count)) if passed else range(0)
+
+
 class _StackFile(PydanticBaseSettingsSource):
     """Source of settings: the addresses of the local stack that runs in `THROUGHLINE_HOME`, if one does."""
 

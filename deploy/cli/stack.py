@@ -66,6 +66,7 @@ def up(
         typer.echo(f"The stack in {here.path} was already up.", err=True)
         _warn_of_other_stack(state, broker=broker, workers=workers and not servers_only)
     Console().print(_addresses(state))
+    _print_write_keys(state)
     _warn_of_overriding_environment(state)
 
 
@@ -107,7 +108,7 @@ def status(as_json: AsJson = False) -> None:
         "home": str(home()),
         "running": state is not None,
         "settings": _addresses_of(settings(), with_collector="collector" in (state or {}).get("processes", {})),
-        **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "notices") if state},
+        **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "write_keys", "notices") if state},
         "processes": _processes(state) if state else [],
         "kafka_answers": kafka,
         "lag": lags,
@@ -216,6 +217,18 @@ def _addresses(state: dict[str, Any]) -> Table:
     return table
 
 
+def _print_write_keys(state: dict[str, Any]) -> None:
+    """Print the write keys that this home has made for its sources; none: the settings have them."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    if state["write_keys"]:
+        table = Table("source", Column("write key of this home", overflow="fold"), box=None)
+        for name, key in state["write_keys"].items():
+            table.add_row(name, key)
+        Console().print("", table)
+
+
 def _processes(state: dict[str, Any]) -> list[dict[str, Any]]:
     import psutil
 
@@ -244,7 +257,9 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
     if state is None:
         console.print(f"No local stack runs in {report['home']}; `throughline up` starts one.")
     else:
-        console.print(_addresses(state), "")
+        console.print(_addresses(state))
+        _print_write_keys(state)
+        console.print()
         table = Table("process", "pid", "restarts", "MB", Column("log", overflow="fold"), box=None)
         for row in report["processes"]:
             memory = "[red]ended[/]" if row["rss_mb"] is None else str(row["rss_mb"])

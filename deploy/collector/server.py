@@ -7,12 +7,12 @@ import logging
 import signal
 from collections import Counter
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import WriteKeys
+from deploy.collector.listening import sites
 from deploy.collector.open_files import AcceptErrors, raise_limit
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
@@ -67,13 +67,12 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         DefinitionError: As `build_collector`.
-        OSError: The address cannot be listened on.
+        OSError: The address, or a socket that was passed, cannot be listened on.
     """
     logging.getLogger("aiohttp.server").addFilter(_hide_request_bytes)
     publish_s = max(PUBLISH_TIMEOUT_S, settings.collector_confirm_s)
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
     collector = build_collector(settings, publisher)
-    address = urlsplit(settings.collector_url)
     # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.
     runner = web.AppRunner(
         collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1
@@ -84,9 +83,10 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        site = web.TCPSite(runner, address.hostname, address.port, backlog=1024)
-        await site.start()
-        log.info("the collector listens on %s", settings.collector_url)
+        listening = sites(runner, settings)
+        for site in listening:
+            await site.start()
+        log.info("the collector listens on %s", ", ".join(site.name for site in listening))
         background = [
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
             asyncio.create_task(_log_tally(collector.tally)),
@@ -95,7 +95,8 @@ async def serve(settings: Settings) -> None:
         for task in background:
             task.cancel()
         collector.ready, collector.stopping = False, True
-        await site.stop()  # no new connection; aiohttp's own shutdown would not read half-sent bodies to their end
+        for site in listening:
+            await site.stop()  # no new connection; aiohttp's own shutdown would not read half-sent bodies to their end
         with suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
                 await collector.idle.wait()

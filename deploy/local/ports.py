@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Collection
@@ -11,6 +12,8 @@ LOOPBACK = "127.0.0.1"
 # Below the range the kernel takes client ports from (Linux: 32768, macOS: 49152). A client that keeps trying to reach
 # a stopped server on a port of that range can end up connected to itself, and the server cannot come back.
 _FIRST, _LAST = 20_000, 32_000
+
+_BACKLOG = 1024
 
 
 def is_free(port: int) -> bool:
@@ -41,3 +44,20 @@ def free_port(preferred: int | None = None, taken: Collection[int] = ()) -> int:
         if port not in taken and is_free(port):
             return port
     raise OSError(f"no free port between {_FIRST} and {_LAST} on {LOOPBACK}")
+
+
+def listen(host: str, preferred: int) -> socket.socket:
+    """Listen on `preferred` if it is free, else on any free port; the socket is the port's until it is closed.
+
+    Raises:
+        OSError: The host is no address of this machine, or no free port was found.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempt in range(1000):
+        port = preferred if attempt == 0 else random.randrange(_FIRST, _LAST)
+        try:
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+    raise OSError(f"no free port between {_FIRST} and {_LAST} on {host}")

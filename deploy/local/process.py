@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ class ChildProcess:
         log: File that its standard output and error are appended to; None: it shares those of this process.
         directory: Its working directory.
         environment: Variables added to those of this process.
+        listener: A listening socket of this process that it takes connections from, as one that systemd has passed:
+            connections that come while it is started again wait in the socket's backlog.
     """
 
     def __init__(
@@ -40,12 +43,14 @@ class ChildProcess:
         log: Path | None,
         directory: Path | None = None,
         environment: dict[str, str] | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self.name = name
         self.command = command
         self.log = log
         self.directory = directory
         self.environment = environment or {}
+        self.listener = listener
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,14 +72,16 @@ class ChildProcess:
         """Start it; returns before it is ready for use. Does nothing if it runs already."""
         if self.alive:
             return
+        passed = [self.listener.fileno()] if self.listener else []
         with self._output() as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", child.__file__, str(os.getpid()), "--", *self.command],
+                [sys.executable, "-I", child.__file__, str(os.getpid()), *map(str, passed), "--", *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=self.directory,
                 env={**python_environment(), **self.environment},
+                pass_fds=passed,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which stops its children in order
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,9 +36,9 @@ class LocalHome(Home):
         return found if isinstance(found, dict) else None
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace `stack.json`; a reader sees the old or the new, never a part."""
+        """Replace `stack.json`, which its owner alone can read; a reader sees the old or the new, never a part."""
         scratch = self.path / f"stack.json.{os.getpid()}"
-        scratch.write_text(json.dumps(state, indent=2) + "\n", "utf-8")
+        _write_private(scratch, json.dumps(state, indent=2) + "\n")
         scratch.replace(self._stack_file)
 
     def forget(self) -> None:
@@ -54,6 +55,14 @@ class LocalHome(Home):
         except BlockingIOError:
             return True
         return False
+
+    def secret(self) -> bytes:
+        """Return the secret of this home, by whose lock's holder it is made once; it stays until `wipe`."""
+        try:
+            return self._secret_file.read_bytes()
+        except FileNotFoundError:
+            _write_private(self._secret_file, secrets.token_hex())
+            return self._secret_file.read_bytes()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -75,9 +84,10 @@ class LocalHome(Home):
             yield
 
     def wipe(self) -> None:
-        """Remove the data, logs and heartbeats of a stack that does not run."""
+        """Remove the data, logs, heartbeats and secret of a stack that does not run."""
         for name in ("data", "logs", "heartbeats", "faust"):
             shutil.rmtree(self.path / name, ignore_errors=True)
+        self._secret_file.unlink(missing_ok=True)
         self.forget()
 
     @property
@@ -85,5 +95,14 @@ class LocalHome(Home):
         return self.path / "stack.json"
 
     @property
+    def _secret_file(self) -> Path:
+        return self.path / "secret"
+
+    @property
     def _lock_file(self) -> Path:
         return self.path / "stack.lock"
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

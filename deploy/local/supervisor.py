@@ -10,19 +10,21 @@ import argparse
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, get_args
 from urllib.parse import urlsplit
 
 from deploy.local.broker import SESSION_TIMEOUT_S, Tansu
 from deploy.local.keeper import Keeper
-from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.ports import LOOPBACK, listen
 from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
@@ -71,6 +73,8 @@ class Supervisor:
         self._servers = Servers(home.path, broker=broker, standard_ports=True)
         self._workers: list[ChildProcess] = []
         self._collector: dict[str, str] = {}
+        self._listener: socket.socket | None = None
+        self._write_keys: dict[str, str] = {}
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
         self._ready = False
@@ -163,14 +167,8 @@ class Supervisor:
         environment = self._environment()
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = str(SESSION_TIMEOUT_S)
-        wanted = urlsplit(Settings().collector_url)
-        if wanted.hostname in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
-            environment["THROUGHLINE_WRITE_KEYS"] = local_write_keys(Settings())
-        self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{free_port(wanted.port)}"}
-        environment |= address_environment(self._collector)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
-        command = [sys.executable, "-m", "deploy.cli.main", "collector"]
-        self._workers.append(ChildProcess("collector", command, self._home.log("collector"), environment=environment))
+        self._workers.append(self._collector_process(environment))
         for worker in self._workers:
             self._home.heartbeat(worker.name).unlink(missing_ok=True)
             worker.launch()
@@ -187,8 +185,29 @@ class Supervisor:
             if self._stop.wait(_TICK_S / 4):
                 return
 
+    def _collector_process(self, environment: dict[str, str]) -> ChildProcess:
+        """Describe the collector. This process holds its port, so that a restart neither refuses nor loses a client."""
+        wanted = urlsplit(Settings().collector_url)
+        host, port = str(wanted.hostname), wanted.port or 0
+        try:
+            self._listener = listen(host, port)
+        except OSError as error:
+            raise ServerFailedError(f"the collector cannot listen at {Settings().collector_url}: {error}") from error
+        port = self._listener.getsockname()[1]
+        self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{port}"}
+        environment = environment | address_environment(self._collector)
+        if host in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
+            self._write_keys = local_write_keys(Settings(), self._home)
+            keys = ",".join(f"{name}={key}" for name, key in self._write_keys.items())
+            environment["THROUGHLINE_WRITE_KEYS"] = keys
+        command = [sys.executable, "-m", "deploy.cli.main", "collector"]
+        log = self._home.log("collector")
+        return ChildProcess("collector", command, log, environment=environment, listener=self._listener)
+
     def _shut_down(self) -> None:
         self._report("stopping")
+        if self._listener:
+            self._listener.close()  # from now on the collector alone listens, until it stops
         stop_all(self._workers, _STOP_WITHIN_S)
         self._servers.stop(_STOP_WITHIN_S)
         self._home.forget()
@@ -216,6 +235,7 @@ class Supervisor:
                 "ready": self._ready,
                 "broker": self._broker,
                 "settings": self._settings,
+                "write_keys": self._write_keys,
                 "versions": self._versions,
                 "notices": self._notices,
                 "processes": {
@@ -235,13 +255,14 @@ def worker_process(role: str, log: Path | None, environment: dict[str, str]) -> 
     return ChildProcess(role, [sys.executable, "-m", "deploy.cli.main", "worker", role], log, environment=environment)
 
 
-def local_write_keys(settings: Settings) -> str:
-    """Give each source the key `local-NAME`: it can be guessed, but only loopback reaches the collector."""
+def local_write_keys(settings: Settings, home: LocalHome) -> dict[str, str]:
+    """Return a write key for each source by name: the same at each start of this home, and no other home's."""
     try:
         sources = load(settings.sources_file, SourceDefinitions).sources
     except DefinitionError as error:
         raise ServerFailedError(str(error)) from error
-    return ",".join(f"{name}=local-{name}" for name in sources)
+    secret = home.secret()
+    return {name: f"local-{name}-{sha256(secret + name.encode()).hexdigest()[:12]}" for name in sources}
 
 
 def address_environment(settings: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from deploy.local.process import python_environment
 from deploy.local.server import ServerFailedError
 from deploy.local.servers import Servers
 from deploy.local.state import LocalHome
+from deploy.local.supervisor import local_write_keys
+from deploy.settings import Settings
 from tests.support.stack import local_stack
 
 pytestmark = pytest.mark.integration
@@ -303,17 +306,24 @@ class TestCommands:
             "clickhouse": True,
         }
 
-    def test_an_event_posted_to_the_whole_stack_is_stored_and_the_collector_is_kept_running(
+    def test_kill_9_of_the_collector_refuses_no_connection_and_loses_no_event_of_the_whole_stack(
         self, home: LocalHome
     ) -> None:
         state, _ = up(home, broker="tansu")
         assert {"identify", "profile", "record", "deliver", "collector"} <= set(state["processes"])
-        collect(state["settings"]["collector_url"], "before")
-        os.kill(state["processes"]["collector"]["pid"], signal.SIGKILL)
-        wait_until(lambda: _takes(state["settings"]["collector_url"], "after"))
+        url, key = state["settings"]["collector_url"], state["write_keys"]["server"]
+        refusals: list[OSError] = []
+        sent = [f"e{number:02}" for number in range(40)]
+        for number, event_id in enumerate(sent):
+            if number == 20:
+                os.kill(state["processes"]["collector"]["pid"], signal.SIGKILL)
+            collect(url, key, event_id, refusals)
+        assert [] == refusals
+        wait_until(lambda: (home.read() or {})["processes"]["collector"]["restarts"] == 1)
         assert self.run(home, "drain", "--json")["drained"]
-        counted = "SELECT groupArray(event_id) FROM (SELECT event_id FROM throughline.touchpoints ORDER BY received_at)"
-        assert "['before','after']" == ask_clickhouse(state["settings"]["clickhouse_url"], counted)
+        counted = "SELECT groupArray(event_id) FROM (SELECT event_id FROM throughline.touchpoints ORDER BY event_id)"
+        assert str(sent).replace(" ", "") == ask_clickhouse(state["settings"]["clickhouse_url"], counted)
+        assert 401 == status_of(url, key_of_another_home(home.path / "another"))
 
     def test_down_with_wipe_leaves_no_data(self, home: LocalHome) -> None:
         self.run(home, "up", "--servers-only")
@@ -324,19 +334,40 @@ class TestCommands:
         self.run(home, "up", "--broker", "rabbit", code=2)
 
 
-def collect(url: str, event_id: str) -> None:
-    """Post an event with the key that the local stack's collector has."""
-    body = json.dumps({"userId": "u", "event": "Seen", "messageId": event_id, "writeKey": "local-server"}).encode()
-    with urllib.request.urlopen(f"{url}/v1/track", body, timeout=10) as answer:
-        assert answer.status == 200
+def post(url: str, key: str, event_id: str) -> int:
+    """Post an event on a connection of its own, which the request is the first of; return the status."""
+    body = json.dumps({"userId": "u", "event": "Seen", "messageId": event_id, "writeKey": key}).encode()
+    with urllib.request.urlopen(f"{url}/v1/track", body, timeout=20) as answer:
+        return int(answer.status)
 
 
-def _takes(url: str, event_id: str) -> bool:
+def collect(url: str, key: str, event_id: str, refusals: list[OSError]) -> None:
+    """Post an event until it is taken, as an SDK does; connections that are refused are noted."""
+
+    def taken() -> bool:
+        try:
+            return post(url, key, event_id) == 200
+        except OSError as error:  # a request that has begun when the collector is killed breaks off
+            if isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+                refusals.append(error)
+            return False
+
+    wait_until(taken)
+
+
+def key_of_another_home(path: Path) -> str:
+    """Return the key of the same source in another stack."""
+    path.mkdir()
+    return local_write_keys(Settings(), LocalHome(path))["server"]
+
+
+def status_of(url: str, key: str) -> int:
+    """Return the status of an event with a key."""
     try:
-        collect(url, event_id)
-    except OSError:
-        return False
-    return True
+        return post(url, key, "other")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def _answers(client: Any) -> bool:

@@ -12,9 +12,11 @@ import pytest
 
 from deploy.local import child
 from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
-from deploy.local.ports import LOOPBACK, free_port, is_free
+from deploy.local.ports import LOOPBACK, free_port, is_free, listen
 from deploy.local.process import ChildProcess, rotate, tail
 from deploy.local.state import AlreadyRunningError, LocalHome
+from deploy.local.supervisor import local_write_keys
+from deploy.settings import Settings, passed_descriptors
 
 
 class TestPorts:
@@ -36,6 +38,22 @@ class TestPorts:
 
     def test_free_ports_lie_below_those_of_clients(self) -> None:
         assert all(20_000 <= free_port() < 32_768 for _ in range(50))
+
+
+class TestListening:
+    def test_the_preferred_port_is_held_until_the_socket_is_closed(self) -> None:
+        port = free_port()
+        with listen(LOOPBACK, port) as listener:
+            with listen(LOOPBACK, port) as other:
+                ports = listener.getsockname()[1], other.getsockname()[1]
+            taken = is_free(port)
+
+        assert (port, False, True) == (ports[0], taken, is_free(port))
+        assert 20_000 <= ports[1] < 32_768
+
+    def test_a_host_of_another_machine_is_an_error(self) -> None:
+        with pytest.raises(OSError, match="assign requested address"):
+            listen("192.0.2.1", 8088)
 
 
 class FakeChild(ChildProcess):
@@ -124,7 +142,34 @@ class TestChild:
 
     def test_without_a_program_it_says_how_it_is_used(self) -> None:
         done = subprocess.run([sys.executable, child.__file__, "1"], capture_output=True, text=True, check=False)
-        assert done.stderr == "usage: child.py PARENT_PID -- program arguments…\n"
+        assert done.stderr == "usage: child.py PARENT_PID [LISTENER] -- program arguments…\n"
+
+    def test_connections_wait_for_a_child_that_is_started_again_and_takes_them_as_those_of_systemd(self) -> None:
+        program = (
+            "import os, socket; from deploy.settings import passed_descriptors; "
+            "[descriptor] = passed_descriptors(); "
+            "socket.socket(fileno=descriptor).accept()[0].sendall(os.environ['LISTEN_FDS'].encode() + b' taken')"
+        )
+        with listen(LOOPBACK, free_port()) as listener:
+            child_process = ChildProcess("child", [sys.executable, "-c", program], None, listener=listener)
+            answers = []
+            for _ in range(2):
+                with socket.create_connection(listener.getsockname(), timeout=20) as waiting:
+                    child_process.launch()
+                    answers.append(waiting.recv(100))
+                child_process.stop()
+
+        assert [b"1 taken"] * 2 == answers
+
+    def test_a_descriptor_that_was_passed_to_another_process_is_not_taken(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LISTEN_FDS", "2")
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
+        of_another = list(passed_descriptors())
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+
+        assert ([], [3, 4]) == (of_another, list(passed_descriptors()))
 
 
 class TestLogs:
@@ -156,6 +201,26 @@ class TestHome:
             found = home.read()
         assert (found, home.read()) == ({"ready": True}, None)
 
+    def test_write_keys_are_the_same_at_each_start_of_a_home_and_those_of_no_other(self, tmp_path: Path) -> None:
+        first, second = LocalHome(tmp_path / "first"), LocalHome(tmp_path / "second")
+        for home in (first, second):
+            home.path.mkdir()
+        keys = local_write_keys(Settings(), first)
+
+        assert keys == local_write_keys(Settings(), first)
+        assert {"web", "app", "server"} <= set(keys)
+        assert len(set(keys.values())) == len(keys)
+        assert set(keys.values()).isdisjoint(local_write_keys(Settings(), second).values())
+
+    def test_what_names_keys_is_readable_for_its_owner_alone(self, tmp_path: Path) -> None:
+        home = LocalHome(tmp_path)
+        home.secret()
+        home.write({"write_keys": {"web": "key"}})
+
+        assert {"secret": 0o600, "stack.json": 0o600} == {
+            path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()
+        }
+
     def test_it_runs_exactly_while_a_process_holds_the_lock(self, tmp_path: Path) -> None:
         home = LocalHome(tmp_path)
         before = home.running()
@@ -177,5 +242,6 @@ class TestHome:
         for name in ("data", "logs", "mine"):
             (tmp_path / name).mkdir()
         home.write({})
+        home.secret()
         home.wipe()
         assert [path.name for path in tmp_path.iterdir()] == ["mine"]
