@@ -10,6 +10,7 @@ from deploy.cli.arguments import identifier
 if TYPE_CHECKING:
     from deploy.cli.stores import Stores
     from deploy.operations.deployment import Deployment
+    from schemas.identity.policy import IdentityPolicy
 
 PROFILE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -45,7 +46,6 @@ async def find_person(stores: Stores | Deployment, who: str, source: str = "") -
         UnknownPersonError: It names no live profile, or several.
     """
     from processors.identity.claims import all_claims
-    from schemas.identity.policy import OTHER_TYPES
 
     if PROFILE_ID.fullmatch(who.lower()):
         live = await stores.identities.follow(who.lower())
@@ -54,12 +54,9 @@ async def find_person(stores: Stores | Deployment, who: str, source: str = "") -
         stored = await stores.profiles.get(live)
         if (stored and stored.document) or await stores.identities.members(live):
             return FoundPerson(live, None)
-    candidates = [(rule.type, who) for rule in stores.policy.types if rule.type != OTHER_TYPES]
-    if named := identifier(who):
-        # TYPE:VALUE first; a bare value may contain a colon, so the other types are tried too.
-        candidates.insert(0, named)
+    named = identifier(who)
     found: dict[str, tuple[str, str]] = {}
-    for kind, value in candidates:
+    for kind, value in _candidates(who, stores.policy):
         made = all_claims(kind, value, stores.policy, stores.secret, source)
         owners = [owner for one in made if (owner := await stores.identities.owner(one.identifier_hash))]
         if owners:
@@ -73,3 +70,42 @@ async def find_person(stores: Stores | Deployment, who: str, source: str = "") -
         names = ", ".join(f"{kind}:{value}" for kind, value in found.values())
         raise UnknownPersonError(f"{who} is {len(found)} people; say which: {names}")
     return FoundPerson(*next(iter(found.items())))
+
+
+async def find_person_or_erasure(deployment: Deployment, who: str, source: str = "") -> FoundPerson:
+    """Find a person as `find_person`, and say of someone who is not there any more when they were erased.
+
+    Raises:
+        UnknownPersonError: It names no live profile, or several.
+    """
+    from deploy.operations.erasure import earlier_erasure
+    from processors.identity.claims import all_claims
+    from schemas.time import text_of_ms
+
+    try:
+        return await find_person(deployment, who, source)
+    except UnknownPersonError as unknown:
+        if PROFILE_ID.fullmatch(who.lower()):
+            erased = earlier_erasure(deployment, profile_id=who.lower())
+        else:
+            anchors = (
+                made.anchor
+                for kind, value in _candidates(who, deployment.policy)
+                for made in all_claims(kind, value, deployment.policy, deployment.secret, source)
+            )
+            erased = next((one for anchor in anchors if (one := earlier_erasure(deployment, anchor=anchor))), None)
+        if erased is None:
+            raise
+        at = text_of_ms(erased.at_ms)
+        raise UnknownPersonError(f"{who}: this person was erased, with all events up to {at}", erased=True) from unknown
+
+
+def _candidates(who: str, policy: IdentityPolicy) -> list[tuple[str, str]]:
+    """Return the identifiers, type and value, that a WHO argument may be."""
+    from schemas.identity.policy import OTHER_TYPES
+
+    candidates = [(rule.type, who) for rule in policy.types if rule.type != OTHER_TYPES]
+    if named := identifier(who):
+        # TYPE:VALUE first; a bare value may contain a colon, so the other types are tried too.
+        candidates.insert(0, named)
+    return candidates

@@ -1,27 +1,30 @@
-"""The command group `profile`: show, export, rebuild and erase one person."""
+"""The command group `profile`: show, export, rebuild and erase one person, and their time line."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, required_identifier
-from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find_person
-from deploy.cli.output import write_text
+from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, instant, required_identifier
+from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find_person, find_person_or_erasure
+from deploy.cli.output import print_json, write_text
 from deploy.cli.stores import Stores, WaitNotice, with_deployment, with_stores
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
     from deploy.operations.erasure import ErasureRequest
+    from sinks.clickhouse.timeline import TimelinePage
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     profile = typer.Typer(help="The profile of one person.", no_args_is_help=True)
     profile.command("show")(profile_show)
+    profile.command("timeline")(profile_timeline)
     profile.command("export")(profile_export)
     profile.command("rebuild")(profile_rebuild)
     profile.command("erase")(erase)
@@ -43,6 +46,55 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
     from deploy.reporting.terminal.profile import show
 
     show(person, Console())
+
+
+def profile_timeline(
+    who: Who,
+    source: Source = "",
+    first: Annotated[str, typer.Option("--from", help="First day, or an RFC 3339 time; else the beginning.")] = "",
+    last: Annotated[str, typer.Option("--to", help="Last day, or the RFC 3339 time it ends at; else now.")] = "",
+    channel: Annotated[str, typer.Option(help="Only events and messages of this channel, such as email.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries on a page.")] = 50,
+    page: Annotated[str, typer.Option(help="The page that the one before has named; else the newest.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what happened to a person on all channels, newest first: events, messages sent or not and why, merges.
+
+    By any identifier: an e-mail address, a phone number, an id. Times are event times; what belonged to profiles that
+    were merged into this one is included.
+    """
+    from deploy.cli.pages import page_name, read_page_name
+    from deploy.settings import settings
+    from sinks.clickhouse.timeline import TimelineFilter, read_timeline
+
+    zone = ZoneInfo(settings().timezone)
+    wanted = TimelineFilter(
+        limit=limit,
+        start=instant(first, zone, "--from") if first else None,
+        stop=instant(last, zone, "--to", through=True) if last else None,
+        channel=channel,
+        after=read_page_name(page) if page else None,
+    )
+
+    async def read(deployment: Deployment) -> tuple[str, TimelinePage]:
+        profile_id = (await find_person_or_erasure(deployment, who, source)).profile_id
+        return profile_id, read_timeline(deployment.tables, profile_id, wanted)
+
+    profile_id, found = with_deployment(read)
+    following = page_name(found.last) if found.last else None
+    if as_json:
+        print_json({"profile_id": profile_id, "entries": found.entries, "next": following})
+        return
+    from rich.console import Console
+
+    from deploy.reporting.terminal.timeline import show
+
+    print(f"{profile_id}, times in {settings().timezone}")
+    show(found.entries, zone, Console())
+    if not found.entries:
+        typer.echo(f"nothing {'more ' if page else ''}is known of this person in this period", err=True)
+    elif following:
+        typer.echo(f"\nolder entries follow: repeat the command with --page {following}", err=True)
 
 
 def profile_export(

@@ -9,6 +9,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from deploy.reporting.terminal.text import plain
+
 _EVENTS_SHOWN = 12
 _ITEMS_SHOWN = 5
 
@@ -122,7 +124,7 @@ def _headline(person: dict[str, Any]) -> str:
     seen = "no event yet"
     if person["last_seen"]:  # without a first time where no event has a time that can be believed
         seen = f"{_day(person['first_seen']) if person['first_seen'] else '?'} to {_day(person['last_seen'])}"
-    return " · ".join(filter(None, (_plain(str(name)), person["profile_id"], _times(person["event_count"]), seen)))
+    return " · ".join(filter(None, (plain(str(name)), person["profile_id"], _times(person["event_count"]), seen)))
 
 
 def _section(title: str, rows: list[tuple[str, ...]]) -> Group:
@@ -131,13 +133,8 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> Group:
         table.add_column(overflow="fold")
     for row in rows:
         # Text, not str, as str would be parsed as markup.
-        table.add_row(*(Text(_plain(cell)) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     return Group(Text(f"\n{title}", style="bold cyan"), table)
-
-
-def _plain(text: str) -> str:
-    """Escape control characters, which would change the terminal: a trait can have any text."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _times(number: int, what: str = "event") -> str:
