@@ -43,6 +43,7 @@ from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
+from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
 from sinks.redis.refused_share import RedisRefusedShare
@@ -85,6 +86,9 @@ class _Stores:
 
     def profiles(self) -> RedisProfileStore:
         return self._with_retry(RedisProfileStore(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def products(self) -> RedisProducts:
+        return self._with_retry(RedisProducts(self._redis, self._namespace), down=REDIS_DOWN)
 
     def identity_outbox(self) -> RedisOutbox:
         return self._with_retry(RedisOutbox(self._redis, identity_outbox(self._namespace)), down=REDIS_DOWN)
@@ -149,7 +153,7 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     register_profile(
         _worker(app, topic, settings, stores),
         stage=ProfileUpdate(profiles, _decider(settings)),
-        product_news=ProductNews(profiles),
+        product_news=ProductNews(stores.products()),
         timers=profiles,
         outbox=stores.profile_outbox(),
     )

@@ -29,8 +29,8 @@ _LINE: Names = dict.fromkeys(("product_id", "quantity", "price", "currency", "na
 _PROFILE: Names = {
     **dict.fromkeys(("profile_id", "first_seen", "last_seen", "event_count"), _TEXT),
     **dict.fromkeys(
-        ("channels", "events", "traits", "known", "viewed", "bought", "abandoned", "messages", "bots", "addresses",
-         "stores"), ANY,
+        ("channels", "events", "traits", "known", "viewed", "seen", "bought", "abandoned", "messages", "bots",
+         "addresses", "stores"), ANY,
     ),
     "first_touch": _TOUCH,
     "last_touch": _TOUCH,

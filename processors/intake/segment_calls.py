@@ -17,11 +17,11 @@ from processors.intake.call_commerce import with_current_names
 from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
-from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import MAX_IDENTIFIERS
 from schemas.events.touchpoint import as_known_event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
+from schemas.products import ABOUT_PRODUCTS
 
 VERBS = ("track", "identify", "page", "screen", "group", "alias")
 

@@ -226,6 +226,28 @@ def _paid_back(addition: Document, event: Event, properties: dict[str, Any], at:
     addition["orders"] = orders.section(event, at)
 
 
+def _note_seen_price(addition: Document, properties: dict[str, Any], at: int) -> None:
+    """Add the price that the person saw, of which a lower one is a drop to them."""
+    product, price = bounded_text(properties.get("product_id")), bounded_text(properties.get("price"))
+    if product and price:
+        about = [bounded_text(properties.get(name)) for name in ("currency", "market", "name")]
+        addition["seen"] = {product: [at, price, *about]}
+
+
+def _viewed(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    cart.view(addition, properties, at)
+    _note_seen_price(addition, properties, at)
+
+
+def _added(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    cart.add(addition, properties, at)
+    _note_seen_price(addition, properties, at)
+
+
+def _wished(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    _note_seen_price(addition, properties, at)
+
+
 def _cart_section(
     add: Callable[[Document, dict[str, Any], int], None],
 ) -> Callable[[Document, Event, dict[str, Any], int], None]:
@@ -233,9 +255,10 @@ def _cart_section(
 
 
 _SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], None]] = {
-    "Product Viewed": _cart_section(cart.view),
-    "Product Added": _cart_section(cart.add),
-    "Wishlist Product Added to Cart": _cart_section(cart.add),
+    "Product Viewed": _viewed,
+    "Product Added": _added,
+    "Product Added to Wishlist": _wished,
+    "Wishlist Product Added to Cart": _added,
     "Product Removed": _cart_section(cart.remove),
     "Cart Viewed": _cart_section(cart.snapshot),
     "Checkout Started": _cart_section(cart.snapshot),
@@ -287,6 +310,7 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "traits": lambda mine, other: first_by_name(join_values(mine, other), TRAITS_KEPT),
     "known": join_values,
     "viewed": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
+    "seen": lambda mine, other: most_recent(join_rows(mine, other), ITEMS_KEPT, lambda entry: entry[0]),
     "bought": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
     "carted": lambda mine, other: most_recent(join_rows(mine, other), ITEMS_KEPT, lambda entry: entry[0]),
     "settled": max,

@@ -18,6 +18,7 @@ from processors.profiles import link_scans
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import canonical_json
+from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
 from schemas.outcomes import Reject
 from schemas.profiles.document import ProfileRequest, StoredProfile
@@ -172,7 +173,8 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
                 emits += decider.on_event(person, counted, at_ms)
         else:
             join(document, one.take_addition())
-            emits += decider.on_event(person, event, at_ms)
+            if (news := news_for(document, event)) is not None:
+                emits += decider.on_event(person, news, at_ms)
         due_ms = due_time(decider, person)
         if product := watched_product(event):
             watches[product] = None

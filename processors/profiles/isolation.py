@@ -35,6 +35,7 @@ from processors.profiles.fold import (
     timer_from_ms,
     watched_product,
 )
+from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
 from schemas.durations import HOUR_MS
 from schemas.outcomes import Reject, rejected_for_bug
@@ -142,7 +143,7 @@ class _IsolatedFold:
         for event in counted:
             failed = reject or self._decide(event, at_ms)
             if failed is not None:
-                self._rejected.append((event, failed))
+                self._rejected.append((one.event if event.get("derived") else event, failed))
 
     def attempt(self, step: Callable[[], Sequence[Emit]]) -> Reject | None:
         """Do a step and keep its records; after an error, undo it and return the reason."""
@@ -214,7 +215,8 @@ class _IsolatedFold:
         document, state, event, addition = self.person.document, self.person.state, one.event, one.take_addition()
         if self._decider is None or self.suspended is not None or not link_scans.concerns(state, event):
             join(document, addition)
-            counted.append(event)
+            if (news := news_for(document, event)) is not None:
+                counted.append(news)
             return ()
         admitted = link_scans.admit(document, state, event, addition)
         for added in (admitted.added, *(one for _, one in admitted.events)):

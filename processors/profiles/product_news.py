@@ -1,40 +1,47 @@
 """Product news: events about products become derived events of the people who watch those products.
 
-`Price Changed` and `Stock Changed` are about a product and no person. When a price falls, or a product that was sold
-out is in stock again, each of its watchers (people who looked at it lately) gets an event: `Product Price Dropped` or
-`Product Back In Stock`. Such an event has `derived`: true. Journeys start from it, but the person did nothing, so
-neither the profile nor the tables count it.
+`Product Updated`, `Price Changed` and `Stock Changed` are about a product and no person. They are facts of the
+catalogue (`schemas/products.py`). When a price falls, or what was sold out is in stock again, each watcher of the
+product (people who looked at it lately) gets an event: `Product Price Dropped` or `Product Back In Stock`, with what
+the catalogue knows of the product. Such an event has `derived`: true. Journeys start from it, but the person did
+nothing, so neither the profile nor the tables count it.
+
+Whether it concerns the person is decided with their profile (`news_for`): the price that they saw, where they buy. So
+a price that is the first one known becomes an event of every watcher, and one that is older than the known one of none.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from processors.identity.countries import region_of
 from processors.stream.ports import Products
-from schemas.events.commerce import ABOUT_PRODUCTS
 from schemas.events.envelope import is_historical
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
+from schemas.products import ABOUT_PRODUCTS, DETAILS, PRICE, STOCK, Change, Fact, facts_of
 from schemas.records import Outgoing, Record
-from schemas.time import ms_of_text
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
 CHUNK_RECORDS = 500
 """Derived events that are in memory at once: about 1 KB each."""
+ONLINE_CHANNELS = frozenset({"web", "app", "chat", "social", "messenger", "whatsapp", "telegram"})
+"""Whoever was met there can buy what is in stock online."""
 
 Event = dict[str, Any]
+Stated = tuple[Record, Event, Sequence[Fact]]
 
 
 class ProductNews:
-    """Derives the events that follow from events about products.
+    """Keeps the catalogue, and derives the events that follow from events about products.
 
     Args:
-        products: Keeps the last known facts of products, and who looked at them.
+        products: Keeps the facts of products, and who looked at them.
     """
 
     def __init__(self, products: Products) -> None:
@@ -43,7 +50,7 @@ class ProductNews:
     async def __call__(
         self, parsed: Iterable[tuple[Record, Outcome[Event]]]
     ) -> AsyncIterator[tuple[Record, Outcome[Sequence[Outgoing]]]]:
-        """Derive the events that follow from a batch; the same batch again gives the same.
+        """Store the facts of a batch in one call, and derive what follows; the same batch again gives the same.
 
         A product has up to 10,000 watchers and a batch thousands of prices, so the derived events come in chunks.
 
@@ -53,47 +60,74 @@ class ProductNews:
         Yields:
             A record, and up to `CHUNK_RECORDS` of the records that follow from it; or the record and why none does.
         """
+        stated: list[Stated] = []
         for record, outcome in parsed:
             if isinstance(outcome, Ok) and outcome.value["event"] in ABOUT_PRODUCTS:
                 try:
-                    async for chunk in self._chunks(outcome.value):
-                        yield record, Ok(chunk)
+                    stated.append((record, outcome.value, list(facts_of(outcome.value))))
                 except Exception as error:  # noqa: BLE001 - a bug costs one event its derived events
                     yield record, rejected_for_bug(error)
+        async for one, changes in self._changes(stated):
+            record, event, facts = one
+            try:
+                if isinstance(changes, Exception):
+                    raise changes
+                for fact, change in zip(facts, changes, strict=True):
+                    if properties := _news(event, fact, change):
+                        async for chunk in self._chunks(event, fact, properties):
+                            yield record, Ok(chunk)
+            except Exception as error:  # noqa: BLE001 - as above
+                yield record, rejected_for_bug(error)
 
-    async def _chunks(self, event: Event) -> AsyncIterator[list[Outgoing]]:
-        name, properties = await self._news(event)
-        if not name or is_historical(event):
+    async def _changes(self, stated: Sequence[Stated]) -> AsyncIterator[tuple[Stated, Sequence[Change] | Exception]]:
+        """Store the facts of all events at once; after an error, of one event at a time."""
+        facts = [fact for *_, found in stated for fact in found]
+        if not facts:
             return
-        watchers = await self._products.watchers(properties["product_id"])
+        try:
+            changes = iter(await self._products.state(facts))
+        except Exception:  # noqa: BLE001 - of which event it is, the second attempt finds out
+            for one in stated:
+                try:
+                    alone: Sequence[Change] | Exception = await self._products.state(one[2])
+                except Exception as error:  # noqa: BLE001 - it costs this event
+                    alone = error
+                yield one, alone
+        else:
+            for one in stated:
+                yield one, [next(changes) for _ in one[2]]
+
+    async def _chunks(self, event: Event, fact: Fact, properties: dict[str, Any]) -> AsyncIterator[list[Outgoing]]:
+        watchers = await self._products.watchers(fact.product_id)
+        if not watchers:
+            return
+        known = (await self._products.products([fact.product_id])).get(fact.product_id, {})
+        details = {key.name: value for key, value in known.items() if key.name in DETAILS}
         for start in range(0, len(watchers), CHUNK_RECORDS):
             chunk = watchers[start : start + CHUNK_RECORDS]
-            yield [_derived(event, name, properties, profile_id) for profile_id in chunk]
-
-    async def _news(self, event: Event) -> tuple[str, dict[str, Any]]:
-        """Return the name of the derived event, empty if there is none, and its properties."""
-        properties = event["properties"]
-        at = ms_of_text(event["occurred_at"])
-        product, event_id = properties["product_id"], f"{event['source']} {event['event_id']}"
-        if event["event"] == "Price Changed":
-            price = properties["price"]
-            fact = f"price:{properties.get('currency', '')}"
-            before = await self._products.exchange(product, fact, price, event_id, at)
-            old = properties.get("previous_price") or before
-            fell = old is not None and Decimal(price) < Decimal(old)
-            return (PRICE_DROPPED if fell else ""), {**properties, "old_price": old}
-        quantity = properties["quantity"]
-        fact = f"quantity:{properties.get('store_id', '')}"
-        before = await self._products.exchange(product, fact, str(quantity), event_id, at)
-        old = properties.get("previous_quantity", before)
-        returned = old is not None and float(old) <= 0 < quantity
-        return (BACK_IN_STOCK if returned else ""), properties
+            yield [_derived(event, fact, {**details, **properties}, profile_id) for profile_id in chunk]
 
 
-def _derived(event: Event, name: str, properties: dict[str, Any], profile_id: str) -> Outgoing:
+def _news(event: Event, fact: Fact, change: Change) -> dict[str, Any] | None:
+    """Return the properties of the derived event that may follow from a fact; None: none follows."""
+    properties = event["properties"]
+    if not change.stands or is_historical(event):
+        return None
+    if fact.key.name == PRICE:
+        old = properties.get("previous_price") or change.before
+        rose = old is not None and Decimal(fact.value) >= Decimal(old)
+        return None if rose else {**properties, **({} if old is None else {"old_price": old})}
+    if fact.key.name == STOCK:
+        before = properties.get("previous_quantity", change.before)
+        returned = before is not None and float(before) <= 0 < float(fact.value)
+        return properties if returned else None
+    return None
+
+
+def _derived(event: Event, fact: Fact, properties: dict[str, Any], profile_id: str) -> Outgoing:
     value = {
-        "event_id": f"{event['source']}:{event['event_id']}:{profile_id}",
-        "event": name,
+        "event_id": f"{event['source']}:{event['event_id']}:{fact.key.name}:{profile_id}",
+        "event": PRICE_DROPPED if fact.key.name == PRICE else BACK_IN_STOCK,
         "derived": True,
         "channel": event["channel"],
         "source": event["source"],
@@ -106,3 +140,60 @@ def _derived(event: Event, name: str, properties: dict[str, Any], profile_id: st
         "origin": event["origin"],
     }
     return Outgoing(RESOLVED_TOUCHPOINTS, profile_id.encode(), orjson.dumps(value))
+
+
+def news_for(document: Mapping[str, Any], event: Event) -> Event | None:
+    """Return a derived event as it concerns a person; None: it does not.
+
+    * A price has dropped if it is lower than the one that the person saw last, of the same currency and market. Who saw
+      none in any currency is told if the price known before was higher.
+    * A stock concerns who was in that store, and one without a store who was met online or has ordered anywhere else
+      than in a store.
+
+    Args:
+        document: The person's profile.
+        event: Any event; one that is not derived concerns its person.
+    """
+    if not event.get("derived"):
+        return event
+    if event["event"] == PRICE_DROPPED:
+        return _dropped(document, event)
+    if event["event"] == BACK_IN_STOCK:
+        return event if _buys_at(document, event["properties"].get("store_id") or "") else None
+    return event
+
+
+def _dropped(document: Mapping[str, Any], event: Event) -> Event | None:
+    properties = event["properties"]
+    price, market = Decimal(properties["price"]), properties.get("market") or ""
+    seen = document.get("seen", {}).get(properties["product_id"])
+    _, seen_price, currency, seen_market, name = seen or (0, "", "", "", "")
+    if not _is_market(market, seen_market, document.get("known", {}).get("country", [""])[0]):
+        return None
+    if seen_price and (currency or not properties.get("currency")):
+        if currency != properties.get("currency", "") or price >= Decimal(seen_price):
+            return None
+        named = {"name": name} if name and not properties.get("name") else {}
+        return {**event, "properties": {**properties, **named, "old_price": seen_price}}
+    old = properties.get("old_price")
+    return event if old is not None and price < Decimal(old) else None
+
+
+def _is_market(market: str, seen_market: str, country: str) -> bool:
+    """Whether a market is that of a person: the one in which they saw the product, else that of their country.
+
+    What is not known excludes nobody.
+    """
+    if not market:
+        return True
+    if seen_market:
+        return market.casefold() == seen_market.casefold()
+    region, theirs = region_of(market), region_of(country)
+    return not region or not theirs or region == theirs
+
+
+def _buys_at(document: Mapping[str, Any], store: str) -> bool:
+    if store:
+        return store in document.get("stores", ())
+    ordered: Iterable[str] = document.get("orders", {}).get("channels", ())
+    return not ONLINE_CHANNELS.isdisjoint(document.get("channels", ())) or any(one != "store" for one in ordered)

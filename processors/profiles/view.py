@@ -39,6 +39,10 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
         "traits": {name: one.value for name, one in profile.traits.items() if one.value is not None},
         "known": {name: one.value for name, one in profile.known.items()},
         "viewed": _latest_first(profile.viewed),
+        "seen": {
+            product: {**{name: text for name, text in one._asdict().items() if text}, "at": _time(one.at)}
+            for product, one in sorted(profile.seen.items(), key=lambda item: (-item[1].at, item[0]))
+        },
         "bought": _latest_first(profile.bought),
         "abandoned": _latest_first(abandoned(document)),
         "cart": [{**line, "added_at": _time(line["added_at"])} for line in lines(document)],

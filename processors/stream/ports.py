@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.intake.registered_schema import RegisteredSchema, SchemaKey
+from schemas.products import Change, Fact, FactKey
 from schemas.records import Outgoing
 
 
@@ -69,10 +70,13 @@ class Timers(Protocol):
 
 
 class Products(Protocol):
-    """Keeps the last known facts of products, and their watchers."""
+    """Keeps the facts of products, and their watchers."""
 
-    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        """Store a fact about a product and return the one before it; the same event again gets the same answer."""
+    async def state(self, facts: Sequence[Fact]) -> list[Change]:
+        """Store facts and return what each has changed; the same statement again gets the same answer."""
+
+    async def products(self, product_ids: Iterable[str]) -> Mapping[str, Mapping[FactKey, str]]:
+        """Return the facts of products; one of which nothing is known is left out."""
 
     async def watchers(self, product_id: str) -> list[str]:
         """Return the ids of profiles that looked at a product, the last 10,000."""

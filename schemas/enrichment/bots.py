@@ -32,7 +32,7 @@ NO_USER_AGENT = "(none)"
 FACTS: Final = frozenset(
     {
         "Order Completed", "Order Updated", "Order Refunded", "Order Cancelled", "Receipt Issued", "Consent Updated",
-        "Loyalty Points Earned", "Loyalty Points Redeemed", "Price Changed", "Stock Changed",
+        "Loyalty Points Earned", "Loyalty Points Redeemed", "Product Updated", "Price Changed", "Stock Changed",
     }
 )  # fmt: skip
 """Events that are true whoever reports them, so that no verdict is made: an assistant that buys for a person buys."""

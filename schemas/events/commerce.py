@@ -143,17 +143,37 @@ class Coupon(Properties, total=False):
     reason: Name
 
 
+class ProductDetails(Properties, total=False):
+    """What the catalogue has of a product; what it leaves out stays as it was. About no person.
+
+    `price` is that of the market, or of all; `quantity` is the stock of the store, or online. `quantity` may be 0.
+    """
+
+    product_id: Required[RequiredId]
+    sku: Id
+    name: Name
+    brand: Name
+    category: Name
+    url: Text
+    image_url: Text
+    price: Money
+    market: Id
+    quantity: Position
+    store_id: Id
+
+
 class ProductPrice(Properties, total=False):
-    """A product costs something else now. About no person."""
+    """A product costs something else now. About no person; without `market` in all markets."""
 
     product_id: Required[RequiredId]
     sku: Id
     price: Required[Money]
     previous_price: Money
+    market: Id
 
 
 class ProductStock(Properties, total=False):
-    """There is more or less of a product now. About no person; `quantity` may be 0."""
+    """There is more or less of a product now: in a store, or online. About no person; `quantity` may be 0."""
 
     product_id: Required[RequiredId]
     sku: Id
@@ -202,11 +222,9 @@ EVENTS: dict[type[Properties], tuple[str, ...]] = {
     Order: ("Order Completed", "Order Updated", "Order Refunded", "Order Cancelled"),
     Receipt: ("Receipt Issued",),
     Coupon: ("Coupon Entered", "Coupon Applied", "Coupon Denied", "Coupon Removed"),
+    ProductDetails: ("Product Updated",),
     ProductPrice: ("Price Changed",),
     ProductStock: ("Stock Changed",),
     TillClosing: ("Till Closed",),
 }
 """The shape of each event's properties."""
-
-ABOUT_PRODUCTS = ("Price Changed", "Stock Changed")
-"""Events about a product and no person: they may come without identifiers."""

@@ -26,7 +26,7 @@ TRAIT_BYTES = 1000
 PURPOSES_KEPT = 50
 """Consent decisions by purpose and by channel, each; first in the alphabet."""
 ITEMS_KEPT = 20
-"""Products viewed, bought and put into the cart, each; and stores: the most recent ones."""
+"""Products viewed, seen with a price, bought and put into the cart, each; and stores: the most recent ones."""
 CART_OPERATIONS_KEPT = 100
 """Changes of carts not yet ordered: the most recent ones."""
 CART_ENDS_KEPT = 10
@@ -78,6 +78,16 @@ class CartMark(NamedTuple):
 
     at: int
     removed: bool
+
+
+class SeenPrice(NamedTuple):
+    """The price of a product that the person saw last: when, a decimal string, and what the event said beside it."""
+
+    at: int
+    price: str
+    currency: str
+    market: str
+    name: str
 
 
 class Purpose(NamedTuple):
@@ -267,6 +277,7 @@ class Profile(_Section):
         traits: By name: the latest statement by time of the event.
         known: `timezone`, `locale`, `country`, `city`, `device`, `os`: the latest known.
         viewed: Product → when it was last viewed.
+        seen: Product → the price that was last seen of it.
         bought: Product → when it was last bought.
         carted: Product → when it was last put into or taken out of a cart.
         settled: Time of the last order that did not list its products, which therefore counts for all of them.
@@ -293,6 +304,7 @@ class Profile(_Section):
     traits: dict[str, Trait] = Field(default_factory=dict)
     known: dict[str, Trait] = Field(default_factory=dict)
     viewed: dict[str, int] = Field(default_factory=dict)
+    seen: dict[str, SeenPrice] = Field(default_factory=dict)
     bought: dict[str, int] = Field(default_factory=dict)
     carted: dict[str, CartMark] = Field(default_factory=dict)
     settled: int | None = None

@@ -46,7 +46,6 @@ class RedisProfileStore:
         self._list = redis.register_script(source("changed_profiles"))
         self._exported = redis.register_script(source("exported_profiles"))
         self._erase = redis.register_script(source("erase_profile"))
-        self._exchange = redis.register_script(source("exchange_product"))
         self._timers_lease = Lease(redis, f"{self._timers}:lease")
         self._replace = redis.register_script(seen.script("replace_profile"))
 
@@ -108,28 +107,6 @@ class RedisProfileStore:
     async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
         """Acquire or renew the lease of the timers for `ttl_ms` milliseconds; False while another token holds it."""
         return await self._timers_lease.acquire(token, ttl_ms)
-
-    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        """Store a fact about a product and return its former value, unless a later fact is stored.
-
-        Args:
-            product_id: The product.
-            name: What the fact is about, such as `price`.
-            value: The fact.
-            event_id: The event that states it; the same event again gets the same answer.
-            at_ms: Time of the event, milliseconds since 1970.
-
-        Returns:
-            The former value; None when there is none, or when a later fact is stored.
-        """
-        key = f"{self._prefix}product:{product_id}"
-        found: Any = await self._exchange(keys=[key], args=[name, value, event_id, at_ms])
-        return None if found is None else str(found.decode())
-
-    async def watchers(self, product_id: str) -> list[str]:
-        """List the profiles that looked at a product, the latest first."""
-        found: Any = await self._redis.zrange(f"{self._prefix}watch:{product_id}", 0, -1, desc=True)
-        return [profile_id.decode() for profile_id in found]
 
     async def get(self, profile_id: str) -> StoredProfile | None:
         """Read a profile by any id that it ever had.

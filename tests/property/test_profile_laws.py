@@ -39,8 +39,12 @@ def _properties(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str,
 
 _SHAPES: dict[tuple[str, ...], st.SearchStrategy[dict[str, Any]]] = {
     ("Page Viewed", "Store Visited", "Our Own Event"): _properties(store_id=st.sampled_from(["s1", "s2", None])),
-    ("Product Viewed", "Product Added", "Product Removed"): _properties(
-        product_id=product_ids, cart_id=cart_ids, quantity=st.integers(1, 3), price=amounts
+    ("Product Viewed", "Product Added", "Product Removed", "Product Added to Wishlist"): _properties(
+        product_id=product_ids,
+        cart_id=cart_ids,
+        quantity=st.integers(1, 3),
+        price=amounts,
+        currency=st.sampled_from([None, "EUR", "USD"]),
     ),
     ("Cart Viewed", "Checkout Started"): _properties(cart_id=cart_ids, products=products),
     ("Order Completed", "Order Updated", "Order Refunded", "Order Cancelled", "Receipt Issued"): _properties(

@@ -26,6 +26,7 @@ from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import ms_of_text
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
 from tests.support.builders import at
@@ -69,6 +70,7 @@ class Corner:
         self.redis = redis
         self.namespace = namespace
         self.profiles = RedisProfileStore(redis, namespace)
+        self.products = RedisProducts(redis, namespace)
         self.outbox = RedisOutbox(redis, profile_outbox(namespace))
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
@@ -240,18 +242,6 @@ async def test_only_the_holder_of_the_lease_removes_from_the_outbox(corner: Corn
     assert [second] == [entry for entry, _ in await corner.outbox.pending(10)]
 
 
-async def test_a_fact_about_a_product_is_answered_with_the_one_before(corner: Corner) -> None:
-    exchange = corner.profiles.exchange
-
-    assert [None, "9", "9", None, "7"] == [
-        await exchange("lamp", "price", "9", "e1", 1),
-        await exchange("lamp", "price", "7", "e2", 2),
-        await exchange("lamp", "price", "7", "e2", 2),  # delivered again
-        await exchange("lamp", "price", "8", "e0", 0),  # late
-        await exchange("lamp", "price", "6", "e3", 3),
-    ]
-
-
 async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: Corner) -> None:
     about = {"product_id": "lamp"}
     looks = [
@@ -260,7 +250,7 @@ async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: 
     ]
     await corner.worker()(looks)
 
-    assert ["p1", "p2"] == await corner.profiles.watchers("lamp")
+    assert ["p1", "p2"] == await corner.products.watchers("lamp")
 
 
 # States and documents of another version

@@ -18,6 +18,7 @@ from tests.support.builders import order, touchpoint
 
 NEEDED: dict[str, dict[str, Any]] = {
     **{f"Order {verb}": {"order_id": "o1"} for verb in ("Completed", "Updated", "Refunded", "Cancelled")},
+    "Product Updated": {"product_id": "p1"},
     "Price Changed": {"product_id": "p1", "price": "9.90"},
     "Stock Changed": {"product_id": "p1", "quantity": 0},
     "Till Closed": {"till_id": "berlin-4", "business_day": "2026-11-20", "events": 0},
@@ -34,7 +35,7 @@ WhatsApp Message Sent|Messenger Message Sent|Messenger Message Link Clicked|Ad I
 Social Post Commented|Social Post Shared|Call Started|Call Ended|Live Chat Conversation Started
 Live Chat Conversation Ended|Live Chat Message Sent|Live Chat Message Received|Store Visited|Receipt Issued
 Loyalty Points Earned|Loyalty Points Redeemed|Survey Submitted|Contest Entered|Consent Updated|Price Changed
-Stock Changed|Till Closed
+Stock Changed|Product Updated|Till Closed
 """.replace("\n", "|").strip("|")
 
 

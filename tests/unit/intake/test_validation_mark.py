@@ -31,7 +31,13 @@ from tests.support.builders import touchpoint
 MARK = ValidationMark(b"secret")
 ALL = frozenset(TOUCHPOINT_CHANNELS)
 MAX_BYTES = 65_536
-SCHEMA_OF_FORM = {1: "5b7f777aeb0e984d", 2: "c7e869b952dbdd8f", 3: "9b6a48383cfc4056", 4: "f2894d2f0bc709b4"}
+SCHEMA_OF_FORM = {
+    1: "5b7f777aeb0e984d",
+    2: "c7e869b952dbdd8f",
+    3: "9b6a48383cfc4056",
+    4: "f2894d2f0bc709b4",
+    5: "7906af3f67ee4628",
+}
 
 
 @dataclass

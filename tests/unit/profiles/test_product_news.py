@@ -1,33 +1,28 @@
-"""Product news: which events of its watchers follow from an event about a product."""
+"""Product news: which events of its watchers follow from an event about a product, and whom they concern."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 import pytest
 
-from processors.profiles.product_news import BACK_IN_STOCK, CHUNK_RECORDS, PRICE_DROPPED, ProductNews
+from processors.profiles.product_news import BACK_IN_STOCK, CHUNK_RECORDS, PRICE_DROPPED, ProductNews, news_for
 from processors.stream.routing import Router
 from schemas.dead_letters import DeadLetter, Reason
 from schemas.outcomes import Ok, Outcome, Reject
+from schemas.products import Change, Fact
 from schemas.records import Headers, Outgoing, Record
 from schemas.topics import DEAD_LETTERS
-from tests.support.profiles import resolved
+from tests.oracles.catalogue import Catalogue
+from tests.support.builders import at
+from tests.support.profiles import resolved, told
 
 
-class Shop:
-    """Two people look at the lamp; what was known of it before is given."""
-
-    def __init__(self, before: str | None) -> None:
-        self._before = before
-
-    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        return self._before
-
-    async def watchers(self, product_id: str) -> list[str]:
-        return ["ann", "bob"] if product_id == "lamp" else []
+def shop() -> Catalogue:
+    """Two people look at the lamp."""
+    return Catalogue({"lamp": ["ann", "bob"]})
 
 
 class Raw(NamedTuple):
@@ -44,54 +39,86 @@ def parsed(*events: dict[str, Any]) -> list[tuple[Record, Outcome[dict[str, Any]
     return [(Raw(offset), Ok(event)) for offset, event in enumerate(events)]
 
 
-async def derived(shop: Shop, event: dict[str, Any]) -> list[Outgoing]:
-    """The records that follow from an event."""
+async def derived(products: Catalogue, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events that follow from events."""
     found: list[Outgoing] = []
-    async for _, outcome in ProductNews(shop)(parsed(event)):
+    async for _, outcome in ProductNews(products)(parsed(*events)):
         assert isinstance(outcome, Ok)
         found += outcome.value
-    return found
+    return [orjson.loads(record.value) for record in found]
 
 
-def price(now: str, **properties: Any) -> dict[str, Any]:
-    return resolved("Price Changed", properties={"product_id": "lamp", "price": now, "currency": "EUR", **properties})
+def price(now: str, hour: int = 1, **properties: Any) -> dict[str, Any]:
+    about = {"product_id": "lamp", "price": now, "currency": "EUR", **properties}
+    return resolved("Price Changed", "api", occurred_at=at(hours=hour), properties=about)
 
 
-def stock(quantity: int, **properties: Any) -> dict[str, Any]:
-    return resolved("Stock Changed", properties={"product_id": "lamp", "quantity": quantity, **properties})
+def stock(quantity: int, hour: int = 1, **properties: Any) -> dict[str, Any]:
+    about = {"product_id": "lamp", "quantity": quantity, **properties}
+    return resolved("Stock Changed", "api", occurred_at=at(hours=hour), properties=about)
+
+
+def updated(hour: int = 1, **properties: Any) -> dict[str, Any]:
+    return resolved(
+        "Product Updated", "api", occurred_at=at(hours=hour), properties={"product_id": "lamp", **properties}
+    )
 
 
 @pytest.mark.parametrize(
     ("event", "before", "news"),
     [
-        pytest.param(price("8"), "10", PRICE_DROPPED, id="a price falls"),
+        pytest.param(price("8"), price("10", 0), PRICE_DROPPED, id="a price falls"),
+        pytest.param(updated(price="8", currency="EUR"), price("10", 0), PRICE_DROPPED, id="the catalogue says so"),
         pytest.param(price("8", previous_price="9"), None, PRICE_DROPPED, id="the producer says that it fell"),
-        pytest.param(price("10"), "8", "", id="a price rises"),
-        pytest.param(price("10"), "10.00", "", id="a price stays"),
-        pytest.param(price("10"), None, "", id="a price that is the first"),
-        pytest.param(stock(3), "0", BACK_IN_STOCK, id="a product is back"),
+        pytest.param(price("10"), None, PRICE_DROPPED, id="a price that is the first may be lower than what was seen"),
+        pytest.param(price("10"), price("8", 0), "", id="a price rises"),
+        pytest.param(price("10"), price("10.00", 0), "", id="a price stays"),
+        pytest.param(price("8"), price("9", 2), "", id="a later price is known"),
+        pytest.param(price("8"), price("7", 0, currency="USD"), PRICE_DROPPED, id="another currency is another price"),
+        pytest.param(stock(3), stock(0, 0), BACK_IN_STOCK, id="a product is back"),
         pytest.param(stock(3, previous_quantity=0), None, BACK_IN_STOCK, id="the producer says that it is back"),
-        pytest.param(stock(3), "1", "", id="there was some left"),
-        pytest.param(stock(0), "0", "", id="still sold out"),
+        pytest.param(stock(3), stock(1, 0), "", id="there was some left"),
+        pytest.param(stock(0), stock(0, 0), "", id="still sold out"),
         pytest.param(stock(3), None, "", id="a stock that is the first"),
-        pytest.param(resolved(), "0", "", id="no news"),
+        pytest.param(stock(3), stock(0, 2), "", id="sold out again since"),
+        pytest.param(stock(3), stock(0, 0, store_id="berlin"), "", id="another store was sold out"),
+        pytest.param(updated(name="Lamp"), None, "", id="a name"),
+        pytest.param(resolved(), stock(0, 0), "", id="no news"),
     ],
 )
-async def test_those_who_looked_at_a_product_are_told(event: dict[str, Any], before: str | None, news: str) -> None:
-    told = [orjson.loads(record.value) for record in await derived(Shop(before), event)]
+async def test_those_who_looked_at_a_product_are_told(
+    event: dict[str, Any], before: dict[str, Any] | None, news: str
+) -> None:
+    products = shop()
+    if before is not None:
+        await derived(products, before)
+    found = await derived(products, event)
 
-    assert ([(news, "ann"), (news, "bob")] if news else []) == [(one["event"], one["profile_id"]) for one in told]
+    assert ([(news, "ann"), (news, "bob")] if news else []) == [(one["event"], one["profile_id"]) for one in found]
 
 
 async def test_the_same_news_has_the_same_ids_so_that_a_second_telling_is_known() -> None:
-    event = price("8")
-    first, second = await derived(Shop("10"), event), await derived(Shop("10"), event)
+    products, event = shop(), updated(price="8", currency="EUR", quantity=3)
+    await derived(products, price("10", 0), stock(0, 0))
+    first, second = await derived(products, event), await derived(products, event)
 
     assert first == second
-    assert 2 == len({orjson.loads(record.value)["event_id"] for record in first})
+    assert 4 == len({one["event_id"] for one in first})
 
 
-class Crowd(Shop):
+async def test_news_have_what_the_catalogue_knows_of_the_product() -> None:
+    products = shop()
+    address = "https://shop.example/lamp"
+    await derived(products, updated(0, name="Lamp", category="light", url=address, image_url="javascript:alert(1)"))
+    (first, _) = await derived(products, price("8", previous_price="9"))
+
+    assert {"name": "Lamp", "category": "light", "url": address, "price": "8", "old_price": "9"}.items() <= (
+        first["properties"].items()
+    )
+    assert "image_url" not in first["properties"]
+
+
+class Crowd(Catalogue):
     """Two thousand people look at every product."""
 
     async def watchers(self, product_id: str) -> list[str]:
@@ -116,7 +143,7 @@ async def test_the_news_of_a_price_list_are_in_memory_a_chunk_at_a_time() -> Non
 
     async def watched() -> AsyncIterator[tuple[Record, Outcome[list[Outgoing]]]]:
         nonlocal in_hand, most
-        async for record, outcome in ProductNews(Crowd("10"))(parsed(*prices)):
+        async for record, outcome in ProductNews(Crowd())(parsed(*prices)):
             assert isinstance(outcome, Ok)
             in_hand += len(outcome.value)
             most = max(most, in_hand - sum(kafka.sizes))
@@ -128,13 +155,16 @@ async def test_the_news_of_a_price_list_are_in_memory_a_chunk_at_a_time() -> Non
     assert CHUNK_RECORDS == most == max(kafka.sizes)
 
 
-class Broken(Shop):
-    """A store that fails for one product."""
+class Broken(Catalogue):
+    """A store that fails for one product, and counts its calls."""
 
-    async def exchange(self, product_id: str, name: str, value: str, event_id: str, at_ms: int) -> str | None:
-        if product_id == "broken":
+    calls = 0
+
+    async def state(self, facts: Sequence[Fact]) -> list[Change]:
+        self.calls += 1
+        if any(fact.product_id == "broken" for fact in facts):
             raise KeyError("a bug")
-        return await super().exchange(product_id, name, value, event_id, at_ms)
+        return await super().state(facts)
 
 
 @pytest.mark.parametrize(
@@ -142,28 +172,131 @@ class Broken(Shop):
     [
         pytest.param({"product_id": "broken", "price": "1", "currency": "EUR"}, id="an error of the store"),
         pytest.param({"price": "1", "currency": "EUR"}, id="no product"),
-        pytest.param({"product_id": "lamp", "price": "cheap", "currency": "EUR"}, id="no price"),
-        pytest.param({"product_id": "lamp"}, id="nothing"),
         pytest.param(None, id="no properties"),
     ],
 )
 async def test_an_error_costs_one_event_its_news_and_is_recorded(bad: dict[str, Any] | None) -> None:
     kafka = Kafka()
-    events = [price("8"), {**price("8"), "properties": bad}, price("8")]
-    await Router(kafka, "update_profile", lambda: 0).publish_derived(ProductNews(Broken("10"))(parsed(*events)))
+    products = Broken({"lamp": ["ann", "bob"]})
+    events = [price("8"), {**price("8"), "properties": bad}, price("7", 2)]
+    await Router(kafka, "update_profile", lambda: 0).publish_derived(ProductNews(products)(parsed(*events)))
 
-    assert [2, 1, 2] == kafka.sizes
+    assert [1, 2, 2] == sorted(kafka.sizes)
     assert [(Reason.BUG, 1)] == [(letter.reason, letter.offset) for letter in kafka.letters]
+
+
+async def test_the_facts_of_a_batch_are_one_call() -> None:
+    products = Broken()
+    await derived(products, *(price(f"{number}", number) for number in range(1, 9)))
+
+    assert 1 == products.calls
 
 
 async def test_rejected_records_have_no_news() -> None:
     rejected: list[tuple[Record, Outcome[dict[str, Any]]]] = [(Raw(0), Reject(Reason.NOT_JSON, "", "no JSON"))]
 
-    assert [] == [one async for one in ProductNews(Shop("10"))(rejected)]
+    assert [] == [one async for one in ProductNews(shop())(rejected)]
 
 
-async def test_an_imported_price_is_no_news() -> None:
-    event = price("10.00", previous_price="20.00")
-    told_later = {**event, "context": {"historical": True}}
+async def test_an_imported_price_is_known_and_no_news() -> None:
+    products = shop()
+    imported = {**price("10.00", 0, previous_price="20.00"), "context": {"historical": True}}
 
-    assert (2, 0) == (len(await derived(Shop(None), event)), len(await derived(Shop(None), told_later)))
+    assert [] == await derived(products, imported)
+    assert ["10.00", "10.00"] == [one["properties"]["old_price"] for one in await derived(products, price("8"))]
+
+
+# Whom it concerns
+
+
+def looked(hour: int = 0, event: str = "Product Viewed", channel: str = "web", **properties: Any) -> dict[str, Any]:
+    return resolved(event, channel, occurred_at=at(hours=hour), properties={"product_id": "lamp", **properties})
+
+
+def dropped(now: str, **properties: Any) -> dict[str, Any]:
+    return {**price(now, 5, **properties), "event": PRICE_DROPPED, "derived": True}
+
+
+def back(**properties: Any) -> dict[str, Any]:
+    return {**stock(4, 5, **properties), "event": BACK_IN_STOCK, "derived": True}
+
+
+IN_POLAND = resolved(context={"geo": {"country": "Poland"}})
+
+
+@pytest.mark.parametrize(
+    ("did", "news", "old_price"),
+    [
+        ([looked(price="100", currency="EUR")], dropped("80"), "100"),
+        ([looked(price="100", currency="EUR")], dropped("80", old_price="90"), "100"),
+        ([looked(event="Product Added to Wishlist", price="100", currency="EUR")], dropped("80"), "100"),
+        ([looked(price="80", currency="EUR")], dropped("80.00", old_price="90"), None),
+        ([looked(1, price="70", currency="EUR"), looked(0, price="100", currency="EUR")], dropped("80"), None),
+        ([looked(price="100", currency="PLN")], dropped("80", old_price="90"), None),
+        ([looked(price="100")], dropped("80"), None),
+        ([looked(price="100")], dropped("80", old_price="90"), "90"),
+        ([looked(price="100")], {**dropped("80"), "properties": {"product_id": "lamp", "price": "80"}}, "100"),
+        ([looked()], dropped("80"), None),
+        ([looked()], dropped("80", old_price="90"), "90"),
+        ([looked(price="100", currency="EUR", market="AT")], dropped("80", market="DE"), None),
+        ([looked(price="100", currency="EUR", market="de")], dropped("80", market="DE"), "100"),
+        ([looked(price="100", currency="EUR"), IN_POLAND], dropped("80", market="DE"), None),
+        ([looked(price="100", currency="EUR"), IN_POLAND], dropped("80", market="PL"), "100"),
+        ([looked(price="100", currency="EUR"), IN_POLAND], dropped("80", market="outlet"), "100"),
+    ],
+    ids=[
+        "they saw more, and nothing was known before", "what they saw counts, not what was known", "on a wish list",
+        "they saw the same", "the last that they saw was less", "they saw another currency",
+        "they saw no currency, and nothing was known", "they saw no currency, and it fell", "no currency at all",
+        "they saw no price, and nothing was known", "they saw no price, and it fell", "in another market",
+        "in their market", "of another country", "of their country", "a market that is no country",
+    ],
+)  # fmt: skip
+def test_a_price_has_dropped_if_it_is_lower_than_what_the_person_saw(
+    did: list[dict[str, Any]], news: dict[str, Any], old_price: str | None
+) -> None:
+    for history in (did, did[::-1]):
+        found = news_for(told(*history), news)
+
+        assert old_price == (found and found["properties"]["old_price"])
+
+
+def test_the_name_that_the_person_saw_is_told_where_the_catalogue_has_none() -> None:
+    document = told(looked(price="100", currency="EUR", name="The lamp"))
+    told_names = [
+        (news_for(document, event) or {})["properties"]["name"] for event in (dropped("80"), dropped("80", name="Lamp"))
+    ]
+
+    assert ["The lamp", "Lamp"] == told_names
+
+
+BOUGHT_BY_TELEPHONE = resolved(
+    "Order Completed", "call_center", properties={"order_id": "o1", "total": "9.00", "currency": "EUR"}
+)
+
+
+@pytest.mark.parametrize(
+    ("did", "news", "concerns"),
+    [
+        ([looked()], back(), True),
+        ([looked(channel="app")], back(store_id="minsk-1"), False),
+        ([looked(channel="store", store_id="minsk-1")], back(store_id="minsk-1"), True),
+        ([looked(channel="store", store_id="minsk-1")], back(store_id="minsk-2"), False),
+        ([looked(channel="store", store_id="minsk-1")], back(), False),
+        ([looked(store_id="minsk-1")], back(store_id="minsk-1"), True),
+        ([looked(channel="store"), BOUGHT_BY_TELEPHONE], back(), True),
+    ],
+    ids=[
+        "online, and they are online", "in a store where they never were", "in their store", "in another store",
+        "online, and they only go to the store", "in the store at which they look on the web",
+        "they order by telephone",
+    ],
+)  # fmt: skip
+def test_a_stock_concerns_those_who_buy_there(did: list[dict[str, Any]], news: dict[str, Any], concerns: bool) -> None:
+    assert concerns is (news_for(told(*did), news) is not None)
+
+
+def test_what_a_person_did_concerns_them() -> None:
+    event = looked()
+
+    assert event is news_for({}, event)
