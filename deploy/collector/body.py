@@ -15,6 +15,7 @@ from aiohttp import ClientPayloadError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from deploy.collector.authentication import Authenticator, Credentials
+from deploy.collector.inflation import Inflater, too_large
 from deploy.collector.refusal import RefusedError
 from schemas.enrichment.bots import NO_USER_AGENT
 from schemas.intake.sources import Source
@@ -135,9 +136,7 @@ class Reader:
             except TimeoutError:
                 raise RefusedError(408, "too_slow", f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
             except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
-                raise RefusedError(
-                    400, "unreadable", "The body cannot be read: is it what its Content-Encoding says?"
-                ) from None
+                raise RefusedError(400, "unreadable", "The body cannot be read: its chunks are no HTTP.") from None
             except ConnectionError:  # the client has gone and gets no answer
                 raise RefusedError(400, "unreadable", "The body broke off.") from None
             yield b"".join(parts)
@@ -155,20 +154,18 @@ class Reader:
 
     async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
         """Yield the inflated body in chunks, up to its limit and to that of all bodies of its kind of sender."""
-        size = request.content_length or 0  # still deflated
-        if size <= self._max_bytes:
-            size = 0
-            async for part in request.content.iter_any():
-                size += len(part)
+        if (request.content_length or 0) > self._max_bytes:  # already while it is packed
+            raise too_large(self._max_bytes)
+        inflater, size = Inflater(request.headers.get("Content-Encoding", "")), 0
+        async for part in request.content.iter_any():
+            for piece in inflater.pieces(part):
+                size += len(piece)
                 if size > self._max_bytes:
-                    break
-                if self._buffered_bytes[kind] + len(part) > MAX_BUFFERED_BYTES[kind]:
+                    raise too_large(self._max_bytes)
+                if self._buffered_bytes[kind] + len(piece) > MAX_BUFFERED_BYTES[kind]:
                     raise RefusedError(503, "overloaded", "Too much is being read at once: send it again.", 1)
-                yield part
-        if size > self._max_bytes:
-            raise RefusedError(
-                413, "too_large", f"A request has at most {self._max_bytes:,} bytes: send fewer events at once."
-            )
+                yield piece
+        inflater.finish()
 
     def _address(self, request: web.Request) -> str:
         forwarded = request.headers.get("X-Forwarded-For", "") if self._trusts_proxy else ""

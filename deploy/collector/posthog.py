@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import zlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,6 +11,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from deploy.collector.body import BodyForm, Request
+from deploy.collector.inflation import inflated
 from deploy.collector.refusal import RefusedError, json_answer
 from deploy.collector.translation import ForeignEvents
 from processors.intake.collect import CollectResult
@@ -44,16 +44,7 @@ def json_text(request: web.Request, raw: bytes, max_bytes: int) -> bytes:
         raw = _from_base64(raw)
     if raw[:2] != _GZIP:
         return raw
-    unpacking = zlib.decompressobj(wbits=31)
-    try:
-        text = unpacking.decompress(raw, max_bytes + 1)
-    except zlib.error:
-        raise RefusedError(400, "unreadable", "The body is not the gzip that it begins as.") from None
-    if len(text) > max_bytes:
-        raise RefusedError(413, "too_large", f"A request has at most {max_bytes:,} bytes: send fewer events at once.")
-    if not unpacking.eof:
-        raise RefusedError(400, "unreadable", "The body broke off.")
-    return text
+    return inflated(raw, "gzip", max_bytes)
 
 
 def _from_base64(text: bytes) -> bytes:

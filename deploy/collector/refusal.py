@@ -35,6 +35,15 @@ def refusal_answer(status: int, code: str, message: str, retry_after_s: int = 0)
     return response
 
 
+def http_refusal(request: web.BaseRequest, refused: web.HTTPException) -> web.Response:
+    """Return the answer to a request that aiohttp refuses: no such path, another method, an unknown `Expect`."""
+    code = refused.reason.lower().replace(" ", "_")
+    response = refusal_answer(refused.status, code, f"{request.method} {request.path}: {refused.reason}.")
+    if "Allow" in refused.headers:
+        response.headers["Allow"] = refused.headers["Allow"]
+    return response
+
+
 def json_answer(status: int, answer: Mapping[str, Any]) -> web.Response:
     """Return an answer with a JSON object."""
     return web.Response(status=status, body=orjson.dumps(answer), content_type="application/json")

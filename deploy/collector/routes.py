@@ -24,7 +24,7 @@ from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_t
 from deploy.collector.cloud_events import json_text
 from deploy.collector.hooks import HookReceiver
 from deploy.collector.publication import Publication
-from deploy.collector.refusal import RefusedError, json_answer, refusal_answer
+from deploy.collector.refusal import RefusedError, http_refusal, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
 from deploy.operations.hooks import Hook
@@ -193,8 +193,7 @@ class Collector:
             self.tally[f"{request.get(SOURCE_NAME, '(unknown source)')} refused: {refused.code}"] += 1
             response = refusal_answer(refused.status, refused.code, refused.message, refused.retry_after_s)
         except web.HTTPException as error:  # no such path, another method
-            code = error.reason.lower().replace(" ", "_")
-            response = refusal_answer(error.status, code, f"{request.method} {request.path}: {error.reason}.")
+            response = http_refusal(request, error)
         except Exception as error:  # noqa: BLE001 - a bug of ours, which the next try may not meet
             place = traceback.extract_tb(error.__traceback__)[-1]  # not the error's text: it may quote an event
             log.error("%s at %s:%d", type(error).__name__, place.filename, place.lineno or 0)

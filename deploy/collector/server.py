@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from deploy.collector.authentication import WriteKeys
 from deploy.collector.listening import sites
 from deploy.collector.open_files import AcceptErrors, raise_limit
+from deploy.collector.protocol import JsonRunner
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
 from deploy.collector.till_sums import TillSums
@@ -74,8 +75,9 @@ async def serve(settings: Settings) -> None:
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
     collector = build_collector(settings, publisher)
     # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.
-    runner = web.AppRunner(
-        collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1
+    runner = JsonRunner(
+        collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1,
+        auto_decompress=False,
     )  # fmt: skip
     await runner.setup()
     asyncio.get_running_loop().set_exception_handler(AcceptErrors(raise_limit()))

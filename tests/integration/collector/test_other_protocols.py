@@ -108,7 +108,7 @@ def test_older_forms_of_a_request_are_read_and_broken_ones_are_named(
     assert ["event"] == [one["field"] for one in answers[3].body["rejected"]]
     assert [first, second, third] == [one["event_id"] for one in stored(place, first, second, third)]
     unreadable, unauthorized = (400, "unreadable"), (401, "write_key")
-    assert [unreadable, unreadable, (400, "batch_missing"), unauthorized, unauthorized] == [
+    assert [(400, "cut_off"), unreadable, (400, "batch_missing"), unauthorized, unauthorized] == [
         (one.status, one.body["code"]) for one in broken
     ]
 
