@@ -32,10 +32,11 @@ def register(app: typer.Typer) -> None:
 
 
 def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None:
-    """Show a person's profile: channels, orders, cart, consent, messages, touches."""
+    """Show a person: stage, segments, scores, interests, reach, channels, orders, cart, consent, messages, touches."""
 
     async def read(stores: Stores) -> dict[str, Any]:
-        return await _person(stores, (await find_person(stores, who, source)).profile_id)
+        profile_id = (await find_person(stores, who, source)).profile_id
+        return await _person(stores, profile_id, _stored_events(profile_id))
 
     person = with_stores(read)
     if as_json:
@@ -110,15 +111,16 @@ def profile_export(
         from sinks.clickhouse.identity_log import read_changes
 
         profile_id = (await find_person(deployment, who, source)).profile_id
+        events = read_events(deployment.tables, profile_id)
         members = await deployment.identities.members(profile_id)
         changes = read_changes(deployment.tables, profile_id, [anchor for anchor, _ in members])
         return {
-            "profile": await _person(deployment, profile_id),
+            "profile": await _person(deployment, profile_id, events),
             "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
             "identity_changes": [
                 {**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes
             ],
-            "events": read_events(deployment.tables, profile_id),
+            "events": events,
         }  # fmt: skip
 
     written = json.dumps(with_deployment(read), indent=2, ensure_ascii=False)
@@ -215,15 +217,35 @@ async def _erasure_request(deployment: Deployment, who: str, source: str) -> Era
         return ErasureRequest(erased.profile_id, erased, written)
 
 
-async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:
-    from processors.profiles.document import read_profile
-    from processors.profiles.view import view
+def _stored_events(profile_id: str) -> list[dict[str, Any]] | None:
+    """Read a person's events; None while ClickHouse is down or has no tables yet, since Redis alone has the profile."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from deploy.settings import settings
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.history import read_events
+
+    try:
+        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        try:
+            return read_events(client, profile_id)
+        finally:
+            client.close()
+    except (StoreDown, ClickHouseError):
+        return None
+
+
+async def _person(stores: Stores | Deployment, profile_id: str, events: list[dict[str, Any]] | None) -> dict[str, Any]:
+    from deploy.operations.person_page import person_page
+    from deploy.settings import settings
+    from schemas.time import clock_ms
 
     stored = await stores.profiles.get(profile_id)
     if stored is None:
         raise UnknownPersonError(f"{profile_id}: this person was erased", erased=True)
     kinds = Counter(kind for _, kind in await stores.identities.members(profile_id))
-    return {**view(read_profile(stored)), "identifiers": dict(kinds), "version": stored.version}
+    page = person_page(stored, events, settings(), clock_ms())
+    return {**page, "identifiers": dict(kinds), "version": stored.version}
 
 
 def _print_receipt(receipt: dict[str, Any]) -> None:

@@ -133,6 +133,11 @@ def _delivery_and_policy(settings: Settings) -> tuple[DeliveryDefinitions, Messa
     return delivery, load_policy(settings, delivery)
 
 
+def load_message_policy(settings: Settings) -> MessagePolicy:
+    """Read the message policy, with the delivery routes that it is checked against; see `load_policy`."""
+    return _delivery_and_policy(settings)[1]
+
+
 def load_policy(settings: Settings, delivery: DeliveryDefinitions) -> MessagePolicy:
     """Read the message policy.
 

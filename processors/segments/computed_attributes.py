@@ -189,6 +189,17 @@ def _interests(parameters: Affinity) -> dict[str, Reader]:
     }
 
 
+def interests(context: EvaluationContext, field: str, parameters: Affinity) -> dict[str, int]:
+    """Return the weight of each category or brand in what a person has viewed, put into carts and bought.
+
+    Args:
+        context: The person; the series of `preferred.<field>` must be among the features.
+        field: `category` or `brand`.
+        parameters: The weights of a view, of a cart and of an order.
+    """
+    return dict(_weights(context, _interest(field, parameters).key))
+
+
 def _interest(field: str, parameters: Affinity) -> Series:
     """Return a series of the categories or brands of a person's events, each with the weight of its event before it."""
     reads = [values_at(f"properties.{field}"), values_at(f"properties.products.{field}")]

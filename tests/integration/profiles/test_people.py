@@ -108,6 +108,14 @@ def test_the_json_has_the_whole_person(people: dict[str, str]) -> None:
     )
 
 
+def test_the_json_has_what_follows_from_the_profile(people: dict[str, str]) -> None:
+    summary = json.loads(run("profile", "show", "user_id:42", "--json").stdout)["summary"]
+
+    assert ("1", None) == (summary["rfm"]["score"][1], summary["preferred"]["hour"])
+    assert ["the person has said no to marketing by SMS"] == summary["reach"]["sms"][:1]
+    assert ["ClickHouse, which has the events, is down"] == [line.partition(": ")[2] for line in summary["incomplete"]]
+
+
 def test_the_page_shows_the_person_and_nothing_that_steers_the_terminal(people: dict[str, str]) -> None:
     shown = run("profile", "show", "user_id:42")
 
