@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         DEFINITIONS / "touches.yaml", description="Rules: which events are touches, which conversions."
     )
 
+    markets_file: Path = Field(
+        DEFINITIONS / "markets.yaml", description="Markets: countries, stores, currency, time zone, languages."
+    )
+
     # Enrichment of events
     bots_file: Path = Field(
         DEFINITIONS / "bots.yaml", description="User agents that are bots', and those that are not, beyond the list."

@@ -39,6 +39,7 @@ MODULES = (
     "budget",
     "ltv",
     "report",
+    "markets",
     "plan",
     "hooks",
     "schema",

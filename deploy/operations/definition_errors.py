@@ -25,6 +25,7 @@ _YAML = {
 """The wording for YAML, by type of pydantic's errors."""
 _EXAMPLES = {
     r"^([01]\d|2[0-3]):[0-5]\d$": "a time of day such as 09:30",
+    r"^[A-Za-z]{3}$": "a currency of three letters, such as EUR",
     r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, - and _, such as win-back",
     r"^[a-z][a-z0-9_]{0,63}$": "a name of small letters, digits and _, such as big_spenders",
     r"^[a-z][a-z0-9_]{0,49}$": "a name of small letters, digits and _, such as paid_search",

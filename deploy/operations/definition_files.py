@@ -20,6 +20,7 @@ from processors.recording.touch_rules import TouchRules
 from schemas.durations import DEFINITION_FILE
 from schemas.enrichment.bots import BotDefinitions
 from schemas.identity.policy import IdentityPolicy, known_region
+from schemas.markets import MarketDefinitions
 from schemas.recording.touches import TouchDefinitions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -157,6 +158,22 @@ def touch_rules(settings: Settings) -> TouchRules:
         DefinitionError: The file has no valid rules.
     """
     return TouchRules(load(settings.touches_file, TouchDefinitions))
+
+
+def load_markets(settings: Settings) -> MarketDefinitions:
+    """Read the table of markets.
+
+    Raises:
+        DefinitionError: The file is not valid, or its markets contradict each other; every place is named.
+    """
+    markets = load(settings.markets_file, MarketDefinitions)
+    problems = [
+        f"{settings.markets_file}:{line_of(settings.markets_file, where)}: {'.'.join(map(str, where))}: {message}"
+        for where, message in markets.conflicts()
+    ]
+    if problems:
+        raise DefinitionError("\n".join(problems))
+    return markets
 
 
 def user_agents(settings: Settings) -> UserAgents:

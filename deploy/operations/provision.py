@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+    from schemas.markets import MarketDefinitions
 
 
 def apply_topics(settings: Settings) -> dict[str, str]:
@@ -27,16 +28,18 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Apply the migrations that are missing, and write the settings and the tracking plan that its views read.
+    """Apply the migrations that are missing, and write the settings, markets and tracking plan that its views read.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
     """
-    from deploy.operations.definition_files import touch_rules
+    from deploy.operations.definition_files import load_markets, touch_rules
     from deploy.operations.plans import load_plan, plan_files, plan_rows
+    from processors.identity.countries import country_names
     from schemas.events.touchpoint import EVENT_NAMES
     from sinks.clickhouse.catalogue import publish_plan
     from sinks.clickhouse.client import connect
+    from sinks.clickhouse.markets import publish_markets
     from sinks.clickhouse.migrate import migrate as run
     from sinks.clickhouse.reports import publish_settings
     from sinks.clickhouse.spend import publish_currency
@@ -56,7 +59,25 @@ def migrate(settings: Settings) -> list[str]:
             visit_pause_minutes=rules.visit_pause_minutes,
         )
         publish_currency(client, settings.currency)
+        publish_markets(client, market_rows(load_markets(settings), settings.timezone), country_names())
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
         return applied
     finally:
         client.close()
+
+
+def market_rows(markets: MarketDefinitions, timezone: str) -> list[dict[str, Any]]:
+    """Return the rows of the table of markets in ClickHouse; `timezone` is that of markets that name none."""
+    return [
+        {
+            "market": name,
+            "is_default": int(name == markets.default),
+            "countries": list(market.countries),
+            "currency": market.currency or "",
+            "timezone": market.time_zone or timezone,
+            "languages": list(market.languages),
+            "default_region": market.default_region or "",
+            "stores": market.stores,
+        }
+        for name, market in markets.markets.items()
+    ]

@@ -33,3 +33,8 @@ def region_of(country: str) -> str:
     """Return the region of a country, ISO 3166, in upper case; empty if it cannot be read or has no telephones."""
     code = country.strip().upper()
     return code if code in SUPPORTED_REGIONS else _REGION_OF.get(country.strip().casefold(), "")
+
+
+def country_names() -> dict[str, str]:
+    """Return everything that `region_of` reads, in small letters, with the region that it is."""
+    return {region.lower(): region for region in sorted(SUPPORTED_REGIONS)} | _REGION_OF

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from processors.enrichment.geography import Geography, geography
 from processors.intake.event_time import TIME_DOUBTFUL
 from processors.recording.touch_rules import Touch, TouchRules, campaign_of
 from schemas.events.mending import MENDED, mended_notes
@@ -112,7 +113,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
     if goals or about_order is not None:
-        rows.extend(_goal_rows(about_order, row, goals, properties, context))
+        rows.extend(_goal_rows(event, about_order, row, goals))
     if name in STEPS and not (enriched and "bot" in enriched):
         rows.extend(_message(row, properties))
     return rows
@@ -224,18 +225,15 @@ def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, ord
 
 
 def _goal_rows(
-    about_order: OrderEvent | None,
-    row: Mapping[str, Any],
-    goals: list[str],
-    properties: Mapping[str, Any],
-    context: Mapping[str, Any],
+    event: Mapping[str, Any], about_order: OrderEvent | None, row: Mapping[str, Any], goals: list[str]
 ) -> list[Row]:
     """Write the goals of an event: those that reports of an order reach are read from `order_events`."""
     rows: list[Row] = []
+    where = geography(event)
     if about_order is not None:
-        rows.append(("order_events", _order_event(about_order, row, goals, properties, context)))
+        rows.append(("order_events", _order_event(about_order, row, goals, event.get("properties") or _NOTHING, where)))
     if about_order is None or about_order.kind not in REPORTS:
-        rows.extend(("conversions", _conversion(goal, row)) for goal in goals)
+        rows.extend(("conversions", _conversion(goal, row, where)) for goal in goals)
     return rows
 
 
@@ -243,7 +241,7 @@ def _doubt(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"time_doubtful": 1} if "time_doubtful" in row else _NOTHING
 
 
-def _conversion(goal: str, row: Mapping[str, Any]) -> bytes:
+def _conversion(goal: str, row: Mapping[str, Any], where: Geography) -> bytes:
     return orjson.dumps(
         {
             "conversion_id": row["conversion_id"],
@@ -259,6 +257,7 @@ def _conversion(goal: str, row: Mapping[str, Any]) -> bytes:
             "revenue": row.get("revenue", "0"),
             "currency": row.get("currency", ""),
             "received_at": row["received_at"],
+            **where._asdict(),
         }
     )
 
@@ -268,7 +267,7 @@ def _order_event(
     row: Mapping[str, Any],
     goals: list[str],
     properties: Mapping[str, Any],
-    context: Mapping[str, Any],
+    where: Geography,
 ) -> bytes:
     is_report = found.kind in REPORTS
     written: dict[str, Any] = {
@@ -279,7 +278,7 @@ def _order_event(
         "order_id": found.order_id,
         "claims": order_key(found.namespace, found.receipt_id) if found.receipt_id else "",
         "goals": goals if is_report else [],
-        "store_id": _text(properties.get("store_id")) or _text(context.get("store_id")),
+        **where._asdict(),
         "authority": found.authority,
         "amount": None if found.amount is None else plain(found.amount),
         "refunded_total": None if found.refunded_total is None else plain(found.refunded_total),
