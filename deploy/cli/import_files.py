@@ -1,4 +1,4 @@
-"""The commands `import people`, `import orders` and `import events`: rows of a file as touchpoints."""
+"""The commands `import people|orders|events|products`: rows of a file as touchpoints."""
 
 from __future__ import annotations
 
@@ -95,6 +95,14 @@ import_events = _command(
     """Import events, one a row: columns for name, time and person, all others become properties.
 
     As `import people`: guess, ten rows, --dry-run, --yes. They count in profiles and reports, and start no journey.
+    """,
+)
+import_products = _command(
+    "products",
+    """Import products, one a row: name, category, address, price of a market, stock of a store or online.
+
+    As `import people`: guess, ten rows, --dry-run, --yes. They are the catalogue from the time of the file on, unless
+    a later price or stock is known; nobody is told of a price that has dropped.
     """,
 )
 

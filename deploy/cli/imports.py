@@ -1,4 +1,4 @@
-"""The command group `import`: people, orders and events of files, a sample shop, spend, rates and margins."""
+"""The command group `import`: people, orders, events and products of files, a sample shop, spend, rates and margins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli.import_files import import_events, import_orders, import_people
+from deploy.cli.import_files import import_events, import_orders, import_people, import_products
 from deploy.cli.output import fail
 from deploy.cli.publish import SummaryAsJson, publish_lines
 from deploy.cli.stores import clickhouse
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     imports.command("people")(import_people)
     imports.command("orders")(import_orders)
     imports.command("events")(import_events)
+    imports.command("products")(import_products)
     imports.command("ecom")(import_ecom)
     imports.command("spend")(import_spend)
     imports.command("rates")(import_rates)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.intake.mappings import Mapping
 
-ImportKind = Literal["people", "orders", "events"]
+ImportKind = Literal["people", "orders", "events", "products"]
 Delimiter = Literal[",", ";", "\t", "|"]
 
 ROWS = "_rows"
@@ -46,7 +46,7 @@ class FileFormat(BaseModel):
 
 
 class FileMapping(Mapping):
-    """The file of `throughline import people|orders|events --map`.
+    """The file of `throughline import people|orders|events|products --map`.
 
     Attributes:
         kind: What a row is about: of which command it is the mapping; None: of any.

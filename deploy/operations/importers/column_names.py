@@ -104,6 +104,25 @@ EVENT = _names("""
       datum
 """)
 
+PRODUCT = _names("""
+    product_id: product id, item id, artikelnummer, artikel nr, artnr, produkt id, sku, variant sku, handle, id
+    sku: sku, variant sku, artikelnummer
+    name: product name, item name, title, name, product, item, artikelname, artikelbezeichnung, bezeichnung, artikel,
+      produkt
+    brand: vendor, brand, marke, hersteller
+    category: product category, category, categories, product type, type, kategorie, warengruppe
+    url: url, link, product url, product link, permalink, adresse
+    image_url: image url, image link, image src, image, images, bild, bild url
+    price: price, variant price, regular price, preis, verkaufspreis, vk preis
+    currency: currency, currency code, währung, waehrung
+    market: market, country, markt, land
+    quantity: quantity, stock, inventory, inventory quantity, variant inventory qty, stock quantity, qty, bestand,
+      lagerbestand, menge, anzahl
+    store_id: store id, store, location, filiale, filialnummer
+""")
+
+PRODUCT_AMOUNTS = frozenset({"price", "quantity"})
+
 ORDER_TEXTS = frozenset({"order_id", "currency", "coupon", "payment_method", "store_id"})
 
 UPDATED = ("updated at", "last changed", "last updated", "modified", "date modified", "geändert am", "letzte änderung")

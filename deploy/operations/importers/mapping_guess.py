@@ -72,7 +72,9 @@ def guess_mapping(
         AmbiguousFormError: The values of a column may mean two things.
     """
     guess = _Guess(columns, rows, options)
-    body = {"people": guess.people, "orders": guess.orders, "events": guess.events}[kind]()
+    body = {
+        "people": guess.people, "orders": guess.orders, "events": guess.events, "products": guess.products,
+    }[kind]()  # fmt: skip
     file = {**({"encoding": options.encoding} if options.encoding != "utf-8" else {}), **body.pop("file", {})}
     head: dict[str, Any] = {"kind": kind, "source": options.source, **({"file": file} if file else {}), **body}
     unused = [column for column in columns if column not in guess.used and not column.startswith("_")]
@@ -197,6 +199,31 @@ class _Guess:
         }
         if channel:
             rule["channel"] = {"get": _path(channel), "default": "api"}
+        return {"channel": "api", "events": [rule]}
+
+    def products(self) -> dict[str, Any]:
+        found = dict(self._found(names.PRODUCT))
+        if "product_id" not in found:
+            raise GuessError("no column is the product: rename one, such as product id; or give --map")
+        properties = {name: self._text(column) for name, column in found.items() if name not in names.PRODUCT_AMOUNTS}
+        if "price" in found:
+            properties["price"] = self._money(found["price"])
+            if "currency" not in found:
+                if not self.options.currency:
+                    raise GuessError("no column is the currency of the price: add --currency EUR, or give --map")
+                properties["currency"] = {"value": self.options.currency}
+        if "quantity" in found:
+            properties["quantity"] = self._money(found["quantity"], "quantity")
+        updated = self._column(names.UPDATED)
+        rule = {
+            "event": "Product Updated",
+            # With its time, as a price may return to what it was: that is a new event of an equal row.
+            "event_id": self._event_id(
+                "product", _path(found["product_id"]), _path(updated) if updated else FILE_TIME, ROW_HASH
+            ),
+            "occurred_at": self._time(updated) if updated else FILE_TIME,
+            "properties": properties,
+        }
         return {"channel": "api", "events": [rule]}
 
     # Columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,51 @@ def test_forms_of_numbers(values: list[str], said: str | None, expected: dict[st
 def test_a_number_with_two_readings_is_asked() -> None:
     with pytest.raises(AmbiguousFormError, match="--decimal"):
         decimal_form("price", ["1,234", "2,500"], None)
+
+
+PRODUCTS = (
+    "Artikelnummer;Bezeichnung;Warengruppe;Preis;Bestand;Filiale;Link;Farbe\n"
+    "L-1;Lampe;Licht;1.234,50 €;7;;https://shop.example/l-1;rot\n"
+    "L-1;Lampe;Licht;1.234,50 €;0;berlin-1;https://shop.example/l-1;rot\n"
+)
+
+
+def test_products_with_their_prices_and_stock(tmp_path: Path) -> None:
+    online, berlin = events(mapped(tmp_path, "products", PRODUCTS, currency="EUR", decimal=","))
+    about = {
+        "product_id": "L-1", "name": "Lampe", "category": "Licht", "price": "1234.50", "currency": "EUR",
+        "url": "https://shop.example/l-1",
+    }  # fmt: skip
+
+    assert ("Product Updated", [], True) == (online["event"], online["identifiers"], online["context"]["historical"])
+    assert [{**about, "quantity": 7}, {**about, "quantity": 0, "store_id": "berlin-1"}] == [
+        one["properties"] for one in (online, berlin)
+    ]
+    assert online["event_id"] != berlin["event_id"]
+
+
+def test_a_price_that_returns_to_what_it_was_is_a_new_event(tmp_path: Path) -> None:
+    text, ids = "sku,price\nL-1,10.00\n", []
+    for day in (1, 1, 2):
+        (tmp_path / "file.csv").write_text(text)
+        os.utime(tmp_path / "file.csv", (day * 86_400, day * 86_400))
+        files = ImportFiles(tmp_path / "file.csv")
+        options = GuessOptions("shop", currency="EUR")
+        files.mapping.write_text(
+            guess_mapping("products", ["sku", "price"], [{"sku": "L-1", "price": "10.00"}], options)
+        )
+        ids += [
+            event["event_id"]
+            for event in events(list(judged_rows(files, load(files.mapping, FileMapping), Settings())))
+        ]
+
+    assert (ids[0], 2) == (ids[1], len(set(ids)))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("Bezeichnung;Preis\nLampe;1,50\n", "no column is the product"), ("sku;price\nL-1;1.50\n", "--currency EUR")],
+)
+def test_a_list_of_products_that_says_too_little_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(GuessError, match=problem):
+        mapped(tmp_path, "products", text)
