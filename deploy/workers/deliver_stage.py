@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy, load_templates
 from deploy.settings import Settings
+from processors.delivery.products import Catalogue, ProductCards
 from processors.delivery.recommend import Recommender, RelatedProducts
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
 from processors.identity.claims import claim
@@ -63,7 +64,8 @@ class StoredPeople:
 
 def build_deliver(
     settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
-    identities: Identities, related: RelatedProducts, clock: Callable[[], int], failpoint: Callable[[str], None],
+    identities: Identities, related: RelatedProducts, catalogue: Catalogue, clock: Callable[[], int],
+    failpoint: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -79,6 +81,7 @@ def build_deliver(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
         ),
         recommendations=Recommender(related),
+        products=ProductCards(catalogue, related, clock),
         templates=load_templates(settings.definitions_dir / "templates"),
         definitions=definitions,
         adapters=adapters(settings, definitions),

@@ -182,6 +182,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         profiles=stores.profiles(),
         identities=stores.identities(),
         related=stores.recommendations(),
+        catalogue=stores.products(),
         clock=worker.clock,
         failpoint=worker.failpoint,
     )

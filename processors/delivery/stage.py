@@ -126,6 +126,13 @@ class ProductRecommender(Protocol):
         """Return products that the person has not bought, best first."""
 
 
+class ProductLookup(Protocol):
+    """Looks up the product that a message is about."""
+
+    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the product, with its price for the person; None: the message is about no product."""
+
+
 def pause_ms(retries: Retries, key: str, attempt: int) -> int:
     """Return the pause after an attempt, in milliseconds: exponential backoff with jitter.
 
@@ -215,6 +222,7 @@ class Deliver:
         publisher: Publishes receipts, rendered messages and dead letters.
         people: Looks up profiles and owners of addresses.
         recommendations: Recommends products for templates.
+        products: Looks up the product that a message is about.
         templates: The compiled templates.
         definitions: Routes and retries.
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
@@ -226,14 +234,15 @@ class Deliver:
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: ProductRecommender,
-        templates: Templates, definitions: DeliveryDefinitions, adapters: Mapping[str, Adapter],
-        clock: Callable[[], int], timezone: str = "UTC", failpoint: Callable[[str], None] = lambda _: None,
-        topic_prefix: str = "",
+        products: ProductLookup, templates: Templates, definitions: DeliveryDefinitions,
+        adapters: Mapping[str, Adapter], clock: Callable[[], int], timezone: str = "UTC",
+        failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "",
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix)
         self._people = people
         self._recommendations = recommendations
+        self._products = products
         self._templates = templates
         self._definitions = definitions
         self._adapters = adapters
@@ -389,6 +398,9 @@ class Deliver:
         recommended: list[dict[str, Any]] = []
         if self._templates.recommends(template, channel):
             recommended = await self._recommendations.recommend(document, RECOMMENDED)
+        context = dict(action.get("context") or {})
+        if self._templates.is_about_product(template, channel):
+            context["product"] = await self._products.card(context, document)
         about = {
             "id": action["idempotency_key"],
             "channel": channel,
@@ -399,7 +411,7 @@ class Deliver:
         return self._templates.render(
             template,
             channel,
-            {**(action.get("context") or {}), "profile": profile, "message": about},
+            {**context, "profile": profile, "message": about},
             locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
             timezone=_trait(profile, "timezone") or self._timezone,
             recommended=recommended,

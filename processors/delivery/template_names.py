@@ -25,6 +25,13 @@ _TOUCH: Names = {"at": _TEXT, "channel": _TEXT, "campaign": ANY}
 _PRODUCT: Names = dict.fromkeys(
     ("product_id", "name", "category", "price", "currency", "url", "image_url", "why"), _TEXT
 )
+_CATALOGUE: Names = {
+    **dict.fromkeys(
+        ("product_id", "name", "sku", "brand", "category", "url", "image_url", "price", "currency", "stock",
+         "in_stock"), _TEXT,
+    ),
+    "stores": ANY,
+}  # fmt: skip
 _LINE: Names = dict.fromkeys(("product_id", "quantity", "price", "currency", "name", "cart_id", "added_at"), _TEXT)
 _PROFILE: Names = {
     **dict.fromkeys(("profile_id", "first_seen", "last_seen", "event_count"), _TEXT),
@@ -51,11 +58,13 @@ NAMES: Mapping[str, Names] = {
         "campaign": ANY,
         "tags": {ITEM: _TEXT},
     },
+    "product": _CATALOGUE,
 }
 """The names of a template's values, as `processors/delivery/stage.py` gives them."""
 EXAMPLES = {
     "profile": "a trait is profile.traits.{name}",
     "event": "a property of the event that led here is event.properties.{name}",
+    "product": "the product that the message is about is product.name, product.price",
     "run": "a value of the step is run.data.{name}, of the awaited event run.last.properties.{name}",
 }
 """Where a name is most probably, by the first name."""

@@ -103,6 +103,7 @@ class _Limited(Environment):
 class _Compiled(NamedTuple):
     parts: dict[str, BoundTemplate]
     recommends: bool
+    is_about_product: bool
 
 
 class Templates:
@@ -157,6 +158,10 @@ class Templates:
     def recommends(self, name: str, channel: str) -> bool:
         """Return whether a template uses `recommend`, so that products have to be read for it."""
         return any(one.recommends for one in self._compiled.get((name, channel), {}).values())
+
+    def is_about_product(self, name: str, channel: str) -> bool:
+        """Return whether a template uses `product`, so that it has to be read for it."""
+        return any(one.is_about_product for one in self._compiled.get((name, channel), {}).values())
 
     def data(self, name: str, channel: str) -> set[str]:
         """Return the keys of the message's own `data` that a template uses: `{"coupon"}` for `run.data.coupon`."""
@@ -217,7 +222,10 @@ class Templates:
             for part, source in content.parts().items()
             if (parsed := self._parse(name, (channel, language, part), source, part, ROOTS)) is not None
         }
-        return _Compiled(parts, any("recommend" in template.analyze().filters for template in parts.values()))
+        used = [template.analyze() for template in parts.values()]
+        return _Compiled(
+            parts, any("recommend" in one.filters for one in used), any("product" in one.globals for one in used)
+        )
 
     def _parse(
         self, name: str, path: tuple[str, ...], source: str, part: str, roots: frozenset[str]

@@ -106,6 +106,9 @@ class World:
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         return []
 
+    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+        return None
+
     async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         self.sent.append(message)
         if self.hold:
@@ -124,6 +127,7 @@ class World:
             out,
             people=self,
             recommendations=self,
+            products=self,
             templates=Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()}),
             definitions=DeliveryDefinitions.model_validate(routes),
             adapters={"smtp": self},

@@ -52,6 +52,9 @@ class Surroundings:
     async def recommend(self, _document: Mapping[str, Any], _count: int) -> list[dict[str, Any]]:
         return []
 
+    async def card(self, _context: Mapping[str, Any], _document: Mapping[str, Any]) -> dict[str, Any] | None:
+        return None
+
     async def send(self, records: Any, _now_ms: int = 0) -> Any:
         if isinstance(records, OutboundMessage):  # as the adapter
             self.sent.append(records.key)
@@ -68,6 +71,7 @@ def stage(around: Surroundings) -> Deliver:
         around,
         people=around,
         recommendations=around,
+        products=around,
         templates=Templates({"hello": TemplateDefinition.model_validate(template)}),
         definitions=DeliveryDefinitions.model_validate(
             {"sender": "shop@shop.example", "channels": {"email": {"through": "smtp"}}}

@@ -107,10 +107,10 @@ def test_errors_of_all_texts_are_raised_at_once() -> None:
         templates("{{ first_name }}\n{{ profile.x | shout }}{{ customer.name }}")
 
     assert [
-        (1, "first_name: a template knows event, message, profile, run, such as profile.traits.first_name, "
+        (1, "first_name: a template knows event, message, product, profile, run, such as profile.traits.first_name, "
          "event.properties.order_id, run.data.coupon"),
         (2, "shout: there is no such filter"),
-        (2, "customer: a template knows event, message, profile, run, such as profile.traits.first_name, "
+        (2, "customer: a template knows event, message, product, profile, run, such as profile.traits.first_name, "
          "event.properties.order_id, run.data.coupon"),
     ] == [(one.line, one.message) for one in (error.value, *error.value.further)]  # fmt: skip
 
