@@ -30,6 +30,7 @@ MODULES = (
     "identity",
     "segments",
     "journeys",
+    "experiments",
     "recommendations",
     "attribution",
     "accounting",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from processors.decisions import sampling
@@ -13,6 +13,7 @@ from processors.journeys.runs import Run
 from schemas.durations import DAY_MS
 from schemas.journeys.definitions import (
     AnyStep,
+    Arm,
     EventEntry,
     EventMatch,
     Goal,
@@ -148,6 +149,31 @@ class CompiledJourney:
 
     def _trigger(self, match: EventMatch | SegmentMatch) -> Trigger:
         return Matcher(match, self._zone) if isinstance(match, EventMatch) else match
+
+
+def draw_detail(journey: Journey, choices: Sequence[Arm] | Sequence[Variant], drawn: str) -> dict[str, Any]:
+    """Return what the journey event of a draw says: the arm, its share, and how the journey compares its variants.
+
+    With it the record of an experiment does not depend on definitions, which may change.
+    """
+    names = [one.name for one in choices]
+    control = journey.experiment.control
+    weight = next(one.weight for one in choices if one.name == drawn)
+    return {
+        "arm": drawn,
+        "experiment": {
+            "share": weight / sum(one.weight for one in choices),
+            "control": control if control in names else names[0],
+            **comparison(journey),
+        },
+    }
+
+
+def comparison(journey: Journey) -> dict[str, Any]:
+    """Return how the journey compares its variants, as journey events have it: metric, window and horizon in ms."""
+    declared = journey.experiment
+    horizon = {} if declared.horizon is None else {"horizon_ms": declared.horizon}
+    return {"metric": declared.metric, "window_ms": declared.window, **horizon}
 
 
 def draw(weights: Sequence[int], *salt: str) -> int:

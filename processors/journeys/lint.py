@@ -79,6 +79,7 @@ def lint(
             *_messages(journey, templates, channels),
             *_waits(journey),
             *_branches(journey.steps, ("steps",)),
+            *_experiment(journey),
             *_whole(journey),
         ):
             found.append(Problem(journey.name, path, message, serious))
@@ -145,6 +146,22 @@ def _messages(journey: Journey, templates: Collection[str], channels: Collection
             yield (*path, "choose"), "there is one channel to choose from", False
         if len(step.variants) == 1:
             yield (*path, "variants"), "one variant is no comparison", False
+
+
+def _experiment(journey: Journey) -> PathProblems:
+    """Yield a control that no split has, and a goal to be raised that the journey does not have."""
+    declared = journey.experiment
+    variants = [
+        one.name
+        for _, step in journey.walk()
+        if isinstance(step, RandomSplit | MessageNode)
+        for one in (step.random if isinstance(step, RandomSplit) else step.variants)
+    ]
+    if declared.control is not None and declared.control not in variants:
+        near = _nearest(declared.control, variants)
+        yield ("experiment", "control"), f"there is no arm and no variant {declared.control!r}{near}", True
+    if declared.metric == "goal" and not journey.goals:
+        yield ("experiment", "metric"), "the journey has no goal: give it `goals`, or another metric", True
 
 
 def _waits(journey: Journey) -> PathProblems:

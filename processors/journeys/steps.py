@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from processors.journeys import timers
-from processors.journeys.compiled import END, CompiledJourney, CompiledStep, draw
+from processors.journeys.compiled import END, CompiledJourney, CompiledStep, comparison, draw, draw_detail
 from processors.journeys.events import identity
 from processors.journeys.matching import Matcher
 from processors.journeys.runs import Run
@@ -92,7 +92,9 @@ class StepRunner:
             run["event"] = event_data(context.event)
         run["step"] = ""
         runs[run_id] = run
-        context.record("journey_entered", run_id, run)
+        declared = "experiment" in journey.definition.model_fields_set
+        detail: dict[str, Any] = {"experiment": comparison(journey.definition)} if declared else {}
+        context.record("journey_entered", run_id, run, **detail)
         self._run_from(context, run_id, run, journey, journey.first)
 
     def resume(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney) -> None:
@@ -197,7 +199,7 @@ class StepRunner:
         arms = cast(RandomSplit, step.node).random
         chosen = draw([arm.weight for arm in arms], context.person.profile_id, journey.definition.name, step.id)
         run["arm"] = arms[chosen].name
-        context.record("step", run_id, run, step.id, arm=run["arm"])
+        context.record("step", run_id, run, step.id, **draw_detail(journey.definition, arms, run["arm"]))
         return step.branches[chosen]
 
     def _set_trait(
@@ -252,6 +254,9 @@ class StepRunner:
     ) -> str | None:
         node, variant = journey.message_of(step, context.person.profile_id, run.get("arm", ""))
         attempt = run.get("attempt", 0)
+        if step.variants and not attempt:
+            choices = cast(MessageNode, step.node).variants
+            context.record("step", run_id, run, step.id, **draw_detail(journey.definition, choices, variant))
         request = MessageRequest(
             journey=run["journey"],
             journey_version=run["version"],

@@ -28,10 +28,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import time as TimeOfDay  # noqa: N812 - a field is called time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -46,7 +47,7 @@ from pydantic import (
 )
 
 from schemas.decisions.decision import Choice
-from schemas.durations import DAY_MS, Duration, parse_definition_duration, parse_duration
+from schemas.durations import DAY_MS, Duration, duration_text, parse_definition_duration, parse_duration
 from schemas.segments.conditions import Condition, Where
 from schemas.segments.conditions import Name as SegmentName
 
@@ -80,6 +81,7 @@ PropertyPath = Annotated[
 ]
 """A property of an event, `cart_id` or `products.product_id`; through a list it means each of its items."""
 Share = Annotated[float, Field(ge=0, lt=1)]
+Metric = Literal["ordered", "clicked", "goal", "revenue"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Scalar = str | int | float | bool | None
 
@@ -240,25 +242,35 @@ class If(_Step):
     otherwise: tuple[Step, ...] = Field(default=(), alias="else")
 
 
+Weight = Annotated[int, Field(ge=0, le=1_000_000)]
+_Weighted = TypeVar("_Weighted", "Arm", "Variant")
+
+
+def _some_weight(choices: tuple[_Weighted, ...]) -> tuple[_Weighted, ...]:
+    if choices and not any(one.weight for one in choices):
+        raise ValueError("all weights are 0, so nobody could take any: give one of them a weight of 1 or more")
+    return choices
+
+
 class Arm(_Model):
-    """One branch of a random split; its share is its weight among all weights."""
+    """One branch of a random split; its share is its weight among all weights. Weight 0: nobody takes it any more."""
 
     name: Slug
-    weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    weight: Weight = 1
     steps: tuple[Step, ...] = ()
 
 
 class RandomSplit(_Step):
     """Split at random: by a hash of person, journey and step, so that a replay and a second run take the same way."""
 
-    random: Annotated[tuple[Arm, ...], Field(min_length=2)]
+    random: Annotated[tuple[Arm, ...], Field(min_length=2), AfterValidator(_some_weight)]
 
 
 class Variant(_Model):
     """One version of a message; its share is its weight among all weights. `template`: one of its own."""
 
     name: Slug
-    weight: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    weight: Weight = 1
     template: Slug | None = None
 
 
@@ -292,7 +304,7 @@ class MessageNode(_Step):
     best_within_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="best_within")
     expires_after_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="expires_after")
     margin: Annotated[float, Field(gt=0)] | None = None
-    variants: tuple[Variant, ...] = ()
+    variants: Annotated[tuple[Variant, ...], AfterValidator(_some_weight)] = ()
     data: dict[Label, Scalar] = Field(default_factory=dict)
 
     @property
@@ -371,6 +383,33 @@ Step = Annotated[
 ]
 
 
+class Experiment(_Model):
+    """How the variants of a journey are compared: the arms of its random splits and the variants of its messages.
+
+    Attributes:
+        metric: What a variant is to raise: the share of people with an order (`ordered`), who clicked (`clicked`) or
+            who reached a goal of the journey (`goal`), or the revenue of a person (`revenue`).
+        window: How long after the draw what a person does counts.
+        horizon: When the winner is decided, once, counted from the first draw of a version; by the people whose window
+            is over by then. If not given, a sequential test decides, which may be looked at as often as one likes.
+        control: The variant that the others are compared with; if not given the first one of each split.
+    """
+
+    metric: Metric = "ordered"
+    window: Annotated[Duration, Field(ge=1)] = 7 * DAY_MS
+    horizon: Annotated[Duration, Field(ge=1)] | None = None
+    control: Slug | None = None
+
+    @model_validator(mode="after")
+    def _people_before_the_horizon(self) -> Experiment:
+        if self.horizon is not None and self.horizon <= self.window:
+            raise ValueError(
+                f"a horizon of {duration_text(self.horizon)} is not longer than the window of"
+                f" {duration_text(self.window)}: nobody's window would be over by then"
+            )
+        return self
+
+
 class Journey(_Model):
     """One journey.
 
@@ -388,6 +427,7 @@ class Journey(_Model):
             sent although the event had happened before is marked as regretted.
         goals: The events that count as its success.
         holdout: Share of people who get none of its messages, so that its effect can be measured.
+        experiment: How its variants, and its messages against the holdout, are compared.
         steps: The steps, in order.
     """
 
@@ -402,6 +442,7 @@ class Journey(_Model):
     exit_when: tuple[Match, ...] = ()
     goals: tuple[Goal, ...] = ()
     holdout: Share = 0.0
+    experiment: Experiment = Experiment()
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from schemas.durations import DAY_MS
 from schemas.segments.definitions import SegmentDefinitions
 from tests.support.stories import UNLIMITED, Story, cart, journey, moment, simple, story
 
@@ -340,7 +341,9 @@ def test_splits_and_arms_are_emitted() -> None:
     timeline = story(split, traits={"vip": True}).event("Signed Up")
 
     assert "gold" == timeline.templates()[0]
-    assert [("1", {"holds": True}), ("2", {"arm": timeline.journey_events("step")[1]["detail"]["arm"]})] == [
+    drawn = timeline.journey_events("step")[1]["detail"]["arm"]
+    compared = {"share": 0.5, "control": "a", "metric": "ordered", "window_ms": 7 * DAY_MS}
+    assert [("1", {"holds": True}), ("2", {"arm": drawn, "experiment": compared})] == [
         (row["step"], row["detail"]) for row in timeline.journey_events("step")
     ]
 
@@ -363,6 +366,36 @@ def test_variants_of_a_message_are_in_the_ledger() -> None:
     seen = {(row["variant"], row["message"]) for timeline in rows for row in timeline.rows("decisions")}
 
     assert {("a", "plain"), ("b", "bold")} == seen
+    assert all(
+        [timeline.rows("decisions")[0]["variant"]] == [row["detail"]["arm"] for row in timeline.journey_events("step")]
+        for timeline in rows
+    )
+
+
+def test_a_draw_says_how_its_variants_are_compared() -> None:
+    declared = simple(
+        "  - random: [{name: a, weight: 3}, {name: b, weight: 1}, {name: gone, weight: 0}]",
+        experiment={"metric": "revenue", "window": "3d", "horizon": "30d", "control": "b"},
+    )
+    timeline = story(declared).event("Signed Up")
+
+    compared = {"metric": "revenue", "window_ms": 3 * DAY_MS, "horizon_ms": 30 * DAY_MS}
+    (step,) = timeline.journey_events("step")
+    share = {"a": 0.75, "b": 0.25}[step["detail"]["arm"]]
+    assert {"share": share, "control": "b", **compared} == step["detail"]["experiment"]
+    assert [{"experiment": compared}] == [row["detail"] for row in timeline.journey_events("journey_entered")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "experiment", "said"),
+    [
+        ("  - random: [{name: a, weight: 0}, {name: b, weight: 0}]", {}, "all weights are 0"),
+        ("  - message: x", {"window": "7d", "horizon": "7d"}, "nobody's window would be over by then"),
+    ],
+)
+def test_an_experiment_that_could_have_no_result_is_an_error(steps: str, experiment: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        simple(steps, experiment=experiment)
 
 
 def test_a_wait_for_a_segment_ends_when_the_person_enters_it_or_is_in_it() -> None:

@@ -94,6 +94,13 @@ MESSAGE = "{message: welcome, expires_after: 1d}"
         ),
         (f"{ENTRY}steps: [{{delay: 1h}}]", "steps", "it does nothing"),
         (f"{ENTRY}holdout: 0.1\nsteps: [{MESSAGE}]", "holdout", "without `goals`"),
+        (
+            f"{ENTRY}experiment: {{control: plainn}}\nsteps: [{{message: welcome, expires_after: 1d, "
+            "variants: [{name: plain}, {name: bold}]}]",
+            "experiment.control",
+            "did you mean 'plain'?",
+        ),
+        (f"{ENTRY}experiment: {{metric: goal}}\nsteps: [{MESSAGE}]", "experiment.metric", "has no goal"),
         (f"{ENTRY}exit_when: [{{event: Signed Up}}]\nsteps: [{MESSAGE}]", "exit_when.0", "also ends"),
     ],
     ids=lambda value: str(value)[:40],
