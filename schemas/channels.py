@@ -104,6 +104,10 @@ ADDRESSED_CHANNELS: tuple[str, ...] = tuple(ADDRESS_TYPE_OF)
 ADDRESS_TYPES: tuple[str, ...] = tuple(dict.fromkeys(one for types in ADDRESS_TYPES_OF.values() for one in types))
 """Identifier types that a message can be sent to."""
 
+NO_ADDRESS_TYPES: frozenset[str] = frozenset({"user_id", "crm_id", "loyalty_id", "device_id", "anonymous_id"})
+"""Identifier types that say who somebody is, and that no message can be sent to. Any other type beyond the table, such
+as `viber_id`, may be the address of a channel of the deployment: the message policy says so."""
+
 CHANNELS_OF_KIND: dict[str, tuple[str, ...]] = {
     kind: tuple(channel.name for channel in _TABLE if channel.kind == kind)
     for kind in dict.fromkeys(channel.kind for channel in _TABLE if channel.kind)

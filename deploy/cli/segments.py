@@ -116,7 +116,13 @@ def segments_preview(
     moment = _evaluation_time(at, timezone)
     chosen, definitions = _to_preview(what)
     with clickhouse() as client:
-        found, people = preview(definitions, read_people(client, moment), ms_of_time(moment), timezone=timezone)
+        found, people = preview(
+            definitions,
+            read_people(client, moment),
+            ms_of_time(moment),
+            timezone=timezone,
+            address_types=_address_types(),
+        )
     shown = {name: found[name] for name in chosen}
     for hint in _name_hints(definitions):
         typer.echo(f"note: {hint}", err=True)
@@ -224,7 +230,7 @@ def segments_check(as_json: AsJson = False) -> None:
     from sinks.clickhouse.audiences import members_by_person
     from sinks.clickhouse.history import read_people
 
-    engine = SegmentEngine(_definitions(), timezone=settings().timezone)
+    engine = SegmentEngine(_definitions(), timezone=settings().timezone, address_types=_address_types())
     now = datetime.now(UTC)
     with clickhouse() as client:
         members = members_by_person(client, now)
@@ -273,6 +279,14 @@ def _definitions() -> SegmentDefinitions:
         fail(str(error))
 
 
+def _address_types() -> dict[str, tuple[str, ...]]:
+    """Return the identifier types of each channel; `_definitions` has read the policy before, so it is valid."""
+    from deploy.operations.engines import load_address_types
+    from deploy.settings import settings
+
+    return load_address_types(settings())
+
+
 def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
     from schemas.spelling import nearest_names
 
@@ -310,7 +324,7 @@ def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
                 needed[one.segment] = None
                 waiting.append(one.segment)
     definitions = known.model_copy(update={**changes, "segments": tuple(by_name[name] for name in needed)})
-    if problems := definitions.problems():
+    if problems := definitions.problems(_address_types()):
         fail("\n".join(f"{what}: {name}: {problem}" for name, problem in problems))
     return chosen, definitions
 

@@ -6,7 +6,7 @@ template that does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,6 +116,7 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         )
     )
     (journeys, files), (segments, places), (delivery, policy), templates = parts
+    _check_segments(segments, places, policy.address_types)
     return Definitions(
         segments=segments,
         journeys=journeys,
@@ -212,7 +213,18 @@ def load_segments(settings: Settings) -> SegmentDefinitions:
         DefinitionError: A file is not valid, a part that may exist once is in two files, or a segment names an unknown
             one.
     """
-    return _segments(settings)[0]
+    segments, places = _segments(settings)
+    _check_segments(segments, places, load_address_types(settings))
+    return segments
+
+
+def load_address_types(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return the identifier types that messages of each channel are sent to, those of the message policy among them.
+
+    Raises:
+        DefinitionError: The policy is wrong.
+    """
+    return load(settings.policy_file, MessagePolicy).address_types
 
 
 def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[Path, Place]]]:
@@ -233,14 +245,19 @@ def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[P
             else:
                 merged[name] = value
                 origin[name] = path, (name,)
-    whole = SegmentDefinitions(**merged)
-    if problems := whole.problems():
-        messages = []
-        for name, problem in problems:
-            path, place = origin[name]
-            messages.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
+    return SegmentDefinitions(**merged), origin
+
+
+def _check_segments(
+    segments: SegmentDefinitions, places: Mapping[str, tuple[Path, Place]], channels: Collection[str]
+) -> None:
+    """Raise `DefinitionError` for what segments name and what does not exist."""
+    messages = []
+    for name, problem in segments.problems(channels):
+        path, place = places[name]
+        messages.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
+    if messages:
         raise DefinitionError("\n".join(messages))
-    return whole, origin
 
 
 def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str, Path]]:
@@ -315,7 +332,13 @@ def lint_journeys(definitions: Definitions) -> list[Finding]:
     for name, message in misspelt_events(definitions.journeys, definitions.segments):
         file, place = definitions.places[name]
         findings.append(Finding(str(file), line_of(file, place), name, message, False))
-    problems = lint(definitions.journeys, definitions.segments, templates.names(), channels=tuple(policy.channels))
+    problems = lint(
+        definitions.journeys,
+        definitions.segments,
+        templates.names(),
+        channels=tuple(policy.channels),
+        addressed=policy.address_types,
+    )
     for problem in problems:
         findings.append(_finding(definitions, problem.journey, problem.path, problem.message, problem.serious))
     for journey in definitions.journeys:

@@ -28,7 +28,7 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings) -> list[str]:
-    """Apply the migrations that are missing, and write the settings, markets and tracking plan that its views read.
+    """Apply the missing migrations, and write settings, markets, channels and tracking plan, which the views read.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
@@ -38,6 +38,7 @@ def migrate(settings: Settings) -> list[str]:
     from processors.identity.countries import country_names
     from schemas.events.touchpoint import EVENT_NAMES
     from sinks.clickhouse.catalogue import publish_plan
+    from sinks.clickhouse.channels import publish_channels
     from sinks.clickhouse.client import connect
     from sinks.clickhouse.markets import publish_markets
     from sinks.clickhouse.migrate import migrate as run
@@ -60,6 +61,7 @@ def migrate(settings: Settings) -> list[str]:
         )
         publish_currency(client, settings.currency)
         publish_markets(client, market_rows(load_markets(settings), settings.timezone), country_names())
+        publish_channels(client, _own_channels(settings))
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
         return applied
     finally:
@@ -80,4 +82,20 @@ def market_rows(markets: MarketDefinitions, timezone: str) -> list[dict[str, Any
             "stores": market.stores,
         }
         for name, market in markets.markets.items()
+    ]
+
+
+def _own_channels(settings: Settings) -> list[tuple[str, list[str], int]]:
+    """Return the channels that the message policy alone knows: name, address types, days until an address is stale."""
+    from deploy.operations.definition_files import load
+    from schemas.channels import ADDRESS_TYPES_OF
+    from schemas.decisions.policy import MessagePolicy
+    from schemas.durations import DAY_MS
+
+    policy = load(settings.policy_file, MessagePolicy)
+    fresh_ms = {name: rule.fresh_for or 365 * DAY_MS for name, rule in policy.channels.items()}
+    return [
+        (name, list(types), min(max(1, fresh_ms[name] // DAY_MS), 65_535))
+        for name, types in policy.address_types.items()
+        if name not in ADDRESS_TYPES_OF
     ]

@@ -72,7 +72,7 @@ class DecisionEngine:
             if not any(unknown_names(condition, *names) for _, condition in journey.conditions())
         }
         asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
-        self.segments = SegmentEngine(segments, timezone=timezone, extra=asked)
+        self.segments = SegmentEngine(segments, timezone=timezone, extra=asked, address_types=policy.address_types)
         self.resolver = MessageResolver(policy, segments=self.segments, timezone=timezone)
         self.journeys = JourneyEngine(current, self.segments, self.resolver, timezone=timezone, archive=former)
         self.version = _version(

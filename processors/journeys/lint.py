@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from schemas.channels import ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS, duration_text
 from schemas.events.touchpoint import EVENT_NAMES
 from schemas.journeys.definitions import (
@@ -23,7 +24,7 @@ from schemas.journeys.definitions import (
     Until,
     WaitFor,
 )
-from schemas.segments.definitions import SegmentDefinitions, unknown_names
+from schemas.segments.definitions import SegmentDefinitions, unknown_channels, unknown_names
 from schemas.spelling import nearest_names
 
 Path = tuple[str | int, ...]
@@ -55,6 +56,7 @@ def lint(
     templates: Collection[str],
     *,
     channels: Collection[str] | None = None,
+    addressed: Collection[str] | None = None,
 ) -> list[Problem]:
     """Check journeys against the definitions that they refer to.
 
@@ -63,6 +65,7 @@ def lint(
         segments: The current segments and computed traits.
         templates: Names of the templates.
         channels: Names of the channels in the message policy; None: they are not checked.
+        addressed: Names of the channels on which messages go to an address of the person; None: the known ones.
 
     Returns:
         Problems in the order of the journeys and of their steps.
@@ -75,7 +78,7 @@ def lint(
             found.append(Problem(journey.name, ("name",), "another journey has this name"))
         seen.add(journey.name)
         for path, message, serious in (
-            *_names(journey, segments, known),
+            *_names(journey, segments, known, ADDRESSED_CHANNELS if addressed is None else addressed),
             *_messages(journey, templates, channels),
             *_waits(journey),
             *_branches(journey.steps, ("steps",)),
@@ -103,8 +106,10 @@ def misspelt_events(journeys: Iterable[Journey], segments: SegmentDefinitions) -
 PathProblems = Iterator[tuple[Path, str, bool]]
 
 
-def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str]) -> PathProblems:
-    """Yield events, segments and attributes that do not exist."""
+def _names(
+    journey: Journey, segments: SegmentDefinitions, known: Collection[str], addressed: Collection[str]
+) -> PathProblems:
+    """Yield events, segments, attributes and channels that do not exist."""
     names = [segment.name for segment in segments.segments]
     traits = [trait.name for trait in segments.traits]
     for path, match in journey.matches():
@@ -113,7 +118,11 @@ def _names(journey: Journey, segments: SegmentDefinitions, known: Collection[str
         if isinstance(match, EventMatch):
             yield from (((*path, "event"), *one) for one in _unknown(match.names, {*known, *journey.own_events}))
     for path, condition in journey.conditions():
-        for problem in (*unknown_names(condition, names, traits), *segments.unknown_classes(condition)):
+        for problem in (
+            *unknown_names(condition, names, traits),
+            *segments.unknown_classes(condition),
+            *unknown_channels(condition, addressed),
+        ):
             yield path, problem, True
         for one in condition.walk():
             yield from ((path, *problem) for problem in _unknown(one.events(), {*known, *journey.own_events}))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent
-from schemas.channels import ADDRESS_TYPES, ADDRESS_TYPES_OF, message_channel
+from schemas.channels import ADDRESS_TYPES_OF, NO_ADDRESS_TYPES, message_channel
 from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
 from schemas.events.messages import message_step
 from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
@@ -19,15 +19,18 @@ from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
 """Events that state consent explicitly."""
 
-_ADDRESS_TYPES = frozenset(ADDRESS_TYPES)
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
 
 
 def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: int) -> None:
-    """Add the addresses in an event's identifiers."""
+    """Add the addresses in an event's identifiers.
+
+    A type that the product does not know is kept as well: it is an address if the message policy names it, now or
+    later.
+    """
     for identifier in identifiers:
         kind = identifier["type"]
-        if kind in _ADDRESS_TYPES:
+        if kind not in NO_ADDRESS_TYPES:
             found = addition.setdefault("addresses", {}).setdefault(kind, {})
             found[identifier["value"]] = [at, bool(identifier.get("verified")), 0, False]
             most_recent(found, ADDRESSES_KEPT, _seen)

@@ -195,7 +195,10 @@ class Compiler:
     def _can_reach(self, condition: Condition) -> CompiledCondition:
         channels = condition.can_reach or ()
         return CompiledCondition(
-            lambda context: (any(can_reach(context.document, channel) for channel in channels), NEVER),
+            lambda context: (
+                any(can_reach(context.document, channel, context.address_types) for channel in channels),
+                NEVER,
+            ),
             profile_attributes.REACH,
         )
 

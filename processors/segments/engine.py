@@ -28,7 +28,9 @@ from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
 from processors.segments.evaluation import NEVER, CompiledCondition, EvaluationContext
 from processors.segments.index import SegmentIndex, address_checksum
+from processors.segments.reachability import AddressTypes
 from processors.segments.series import Series, by_event, join
+from schemas.channels import ADDRESS_TYPES_OF
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
@@ -47,6 +49,7 @@ class SegmentEngine:
         definitions: Segments, computed traits and parameters.
         timezone: IANA name of the zone in which dates begin, and of people whose own time zone is not known.
         extra: Further conditions, such as those of journeys, so that the series that they need are kept too.
+        address_types: The identifier types that messages of each channel are sent to, as the message policy has them.
 
     Attributes:
         version: Hash of the definitions.
@@ -56,9 +59,15 @@ class SegmentEngine:
     """
 
     def __init__(
-        self, definitions: SegmentDefinitions, *, timezone: str = "UTC", extra: Iterable[Condition] = ()
+        self,
+        definitions: SegmentDefinitions,
+        *,
+        timezone: str = "UTC",
+        extra: Iterable[Condition] = (),
+        address_types: AddressTypes = ADDRESS_TYPES_OF,
     ) -> None:
         self._zone = ZoneInfo(timezone)
+        self._address_types = address_types
         self._compiler = Compiler(definitions, self._zone)
         self._names = [segment.name for segment in definitions.segments]
         self._conditions: dict[str, CompiledCondition] = {name: self._compiler.segment(name) for name in self._names}
@@ -69,7 +78,8 @@ class SegmentEngine:
         self._series: dict[str, Series] = dict(self._compiler.series)
         self._series_by_event, self._series_of_all_events = by_event(self._series.values())
         self._index = SegmentIndex(self._conditions)
-        self.version = _hash(definitions.model_dump_json(), timezone)
+        own = [f"{name}: {', '.join(kinds)}" for name, kinds in address_types.items() if name not in ADDRESS_TYPES_OF]
+        self.version = _hash(definitions.model_dump_json(), timezone, *own)
         # `version` does not cover extra conditions, but their series have to begin with an evaluation too.
         self._state_version = _hash(self.version, *sorted(self._series))
 
@@ -283,7 +293,9 @@ class SegmentEngine:
         return SegmentChange(name, entered, now_ms, self.version, sequence, restated)
 
     def _context(self, person: Person, now_ms: int) -> EvaluationContext:
-        return EvaluationContext(person.profile_id, person.document, person.state, now_ms, self._zone)
+        return EvaluationContext(
+            person.profile_id, person.document, person.state, now_ms, self._zone, self._address_types
+        )
 
 
 def _hash(*parts: str) -> str:

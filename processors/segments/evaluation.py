@@ -8,6 +8,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from processors.profiles.time_zone import zone_of
+from processors.segments.reachability import AddressTypes
+from schemas.channels import ADDRESS_TYPES_OF
 from schemas.time import time_of_ms
 
 NEVER: Final = 1 << 62
@@ -24,15 +26,22 @@ class EvaluationContext:
         state: The person's whole state.
         now_ms: The time of the evaluation, in milliseconds since 1970; `next_change` moves it ahead.
         zone: Time zone of a person whose own is not known.
+        address_types: The identifier types that messages of each channel are sent to.
         cache: Intermediate results that several conditions use and that do not depend on `now_ms`, by name.
         exact: Set to False by a condition that only knows a time before which its result cannot change, and not whether
             it changes then.
     """
 
-    __slots__ = ("cache", "document", "exact", "features", "now_ms", "profile_id", "state", "zone")
+    __slots__ = ("address_types", "cache", "document", "exact", "features", "now_ms", "profile_id", "state", "zone")
 
     def __init__(
-        self, profile_id: str, document: dict[str, Any], state: dict[str, Any], now_ms: int, zone: ZoneInfo
+        self,
+        profile_id: str,
+        document: dict[str, Any],
+        state: dict[str, Any],
+        now_ms: int,
+        zone: ZoneInfo,
+        address_types: AddressTypes = ADDRESS_TYPES_OF,
     ) -> None:
         self.profile_id = profile_id
         self.document = document
@@ -40,6 +49,7 @@ class EvaluationContext:
         self.state = state
         self.now_ms = now_ms
         self.zone = zone
+        self.address_types = address_types
         self.cache: dict[str, Any] = {}
         self.exact = True
 

@@ -13,6 +13,8 @@ from processors.profiles import link_scans
 from processors.profiles.document import join, new_profile, profile_of_event
 from processors.segments import scores
 from processors.segments.engine import SegmentEngine
+from processors.segments.reachability import AddressTypes
+from schemas.channels import ADDRESS_TYPES_OF
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
@@ -47,6 +49,7 @@ def preview(
     at_ms: int,
     *,
     timezone: str,
+    address_types: AddressTypes = ADDRESS_TYPES_OF,
 ) -> tuple[dict[str, Preview], int]:
     """Evaluate segments over the history of all people, up to a time.
 
@@ -55,11 +58,13 @@ def preview(
         people: Profile ids, each with the person's events in the order in which they were received.
         at_ms: The time, in milliseconds; later events are ignored.
         timezone: IANA name of the zone of the days.
+        address_types: The identifier types that messages of each channel are sent to.
 
     Returns:
         A preview of each segment, by name, and the number of people.
     """
-    engine, zone = SegmentEngine(definitions, timezone=timezone), ZoneInfo(timezone)
+    engine = SegmentEngine(definitions, timezone=timezone, address_types=address_types)
+    zone = ZoneInfo(timezone)
     found = {segment.name: Preview() for segment in definitions.segments}
     since: dict[str, list[tuple[int, str]]] = {name: [] for name in found}
     count = 0

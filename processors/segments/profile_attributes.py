@@ -137,7 +137,7 @@ def consent_reader(part: str, name: str) -> Reader:
 
 def reach_reader(channel: str) -> Reader:
     """Return the reader of `reach.<channel>`."""
-    return Reader(lambda context: reachability.can_reach(context.document, channel), REACH)
+    return Reader(lambda context: reachability.can_reach(context.document, channel, context.address_types), REACH)
 
 
 def score_reader(name: str) -> Reader:
@@ -178,7 +178,7 @@ def last_engaged_on(channels: tuple[str, ...], *, opens: bool = False) -> Read:
 
 def is_known(context: EvaluationContext) -> bool:
     """Return whether there is an address to write to or call."""
-    return any(context.document.get("addresses", {}).values())
+    return reachability.is_known(context.document, context.address_types)
 
 
 def _counter_reader(rest: str, counter: Read, triggers: frozenset[str]) -> Reader:
@@ -273,6 +273,10 @@ def _last(steps: tuple[str, ...], channels: tuple[str, ...] | None) -> Read:
     return read
 
 
+def _reachable(context: EvaluationContext) -> list[str]:
+    return reachability.reachable(context.document, context.address_types)
+
+
 def _consent() -> dict[str, Reader]:
     def answered(context: EvaluationContext, answer: bool) -> list[str] | None:
         channels = context.document.get("consent", {}).get("channels", {})
@@ -283,6 +287,6 @@ def _consent() -> dict[str, Reader]:
         "consent.analytics": consent_reader("purposes", "analytics"),
         "consent.granted_channels": Reader(lambda context: answered(context, True), CONSENT),
         "consent.refused_channels": Reader(lambda context: answered(context, False), CONSENT),
-        "reach.channels": Reader(lambda context: reachability.reachable(context.document) or None, REACH),
-        "reach.count": Reader(lambda context: len(reachability.reachable(context.document)), REACH),
+        "reach.channels": Reader(lambda context: _reachable(context) or None, REACH),
+        "reach.count": Reader(lambda context: len(_reachable(context)), REACH),
     }

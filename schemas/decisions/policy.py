@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
-from schemas.channels import ADDRESS_TYPES_OF
+from schemas.channels import ADDRESS_TYPES_OF, NO_ADDRESS_TYPES
 from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
 from schemas.journeys.definitions import Clock
 
@@ -308,6 +308,26 @@ class MessagePolicy(_Part):
                     f"({', '.join(self.channels)}): add `{unknown[0]}: {{address: …}}` there, or remove it from {place}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Self:
+        for name, rule in self.channels.items():
+            if wrong := sorted(NO_ADDRESS_TYPES.intersection((rule.address or "", *rule.also))):
+                raise ValueError(
+                    f"channels.{name} sends to {wrong[0]}, which says who somebody is and is no address: name the "
+                    "identifier type that its messages go to, or write `address: null` if they need none"
+                )
+        return self
+
+    @cached_property
+    def address_types(self) -> dict[str, tuple[str, ...]]:
+        """Return the identifier types that messages of each channel are sent to: known channels, then further ones."""
+        own = {
+            name: (rule.address, *rule.also)
+            for name, rule in self.channels.items()
+            if rule.address is not None and name not in ADDRESS_TYPES_OF
+        }
+        return {**ADDRESS_TYPES_OF, **own}
 
     @cached_property
     def remembered_ms(self) -> int:

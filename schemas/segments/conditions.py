@@ -407,8 +407,11 @@ def check_function(function: str, of: str | None, within: int | None) -> str:
 
 
 def _check_reach(condition: Condition) -> str:
-    unknown = [name for name in condition.can_reach or () if name not in ADDRESSED_CHANNELS]
-    return f"no messages are sent on {unknown[0]!r}: use {', '.join(ADDRESSED_CHANNELS)}" if unknown else ""
+    """Return an error for a channel that looks misspelt; the message policy may name further ones."""
+    for name in condition.can_reach or ():
+        if name not in ADDRESSED_CHANNELS and (near := nearest_names(name, ADDRESSED_CHANNELS, 0.75)):
+            return f"no messages are sent on {name!r}: did you mean {near[0]}?"
+    return ""
 
 
 def _check_bucket(condition: Condition) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.channels import ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS
 from schemas.segments.conditions import Condition, Duration, Function, Name, Path, Texts, Where, check_function
 
@@ -184,13 +185,21 @@ class SegmentDefinitions(_Model):
     engagement: Engagement = Engagement()
     affinity: Affinity = Affinity()
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Return the errors between definitions, as pairs of the name of a segment (or trait) and an error text."""
+    def problems(self, channels: Collection[str] = ADDRESSED_CHANNELS) -> list[tuple[str, str]]:
+        """Return the errors between definitions, as pairs of the name of a segment (or trait) and an error text.
+
+        Args:
+            channels: The channels on which messages go to an address of the person.
+        """
         found = [*_repeated(self.segments), *_repeated(self.traits)]
         names = {segment.name: segment for segment in self.segments}
         traits = {trait.name for trait in self.traits}
         for segment in self.segments:
-            problems = [*unknown_names(segment.when, names, traits), *self.unknown_classes(segment.when)]
+            problems = [
+                *unknown_names(segment.when, names, traits),
+                *self.unknown_classes(segment.when),
+                *unknown_channels(segment.when, channels),
+            ]
             found += [(segment.name, problem) for problem in problems]
             if path := _cycle(segment.name, names):
                 found.append((segment.name, f"is defined by itself: {' → '.join(path)}"))
@@ -214,6 +223,12 @@ def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterabl
             if name not in traits:
                 found.append(f"there is no computed trait {name!r}")
     return found
+
+
+def unknown_channels(condition: Condition, channels: Collection[str]) -> list[str]:
+    """Return error texts for channels in a condition on which no messages go to an address of the person."""
+    named = (name for one in condition.walk() for name in one.can_reach or () if name not in channels)
+    return [f"no messages are sent on {name!r}: use {', '.join(channels)}" for name in named]
 
 
 def _repeated(named: Iterable[Segment | ComputedTrait]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from schemas.events.messages import STEPS
+from sinks.clickhouse.channels import publish_channels
 from tests.integration.reporting.test_behaviour import in_segment
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, resolved
@@ -185,6 +186,33 @@ class TestReachability:
         assert {"reachable": 2, "no_address": 1} == found[today]
         assert {"reachable": 1, "bounced": 1, "no_address": 1} == found[today + day]
         assert {"no_address": 3} == self.states(tables, "telegram")[today]
+
+    def test_a_channel_of_the_policy_reaches_people_by_its_own_address_type(self, tables: Warehouse) -> None:
+        day, yes = timedelta(days=1), {"marketing": True}
+        no = {"channels": {"viber": False}}
+        tables.store(
+            knows(1, DAY_ONE, "viber_id", consent=yes),
+            knows(2, DAY_ONE, "viber_id", consent=yes),
+            knows(3, DAY_ONE, "email", "user_id", consent=yes),
+            knows(2, DAY_ONE + day, event="Consent Updated", consent=no),
+        )
+        before = self.states(tables, "viber")
+
+        written = [publish_channels(tables.client, [("viber", ["viber_id"], 365)]) for _ in range(2)]
+
+        today = DAY_ONE.date()
+        assert ({}, [True, False]) == (before, written)
+        assert {"reachable": 2, "no_address": 1} == self.states(tables, "viber")[today]
+        assert {"reachable": 1, "opted_out": 1, "no_address": 1} == self.states(tables, "viber")[today + day]
+        assert {"reachable": 1, "no_address": 2} == self.states(tables)[today]
+
+    def test_bots_are_no_people_who_could_be_reached(self, tables: Warehouse) -> None:
+        tables.store(
+            knows(1, DAY_ONE, "email", consent={"marketing": True}),
+            knows(2, DAY_ONE, "email", consent={"marketing": True}, enriched={"bot": "crawler"}),
+        )
+
+        assert [{"reachable": 1}] == list(self.states(tables).values())
 
     def test_no_to_marketing_closes_every_channel(self, tables: Warehouse) -> None:
         tables.store(

@@ -17,6 +17,7 @@ from schemas.channels import (
     CHANNELS_OF_KIND,
     DELIVERABLE_CHANNELS,
     KIND_OF_PREFIX,
+    NO_ADDRESS_TYPES,
     TOUCHPOINT_CHANNELS,
     event_prefix,
     message_channel,
@@ -30,13 +31,14 @@ MIGRATION = (MIGRATIONS / "0013_messages.sql").read_text("utf-8")
 
 
 def test_the_views_of_messages_know_the_channels_of_the_table_and_their_addresses() -> None:
-    text = (MIGRATIONS / "0034_whatsapp_user_ids.sql").read_text("utf-8")
+    text = (MIGRATIONS / "0054_own_address_types.sql").read_text("utf-8")
     view = text.split("message_channels {{on_cluster}}")[1].split("COMMENT 'What it takes")[0]
     further = re.findall(r"channel = '(\w+)', \['(\w+)'\]", view)
 
     assert dict(re.findall(r"\('(\w+)', '(\w+)', \d+, \d\)", view)) == ADDRESS_TYPE_OF
     assert [(name, kind) for name, (_, *others) in ADDRESS_TYPES_OF.items() for kind in others] == further
-    assert set(re.findall(r"'(\w+)'", text.split("type IN (")[1].split(")")[0])) == set(ADDRESS_TYPES)
+    assert set(re.findall(r"'(\w+)'", text.split("type NOT IN (")[1].split(")")[0])) == NO_ADDRESS_TYPES
+    assert NO_ADDRESS_TYPES.isdisjoint(ADDRESS_TYPES)
 
 
 def test_the_views_of_messages_know_the_events_of_the_table() -> None:

@@ -62,8 +62,8 @@ INVALID = {
         "7: segments.0.when.all.1: say what orders.count should be: eq, ne, in, ",
     ),
     "a channel that sends nothing": (
-        "{can_reach: fax}",
-        "7: segments.0.when.all.1: no messages are sent on 'fax': use email, sms, ",
+        "{can_reach: emial}",
+        "7: segments.0.when.all.1: no messages are sent on 'emial': did you mean email?",
     ),
     "a filter on now": (
         "{performed: Order Completed, where: {properties.at: {within: 7d}}}",
@@ -145,6 +145,17 @@ def test_an_unknown_segment_and_an_unknown_computed_trait_are_named() -> None:
     problems = _defined(a={"any": [{"segment": "nobody"}, {"attribute": "computed.nothing", "gte": 1}]})
 
     assert [("a", "there is no segment 'nobody'"), ("a", "there is no computed trait 'nothing'")] == problems
+
+
+def test_a_channel_without_addresses_is_named_unless_the_policy_has_it() -> None:
+    definitions = SegmentDefinitions.model_validate(
+        {"segments": [{"name": "a", "description": "-", "when": {"can_reach": ["email", "viber"]}}]}
+    )
+
+    [(name, problem)] = definitions.problems()
+    assert "a" == name
+    assert problem.startswith("no messages are sent on 'viber': use email, sms, ")
+    assert [] == definitions.problems(["email", "viber"])
 
 
 def test_two_segments_of_one_name_are_an_error() -> None:

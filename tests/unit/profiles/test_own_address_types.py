@@ -1,0 +1,126 @@
+"""A channel of the message policy's own, such as Viber, reaches people by the identifier type that the policy names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from processors.decisions.engine import DecisionEngine
+from processors.profiles.document import join, new_profile, profile_of_event
+from schemas.decisions.policy import MessagePolicy
+from schemas.profiles.person import Person
+from schemas.segments.conditions import Condition
+from schemas.segments.definitions import SegmentDefinitions
+from schemas.time import ms_of_text
+from tests.support.builders import at
+from tests.support.messages import NO_HOLDOUT, NOON, Note, person, request, resolver
+from tests.support.profiles import resolved, seen
+
+VIBER_ID = "01234567890A="
+POLICY = MessagePolicy.model_validate(
+    {"channels": {"viber": {"address": "viber_id", "also": ["viber_phone"]}, "email": {"address": "email"}}}
+)
+AGREED = {"marketing": True, "channels": {"viber": True}}
+
+
+def stated(hour: int = 1, consent: dict[str, Any] | None = None, **identifiers: str) -> dict[str, Any]:
+    event = resolved(
+        "Consent Updated", "viber", occurred_at=at(hours=hour), identifiers=identifiers or {"user_id": "7"}
+    )
+    return event if consent is None else {**event, "consent": consent}
+
+
+def someone(*events: dict[str, Any]) -> Person:
+    document = new_profile("p1")
+    for event in events:
+        join(document, profile_of_event(event))
+    return Person("p1", document, {})
+
+
+def holds(who: Person, policy: MessagePolicy = POLICY, **condition: Any) -> bool:
+    engine = DecisionEngine(SegmentDefinitions(), (), policy).segments
+    return engine.holds(Condition.model_validate(condition), who, ms_of_text(at(hours=9)))
+
+
+def test_the_profile_keeps_an_identifier_of_a_type_that_the_product_does_not_know() -> None:
+    shown = seen(stated(viber_id=VIBER_ID))["addresses"]
+
+    assert {"viber_id": [VIBER_ID]} == {kind: [one["value"] for one in found] for kind, found in shown.items()}
+
+
+def test_the_profile_keeps_no_identifier_that_says_who_somebody_is_as_an_address() -> None:
+    event = stated(user_id="7", crm_id="c", loyalty_id="l", device_id="d", anonymous_id="a")
+
+    assert {} == seen(event)["addresses"]
+
+
+def test_segments_reach_the_person_where_the_policy_has_the_channel() -> None:
+    agreed = someone(stated(consent=AGREED, viber_id=VIBER_ID))
+
+    assert holds(agreed, can_reach="viber")
+    assert holds(agreed, attribute="reach.viber", eq=True)
+    assert holds(agreed, attribute="reach.channels", eq="viber")
+    assert holds(agreed, attribute="is_known", eq=True)
+    assert not holds(agreed, policy=MessagePolicy(), can_reach="viber")
+    assert not holds(agreed, policy=MessagePolicy(), attribute="is_known", eq=True)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([stated(viber_id=VIBER_ID)], id="not asked"),
+        pytest.param([stated(consent=AGREED, email="a@shop.example")], id="another address alone"),
+        pytest.param(
+            [stated(consent=AGREED, viber_id=VIBER_ID), stated(2, {"channels": {"viber": False}})], id="opted out"
+        ),
+        pytest.param([stated(consent=AGREED, viber_id=VIBER_ID), stated(2, {"marketing": False})], id="no marketing"),
+    ],
+)
+def test_nobody_else_is_reached(events: list[dict[str, Any]]) -> None:
+    assert not holds(someone(*events), can_reach="viber")
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"), [("viber_id", VIBER_ID), ("viber_phone", "+359888123456")], ids=["its type", "a further type"]
+)
+def test_a_message_goes_to_the_address(kind: str, address: str) -> None:
+    known = person(agrees=("viber",), addresses={kind: address})
+    note = request(note=Note(channels=("viber",)))
+
+    decision = resolver(channels=POLICY.channels).decide(known, note, NOON)
+
+    assert decision.action is not None
+    assert {"type": kind, "value": address} == decision.action["address"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "gate"),
+    [
+        ({"gone": True}, "suppression"),
+        ({"consent": {"purposes": {"marketing": [True, 1]}, "channels": {"viber": [False, 2, True]}}}, "consent"),
+    ],
+    ids=["erased", "opted out"],
+)
+def test_no_message_goes_to_whoever_was_erased_or_has_opted_out(sections: dict[str, Any], gate: str) -> None:
+    known = person(agrees=("viber",), addresses={"viber_id": VIBER_ID}, **sections)
+
+    found = resolver(channels=POLICY.channels).decide(known, request(note=Note(channels=("viber",))), NOON)
+
+    assert (None, gate) == (found.action, found.row["gate"])
+
+
+def test_another_address_of_the_policy_changes_the_version_of_the_segments() -> None:
+    versions = {
+        DecisionEngine(SegmentDefinitions(), (), policy).segments.version
+        for policy in (MessagePolicy(), MessagePolicy(holdout=NO_HOLDOUT), POLICY)
+    }
+
+    assert 2 == len(versions)
+
+
+@pytest.mark.parametrize("rule", [{"address": "user_id"}, {"address": "viber_id", "also": ["device_id"]}])
+def test_an_identifier_that_is_no_address_is_refused_in_the_policy(rule: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="which says who somebody is and is no address"):
+        MessagePolicy.model_validate({"channels": {"viber": rule}})
