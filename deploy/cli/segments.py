@@ -15,6 +15,7 @@ import typer
 
 from deploy.cli.arguments import AsJson, instant
 from deploy.cli.output import fail
+from deploy.cli.segment_backfill import segments_backfill
 from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     segments.command("export")(segments_export)
     segments.command("score")(segments_score)
     segments.command("check")(segments_check)
+    segments.command("backfill")(segments_backfill)
     app.add_typer(segments, name="segments")
 
 
@@ -41,9 +43,17 @@ def segments_list(
     counts: Annotated[bool, typer.Option("--counts", help="Count their members, from ClickHouse.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the segments with their descriptions and, with --counts, the number of their members."""
+    """List the segments with their descriptions and, with --counts, the number of their members.
+
+    Says which of them have not taken in history yet, if Redis answers.
+    """
+    from deploy.operations.segment_backfill import fingerprints, waiting_segments
+    from deploy.settings import settings
     from sinks.clickhouse.audiences import count_members
 
+    definitions = _definitions()
+    known = fingerprints(definitions, (), settings().timezone)
+    waiting = waiting_segments(settings().redis_url, settings().redis_namespace, known)
     members: dict[str, int] | None = None
     if counts:
         with clickhouse() as client:
@@ -53,13 +63,18 @@ def segments_list(
             "name": segment.name,
             "description": segment.description,
             **({} if members is None else {"members": members.get(segment.name, 0)}),
+            **({} if waiting is None else {"filled": segment.name not in waiting}),
         }
-        for segment in _definitions().segments
+        for segment in definitions.segments
     ]
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     _table(["segment", "members", "who they are"] if counts else ["segment", "who they are"], rows)
+    if waiting:
+        typer.echo(
+            f"Not filled with history yet: {', '.join(waiting)}. `throughline segments backfill` does it.", err=True
+        )
 
 
 def segments_show(name: str, as_json: AsJson = False) -> None:
@@ -317,13 +332,7 @@ def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
         traits = {trait.name: trait for trait in (*known.traits, *file.traits)}
         given = file.model_fields_set - {"segments", "traits"}
         changes = {"traits": tuple(traits.values()), **{name: getattr(file, name) for name in given}}
-    needed, waiting = dict.fromkeys(chosen), list(chosen)
-    while waiting:
-        for one in by_name[waiting.pop()].when.walk():
-            if one.segment in by_name and one.segment not in needed:
-                needed[one.segment] = None
-                waiting.append(one.segment)
-    definitions = known.model_copy(update={**changes, "segments": tuple(by_name[name] for name in needed)})
+    definitions = known.model_copy(update={**changes, "segments": tuple(by_name.values())}).selection(chosen)
     if problems := definitions.problems(_address_types()):
         fail("\n".join(f"{what}: {name}: {problem}" for name, problem in problems))
     return chosen, definitions

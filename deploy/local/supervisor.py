@@ -31,6 +31,7 @@ from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.roles import ROLES
+from deploy.operations.segment_backfill import waiting_segments
 from deploy.settings import Settings, home
 from schemas.intake.sources import SourceDefinitions
 from schemas.time import clock_ms, text_of_ms
@@ -75,6 +76,7 @@ class Supervisor:
         self._collector: dict[str, str] = {}
         self._listener: socket.socket | None = None
         self._write_keys: dict[str, str] = {}
+        self._backfill: ChildProcess | None = None
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
         self._ready = False
@@ -100,6 +102,7 @@ class Supervisor:
             self._write()
             self._report("ready: " + ", ".join(self._settings.values()))
             self._report_start({"ready": True})
+            self._fill_segments()
             while not self._stop.wait(_TICK_S):
                 if self._keeper.tick():
                     self._write()
@@ -204,11 +207,21 @@ class Supervisor:
         log = self._home.log("collector")
         return ChildProcess("collector", command, log, environment=environment, listener=self._listener)
 
+    def _fill_segments(self) -> None:
+        """Take history into segments that are new or changed since the stack last ran, beside the workers."""
+        if not (self._roles and waiting_segments(self._settings["redis_url"], Settings().redis_namespace)):
+            return
+        command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill"]
+        log = self._home.log("backfill")
+        self._backfill = ChildProcess("backfill", command, log, environment=self._environment())
+        self._backfill.launch()
+        self._report(f"filling new segments with history: {log}")
+
     def _shut_down(self) -> None:
         self._report("stopping")
         if self._listener:
             self._listener.close()  # from now on the collector alone listens, until it stops
-        stop_all(self._workers, _STOP_WITHIN_S)
+        stop_all([*self._workers, *([self._backfill] if self._backfill else [])], _STOP_WITHIN_S)
         self._servers.stop(_STOP_WITHIN_S)
         self._home.forget()
 

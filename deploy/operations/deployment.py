@@ -20,7 +20,9 @@ from sinks.clickhouse.client import connect
 from sinks.clickhouse.identity_log import has_version
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.profiles import RedisProfileStore
+from sinks.redis.segment_backfill import RedisSegmentBackfill
 
 Progress = Callable[[str], None]
 """Takes the subject of a wait."""
@@ -36,6 +38,8 @@ class Deployment:
         identities: Identifiers and the profile that each belongs to.
         profiles: The live profiles.
         erasures: Traces of erased people.
+        backfills: Which segments have taken in history.
+        outbox: Records of profiles that are not in Kafka yet.
         tables: A client of the ClickHouse database.
         lags: Reads the lags of the workers.
     """
@@ -45,6 +49,8 @@ class Deployment:
     identities: RedisIdentityStore
     profiles: RedisProfileStore
     erasures: RedisErasures
+    backfills: RedisSegmentBackfill
+    outbox: RedisOutbox
     tables: Any
     lags: LagReader
 
@@ -98,6 +104,8 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
                     identities=RedisIdentityStore(redis, namespace, policy),
                     profiles=RedisProfileStore(redis, namespace),
                     erasures=RedisErasures(redis, namespace),
+                    backfills=RedisSegmentBackfill(redis, namespace),
+                    outbox=RedisOutbox(redis, profile_outbox(namespace)),
                     tables=tables,
                     lags=lags,
                 )

@@ -51,7 +51,7 @@ class _FailedError(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
-    return [_python(), *_packages(), _secret(settings), *servers(settings)]
+    return [_python(), *_packages(), _secret(settings), *servers(settings), *_segments(settings)]
 
 
 def servers(settings: Settings) -> list[Check]:
@@ -110,6 +110,19 @@ def _secret(settings: Settings) -> Check:
             "identity secret", True, "the default", "set THROUGHLINE_IDENTITY_SECRET before the first real event"
         )
     return Check("identity secret", True, "your own")
+
+
+def _segments(settings: Settings) -> list[Check]:
+    """Check that segments have taken in history, if a profile worker has run."""
+    from deploy.operations.segment_backfill import waiting_segments
+
+    waiting = waiting_segments(settings.redis_url, settings.redis_namespace)
+    if waiting is None:
+        return []
+    if not waiting:
+        return [Check("segments", True, "all have taken in history")]
+    found = f"not filled with history yet: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
+    return [Check("segments", True, found, "`throughline segments backfill`")]
 
 
 def _run(name: str, address: str, check: Callable[[Settings], tuple[str, str]], settings: Settings) -> Check:

@@ -9,7 +9,7 @@ event that came meanwhile has changed the version, and the rebuild starts again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis import Redis
@@ -21,11 +21,15 @@ from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
 from processors.profiles.rebuild import rebuild, replacement, restore
+from schemas.segments.conditions import SegmentHistory
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
 
 MAX_ATTEMPTS = 20
+
+HistoryOf = Callable[[str, list[dict[str, Any]], int], SegmentHistory]
+"""Returns the memberships of a person by their events, up to a time in milliseconds."""
 
 
 class NotRebuiltError(Exception):
@@ -51,6 +55,7 @@ async def rebuild_people(
     after_version: int = 0,
     decider: DecisionEngine | None = None,
     split: bool = False,
+    history: HistoryOf | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
     """Rebuild profiles.
@@ -63,6 +68,7 @@ async def rebuild_people(
         decider: Evaluates the segments anew; without it they stay as they are.
         split: The people were one: their journeys and messages are replayed, since their state is that of both. Else
             the decisions that were taken stay.
+        history: Dates memberships by history; None: their changes are of now.
         progress: Called with the name of what is being waited for.
 
     Returns:
@@ -72,7 +78,7 @@ async def rebuild_people(
         NotRebuiltError: The workers did not catch up in time, or the profile changed in every attempt.
     """
     # Identify may have resolved events before the change; once it has committed them, the recorder can be waited for.
-    await _wait(deployment, "identify", timeout_s, progress)
+    await wait_for(deployment, "identify", timeout_s, progress)
     if after_version and not await deployment.wait_for_version(after_version, timeout_s, progress):
         raise NotRebuiltError(
             f"the change of identity did not reach ClickHouse within {timeout_s:g} s: do the workers run?"
@@ -81,7 +87,7 @@ async def rebuild_people(
     return {
         found[0]: found[1]
         for profile_id in profile_ids
-        if (found := await _rebuild(deployment, profile_id, timeout_s, decider, split, progress))
+        if (found := await _rebuild(deployment, profile_id, timeout_s, decider, split, history, progress))
     }
 
 
@@ -91,13 +97,14 @@ async def _rebuild(
     timeout_s: float,
     decider: DecisionEngine | None,
     split: bool,
+    history: HistoryOf | None,
     progress: Progress,
 ) -> tuple[str, int] | None:
     for _ in range(MAX_ATTEMPTS):
         stored = await deployment.profiles.get(profile_id)
         if stored is None:
             return None
-        await _wait(deployment, "record", timeout_s, progress)
+        await wait_for(deployment, "record", timeout_s, progress)
         progress("history")
         events = await asyncio.to_thread(read_events, deployment.tables, stored.profile_id)
         foreign = await separated_identifiers(deployment, stored.profile_id, events)
@@ -105,7 +112,8 @@ async def _rebuild(
         if decider is None or split:
             rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
         else:
-            rebuilt = restore(stored, events, decider, now_ms, foreign=foreign)
+            dated = history(stored.profile_id, events, now_ms) if history else None
+            rebuilt = restore(stored, events, decider, now_ms, foreign=foreign, history=dated)
         since_ms = now_ms - TTL_S * 1000
         change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)
         if await deployment.profiles.replace(change):
@@ -129,7 +137,12 @@ async def separated_identifiers(
     return {identifier for identifier, owner in owners.items() if owner in separated}
 
 
-async def _wait(deployment: Deployment, role: Role, timeout_s: float, progress: Progress) -> None:
+async def wait_for(deployment: Deployment, role: Role, timeout_s: float, progress: Progress) -> None:
+    """Wait until the workers of a role have handled what is published now.
+
+    Raises:
+        NotRebuiltError: They have not after `timeout_s` seconds.
+    """
     left = await deployment.catch_up(role, timeout_s, progress)
     if left:
         raise NotRebuiltError(

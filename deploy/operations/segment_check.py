@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import orjson
 
+from deploy.operations.segment_backfill import batches
 from processors.segments.engine import SegmentEngine
 from processors.segments.preview import members_by_history
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import UNMERGED, Person
 from sinks.redis.profiles import RedisProfileStore
 
-Item = TypeVar("Item")
 Place = Literal["tables", "history"]
 People = Iterable[tuple[str, list[dict[str, Any]]]]
 
@@ -87,7 +86,7 @@ async def check_segments(
     result, names = CheckResult(), engine.names
     different: dict[str, _Compared] = {}
     seen: set[str] = set()
-    for batch in _batches(_with_members(people, tables, seen)):
+    for batch in batches(_with_members(people, tables, seen), _PEOPLE_A_CALL):
         reading = await store.people([profile_id for profile_id, _ in batch])
         for (profile_id, events), live in zip(batch, reading.live, strict=True):
             stored = reading.profiles.get(live) if live is not None else None
@@ -114,19 +113,16 @@ def _with_members(people: People, tables: Mapping[str, set[str]], seen: set[str]
         yield profile_id, []
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    remaining = iter(items)
-    while batch := list(islice(remaining, _PEOPLE_A_CALL)):
-        yield batch
-
-
 def _is_unfinished(engine: SegmentEngine, stored: StoredProfile | None, state: dict[str, Any], at_ms: int) -> bool:
     """Return whether a merge or a timer of the person is still to be done, so that the tables cannot have it yet."""
     if stored is None:
         return False
     if stored.absorbed or UNMERGED in state:
         return True
-    due = engine.due(Person(stored.profile_id, {}, state))
+    person = Person(stored.profile_id, {}, state)
+    if engine.is_outdated(person):
+        return False  # which is a difference, if it makes one
+    due = engine.due(person)
     return due is not None and due <= at_ms
 
 
@@ -139,7 +135,7 @@ async def _add_settled(store: RedisProfileStore, different: Mapping[str, _Compar
     """Count the differences of people whose profile is still the one that was compared."""
     counted: dict[tuple[str, Place], Difference] = {}
     by_key: defaultdict[tuple[str, Place], list[str]] = defaultdict(list)
-    for batch in _batches(different):
+    for batch in batches(different, _PEOPLE_A_CALL):
         reading = await store.people(batch)
         for profile_id, live in zip(batch, reading.live, strict=True):
             stored = reading.profiles.get(live) if live is not None else None

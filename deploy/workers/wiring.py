@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,12 +18,13 @@ import redis.asyncio
 import redis.exceptions
 
 from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
-from deploy.operations.engines import load_decision_engine
+from deploy.operations.engines import load_decision_engine, load_definitions
 from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
 from deploy.operations.schema_registry import registry_client
+from deploy.operations.segment_backfill import fingerprints
 from deploy.operations.sources import load_sources
 from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
@@ -47,6 +49,7 @@ from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
 from sinks.redis.refused_share import RedisRefusedShare
+from sinks.redis.segment_backfill import note_definitions
 
 REDIS_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.ConnectionError,
@@ -59,6 +62,8 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
 )
 MAX_DELIVERY_RECORDS = 500
 """The most actions of one batch. All are claimed when the batch begins, and no claim may expire before its send."""
+
+_log = logging.getLogger(__name__)
 
 Topic = Callable[..., Any]
 """Returns the Faust topic of names without the deployment's prefix."""
@@ -200,7 +205,12 @@ WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
 
 def _decider(settings: Settings) -> DecisionEngine:
     with redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
-        return load_decision_engine(settings, client)
+        decider, definitions = load_decision_engine(settings, client), load_definitions(settings)
+        known = fingerprints(definitions.segments, definitions.journeys, settings.timezone)
+        if waiting := note_definitions(client, settings.redis_namespace, known):
+            shown = ", ".join(waiting[:10]) + (f" and {len(waiting) - 10} more" if len(waiting) > 10 else "")
+            _log.warning("Not filled with history yet: %s. `throughline segments backfill` does it.", shown)
+        return decider
 
 
 def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -> Worker:

@@ -21,7 +21,7 @@ from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
-from schemas.segments.conditions import SegmentChange
+from schemas.segments.conditions import SegmentChange, SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
 from schemas.time import text_of_ms
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
@@ -107,7 +107,7 @@ class DecisionEngine:
 
     def on_time(self, person: Person, now_ms: int) -> list[Emit]:
         """Handle everything that is due by `now_ms`, each at its own due time, also if the call is late or repeated."""
-        out: list[Emit] = []
+        out: list[Emit] = self._redefine(person, now_ms) if self.segments.is_outdated(person) else []
         before: int | None = None
         for _ in range(MAX_DUE_TIMES):
             at = self.due(person)
@@ -144,16 +144,42 @@ class DecisionEngine:
         if not is_bot(event) and not event.get("derived"):
             self.segments.observe(person, event)
 
-    def restate(self, person: Person, now_ms: int) -> list[Emit]:
-        """Evaluate all segments after the profile was made anew. No journey follows, and no message.
+    def restate(self, person: Person, now_ms: int, history: SegmentHistory | None = None) -> list[Emit]:
+        """Evaluate all segments after the profile, or its series, was made anew.
+
+        Args:
+            person: The state is changed.
+            now_ms: The time for which memberships are exact.
+            history: Dates some segments by history, and names journeys that their members enter.
 
         Returns:
-            The segments that the person is in, or out of, other than stored.
+            Changes of memberships. They start no journey but those that `history` names, each person once a backfill.
         """
-        if state := person.state.get("segments"):
-            state["of"] = ""  # as after another definition: every segment is evaluated
-        changes = self.segments.evaluate(person, now_ms, None)
-        return [segment_event(change, person.profile_id, "") for change in changes]
+        if history is None:
+            changes = self.segments.restate(person, now_ms)
+            return [segment_event(change, person.profile_id, "") for change in changes]
+        changes = self.segments.restate(person, now_ms, history.names, history.changes, history.stated)
+        out = [segment_event(change, person.profile_id, "") for change in changes]
+        segments = person.state.get("segments")
+        if segments is None or not history.journeys or segments.get("filled") == history.backfill:
+            return out
+        segments["filled"] = history.backfill
+        now_ms = max(now_ms, segments["at"])
+        done = self.journeys.enter_members(person, history.journeys, now_ms)
+        out += done
+        if _sets_traits(done):
+            out = self._follow(
+                person, None, self.segments.evaluate(person, now_ms, _traits_stated(now_ms)), now_ms, out
+            )
+        return out
+
+    def _redefine(self, person: Person, now_ms: int) -> list[Emit]:
+        """Evaluate a person with the definitions in force, after what was due before."""
+        at, changes = self.segments.redefine(person, now_ms)
+        if (due := self.resolver.due(person)) is not None and due <= at:
+            self.resolver.expire(person, at)
+        out = self.journeys.on_time(person, at - 1)
+        return self._follow(person, None, changes, at, out)
 
     def _at(self, person: Person, at: int, out: list[Emit]) -> list[Emit]:
         """Handle one due time: first reservations of caps end, then segments change, then runs continue."""

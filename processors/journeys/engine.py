@@ -13,7 +13,7 @@ evaluated before waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -152,6 +152,21 @@ class JourneyEngine:
             out += context.out
         state.tidy(person.state, section)
         return out
+
+    def enter_members(self, person: Person, names: Collection[str], now_ms: int) -> list[Emit]:
+        """Let a member of a segment enter the journeys among `names` that take in existing members."""
+        section: Section = person.state.get("journeys") or {}
+        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys)
+        members = self._segments.members(person)
+        for journey in (one for found in self._by_segment.values() for one in found if one.definition.name in names):
+            entry = journey.definition.entry
+            assert isinstance(entry, SegmentEntry)
+            if entry.existing and entry.segment in members and self._admits(context, journey):
+                self._begin(context, journey, "", f"{entry.segment}@{now_ms}", now_ms)
+        if section:
+            person.state["journeys"] = section
+            state.tidy(person.state, section)
+        return context.out
 
     def due(self, person: Person) -> int | None:
         """Return the time of the next step without an event, in milliseconds; None: there is none."""

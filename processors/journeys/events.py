@@ -80,6 +80,7 @@ def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit
             "profile_id": profile_id,
             "segment": change.segment,
             "sequence": change.sequence,
+            **({"replaces_before": change.replaces_before} if change.replaces_before else {}),
             "version": change.definition_version,
             "run_id": "",
             "key": "",

@@ -20,6 +20,7 @@ from schemas.journeys.definitions import (
     Journey,
     MessageNode,
     RandomSplit,
+    SegmentEntry,
     SegmentMatch,
     Until,
     WaitFor,
@@ -109,7 +110,10 @@ PathProblems = Iterator[tuple[Path, str, bool]]
 def _names(
     journey: Journey, segments: SegmentDefinitions, known: Collection[str], addressed: Collection[str]
 ) -> PathProblems:
-    """Yield events, segments, attributes and channels that do not exist."""
+    """Yield events, segments, attributes and channels that do not exist, or do not go together."""
+    if isinstance(journey.entry, SegmentEntry) and journey.entry.existing and journey.entry.when == "left":
+        message = "takes in the members of the segment, so it goes with `when: entered` alone"
+        yield ("entry", "existing"), message, True
     names = [segment.name for segment in segments.segments]
     traits = [trait.name for trait in segments.traits]
     for path, match in journey.matches():

@@ -18,7 +18,15 @@ from processors.profiles.joins import first_by_name
 from schemas.decisions.decision import Emit
 from schemas.profiles.document import TRAITS_KEPT, ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
+from schemas.segments.conditions import SegmentHistory
 from schemas.time import ms_of_text
+
+
+def arrival(event: Event) -> tuple[Any, ...]:
+    """Return the key that sorts events as they arrived: of one millisecond, in the order of their partition."""
+    origin = event.get("origin") or {}
+    place = origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)
+    return event["received_at"], *place, event["event_id"]
 
 
 class RebuiltProfile(NamedTuple):
@@ -64,7 +72,7 @@ def rebuild(
             of no person, are not replayed.
         until_ms: With a decider: timers due by then have fired already, so they are replayed too.
     """
-    in_order = sorted(events, key=lambda event: (event["received_at"], event["event_id"]))
+    in_order = sorted(events, key=arrival)
     person = Person(profile_id, new_profile(profile_id), {})
     marks: dict[bytes, int] = {}
     for event in in_order:
@@ -98,8 +106,8 @@ class Restorer(Decider, Protocol):
     def observe(self, person: Person, event: Event) -> None:
         """Take an event of history into what segments are evaluated on."""
 
-    def restate(self, person: Person, now_ms: int) -> list[Emit]:
-        """Evaluate all segments; return the changes of memberships."""
+    def restate(self, person: Person, now_ms: int, history: SegmentHistory | None = None) -> list[Emit]:
+        """Evaluate all segments; return the changes of memberships, dated by history if it is given."""
 
 
 def restore(
@@ -109,6 +117,7 @@ def restore(
     now_ms: int,
     *,
     foreign: Collection[tuple[str, str]] = frozenset(),
+    history: SegmentHistory | None = None,
 ) -> RebuiltProfile:
     """Fold the events of one whole person anew, and keep the decisions that were taken.
 
@@ -122,28 +131,66 @@ def restore(
         decider: The decision engine.
         now_ms: The time for which memberships are exact.
         foreign: As of `rebuild`.
+        history: Dates memberships by history; None: changes are of `now_ms`.
     """
     state = read_state(stored.state)
     combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
     person = Person(stored.profile_id, new_profile(stored.profile_id), state)
     for section in ("features", link_scans.SECTION):
         state.pop(section, None)
+    marks = _take_in(person, events, decider, foreign)
+    _keep_traits(person.document, read_profile(stored), decider.traits_set)
+    emits = tuple(decider.restate(person, now_ms, history))
+    return RebuiltProfile(person.document, state, decider.due(person), tuple(marks.items()), emits)
+
+
+def refill(
+    stored: StoredProfile, events: Iterable[Event], decider: Restorer, now_ms: int, history: SegmentHistory
+) -> RebuiltProfile | None:
+    """Make the series of the segments anew from the events of a profile, which stays as it is.
+
+    Args:
+        stored: The profile, with those that it is to absorb.
+        events: All events of the profile, and perhaps further ones that it does not hold yet.
+        decider: The decision engine.
+        now_ms: The time for which memberships are exact.
+        history: Memberships by those events.
+
+    Returns:
+        The profile, without marks; None: the events are not those of the profile, which `restore` can mend.
+    """
+    document = read_profile(stored)
+    state = read_state(stored.state)
+    combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
+    for section in ("features", link_scans.SECTION):
+        state.pop(section, None)
+    scratch = Person(stored.profile_id, new_profile(stored.profile_id), state)
+    _take_in(scratch, events, decider, frozenset())
+    if scratch.document["event_count"] != document["event_count"]:
+        return None
+    person = Person(stored.profile_id, document, state)
+    emits = tuple(decider.restate(person, now_ms, history))
+    return RebuiltProfile(document, state, decider.due(person), (), emits)
+
+
+def _take_in(
+    person: Person, events: Iterable[Event], decider: Restorer, foreign: Collection[tuple[str, str]]
+) -> dict[bytes, int]:
+    """Fold events into a new document and its series, in order of receipt; return key and time of each."""
     marks: dict[bytes, int] = {}
-    for event in sorted(events, key=lambda event: (event["received_at"], event["event_id"])):
+    for event in sorted(events, key=arrival):
         key = event_key(event["source"], event["event_id"])
         if key in marks:
             continue
         marks[key] = ms_of_text(event["received_at"])
         event = without(event, foreign)
-        admitted = link_scans.admit(person.document, state, event, profile_of_event(event))
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
         if admitted.added:
             join(person.document, admitted.added)
         for counted, addition in admitted.events:
             join(person.document, addition)
             decider.observe(person, counted)
-    _keep_traits(person.document, read_profile(stored), decider.traits_set)
-    emits = tuple(decider.restate(person, now_ms))
-    return RebuiltProfile(person.document, state, decider.due(person), tuple(marks.items()), emits)
+    return marks
 
 
 def _keep_traits(document: Document, known: Document, names: Collection[str]) -> None:

@@ -63,6 +63,7 @@ def journey_event_rows(value: dict[str, Any]) -> list[Row]:
             "definition_version": str(value.get("version") or ""),
             "event_id": value.get("event_id") or "",
             "sequence": value.get("sequence") or 0,
+            "replaces_before": value.get("replaces_before") or 0,
         }
         return [("segment_changes", orjson.dumps(change))]
     row = {name: value[name] for name in _JOURNEY_EVENT if value.get(name) is not None}

@@ -7,17 +7,18 @@ Only segments that the event can change, or whose time has come, are evaluated a
 * `state["segments"]`: `in` (segment → member since), `due` (segment → time of the next evaluation), `at` (time of the
   last one), `of` (hash of the definitions evaluated), `addresses` (see `index.address_checksum`), `changes` (how many
   there were, which orders changes of one millisecond), `restate` (after a merge, until the next evaluation: segments
-  that only one of the two was in). `holds` uses none.
+  that only one of the two was in), `filled` (the backfill that read the person's history last). `holds` uses none.
 * `state["scores"]`: predictions that were written back (`scores.py`), each with the time at which it was made.
 
-With new definitions, all segments are evaluated at a person's next event or timer. A new series begins empty: only
-`segments preview` and a rebuild of the profiles read history. Series that no definition needs are dropped when there
-are more than `UNUSED_SERIES_KEPT` of them, so that an older worker does not drop the series of newer ones at once.
+With new definitions, all segments are evaluated before a person's next event or timer (`redefine`), so that a change of
+the definitions alone starts no journey. A new series begins empty; a backfill makes it from history and dates the
+memberships by it (`restate`). Series that no definition needs are dropped when there are more than
+`UNUSED_SERIES_KEPT` of them, so that an older worker does not drop the series of newer ones at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
@@ -67,7 +68,7 @@ class SegmentEngine:
         address_types: AddressTypes = ADDRESS_TYPES_OF,
     ) -> None:
         self._zone = ZoneInfo(timezone)
-        self._address_types = address_types
+        self._definitions, self._address_types = definitions, address_types
         self._compiler = Compiler(definitions, self._zone)
         self._names = [segment.name for segment in definitions.segments]
         self._conditions: dict[str, CompiledCondition] = {name: self._compiler.segment(name) for name in self._names}
@@ -82,6 +83,11 @@ class SegmentEngine:
         self.version = _hash(definitions.model_dump_json(), timezone, *own)
         # `version` does not cover extra conditions, but their series have to begin with an evaluation too.
         self._state_version = _hash(self.version, *sorted(self._series))
+
+    def part(self, names: Iterable[str]) -> SegmentEngine:
+        """Return an engine of some of the segments, and of those that they refer to."""
+        chosen = self._definitions.selection(names)
+        return SegmentEngine(chosen, timezone=self._zone.key, address_types=self._address_types)
 
     def observe(self, person: Person, event: Event) -> None:
         """Add an event to the series that the definitions need, at the time at which it happened.
@@ -140,10 +146,81 @@ class SegmentEngine:
         return frozenset(self._names)
 
     def due(self, person: Person) -> int | None:
-        """Return the time of the next `evaluate` without an event, in milliseconds; None: time changes nothing."""
+        """Return the time of the next `evaluate` without an event, in milliseconds; None: time changes nothing.
+
+        A person who was evaluated with other definitions is due at once: the time of the last evaluation.
+        """
         state = person.state.get("segments")
-        due = state.get("due") if state else None
+        if not state:
+            return None
+        if state["of"] != self._state_version and state["of"]:
+            return int(state["at"])
+        due = state.get("due")
         return min(due.values()) if due else None
+
+    def is_outdated(self, person: Person) -> bool:
+        """Return whether the person was evaluated with other definitions, so that `redefine` comes first."""
+        state = person.state.get("segments")
+        return state is not None and state["of"] not in ("", self._state_version)
+
+    def redefine(self, person: Person, now_ms: int) -> tuple[int, list[SegmentChange]]:
+        """Evaluate all segments of a person who was evaluated with other definitions.
+
+        Returns:
+            The time of the evaluation: `now_ms`, or the first time before at which a segment was to change anyway; and
+            the changes. Those that were not due by then are `restated`: the definitions changed, not the person.
+        """
+        state = person.state["segments"]
+        due: dict[str, int] = state.get("due") or {}
+        at = max(state["at"], min([now_ms, *due.values()]))
+        changes = self._restart(person, at, self._names)
+        return at, [one if due.get(one.segment, NEVER) <= at else one._replace(restated=True) for one in changes]
+
+    def restate(
+        self,
+        person: Person,
+        now_ms: int,
+        names: Collection[str] = (),
+        dated: Sequence[SegmentChange] = (),
+        stated: Collection[str] = (),
+    ) -> list[SegmentChange]:
+        """Evaluate all segments after the profile or its series were made anew.
+
+        Args:
+            person: Its `state["segments"]` is changed.
+            now_ms: The time for which memberships are exact.
+            names: Segments that history dates: their changes replace all that were published before.
+            dated: Those changes, in order of time, up to `now_ms`.
+            stated: Of `names`: the state at `now_ms` is a change too, whatever it is.
+
+        Returns:
+            The changes to publish; none of them is an entry.
+        """
+        known = person.state.get("segments")
+        before = set(known["in"]) if known else set()
+        if known:
+            known["of"] = ""  # as after a merge: every segment is evaluated
+        changes = [one for one in self.evaluate(person, now_ms, None) if one.segment not in names]
+        state = person.state.get("segments")
+        if state is None:
+            return changes
+        first = state.get("changes", 0) + 1
+        since: dict[str, int | None] = {}
+
+        def replace(segment: str, entered: bool, at_ms: int) -> None:
+            change = self._change(state, segment, entered, at_ms, restated=True)
+            changes.append(change._replace(replaces_before=first))
+
+        for one in dated:
+            replace(one.segment, one.entered, one.at_ms)
+            since[one.segment] = one.at_ms if one.entered else None
+        for name in sorted(names):
+            is_member, entered_at = name in state["in"], since.get(name)
+            if is_member is (entered_at is None) or name in stated or (name in before and name not in since):
+                replace(name, is_member, state["at"])
+            if is_member and entered_at is not None:
+                state["in"][name] = entered_at
+        return changes
 
     def holds(self, condition: Condition, person: Person, now_ms: int) -> bool:
         """Return whether a condition holds.
@@ -195,6 +272,7 @@ class SegmentEngine:
         if states:
             at = max(state["at"] for state in states)
             changes = max(state.get("changes", 0) for state in states)
+            outdated = {state["of"] for state in states} - {"", self._state_version}
             restate = set().union(*(state.get("restate", ()) for state in states))
             joined = mine.setdefault("segments", {"in": {}, "addresses": 0})
             memberships = joined["in"]
@@ -202,9 +280,11 @@ class SegmentEngine:
             restate |= memberships.keys() ^ theirs_in.keys()
             for name, since in theirs_in.items():
                 memberships[name] = min(since, memberships.get(name, since))
-            joined |= {"at": at, "of": "", "due": {scores.ALL_SEGMENTS: at}, "changes": changes}
+            joined |= {"at": at, "of": min(outdated, default=""), "due": {scores.ALL_SEGMENTS: at}, "changes": changes}
             if restate:
                 joined["restate"] = sorted(restate)
+            if filled := [state["filled"] for state in states if "filled" in state]:
+                joined["filled"] = max(filled)
 
     def _compiled(self, condition: Condition) -> CompiledCondition:
         known = self._extra.get(id(condition))
@@ -253,6 +333,8 @@ class SegmentEngine:
             "addresses": address_checksum(person.document),
             "changes": former.get("changes", 0),
         }
+        if "filled" in former:
+            state["filled"] = former["filled"]
         person.state["segments"] = state
         left = [self._change(state, name, False, now_ms) for name in sorted(gone)]
         changes = left + self._evaluate(person, state, names, now_ms)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from processors.enrichment.enrichment import is_bot
 from processors.profiles import link_scans
 from processors.profiles.document import join, new_profile, profile_of_event
+from processors.profiles.rebuild import arrival
 from processors.segments import scores
 from processors.segments.engine import SegmentEngine
 from processors.segments.reachability import AddressTypes
@@ -104,11 +105,33 @@ def members_by_history(
     return engine.members(person)
 
 
-def _replay(engine: SegmentEngine, person: Person, events: list[Event], at_ms: int) -> Iterable[SegmentChange]:
+def history_of(
+    engine: SegmentEngine, profile_id: str, events: Iterable[Event], until_ms: int
+) -> tuple[SegmentChange, ...]:
+    """Return a person's changes of membership at the times of the events, as if each had been known when it happened.
+
+    Args:
+        engine: The segments.
+        profile_id: The person.
+        events: In any order.
+        until_ms: Up to when, in milliseconds.
+    """
+    person = Person(profile_id, new_profile(profile_id), {})
+    in_order = sorted(events, key=lambda event: (event["occurred_at"], arrival(event)))
+    return tuple(_replay(engine, person, in_order, until_ms, "occurred_at"))
+
+
+def _replay(
+    engine: SegmentEngine, person: Person, events: Iterable[Event], at_ms: int, time: str = "received_at"
+) -> Iterable[SegmentChange]:
+    seen: set[tuple[str, str]] = set()
     for event in events:
-        now = ms_of_text(event["received_at"])
+        now = ms_of_text(event[time])
         if now > at_ms:
             break
+        if (key := (event["source"], event["event_id"])) in seen:
+            continue
+        seen.add(key)
         yield from _evaluate_due(engine, person, now)
         admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
         if admitted.added:

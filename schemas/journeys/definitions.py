@@ -146,9 +146,10 @@ class EventEntry(EventMatch):
 
 
 class SegmentEntry(SegmentMatch):
-    """A person enters when they enter, or leave, a segment; `if` must hold at that time."""
+    """A person enters on entering or leaving a segment, if `if` holds; with `existing`, by its backfill as a member."""
 
     condition: Condition | None = Field(default=None, alias="if")
+    existing: bool = False
 
 
 Entry = Annotated[

@@ -52,6 +52,8 @@ class SegmentChange(NamedTuple):
         sequence: Number of this change among all of the person's, from 1: several may have one time.
         restated: After a merge: the person is still a member, as one of the merged profiles was. Only the ledger needs
             it; it is no entry.
+        replaces_before: Of changes that history was read for: earlier ones of this person and segment, by sequence,
+            count no more; 0: all count.
     """
 
     segment: str
@@ -60,6 +62,25 @@ class SegmentChange(NamedTuple):
     definition_version: str
     sequence: int = 0
     restated: bool = False
+    replaces_before: int = 0
+
+
+class SegmentHistory(NamedTuple):
+    """What history says about a person's memberships.
+
+    Attributes:
+        names: The segments that it is about.
+        changes: Their changes, in order of time, by when the events happened.
+        stated: Those of `names` of which it has to be said whether the person is a member now.
+        journeys: Journeys that members of their segment enter now.
+        backfill: Id of the backfill. A person enters those journeys once for each.
+    """
+
+    names: frozenset[str]
+    changes: tuple[SegmentChange, ...]
+    stated: frozenset[str] = frozenset()
+    journeys: frozenset[str] = frozenset()
+    backfill: str = ""
 
 
 def _duration(value: object, info: ValidationInfo) -> object:

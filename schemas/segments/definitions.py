@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from hashlib import blake2b
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -204,6 +205,32 @@ class SegmentDefinitions(_Model):
             if path := _cycle(segment.name, names):
                 found.append((segment.name, f"is defined by itself: {' → '.join(path)}"))
         return found
+
+    def selection(self, names: Iterable[str]) -> SegmentDefinitions:
+        """Return these segments and those that they refer to, with all traits and parameters."""
+        by_name = {segment.name: segment for segment in self.segments}
+        needed = dict.fromkeys(names)
+        waiting = list(needed)
+        while waiting:
+            for one in by_name[waiting.pop()].when.walk():
+                if one.segment in by_name and one.segment not in needed:
+                    needed[one.segment] = None
+                    waiting.append(one.segment)
+        return self.model_copy(update={"segments": tuple(by_name[name] for name in needed)})
+
+    def fingerprint(self, name: str, timezone: str) -> str:
+        """Return a hash of all that decides who is in a segment; its description and its neighbours do not matter.
+
+        Args:
+            name: The segment.
+            timezone: Zone of people whose own is unknown; IANA name.
+        """
+        chosen = self.selection((name,))
+        parts = [timezone, *sorted(f"{one.name} {one.when.model_dump_json()}" for one in chosen.segments)]
+        parts += [one.model_dump_json() for one in (self.rfm, self.lifecycle, self.engagement, self.affinity)]
+        asked = {one.attribute for segment in chosen.segments for one in segment.when.walk()}
+        parts += [one.model_dump_json() for one in self.traits if f"computed.{one.name}" in asked]
+        return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
     def unknown_classes(self, condition: Condition) -> list[str]:
         """Return error texts for RFM classes in a condition that are not defined."""

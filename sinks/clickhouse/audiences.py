@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,32 @@ def members_by_person(client: Any, at: datetime) -> dict[str, set[str]]:
         " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} GROUP BY profile_id"
     )
     return {profile_id: set(names) for profile_id, names in client.query(query, {"at": at}).result_rows}
+
+
+def count_people(client: Any) -> int:
+    """Count the live profiles, as last stored."""
+    return int(client.query("SELECT count() FROM profiles FINAL").first_row[0])
+
+
+def people_of_part(client: Any, part: tuple[int, int]) -> list[str]:
+    """Return the ids of the live profiles of a part of the people, as `history.read_people` divides them."""
+    query = (
+        "SELECT toString(profile_id) AS person FROM profiles FINAL"
+        " WHERE cityHash64(person) % {parts:UInt64} = {part:UInt64} ORDER BY person"
+    )
+    rows = client.query(query, {"part": part[0], "parts": part[1]}).result_rows
+    return [str(row[0]) for row in rows]
+
+
+def segments_on_record(client: Any, segments: Sequence[str], part: tuple[int, int]) -> dict[str, frozenset[str]]:
+    """Return those of some segments that people of a part ever entered, by their profile id of then."""
+    query = (
+        "SELECT toString(profile_id) AS person, groupUniqArray(toString(segment)) FROM segment_changes"
+        " WHERE segment IN {segments:Array(String)} AND cityHash64(person) % {parts:UInt64} = {part:UInt64}"
+        " GROUP BY person"
+    )
+    rows = client.query(query, {"segments": list(segments), "part": part[0], "parts": part[1]}).result_rows
+    return {str(person): frozenset(names) for person, names in rows}
 
 
 def read_predictions(client: Any) -> dict[str, tuple[float, float, float]]:

@@ -27,6 +27,10 @@ _PARTS = {
     **{name: name for name in ("context", "properties", "traits", "consent")},
 }
 
+# As `processors.profiles.rebuild.arrival` sorts: events of one millisecond in the order of their partition, in which
+# workers got them too.
+_ARRIVAL = "t.received_at, t.origin_topic, t.origin_partition, t.origin_offset, t.event_id"
+
 CLASSIFICATION = (
     "touch", "marketing_channel", "conflicting_network", "click_id", "click_id_name", "session_id", "is_checkout",
     "campaign", "campaign_id", "campaign_source", "campaign_medium", "campaign_term", "campaign_content", "creative",
@@ -54,18 +58,21 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
         Resolved touchpoints equal to those that were published (values of the topic `resolved-touchpoints`; their
         `profile_id` is the one of that time), in the order in which the broker received them.
     """
-    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_PERSON_FILTER} ORDER BY t.received_at, t.event_id"
+    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_PERSON_FILTER} ORDER BY {_ARRIVAL}"
     rows = client.query(query, {"person": profile_id}).result_rows
     return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
 
 
-def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def read_people(
+    client: Any, stop: datetime, share: float = 1.0, part: tuple[int, int] = (0, 1)
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Read the events of all people, person by person.
 
     Args:
         client: As for `read_events`.
         stop: Events that the broker received at this time or later are left out.
         share: Share of people to read, from 0 to 1; the same people for the same share.
+        part: Which of how many parts of the people to read, from 0.
 
     Yields:
         A person as known now, and their events as `read_events` returns them.
@@ -77,9 +84,29 @@ def read_people(client: Any, stop: datetime, share: float = 1.0) -> Iterator[tup
         LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
         WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}'
             AND cityHash64(person) < {{share:Float64}} * 18446744073709551616.
-        ORDER BY person, t.received_at, t.event_id
+            AND cityHash64(person) % {{parts:UInt64}} = {{part:UInt64}}
+        ORDER BY person, {_ARRIVAL}
     """  # noqa: S608 - our own column names
-    with client.query_rows_stream(query, {"stop": stop, "share": share}) as rows:
+    with client.query_rows_stream(query, {"stop": stop, "share": share, "part": part[0], "parts": part[1]}) as rows:
+        for person, theirs in groupby(rows, key=lambda row: row[0]):
+            yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+
+
+def read_events_of(client: Any, profile_ids: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Read all events of some people, as `read_people` does. The ids may be any number: a parameter may not."""
+    query = f"""
+        SELECT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
+            t.{", t.".join(_COLUMNS)}
+        FROM touchpoints AS t FINAL
+        LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
+        WHERE (t.profile_id IN asked OR t.anchor IN (
+            SELECT anchor FROM identity_overrides FINAL WHERE profile_id IN asked
+        )) AND person IN (SELECT toString(profile_id) FROM asked)
+        ORDER BY person, {_ARRIVAL}
+    """  # noqa: S608 - our own column names
+    lines = b"\n".join(orjson.dumps([profile_id]) for profile_id in profile_ids)
+    asked = ExternalData(file_name="asked", data=lines, fmt="JSONCompactEachRow", structure=["profile_id UUID"])
+    with client.query_rows_stream(query, external_data=asked) as rows:
         for person, theirs in groupby(rows, key=lambda row: row[0]):
             yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
 

@@ -76,6 +76,10 @@ class RedisOutbox:
         entries = cast(list[tuple[bytes, dict[bytes, bytes]]], await self._redis.xrange(self._keys.stream, count=count))
         return [(entry_id.decode(), _record(fields)) for entry_id, fields in entries]
 
+    async def size(self) -> int:
+        """Return how many records wait."""
+        return int(await self._redis.xlen(self._keys.stream))
+
     async def acknowledge(self, last_id: str, token: str) -> bool:
         """Remove records up to and with `last_id`, once the broker has confirmed them.
 

@@ -1,0 +1,91 @@
+"""The command `segments backfill`: history is taken into new and changed segments."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.arguments import AsJson, TimeoutS
+from deploy.cli.output import fail, print_table
+from deploy.cli.stores import with_deployment
+
+if TYPE_CHECKING:
+    from deploy.operations.deployment import Deployment
+    from deploy.operations.segment_backfill import BackfillResult
+
+
+def segments_backfill(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help="Segments, or journey:NAME; else what is new or changed."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")] = False,
+    timeout_s: TimeoutS = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Take history into new and changed segments: who fits already becomes a member, and counts begin in the past.
+
+    Memberships are dated by when the events happened, also for days before the segment was defined or the events were
+    imported. Nothing is sent, and no journey begins but those with `existing: true` in their entry. Events may keep
+    coming. If it breaks off, the next call goes on where it was.
+    """
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.engines import load_definitions
+    from deploy.operations.rebuild import load_rebuild_decider
+    from deploy.operations.segment_backfill import BackfillRefusedError, backfill, fingerprints
+    from deploy.settings import settings
+    from schemas.spelling import nearest_names
+
+    try:
+        definitions = load_definitions(settings())
+    except DefinitionError as error:
+        fail(str(error))
+    known = fingerprints(definitions.segments, definitions.journeys, settings().timezone)
+    for name in names or ():
+        if name not in known:
+            near = nearest_names(name, list(known))
+            fail(f"there is no segment {name!r}{f': did you mean {near[0]}?' if near else ''}")
+
+    def report(done: int, parts: int, result: BackfillResult) -> None:
+        typer.echo(f"  part {done:,} of {parts:,}: {result.people:,} people, {result.changed:,} changed", err=True)
+
+    async def fill(deployment: Deployment) -> BackfillResult:
+        return await backfill(
+            deployment,
+            known,
+            load_rebuild_decider(settings()),
+            names=names or (),
+            dry_run=dry_run,
+            timeout_s=timeout_s,
+            report=report,
+        )
+
+    try:
+        result = with_deployment(fill)
+    except BackfillRefusedError as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps(asdict(result), indent=2))
+    else:
+        _show(result, dry_run=dry_run)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _show(result: BackfillResult, *, dry_run: bool) -> None:
+    if not (result.segments or result.journeys):
+        print("Every segment has taken in history.")
+        return
+    counts = (result.members, result.entered, result.left)
+    rows = [(name, *(f"{found.get(name, 0):,}" for found in counts)) for name in result.segments]
+    if rows:
+        print_table(("segment", "members", "entered", "left"), rows, text_columns=1)
+    for journey in result.journeys:
+        print(f"{journey}: {result.entries.get(journey, 0):,} members entered")
+    for profile_id, reason in list(result.failed.items())[:5]:
+        typer.echo(f"{profile_id}: not filled: {reason}", err=True)
+    would = "would change" if dry_run else "changed"
+    print(f"{result.people:,} people, of which {result.changed:,} {would}, {result.rebuilt:,} rebuilt")

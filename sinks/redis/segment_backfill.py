@@ -1,0 +1,95 @@
+"""What is known of backfills of segments: which definitions have taken in history, and how far one has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from sinks.redis.lease import Lease
+
+
+class RedisSegmentBackfill:
+    """Keeps the state of backfills.
+
+    Args:
+        redis: A client that answers bytes.
+        namespace: The hash tag of all keys.
+    """
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
+        self._filled = f"{{{namespace}}}:segments:filled"
+        self._in_force = f"{{{namespace}}}:segments:defined"
+        self._progress = f"{{{namespace}}}:segments:backfill"
+        self._lease = Lease(redis, f"{self._progress}:lease")
+
+    async def acquire(self, token: str, ttl_ms: int) -> bool:
+        """Acquire or renew the right to backfill for `ttl_ms` milliseconds; False while another token holds it."""
+        return await self._lease.acquire(token, ttl_ms)
+
+    async def filled(self) -> dict[str, str]:
+        """Return each definition that has taken in history, by name, with its fingerprint of then."""
+        found: Any = await self._redis.hgetall(self._filled)
+        return {name.decode(): fingerprint.decode() for name, fingerprint in found.items()}
+
+    async def progress(self) -> dict[str, Any] | None:
+        """Return the progress of a backfill that has not ended; None: there is none."""
+        kept = await self._redis.get(self._progress)
+        found: dict[str, Any] | None = orjson.loads(kept) if kept else None
+        return found
+
+    async def save(self, progress: Mapping[str, Any]) -> None:
+        """Keep the progress of a backfill."""
+        await self._redis.set(self._progress, orjson.dumps(progress))
+
+    async def finish(self, filled: Mapping[str, str]) -> None:
+        """Keep that these definitions have taken in history; the backfill has ended."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            if filled:
+                pipeline.hset(self._filled, items=[part for one in filled.items() for part in one])
+            pipeline.delete(self._progress)
+            await pipeline.execute()
+
+    async def in_force(self) -> dict[str, str]:
+        """Return the definitions that the profile workers run, as the last of them to start knows them."""
+        kept = await self._redis.get(self._in_force)
+        found: dict[str, str] = orjson.loads(kept) if kept else {}
+        return found
+
+
+def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) -> list[str]:
+    """Keep which definitions a profile worker runs.
+
+    Those that are gone have to take in history if they come back. Before the first event there is no history.
+
+    Args:
+        redis: A synchronous client.
+        namespace: The hash tag of all keys.
+        in_force: Each definition by name, with its fingerprint.
+
+    Returns:
+        The names of those that have not taken in history.
+    """
+    prefix = f"{{{namespace}}}:"
+    redis.set(f"{prefix}segments:defined", orjson.dumps(in_force))
+    key = f"{prefix}segments:filled"
+    if in_force and not redis.exists(f"{prefix}identity:version"):
+        redis.hset(key, mapping=dict(in_force))
+    filled = {name.decode(): fingerprint.decode() for name, fingerprint in redis.hgetall(key).items()}
+    if gone := filled.keys() - in_force.keys():
+        redis.hdel(key, *gone)
+    return [name for name, fingerprint in in_force.items() if filled.get(name) != fingerprint]
+
+
+def read_definitions(redis: Any, namespace: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the definitions that profile workers run, and those that have taken in history; with fingerprints.
+
+    Args:
+        redis: A synchronous client.
+        namespace: The hash tag of all keys.
+    """
+    kept, filled = redis.get(f"{{{namespace}}}:segments:defined"), redis.hgetall(f"{{{namespace}}}:segments:filled")
+    return orjson.loads(kept) if kept else {}, {name.decode(): found.decode() for name, found in filled.items()}
