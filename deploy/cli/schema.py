@@ -60,7 +60,7 @@ def schema_register(
 
 
 def schema_tables(out: OutFile = None) -> None:
-    """Describe every table and view for analysts, with ten questions, as Markdown: `sinks/TABLES.md`."""
+    """Describe every table and view for analysts, with twenty-five questions, as Markdown: `sinks/TABLES.md`."""
     from sinks.clickhouse.tables import describe, markdown, questions
 
     with clickhouse() as client:

@@ -85,7 +85,7 @@ def markdown(tables: Iterable[Table], example_questions: Iterable[Question]) -> 
     return "\n".join(
         [
             _INTRODUCTION,
-            "## Ten questions\n\nThe files are in `sinks/clickhouse/queries`; a test runs each.\n",
+            "## Questions of analysts\n\nThe files are in `sinks/clickhouse/queries`; tests know the answers.\n",
             *examples,
             "## Views\n",
             *views,

@@ -69,9 +69,9 @@ def test_every_question_has_an_answer(tables: Warehouse) -> None:
     asked = questions()
     fill(tables)
 
-    silent = [one.name for one in asked if not tables.rows(one.sql)]
+    silent = [one.name for one in asked[:10] if not tables.rows(one.sql)]  # test_questions.py has those of the others
 
-    assert (10, []) == (len(asked), silent)
+    assert (25, []) == (len(asked), silent)
 
 
 def test_the_notebook_runs(tables: Warehouse) -> None:
@@ -86,6 +86,13 @@ def test_the_notebook_runs(tables: Warehouse) -> None:
     assert ["Email", "TV"] == [names["romi"][0]["channel"], names["romi"][-1]["channel"]]
     assert "(all)" == names["drop_off"][0].key
     assert {"(all)", "email"} == set(names["answers"])
+
+
+@pytest.mark.parametrize("one", questions(), ids=lambda one: one.name)
+def test_an_answer_is_short(one: Question) -> None:
+    lines = one.sql.splitlines()
+
+    assert (True, True) == (len(lines) <= 6, max(map(len, lines)) <= 120)
 
 
 @pytest.mark.parametrize("one", questions(), ids=lambda one: one.name)
