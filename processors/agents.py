@@ -48,6 +48,7 @@ MAX_SNAPSHOTS = 1_000
 MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
 FAILED_TIMERS_PAUSE_S = 30.0
+FOLLOW_PAUSE_S = 0.3
 HOUSEKEEPING_S = 60.0
 
 _APPLIED = Ok(None)
@@ -150,6 +151,7 @@ def register_profile(
             await asyncio.sleep(pause_s)
 
     _register_relay(worker, outbox, "outbox:published")
+    _register_follower(worker, stage.follow)
 
 
 def register_record(
@@ -189,8 +191,15 @@ def register_record(
             await asyncio.sleep(snapshot_pause_s(clock() - started))
 
 
-def register_deliver(worker: Worker, *, stage: Deliver, housekeeping: Callable[[], Awaitable[object]]) -> None:
+def register_deliver(
+    worker: Worker,
+    *,
+    stage: Deliver,
+    follow: Callable[[], Awaitable[object]],
+    housekeeping: Callable[[], Awaitable[object]],
+) -> None:
     """Register `deliver`: actions become messages, each sent at most once; their receipts are touchpoints."""
+    _register_follower(worker, follow)
 
     @worker.app.agent(worker.topic(ACTIONS), name="deliver")
     async def deliver(stream: Any) -> None:
@@ -221,6 +230,15 @@ def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:
         while not worker.app.should_stop:
             relayed = await relay_records(outbox, router, worker.token, after_send=lambda: worker.failpoint(published))
             await asyncio.sleep(0 if relayed == RELAYED_RECORDS else 0.1)
+
+
+def _register_follower(worker: Worker, follow: Callable[[], Awaitable[object]]) -> None:
+    @worker.app.task
+    async def follow_definitions() -> None:
+        """Take up what is published, paused or stopped, also while no event comes."""
+        while not worker.app.should_stop:
+            await follow()
+            await asyncio.sleep(FOLLOW_PAUSE_S)
 
 
 async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, watermark: Watermark) -> float:

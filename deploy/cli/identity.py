@@ -198,7 +198,7 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
     from deploy.operations.rebuild import NotRebuiltError, load_rebuild_decider, rebuild_people
     from schemas.time import clock_ms
 
-    decider = load_rebuild_decider(deployment.settings)
+    decider = await load_rebuild_decider(deployment.settings)
     deployment.lags.lags()  # fail before the split, not after it, when the broker is down
     split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
     try:

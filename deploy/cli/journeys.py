@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from deploy.cli import journeys_control
 from deploy.cli.arguments import AsJson, Source, Who, instant
 from deploy.cli.lookup import find_person
 from deploy.cli.output import fail
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     journeys.command("lint")(journeys_lint)
     journeys.command("simulate")(journeys_simulate)
     journeys.command("why")(journeys_why)
+    journeys_control.register(journeys)
     app.add_typer(journeys, name="journeys")
 
 

@@ -153,7 +153,7 @@ def profile_rebuild(
             deployment,
             dict.fromkeys(people),
             timeout_s=timeout_s,
-            decider=load_rebuild_decider(deployment.settings),
+            decider=await load_rebuild_decider(deployment.settings),
             split=after_split,
             progress=WaitNotice(),
         )

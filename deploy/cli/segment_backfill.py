@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from deploy.cli.arguments import AsJson, TimeoutS
 from deploy.cli.output import fail, print_table
-from deploy.cli.stores import with_deployment
+from deploy.cli.stores import exit_on_store_error, with_deployment
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
@@ -32,18 +33,15 @@ def segments_backfill(
     imported. Nothing is sent, and no journey begins but those with `existing: true` in their entry. Events may keep
     coming. If it breaks off, the next call goes on where it was.
     """
-    from deploy.operations.definition_files import DefinitionError
-    from deploy.operations.engines import load_definitions
+    from deploy.operations.definitions_report import read_in_force
     from deploy.operations.rebuild import load_rebuild_decider
     from deploy.operations.segment_backfill import BackfillRefusedError, backfill, fingerprints
     from deploy.settings import settings
     from schemas.spelling import nearest_names
 
-    try:
-        definitions = load_definitions(settings())
-    except DefinitionError as error:
-        fail(str(error))
-    known = fingerprints(definitions.segments, definitions.journeys, settings().timezone)
+    with exit_on_store_error():
+        in_force = asyncio.run(read_in_force(settings()))
+    known = fingerprints(in_force.definitions.segments, in_force.running(), settings().timezone)
     for name in names or ():
         if name not in known:
             near = nearest_names(name, list(known))
@@ -56,7 +54,7 @@ def segments_backfill(
         return await backfill(
             deployment,
             known,
-            load_rebuild_decider(settings()),
+            await load_rebuild_decider(settings()),
             names=names or (),
             dry_run=dry_run,
             timeout_s=timeout_s,

@@ -67,6 +67,8 @@ def up(
         _warn_of_other_stack(state, broker=broker, workers=workers and not servers_only)
     Console().print(_addresses(state))
     _print_write_keys(state)
+    if workers and not servers_only:
+        _advise_to_publish(started=started)
     _warn_of_overriding_environment(state)
 
 
@@ -112,6 +114,7 @@ def status(as_json: AsJson = False) -> None:
         "processes": _processes(state) if state else [],
         "kafka_answers": kafka,
         "lag": lags,
+        "definitions": _definitions(settings()),
     }
     if as_json:
         print(json.dumps(report, indent=2))
@@ -198,6 +201,40 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+def _definitions(settings: Settings) -> list[str]:
+    """Describe what the workers have in force; empty if Redis does not answer."""
+    import asyncio
+
+    from redis import RedisError
+
+    from deploy.operations.definitions_report import worker_lines
+
+    try:
+        return asyncio.run(worker_lines(settings))
+    except (RedisError, OSError):
+        return []
+
+
+def _advise_to_publish(*, started: bool) -> None:
+    """Say how files of definitions come in force that the workers have not read."""
+    import asyncio
+
+    from redis import RedisError
+
+    from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.definitions_report import folder_is_in_force
+    from deploy.settings import settings
+
+    try:
+        same = asyncio.run(folder_is_in_force(settings()))
+    except (RedisError, OSError, DefinitionError):
+        return
+    if same is False:
+        typer.echo("The files of definitions differ from what is in force: `throughline journeys publish`.", err=True)
+    elif same is None and not started:
+        typer.echo("Definitions that you have changed since: `throughline journeys publish`.", err=True)
+
+
 def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]:
     from deploy.operations.doctor import without_password
 
@@ -275,6 +312,8 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
         if row["records"]:
             behind.add_row(row["role"], row["topic"], f"{row['records']:,}")
     console.print(behind if behind.row_count else "No worker is behind.")
+    for line in report["definitions"]:
+        console.print(line, soft_wrap=True)
 
 
 def _warn_of_other_stack(state: dict[str, Any], *, broker: str, workers: bool) -> None:

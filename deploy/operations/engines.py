@@ -27,7 +27,6 @@ from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.topics import deliver_topic, touchpoint_topic
-from sinks.redis.journey_archive import archive_journeys
 
 LAYOUT = "_layout"
 
@@ -175,29 +174,29 @@ def _undeliverable(channel: str, settings: Settings, delivery: DeliveryDefinitio
     return ""
 
 
-def load_decision_engine(settings: Settings, redis: Any = None) -> DecisionEngine:
-    """Read all files and build the decision engine that the profile worker runs.
-
-    Args:
-        settings: Of the deployment.
-        redis: A synchronous client, for the archive of former journeys; without it there is no archive.
+def load_sound_definitions(settings: Settings) -> Definitions:
+    """Read all files, as workers do.
 
     Raises:
-        DefinitionError: A file is not valid, or the linter has a serious finding.
+        DefinitionError: A file is not valid, or the linter has a serious finding about a journey.
     """
     definitions = load_definitions(settings)
     serious = [finding for finding in lint_journeys(definitions) if finding.serious]
     if serious:
         raise DefinitionError("\n".join(map(str, serious)))
-    if redis is None:
-        return definitions.decider(settings.timezone)
-    current = {journey.version: journey.archived() for journey in definitions.journeys}
-    return definitions.decider(
-        settings.timezone, archive=_readable(archive_journeys(redis, settings.redis_namespace, current))
-    )
+    return definitions
 
 
-def _readable(archived: Mapping[str, bytes]) -> dict[str, Journey]:
+def load_decision_engine(settings: Settings) -> DecisionEngine:
+    """Read all files and build a decision engine without former journeys.
+
+    Raises:
+        DefinitionError: As of `load_sound_definitions`.
+    """
+    return load_sound_definitions(settings).decider(settings.timezone)
+
+
+def former_journeys(archived: Mapping[str, bytes]) -> dict[str, Journey]:
     """Parse archived journeys; one that this release cannot parse is left out, and its runs end."""
     found = {}
     for version, journey in archived.items():

@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis import Redis
+from redis.asyncio import Redis
 
 from deploy.operations.deployment import Deployment, Progress
-from deploy.operations.engines import load_decision_engine
+from deploy.operations.engines import former_journeys, load_sound_definitions
+from deploy.operations.publication import settings_in_force, state_in_force
 from deploy.operations.roles import Role
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
@@ -25,6 +26,7 @@ from schemas.segments.conditions import SegmentHistory
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
 from sinks.redis.deduplication import TTL_S
+from sinks.redis.definitions import RedisDefinitions
 
 MAX_ATTEMPTS = 20
 
@@ -36,15 +38,18 @@ class NotRebuiltError(Exception):
     """A profile could not be rebuilt and is unchanged; the message says why and what to do."""
 
 
-def load_rebuild_decider(settings: Settings) -> DecisionEngine:
-    """Build the decision engine that the profile workers run.
+async def load_rebuild_decider(settings: Settings) -> DecisionEngine:
+    """Build the decision engine that the profile workers run, without pauses and stops.
 
     Raises:
         DefinitionError: A definition file is not valid.
         redis.RedisError: Redis does not answer.
     """
-    with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
-        return load_decision_engine(settings, client)
+    async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+        store = RedisDefinitions(client, settings.redis_namespace)
+        at = await settings_in_force(settings, store, await state_in_force(settings, store))
+        definitions = await asyncio.to_thread(load_sound_definitions, at)
+        return definitions.decider(settings.timezone, archive=former_journeys(await store.archived()))
 
 
 async def rebuild_people(

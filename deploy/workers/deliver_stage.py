@@ -1,4 +1,4 @@
-"""Builds the stage `deliver`: templates and adapters from the definitions, people from the two Redis stores."""
+"""Builds the stage `deliver`: adapters from the definitions, people from the two Redis stores."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
-from deploy.operations.engines import load_policy, load_templates
+from deploy.operations.engines import load_policy
 from deploy.settings import Settings
 from processors.delivery.products import Catalogue, ProductCards
 from processors.delivery.recommend import Recommender, RelatedProducts
-from processors.delivery.stage import Adapter, Deliver, DeliveryLedger
+from processors.delivery.stage import Adapter, Deliver, DeliveryLedger, SendingRulesInForce
 from processors.identity.claims import claim
 from processors.profiles.document import read_profile
 from processors.stream.ports import Publisher
@@ -63,9 +63,9 @@ class StoredPeople:
 
 
 def build_deliver(
-    settings: Settings, *, ledger: DeliveryLedger, publisher: Publisher, profiles: Profiles,
-    identities: Identities, related: RelatedProducts, catalogue: Catalogue, clock: Callable[[], int],
-    failpoint: Callable[[str], None],
+    settings: Settings, *, rules: SendingRulesInForce, ledger: DeliveryLedger, publisher: Publisher,
+    profiles: Profiles, identities: Identities, related: RelatedProducts, catalogue: Catalogue,
+    clock: Callable[[], int], failpoint: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -82,7 +82,7 @@ def build_deliver(
         ),
         recommendations=Recommender(related),
         products=ProductCards(catalogue, related, clock),
-        templates=load_templates(settings.definitions_dir / "templates"),
+        rules=rules,
         definitions=definitions,
         adapters=adapters(settings, definitions),
         clock=clock,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,26 +12,23 @@ from typing import Any
 from uuid import uuid4
 
 import faust
-import redis
 import redis.asyncio
 import redis.exceptions
 
 from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
-from deploy.operations.engines import load_decision_engine, load_definitions
 from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
 from deploy.operations.roles import Role
 from deploy.operations.schema_registry import registry_client
-from deploy.operations.segment_backfill import fingerprints
 from deploy.operations.sources import load_sources
 from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
+from deploy.workers.followed_definitions import follow_decisions, follow_sending
 from deploy.workers.retry import with_retry
 from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
-from processors.decisions.engine import DecisionEngine
 from processors.enrichment.enrichment import Enrichment
 from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
@@ -41,6 +37,7 @@ from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
+from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
@@ -49,7 +46,6 @@ from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
 from sinks.redis.refused_share import RedisRefusedShare
-from sinks.redis.segment_backfill import note_definitions
 
 REDIS_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.ConnectionError,
@@ -63,7 +59,6 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
 MAX_DELIVERY_RECORDS = 500
 """The most actions of one batch. All are claimed when the batch begins, and no claim may expire before its send."""
 
-_log = logging.getLogger(__name__)
 
 Topic = Callable[..., Any]
 """Returns the Faust topic of names without the deployment's prefix."""
@@ -106,6 +101,9 @@ class _Stores:
 
     def delivery_ledger(self) -> RedisDeliveryLedger:
         return self._with_retry(RedisDeliveryLedger(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def definitions(self) -> RedisDefinitions:
+        return self._with_retry(RedisDefinitions(self._redis, self._namespace), down=REDIS_DOWN)
 
     def recommendations(self) -> RedisRecommendations:
         return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
@@ -154,10 +152,11 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
 def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Wire `profile`: resolved touchpoints become profiles, segments and journeys."""
     stores = _Stores(settings)
-    profiles = stores.profiles()
+    profiles, worker = stores.profiles(), _worker(app, topic, settings, stores)
+    rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
     register_profile(
-        _worker(app, topic, settings, stores),
-        stage=ProfileUpdate(profiles, _decider(settings)),
+        worker,
+        stage=ProfileUpdate(profiles, rules=rules),
         product_news=ProductNews(stores.products()),
         timers=profiles,
         outbox=stores.profile_outbox(),
@@ -180,8 +179,10 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Wire `deliver`: actions become messages to mail servers and webhooks."""
     stores = _Stores(settings)
     worker = _worker(app, topic, settings, stores)
+    rules = follow_sending(settings, stores.definitions(), worker.token, worker.clock)
     stage = build_deliver(
         settings,
+        rules=rules,
         ledger=stores.delivery_ledger(),
         publisher=worker.publisher,
         profiles=stores.profiles(),
@@ -192,7 +193,12 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         failpoint=worker.failpoint,
     )
     batching = replace(worker.batching, records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
-    register_deliver(replace(worker, batching=batching), stage=stage, housekeeping=lambda: refresh_if_due(settings))
+    register_deliver(
+        replace(worker, batching=batching),
+        stage=stage,
+        follow=rules.current,
+        housekeeping=lambda: refresh_if_due(settings),
+    )
 
 
 WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
@@ -201,16 +207,6 @@ WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
     "record": wire_record,
     "deliver": wire_deliver,
 }
-
-
-def _decider(settings: Settings) -> DecisionEngine:
-    with redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
-        decider, definitions = load_decision_engine(settings, client), load_definitions(settings)
-        known = fingerprints(definitions.segments, definitions.journeys, settings.timezone)
-        if waiting := note_definitions(client, settings.redis_namespace, known):
-            shown = ", ".join(waiting[:10]) + (f" and {len(waiting) - 10} more" if len(waiting) > 10 else "")
-            _log.warning("Not filled with history yet: %s. `throughline segments backfill` does it.", shown)
-        return decider
 
 
 def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -> Worker:

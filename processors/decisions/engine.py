@@ -6,6 +6,7 @@ result does not depend on how often, or how late, the engine is called.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from processors.journeys.events import segment_event
 from processors.segments.engine import SegmentEngine
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
+from schemas.journeys.control import Controls
 from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange, SegmentHistory
@@ -81,6 +83,12 @@ class DecisionEngine:
             sorted(journey.version for journey in current),
             timezone,
         )
+
+    def under(self, controls: Controls) -> DecisionEngine:
+        """Return this engine with journeys that are paused or stopped; all that is compiled is shared."""
+        controlled = copy.copy(self)
+        controlled.journeys = self.journeys.under(controls)
+        return controlled
 
     def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
         """Handle an event of a person.

@@ -29,10 +29,20 @@ _GATES = {
     "withdrawn": "end of the run",
     "delivery": "delivery",
     "late_event": "late event",
+    "paused": "pause of the journey",
+    "stopped": "stop of the journey",
 }
 
-_ORDER = {"segment_entered": 0, "segment_left": 0, "journey_entered": 1, "waiting": 7, "exited": 9, "collapsed": 9}
-_NEVER_WAS = frozenset({"too_late", "already_over", "too_many_runs"})
+_ORDER = {
+    "segment_entered": 0,
+    "segment_left": 0,
+    "journey_entered": 1,
+    "waiting": 7,
+    "held": 7,
+    "exited": 9,
+    "collapsed": 9,
+}
+_NEVER_WAS = frozenset({"too_late", "already_over", "too_many_runs", "stopped"})
 _STEP, _DECISION = 4, 5
 """Order within one millisecond, in which a run may take several steps: it decides, then it waits."""
 
@@ -153,6 +163,10 @@ def _more(detail: Mapping[str, Any]) -> str:
     return f" ({_facts(dict(detail))})" if detail else ""
 
 
+def _by(detail: Mapping[str, Any]) -> str:
+    return f" by {detail['by']}" if detail.get("by") else ""
+
+
 def _waited(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
     until = f" until {_time(detail['until'], zone)}" if detail.get("until") else " until it happens"
     return f"{_step(event)}waits{until}"
@@ -195,5 +209,7 @@ _DESCRIPTIONS: dict[str, Callable[[Row, Mapping[str, Any], ZoneInfo], str]] = {
     "collapsed": lambda event, detail, zone: "joined into another run when two people turned out to be one",
     "too_late": _late,
     "already_over": lambda event, detail, zone: f"did not enter: it was already over{_more(detail)}",
+    "held": lambda event, detail, zone: f"{_step(event)}held, since the journey is paused{_by(detail)}",
+    "stopped": lambda event, detail, zone: f"did not enter: the journey was stopped{_by(detail)}",
     "too_many_runs": lambda event, detail, zone: "did not enter: too many runs are under way",
 }

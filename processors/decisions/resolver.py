@@ -34,9 +34,11 @@ from processors.decisions.gates.timing import QuietGate, SendTimeGate
 from processors.decisions.sends import COUNTED, LogEntry
 from processors.profiles.time_zone import zone_named, zone_of
 from processors.segments.port import Segments
-from schemas.decisions.decision import Decision, DecisionOutcome, Gate, MessageRequest
+from schemas.decisions.decision import Decision, DecisionOutcome, Gate, HeldBack, MessageRequest
 from schemas.decisions.policy import MessagePolicy
+from schemas.journeys.control import JourneyControl
 from schemas.profiles.person import Person
+from schemas.time import text_of_ms
 
 Event = dict[str, Any]
 Row = dict[str, Any]
@@ -151,6 +153,28 @@ class MessageResolver:
         said = ledger.reason_sentence(candidate, "suppressed", check.reason)
         return ledger.row(candidate, "suppressed", "withdrawn", said, [_gate_row("withdrawn", check)])
 
+    def held_back(
+        self, person: Person, request: MessageRequest, outcome: HeldBack, control: JourneyControl, now_ms: int
+    ) -> Row:
+        """Write the row of a message of a journey that is paused (`postponed`) or was stopped (`suppressed`).
+
+        While a journey is paused a message has one such row, however often it is paused.
+
+        Args:
+            person: The person; their state is not changed.
+            request: The message.
+            outcome: What becomes of it.
+            control: The state of the journey.
+            now_ms: Logical time.
+        """
+        candidate = self._candidate(person, request, now_ms)
+        gate: Gate = "paused" if outcome == "postponed" else "stopped"
+        at_ms = control.since_ms if gate == "paused" else control.stopped_ms
+        check = Check(False, {"since": text_of_ms(at_ms), "by": control.by}, f"its journey {_STATES[gate]}")
+        said = ledger.reason_sentence(candidate, outcome, check.reason)
+        row = ledger.row(candidate, outcome, gate, said, [_gate_row(gate, check)])
+        return {**row, "decision_id": ledger.decision_id(candidate.key, gate)}
+
     def expire(self, person: Person, now_ms: int) -> None:
         """End reservations without a report, and delete entries older than every window."""
         self._caps.prune(person.state, now_ms)
@@ -226,6 +250,7 @@ class MessageResolver:
         sends.record_send(state, candidate.key, sent)
 
 
+_STATES = {"paused": "is paused", "stopped": "was stopped"}
 _NO_SEGMENTS: frozenset[str] = frozenset()
 _PASSED = Check(True, {})
 _BYPASSED = Check(True, {"bypassed": "transactional"})

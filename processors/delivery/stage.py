@@ -12,29 +12,35 @@ made from the message's key and the step, so that a receipt that is published tw
 
 An erased person gets no message, and the message no receipt. The same holds for a message to a device that has passed
 to another person since the decision: its receipt would count for the new owner.
+
+A journey may have been paused or stopped since the decision. So each message is asked about right before it is sent, or
+published for a sender of the operator's own: of a paused journey it is held until the journey goes on, or the message
+expires; of a stopped one it fails.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from processors.delivery.settlement import Action, Retry, Settlement, receipt, settle_or_retry
 from processors.delivery.templates import TemplateError, Templates
 from processors.profiles.view import view
 from processors.stream.ports import Publisher
 from processors.stream.routing import Router
-from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL, event_prefix
+from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL
 from schemas.dead_letters import Reason
-from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, Retries, SendResult
+from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import Rendered
+from schemas.journeys.control import Controls, JourneyState
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
-from schemas.time import ms_of_time, parse_time, text_of_ms
-from schemas.topics import deliver_topic, touchpoint_topic
+from schemas.time import ms_of_time, parse_time
+from schemas.topics import deliver_topic
 
 STAGE = "deliver"
 LEASE_MS = 180_000
@@ -43,32 +49,10 @@ CONCURRENT_SENDS = 32
 """Messages that one worker sends at the same time."""
 DUE_PER_TURN = 200
 """Messages whose retry is due that one call of `Deliver.send_due` takes."""
+HELD_MS = 5_000
+"""A message of a paused journey is looked at again after so long."""
 RECOMMENDED = 24
 """The most products that are read for a template with recommendations."""
-
-Action = dict[str, Any]
-
-
-class Settlement(NamedTuple):
-    """The final result of a message.
-
-    Attributes:
-        step: `Sent`, `Failed` or `Bounced`; empty: no receipt is published.
-        reason: Why it was not sent; empty if it was.
-        at_ms: When, milliseconds since 1970.
-        language: The language of the rendered text.
-    """
-
-    step: str
-    reason: str
-    at_ms: int
-    language: str = ""
-
-
-class Retry(NamedTuple):
-    """The message is sent again at `due_ms`, milliseconds since 1970."""
-
-    due_ms: int
 
 
 class Effect(NamedTuple):
@@ -77,10 +61,12 @@ class Effect(NamedTuple):
     Attributes:
         outcome: The record to publish, None for none; or the rejection of a record that is no action.
         ledger_key: The ledger entry to acknowledge once the record is confirmed; empty: none.
+        journey: If the record is the message itself, the journey that sends it; empty: it is none, or of no journey.
     """
 
     outcome: Outcome[Outgoing | None] = Ok(None)
     ledger_key: str = ""
+    journey: str = ""
 
 
 class DeliveryLedger(Protocol):
@@ -95,11 +81,44 @@ class DeliveryLedger(Protocol):
     async def postpone(self, key: str, due_ms: int) -> None:
         """Release a claim; the message is due again at `due_ms`."""
 
+    async def hold(self, key: str, due_ms: int) -> None:
+        """Release a claim without an attempt; the message is due again at `due_ms`."""
+
     async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
         """Store the final result of a message; it stays due until it is acknowledged."""
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
-        """Close the entries of messages whose receipts Kafka has confirmed."""
+        """Close the entries of messages whose receipts, or which themselves, Kafka has confirmed."""
+
+
+class SendingRules(NamedTuple):
+    """What decides about the texts of messages, and whether they may leave.
+
+    Attributes:
+        templates: The compiled templates.
+        journeys: States of journeys.
+    """
+
+    templates: Templates
+    journeys: Controls = MappingProxyType({})
+
+
+class SendingRulesInForce(Protocol):
+    """Returns the rules in force."""
+
+    async def current(self) -> SendingRules:
+        """Return the rules in force, less than a second old."""
+
+
+class ConstantSendingRules:
+    """The same rules for ever."""
+
+    def __init__(self, templates: Templates) -> None:
+        self._rules = SendingRules(templates)
+
+    async def current(self) -> SendingRules:
+        """Return the rules."""
+        return self._rules
 
 
 class Adapter(Protocol):
@@ -133,87 +152,6 @@ class ProductLookup(Protocol):
         """Return the product, with its price for the person; None: the message is about no product."""
 
 
-def pause_ms(retries: Retries, key: str, attempt: int) -> int:
-    """Return the pause after an attempt, in milliseconds: exponential backoff with jitter.
-
-    It doubles with each attempt up to `longest_pause`; a hash of the message takes up to half of it away, so that
-    messages that failed together are not retried together.
-    """
-    whole = min(retries.longest_pause, retries.first_pause << min(attempt - 1, 40))
-    drawn = int.from_bytes(hashlib.blake2b(f"{key}\x1f{attempt}".encode(), digest_size=8).digest())
-    return whole - int(whole * (drawn / 2**64) / 2)
-
-
-def settle_or_retry(
-    result: SendResult,
-    *,
-    key: str,
-    attempt: int,
-    now_ms: int,
-    expires_ms: int | None,
-    retries: Retries,
-    language: str = "",
-) -> Settlement | Retry:
-    """Decide what follows from the result of an attempt.
-
-    Args:
-        result: What the adapter returned.
-        key: The message's idempotency key.
-        attempt: The number of the attempt, from 1.
-        now_ms: When the attempt ended, milliseconds since 1970.
-        expires_ms: When the message expires; None: never.
-        retries: How many attempts, and the pauses between them.
-        language: The language of the rendered text.
-    """
-    match result.status:
-        case "sent":
-            return Settlement("Sent", "", now_ms, language)
-        case "bounced":
-            return Settlement("Bounced", result.detail, now_ms)
-        case "refused":
-            return Settlement("Failed", result.detail, now_ms)
-        case "unknown":
-            reason = f"not known whether it arrived, and not sent again for that: {result.detail}"
-            return Settlement("Failed", reason, now_ms)
-    if attempt >= retries.tries:
-        return Settlement("Failed", f"given up after {attempt} attempts: {result.detail}", now_ms)
-    due = now_ms + max(pause_ms(retries, key, attempt), min(result.retry_after_ms, retries.longest_pause))
-    if expires_ms is not None and due >= expires_ms:
-        return Settlement("Failed", f"it expires before the next attempt: {result.detail}", now_ms)
-    return Retry(due)
-
-
-def receipt(action: Action, settled: Settlement) -> Outgoing | None:
-    """Write the receipt of a message as a touchpoint; None for a message without one: erased, or a webhook step."""
-    channel, key = action["channel"], action["idempotency_key"]
-    if not settled.step or channel == WEBHOOK_CHANNEL:
-        return None
-    campaign = {name: value for name, value in (action.get("campaign") or {}).items() if value}
-    address = action.get("address")
-    properties = {
-        "message_id": key,
-        "journey_id": action.get("journey"),
-        "template_id": action.get("template"),
-        "campaign_id": campaign.get("id"),
-        "campaign_name": campaign.get("name"),
-        "variant_id": action.get("variant"),
-        "reason": settled.reason[:200],
-        "bounce_type": "hard" if settled.step == "Bounced" else None,
-    }
-    event = {
-        "event_id": _derived_id("receipt", key, settled.step),
-        "event": f"{event_prefix(channel)} {settled.step}",
-        "channel": channel,
-        "source": "throughline",
-        "occurred_at": text_of_ms(settled.at_ms),
-        "identifiers": [
-            {"type": one["type"], "value": one["value"]} for one in action.get("identifiers") or [address] if one
-        ],
-        "properties": {name: value for name, value in properties.items() if value},
-    }
-    return Outgoing(touchpoint_topic(channel), action["profile_id"].encode(), orjson.dumps(event))
-
-
 class Deliver:
     """Sends the messages of actions, and publishes their receipts.
 
@@ -223,7 +161,7 @@ class Deliver:
         people: Looks up profiles and owners of addresses.
         recommendations: Recommends products for templates.
         products: Looks up the product that a message is about.
-        templates: The compiled templates.
+        rules: Returns the texts, and which journeys are paused or stopped.
         definitions: Routes and retries.
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
         clock: The time, milliseconds since 1970.
@@ -234,7 +172,7 @@ class Deliver:
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: ProductRecommender,
-        products: ProductLookup, templates: Templates, definitions: DeliveryDefinitions,
+        products: ProductLookup, rules: SendingRulesInForce, definitions: DeliveryDefinitions,
         adapters: Mapping[str, Adapter], clock: Callable[[], int], timezone: str = "UTC",
         failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "",
     ) -> None:  # fmt: skip
@@ -243,7 +181,7 @@ class Deliver:
         self._people = people
         self._recommendations = recommendations
         self._products = products
-        self._templates = templates
+        self._rules = rules
         self._definitions = definitions
         self._adapters = adapters
         self._clock = clock
@@ -258,6 +196,9 @@ class Deliver:
         are no actions.
         """
         effects = await asyncio.gather(*(self._handle(record) for record in records))
+        for index, effect in enumerate(effects):  # other messages of the batch may have taken long
+            if effect.journey and await self._state(effect.journey) != "running":
+                effects[index] = await self._handle(records[index])
         await self._router.publish(records, [effect.outcome for effect in effects])
         await self._acknowledge(effects)
 
@@ -269,6 +210,9 @@ class Deliver:
         """
         claims = await self._ledger.due(self._clock(), LEASE_MS, DUE_PER_TURN)
         effects = await asyncio.gather(*(self._handle_claim(key, claim) for key, claim in claims))
+        for index, effect in enumerate(effects):
+            if effect.journey and await self._state(effect.journey) != "running":
+                effects[index] = await self._handle_claim(*claims[index])
         receipts = [effect.outcome.value for effect in effects if isinstance(effect.outcome, Ok)]
         await self._router.send([record for record in receipts if record is not None])
         await self._acknowledge(effects)
@@ -284,9 +228,9 @@ class Deliver:
         except (ValueError, TypeError, KeyError) as error:
             return Effect(Reject(Reason.NOT_JSON, "", f"{type(error).__name__}: {error}"))
         async with self._sends:
-            if self._adapter(action) is None:
-                return Effect(Ok(await self._rendered_record(action)))
-            key = action["idempotency_key"]
+            key, journey = action["idempotency_key"], _journey(action)
+            if self._adapter(action) is None and await self._state(journey) != "paused":
+                return Effect(Ok(await self._rendered_record(action)), "", journey)
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
             return await self._continue(action, claim)
 
@@ -301,16 +245,29 @@ class Deliver:
                 return Effect()
             case "settled":
                 return _receipt_effect(action, Settlement(*orjson.loads(claim.settlement)))
-            case "in_doubt":
+            case "in_doubt" if self._adapter(action) is not None:
                 lost = SendResult("unknown", "the worker that was sending it was not heard of again")
                 return await self._apply(action, lost, claim.attempt)
         self._failpoint("deliver:claimed")
+        journey = _journey(action)
+        if await self._state(journey) == "paused" and not _expired(action, self._clock()):
+            await self._ledger.hold(action["idempotency_key"], self._clock() + HELD_MS)
+            return Effect()
+        if self._adapter(action) is None:  # it was held; for a topic, twice is better than not at all
+            return Effect(Ok(await self._rendered_record(action)), action["idempotency_key"], journey)
         return await self._attempt(action, claim.attempt)
+
+    async def _state(self, journey: str) -> JourneyState:
+        """Return the state of a journey; empty: of none."""
+        control = (await self._rules.current()).journeys.get(journey)
+        return control.state if control else "running"
 
     async def _attempt(self, action: Action, attempt: int) -> Effect:
         now_ms = self._clock()
-        if (expires_ms := _expiry(action)) is not None and now_ms >= expires_ms:
+        if _expired(action, now_ms):
             return await self._apply(action, SendResult("refused", "it expired before it could be sent"), attempt)
+        if await self._state(_journey(action)) == "stopped":
+            return await self._apply(action, SendResult("refused", _STOPPED), attempt)
         try:
             document = await self._people.document(action["profile_id"])
             owned = document is not None and await self._owns_address(action)
@@ -360,6 +317,8 @@ class Deliver:
         expires_ms = _expiry(action)
         if expires_ms is not None and now_ms >= expires_ms:
             return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
+        if await self._state(_journey(action)) == "stopped":
+            return receipt(action, Settlement("Failed", _STOPPED, now_ms))
         try:
             document = await self._people.document(action["profile_id"])
             if document is None or not await self._owns_address(action):
@@ -395,11 +354,12 @@ class Deliver:
 
     async def _render(self, action: Action, document: dict[str, Any], unsubscribe_url: str) -> Rendered:
         template, channel = action["template"], action["channel"]
+        templates = (await self._rules.current()).templates
         recommended: list[dict[str, Any]] = []
-        if self._templates.recommends(template, channel):
+        if templates.recommends(template, channel):
             recommended = await self._recommendations.recommend(document, RECOMMENDED)
         context = dict(action.get("context") or {})
-        if self._templates.is_about_product(template, channel):
+        if templates.is_about_product(template, channel):
             context["product"] = await self._products.card(context, document)
         about = {
             "id": action["idempotency_key"],
@@ -408,7 +368,7 @@ class Deliver:
             **{name: action.get(name) for name in ("journey", "step", "campaign", "tags")},
         }
         profile = view(document)
-        return self._templates.render(
+        return templates.render(
             template,
             channel,
             {**context, "profile": profile, "message": about},
@@ -439,6 +399,7 @@ class _MissingAdapter:
 
 
 _MISSING = _MissingAdapter()
+_STOPPED = "its journey was stopped before it could be sent"
 _DATA_FIELDS = (
     "profile_id", "journey", "run_id", "step", "channel", "address", "template", "campaign", "tags",
     "expires_at", "identifiers", "decision_id", "purpose",
@@ -465,6 +426,16 @@ def _parse_action(value: bytes) -> Action:
     return action
 
 
+def _journey(action: Action) -> str:
+    found = action.get("journey")
+    return found if isinstance(found, str) else ""
+
+
+def _expired(action: Action, now_ms: int) -> bool:
+    expires_ms = _expiry(action)
+    return expires_ms is not None and now_ms >= expires_ms
+
+
 def _expiry(action: Action) -> int | None:
     stated = action.get("expires_at")
     return ms_of_time(parse_time(stated)) if stated else None
@@ -473,10 +444,6 @@ def _expiry(action: Action) -> int | None:
 def _trait(profile: dict[str, Any], name: str) -> str:
     found = profile["traits"].get(name) or profile["known"].get(name)
     return found if isinstance(found, str) else ""
-
-
-def _derived_id(*parts: str) -> str:
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _receipt_effect(action: Action, settled: Settlement) -> Effect:

@@ -111,6 +111,19 @@ class CompiledJourney:
         drawn = draw([one.weight for one, _ in step.variants], profile_id, self.definition.name, step.id)
         return step.variants[drawn][1], step.variants[drawn][0].name
 
+    def next_message(self, step_id: str) -> CompiledStep | None:
+        """Return the message step that a run at a step comes to first: itself, or the next one in the file's order."""
+        waiting, seen = [step_id], {END}
+        while waiting:
+            here = waiting.pop()
+            if here in seen or (step := self.steps.get(here)) is None:
+                continue
+            if isinstance(step.node, MessageNode):
+                return step
+            seen.add(here)
+            waiting += reversed(step.branches or (step.next,))
+        return None
+
     def retained_until(self, run: Run, now_ms: int) -> int:
         """Return until when a run that ends now is kept, for its goals and for late events."""
         until = max((run["since"] + goal.within + GOAL_LATENESS_MS for goal, _ in self.goals), default=0)

@@ -13,6 +13,7 @@ evaluated before waits.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,6 +30,7 @@ from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
 from schemas.events.envelope import is_historical
+from schemas.journeys.control import Controls
 from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
@@ -54,6 +56,7 @@ class JourneyEngine:
 
     Attributes:
         traits_set: Names of the traits that steps of any version set.
+        controls: Journeys that were paused or stopped.
     """
 
     def __init__(
@@ -95,6 +98,13 @@ class JourneyEngine:
         )
         self._runner = StepRunner(segments, zone)
         self._resolver = resolver
+        self.controls: Controls = {}
+
+    def under(self, controls: Controls) -> JourneyEngine:
+        """Return this engine with journeys that are paused or stopped; all that is compiled is shared."""
+        controlled = copy.copy(self)
+        controlled.controls = controls
+        return controlled
 
     def on_event(
         self, person: Person, event: Event | None, changes: Sequence[SegmentChange], now_ms: int
@@ -116,7 +126,9 @@ class JourneyEngine:
         happened = now_ms if event is None else min(ms_of_text(event["occurred_at"]), now_ms)
         if section is None:
             section = {}
-        context = StepContext(person, section, now_ms, event, happened, changes, self._resolver, self._journeys)
+        context = StepContext(
+            person, section, now_ms, event, happened, changes, self._resolver, self._journeys, self.controls
+        )
         if section:
             person.state["journeys"] = section
             context.record_collapsed()
@@ -140,13 +152,19 @@ class JourneyEngine:
             return []
         out = self._record_collapsed(person, section, now_ms) if "collapsed" in section else []
         runs: dict[str, Run] = section.get("runs", {})
-        while waiting := [(run["due"], run_id) for run_id, run in runs.items() if run.get("due", now_ms + 1) <= now_ms]:
+        while waiting := [
+            (at, run_id)
+            for run_id, run in runs.items()
+            if (at := state.due(run, self.controls.get(run["journey"]))) is not None and at <= now_ms
+        ]:
             due, run_id = min(waiting)
-            context = StepContext(person, section, due, None, due, (), self._resolver, self._journeys)
+            context = StepContext(person, section, due, None, due, (), self._resolver, self._journeys, self.controls)
             run = runs[run_id]
             journey = self._journeys.get(run["version"])
             if journey is None:
                 context.end(run_id, run, "definition_removed", 0)
+            elif context.stopped(run):
+                self._runner.stop(context, run_id, run, journey)
             else:
                 self._runner.resume(context, run_id, run, journey)
             out += context.out
@@ -156,7 +174,7 @@ class JourneyEngine:
     def enter_members(self, person: Person, names: Collection[str], now_ms: int) -> list[Emit]:
         """Let a member of a segment enter the journeys among `names` that take in existing members."""
         section: Section = person.state.get("journeys") or {}
-        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys)
+        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys, self.controls)
         members = self._segments.members(person)
         for journey in (one for found in self._by_segment.values() for one in found if one.definition.name in names):
             entry = journey.definition.entry
@@ -171,7 +189,7 @@ class JourneyEngine:
     def due(self, person: Person) -> int | None:
         """Return the time of the next step without an event, in milliseconds; None: there is none."""
         section = person.state.get("journeys")
-        return state.earliest(section) if section else None
+        return state.earliest(section, self.controls) if section else None
 
     def combine(self, mine: dict[str, Any], other: dict[str, Any]) -> None:
         """Merge the journeys of `other` into `mine`, for two profiles of one person."""
@@ -265,6 +283,10 @@ class JourneyEngine:
             return
         if not active and key in entered and context.now_ms - entered[key] < definition.re_entry_after:
             return
+        control = self.controls.get(definition.name)
+        if control is not None and control.state == "stopped":
+            context.reject_entry("stopped", journey, key, cause, by=control.by)
+            return
         if journey.exit_happened(section.get("heard", {}), key, since):
             context.reject_entry("already_over", journey, key, cause)
             return
@@ -296,7 +318,7 @@ class JourneyEngine:
                     state.forget_events(context.section)
 
     def _record_collapsed(self, person: Person, section: Section, now_ms: int) -> list[Emit]:
-        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys)
+        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys, self.controls)
         context.record_collapsed()
         state.tidy(person.state, section)
         return context.out

@@ -31,8 +31,8 @@ def journey_event(
     """Return the journey event of a run.
 
     Args:
-        kind: `journey_entered`, `waiting`, `step`, `trait_updated`, `goal`, `exited`, `collapsed`; or of an entry
-            that was rejected: `too_late`, `already_over`, `too_many_runs`.
+        kind: `journey_entered`, `waiting`, `step`, `held` (by a pause), `trait_updated`, `goal`, `exited`,
+            `collapsed`; or of an entry that was rejected: `too_late`, `already_over`, `too_many_runs`, `stopped`.
         at_ms: Logical time.
         profile_id: The person.
         run_id: The run.

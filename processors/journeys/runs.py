@@ -16,6 +16,7 @@ A run:
 | `step`, `begun` | id of the current step, and when the run reached it |
 | `from` | of a wait: event time from which events count |
 | `due` | when it continues without an event; absent in a wait without a timeout |
+| `held` | since when a pause of the journey holds it at its step |
 | `attempt` | how many times the message of this step was postponed |
 | `pending` | idempotency key of that message |
 | `passed` | number of steps reached |
@@ -33,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from schemas.journeys.control import Controls, JourneyControl
+
 Run = dict[str, Any]
 Section = dict[str, Any]
 
@@ -46,10 +49,29 @@ HEARD_KEPT = 20
 """Maximum number of keys for which an event that ends runs is remembered: the latest ones."""
 
 
-def earliest(section: Section) -> int | None:
+def due(run: Run, control: JourneyControl | None) -> int | None:
+    """Return when a run continues without an event, in milliseconds; None: it does not.
+
+    Args:
+        run: The run.
+        control: The state of its journey; None: it was never paused or stopped.
+    """
+    at: int | None = run.get("due")
+    held: int | None = run.get("held")
+    if control is None:
+        return held if at is None else at
+    if control.ends(run["at"]):
+        return max(control.stopped_ms, int(run["begun"]))
+    if held is not None:
+        return None if control.state == "paused" else max(control.since_ms, held)
+    return at
+
+
+def earliest(section: Section, controls: Controls) -> int | None:
     """Return the time of the next step without an event, in milliseconds; None: there is none."""
     runs, collapsed = section.get("runs"), section.get("collapsed")
-    times = [run["due"] for run in runs.values() if "due" in run] if runs else []
+    found = [due(run, controls.get(run["journey"])) for run in runs.values()] if runs else []
+    times = [at for at in found if at is not None]
     if collapsed:
         times += [run["begun"] for run in collapsed.values()]
     return min(times) if times else None

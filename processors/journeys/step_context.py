@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import orjson
 
-from processors.journeys.compiled import CompiledJourney, Trigger
+from processors.journeys.compiled import CompiledJourney, CompiledStep, Trigger
 from processors.journeys.events import identity, journey_event
 from processors.journeys.matching import Event, Matcher, concerns
 from processors.journeys.runs import Run, Section, keep
-from schemas.decisions.decision import Decision, Emit, MessageRequest
+from schemas.decisions.decision import Decision, Emit, HeldBack, MessageRequest
+from schemas.journeys.control import Controls, JourneyControl
 from schemas.journeys.definitions import MessageNode
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
@@ -43,6 +44,12 @@ class Resolver(Protocol):
         """Return the last ledger row of a withdrawn message."""
         ...
 
+    def held_back(
+        self, person: Person, request: MessageRequest, outcome: HeldBack, control: JourneyControl, now_ms: int
+    ) -> dict[str, Any]:
+        """Return the ledger row of a message of a journey that is paused or stopped."""
+        ...
+
 
 class StepContext:
     """The context in which steps of one person are processed.
@@ -56,10 +63,22 @@ class StepContext:
         changes: Segments entered or left.
         resolver: Decides about messages.
         journeys: Journeys by version.
+        controls: States of journeys by name.
         out: Records to emit.
     """
 
-    __slots__ = ("changes", "event", "happened_ms", "journeys", "now_ms", "out", "person", "resolver", "section")
+    __slots__ = (
+        "changes",
+        "controls",
+        "event",
+        "happened_ms",
+        "journeys",
+        "now_ms",
+        "out",
+        "person",
+        "resolver",
+        "section",
+    )
 
     def __init__(
         self,
@@ -71,6 +90,7 @@ class StepContext:
         changes: Sequence[SegmentChange],
         resolver: Resolver,
         journeys: Mapping[str, CompiledJourney],
+        controls: Controls,
     ) -> None:
         self.person = person
         self.section = section
@@ -80,12 +100,18 @@ class StepContext:
         self.changes = changes
         self.resolver = resolver
         self.journeys = journeys
+        self.controls = controls
         self.out: list[Emit] = []
 
     @property
     def event_id(self) -> str:
         """The id of the event; empty without an event."""
         return self.event["event_id"] if self.event is not None else ""
+
+    def stopped(self, run: Run) -> bool:
+        """Return whether the journey of a run was stopped after it began."""
+        control = self.controls.get(run["journey"])
+        return control is not None and control.ends(run["at"])
 
     def matches(self, trigger: Trigger, since: int, key: str) -> bool:
         """Return whether the event, or a segment change, is the trigger of a run with that key, since a time."""
@@ -146,20 +172,24 @@ class StepContext:
         step = journey.steps.get(run["step"]) if journey else None
         if journey is None or step is None or not isinstance(step.node, MessageNode):
             return
+        request = self.request(run_id, run, journey, step)
+        self.out.append(Emit(DECISIONS, self.resolver.withdrawn(self.person, request, reason, self.now_ms)))
+
+    def request(self, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep) -> MessageRequest:
+        """Return the request of a message step, without what a template needs."""
         node, variant = journey.message_of(step, self.person.profile_id, run.get("arm", ""))
-        request = MessageRequest(
+        return MessageRequest(
             journey=run["journey"],
             journey_version=run["version"],
             run_id=run_id,
             step=step.id,
             message=node,
             requested_ms=run["begun"],
-            attempt=run["attempt"],
+            attempt=run.get("attempt", 0),
             trigger_event_id=self.event_id,
             holdout_share=journey.definition.holdout,
             variant=variant,
         )
-        self.out.append(Emit(DECISIONS, self.resolver.withdrawn(self.person, request, reason, self.now_ms)))
 
     def record_collapsed(self) -> None:
         """Emit journey events about runs that a merge has ended."""

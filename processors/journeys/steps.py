@@ -17,7 +17,7 @@ from processors.profiles.joins import first_by_name
 from processors.profiles.time_zone import zone_of
 from processors.segments.event_filters import values_at
 from processors.segments.port import Segments
-from schemas.decisions.decision import Emit, MessageRequest
+from schemas.decisions.decision import Emit
 from schemas.durations import SECOND_MS
 from schemas.journeys.definitions import (
     Delay,
@@ -98,10 +98,14 @@ class StepRunner:
         self._run_from(context, run_id, run, journey, journey.first)
 
     def resume(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney) -> None:
-        """Continue a run that is due."""
-        del run["due"]
+        """Continue a run that is due, or that a pause has held."""
+        run.pop("due", None)
         step = journey.steps[run["step"]]
-        if isinstance(step.node, WaitFor):
+        if run.pop("held", None) is not None:
+            following = self._enter[type(step.node)](context, run_id, run, journey, step)
+            if following is not STOP:
+                self._run_from(context, run_id, run, journey, following)
+        elif isinstance(step.node, WaitFor):
             context.record("step", run_id, run, step.id, happened=False)
             self._run_from(context, run_id, run, journey, step.branches[1])
         elif isinstance(step.node, MessageNode):
@@ -110,6 +114,35 @@ class StepRunner:
                 self._run_from(context, run_id, run, journey, following)
         else:
             self._run_from(context, run_id, run, journey, step.next)
+
+    def stop(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney) -> None:
+        """End a run of a journey that was stopped, with a ledger row about the message that it would have come to."""
+        if step := journey.next_message(run["step"]):
+            control, request = context.controls[run["journey"]], context.request(run_id, run, journey, step)
+            row = context.resolver.held_back(context.person, request, "suppressed", control, context.now_ms)
+            context.out.append(Emit(DECISIONS, row))
+        if pending := run.pop("pending", None):
+            context.resolver.withdraw(context.person, pending)
+        context.end(run_id, run, "stopped", journey.retained_until(run, context.now_ms))
+
+    def _held(self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep) -> bool:
+        """Hold a run at a step that has effects outside, if its journey is paused; end it, if it is stopped."""
+        control = context.controls.get(run["journey"])
+        if control is None:
+            return False
+        if control.ends(run["at"]):
+            self.stop(context, run_id, run, journey)
+            return True
+        if control.state != "paused":
+            return False
+        run["held"] = context.now_ms
+        if isinstance(step.node, MessageNode):
+            request = context.request(run_id, run, journey, step)
+            row = context.resolver.held_back(context.person, request, "postponed", control, context.now_ms)
+            context.out.append(Emit(DECISIONS, row))
+            run["attempt"], run["pending"] = request.attempt, row["idempotency_key"]
+        context.record("held", run_id, run, step.id, by=control.by)
+        return True
 
     def continue_after_event(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
@@ -205,6 +238,8 @@ class StepRunner:
     def _set_trait(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
+        if self._held(context, run_id, run, journey, step):
+            return STOP
         document = context.person.document
         known = document.get("traits", {})
         # The trait of the journey is later than any known one, even of this millisecond.
@@ -220,6 +255,8 @@ class StepRunner:
     def _webhook(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
+        if self._held(context, run_id, run, journey, step):
+            return STOP
         node = cast(Webhook, step.node)
         key = identity("webhook", run_id, step.id)
         context.out.append(
@@ -252,24 +289,16 @@ class StepRunner:
     def _message(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
-        node, variant = journey.message_of(step, context.person.profile_id, run.get("arm", ""))
-        attempt = run.get("attempt", 0)
+        if self._held(context, run_id, run, journey, step):
+            return STOP
+        request = context.request(run_id, run, journey, step)
+        attempt = request.attempt
         if step.variants and not attempt:
             choices = cast(MessageNode, step.node).variants
-            context.record("step", run_id, run, step.id, **draw_detail(journey.definition, choices, variant))
-        request = MessageRequest(
-            journey=run["journey"],
-            journey_version=run["version"],
-            run_id=run_id,
-            step=step.id,
-            message=node,
-            requested_ms=run["begun"],
-            attempt=attempt,
-            trigger_event_id=context.event_id,
-            context=_template_context(run, node.data),
+            context.record("step", run_id, run, step.id, **draw_detail(journey.definition, choices, request.variant))
+        request = request._replace(
+            context=_template_context(run, cast(MessageNode, request.message).data),
             expires_ms=context.now_ms if attempt >= MAX_ATTEMPTS else None,
-            holdout_share=journey.definition.holdout,
-            variant=variant,
         )
         decision = context.resolver.decide(context.person, request, context.now_ms)
         context.out.append(Emit(DECISIONS, decision.row))

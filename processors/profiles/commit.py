@@ -23,20 +23,26 @@ class ProfileStore(Protocol):
     async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
         """Return the live profiles of some people."""
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
-        """Store documents, each in whole or not at all; returns the ids of those that are out of date."""
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
+        """Store documents, each in whole or not at all; returns the ids of those that are out of date.
+
+        All of them are, unless `definitions` is the number of what is in force; None: nothing was decided.
+        """
 
     async def forget_timers(self, profile_ids: Sequence[str]) -> None:
         """Remove the timers of people who do not exist any more."""
 
 
-async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[FoldedProfile]) -> frozenset[str]:
+async def commit(
+    store: ProfileStore, cache: ProfileCache, folds: Sequence[FoldedProfile], definitions: int | None = None
+) -> frozenset[str]:
     """Store folded profiles, and cache the stored ones.
 
     Args:
         store: The profile store.
         cache: Gets each written profile.
         folds: At most one for each profile.
+        definitions: Number of the definitions by which they were decided; None: nothing was decided.
 
     Returns:
         Ids of the profiles that had changed meanwhile. Nothing of theirs was written, and they are not cached.
@@ -44,7 +50,7 @@ async def commit(store: ProfileStore, cache: ProfileCache, folds: Sequence[Folde
     if not folds:
         return frozenset()
     writes = [profile_write(folded) for folded in folds]
-    conflicts = frozenset(await store.write(writes))
+    conflicts = frozenset(await store.write(writes, definitions))
     for folded, write in zip(folds, writes, strict=True):
         if folded.person is not None and write.profile_id not in conflicts:
             state = folded.stored.state if write.state is None else write.state
@@ -68,6 +74,7 @@ def profile_write(folded: FoldedProfile) -> ProfileWrite:
         None if timer_ms == folded.stored_timer_ms else timer_ms or 0,
         tuple(folded.outgoing),
         tuple(folded.watches),
+        tuple(folded.held),
     )
 
 

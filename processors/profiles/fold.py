@@ -24,6 +24,7 @@ from schemas.outcomes import Reject
 from schemas.profiles.document import ProfileRequest, StoredProfile
 from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
 from schemas.records import Outgoing
+from schemas.topics import JOURNEY_EVENTS
 
 WATCHED_EVENTS = frozenset({"Product Viewed", "Product Added", "Product Added to Wishlist"})
 """Events that make a person a watcher of a product, who gets an event when its price falls or it is in stock again."""
@@ -94,6 +95,7 @@ class FoldedProfile(NamedTuple):
         rejected: Events that cost their decisions, or that the document could not take; with the reason.
         suspended: The reason why nothing could be decided for this person; None: decided.
         unreadable: The document cannot be read, so that nothing was applied and `document` is what is stored.
+        held: Paused journeys that hold a run of the person since this fold.
     """
 
     stored: StoredProfile
@@ -109,6 +111,7 @@ class FoldedProfile(NamedTuple):
     rejected: Sequence[tuple[Event, Reject]] = ()
     suspended: Reject | None = None
     unreadable: bool = False
+    held: Sequence[str] = ()
 
 
 def addition_of_event(event: Event) -> Document:
@@ -189,6 +192,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
         encode_emits(person.profile_id, emits) if emits else (),
         tuple(watches),
         pending,
+        held=held_journeys(emits) if emits else (),
     )
 
 
@@ -210,6 +214,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
         due_ms,
         timer_from_ms(due_ms, now_ms),
         encode_emits(person.profile_id, emits),
+        held=held_journeys(emits),
     )
 
 
@@ -266,6 +271,13 @@ def encode_emits(profile_id: str, emits: Sequence[Emit]) -> list[Outgoing]:
     """Return the emits of a decider about a person as records."""
     key = profile_id.encode()
     return [Outgoing(emit.topic, key, orjson.dumps(emit.value)) for emit in emits]
+
+
+def held_journeys(emits: Iterable[Emit]) -> list[str]:
+    """Return the journeys that now hold a run of the person, since they are paused."""
+    return sorted(
+        {emit.value["journey"] for emit in emits if emit.topic == JOURNEY_EVENTS and emit.value.get("kind") == "held"}
+    )
 
 
 def timer_from_ms(due_ms: int | None, now_ms: int) -> int:

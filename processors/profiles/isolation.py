@@ -31,6 +31,7 @@ from processors.profiles.fold import (
     due_time,
     encode_emits,
     encode_state,
+    held_journeys,
     read_state,
     timer_from_ms,
     watched_product,
@@ -120,6 +121,7 @@ class _IsolatedFold:
         self._document = encode(self.person.document)
         self._state = b""
         self._outgoing: list[Outgoing] = []
+        self._held: list[str] = []
         self._watches: dict[str, None] = {}
         self._applied: list[PendingEvent] = []
         self._rejected: list[tuple[Event, Reject]] = []
@@ -148,13 +150,15 @@ class _IsolatedFold:
     def attempt(self, step: Callable[[], Sequence[Emit]]) -> Reject | None:
         """Do a step and keep its records; after an error, undo it and return the reason."""
         try:
-            outgoing = encode_emits(self.person.profile_id, step())
+            emits = step()
+            outgoing, held = encode_emits(self.person.profile_id, emits), held_journeys(emits)
             document, state, due_ms = self._encoded()
         except Exception as error:  # noqa: BLE001 - a bug costs this step, not the others
             self.person = self.person._replace(document=orjson.loads(self._document), state=read_state(self._state))
             return rejected_for_bug(error)
         self._document, self._state, self.due_ms = document, state, due_ms
         self._outgoing += outgoing
+        self._held += held
         return None
 
     def result(self, timer_from_ms: int) -> FoldedProfile:
@@ -172,6 +176,7 @@ class _IsolatedFold:
             self._applied,
             self._rejected,
             self.suspended,
+            held=self._held,
         )
 
     def _open_state(self, stored: StoredProfile, decider: Decider) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from processors.identity.claims import event_key
 from processors.profiles.cache import CACHED_BYTES, OpenProfile, ProfileCache
@@ -59,21 +60,78 @@ class UpdateResult:
     profiles: dict[str, Document] = field(default_factory=dict)
 
 
+class DecisionRules(NamedTuple):
+    """What decides about people now.
+
+    Attributes:
+        decider: Decides what follows from events and time; None: nothing does.
+        number: Number of the definitions of which it is made, as the store of profiles knows it; None: of none.
+    """
+
+    decider: Decider | None
+    number: int | None = None
+
+
+class RulesInForce(Protocol):
+    """Returns the rules in force."""
+
+    async def current(self, *, newest: bool = False) -> DecisionRules:
+        """Return the rules in force, less than a second old.
+
+        Args:
+            newest: Look whether there are newer ones now: others may have decided by them already.
+        """
+
+
+class ConstantRules:
+    """The same rules for ever."""
+
+    def __init__(self, rules: DecisionRules) -> None:
+        self._rules = rules
+
+    async def current(self, *, newest: bool = False) -> DecisionRules:
+        """Return the rules."""
+        return self._rules
+
+
 class ProfileUpdate:
     """Applies batches of events, and of timers, to the profiles of their people.
+
+    Rules change between two batches. If they change while a batch is in hand, the store refuses its writes, and the
+    events are decided again by the new rules: no person's events of one batch are decided by two of them.
 
     Args:
         store: Where the profiles are.
         decider: Decides what follows; None: nothing does.
+        rules: Returns the decider that is in force, in the place of one for ever.
         cached_bytes: Bound of the cache of profiles, in bytes of their JSON.
     """
 
     def __init__(
-        self, store: ProfileStore, decider: Decider | None = None, *, cached_bytes: int = CACHED_BYTES
+        self,
+        store: ProfileStore,
+        decider: Decider | None = None,
+        *,
+        rules: RulesInForce | None = None,
+        cached_bytes: int = CACHED_BYTES,
     ) -> None:
         self._store = store
-        self._decider = decider
+        self._rules_in_force: RulesInForce = rules or ConstantRules(DecisionRules(decider))
+        self._rules: DecisionRules | None = None
+        self._cached_bytes = cached_bytes
         self._cache = ProfileCache(cached_bytes)
+        self._outdated = False
+
+    async def follow(self) -> tuple[DecisionRules, ProfileCache]:
+        """Take up the rules in force, and return them with the cache of profiles that were decided by them.
+
+        A due time that other rules gave to a cached profile is not valid any more, so each has a cache of its own.
+        """
+        rules = await self._rules_in_force.current(newest=self._outdated)
+        self._outdated = False
+        if rules is not self._rules:
+            self._rules, self._cache = rules, ProfileCache(self._cached_bytes)
+        return rules, self._cache
 
     async def __call__(self, events: Sequence[Event]) -> UpdateResult:
         """Apply each event to the profile of its person, exactly once.
@@ -89,10 +147,13 @@ class ProfileUpdate:
         for _ in range(MAX_ATTEMPTS):
             if not pending:
                 return updated
-            people = await self._find(pending, updated)
-            folds = [self._fold(profile, theirs) for profile, theirs in people]
-            conflicts = await commit(self._store, self._cache, [one for one in folds if one.applied or one.outgoing])
+            rules, cache = await self.follow()
+            people = await self._find(pending, updated, cache)
+            folds = [_fold(profile, theirs, rules.decider) for profile, theirs in people]
+            changed = [one for one in folds if one.applied or one.outgoing]
+            conflicts = await commit(self._store, cache, changed, rules.number)
             updated.conflicts += len(conflicts)
+            self._outdated |= bool(conflicts)
             pending = []
             for folded, (_, theirs) in zip(folds, people, strict=True):
                 if folded.stored.profile_id in conflicts:
@@ -112,26 +173,29 @@ class ProfileUpdate:
         Returns:
             Errors, each with the id of its person: these timers are tried again in an hour; the others have fired.
         """
-        if self._decider is None or not profile_ids:
+        rules, cache = await self.follow()
+        decider = rules.decider
+        if decider is None or not profile_ids:
             return []
-        people = {profile_id: profile for profile_id in profile_ids if (profile := self._cache.pop(profile_id))}
+        people = {profile_id: profile for profile_id in profile_ids if (profile := cache.pop(profile_id))}
         unknown = [profile_id for profile_id in profile_ids if profile_id not in people]
         live: Sequence[str | None] = ()
         if unknown:
             reading = await self._store.people(unknown)
             live = reading.live
             people |= {profile_id: OpenProfile(stored) for profile_id, stored in reading.profiles.items()}
-        folds = [_fold_time(profile, now_ms, self._decider) for profile in people.values()]
+        folds = [_fold_time(profile, now_ms, decider) for profile in people.values()]
         # No write is taken that does not absorb what is to be absorbed; the one that does will set the timer again.
         stuck = {folded.stored.profile_id for folded in folds if folded.unreadable and folded.stored.absorbed}
         gone = [asked for asked, now in zip(unknown, live, strict=True) if now is None or now in stuck]
         if gone:
             await self._store.forget_timers(gone)
-        await commit(self._store, self._cache, [one for one in folds if one.stored.profile_id not in stuck])
+        fired = [one for one in folds if one.stored.profile_id not in stuck]
+        self._outdated |= bool(await commit(self._store, cache, fired, rules.number))
         return [f"{one.stored.profile_id}: {one.suspended.message}" for one in folds if one.suspended]
 
     async def _find(
-        self, pending: Sequence[PendingEvent], updated: UpdateResult
+        self, pending: Sequence[PendingEvent], updated: UpdateResult, cache: ProfileCache
     ) -> Sequence[tuple[OpenProfile, list[PendingEvent]]]:
         """Return the profile of each event's person, from the cache or the store, with the events new to it."""
         people: dict[str, tuple[OpenProfile, list[PendingEvent]]] = {}
@@ -140,7 +204,7 @@ class ProfileUpdate:
             profile_id = one.request.profile_id
             found = people.get(profile_id)
             if found is None:
-                profile = self._cache.pop(profile_id)
+                profile = cache.pop(profile_id)
                 if profile is None:
                     unknown.append(one)
                     continue
@@ -161,17 +225,18 @@ class ProfileUpdate:
                     people[live][1].append(one)
         return list(people.values())
 
-    def _fold(self, profile: OpenProfile, pending: Sequence[PendingEvent]) -> FoldedProfile:
-        stored = profile.stored
-        try:
-            return fold_events(profile, pending, self._decider)
-        except Exception:  # noqa: BLE001 - of which event it is, the second attempt finds out
-            return fold_events_isolated(stored, pending, self._decider)
-
 
 async def update(store: ProfileStore, events: Sequence[Event]) -> UpdateResult:
     """Apply one batch without a cache and without decisions."""
     return await ProfileUpdate(store)(events)
+
+
+def _fold(profile: OpenProfile, pending: Sequence[PendingEvent], decider: Decider | None) -> FoldedProfile:
+    stored = profile.stored
+    try:
+        return fold_events(profile, pending, decider)
+    except Exception:  # noqa: BLE001 - of which event it is, the second attempt finds out
+        return fold_events_isolated(stored, pending, decider)
 
 
 def _fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProfile:

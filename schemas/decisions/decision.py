@@ -14,16 +14,20 @@ DecisionOutcome = Literal["sent", "postponed", "suppressed", "ghost"]
 LedgerOutcome = Literal["sent", "postponed", "suppressed", "ghost", "failed", "regretted"]
 """Outcomes in the ledger: those of decisions, and the later results of a `sent` message."""
 
+HeldBack = Literal["postponed", "suppressed"]
+"""Outcomes of a message whose journey is paused, or was stopped."""
+
 Choice = Literal["declared", "preferred", "next_best"]
 """The choice among the channels that reach the person: the first as declared, the preferred one, or the one with the
 highest expected value."""
 
 Gate = Literal[
     "transactional", "consent", "suppression", "holdout", "channel", "quiet_hours", "send_time", "caps", "priority",
-    "expiry", "withdrawn", "delivery", "late_event",
+    "expiry", "withdrawn", "delivery", "late_event", "paused", "stopped",
 ]  # fmt: skip
-"""The gates in order. `withdrawn` stands in the row of a postponed message whose run has ended, `delivery` and
-`late_event` stand in rows of results of a sent message."""
+"""The gates in order. `paused` and `stopped`, states of the journey, come before all of them. `withdrawn` stands in
+the row of a postponed message whose run has ended, `delivery` and `late_event` stand in rows of results of a sent
+message."""
 
 
 class Message(Protocol):

@@ -380,6 +380,7 @@ class ProfileWrite(NamedTuple):
         due_ms: When time alone will change something, milliseconds since 1970; 0 never; None leaves what is stored.
         outgoing: Records to publish because of the change, in order: they go to the outbox in the same step.
         watches: Products that the person looked at: changes of price and stock become events of this person.
+        held: Paused journeys that hold a run of the person.
     """
 
     profile_id: str
@@ -391,3 +392,4 @@ class ProfileWrite(NamedTuple):
     due_ms: int | None = None
     outgoing: tuple[Outgoing, ...] = ()
     watches: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()

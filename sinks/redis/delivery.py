@@ -67,12 +67,16 @@ class RedisDeliveryLedger:
         """Release a claim; the next attempt is at `due_ms`."""
         await self._call("postpone", key, due_ms)
 
+    async def hold(self, key: str, due_ms: int) -> None:
+        """Release a claim that was no attempt; the message is looked at again at `due_ms`."""
+        await self._call("hold", key, due_ms)
+
     async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
         """Store the final outcome of a message; `due` returns it again unless it is acknowledged within the lease."""
         await self._call("settle", key, action, settlement, now_ms, lease_ms, KEPT_MS)
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
-        """Close the entries of messages whose receipts Kafka has confirmed; the actions are deleted."""
+        """Close the entries of messages when Kafka has confirmed their receipts, or themselves; actions are deleted."""
         if keys:
             await self._call("acknowledge", *keys)
 

@@ -61,8 +61,16 @@ class RedisProfileStore:
             reading.live.extend(now[request.profile_id] for request in part)
         return reading
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
-        """Store profiles, each in full or not at all; return the ids of those that have changed since the read."""
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
+        """Store profiles, each in full or not at all.
+
+        Args:
+            changes: The profiles.
+            definitions: Number of the definitions by which they were decided; None: by none.
+
+        Returns:
+            The ids of those that have changed since the read; all of them, where other definitions are in force.
+        """
         conflicts: list[str] = []
         remaining = iter(changes)
         while part := list(_events_at_most(remaining, EVENTS_A_CALL)):
@@ -77,10 +85,12 @@ class RedisProfileStore:
                     False if change.due_ms is None else change.due_ms,
                     tuple(chain.from_iterable([(one.topic, one.key, one.value) for one in change.outgoing])),
                     change.watches,
+                    change.held,
                 )
                 for change in part
             ]
-            conflicts.extend(found.decode() for found in await self._call(self._write, packed))
+            by = "" if definitions is None else definitions
+            conflicts.extend(found.decode() for found in await self._call(self._write, packed, by))
         return conflicts
 
     async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
@@ -201,10 +211,10 @@ class RedisProfileStore:
         reading.applied.extend(mark == ord("1") for mark in applied)
         return [None if found == _ERASED else found.decode() for found in live]
 
-    async def _call(self, script: Any, argument: Any) -> Any:
+    async def _call(self, script: Any, argument: Any, *further: int | str) -> Any:
         # The server's cmsgpack has one type for text and bytes.
         packed = msgpack.packb(argument, use_bin_type=False)
-        return await script(keys=[self._changed], args=[self._prefix, packed])
+        return await script(keys=[self._changed], args=[self._prefix, packed, *further])
 
 
 def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

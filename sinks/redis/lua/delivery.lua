@@ -1,4 +1,4 @@
--- One step of the delivery ledger: claim, due, postpone, settle or acknowledge. sinks/redis/delivery.py describes the
+-- One step of the delivery ledger: claim, due, postpone, hold, settle or acknowledge. sinks/redis/delivery.py describes the
 -- keys. The answer is a list of {key, state, attempt, action, settlement}.
 -- ARGV: prefix `{namespace}:`, step, then what the step needs. Times are milliseconds since 1970.
 local prefix, step = ARGV[1], ARGV[2]
@@ -51,6 +51,15 @@ elseif step == 'postpone' then
   end
   return {}
 
+elseif step == 'hold' then
+  local key, at = ARGV[3], ARGV[4]
+  if redis.call('HGET', entry(key), 'state') == 'claimed' then
+    redis.call('HSET', entry(key), 'state', 'waiting')
+    redis.call('HINCRBY', entry(key), 'attempt', -1) -- which `due` counts again
+    redis.call('ZADD', due, at, key)
+  end
+  return {}
+
 elseif step == 'settle' then
   local key, action, settlement = ARGV[3], ARGV[4], ARGV[5]
   local now, lease, keep = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
@@ -62,7 +71,8 @@ elseif step == 'settle' then
 else -- acknowledge
   for n = 3, #ARGV do
     local key = ARGV[n]
-    if redis.call('HGET', entry(key), 'state') == 'settled' then
+    local state = redis.call('HGET', entry(key), 'state')
+    if state == 'settled' or state == 'claimed' then -- claimed: it was published as it is, without a receipt
       redis.call('HSET', entry(key), 'state', 'told')
       redis.call('HDEL', entry(key), 'action')
       redis.call('ZREM', due, key)

@@ -1,8 +1,10 @@
 -- Stores profiles, each in full or not at all: only if it has not changed since it was read.
 -- ARGV: prefix `{namespace}:`; msgpack of a list of
 --   [id, expected version, document, [[loser, version], …], [event key, received_ms, …],
---    state | false, due_ms | false, [topic, key, value, …], [product, …]].
--- Answer: ids of the profiles that have changed since they were read and were not written.
+--    state | false, due_ms | false, [topic, key, value, …], [product, …], [held journey, …]];
+--   number of the definitions by which they were decided, or ''.
+-- Answer: ids of the profiles that have changed since they were read and were not written; all of them, where other
+-- definitions are in force.
 local prefix, changes = ARGV[1], cmsgpack.unpack(ARGV[2])
 local call = redis.call
 local timers, changed, outbox = prefix .. 'timers', prefix .. 'profiles:changed', prefix .. 'outbox'
@@ -11,6 +13,11 @@ local WATCHED_S = 90 * 86400 -- since the last look at the product
 local MAX_ARGUMENTS = 1000   -- arguments of one command: unpack() fails near 8,000
 local GROUP = 25             -- profiles of one EXISTS
 local conflicts = {}
+
+if ARGV[3] ~= '' and (call('HGET', prefix .. 'definitions', 'number') or '0') ~= ARGV[3] then
+  for index, change in ipairs(changes) do conflicts[index] = change[1] end
+  return conflicts
+end
 
 local function key_of(profile_id) return prefix .. 'profile:' .. profile_id end
 
@@ -113,6 +120,10 @@ for _, change in ipairs(current) do
     call('XADD', outbox, '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
   end
   for _, product in ipairs(change[9]) do watch(product, profile_id, own_events[#own_events]) end
+  for _, journey in ipairs(change[10]) do
+    call('SADD', prefix .. 'held', journey)
+    call('SADD', prefix .. 'held:' .. journey, profile_id)
+  end
 end
 call_in_parts('ZADD', changed, new_versions)
 call_in_parts('ZREM', timers, unscheduled)

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import StoredPeople
-from processors.delivery.stage import LEASE_MS, Deliver
+from processors.delivery.stage import LEASE_MS, ConstantSendingRules, Deliver
 from processors.delivery.templates import Templates
 from processors.identity.claims import claims
 from processors.identity.stage import request_for
@@ -128,7 +128,9 @@ class World:
             people=self,
             recommendations=self,
             products=self,
-            templates=Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()}),
+            rules=ConstantSendingRules(
+                Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()})
+            ),
             definitions=DeliveryDefinitions.model_validate(routes),
             adapters={"smtp": self},
             clock=lambda: self.now,

@@ -74,7 +74,7 @@ class Corner:
         self.outbox = RedisOutbox(redis, profile_outbox(namespace))
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
-    def worker(self, **options: int) -> ProfileUpdate:
+    def worker(self, **options: Any) -> ProfileUpdate:
         return ProfileUpdate(self.profiles, Counting(), **options)
 
     async def identified(self, event: Event, *named: tuple[str, str]) -> Event:

@@ -80,7 +80,7 @@ class Dying(RedisProfileStore):
         super().__init__(corner.redis, corner.namespace)
         self._reaches_the_server = written
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
         if self._reaches_the_server:
             await super().write(changes)
         raise ConnectionError("the process died")

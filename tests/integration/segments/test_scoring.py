@@ -36,7 +36,7 @@ class Busy(RedisProfileStore):
         self.times = 0
         self.other = RedisProfileStore(redis, namespace)
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
         """Let another event of the person come first."""
         if changes and self.times:
             self.times -= 1

@@ -8,7 +8,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from processors.delivery.stage import Deliver, DeliveryLedger
+from processors.delivery.stage import ConstantSendingRules, Deliver, DeliveryLedger
 from processors.delivery.templates import Templates
 from processors.profiles.document import new_profile
 from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, SendResult
@@ -72,7 +72,7 @@ def stage(around: Surroundings) -> Deliver:
         people=around,
         recommendations=around,
         products=around,
-        templates=Templates({"hello": TemplateDefinition.model_validate(template)}),
+        rules=ConstantSendingRules(Templates({"hello": TemplateDefinition.model_validate(template)})),
         definitions=DeliveryDefinitions.model_validate(
             {"sender": "shop@shop.example", "channels": {"email": {"through": "smtp"}}}
         ),

@@ -14,7 +14,7 @@ from deploy.operations.definition_files import DefinitionError, load
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import adapters
 from processors.decisions.receipts import Receipts
-from processors.delivery.stage import Settlement, pause_ms, receipt
+from processors.delivery.settlement import Settlement, pause_ms, receipt
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions, Retries
 from schemas.events.messages import STEPS

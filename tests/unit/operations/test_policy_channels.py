@@ -59,6 +59,7 @@ def test_neither_the_profile_worker_nor_the_deliver_worker_starts_with_it(tmp_pa
     with pytest.raises(DefinitionError, match=r"channels\.kiosk"):
         build_deliver(
             settings,
+            rules=unused,
             ledger=unused,
             publisher=unused,
             profiles=unused,

@@ -58,7 +58,7 @@ class MemoryStore:
     async def forget_timers(self, profile_ids: Sequence[str]) -> None:
         self.forgotten += profile_ids
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
         if self.conflicts:
             self.conflicts -= 1
             return [change.profile_id for change in changes]
@@ -183,7 +183,7 @@ async def test_whichever_events_raise_the_others_have_the_decisions_and_the_stat
 
 async def test_the_reason_is_kept_where_the_answer_to_the_write_was_lost_and_the_write_is_sent_again() -> None:
     class Forgetful(MemoryStore):
-        async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+        async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
             """Store, and answer what the second of two equal writes is answered."""
             first = not self.writes
             conflicts = await super().write(changes)

@@ -29,7 +29,7 @@ class Contended:
     async def forget_timers(self, profile_ids: Sequence[str]) -> None:
         raise AssertionError("nobody is gone")
 
-    async def write(self, changes: Sequence[ProfileWrite]) -> list[str]:
+    async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
         self.written += [change.document for change in changes]
         self.losses -= 1
         return [change.profile_id for change in changes] if self.losses >= 0 else []

@@ -1,0 +1,195 @@
+"""Commands of `journeys` that change what is in force: publish, rollback, pause, resume, stop; and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from deploy.cli.arguments import AsJson
+from deploy.cli.output import fail, print_json, print_table
+from deploy.cli.stores import clickhouse, exit_on_store_error
+
+if TYPE_CHECKING:
+    from deploy.operations.publication import Changed, Publication
+
+Result = TypeVar("Result")
+
+WAIT_S = 10.0
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Journeys.")]
+All = Annotated[bool, typer.Option("--all", help="All journeys.")]
+Person = Annotated[str, typer.Option("--by", help="Who does it, for the history; else the user of this machine.")]
+
+
+def register(journeys: typer.Typer) -> None:
+    """Add the commands to `throughline journeys`."""
+    for name, command in (
+        ("publish", journeys_publish),
+        ("rollback", journeys_rollback),
+        ("pause", journeys_pause),
+        ("resume", journeys_resume),
+        ("stop", journeys_stop),
+        ("history", journeys_history),
+    ):
+        journeys.command(name)(command)
+
+
+def journeys_publish(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
+    """Put the files in force, on all workers within a second: journeys, segments, templates and the message policy.
+
+    They are checked first, and refused with all errors at once. With names, only these journeys and the templates that
+    they send are taken from the files. Runs under way go on in the version that they entered with.
+    """
+    _not_both(names, everything)
+    _change(lambda publication: publication.publish(names or ()), by, as_json, "published")
+
+
+def journeys_rollback(
+    names: Names = None,
+    everything: All = False,
+    to: Annotated[str, typer.Option("--to", help="A version of `journeys history`; else the one before.")] = "",
+    by: Person = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put an earlier version in force again: of some journeys, with the templates that they send, or of everything.
+
+    Runs under way go on in the version that they entered with; `stop` ends them. A paused or stopped journey stays so.
+    """
+    _some(names, everything)
+    _change(lambda publication: publication.roll_back(names or (), to), by, as_json, "rolled back")
+
+
+def journeys_pause(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
+    """Hold back journeys: people enter and wait, but nothing is sent, posted or set until `resume`.
+
+    What is held has a row in v_decisions, `postponed` by the gate `paused`. Messages expire meanwhile as they would.
+    """
+    _some(names, everything)
+    _change(lambda publication: publication.control("pause", names or ()), by, as_json, "paused")
+
+
+def journeys_resume(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
+    """Let paused journeys go on with what they hold; let stopped ones take in people again."""
+    _some(names, everything)
+    _change(lambda publication: publication.control("resume", names or ()), by, as_json, "resumed")
+
+
+def journeys_stop(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
+    """End all runs of journeys; nobody enters until `resume`, or until the journey is published by its name.
+
+    The message that a run would have come to has a row in v_decisions, `suppressed` by the gate `stopped`.
+    """
+    _some(names, everything)
+    _change(lambda publication: publication.stop(names or ()), by, as_json, "stopped")
+
+
+def journeys_history(as_json: AsJson = False) -> None:
+    """List who published, paused, resumed, stopped or rolled back what, the last change first."""
+    from zoneinfo import ZoneInfo
+
+    from deploy.settings import settings
+    from schemas.time import readable_text, text_of_ms, time_of_ms
+    from sinks.clickhouse.definitions import read_changes
+
+    with clickhouse() as tables:
+        changes = read_changes(tables)
+    if as_json:
+        rows = [{**one._asdict(), "at": text_of_ms(one.at_ms)} for one in changes]
+        print_json(
+            [{name: row[name] for name in ("number", "at", "by", "kind", "journeys", "version")} for row in rows]
+        )
+        return
+    zone = ZoneInfo(settings().timezone)
+    print_table(
+        ["version", "what", "journeys", "by", "when"],
+        [
+            (
+                one.version or "folder",
+                one.kind,
+                ", ".join(one.journeys) or "all",
+                one.by,
+                readable_text(time_of_ms(one.at_ms, zone)),
+            )
+            for one in changes
+        ],
+        text_columns=5,
+    )
+
+
+def _change(task: Callable[[Publication], Awaitable[Changed]], by: str, as_json: bool, done: str) -> None:
+    changed, taken, late = _run(task, by)
+    state = changed.state
+    refused = [report for report in taken if report["refused"]]
+    if as_json:
+        print_json(
+            {
+                "number": state.number,
+                "version": state.version,
+                "journeys": {name: control._asdict() for name, control in state.journeys.items()},
+                "changes": changed.difference.lines() if changed.difference else [],
+                "recorded": changed.recorded,
+                "workers": [*taken, *late],
+            }
+        )
+    else:
+        if changed.difference:
+            lines = changed.difference.lines()
+            print(f"version {state.version} is in force" + ("" if lines else "; nothing has changed"))
+            for line in lines:
+                print(f"  {line}")
+        else:
+            print(f"{done}: {', '.join(changed.journeys) or 'none'}")
+        if changed.difference and [*changed.difference.new["segments"], *changed.difference.changed["segments"]]:
+            print("  `throughline segments backfill` takes in the people who are in these segments already")
+        held = sorted(name for name, one in state.journeys.items() if one.state != "running")
+        if changed.difference and held:
+            print(f"  not running: {', '.join(f'{name} ({state.journeys[name].state})' for name in held)}")
+        print(f"  taken up by {len(taken) - len(refused)} workers" if taken or late else "  no worker runs")
+    for report in late:
+        typer.echo(f"  a {report['role']} worker has not taken it up within {WAIT_S:g} s", err=True)
+    for report in refused:
+        typer.echo(f"  a {report['role']} worker has refused it: {report['refused']}", err=True)
+    if not changed.recorded:
+        typer.echo("  in force, but not in the history: ClickHouse does not answer", err=True)
+    if late or refused:
+        raise typer.Exit(1)
+
+
+def _run(
+    task: Callable[[Publication], Awaitable[Changed]], by: str
+) -> tuple[Changed, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Make a change, and wait until the workers have taken it up."""
+    import asyncio
+    import getpass
+
+    from redis.asyncio import Redis
+
+    from deploy.operations.publication import NotPublishedError, Publication
+    from deploy.settings import settings
+    from schemas.time import clock_ms
+    from sinks.redis.definitions import RedisDefinitions
+
+    async def run() -> tuple[Changed, list[dict[str, Any]], list[dict[str, Any]]]:
+        async with Redis.from_url(settings().redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+            store = RedisDefinitions(redis, settings().redis_namespace)
+            publication = Publication(settings(), store, by or getpass.getuser(), clock_ms)
+            changed = await task(publication)
+            return changed, *await publication.wait_for_workers(changed.state.number, WAIT_S)
+
+    with exit_on_store_error():
+        try:
+            return asyncio.run(run())
+        except NotPublishedError as error:
+            fail(str(error))
+
+
+def _some(names: list[str] | None, everything: bool) -> None:
+    _not_both(names, everything)
+    if not names and not everything:
+        raise typer.BadParameter("name the journeys, or say --all", param_hint="NAME")
+
+
+def _not_both(names: list[str] | None, everything: bool) -> None:
+    if names and everything:
+        raise typer.BadParameter("names and --all exclude each other", param_hint="--all")

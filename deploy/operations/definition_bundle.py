@@ -1,0 +1,186 @@
+"""The definitions that are published as one version: segments, journeys, templates and the message policy.
+
+A version is the hash of the texts of its files. They refer to one another, so they are checked and put in force
+together; how messages leave (`delivery.yaml`), with secrets of its own, belongs to each worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+import orjson
+
+from deploy.operations.definition_files import DefinitionError, yaml_files
+from deploy.operations.engines import Definitions, lint_all, load_definitions
+from deploy.settings import Settings, home
+from schemas.journeys.definitions import MessageNode
+
+FOLDERS = ("segments", "journeys", "templates")
+POLICY = "policy.yaml"
+_PATH = re.compile(rf"({'|'.join(FOLDERS)})/[\w][\w.-]*\.ya?ml|{re.escape(POLICY)}")
+
+
+class Bundle(NamedTuple):
+    """Files of definitions.
+
+    Attributes:
+        files: Path in the folder → text.
+    """
+
+    files: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """The version: a hash of the files."""
+        return hashlib.sha256(orjson.dumps(dict(self.files), option=orjson.OPT_SORT_KEYS)).hexdigest()[:12]
+
+
+class BundleDifference(NamedTuple):
+    """What a version changes of another: the names of what is new, changed or gone, by kind.
+
+    Attributes:
+        new: Kind (`segments`, `journeys`, `templates`) → names that the other does not have.
+        changed: Kind → names of which the definition is another one.
+        gone: Kind → names that only the other has.
+        policy: Whether the message policy is another one.
+    """
+
+    new: Mapping[str, list[str]]
+    changed: Mapping[str, list[str]]
+    gone: Mapping[str, list[str]]
+    policy: bool
+
+    def lines(self) -> list[str]:
+        """Describe the difference: a line for each kind of change."""
+        found = [
+            f"{kind} {what}: {', '.join(names[kind])}"
+            for kind in FOLDERS
+            for what, names in (("new", self.new), ("changed", self.changed), ("removed", self.gone))
+            if names[kind]
+        ]
+        return [*found, *(["message policy changed"] if self.policy else [])]
+
+
+def read_bundle(settings: Settings) -> Bundle:
+    """Read the files of the deployment's folder.
+
+    Raises:
+        DefinitionError: A file is no text.
+    """
+    paths = {f"{name}/{path.name}": path for name in FOLDERS for path in yaml_files(settings.definitions_dir / name)}
+    files = {}
+    for name, path in {**paths, POLICY: settings.policy_file}.items():
+        try:
+            files[name] = path.read_text("utf-8")
+        except OSError as error:
+            raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise DefinitionError(f"{path}: not a text in UTF-8") from error
+    return Bundle(files)
+
+
+def settings_of(settings: Settings, bundle: Bundle) -> Settings:
+    """Return settings by which the files of a bundle are read, from a folder of its own below `THROUGHLINE_HOME`.
+
+    Raises:
+        DefinitionError: A path is none that a bundle may have, or the folder cannot be written.
+    """
+    if wrong := next((path for path in bundle.files if not _PATH.fullmatch(path)), None):
+        raise DefinitionError(f"{wrong}: not a file of definitions")
+    folder = home() / "definitions" / bundle.version
+    try:
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(mkdtemp(dir=folder.parent))
+            for name, text in bundle.files.items():
+                (made / name).parent.mkdir(exist_ok=True)
+                (made / name).write_text(text, "utf-8")
+            try:
+                made.rename(folder)
+            except OSError:  # another process was faster
+                shutil.rmtree(made)
+    except OSError as error:
+        raise DefinitionError(f"{folder}: cannot be written: {error.strerror}") from error
+    return settings.model_copy(update={"definitions_dir": folder, "policy_file": folder / POLICY})
+
+
+def checked(settings: Settings) -> Definitions:
+    """Read the definitions that settings name, and check all that they refer to.
+
+    Raises:
+        DefinitionError: Something is wrong; the message has a line for each error of every file.
+    """
+    definitions = load_definitions(settings)
+    if errors := [str(finding) for finding in lint_all(definitions) if finding.serious]:
+        raise DefinitionError("\n".join(errors))
+    return definitions
+
+
+def with_journeys(base: Bundle, other: Bundle, names: Iterable[str], settings: Settings) -> Bundle:
+    """Return a bundle with some journeys, and the templates that they send, of another one.
+
+    Args:
+        base: Has all other files.
+        other: Has those journeys.
+        names: Their names. One that `other` does not have is left out of the result.
+        settings: Of the deployment.
+
+    Raises:
+        DefinitionError: A file of a journey is not valid, or neither bundle has a journey of that name.
+    """
+    theirs, ours = (load_definitions(settings_of(settings, one)) for one in (other, base))
+    files = dict(base.files)
+    for name in names:
+        if name not in theirs.files and name not in ours.files:
+            known = ", ".join(sorted({*theirs.files, *ours.files}))
+            raise DefinitionError(f"{name}: no journey has this name; there are {known}")
+        if name in ours.files:
+            del files[f"journeys/{ours.files[name].name}"]
+        if name in theirs.files:
+            path = f"journeys/{theirs.files[name].name}"
+            files[path] = other.files[path]
+            for template in _templates(theirs, name):
+                for path in (f"templates/{template}.yaml", f"templates/{template}.yml"):
+                    if path in other.files:
+                        files[path] = other.files[path]
+    return Bundle(files)
+
+
+def difference(new: Definitions, old: Definitions | None) -> BundleDifference:
+    """Compare two versions; everything is new where there is no old one."""
+    now, before = _parts(new), _parts(old) if old else {name: {} for name in FOLDERS}
+    return BundleDifference(
+        {kind: sorted(now[kind].keys() - before[kind].keys()) for kind in FOLDERS},
+        {
+            kind: sorted(
+                name for name in now[kind].keys() & before[kind].keys() if now[kind][name] != before[kind][name]
+            )
+            for kind in FOLDERS
+        },
+        {kind: sorted(before[kind].keys() - now[kind].keys()) for kind in FOLDERS},
+        old is not None and new.policy != old.policy,
+    )
+
+
+def _parts(definitions: Definitions) -> dict[str, dict[str, object]]:
+    folder = definitions.templates_dir
+    return {
+        "segments": {
+            **{one.name: one for one in definitions.segments.segments},
+            **{one.name: one for one in definitions.segments.traits},
+        },
+        "journeys": {one.name: (one.version, one.enabled) for one in definitions.journeys},
+        "templates": {path.stem: path.read_text("utf-8") for path in yaml_files(folder)},
+    }
+
+
+def _templates(definitions: Definitions, journey: str) -> set[str]:
+    (found,) = (one for one in definitions.journeys if one.name == journey)
+    messages = [step for _, step in found.walk() if isinstance(step, MessageNode)]
+    return {name for step in messages for name in (step.template, *(one.template for one in step.variants)) if name}

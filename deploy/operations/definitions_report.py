@@ -1,0 +1,95 @@
+"""Reads what is in force for commands that show it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+
+from deploy.operations.definition_bundle import difference, read_bundle
+from deploy.operations.engines import Definitions, load_definitions
+from deploy.operations.publication import ALIVE_MS, settings_in_force, state_in_force
+from deploy.settings import Settings
+from schemas.journeys.control import DefinitionsState
+from schemas.journeys.definitions import Journey
+from schemas.time import clock_ms
+from sinks.redis.definitions import RedisDefinitions
+
+
+class DefinitionsReport(NamedTuple):
+    """What is in force.
+
+    Attributes:
+        state: Its version, and the states of journeys.
+        definitions: The definitions themselves.
+        workers: What each worker that is alive has taken up: `role`, `version`, `refused`.
+    """
+
+    state: DefinitionsState
+    definitions: Definitions
+    workers: list[dict[str, Any]]
+
+    def running(self) -> list[Journey]:
+        """Return the journeys that people may enter."""
+        controls = self.state.journeys
+        return [
+            journey
+            for journey in self.definitions.journeys
+            if journey.name not in controls or controls[journey.name].state != "stopped"
+        ]
+
+
+async def read_in_force(settings: Settings) -> DefinitionsReport:
+    """Read what is in force.
+
+    Raises:
+        DefinitionError: This release cannot read it.
+        redis.RedisError: Redis does not answer.
+    """
+    async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+        store = RedisDefinitions(redis, settings.redis_namespace)
+        state = await state_in_force(settings, store)
+        definitions = load_definitions(await settings_in_force(settings, store, state))
+        return DefinitionsReport(state, definitions, await store.reports(clock_ms() - ALIVE_MS))
+
+
+async def worker_lines(settings: Settings) -> list[str]:
+    """Describe in a line each what the workers have in force; a refused version is named with its reason.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    async with Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2) as redis:
+        store = RedisDefinitions(redis, settings.redis_namespace)
+        state, reports = await store.state(), await store.reports(clock_ms() - ALIVE_MS)
+    lines = []
+    for version in sorted({report["version"] for report in reports}):
+        roles = [report["role"] for report in reports if report["version"] == version]
+        count = ", ".join(f"{roles.count(role)} {role}" for role in sorted({*roles}))
+        lines.append(f"definitions {version or 'of the folder'}: {count}")
+    lines += [f"{report['role']} refused {report['refused']}" for report in reports if report["refused"]]
+    halted = {name: one.state for name, one in (state.journeys if state else {}).items() if one.state != "running"}
+    return [*lines, *(f"journey {name}: {halted[name]}" for name in sorted(halted))]
+
+
+async def folder_is_in_force(settings: Settings) -> bool | None:
+    """Return whether the files of the folder are what was published; None: nothing was.
+
+    Raises:
+        DefinitionError: A file is no text.
+        redis.RedisError: Redis does not answer.
+    """
+    async with Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2) as redis:
+        state = await RedisDefinitions(redis, settings.redis_namespace).state()
+    return read_bundle(settings).version == state.version if state and state.version else None
+
+
+def unpublished(settings: Settings, report: DefinitionsReport) -> list[str]:
+    """Describe how the files of the folder differ from what was published; empty: they do not, or nothing was.
+
+    Raises:
+        DefinitionError: A file of the folder is not valid.
+    """
+    if not report.state.version or read_bundle(settings).version == report.state.version:
+        return []
+    return difference(load_definitions(settings), report.definitions).lines() or ["comments in the files"]

@@ -1,0 +1,329 @@
+"""Changes what is in force: publish, roll back, pause, resume, stop; workers follow within a second.
+
+Redis has what is in force (`sinks/redis/definitions.py`), ClickHouse the history with every version, who and when. A
+change comes to Redis first, in one step that fails if somebody else was faster. After a loss of Redis, whoever asks
+first restores it from the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from deploy.operations.definition_bundle import (
+    Bundle,
+    BundleDifference,
+    checked,
+    difference,
+    read_bundle,
+    settings_of,
+    with_journeys,
+)
+from deploy.operations.definition_files import DefinitionError
+from deploy.operations.engines import Definitions, load_definitions
+from deploy.settings import Settings
+from schemas.journeys.control import ChangeKind, DefinitionChange, DefinitionsState, JourneyControl
+from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.definitions import insert_change, read_changes, read_files, read_people_under_way
+from sinks.redis.definitions import RedisDefinitions
+
+ALIVE_MS = 15_000
+"""A worker reports what it has in force more often than this."""
+_ATTEMPTS = 20
+
+
+class NotPublishedError(Exception):
+    """Nothing was changed; the message says why and what to do."""
+
+
+class Changed(NamedTuple):
+    """The outcome of a change.
+
+    Attributes:
+        state: What is in force now.
+        journeys: The journeys whose state was changed.
+        difference: What a new version changes; None: no version was published.
+        recorded: Whether the history in ClickHouse has it.
+    """
+
+    state: DefinitionsState
+    journeys: Sequence[str] = ()
+    difference: BundleDifference | None = None
+    recorded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Changes what is in force in one deployment.
+
+    Attributes:
+        settings: Of the deployment.
+        store: What is in force.
+        by: The person who changes it.
+        clock: The time, milliseconds since 1970.
+    """
+
+    settings: Settings
+    store: RedisDefinitions
+    by: str
+    clock: Callable[[], int]
+
+    async def publish(self, names: Sequence[str] = ()) -> Changed:
+        """Put the files of the folder in force; a stopped journey that is named starts again.
+
+        Args:
+            names: Only these journeys, with the templates that they send; everything else stays as published.
+
+        Raises:
+            DefinitionError: Something is wrong with the files; nothing has changed.
+            NotPublishedError: ClickHouse, which is to keep the version, cannot be reached.
+        """
+        folder = read_bundle(self.settings)
+
+        async def wanted(state: DefinitionsState) -> Bundle:
+            if not names or not state.version:
+                checked(self.settings)  # its errors name the files of the folder
+                return folder
+            base = await self._bundle(state.version)
+            return await asyncio.to_thread(with_journeys, base, folder, names, self.settings)
+
+        return await self._put("publish", names, wanted)
+
+    async def roll_back(self, names: Sequence[str] = (), version: str = "") -> Changed:
+        """Put an earlier version in force: of everything, or of journeys with the templates that they send.
+
+        Runs go on in the version that they entered with.
+
+        Args:
+            names: Only these journeys; none: everything.
+            version: The version; empty: the last one that differs from what is in force.
+
+        Raises:
+            NotPublishedError: There is no such version, or ClickHouse, which keeps it, cannot be reached.
+        """
+
+        async def wanted(state: DefinitionsState) -> Bundle:
+            base = await self._bundle(state.version)
+            for earlier in await self._versions(state.version, version):
+                bundle = await self._bundle(earlier)
+                if names:
+                    bundle = await asyncio.to_thread(with_journeys, base, bundle, names, self.settings)
+                if bundle.version != state.version:
+                    return bundle
+            what = f"of {', '.join(names)} " if names else ""
+            raise NotPublishedError(f"no other version {what}was ever published: `throughline journeys history`")
+
+        return await self._put("rollback", names, wanted)
+
+    async def control(self, kind: ChangeKind, names: Sequence[str]) -> Changed:
+        """Pause, resume or stop journeys; no names: all.
+
+        It works without ClickHouse; the history then lacks it.
+
+        Raises:
+            NotPublishedError: No journey has a name, or it is stopped and cannot be paused.
+        """
+        for _ in range(_ATTEMPTS):
+            state = await state_in_force(self.settings, self.store)
+            known = await asyncio.to_thread(_names, await settings_in_force(self.settings, self.store, state))
+            chosen = list(dict.fromkeys(names or sorted(known)))
+            if unknown := [name for name in chosen if name not in known and name not in state.journeys]:
+                raise NotPublishedError(f"{', '.join(unknown)}: not in force; there are {', '.join(sorted(known))}")
+            if kind == "pause" and not names:
+                chosen = [name for name in chosen if not _is(state, name, "stopped")]
+            elif kind == "pause" and (stopped := [name for name in chosen if _is(state, name, "stopped")]):
+                raise NotPublishedError(f"{', '.join(stopped)}: stopped already, so that there is nothing to pause")
+            change = DefinitionChange(state.number + 1, self.clock(), self.by, kind, tuple(chosen), state.version)
+            following = after(state, change)
+            if await self.store.change(state.number, following):
+                if kind == "resume":
+                    for name in chosen:
+                        await self.store.release(name, self.clock())
+                return Changed(following, chosen, recorded=await self._recorded(change))
+        raise NotPublishedError("others change what is in force all the time: try again")
+
+    async def stop(self, names: Sequence[str]) -> Changed:
+        """Stop journeys; no names: all. People whose runs are known to be under way are woken, so that these end now.
+
+        All other runs end when something next happens to them; none of them has any effect before.
+
+        Raises:
+            NotPublishedError: No journey has a name.
+        """
+        changed = await self.control("stop", names)
+        for name in changed.journeys:
+            with suppress(NotPublishedError):
+                people = await self._tables(partial(read_people_under_way, journey=name))
+                await self.store.wake(name, people, self.clock())
+        return changed
+
+    async def wait_for_workers(
+        self, number: int, timeout_s: float
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Wait until every worker that is alive has taken up a change.
+
+        Returns:
+            The reports of those that have, and of those that have not within the time.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        while True:
+            reports = await self.store.reports(self.clock() - ALIVE_MS)
+            late = [report for report in reports if report["number"] < number]
+            if not late or clock() > deadline:
+                return [report for report in reports if report not in late], late
+            await asyncio.sleep(0.05)
+
+    async def _put(
+        self, kind: ChangeKind, names: Sequence[str], wanted: Callable[[DefinitionsState], Awaitable[Bundle]]
+    ) -> Changed:
+        await self._tables(lambda tables: tables.command("SELECT 1"))  # a version that nobody keeps is not published
+        for _ in range(_ATTEMPTS):
+            state = await state_in_force(self.settings, self.store)
+            bundle = await wanted(state)
+            definitions = await asyncio.to_thread(_checked_bundle, self.settings, bundle)
+            old = await self._definitions(state)
+            change = DefinitionChange(
+                state.number + 1, self.clock(), self.by, kind, tuple(names), bundle.version, bundle.files
+            )
+            following = after(state, change)
+            if following._replace(number=0) == state._replace(number=0):
+                return Changed(state, (), difference(definitions, old))
+            archived = {journey.version: journey.archived() for journey in definitions.journeys}
+            if await self.store.change(state.number, following, bundle.files, archived):
+                return Changed(following, names, difference(definitions, old), await self._recorded(change))
+        raise NotPublishedError("others change what is in force all the time: try again")
+
+    async def _definitions(self, state: DefinitionsState) -> Definitions | None:
+        """Return what is published; None: nothing, or what this release cannot read."""
+        if not state.version:
+            return None
+        try:
+            return load_definitions(settings_of(self.settings, await self._bundle(state.version)))
+        except DefinitionError:
+            return None
+
+    async def _bundle(self, version: str) -> Bundle:
+        if not version:
+            raise NotPublishedError(
+                "nothing was ever published: `throughline journeys publish` puts the folder in force"
+            )
+        files = await self.store.files(version)
+        if files is None:
+            files = await self._tables(lambda tables: read_files(tables, version))
+        if files is None:
+            raise NotPublishedError(f"{version}: no such version: `throughline journeys history` lists them")
+        return Bundle(files)
+
+    async def _versions(self, current: str, wanted: str) -> list[str]:
+        if wanted:
+            return [wanted]
+        changes = await self._tables(read_changes)
+        return list(dict.fromkeys(one.version for one in changes if one.version and one.version != current))
+
+    async def _recorded(self, change: DefinitionChange) -> bool:
+        try:
+            await self._tables(lambda tables: insert_change(tables, change))
+        except NotPublishedError:
+            return False
+        return True
+
+    async def _tables(self, task: Callable[[Any], Any]) -> Any:
+        try:
+            return await asyncio.to_thread(_with_tables, self.settings, task)
+        except (StoreDown, ClickHouseError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise NotPublishedError(
+                f"ClickHouse, which keeps the versions: {reason}\nIs it up, and are its tables there (`throughline"
+                " migrate`)? THROUGHLINE_CLICKHOUSE_URL is its address."
+            ) from error
+
+
+def after(state: DefinitionsState, change: DefinitionChange) -> DefinitionsState:
+    """Return what is in force after a change."""
+    controls = dict(state.journeys)
+    for name in change.journeys:
+        before = controls.get(name, JourneyControl("running", 0))
+        stopped = before.state == "stopped"
+        if change.kind == "pause":
+            controls[name] = JourneyControl("paused", change.at_ms, before.stopped_ms, change.by)
+        elif change.kind == "stop":
+            controls[name] = JourneyControl("stopped", change.at_ms, change.at_ms, change.by)
+        elif change.kind == "resume" or (change.kind == "publish" and stopped):
+            controls[name] = JourneyControl("running", change.at_ms, before.stopped_ms, change.by)
+    return DefinitionsState(change.number, change.version, controls)
+
+
+async def state_in_force(settings: Settings, store: RedisDefinitions) -> DefinitionsState:
+    """Return what is in force; where Redis does not know, it is restored from the history.
+
+    Raises:
+        StoreDown: Redis does not know, and ClickHouse does not answer.
+    """
+    state = await store.state()
+    if state is not None:
+        return state
+    restored, files = await asyncio.to_thread(_restored, settings)
+    await store.change(0, restored, files)
+    return await store.state() or restored
+
+
+async def settings_in_force(settings: Settings, store: RedisDefinitions, state: DefinitionsState) -> Settings:
+    """Return settings by which the definitions in force are read.
+
+    Raises:
+        DefinitionError: The published files are nowhere, or cannot be written.
+        StoreDown: Redis does not have them, and ClickHouse does not answer.
+    """
+    if not state.version:
+        return settings
+    files = await store.files(state.version)
+    if files is None:
+        files = await asyncio.to_thread(_with_tables, settings, lambda tables: read_files(tables, state.version))
+    if files is None:
+        raise DefinitionError(f"version {state.version} of the definitions is in force, and its files are nowhere")
+    return settings_of(settings, Bundle(files))
+
+
+def _restored(settings: Settings) -> tuple[DefinitionsState, dict[str, str] | None]:
+    state = DefinitionsState()
+    try:
+        for change in reversed(_with_tables(settings, read_changes)):
+            state = after(state, change)
+    except (StoreDown, ClickHouseError) as error:
+        if "UNKNOWN_TABLE" in str(error) or "UNKNOWN_DATABASE" in str(error):
+            return DefinitionsState(), None  # a new deployment, before its migrations
+        raise
+    files = _with_tables(settings, lambda tables: read_files(tables, state.version)) if state.version else None
+    return state, files
+
+
+def _with_tables(settings: Settings, task: Callable[[Any], Any]) -> Any:
+    tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+    try:
+        return task(tables)
+    finally:
+        tables.close()
+
+
+def _checked_bundle(settings: Settings, bundle: Bundle) -> Definitions:
+    at = settings_of(settings, bundle)
+    try:
+        return checked(at)
+    except DefinitionError as error:
+        raise DefinitionError(str(error).replace(f"{at.definitions_dir}/", "")) from None
+
+
+def _names(settings: Settings) -> set[str]:
+    return {journey.name for journey in load_definitions(settings).journeys}
+
+
+def _is(state: DefinitionsState, name: str, wanted: str) -> bool:
+    control = state.journeys.get(name)
+    return control is not None and control.state == wanted

@@ -1,0 +1,125 @@
+"""What is in force: the published definitions, and the states of journeys, with a number that each change counts up.
+
+* `{ns}:definitions` hash of `number`, `version` and, for each journey that was ever paused or stopped, `journey:<name>`
+  → its control as JSON;
+* `{ns}:definitions:<version>` the published files as JSON: path → text.
+
+Workers read the hash twice a second. A write of decisions names the number, and is refused once there is a newer one
+(`lua/write_profiles.lua`). ClickHouse keeps the history (`sinks/clickhouse/definitions.py`): from it this is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+
+from schemas.journeys.control import DefinitionsState, JourneyControl
+from sinks.redis.lua import source
+
+_JOURNEY = "journey:"
+_RELEASED_A_CALL = 1000
+
+
+class RedisDefinitions:
+    """Reads and changes what is in force.
+
+    Args:
+        redis: A client that answers with bytes.
+        namespace: Hash tag of all keys.
+    """
+
+    def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
+        self._prefix = f"{{{namespace}}}:"
+        self._key = f"{self._prefix}definitions"
+        self._timers = f"{self._prefix}timers"
+        self._change = redis.register_script(source("change_definitions"))
+        self._release = redis.register_script(source("release_held"))
+
+    async def state(self) -> DefinitionsState | None:
+        """Return what is in force; None: Redis does not know, it is new or was lost."""
+        found: Any = await self._redis.hgetall(self._key)
+        if not found:
+            return None
+        journeys = {
+            name.decode().removeprefix(_JOURNEY): JourneyControl(*orjson.loads(value))
+            for name, value in found.items()
+            if name.startswith(_JOURNEY.encode())
+        }
+        return DefinitionsState(int(found[b"number"]), found[b"version"].decode(), journeys)
+
+    async def files(self, version: str) -> dict[str, str] | None:
+        """Return the published files of a version that is, or was a short time ago, in force."""
+        found: Any = await self._redis.get(f"{self._prefix}definitions:{version}")
+        return None if found is None else dict(orjson.loads(found))
+
+    async def change(
+        self,
+        expected: int,
+        state: DefinitionsState,
+        files: Mapping[str, str] | None = None,
+        archived: Mapping[str, bytes] | None = None,
+    ) -> bool:
+        """Put something else in force, all at once.
+
+        Args:
+            expected: The number that is in force; 0 also where Redis knows of none.
+            state: What is to be in force, with a new number; states of journeys that are not in it stay.
+            files: The files of its version, if it is a new one.
+            archived: Its journeys by version, which workers keep for the runs that enter with them.
+
+        Returns:
+            False, with nothing changed, when the number in force is another one.
+        """
+        await self.archive(archived or {})
+        controls: list[Any] = []
+        for name, control in state.journeys.items():
+            controls += [f"{_JOURNEY}{name}", orjson.dumps(list(control))]
+        bundle = orjson.dumps(dict(files)) if files is not None else b""
+        arguments = [self._prefix, expected, state.number, state.version, bundle, *controls]
+        return bool(await self._change(keys=[self._key], args=arguments))
+
+    async def archive(self, journeys: Mapping[str, bytes]) -> None:
+        """Keep journeys, version → JSON, for the runs that enter with them."""
+        if journeys:
+            await self._redis.hset(f"{self._prefix}journeys:archive", mapping=cast(Any, dict(journeys)))
+
+    async def archived(self) -> dict[str, bytes]:
+        """Return every version of a journey that was ever in force, as JSON."""
+        found: Any = await self._redis.hgetall(f"{self._prefix}journeys:archive")
+        return {version.decode(): journey for version, journey in found.items()}
+
+    async def holding(self) -> set[str]:
+        """Return the journeys that hold runs, or have held them until now."""
+        found: Any = await self._redis.smembers(f"{self._prefix}held")
+        return {name.decode() for name in found}
+
+    async def release(self, journey: str, now_ms: int) -> int:
+        """Make the people whose runs a journey has held due at once; returns how many they were."""
+        released = 0
+        while found := int(
+            await self._release(keys=[self._timers], args=[self._prefix, journey, now_ms, _RELEASED_A_CALL])
+        ):
+            released += found
+        return released
+
+    async def wake(self, journey: str, profile_ids: Sequence[str], now_ms: int) -> None:
+        """Make people with runs of a journey due at once; who has nothing to do is left alone by the worker."""
+        for start in range(0, len(profile_ids), _RELEASED_A_CALL):
+            await self._redis.sadd(f"{self._prefix}held:{journey}", *profile_ids[start : start + _RELEASED_A_CALL])
+        await self.release(journey, now_ms)
+
+    async def report(self, worker: str, seen: Mapping[str, Any]) -> None:
+        """Store what a worker has in force, for `throughline status`."""
+        await self._redis.hset(f"{self._prefix}workers", worker, orjson.dumps(dict(seen)))
+
+    async def reports(self, since_ms: int) -> list[dict[str, Any]]:
+        """Return the reports of workers that were alive at `since_ms`; older ones are deleted."""
+        found: Any = await self._redis.hgetall(f"{self._prefix}workers")
+        reports = {worker: orjson.loads(report) for worker, report in found.items()}
+        if gone := [worker for worker, report in reports.items() if report["at"] < since_ms]:
+            await self._redis.hdel(f"{self._prefix}workers", *gone)
+        return [report for worker, report in reports.items() if worker not in gone]
