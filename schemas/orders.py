@@ -13,7 +13,8 @@ An order's time and channel are those of its first report. An order event with a
 (`refunded_total`) of an order counts as far as it is more than that sum.
 
 The stage `identify` resolves what depends on the source and writes it into the event as `order`: `namespace`, and
-`source_kind` (`server` or `browser`) where `sources.yaml` knows it.
+`source_kind` (`server` or `browser`) where `sources.yaml` knows it. Of other events, those of commerce that a server
+tells have `source_kind`, and all of a webhook.
 """
 
 from __future__ import annotations

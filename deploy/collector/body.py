@@ -23,9 +23,11 @@ from schemas.intake.sources import Source
 BODY_TIMEOUT_S = 20.0
 ANONYMOUS = "anonymous"
 """The kind of sender whose write key is not in the head of the request."""
-MAX_BUFFERED_BYTES = {"server": 64 << 20, "browser": 32 << 20, ANONYMOUS: 16 << 20}
+WEBHOOK = "webhook"
+"""The kind of sender who proves itself by a signature of the body, which is read before."""
+MAX_BUFFERED_BYTES = {"server": 64 << 20, "browser": 32 << 20, ANONYMOUS: 16 << 20, WEBHOOK: 16 << 20}
 """The most bytes of all bodies of one kind of sender while they are read. Requests without a key, or with a public one,
-cannot use up the memory for servers' requests."""
+cannot use up the memory for servers' requests, nor SDKs that for webhooks, nor the other way round."""
 CONCURRENT_PARSES = 4
 """Requests that are parsed and translated at once: parsed JSON takes many times the memory of its text."""
 MAX_CONTAINERS, MAX_VALUES = 250_000, 1_000_000

@@ -19,7 +19,7 @@ from uuid import uuid4
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from deploy.collector.authentication import SOURCE_NAME
-from deploy.collector.body import MAX_LENIENT_BYTES_ANONYMOUS, Reader, header_text, parse
+from deploy.collector.body import MAX_LENIENT_BYTES_ANONYMOUS, WEBHOOK, Reader, header_text, parse
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer
 from deploy.collector.translation import MAX_OUTGOING_BYTES
@@ -78,7 +78,7 @@ class HookReceiver:
             RefusedError: It does not come from the vendor, or cannot be read, or Kafka has not confirmed.
         """
         hook = self._hook(http)
-        async with self._reader.raw(http) as raw:
+        async with self._reader.raw(http, WEBHOOK) as raw:
             async with self._reader.parsing:
                 payload = _payload(http, raw)
             request = await self._signed_request(http, hook, raw, payload)

@@ -164,7 +164,7 @@ class TouchRules:
 
 
 def _is_from_server(event: Mapping[str, Any]) -> bool:
-    """Whether a server tells of an order without naming the browser: a webhook is nobody's presence on the site."""
+    """Whether a server tells of an order, checkout or customer without naming the browser: nobody is on the site."""
     if event["order"].get("source_kind") != "server" or (event.get("context") or _NOTHING).get("session_id"):
         return False
     return _BROWSERS.isdisjoint(one["type"] for one in event["identifiers"])

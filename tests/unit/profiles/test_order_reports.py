@@ -91,6 +91,23 @@ def test_a_source_declares_the_name_space_of_its_orders(
     assert (expected, "server") == (event["order"].get("namespace"), event["order"]["source_kind"])
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "noted"),
+    [
+        pytest.param(Source(channel="web", hook="shopify"), "Checkout Started", True, id="a webhook about a checkout"),
+        pytest.param(Source(channel="web", hook="shopify"), "Identify", True, id="a webhook about a customer"),
+        pytest.param(Source(channel="web"), "Checkout Step Completed", True, id="a server about a checkout"),
+        pytest.param(Source(channel="web"), "Page Viewed", False, id="a page that a server has shown"),
+        pytest.param(Source(channel="web", kind="browser"), "Checkout Started", False, id="the page itself"),
+    ],
+)
+def test_what_a_server_tells_beside_orders_says_that_a_server_told_it(source: Source, name: str, noted: bool) -> None:
+    event: dict[str, Any] = {"event": name, "source": "shop", "channel": "web", "properties": {}}
+    note_order(event, {"shop": source})
+
+    assert ({"source_kind": "server"} if noted else None) == event.get("order")
+
+
 def test_an_event_of_an_undefined_source_is_left_alone() -> None:
     events: dict[str, Any] = defaultdict(str, event="Order Completed", source="elsewhere", properties={"order_id": "1"})
     note_order(events, {"till": Source(channel="store", orders="own")})
@@ -102,4 +119,4 @@ def test_a_coupon_is_of_the_name_space_of_its_order() -> None:
     event: dict[str, Any] = {"event": "Coupon Applied", "source": "till", "properties": {"order_id": "1"}}
     note_order(event, {"till": Source(channel="store", orders="own")})
 
-    assert {"namespace": "till"} == event["order"]
+    assert {"namespace": "till", "source_kind": "server"} == event["order"]

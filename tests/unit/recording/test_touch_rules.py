@@ -146,6 +146,16 @@ def test_an_order_that_a_server_tells_is_an_event_of_a_visit_if_it_names_one(
     assert kind == rules.classify(event("Order Completed", **{**ORDER_OF_A_SERVER, **fields})).kind
 
 
+@pytest.mark.parametrize("name", ["Checkout Started", "Checkout Step Completed", "Cart Viewed", "Identify"])
+def test_what_a_server_tells_of_a_checkout_or_a_customer_is_no_event_of_a_visit_unless_it_names_the_browser(
+    rules: TouchRules, name: str
+) -> None:
+    told = event(name, **ORDER_OF_A_SERVER)
+    named = {**told, "identifiers": [{"type": "anonymous_id", "value": "a"}]}
+
+    assert ("", True) == (rules.classify(told).kind, rules.classify(named).kind in ("visit", "session"))
+
+
 @pytest.mark.parametrize(
     ("url", "campaign", "found"),
     [
