@@ -7,6 +7,7 @@ import json
 import typer
 
 from deploy.cli.arguments import AsJson
+from deploy.cli.stores import exit_on_store_error
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,8 @@ def topics_apply(as_json: AsJson = False) -> None:
     from deploy.operations.provision import apply_topics
     from deploy.settings import settings
 
-    outcome = apply_topics(settings())
+    with exit_on_store_error():
+        outcome = apply_topics(settings())
     if as_json:
         print(json.dumps(outcome, indent=2))
     else:
@@ -52,7 +54,8 @@ def migrate_command(as_json: AsJson = False) -> None:
     from deploy.operations.provision import migrate
     from deploy.settings import settings
 
-    applied = migrate(settings())
+    with exit_on_store_error():
+        applied = migrate(settings())
     if as_json:
         print(json.dumps(applied))
     else:

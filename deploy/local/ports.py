@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import random
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 
@@ -61,3 +63,33 @@ def listen(host: str, preferred: int) -> socket.socket:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
     raise OSError(f"no free port between {_FIRST} and {_LAST} on {host}")
+
+
+class PortMemory:
+    """The ports of the last start of a stack, by name of the server, in a file.
+
+    A stack that had to take other ports than the standard ones keeps them, so that the session of a client does not end
+    up at another stack, which has the standard ports.
+
+    Args:
+        file: The file; it need not exist.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def preferred(self, name: str, standard: int) -> int:
+        """Return the port of the last start, else `standard`."""
+        port = self._read().get(name)
+        return port if type(port) is int and 0 < port < 65_536 else standard
+
+    def remember(self, ports: Mapping[str, int]) -> None:
+        """Keep these ports; those of other names stay."""
+        self._file.write_text(json.dumps({**self._read(), **ports}, indent=2) + "\n", "utf-8")
+
+    def _read(self) -> dict[str, object]:
+        try:
+            found = json.loads(self._file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}

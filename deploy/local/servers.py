@@ -18,7 +18,7 @@ from typing import Literal, Self
 
 from deploy.local.broker import Tansu
 from deploy.local.clickhouse_server import ClickHouse
-from deploy.local.ports import free_port
+from deploy.local.ports import PortMemory, free_port
 from deploy.local.process import stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.valkey import Valkey
@@ -51,7 +51,8 @@ class Servers:
         Args:
             directory: Parent of data and logs; created if it does not exist.
             broker: `tansu`, which keeps everything in memory, or `kafka`, which needs Java and Maven.
-            standard_ports: Prefer 9092, 6379, 8123 and 9000 where they are free.
+            standard_ports: Prefer the ports of the last start in this directory, at first 9092, 6379, 8123 and 9000,
+                where they are free.
             only: The names to start.
             query_log: Have ClickHouse keep `system.query_log`.
         """
@@ -59,8 +60,13 @@ class Servers:
         self._servers: dict[str, Server] = {}
         taken: list[int] = []
 
-        def port(standard: int) -> int:
-            taken.append(free_port(standard if standard_ports else None, taken))
+        self._memory = PortMemory(self.directory / "ports.json") if standard_ports else None
+        self._ports: dict[str, int] = {}
+
+        def port(name: str, standard: int) -> int:
+            preferred = self._memory.preferred(name, standard) if self._memory else None
+            taken.append(free_port(preferred, taken))
+            self._ports[name] = taken[-1]
             return taken[-1]
 
         for name in only:
@@ -69,13 +75,14 @@ class Servers:
                 case "kafka" if broker == "kafka":
                     from deploy.local.kafka import Kafka
 
-                    self._servers[name] = Kafka(name, data, log, port(Kafka.standard_port))
+                    self._servers[name] = Kafka(name, data, log, port(name, Kafka.standard_port))
                 case "kafka":
-                    self._servers[name] = Tansu(name, data, log, port(Tansu.standard_port))
+                    self._servers[name] = Tansu(name, data, log, port(name, Tansu.standard_port))
                 case "redis":
-                    self._servers[name] = Valkey(name, data, log, port(Valkey.standard_port))
+                    self._servers[name] = Valkey(name, data, log, port(name, Valkey.standard_port))
                 case "clickhouse":
-                    http, tcp = port(ClickHouse.standard_port), port(ClickHouse.standard_tcp_port)
+                    http = port(name, ClickHouse.standard_port)
+                    tcp = port("clickhouse native", ClickHouse.standard_tcp_port)
                     self._servers[name] = ClickHouse(name, data, log, http, tcp, query_log=query_log)
                 case _:
                     raise ValueError(f"no server is called {name!r}; there are {', '.join(NAMES)}")
@@ -108,6 +115,8 @@ class Servers:
             self.launch()
             for server in self:
                 server.wait_ready()
+            if self._memory:
+                self._memory.remember(self._ports)
         except BaseException:
             self.kill()
             raise

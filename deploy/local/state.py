@@ -84,10 +84,11 @@ class LocalHome(Home):
             yield
 
     def wipe(self) -> None:
-        """Remove the data, logs, heartbeats and secret of a stack that does not run."""
+        """Remove the data, logs, heartbeats, ports and secret of a stack that does not run."""
         for name in ("data", "logs", "heartbeats", "faust"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         self._secret_file.unlink(missing_ok=True)
+        (self.path / "ports.json").unlink(missing_ok=True)
         self.forget()
 
     @property

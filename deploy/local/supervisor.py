@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from deploy.local.broker import SESSION_TIMEOUT_S, Tansu
 from deploy.local.keeper import Keeper
-from deploy.local.ports import LOOPBACK, listen
+from deploy.local.ports import LOOPBACK, PortMemory, listen
 from deploy.local.process import ChildProcess, stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
@@ -191,12 +191,14 @@ class Supervisor:
     def _collector_process(self, environment: dict[str, str]) -> ChildProcess:
         """Describe the collector. This process holds its port, so that a restart neither refuses nor loses a client."""
         wanted = urlsplit(Settings().collector_url)
+        memory = PortMemory(self._home.path / "ports.json")
         host, port = str(wanted.hostname), wanted.port or 0
         try:
-            self._listener = listen(host, port)
+            self._listener = listen(host, memory.preferred(f"collector at {port}", port))
         except OSError as error:
             raise ServerFailedError(f"the collector cannot listen at {Settings().collector_url}: {error}") from error
-        port = self._listener.getsockname()[1]
+        wanted_port, port = port, self._listener.getsockname()[1]
+        memory.remember({f"collector at {wanted_port}": port})
         self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{port}"}
         environment = environment | address_environment(self._collector)
         if host in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():

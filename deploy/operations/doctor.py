@@ -51,7 +51,7 @@ class _FailedError(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
-    return [_python(), *_packages(), _secret(settings), *servers(settings), *_segments(settings)]
+    return [_python(), *_packages(), _secret(settings), *servers(settings), *_segments(settings), *_mail(settings)]
 
 
 def servers(settings: Settings) -> list[Check]:
@@ -123,6 +123,26 @@ def _segments(settings: Settings) -> list[Check]:
         return [Check("segments", True, "all have taken in history")]
     found = f"not filled with history yet: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
     return [Check("segments", True, found, "`throughline segments backfill`")]
+
+
+def _mail(settings: Settings) -> list[Check]:
+    """Check that a mail server that is set is used, and that one that is used is set."""
+    from deploy.operations.definition_files import DefinitionError, load
+    from schemas.delivery.outbound import DeliveryDefinitions
+
+    try:
+        routes = load(settings.delivery_file, DeliveryDefinitions).channels
+    except DefinitionError as error:
+        return [Check("delivery", False, str(error), "mend the file")]
+    through_smtp = sorted(name for name, route in routes.items() if route.through == "smtp")
+    is_set = bool(settings.smtp_url.get_secret_value())
+    if is_set and not through_smtp:
+        hint = f"write `email: {{through: smtp}}` under `channels` in {settings.delivery_file}"
+        return [Check("smtp", True, "THROUGHLINE_SMTP_URL is set, and no channel goes through smtp", hint)]
+    if through_smtp and not is_set:
+        found = f"{', '.join(through_smtp)} through smtp, and THROUGHLINE_SMTP_URL is not set"
+        return [Check("smtp", False, found, "set THROUGHLINE_SMTP_URL=smtp://user:password@host:587")]
+    return [Check("smtp", True, f"{', '.join(through_smtp)} through it")] if is_set else []
 
 
 def _run(name: str, address: str, check: Callable[[Settings], tuple[str, str]], settings: Settings) -> Check:

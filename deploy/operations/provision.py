@@ -8,23 +8,36 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from schemas.markets import MarketDefinitions
 
+LONGEST_WAIT_S = 10.0
+"""How long Kafka may take to answer."""
+
 
 def apply_topics(settings: Settings) -> dict[str, str]:
     """Create the topics that are missing.
 
     Returns:
         `created` or `exists` for each topic's full name.
+
+    Raises:
+        KafkaUnreachableError: The broker does not answer, or refuses; the message says why.
     """
+    from confluent_kafka import KafkaException
+
+    from deploy.operations.lag import KafkaUnreachableError
     from schemas.topics import topics
     from sinks.kafka.producer import create_topics
 
-    return create_topics(
-        settings.kafka_bootstrap,
-        topics(settings.channels),
-        prefix=settings.topic_prefix,
-        partitions=settings.partitions,
-        replicas=settings.replication_factor,
-    )
+    try:
+        return create_topics(
+            settings.kafka_bootstrap,
+            topics(settings.channels),
+            prefix=settings.topic_prefix,
+            partitions=settings.partitions,
+            replicas=settings.replication_factor,
+            timeout_s=LONGEST_WAIT_S,
+        )
+    except KafkaException as error:
+        raise KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from error
 
 
 def migrate(settings: Settings) -> list[str]:

@@ -12,8 +12,9 @@ import pytest
 
 from deploy.local import child
 from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
-from deploy.local.ports import LOOPBACK, free_port, is_free, listen
+from deploy.local.ports import LOOPBACK, PortMemory, free_port, is_free, listen
 from deploy.local.process import ChildProcess, rotate, tail
+from deploy.local.servers import Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.local.supervisor import local_write_keys
 from deploy.settings import Settings, passed_descriptors
@@ -38,6 +39,31 @@ class TestPorts:
 
     def test_free_ports_lie_below_those_of_clients(self) -> None:
         assert all(20_000 <= free_port() < 32_768 for _ in range(50))
+
+
+class TestPortMemory:
+    def test_a_stack_keeps_the_ports_that_it_had_to_take(self, tmp_path: Path) -> None:
+        memory = PortMemory(tmp_path / "ports.json")
+        memory.remember({"clickhouse": 20123, "redis": 6379})
+        memory.remember({"redis": 20124})
+
+        assert [20123, 20124, 9092] == [
+            PortMemory(tmp_path / "ports.json").preferred(name, standard)
+            for name, standard in (("clickhouse", 8123), ("redis", 6379), ("kafka", 9092))
+        ]
+
+    def test_the_next_servers_of_a_home_have_the_same_ports(self, tmp_path: Path) -> None:
+        memory = PortMemory(tmp_path / "ports.json")
+        memory.remember({"redis": (port := free_port())})
+
+        assert port == Servers(tmp_path, standard_ports=True, only=("redis",))["redis"].port
+        assert port != Servers(tmp_path, only=("redis",))["redis"].port
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"redis": "x"}', '{"redis": 99999}', '{"redis": true}'])
+    def test_a_file_that_makes_no_sense_is_as_none(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "ports.json").write_text(content)
+
+        assert 6379 == PortMemory(tmp_path / "ports.json").preferred("redis", 6379)
 
 
 class TestListening:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
@@ -40,6 +42,27 @@ def test_no_secret_is_shown_anywhere(nowhere: Settings) -> None:
 
 def test_every_setting_is_public_settings(nowhere: Settings) -> None:
     assert set(public_settings(nowhere)) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "through", "ok", "said"),
+    [
+        pytest.param("smtp://mail:25", "topic", True, "no channel goes through smtp", id="set and not used"),
+        pytest.param("", "smtp", False, "THROUGHLINE_SMTP_URL is not set", id="used and not set"),
+        pytest.param("smtp://mail:25", "smtp", True, "email through it", id="set and used"),
+    ],
+)
+def test_a_mail_server_that_is_not_used_is_named(
+    tmp_path: Path, nowhere: Settings, url: str, through: str, ok: bool, said: str
+) -> None:
+    (tmp_path / "delivery.yaml").write_text(
+        f"sender: a@b.example\nunsubscribe_url: https://b.example/{{message_id}}\nchannels:\n"
+        f"  email: {{through: {through}}}\n"
+    )
+    settings = nowhere.model_copy(update={"smtp_url": SecretStr(url), "delivery_file": tmp_path / "delivery.yaml"})
+    (check,) = (check for check in examine(settings) if check.name == "smtp")
+
+    assert (ok, True) == (check.ok, said in check.found)
 
 
 def test_a_server_that_does_not_answer_fails_with_what_to_set(nowhere: Settings) -> None:

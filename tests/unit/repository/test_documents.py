@@ -159,3 +159,10 @@ def test_make_targets_that_are_named_exist(document: str) -> None:
     named = re.findall(r"`make ([a-z]+)", (ROOT / document).read_text("utf-8"))
 
     assert set() == set(named) - targets
+
+
+def test_the_front_door_and_the_help_of_the_demo_have_the_same_number_of_events() -> None:
+    counts = re.compile(r"([0-9]+,000) events")
+    readme, demo = ((ROOT / file).read_text("utf-8") for file in ("README.md", "deploy/cli/demo.py"))
+
+    assert counts.findall(readme)[:1] == counts.findall(demo)[:1] != []
