@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from deploy.cli.arguments import AsJson
-from deploy.cli.output import fail, print_json
+from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     lifetime = typer.Typer(help="What customers will bring.", no_args_is_help=True)
-    lifetime.callback()(_group)
     lifetime.command("fit")(ltv_fit)
+    lifetime.command("card")(ltv_card)
     app.add_typer(lifetime, name="ltv")
-
-
-def _group() -> None:
-    """Make typer treat this single command as a command group."""
 
 
 def ltv_fit(
@@ -31,47 +26,73 @@ def ltv_fit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit how often customers will buy again and for how much, and store the prediction of each person: v_ltv.
+    """Fit how often customers will buy again and for how much, and store the prediction of each person: v_scores.
 
-    Needs the extra: pip install 'throughline[ltv]'. Prints the error of a fit without the last days on those days.
+    Needs the extra: pip install 'throughline[ltv]'. Its error is that of a fit without the last days on those days:
+    `throughline ltv card`.
     """
-    from processors.attribution.lifetime import MODEL, DegenerateFitError, Order, TooFewCustomersError, fit
-    from sinks.clickhouse.behaviour import customer_orders, last_day, store_ltv
+    from deploy.operations.predictions import NotFittedError, fit_and_store
 
     with clickhouse() as client:
-        orders = [Order(*row) for row in customer_orders(client)]
-        until = last_day(client)
-        if until is None:
-            fail("there are no events yet")
         try:
-            found = fit(orders, until, horizon_days=horizon_days, holdout_days=holdout_days)
-        except (TooFewCustomersError, DegenerateFitError) as error:
+            found = fit_and_store(client, horizon_days=horizon_days, holdout_days=holdout_days)
+        except NotFittedError as error:
             fail(str(error))
-        except ModuleNotFoundError as error:
-            fail(f"{error.name} is not installed: pip install 'throughline[ltv]'")
-        validation = found.validation
-        run = {
-            "fitted_at": datetime.now(UTC), "model": MODEL, "observed_until": until, "horizon_days": horizon_days,
-            "customers": len(found.forecasts), "parameters": found.parameters, "holdout_days": validation.days,
-            "holdout_orders": validation.orders, "predicted_orders": validation.predicted,
-            "mean_absolute_error": validation.mean_absolute_error,
-            "naive_absolute_error": validation.naive_absolute_error,
-        }  # fmt: skip
-        run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.forecasts))
-    revenue = sum(one.revenue for one in found.forecasts)
-    for note in found.notes:
+    run = found.run
+    for note in run["notes"]:
         typer.echo(f"note: {note}", err=True)
     if as_json:
-        print_json({"run_id": run_id, **run, "revenue": revenue})
+        print_json({"run_id": found.run_id, **run, "revenue": found.revenue})
         return
-    typer.echo(f"{len(found.forecasts):,} customers, {revenue:,.2f} expected within {horizon_days} days (run {run_id})")
-    if validation.days:
-        off = validation.predicted / validation.orders - 1 if validation.orders else 0.0
-        typer.echo(
-            f"validated on the last {validation.days} days: {validation.predicted:,.1f} orders predicted,"
-            f" {validation.orders:,} came ({off:+.1%}); mean absolute error a customer"
-            f" {validation.mean_absolute_error:.3f}, and {validation.naive_absolute_error:.3f} if every customer had"
-            " gone on as before"
-        )
-    else:
-        typer.echo("not validated: the history is too short to hold days back")
+    typer.echo(
+        f"{run['customers']:,} customers, {found.revenue:,.2f} expected within {horizon_days} days (run {found.run_id})"
+    )
+    typer.echo(_judgement(run))
+
+
+def ltv_card(as_json: AsJson = False) -> None:
+    """Show the model card of the newest fit: data, period, parameters, error on held-out days, calibration, and age."""
+    from sinks.clickhouse.predictions import newest_fit
+
+    with clickhouse() as client:
+        card = newest_fit(client)
+    if card is None:
+        fail("there is no fit yet: `throughline ltv fit` makes one")
+    if as_json:
+        print_json(card)
+        return
+    print(f"{card['model']}, run {card['run_id']}, fitted {card['fitted_at']:%Y-%m-%d %H:%M} UTC"
+          f" ({card['age_hours']:,.1f} hours ago)")  # fmt: skip
+    print(f"data: {card['orders']:,} orders of {card['customers']:,} customers, {card['observed_from']} to"
+          f" {card['observed_until']}; {card['left_out']:,} orders without revenue were left out")  # fmt: skip
+    print(f"looks ahead {card['horizon_days']} days")
+    print("parameters: " + ", ".join(f"{name} {value:,.4g}" for name, value in card["parameters"].items()))
+    print(_judgement(card))
+    for note in card["notes"]:
+        print(f"note: {note}")
+    if card["calibration"]:
+        print_table(
+            ("tenth", "customers", "orders predicted", "orders", "revenue predicted", "revenue"),
+            [
+                (
+                    f"{row['decile']}", f"{row['people']:,}", f"{row['predicted_orders']:,.1f}", f"{row['orders']:,}",
+                    f"{row['predicted_revenue']:,.2f}", f"{row['revenue']:,.2f}",
+                )
+                for row in card["calibration"]
+            ],
+            title="Days held out, by tenths of the customers; 1: fewest predicted orders",
+        )  # fmt: skip
+
+
+def _judgement(run: dict[str, Any]) -> str:
+    if not run["holdout_days"]:
+        return "not validated: the history is too short to hold days back"
+    orders, predicted = run["holdout_orders"], run["predicted_orders"]
+    off = f" ({predicted / orders - 1:+.1%})" if orders else ""
+    error, naive = run["mean_absolute_error"], run["naive_absolute_error"]
+    compared = "better" if error < naive else "not better"
+    return (
+        f"validated on the last {run['holdout_days']} days: {predicted:,.1f} orders predicted, {orders:,.0f} came{off};"
+        f" revenue {run['predicted_revenue']:,.2f} predicted, {run['holdout_revenue']:,.2f} came; mean absolute error"
+        f" a customer {error:.3f}, {compared} than {naive:.3f} if every customer had gone on as before"
+    )

@@ -15,6 +15,7 @@ import typer
 
 from deploy.cli.arguments import AsJson, instant
 from deploy.cli.output import fail
+from deploy.cli.scores import segments_score
 from deploy.cli.segment_backfill import segments_backfill
 from deploy.cli.stores import clickhouse
 
@@ -204,30 +205,6 @@ def segments_export(
                 written += rows(document, network) if allowed else []
     _write(out, LIST_FORMATS[network].columns, written)
     typer.echo(f"{len(written):,} rows of {name} ({hashing}); {refused:,} people left out without consent", err=True)
-
-
-def segments_score(as_json: AsJson = False) -> None:
-    """Write the predictions of `ltv fit` into the profiles, for conditions on `scores.…`, and update segments."""
-    from deploy.cli.stores import Stores, with_stores
-    from deploy.operations.scores import ScoreCounts, write_scores
-    from processors.segments.scores import Prediction
-    from schemas.time import clock_ms
-    from sinks.clickhouse.audiences import read_predictions
-
-    with clickhouse() as client:
-        predictions = {who: Prediction(*one) for who, one in read_predictions(client).items()}
-    if not predictions:
-        fail("there is no prediction yet: run `throughline ltv fit` first")
-    now_ms = clock_ms()
-
-    async def write(stores: Stores) -> ScoreCounts:
-        return await write_scores(stores.profiles, predictions, now_ms)
-
-    written = asdict(with_stores(write))
-    if as_json:
-        print(json.dumps(written))
-        return
-    print(", ".join(f"{count:,} {name}" for name, count in written.items()))
 
 
 def segments_check(as_json: AsJson = False) -> None:

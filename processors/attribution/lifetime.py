@@ -7,6 +7,12 @@ their own, until they stop for good after some purchase. If a fit finds no dropo
 the Gamma-Gamma model (Fader and Hardie, "The Gamma-Gamma Model of Monetary Value", 2013). The library clvkit does the
 fits. Their error is measured: a second fit, on the history without its last days, predicts those days.
 
+Where customers are of several populations, such as households and builders, the Gamma-Gamma fit may have a shape `q` of
+1 or less, with which a customer without a repeat order has an infinite mean, or shapes without limit. Then amounts are
+log-normal: the logarithms of a customer's orders scatter around a mean of the customer, and these means around that of
+all. The variances are those of an analysis of variance (Searle, Casella and McCulloch, Variance Components, 1992,
+section 3.6), the means a customer's posterior ones. It is finite for any amounts and does not depend on their unit.
+
 Where customers buy at nearly one rate, or hardly any stops, the likelihood of MBG/NBD is flat along an endless ridge:
 `r` and `alpha`, or `a` and `b`, grow together until no digit is left. So each parameter has a weak prior, a log-normal
 distribution around 1 with `_PRIOR_SD` (a penalised likelihood, as Gelman, Jakulin, Pittau and Su argue for in "A weakly
@@ -17,19 +23,21 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from math import isfinite
+from math import exp, isfinite, log
 from typing import Any, NamedTuple
 
 MIN_REPEAT_CUSTOMERS = 30
 """Minimum number of customers with a repeat purchase: the models cannot be fitted to fewer."""
 
-MODEL = "MBG/NBD and Gamma-Gamma"
+PURCHASE_MODEL, AMOUNT_MODEL, LOG_NORMAL = "MBG/NBD", "Gamma-Gamma", "log-normal amounts"
+DECILES = 10
 _MIN_DROPOUT = 1e-6
 """Dropout probability after a purchase below which the NBD model is used."""
 _MAX_SHAPE = 1e6
-"""Shape `p` or `q` of the Gamma-Gamma model from which on its limit is used: amounts of one mean for all customers."""
+"""Shape `p` or `q` of the Gamma-Gamma model from which on its formula loses its digits, and another one is used."""
 _PRIOR_SD = 2.5
 """Standard deviation of the logarithm of a parameter of MBG/NBD, a priori: 95 % are from 1/134 to 134."""
 _DAYS = 7
@@ -58,6 +66,26 @@ class CustomerForecast(NamedTuple):
         return self.orders * self.order_value
 
 
+class Decile(NamedTuple):
+    """Calibration of a tenth of the customers: the first has the fewest predicted orders.
+
+    Attributes:
+        decile: Its number, from 1 to 10.
+        people: Number of customers.
+        predicted_orders: Orders that were predicted for them.
+        orders: Days with an order of them.
+        predicted_revenue: Revenue that was predicted for them.
+        revenue: Revenue of their orders.
+    """
+
+    decile: int
+    people: int
+    predicted_orders: float
+    orders: int
+    predicted_revenue: float
+    revenue: float
+
+
 class Validation(NamedTuple):
     """Validation on the last days, by a fit without them, of the customers known before.
 
@@ -67,6 +95,7 @@ class Validation(NamedTuple):
         predicted: Number that the fit predicted.
         mean_absolute_error: Mean absolute error for a customer.
         naive_absolute_error: The same, if every customer is predicted to keep their rate.
+        deciles: Prediction and outcome by tenths of the customers.
     """
 
     days: int = 0
@@ -74,6 +103,17 @@ class Validation(NamedTuple):
     predicted: float = 0.0
     mean_absolute_error: float = 0.0
     naive_absolute_error: float = 0.0
+    deciles: tuple[Decile, ...] = ()
+
+    @property
+    def revenue(self) -> float:
+        """Revenue of these customers in that time."""
+        return sum(one.revenue for one in self.deciles)
+
+    @property
+    def predicted_revenue(self) -> float:
+        """Revenue that was predicted."""
+        return sum(one.predicted_revenue for one in self.deciles)
 
 
 class Lifetime(NamedTuple):
@@ -83,12 +123,20 @@ class Lifetime(NamedTuple):
         forecasts: A forecast for each customer.
         parameters: Parameters of both models, by name.
         validation: The validation on held-out days.
+        model: Name of the models: amounts may be log-normal.
+        orders: Number of orders that it was fitted to.
+        since: Day of the first one.
+        left_out: Orders without revenue, as after a full refund, which it was not fitted to.
         notes: Warnings of the library about violated assumptions, such as that heavy buyers spend more.
     """
 
     forecasts: list[CustomerForecast]
     parameters: dict[str, float]
     validation: Validation
+    model: str
+    orders: int
+    since: date
+    left_out: int
     notes: tuple[str, ...]
 
 
@@ -113,26 +161,24 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         TooFewCustomersError: Fewer than `MIN_REPEAT_CUSTOMERS` customers ordered on two days.
         DegenerateFitError: A parameter or a forecast is not a finite number.
     """
-    orders = [order for order in orders if order.revenue > 0]
+    given, orders = len(orders), [order for order in orders if order.revenue > 0]
     first = min((order.day for order in orders), default=until)
     if holdout_days is None:
         holdout_days = min(horizon_days, (until - first).days // 4)
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         base = _base(orders, until)
-        purchase_model, amount_model = _models(base)
+        purchase_model = _purchase_model(base)
         validation = _validate(orders, until, holdout_days)
         purchases, alive = _purchases(purchase_model, base, horizon_days / _DAYS)
-        value = _order_values(amount_model, base)
+        amount_model, amount_parameters, value = _order_values(base, orders)
     forecasts = [
         CustomerForecast(
             str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id])
         )
         for profile_id in purchases.index
     ]
-    parameters = {
-        name: float(number) for model in (purchase_model, amount_model) for name, number in model.params_.items()
-    }
+    parameters = {name: float(number) for name, number in (*purchase_model.params_.items(), *amount_parameters.items())}
     unusable = sum(not all(isfinite(number) and number >= 0 for number in one[1:]) for one in forecasts)
     if unusable or not all(map(isfinite, parameters.values())):
         shown = ", ".join(f"{name}={number:.3g}" for name, number in parameters.items())
@@ -143,7 +189,8 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
     notes = tuple(
         dict.fromkeys(str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning)
     )
-    return Lifetime(forecasts, parameters, validation, notes)
+    model = f"{PURCHASE_MODEL} and {amount_model}"
+    return Lifetime(forecasts, parameters, validation, model, len(orders), first, given - len(orders), notes)
 
 
 def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
@@ -153,23 +200,44 @@ def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
         return Validation()
     try:
         base = _base(known, end)
-        model, _ = _models(base)
+        predicted, _ = _purchases(_purchase_model(base), base, days / _DAYS)
+        _, _, value = _order_values(base, known)
     except (TooFewCustomersError, DegenerateFitError):
         return Validation()
-    predicted, _ = _purchases(model, base, days / _DAYS)
     if not isfinite(float(predicted.sum())):
         return Validation()
-    later = {(order.profile_id, order.day) for order in orders if order.day > end}
-    seen = dict.fromkeys(map(str, predicted.index), 0)
-    for profile_id, _day in later:
-        if profile_id in seen:
-            seen[profile_id] += 1
+    seen: dict[str, set[date]] = {str(key): set() for key in predicted.index}
+    revenue = dict.fromkeys(seen, 0.0)
+    for order in orders:
+        if order.day > end and order.profile_id in seen:
+            seen[order.profile_id].add(order.day)
+            revenue[order.profile_id] += order.revenue
     history = base.to_pandas()
     rates = (history["frequency"] / history["T"].where(history["T"] > 0)).fillna(0.0) * days / _DAYS
-    errors = [abs(float(predicted[key]) - seen[str(key)]) for key in predicted.index]
-    naive = [abs(float(rates[key]) - seen[str(key)]) for key in predicted.index]
+    errors = [abs(float(predicted[key]) - len(seen[str(key)])) for key in predicted.index]
+    naive = [abs(float(rates[key]) - len(seen[str(key)])) for key in predicted.index]
+    ranked = sorted((float(predicted[key]), str(key), float(value[key])) for key in predicted.index)
+    tenths = [
+        ranked[number * len(ranked) // DECILES : (number + 1) * len(ranked) // DECILES] for number in range(DECILES)
+    ]
+    deciles = tuple(
+        Decile(
+            number,
+            len(tenth),
+            sum(orders for orders, _, _ in tenth),
+            sum(len(seen[key]) for _, key, _ in tenth),
+            sum(orders * worth for orders, _, worth in tenth),
+            sum(revenue[key] for _, key, _ in tenth),
+        )
+        for number, tenth in enumerate(tenths, 1)
+    )
     return Validation(
-        days, sum(seen.values()), float(predicted.sum()), sum(errors) / len(errors), sum(naive) / len(naive)
+        days,
+        sum(map(len, seen.values())),
+        float(predicted.sum()),
+        sum(errors) / len(errors),
+        sum(naive) / len(naive),
+        deciles,
     )
 
 
@@ -187,8 +255,8 @@ def _base(orders: Sequence[Order], until: date) -> Any:
     return CustomerBase.from_transactions(table, time_unit="W", collapse="D", observation_period_end=until.isoformat())
 
 
-def _models(base: Any) -> tuple[Any, Any]:
-    from clvkit import MBGNBD, GammaGamma
+def _purchase_model(base: Any) -> Any:
+    from clvkit import MBGNBD
 
     repeaters = int((base.to_pandas()["frequency"] > 0).sum())
     if repeaters < MIN_REPEAT_CUSTOMERS:
@@ -204,7 +272,7 @@ def _models(base: Any) -> tuple[Any, Any]:
             )
 
     try:
-        return PenalisedMBGNBD().fit(base), GammaGamma().fit(base)
+        return PenalisedMBGNBD().fit(base)
     except RuntimeError as error:  # the library's, where the search for parameters ends without any
         raise DegenerateFitError(f"the fit found no parameters, nothing was stored: {error}") from error
 
@@ -218,14 +286,45 @@ def _purchases(model: Any, base: Any, weeks: float) -> tuple[Any, Any]:
     return rate * weeks, rate * 0 + 1
 
 
-def _order_values(model: Any, base: Any) -> Any:
-    """Return the expected value of an order, by customer: the mean of all where the model finds no differences."""
-    if max(model.params_["p"], model.params_["q"]) < _MAX_SHAPE:
-        return _column(model.predict())
-    history = base.to_pandas()
-    bought = history[history["frequency"] > 0]
-    mean = (bought["frequency"] * bought["monetary_value"]).sum() / bought["frequency"].sum()
-    return history["frequency"] * 0.0 + mean
+def _order_values(base: Any, orders: Iterable[Order]) -> tuple[str, dict[str, float], Mapping[Any, float]]:
+    """Fit the amounts; return the name of the model, its parameters, and the expected value of an order by customer.
+
+    Where Gamma-Gamma has no finite mean or no finite shape, the amounts are log-normal.
+    """
+    from clvkit import GammaGamma
+
+    try:
+        model: Any = GammaGamma().fit(base)
+    except RuntimeError:  # the library's, where the search for parameters ends without any
+        return _log_normal_values(orders)
+    degenerate = model.params_["q"] <= 1 or max(model.params_["p"], model.params_["q"]) >= _MAX_SHAPE
+    values = _column(model.predict())
+    if degenerate or not all(isfinite(value) and value >= 0 for value in values):
+        return _log_normal_values(orders)
+    return AMOUNT_MODEL, model.params_, values
+
+
+def _log_normal_values(orders: Iterable[Order]) -> tuple[str, dict[str, float], dict[str, float]]:
+    """Return the same by log-normal amounts, from all orders of a customer; those of one day are one."""
+    days: dict[str, dict[date, float]] = defaultdict(lambda: defaultdict(float))
+    for order in orders:
+        days[order.profile_id][order.day] += order.revenue
+    logs = {customer: [log(amount) for amount in amounts.values()] for customer, amounts in days.items()}
+    means = {customer: sum(values) / len(values) for customer, values in logs.items()}
+    number, groups = sum(map(len, logs.values())), len(logs)
+    grand = sum(map(sum, logs.values())) / number
+    scatter = sum((value - means[customer]) ** 2 for customer, values in logs.items() for value in values)
+    within = scatter / (number - groups)  # customers with several orders are certain, see MIN_REPEAT_CUSTOMERS
+    spread = sum(len(values) * (means[customer] - grand) ** 2 for customer, values in logs.items()) / (groups - 1)
+    size = (number - sum(len(values) ** 2 for values in logs.values()) / number) / (groups - 1)
+    between = max(0.0, (spread - within) / size)
+    expected = {}
+    for customer, values in logs.items():
+        noise = within / len(values)
+        weight = between / (between + noise) if between else 0.0
+        mean, variance = grand + weight * (means[customer] - grand), weight * noise
+        expected[customer] = exp(mean + (variance + within) / 2)
+    return LOG_NORMAL, {"log_mean": grand, "log_between": between, "log_within": within}, expected
 
 
 def _column(prediction: Any) -> Any:

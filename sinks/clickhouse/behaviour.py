@@ -1,4 +1,4 @@
-"""Queries with parameters about behaviour: funnels, message frequency, response to spend, orders.
+"""Queries with parameters about behaviour: funnels, message frequency, response to spend.
 
 A question without parameters is a view, see `sinks/TABLES.md`. Every function takes a clickhouse-connect client
 that is connected to the product's database.
@@ -6,20 +6,15 @@ that is connected to the product's database.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
-from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 from schemas.durations import DAY_MS
 from schemas.time import ms_of_time
-from sinks.clickhouse.client import without_deduplication
 from sinks.clickhouse.reports import FIRST, LAST
 
 FunnelKey = Literal["", "segment", "channel", "marketing_channel"]
-
-LTV_COLUMNS = ("run_id", "profile_id", "probability_alive", "orders", "order_value", "revenue")
 
 
 class FunnelRow(NamedTuple):
@@ -186,45 +181,3 @@ def spend_and_revenue(
         series.spend[(day - first).days] += spend
         series.revenue[(day - first).days] += revenue
     return [series for series in found.values() if any(series.spend)]
-
-
-def customer_orders(client: Any) -> list[tuple[str, date, float]]:
-    """List the orders of known people: profile id, day, revenue after refunds in the currency of reports."""
-    rows = client.query("SELECT toString(profile_id), day, revenue FROM customer_orders").result_rows
-    return [(profile_id, day, revenue) for profile_id, day, revenue in rows]
-
-
-def last_day(client: Any) -> date | None:
-    """Return the last day with an event, in the time zone of reports; None without events."""
-    day: date | None = client.query(
-        """
-        WITH (SELECT timezone FROM v_attribution_settings) AS zone
-        SELECT if(count() = 0, NULL, toDate(toTimeZone(max(occurred_at), assumeNotNull(zone)))) FROM touchpoints
-        """
-    ).first_row[0]
-    return day
-
-
-def store_ltv(client: Any, run: Mapping[str, Any], expected: Iterable[tuple[str, float, float, float, float]]) -> str:
-    """Store a fit of the lifetime value: its predictions first, so that the views never see half a run.
-
-    Args:
-        client: A client.
-        run: Columns of `ltv_runs` but `run_id`; `fitted_at` a datetime, `parameters` a mapping.
-        expected: For each person the columns of `ltv_predictions` but `run_id`.
-
-    Returns:
-        The run's id: fitting the same to the same orders gives the same id.
-    """
-    people = sorted(expected)
-    described = {name: value for name, value in run.items() if name != "fitted_at"}
-    run_id = blake2b(repr((sorted(described.items(), key=str), people)).encode(), digest_size=8).hexdigest()
-    client.insert(
-        "ltv_predictions",
-        [[run_id, *row] for row in people],
-        column_names=list(LTV_COLUMNS),
-        settings=without_deduplication(),
-    )
-    columns = {**run, "run_id": run_id, "parameters": json.dumps(run["parameters"])}
-    client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=without_deduplication())
-    return run_id

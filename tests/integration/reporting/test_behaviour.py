@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from sinks.clickhouse.behaviour import funnel, store_ltv
+from sinks.clickhouse.behaviour import funnel
+from sinks.clickhouse.predictions import store_ltv
 from sinks.clickhouse.reports import publish_settings
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved

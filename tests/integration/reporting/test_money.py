@@ -283,6 +283,23 @@ class TestCommands:
         assert [(run["run_id"], run["holdout_orders"])] == tables.rows("SELECT run_id, holdout_orders FROM v_ltv_runs")
         ((predicted, people),) = tables.rows("SELECT sum(predicted_revenue), countIf(predicted_orders >= 0) FROM v_ltv")
         assert (60, run["revenue"]) == (people, pytest.approx(predicted))
+        self.has_a_card(tables, run)
+
+    @staticmethod
+    def has_a_card(tables: Warehouse, run: dict[str, Any]) -> None:
+        card = json.loads(CliRunner().invoke(app, ["ltv", "card", "--json"]).stdout)
+        text = CliRunner().invoke(app, ["ltv", "card"]).stdout
+
+        assert {name: run[name] for name in ("run_id", "orders", "holdout_orders", "predicted_revenue")}.items() <= (
+            card.items()
+        )
+        assert 10 == len(card["calibration"])
+        assert run["holdout_orders"] == sum(one["orders"] for one in card["calibration"])
+        assert f"{run['orders']:,} orders of 60 customers" in text
+        assert "validated on the last 14 days" in text
+        assert [(10, pytest.approx(run["predicted_orders"]))] == tables.rows(
+            "SELECT count(), sum(predicted_orders) FROM v_ltv_calibration"
+        )
 
     def test_too_few_customers_end_with_a_reason(self, tables: Warehouse) -> None:
         pytest.importorskip("clvkit")

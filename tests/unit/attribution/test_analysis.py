@@ -137,6 +137,50 @@ class TestLifetime:
         assert all(0 <= one.probability_alive <= 1 and one.orders >= 0 for one in found.forecasts)
         assert all(20 < one.order_value < 80 for one in found.forecasts)
 
+    def test_predictions_of_held_out_days_are_calibrated_by_tenths_of_the_customers(self) -> None:
+        pytest.importorskip("clvkit")
+
+        validation = fit(self.orders(400), date(2026, 8, 29), horizon_days=60, holdout_days=60).validation
+
+        tenths = validation.deciles
+        assert [*range(1, 11)] == [one.decile for one in tenths]
+        assert validation.orders == sum(one.orders for one in tenths)
+        assert validation.predicted == pytest.approx(sum(one.predicted_orders for one in tenths))
+        rates = [one.predicted_orders / one.people for one in tenths]
+        assert rates == sorted(rates)
+        assert tenths[9].orders > 3 * tenths[0].orders
+        assert validation.predicted_revenue == pytest.approx(validation.revenue, rel=0.2)
+        assert validation.mean_absolute_error < validation.naive_absolute_error
+
+    @pytest.mark.parametrize("unit", [1e6, 1e-4])
+    def test_the_unit_of_amounts_does_not_matter(self, unit: float) -> None:
+        pytest.importorskip("clvkit")
+        orders = self.orders(200)
+        scaled = [one._replace(revenue=one.revenue * unit) for one in orders]
+
+        found = [sum(one.revenue for one in fit(these, date(2026, 8, 29)).forecasts) for these in (orders, scaled)]
+
+        assert found[0] * unit == pytest.approx(found[1], rel=0.02)
+
+    def test_several_populations_have_the_amounts_of_their_own(self) -> None:
+        pytest.importorskip("clvkit")
+        rng, orders = Random(3), []
+        for kind, pause, low in (("household", 15, 20), ("builder", 150, 20_000)):
+            for number in range(150):
+                day = rng.uniform(0, 100)
+                while day < 240:
+                    at = date(2026, 1, 1) + timedelta(days=int(day))
+                    orders.append(Order(f"{kind}{number}", at, rng.uniform(low, 2 * low)))
+                    day += rng.expovariate(1 / pause) + 1
+
+        found = fit(orders, date(2026, 8, 29))
+
+        assert "MBG/NBD and log-normal amounts" == found.model
+        for kind, low in (("household", 20), ("builder", 20_000)):
+            worths = [one.order_value for one in found.forecasts if one.profile_id.startswith(kind)]
+            assert all(0.8 * low < worth < 2.2 * low for worth in worths)
+        assert 1 / 3 < found.validation.predicted_revenue / found.validation.revenue < 3
+
     def autumn_beside_an_old_sample(self) -> list[Order]:
         """Return one order each of customers of 2024, and customers of autumn 2026 who all buy at one rate."""
         rng = Random(7)
