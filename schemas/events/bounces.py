@@ -6,7 +6,8 @@ message refused for its sender or its content says nothing about the receiver.
 
 Sources:
 
-- SendGrid: https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`type`, reasons of drops) and
+- SendGrid: https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/event (`type`, reasons of drops; the
+  types bounce, blocked and expired also in the source of django-anymail, `anymail/webhooks/sendgrid.py`) and
   https://www.twilio.com/docs/sendgrid/api-reference/bounces-api (classifications, written in two ways)
 - Amazon SES: https://docs.aws.amazon.com/ses/latest/dg/notification-contents.html (bounce types and subtypes)
 - Mailgun: https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/webhook-payloads (`severity`, `reason`,
@@ -69,7 +70,7 @@ _NAMES: Final[dict[BounceClass, str]] = {
     """,
     BounceClass.TRANSIENT: """
         soft softbounce transient temporary temporaryfail temporaryfailure deferred deferral delayed greylisted old
-        mailboxfull mailboxunavailable customtimeoutexceeded technical technicalfailure dnserror
+        expired mailboxfull mailboxunavailable customtimeoutexceeded technical technicalfailure dnserror
         421 450 451 452 552
         4. 5.2.2 5.3. 5.4.
         30003

@@ -203,6 +203,13 @@ def test_value_is_after_refunds_and_of_the_person_known_now(tables: Warehouse) -
     assert [(2, 150.0, 40.0, 1, 75.0)] == tables.rows("SELECT orders, revenue, refunded, customers, aov FROM v_sales")
 
 
+def test_bots_are_no_active_people(tables: Warehouse) -> None:
+    bot = resolved("crawl", 3, DAY_ONE, enriched={"bot": "crawler"})
+    tables.store(sold("o1", 1, "100.00"), resolved("page", 2, DAY_ONE), bot)
+
+    assert [(2, 50.0)] == tables.rows("SELECT active_people, arpu FROM v_sales")
+
+
 def test_rates_are_imported_and_what_is_missing_is_said(tables: Warehouse, tmp_path: Path) -> None:
     tables.store(
         sold("o1", 1, "100.00"), sold("o2", 1, "1.00"), sold("o3", 1, "50.00", "USD"), sold("o4", 1, "9.00", "GBP")

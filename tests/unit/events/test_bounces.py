@@ -64,6 +64,8 @@ CASES: list[tuple[dict[str, Any], BounceClass]] = [
     ({"bounce_type": "ChallengeVerification"}, NO_BOUNCE),
     ({"bounce_type": "Unsubscribe"}, UNSUBSCRIBE),
     ({"bounce_type": "SpamComplaint"}, SPAM_REPORT),
+    ({"bounce_type": "expired", "bounce_classification": "Unclassified"}, TRANSIENT),
+    ({"bounce_type": "permanent", "reason": "old", "code": 602, "diagnostic_code": "Too old"}, TRANSIENT),
     # Twilio, WhatsApp, push
     ({"error_code": 30005}, PERMANENT),
     ({"error_code": "30006"}, PERMANENT),
@@ -78,6 +80,7 @@ CASES: list[tuple[dict[str, Any], BounceClass]] = [
     ({"bounce_type": "failed", "code": 132001}, UNKNOWN),
     ({"error_code": 21610}, UNSUBSCRIBE),
     ({"code": 131026}, UNKNOWN),
+    ({"bounce_type": "failed", "code": 130472}, UNKNOWN),
     ({"reason": "UNREGISTERED"}, PERMANENT),
     ({"reason": "BadDeviceToken"}, PERMANENT),
     # Answers of mail servers
