@@ -47,6 +47,7 @@ def migrate(settings: Settings) -> list[str]:
         The migrations applied now, by file name; empty when there was nothing to do.
     """
     from deploy.operations.definition_files import load_markets, touch_rules
+    from deploy.operations.engines import load_segments
     from deploy.operations.plans import load_plan, plan_files, plan_rows
     from processors.identity.countries import country_names
     from schemas.events.touchpoint import EVENT_NAMES
@@ -56,6 +57,7 @@ def migrate(settings: Settings) -> list[str]:
     from sinks.clickhouse.markets import publish_markets
     from sinks.clickhouse.migrate import migrate as run
     from sinks.clickhouse.reports import publish_settings
+    from sinks.clickhouse.rfm import publish_rfm
     from sinks.clickhouse.spend import publish_currency
 
     client = connect(settings.clickhouse_url)
@@ -73,6 +75,7 @@ def migrate(settings: Settings) -> list[str]:
             visit_pause_minutes=rules.visit_pause_minutes,
         )
         publish_currency(client, settings.currency)
+        publish_rfm(client, load_segments(settings).rfm)
         publish_markets(client, market_rows(load_markets(settings), settings.timezone), country_names())
         publish_channels(client, _own_channels(settings))
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))

@@ -37,6 +37,7 @@ from schemas.time import clock_ms, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import count_people, people_of_part, segments_on_record
 from sinks.clickhouse.history import read_events_of, read_people
+from sinks.clickhouse.rfm import publish_rfm
 from sinks.redis.segment_backfill import RedisSegmentBackfill, read_definitions
 
 Item = TypeVar("Item")
@@ -220,6 +221,7 @@ class _Backfill:
                 await store.save({**progress, "result": asdict(self._result)})
             report(number + 1, parts, self._result)
         if not self._dry_run:
+            await asyncio.to_thread(publish_rfm, self._deployment.tables, self._decider.segments.rfm)
             await store.finish(wanted)
         return self._result
 

@@ -34,7 +34,7 @@ from processors.segments.series import Series, by_event, join
 from schemas.channels import ADDRESS_TYPES_OF
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
-from schemas.segments.definitions import SegmentDefinitions
+from schemas.segments.definitions import Rfm, SegmentDefinitions
 from schemas.time import ms_of_text
 
 Event = dict[str, Any]
@@ -139,6 +139,11 @@ class SegmentEngine:
                 names = sorted([*names, *late], key=self._names.index)
         state["at"] = now_ms
         return self._evaluate(person, state, names, now_ms) if names else []
+
+    @property
+    def rfm(self) -> Rfm:
+        """The rules of recency, frequency and money."""
+        return self._definitions.rfm
 
     @property
     def names(self) -> frozenset[str]:

@@ -2,6 +2,6 @@
 SELECT profile_id, recency_days, frequency, monetary, l.lifetime_value AS lifetime_value
 FROM v_rfm AS r
 INNER JOIN v_ltv AS l ON l.profile_id = r.profile_id
-WHERE class IN ('at risk', 'loyal', 'champions')
-ORDER BY class = 'at risk' DESC, monetary DESC
+WHERE class IN ('cannot_lose', 'at_risk', 'needs_attention')
+ORDER BY lifetime_value DESC
 LIMIT 100

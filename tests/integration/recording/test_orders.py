@@ -84,7 +84,6 @@ def test_lines_of_a_receipt_add_up_to_it(tables: Warehouse) -> None:
     )
     assert [(2, 43.64, 49.9)] == tables.rows("SELECT orders, round(revenue, 2), round(refunded, 2) FROM v_sales")
     assert [(1, -6.26), (1, 0)] == tables.rows("SELECT orders, round(revenue, 2) FROM v_ltv ORDER BY revenue")
-    assert [(1, -6.26), (1, 0)] == tables.rows("SELECT frequency, round(monetary, 2) FROM v_rfm ORDER BY monetary")
 
 
 def test_a_refund_in_another_currency_is_converted_by_the_rates_or_said(tables: Warehouse) -> None:

@@ -173,19 +173,6 @@ def test_cohorts_show_every_month_and_merge_with_people(tables: Warehouse) -> No
     )
 
 
-def test_equal_customers_are_in_one_fifth(tables: Warehouse) -> None:
-    tables.store(
-        *(ordered(f"o{who}", who, DAY_ONE - timedelta(days=who), "10.00") for who in range(1, 10)),
-        *(ordered(f"vip{number}", 10, DAY_ONE - timedelta(days=number), "100.00") for number in range(5)),
-    )
-
-    found = tables.rows("SELECT recency_days, frequency, monetary, r, f, m, class FROM v_rfm ORDER BY recency_days")
-
-    assert (0, 5, 500.0, 5, 5, 5, "champions") == found[0]
-    assert [(1, 1)] * 9 == [(f, m) for _, _, _, _, f, m, _ in found[1:]]
-    assert (9, 1, 10.0, 1, 1, 1, "lost") == found[-1]
-
-
 def test_hours_are_those_of_the_time_zone(tables: Warehouse) -> None:
     publish_settings(tables.client, goal="purchase", direct_channels=["Direct"], margin=1.0, timezone="Europe/Berlin")
     tables.store(ordered("o1", 1, DAY_ONE.replace(hour=23, minute=30)))
