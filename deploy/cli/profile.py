@@ -35,8 +35,7 @@ def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None
     """Show a person: stage, segments, scores, interests, reach, channels, orders, cart, consent, messages, touches."""
 
     async def read(stores: Stores) -> dict[str, Any]:
-        profile_id = (await find_person(stores, who, source)).profile_id
-        return await _person(stores, profile_id, _stored_events(profile_id))
+        return await _person(stores, (await find_person(stores, who, source)).profile_id)
 
     person = with_stores(read)
     if as_json:
@@ -111,16 +110,15 @@ def profile_export(
         from sinks.clickhouse.identity_log import read_changes
 
         profile_id = (await find_person(deployment, who, source)).profile_id
-        events = read_events(deployment.tables, profile_id)
         members = await deployment.identities.members(profile_id)
         changes = read_changes(deployment.tables, profile_id, [anchor for anchor, _ in members])
         return {
-            "profile": await _person(deployment, profile_id, events),
+            "profile": await _person(deployment, profile_id),
             "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
             "identity_changes": [
                 {**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes
             ],
-            "events": events,
+            "events": read_events(deployment.tables, profile_id),
         }  # fmt: skip
 
     written = json.dumps(with_deployment(read), indent=2, ensure_ascii=False)
@@ -217,26 +215,8 @@ async def _erasure_request(deployment: Deployment, who: str, source: str) -> Era
         return ErasureRequest(erased.profile_id, erased, written)
 
 
-def _stored_events(profile_id: str) -> list[dict[str, Any]] | None:
-    """Read a person's events; None while ClickHouse is down or has no tables yet, since Redis alone has the profile."""
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
-    from deploy.settings import settings
-    from sinks.clickhouse.client import StoreDown, connect
-    from sinks.clickhouse.history import read_events
-
-    try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
-        try:
-            return read_events(client, profile_id)
-        finally:
-            client.close()
-    except (StoreDown, ClickHouseError):
-        return None
-
-
-async def _person(stores: Stores | Deployment, profile_id: str, events: list[dict[str, Any]] | None) -> dict[str, Any]:
-    from deploy.operations.person_page import person_page
+async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:
+    from deploy.operations.person_page import read_person_page
     from deploy.settings import settings
     from schemas.time import clock_ms
 
@@ -244,7 +224,7 @@ async def _person(stores: Stores | Deployment, profile_id: str, events: list[dic
     if stored is None:
         raise UnknownPersonError(f"{profile_id}: this person was erased", erased=True)
     kinds = Counter(kind for _, kind in await stores.identities.members(profile_id))
-    page = person_page(stored, events, settings(), clock_ms())
+    page = await read_person_page(stored, settings(), clock_ms())
     return {**page, "identifiers": dict(kinds), "version": stored.version}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -113,19 +113,28 @@ class Summarizer:
         }
 
 
+def product_ids(events: Iterable[Event]) -> list[str]:
+    """Return the ids of the products in these events."""
+    return sorted({product_id for event in events for product_id, _ in _products(event)})
+
+
 def product_names(events: Iterable[Event]) -> dict[str, str]:
     """Return the name of each product that these events name, as the latest of them does."""
     named: dict[str, tuple[int, str]] = {}
     for event in events:
-        properties = event.get("properties") or {}
-        products = properties.get("products")
-        for product in (properties, *(products if isinstance(products, list) else ())):
-            if not isinstance(product, dict):
-                continue
-            product_id, name = product.get("product_id"), product.get("name")
-            if isinstance(product_id, str) and product_id and isinstance(name, str) and name:
+        for product_id, name in _products(event):
+            if isinstance(name, str) and name:
                 named[product_id] = max(named.get(product_id, (0, "")), (ms_of_text(event["occurred_at"]), name))
     return {product_id: name for product_id, (_, name) in sorted(named.items())}
+
+
+def _products(event: Event) -> Iterator[tuple[str, Any]]:
+    """Yield the id and the name of each product of an event, as it has them."""
+    properties = event.get("properties") or {}
+    products = properties.get("products")
+    for product in (properties, *(products if isinstance(products, list) else ())):
+        if isinstance(product, dict) and isinstance(product_id := product.get("product_id"), str) and product_id:
+            yield product_id, product.get("name")
 
 
 def coupons(events: Iterable[Event]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ The person is the one known now: merges and splits apply to the past too, as in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from typing import Any
@@ -109,6 +109,14 @@ def read_events_of(client: Any, profile_ids: Sequence[str]) -> Iterator[tuple[st
     with client.query_rows_stream(query, external_data=asked) as rows:
         for person, theirs in groupby(rows, key=lambda row: row[0]):
             yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+
+
+def read_product_names(client: Any, product_ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of products by id, as far as they are known now: of the catalogue, else as people saw them."""
+    lines = b"\n".join(orjson.dumps([product_id]) for product_id in product_ids)
+    asked = ExternalData(file_name="asked", data=lines, fmt="JSONCompactEachRow", structure=["product_id String"])
+    query = "SELECT product_id, name FROM v_products WHERE name != '' AND product_id IN (SELECT product_id FROM asked)"
+    return {str(row[0]): str(row[1]) for row in client.query(query, external_data=asked).result_rows}
 
 
 def events_by_day(client: Any, start: datetime, stop: datetime) -> list[tuple[date, int]]:

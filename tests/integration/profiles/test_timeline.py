@@ -42,10 +42,10 @@ def anna(tables: Warehouse) -> str:
     """Anna on three channels; she was two people until hour 4: the second had a store visit and a decision."""
     tables.store(
         resolved("e1", 1, DAY_ONE),
-        resolved("e2", 1, DAY_ONE, source="app"),
+        resolved("e2", 1, DAY_ONE, source="app", event="Product Viewed", properties={"product_id": "p1"}),
         resolved("e3", 2, DAY_ONE + timedelta(hours=1), channel="store", event="Receipt Issued"),
         resolved("e5", 1, DAY_ONE + timedelta(hours=5), channel="email", event="Email Opened"),
-        resolved("of another", 3, DAY_ONE),
+        resolved("named", 3, DAY_ONE, event="Product Viewed", properties={"product_id": "p1", "name": "Lamp"}),
     )
     for row in (
         decided(11, 2, 2, "suppressed", HELD_BACK),
@@ -112,6 +112,13 @@ def test_the_id_of_a_merged_profile_leads_to_the_whole_person(anna: str) -> None
     answer = json.loads(run(person(2), "--json").stdout)
 
     assert (anna, WHOLE) == (answer["profile_id"], told(answer["entries"]))
+
+
+def test_the_page_has_the_name_of_a_product_that_the_person_saw_without_one(anna: str) -> None:
+    shown = CliRunner().invoke(app, ["profile", "show", anna, "--json"])
+    summary = json.loads(shown.stdout)["summary"]
+
+    assert ({"p1": "Lamp"}, []) == (summary["product_names"], summary["incomplete"])
 
 
 @pytest.mark.parametrize(

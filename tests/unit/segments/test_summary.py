@@ -11,7 +11,7 @@ from deploy.operations.engines import load_message_policy, load_segments
 from deploy.operations.person_page import person_page
 from deploy.settings import Settings
 from processors.decisions.reach import obstacles
-from processors.segments.summary import Summarizer, coupons, product_names
+from processors.segments.summary import Summarizer, coupons, product_ids, product_names
 from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
@@ -85,7 +85,10 @@ def test_a_person_who_was_merged_just_now_is_both() -> None:
 def test_a_product_has_its_latest_name() -> None:
     order = event("Order Completed", 2, products=[{"product_id": "p3", "name": "Oak"}, {"product_id": 4}, "odd"])
 
-    assert {"p1": "Lamp", "p3": "Oak"} == product_names([*reversed(HISTORY), order, event("Page Viewed", products={})])
+    events = [*reversed(HISTORY), order, event("Page Viewed", products={})]
+
+    assert {"p1": "Lamp", "p3": "Oak"} == product_names(events)
+    assert ["p1", "p2", "p3", "p9"] == product_ids(events)
 
 
 def test_a_coupon_has_its_last_step() -> None:
@@ -125,8 +128,9 @@ def test_broken_definitions_do_not_hide_the_person(tmp_path: Any) -> None:
     (tmp_path / "segments" / "wrong.yaml").write_text("segments: [{}]", "utf-8")
     stored = StoredProfile("a", 1, orjson.dumps({"profile_id": "a", "event_count": 1}))
 
-    page = person_page(stored, [], Settings(definitions_dir=tmp_path), NOON)
+    page = person_page(stored, HISTORY, Settings(definitions_dir=tmp_path), NOON, {"p2": "Oak chair"})
 
+    assert {"p1": "Lamp", "p2": "Oak chair"} == page["summary"]["product_names"]
     assert ("a", "visitor") == (page["profile_id"], page["summary"]["lifecycle_stage"])
     assert "wrong.yaml:1" in page["summary"]["incomplete"][0]
 
