@@ -116,6 +116,12 @@ def translate(
         return Reject(
             Reason.MISSING_FIELD, "userId", "userId and anonymousId are missing: a call says who it is about; send one."
         )
+    if len(identifiers) > MAX_IDENTIFIERS:
+        return Reject(
+            Reason.INVALID_FIELD,
+            "context.externalIds",
+            f"context.externalIds are too many: a call has at most {MAX_IDENTIFIERS} identifiers in all; send fewer.",
+        )
     time = _time(call, arrival, source, field_names)
     event: dict[str, Any] = {
         "event_id": _event_id(call.get("messageId"), arrival),
@@ -213,8 +219,7 @@ def _identifiers(
             continue
         field_names[f"identifiers.{len(identifiers)}"] = place
         identifiers.append(one)
-        if len(identifiers) > MAX_IDENTIFIERS:  # more than the limit already: the event is refused
-            field_names["identifiers"] = "context.externalIds"
+        if len(identifiers) > MAX_IDENTIFIERS:  # the event is refused
             break
     return identifiers
 

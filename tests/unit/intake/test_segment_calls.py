@@ -368,7 +368,7 @@ def test_consent_is_read_from_the_banners_categories_that_the_source_maps(prefer
         ({"userId": "u", "name": "y" * 9_000}, "page", "name", "8192"),
         (
             {"event": "E", "context": {"externalIds": [{"type": "x", "id": n} for n in range(60)]}},
-            "track", "context.externalIds", "50",
+            "track", "context.externalIds", "are too many: a call has at most 50 identifiers in all; send fewer.",
         ),
         ({"userId": "u", "event": "E", "context": {"campaign": {"id": []}}}, "track", "context.campaign.id", "text"),
         ({"userId": "u", "event": "E", "properties": {"revenue": "much"}}, "track", "properties.revenue", "decimal"),
