@@ -170,8 +170,8 @@ def models(client: Any) -> list[str]:
 
 def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
     """Compute the credits of conversions and revenue by key, with spend and its rates."""
-    parameters = {**options.parameters(), "models": list(options.models)}
     margin, goal = client.query("SELECT margin, goal FROM v_attribution_settings").first_row
+    parameters = {**options.parameters(), "goal": options.goal or goal, "models": list(options.models)}
     known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
     order = {model: place for place, (model, _) in enumerate(known)}
     rows = [
@@ -200,7 +200,7 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
             AND converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
             AND converted_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')
         """,
-        parameters={**parameters, "goal": options.goal or goal},
+        parameters=parameters,
     ).first_row
     currency = client.query("SELECT currency FROM v_report_settings").first_row[0]
     warnings = client.query(

@@ -12,6 +12,7 @@ import pytest
 
 from processors.attribution.rules import MODELS, Conversion, Touch, credits_of, journeys, null_journeys, with_milestones
 from schemas.orders import event_key
+from schemas.time import ms_of_time
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
 
@@ -23,12 +24,13 @@ CHANNELS = ["Direct", "Email", "Paid Search", "a > b", "(null)"]
 CREDITS = """
     SELECT conversion_type, conversion_id, touch_event_id, model, credit, revenue_credit
     FROM attribution_credits(
-        start_ms = 0, stop_ms = 4133980800000, lookback_ms = 2592000000, half_life_ms = 604800000, goal = '',
+        start_ms = {start:Int64}, stop_ms = {stop:Int64}, lookback_ms = 2592000000, half_life_ms = 604800000, goal = '',
         scope = {scope:String}, repeats = {repeats:String}, milestone = '', contacts = {contacts:String},
         only = {only:Array(String)}, without = {without:Array(String)})
 """
 
-PLAIN: dict[str, Any] = {"scope": "all", "repeats": "keep", "contacts": "all", "only": [], "without": []}
+EVER = {"start": 0, "stop": 4133980800000}
+PLAIN: dict[str, Any] = {**EVER, "scope": "all", "repeats": "keep", "contacts": "all", "only": [], "without": []}
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"repeats": "collapse"},
@@ -127,6 +129,29 @@ def test_sql_credits_what_the_definitions_credit(tables: Warehouse, seed: int, m
 
         assert expected.keys() == found.keys()
         assert expected == pytest.approx(found, abs=1e-9)
+
+
+def test_short_periods_credit_what_the_whole_history_does(tables: Warehouse) -> None:
+    world = random_world(6)
+    half = len(world.deliveries) // 2
+    tables.store(*world.deliveries[:half])
+    tables.change(*world.changes)
+    tables.store(*world.deliveries[half:])
+    # Under the same ids, later: events of people who bought something. The first delivery counts.
+    tables.store(
+        *(
+            {**event, "profile_id": person(n % 20), "anchor": person(n % 20), "received_at": "2027-07-01T00:00:00.000Z"}
+            for n, event in enumerate(world.deliveries)
+            if event["event"] == "Page Viewed"
+        )
+    )
+
+    found = []
+    for days in range(-5, 65, 14):
+        start, stop = (ms_of_time(DAY_ONE + timedelta(days=day)) for day in (days, days + 14))
+        found += tables.rows(CREDITS, **{**PLAIN, "start": start, "stop": stop, "scope": "since_previous"})
+
+    assert sorted(tables.rows(CREDITS, **{**PLAIN, "scope": "since_previous"})) == sorted(found)
 
 
 def test_the_events_of_one_person_are_those_that_the_view_of_all_has(tables: Warehouse) -> None:
