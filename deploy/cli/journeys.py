@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli import journeys_control
+from deploy.cli import journeys_control, journeys_show
 from deploy.cli.arguments import AsJson, Source, Who, instant
 from deploy.cli.lookup import find_person
 from deploy.cli.output import fail
-from deploy.cli.stores import Stores, clickhouse, with_stores
+from deploy.cli.stores import Stores, clickhouse, exit_on_store_error, with_stores
 
 if TYPE_CHECKING:
     from deploy.operations.engines import Definitions
@@ -23,45 +24,12 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to `throughline`."""
     journeys = typer.Typer(help="Journeys: messages to people, and the reasons.", no_args_is_help=True)
-    journeys.command("list")(journeys_list)
+    journeys_show.register(journeys)
     journeys.command("lint")(journeys_lint)
     journeys.command("simulate")(journeys_simulate)
     journeys.command("why")(journeys_why)
     journeys_control.register(journeys)
     app.add_typer(journeys, name="journeys")
-
-
-def journeys_list(as_json: AsJson = False) -> None:
-    """List the journeys of this deployment: how people enter, and which messages they may get."""
-    from schemas.journeys.definitions import MessageNode
-
-    found = _definitions()
-    rows: list[dict[str, Any]] = [
-        {
-            "name": journey.name,
-            "version": journey.version,
-            "enabled": journey.enabled,
-            "description": journey.description,
-            "entry": _entry(journey),
-            "messages": [step.template for _, step in journey.walk() if isinstance(step, MessageNode)],
-            "goals": [goal.name for goal in journey.goals],
-            "holdout": journey.holdout,
-            "file": str(found.files[journey.name]),
-        }
-        for journey in found.journeys
-    ]
-    if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("journey", "enters by", "messages", "holdout", "what it does")
-    table.columns[0].no_wrap = True
-    for row in rows:
-        name = row["name"] if row["enabled"] else f"{row['name']} (off)"
-        table.add_row(name, row["entry"], ", ".join(row["messages"]), f"{row['holdout']:.0%}", row["description"])
-    Console().print(table)
 
 
 def journeys_lint(
@@ -111,6 +79,7 @@ def journeys_simulate(
     It competes for frequency caps with the other journeys in force, and is compared with its own version in force.
     """
     from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.definitions_report import read_in_force
     from deploy.operations.engines import load_journeys
     from deploy.settings import settings
     from processors.journeys.simulate import Simulation, difference, received_when_happened
@@ -119,7 +88,8 @@ def journeys_simulate(
 
     zone = ZoneInfo(settings().timezone)
     start, stop = instant(first, zone, "--from"), instant(last, zone, "--to", through=True)
-    definitions = _definitions()
+    with exit_on_store_error():
+        definitions = asyncio.run(read_in_force(settings())).definitions
     try:
         (draft,), _ = load_journeys([file])
     except DefinitionError as error:
@@ -201,13 +171,6 @@ def _files(paths: list[Path]) -> list[Path]:
     from deploy.operations.definition_files import yaml_files
 
     return [file for path in paths for file in (yaml_files(path) if path.is_dir() else [path])]
-
-
-def _entry(journey: Any) -> str:
-    entry = journey.entry
-    if hasattr(entry, "segment"):
-        return f"{entry.when} {entry.segment}"
-    return " or ".join(entry.names) + (f", each {entry.key}" if entry.key else "")
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -29,6 +29,11 @@ class DefinitionsReport(NamedTuple):
     definitions: Definitions
     workers: list[dict[str, Any]]
 
+    @classmethod
+    def of_folder(cls, definitions: Definitions) -> DefinitionsReport:
+        """Return a report of definitions of which the state is not known."""
+        return cls(DefinitionsState(), definitions, [])
+
     def running(self) -> list[Journey]:
         """Return the journeys that people may enter."""
         controls = self.state.journeys

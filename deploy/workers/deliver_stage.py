@@ -10,6 +10,7 @@ from deploy.operations.engines import load_policy
 from deploy.settings import Settings
 from processors.delivery.products import Catalogue, ProductCards
 from processors.delivery.recommend import Recommender, RelatedProducts
+from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger, SendingRulesInForce
 from processors.identity.claims import claim
 from processors.profiles.document import read_profile
@@ -80,13 +81,11 @@ def build_deliver(
         people=StoredPeople(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
         ),
-        recommendations=Recommender(related),
-        products=ProductCards(catalogue, related, clock),
+        renderer=MessageRenderer(Recommender(related), ProductCards(catalogue, related, clock), settings.timezone),
         rules=rules,
         definitions=definitions,
         adapters=adapters(settings, definitions),
         clock=clock,
-        timezone=settings.timezone,
         failpoint=failpoint,
         topic_prefix=settings.topic_prefix,
     )

@@ -27,15 +27,14 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from processors.delivery.rendering import MessageRenderer
 from processors.delivery.settlement import Action, Retry, Settlement, receipt, settle_or_retry
 from processors.delivery.templates import TemplateError, Templates
-from processors.profiles.view import view
 from processors.stream.ports import Publisher
 from processors.stream.routing import Router
 from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL
 from schemas.dead_letters import Reason
 from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, SendResult
-from schemas.delivery.templates import Rendered
 from schemas.journeys.control import Controls, JourneyState
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
@@ -51,8 +50,6 @@ DUE_PER_TURN = 200
 """Messages whose retry is due that one call of `Deliver.send_due` takes."""
 HELD_MS = 5_000
 """A message of a paused journey is looked at again after so long."""
-RECOMMENDED = 24
-"""The most products that are read for a template with recommendations."""
 
 
 class Effect(NamedTuple):
@@ -138,20 +135,6 @@ class People(Protocol):
         """Return whether the address (type and value) still belongs to the person."""
 
 
-class ProductRecommender(Protocol):
-    """Recommends products."""
-
-    async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-        """Return products that the person has not bought, best first."""
-
-
-class ProductLookup(Protocol):
-    """Looks up the product that a message is about."""
-
-    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the product, with its price for the person; None: the message is about no product."""
-
-
 class Deliver:
     """Sends the messages of actions, and publishes their receipts.
 
@@ -159,33 +142,29 @@ class Deliver:
         ledger: Keeps the state of every message.
         publisher: Publishes receipts, rendered messages and dead letters.
         people: Looks up profiles and owners of addresses.
-        recommendations: Recommends products for templates.
-        products: Looks up the product that a message is about.
+        renderer: Renders messages.
         rules: Returns the texts, and which journeys are paused or stopped.
         definitions: Routes and retries.
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
         clock: The time, milliseconds since 1970.
-        timezone: Time zone of people whose own is unknown; IANA name.
         failpoint: Called with the name of a point, where a fault test can end the process.
         topic_prefix: The deployment's prefix of topic names.
     """
 
     def __init__(
-        self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, recommendations: ProductRecommender,
-        products: ProductLookup, rules: SendingRulesInForce, definitions: DeliveryDefinitions,
-        adapters: Mapping[str, Adapter], clock: Callable[[], int], timezone: str = "UTC",
+        self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, renderer: MessageRenderer,
+        rules: SendingRulesInForce, definitions: DeliveryDefinitions,
+        adapters: Mapping[str, Adapter], clock: Callable[[], int],
         failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "",
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix)
         self._people = people
-        self._recommendations = recommendations
-        self._products = products
+        self._renderer = renderer
         self._rules = rules
         self._definitions = definitions
         self._adapters = adapters
         self._clock = clock
-        self._timezone = timezone
         self._failpoint = failpoint
         self._sends = asyncio.Semaphore(CONCURRENT_SENDS)
 
@@ -343,7 +322,8 @@ class Deliver:
         unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not transactional else ""
         rendered = None
         if channel != WEBHOOK_CHANNEL:
-            rendered = await self._render(action, document, unsubscribe_url)
+            templates = (await self._rules.current()).templates
+            rendered = await self._renderer.render(templates, action, document, unsubscribe_url)
         data = {
             "message_id": key,
             **{name: action.get(name) for name in _DATA_FIELDS},
@@ -351,31 +331,6 @@ class Deliver:
         }
         filled = {name: value for name, value in data.items() if value not in (None, "")}
         return OutboundMessage(key, channel, action.get("address") or {}, rendered, unsubscribe_url, filled)
-
-    async def _render(self, action: Action, document: dict[str, Any], unsubscribe_url: str) -> Rendered:
-        template, channel = action["template"], action["channel"]
-        templates = (await self._rules.current()).templates
-        recommended: list[dict[str, Any]] = []
-        if templates.recommends(template, channel):
-            recommended = await self._recommendations.recommend(document, RECOMMENDED)
-        context = dict(action.get("context") or {})
-        if templates.is_about_product(template, channel):
-            context["product"] = await self._products.card(context, document)
-        about = {
-            "id": action["idempotency_key"],
-            "channel": channel,
-            "unsubscribe_url": unsubscribe_url or None,
-            **{name: action.get(name) for name in ("journey", "step", "campaign", "tags")},
-        }
-        profile = view(document)
-        return templates.render(
-            template,
-            channel,
-            {**context, "profile": profile, "message": about},
-            locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
-            timezone=_trait(profile, "timezone") or self._timezone,
-            recommended=recommended,
-        )
 
     def _adapter(self, action: Action) -> Adapter | None:
         """Return the adapter of an action; None if its channel's messages go to the topic `deliver.<channel>`."""
@@ -439,11 +394,6 @@ def _expired(action: Action, now_ms: int) -> bool:
 def _expiry(action: Action) -> int | None:
     stated = action.get("expires_at")
     return ms_of_time(parse_time(stated)) if stated else None
-
-
-def _trait(profile: dict[str, Any], name: str) -> str:
-    found = profile["traits"].get(name) or profile["known"].get(name)
-    return found if isinstance(found, str) else ""
 
 
 def _receipt_effect(action: Action, settled: Settlement) -> Effect:

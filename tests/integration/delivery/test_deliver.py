@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from deploy.operations.definition_files import identity_policy
 from deploy.settings import Settings
 from deploy.workers.deliver_stage import StoredPeople
+from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import LEASE_MS, ConstantSendingRules, Deliver
 from processors.delivery.templates import Templates
 from processors.identity.claims import claims
@@ -126,8 +127,7 @@ class World:
             RedisDeliveryLedger(self.redis, self.namespace),
             out,
             people=self,
-            recommendations=self,
-            products=self,
+            renderer=MessageRenderer(self, self),
             rules=ConstantSendingRules(
                 Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()})
             ),

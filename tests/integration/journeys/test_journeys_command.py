@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -313,4 +314,33 @@ class TestWhy:
         assert (1, True) == (
             (told := run("why", "email:nobody@shop.example")).exit_code,
             "no person is known" in told.stderr,
+        )
+
+
+class TestShow:
+    @pytest.fixture
+    async def ann(self, settings: Settings, database: Warehouse) -> str:
+        """Ann, who has signed up; her profile id."""
+        database.client.command("TRUNCATE TABLE touchpoints")
+        await asyncio.to_thread(database.store, signed_up(1, 0))
+        async with Redis.from_url(settings.redis_url) as redis:
+            await update(RedisProfileStore(redis, settings.redis_namespace), [signed_up(1, 0)])
+        return person(1)
+
+    def test_a_journey_is_drawn_with_its_state(self, settings: Settings) -> None:
+        shown = run("show", "welcome").stdout
+
+        assert "welcome: Welcomes members.\nrunning, version" in shown
+        assert "enter   Signed Up, each time\n├─ hello  message hello by e-mail" in shown
+        assert "did you mean welcome?" in said(run("show", "welcom"))
+
+    def test_a_message_is_rendered_for_a_person_and_not_sent(self, ann: str, folder: Path) -> None:
+        write(folder, templates__hello=HELLO.replace("<p>Hello</p>", "'<p>Hello {{ event.channel }}</p>'"))
+        shown = run("preview", "welcome", "again", "--person", ann, "--json")
+        (message,) = json.loads(shown.stdout)["messages"]
+
+        assert ("email", "") == (message["channel"], message["error"])
+        assert "Hello web" in json.dumps(message["rendered"])
+        assert "no message step 7; there are again (hello), hello (hello)" in said(
+            run("preview", "welcome", "7", "--person", ann)
         )

@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import ConstantSendingRules, Deliver, DeliveryLedger
 from processors.delivery.templates import Templates
 from processors.profiles.document import new_profile
@@ -70,8 +71,7 @@ def stage(around: Surroundings) -> Deliver:
         cast(DeliveryLedger, around),
         around,
         people=around,
-        recommendations=around,
-        products=around,
+        renderer=MessageRenderer(around, around),
         rules=ConstantSendingRules(Templates({"hello": TemplateDefinition.model_validate(template)})),
         definitions=DeliveryDefinitions.model_validate(
             {"sender": "shop@shop.example", "channels": {"email": {"through": "smtp"}}}

@@ -1,0 +1,112 @@
+"""Renders a message of a journey for one person as it would be now, without sending it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from processors.delivery.rendering import MessageRenderer
+from processors.delivery.templates import TemplateError, Templates
+from processors.journeys.compiled import CompiledJourney
+from processors.journeys.matching import Matcher
+from processors.journeys.step_context import event_data
+from schemas.delivery.templates import Rendered
+from schemas.journeys.definitions import Journey, MessageNode
+
+Event = dict[str, Any]
+
+
+class UnknownStepError(Exception):
+    """A journey has no such message step; the message names those that it has."""
+
+
+class Preview(NamedTuple):
+    """A message on one channel.
+
+    Attributes:
+        channel: The channel.
+        variant: The variant that the person gets; empty: there are none.
+        rendered: The message; None: it cannot be rendered.
+        error: Why not.
+    """
+
+    channel: str
+    variant: str
+    rendered: Rendered | None
+    error: str = ""
+
+
+async def preview(
+    journey: Journey,
+    step_id: str,
+    document: dict[str, Any],
+    events: Sequence[Event],
+    *,
+    templates: Templates,
+    renderer: MessageRenderer,
+    timezone: str,
+) -> tuple[list[Preview], list[str]]:
+    """Render a message on each of its channels.
+
+    The entry event and the event that a wait was for are the person's last ones that fit; where there are none, the
+    message is rendered without.
+
+    Args:
+        journey: The journey.
+        step_id: Its message step, as `throughline journeys show` names it; or the name of its template.
+        document: The person's profile.
+        events: All events of the person, in order.
+        templates: The texts.
+        renderer: Renders them.
+        timezone: Of the deployment; IANA name.
+
+    Returns:
+        The messages, and what the person lacks for them.
+
+    Raises:
+        UnknownStepError: There is no such message step.
+    """
+    compiled = CompiledJourney(journey, ZoneInfo(timezone))
+    messages = [(one, one.node) for one in compiled.steps.values() if isinstance(one.node, MessageNode)]
+    step = next((one for one, node in messages if step_id in (one.id, node.template)), None)
+    if step is None:
+        names = ", ".join(f"{one.id} ({node.template})" for one, node in messages)
+        raise UnknownStepError(f"{journey.name} has no message step {step_id}; there are {names}")
+    node, variant = compiled.message_of(step, document["profile_id"], "")
+    missing: list[str] = []
+    entered = _last(events, compiled.entry) if isinstance(compiled.entry, Matcher) else None
+    if isinstance(compiled.entry, Matcher) and entered is None:
+        missing.append(f"no {' or '.join(sorted(compiled.entry.names))} of this person: `event` is empty")
+    awaited = [one.trigger for one in compiled.steps.values() if isinstance(one.trigger, Matcher)]
+    last = max(
+        (found for one in awaited if (found := _last(events, one)) is not None),
+        key=lambda event: str(event["occurred_at"]),
+        default=None,
+    )
+    key = next(iter(compiled.entry.keys(entered)), "") if entered and isinstance(compiled.entry, Matcher) else ""
+    run: dict[str, Any] = {"key": key, "entered_at": entered["received_at"] if entered else "", "data": node.data}
+    if last is not None:
+        run["last"] = event_data(last)
+    previews = []
+    for channel in node.channels or templates.channels(node.template):
+        action = {
+            "idempotency_key": "preview",
+            "journey": journey.name,
+            "step": step.id,
+            "template": node.template,
+            "channel": channel,
+            "campaign": dict(node.campaign),
+            "tags": list(node.tags),
+            "context": {"event": event_data(entered) if entered else {}, "run": run},
+        }
+        try:
+            rendered = await renderer.render(templates, action, document, "https://shop.example/unsubscribe")
+            previews.append(Preview(channel, variant, rendered))
+        except TemplateError as error:
+            previews.append(Preview(channel, variant, None, f"template {error}"))
+    return previews, missing
+
+
+def _last(events: Sequence[Event], matcher: Matcher) -> Event | None:
+    return next((event for event in reversed(events) if matcher.matches(event)), None)
