@@ -31,8 +31,8 @@ def budget(
     """Show what the next unit of spend would bring on each channel, and the best split of a day's budget.
 
     A curve with diminishing returns is fitted to each channel's days, from the first to the last day on which any
-    channel spent. Intervals are of 95 %, from resampled weeks. No channel gets more than twice its present budget,
-    because there is no data beyond it.
+    channel spent; what spend brings on later days is counted. Intervals are of 95 %, from resampled weeks. No
+    channel gets more than twice its present budget, because there is no data beyond it.
     """
     from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue

@@ -110,10 +110,19 @@ def experiments_roll_out(
     if out is None:
         before = file.read_text("utf-8").splitlines(keepends=True)
         print("".join(difflib.unified_diff(before, text.splitlines(keepends=True), str(file), "new version")), end="")
-        typer.echo(f"`throughline experiments roll-out {name} --out FILE` writes it", err=True)
+        typer.echo(
+            f"`throughline experiments roll-out {name} --out {file}` writes it, `throughline journeys publish {name}`"
+            " puts it in force",
+            err=True,
+        )
         return
     write_text(text, out)
-    typer.echo(f"{out} draws {', '.join(f'{won} at step {at}' for at, won in winners.items())} for everybody", err=True)
+    kept = ", ".join(f"{won} at step {at}" for at, won in winners.items())
+    typer.echo(
+        f"{out} draws {kept} for everybody; in {settings().definitions_dir}, `throughline journeys publish {name}` puts"
+        " it in force",
+        err=True,
+    )
 
 
 def _experiments(name: str, version: str) -> list[Experiment]:

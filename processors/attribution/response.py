@@ -1,9 +1,12 @@
 """Response to advertising spend: a concave curve for each channel, and the optimal split of a budget.
 
-The curve of a day is revenue = base + scale x ln(1 + spend / bend), with no parameter negative: the semi-logarithmic
+The curve of a day is revenue = base + scale x ln(1 + stock / bend), with no parameter negative: the semi-logarithmic
 response function with diminishing returns (Hanssens, Parsons and Schultz, Market Response Models, 2nd edition 2001,
-chapter 3). `bend` is searched on a grid, `base` and `scale` are least squares. Intervals are a block bootstrap by weeks
-(Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 8.2), as the days of a week are correlated.
+chapter 3). `stock` is the spend of this day and, with weights that halve every `half_life_days`, of days before: the
+advertising stock of Broadbent, "One way TV advertisements work", Journal of the Market Research Society 21, 1979, with
+weights that add up to 1, so that a constant spend is its own stock. `bend` and `half_life_days` are searched on a grid,
+`base` and `scale` are least squares. Intervals are a block bootstrap by weeks (Davison and Hinkley, Bootstrap Methods
+and their Application, 1997, section 8.2), as the days of a week are correlated; the half-life is kept in it.
 
 Spend that follows demand, as for search, looks more effective than it is: confirm with an experiment.
 """
@@ -22,6 +25,8 @@ MIN_DAYS = 28
 """Fewer days than this give a curve with a warning."""
 _BLOCK_DAYS = 7
 _BEND_GRID = np.geomspace(0.05, 20.0, 25)
+_HALF_LIVES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0)
+"""Days; 0: all that spend brings comes on its day."""
 _ALLOCATION_STEPS = 1000
 
 
@@ -35,8 +40,9 @@ class Curve(NamedTuple):
         base: Revenue of a day without spend.
         scale: Revenue for each e-fold of spend, once it is far above `bend`.
         bend: Spend at which returns begin to diminish.
+        half_life_days: Days in which half of what spend brings later has come.
         r_squared: Share of the days' variance that the curve explains.
-        marginal: Revenue of the next unit spent at the mean.
+        marginal: Revenue of the next unit spent each day at the mean, that of the days after it included.
         marginal_low: Lower end of its 95 % interval.
         marginal_high: Upper end.
         warning: Why the fit is not reliable; empty: no known reason.
@@ -48,6 +54,7 @@ class Curve(NamedTuple):
     base: float
     scale: float
     bend: float
+    half_life_days: float
     r_squared: float
     marginal: float
     marginal_low: float
@@ -55,7 +62,7 @@ class Curve(NamedTuple):
     warning: str
 
     def revenue(self, spend: float) -> float:
-        """Return the revenue of a day with this spend."""
+        """Return the revenue of a day, with this spend on each day."""
         return float(self.base + self.scale * np.log1p(spend / self.bend))
 
     def slope(self, spend: float) -> float:
@@ -82,7 +89,8 @@ def fit(
     mean = float(x.mean()) if len(x) else 0.0
     if mean <= 0:
         return None
-    base, scale, bend, error = _least_squares(x, y, mean)
+    spent = x
+    half_life, x, (base, scale, bend, error) = _best_half_life(spent, y, mean)
     variance = float(((y - y.mean()) ** 2).sum())
     marginal = scale / (bend + mean)
     rng = np.random.default_rng(seed)
@@ -95,8 +103,8 @@ def fit(
             slopes.append(drawn_scale / (drawn_bend + mean))
     low, high = np.quantile(slopes or [marginal], [0.025, 0.975])
     return Curve(
-        channel, len(x), mean, base, scale, bend, 1 - error / variance if variance else 0.0, marginal,
-        float(low), float(high), _warning(x, float(low)),
+        channel, len(x), mean, base, scale, bend, half_life, 1 - error / variance if variance else 0.0, marginal,
+        float(low), float(high), _warning(spent, float(low)),
     )  # fmt: skip
 
 
@@ -130,6 +138,31 @@ def allocate(curves: Sequence[Curve], budget: float, *, max_multiple: float = 2.
 def expected_revenue(curves: Sequence[Curve], spend: Mapping[str, float]) -> float:
     """Return the revenue of a day with this spend; channels that are not given spend their mean."""
     return sum(curve.revenue(spend.get(curve.channel, curve.spend)) for curve in curves)
+
+
+def _best_half_life(x: Numbers, y: Numbers, mean: float) -> tuple[float, Numbers, tuple[float, float, float, float]]:
+    """Return the half-life that fits best, the stock of each day with it, and base, scale, bend and squared error."""
+    at_once = _least_squares(x, y, mean)
+    best = (0.0, x, at_once)
+    # Some of many half-lives fits noise better by chance: twice the penalty of Schwarz, "Estimating the dimension of a
+    # model", Annals of Statistics 6, 1978.
+    limit = at_once[3] * len(x) ** (-2 / len(x))
+    for half_life in _HALF_LIVES[1:]:
+        stock = _stock(x, half_life)
+        found = _least_squares(stock, y, mean)
+        if found[3] < min(limit, best[2][3]):
+            best = (half_life, stock, found)
+    return best
+
+
+def _stock(x: Numbers, half_life: float) -> Numbers:
+    """Return the advertising stock of each day; before the first day it is taken to be the mean spend."""
+    kept = 0.5 ** (1 / half_life)
+    level, stock = float(x.mean()), np.empty_like(x)
+    for day, spend in enumerate(x):
+        level = kept * level + (1 - kept) * spend
+        stock[day] = level
+    return stock
 
 
 def _least_squares(x: Numbers, y: Numbers, mean: float) -> tuple[float, float, float, float]:

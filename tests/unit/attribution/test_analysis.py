@@ -95,7 +95,7 @@ class TestResponse:
 
     def test_the_best_split_brings_the_same_at_every_margin(self) -> None:
         curves = [
-            response.Curve(name, 120, 100.0, 0.0, scale, bend, 1.0, 0, 0, 0, "")
+            response.Curve(name, 120, 100.0, 0.0, scale, bend, 0.0, 1.0, 0, 0, 0, "")
             for name, scale, bend in (("A", 300.0, 80.0), ("B", 200.0, 40.0), ("C", 100.0, 60.0))
         ]
 
@@ -107,7 +107,7 @@ class TestResponse:
         assert response.expected_revenue(curves, split) >= response.expected_revenue(curves, {})
 
     def test_no_channel_gets_more_than_twice_its_mean(self) -> None:
-        only = response.Curve("A", 120, 100.0, 0.0, 300.0, 80.0, 1.0, 0, 0, 0, "")
+        only = response.Curve("A", 120, 100.0, 0.0, 300.0, 80.0, 0.0, 1.0, 0, 0, 0, "")
 
         assert 200.0 == pytest.approx(response.allocate([only], 1000.0)["A"])
 
