@@ -38,6 +38,7 @@ from schemas.time import clock_ms, text_of_ms
 
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
+_FILL_EVERY_S, _FILL_AGAIN_S = 5.0, 60.0  # between looks for new segments; after a backfill, which may have failed
 _WORKERS_READY_WITHIN_S = 60.0
 _WORKER_TRIES = 3
 _STOP_WITHIN_S = 10.0
@@ -77,6 +78,7 @@ class Supervisor:
         self._listener: socket.socket | None = None
         self._write_keys: dict[str, str] = {}
         self._backfill: ChildProcess | None = None
+        self._fill_from = 0.0
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
         self._ready = False
@@ -102,10 +104,10 @@ class Supervisor:
             self._write()
             self._report("ready: " + ", ".join(self._settings.values()))
             self._report_start({"ready": True})
-            self._fill_segments()
             while not self._stop.wait(_TICK_S):
                 if self._keeper.tick():
                     self._write()
+                self._fill_segments()
         finally:
             self._shut_down()
 
@@ -210,13 +212,18 @@ class Supervisor:
         return ChildProcess("collector", command, log, environment=environment, listener=self._listener)
 
     def _fill_segments(self) -> None:
-        """Take history into segments that are new or changed since the stack last ran, beside the workers."""
-        if not (self._roles and waiting_segments(self._settings["redis_url"], Settings().redis_namespace)):
+        """Take history into segments that are new or changed, also when they were published, beside the workers."""
+        now = time.monotonic()
+        if not self._roles or now < self._fill_from or (self._backfill and self._backfill.alive):
+            return
+        self._fill_from = now + _FILL_EVERY_S
+        if not waiting_segments(self._settings["redis_url"], Settings().redis_namespace):
             return
         command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill"]
         log = self._home.log("backfill")
         self._backfill = ChildProcess("backfill", command, log, environment=self._environment())
         self._backfill.launch()
+        self._fill_from = now + _FILL_AGAIN_S
         self._report(f"filling new segments with history: {log}")
 
     def _shut_down(self) -> None:

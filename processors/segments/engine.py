@@ -202,6 +202,8 @@ class SegmentEngine:
             The changes to publish; none of them is an entry.
         """
         known = person.state.get("segments")
+        if known is None and "events" not in person.document:
+            return []  # nothing but what bots did, which nobody is evaluated for
         before = set(known["in"]) if known else set()
         if known:
             known["of"] = ""  # as after a merge: every segment is evaluated

@@ -119,6 +119,15 @@ def test_what_was_stated_before_and_history_does_not_have_ends() -> None:
     assert ("twice", "segment_left", text_of_ms(NOW)) in changes(rebuilt)
 
 
+def test_a_bot_becomes_no_member() -> None:
+    visitors = {"name": "visitors", "description": "No order.", "when": {"attribute": "orders.count", "eq": 0}}
+    decider = DecisionEngine(SegmentDefinitions.model_validate({"segments": [visitors]}), [], MessagePolicy())
+    events = [{**one, "enriched": {"bot": "automation"}} for one in views(1)]
+    rebuilt = filled(stored(events, decider), events, decider)
+
+    assert ([], {}) == (changes(rebuilt), rebuilt.state)
+
+
 def test_a_profile_with_other_events_than_history_is_not_filled() -> None:
     decider = DecisionEngine(NEW, [], MessagePolicy())
     known = stored(views(1), decider)
