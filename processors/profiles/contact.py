@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent
-from schemas.channels import ADDRESS_TYPES_OF, NO_ADDRESS_TYPES, message_channel
+from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent, nested_join
+from schemas.channels import ADDRESS_TYPES, ADDRESS_TYPES_OF, NO_ADDRESS_TYPES, message_channel
 from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
 from schemas.events.messages import message_step
-from schemas.profiles.document import ADDRESSES_KEPT, PURPOSES_KEPT
+from schemas.profiles.document import ADDRESS_TYPES_KEPT, ADDRESSES_KEPT, PURPOSES_KEPT
 
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
 """Events that state consent explicitly."""
 
+_KNOWN_TYPES = frozenset(ADDRESS_TYPES)
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
 
 
@@ -34,9 +35,16 @@ def addresses(addition: dict[str, Any], identifiers: list[dict[str, Any]], at: i
             found = addition.setdefault("addresses", {}).setdefault(kind, {})
             found[identifier["value"]] = [at, bool(identifier.get("verified")), 0, False]
             most_recent(found, ADDRESSES_KEPT, _seen)
+    if "addresses" in addition:
+        first_by_name(addition["addresses"], ADDRESS_TYPES_KEPT, _KNOWN_TYPES)
 
 
 def join_addresses(mine: Section, other: Section) -> Section:
+    """Join addresses by type."""
+    return first_by_name(_JOIN_TYPES(mine, other), ADDRESS_TYPES_KEPT, _KNOWN_TYPES)
+
+
+def _join_values(mine: Section, other: Section) -> Section:
     """Join addresses of one type: verified if either is; the later delivery decides whether an address bounces."""
     for value, theirs in other.items():
         known = mine.get(value)
@@ -44,6 +52,9 @@ def join_addresses(mine: Section, other: Section) -> Section:
             theirs if known is None else [max(known[0], theirs[0]), known[1] or theirs[1], *max(known[2:], theirs[2:])]
         )
     return most_recent(mine, ADDRESSES_KEPT, _seen)
+
+
+_JOIN_TYPES = nested_join(_join_values)
 
 
 def join_soft_bounces(mine: Section, other: Section) -> Section:

@@ -320,7 +320,7 @@ _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "bots": join_tallies,
     "loyalty": _join_loyalty,
     "consent": contact.join_consent,
-    "addresses": nested_join(contact.join_addresses),
+    "addresses": contact.join_addresses,
     "soft_bounces": nested_join(contact.join_soft_bounces),
     "stores": lambda mine, other: most_recent(join_times(mine, other), ITEMS_KEPT),
 }

@@ -33,6 +33,8 @@ CART_ENDS_KEPT = 10
 """Carts ordered, or replaced by a snapshot, of which late changes are still recognised."""
 ORDERS_KEPT = 500
 """Orders in detail; older ones stay in the sums, but a second report of one would count again."""
+ADDRESS_TYPES_KEPT = 20
+"""Types of addresses: those that the product knows, and further ones by name, which anybody's page can make up."""
 ADDRESSES_KEPT = 20
 """Addresses of one kind: the most recently seen."""
 TEXT_KEPT = 200

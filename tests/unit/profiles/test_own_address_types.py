@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.policy import MessagePolicy
+from schemas.profiles.document import ADDRESS_TYPES_KEPT
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
 from schemas.segments.definitions import SegmentDefinitions
@@ -54,6 +55,15 @@ def test_the_profile_keeps_no_identifier_that_says_who_somebody_is_as_an_address
     event = stated(user_id="7", crm_id="c", loyalty_id="l", device_id="d", anonymous_id="a")
 
     assert {} == seen(event)["addresses"]
+
+
+def test_types_that_a_page_makes_up_are_kept_within_bounds_and_cost_no_known_address() -> None:
+    names = [f"a{number:02}" for number in range(40)]
+    made_up = {**stated(1), "identifiers": [{"type": name, "value": "x"} for name in names]}
+    known = stated(2, email="a@shop.example")
+    kept = [set(someone(*events).document["addresses"]) for events in ((made_up, known), (known, made_up))]
+
+    assert [{"email", *names[: ADDRESS_TYPES_KEPT - 1]}] * 2 == kept
 
 
 def test_segments_reach_the_person_where_the_policy_has_the_channel() -> None:
