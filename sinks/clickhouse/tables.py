@@ -17,6 +17,10 @@ their day where the column says so; what has no rate is in no sum and has a row 
 parameters is called like a function; its columns are those of the view that its comment names. The rest is what these
 views are made of: it may hold a row twice, or people as they were known once.
 
+After `sum(revenue) AS revenue`, a second `sum(revenue)` is a sum of that sum (`ILLEGAL_AGGREGATION`): name the view, as
+in `FROM v_sales AS s`, and write `sum(s.revenue)` in both. `SELECT * FROM v_funnel LIMIT 5` says "Empty list of columns
+in projection", since `v_funnel` has parameters: preview `v_funnel_default`.
+
 The user `analyst` reads all of it but addresses and traits in clear, within limits, and changes nothing: see
 `deploy/clickhouse/analyst.xml`. Days are not to be added up where a column says so, and rates never.
 """

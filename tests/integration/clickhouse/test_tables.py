@@ -74,6 +74,23 @@ def test_every_question_has_an_answer(tables: Warehouse) -> None:
     assert (25, []) == (len(asked), silent)
 
 
+def test_a_view_with_parameters_names_one_without_that_has_its_columns(tables: Warehouse) -> None:
+    comments = dict(
+        tables.rows("SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND name LIKE 'v\\_%'")
+    )
+    plain = {
+        name for (name,) in tables.rows("SELECT DISTINCT table FROM system.columns WHERE database = currentDatabase()")
+    }
+    named = {
+        name: re.search(r"The columns are those of (v_\w+)\.", comments[name]) for name in sorted(set(comments) - plain)
+    }
+
+    assert ["v_attribution", "v_funnel", "v_touchpoints_of"] == list(named)
+    assert [] == [name for name, found in named.items() if found is None or found[1] not in plain]
+    for found in filter(None, named.values()):
+        tables.rows(f"SELECT * FROM {found[1]} LIMIT 5")
+
+
 def test_the_notebook_runs(tables: Warehouse) -> None:
     fill(tables)
     cells = json.loads((ROOT / "deploy/examples/first_analysis.ipynb").read_text("utf-8"))["cells"]
