@@ -23,6 +23,7 @@ from deploy.settings import Settings
 from schemas.topics import touchpoint_topic
 from sinks.clickhouse.client import connect
 from sinks.kafka.producer import producer_config
+from tests.support.databases import create_database
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -49,6 +50,7 @@ class Pipeline:
 
     def __enter__(self) -> Self:
         apply_topics(self.settings)
+        create_database(self.settings.clickhouse_url, self.settings.clickhouse_database)
         migrate(self.settings)
         for role in self._roles:
             self.start(role)

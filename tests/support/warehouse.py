@@ -13,8 +13,8 @@ from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
 from processors.recording.rows import Row, identity_rows, touchpoint_rows
 from sinks.clickhouse.client import ClickHouseSink, connect
-from sinks.clickhouse.migrate import migrate
 from tests.support.builders import DAY_ONE
+from tests.support.databases import create_database
 
 _offsets = count()
 
@@ -91,8 +91,8 @@ class Warehouse:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        create_database(settings.clickhouse_url, settings.clickhouse_database)
         self.client = connect(settings.clickhouse_url)
-        migrate(self.client, settings.clickhouse_database)
         self.client.database = settings.clickhouse_database
         self._rules = touch_rules(settings)
 

@@ -12,6 +12,7 @@ import pytest
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import MigrationError, migrate, migrations
+from tests.support.databases import create_database
 
 pytestmark = pytest.mark.integration
 
@@ -56,14 +57,27 @@ def test_a_dry_run_creates_nothing(client: Any, stack: Settings) -> None:
     assert {} == tables(client, stack.clickhouse_database)
 
 
-def test_the_tables_of_the_contract_are_there(client: Any, stack: Settings) -> None:
+def test_a_database_of_other_tests_is_as_a_migrated_one(client: Any, stack: Settings) -> None:
+    copy = f"{stack.clickhouse_database}_copy"
     migrate(client, stack.clickhouse_database)
+    create_database(stack.clickhouse_url, copy)
+    try:
+        assert [] == migrate(client, copy)
+        assert tables(client, stack.clickhouse_database) == {
+            name: statement.replace(copy, stack.clickhouse_database) for name, statement in tables(client, copy).items()
+        }
+    finally:
+        client.command(f"DROP DATABASE {copy} SYNC")
+
+
+def test_the_tables_of_the_contract_are_there(client: Any, stack: Settings) -> None:
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
 
     assert set() == CONTRACT - tables(client, stack.clickhouse_database).keys()
 
 
 def test_every_column_and_every_table_has_a_comment(client: Any, stack: Settings) -> None:
-    migrate(client, stack.clickhouse_database)
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
     of = {"database": stack.clickhouse_database}
 
     # The server keeps no columns of a view with parameters; its header names the view that has them.

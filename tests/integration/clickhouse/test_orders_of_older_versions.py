@@ -14,6 +14,7 @@ import pytest
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
+from tests.support.databases import create_database
 from tests.support.order_cases import ORDER_CASES, OrderCase
 from tests.support.warehouse import person
 
@@ -47,7 +48,7 @@ def migrated_before(pattern: str, stack: Settings, copies: Path) -> Any:
     for file in folder.glob("*.sql"):
         if file.name < first.name:
             shutil.copy(file, copies)
-    migrate(client, stack.clickhouse_database, folder=copies)
+    create_database(stack.clickhouse_url, stack.clickhouse_database, copies)
     client.database = stack.clickhouse_database
     return client
 

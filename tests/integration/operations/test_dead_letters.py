@@ -24,6 +24,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import connect
 from sinks.kafka.producer import create_topics
 from tests.support.builders import touchpoint
+from tests.support.databases import create_database
 
 pytestmark = pytest.mark.integration
 
@@ -46,6 +47,7 @@ def web(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr("deploy.settings.settings", lambda: stack)
     topic = stack.topic_prefix + "touchpoints.web"
     create_topics(stack.kafka_bootstrap, [Topic(topic, "key", -1)], partitions=1, replicas=1)
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
     migrate(stack)
     client = connect(stack.clickhouse_url, stack.clickhouse_database)
     try:

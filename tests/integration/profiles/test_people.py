@@ -26,6 +26,7 @@ from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import at, touchpoint
+from tests.support.databases import create_database
 
 pytestmark = pytest.mark.integration
 
@@ -180,6 +181,7 @@ def test_explain_names_the_events_that_brought_a_person_together(people: dict[st
                 await sink.insert(table, [row], "")
         await sink.close()
 
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
     migrate(stack)
     asyncio.run(record())
     explained = json.loads(run("identity", "explain", "ann@shop.example", "--json").stdout)
