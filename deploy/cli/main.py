@@ -32,6 +32,7 @@ MODULES = (
     "journeys",
     "experiments",
     "recommendations",
+    "coupons",
     "attribution",
     "accounting",
     "funnel",

@@ -359,6 +359,11 @@ def _text_findings(step: MessageNode, templates: Templates) -> Iterator[tuple[st
         if unknown := sorted(asked - set(step.data)):
             yield "message", f"template {name} asks for run.data.{unknown[0]}, which `data` does not give", False
         used |= asked
+        says_coupon = any(templates.uses(name, one, "coupon") for one in step.channels or templates.channels(name))
+        if says_coupon and step.coupon is None:
+            yield "message", f"template {name} says coupon, which the step does not have: `coupon: POOL`", True
+        if step.coupon is not None and not says_coupon:
+            yield "coupon", f"no text of template {name} says the coupon: {{{{ coupon.code }}}}", True
     if names and (unused := sorted(set(step.data) - used)):
         yield "data", f"no text asks for run.data.{unused[0]}", False
 

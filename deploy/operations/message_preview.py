@@ -16,6 +16,8 @@ from schemas.journeys.definitions import Journey, MessageNode
 
 Event = dict[str, Any]
 
+_EXAMPLE_COUPON = {"code": "EXAMPLE-CODE", "expires_at": "2030-12-31T23:00:00.000Z"}
+
 
 class UnknownStepError(Exception):
     """A journey has no such message step; the message names those that it has."""
@@ -50,7 +52,7 @@ async def preview(
     """Render a message on each of its channels.
 
     The entry event and the event that a wait was for are the person's last ones that fit; where there are none, the
-    message is rendered without.
+    message is rendered without. A coupon is an example: a preview takes no code of the pool.
 
     Args:
         journey: The journey.
@@ -101,7 +103,8 @@ async def preview(
             "context": {"event": event_data(entered) if entered else {}, "run": run},
         }
         try:
-            rendered = await renderer.render(templates, action, document, "https://shop.example/unsubscribe")
+            coupon = None if node.coupon is None else {**_EXAMPLE_COUPON, "pool": node.coupon.pool}
+            rendered = await renderer.render(templates, action, document, "https://shop.example/unsubscribe", coupon)
             previews.append(Preview(channel, variant, rendered))
         except TemplateError as error:
             previews.append(Preview(channel, variant, None, f"template {error}"))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy
 from deploy.settings import Settings
+from processors.delivery.coupons import CouponPools
 from processors.delivery.products import Catalogue, ProductCards
 from processors.delivery.recommend import Recommender, RelatedProducts
 from processors.delivery.rendering import MessageRenderer
@@ -66,7 +67,7 @@ class StoredPeople:
 def build_deliver(
     settings: Settings, *, rules: SendingRulesInForce, ledger: DeliveryLedger, publisher: Publisher,
     profiles: Profiles, identities: Identities, related: RelatedProducts, catalogue: Catalogue,
-    clock: Callable[[], int], failpoint: Callable[[str], None],
+    coupons: CouponPools, clock: Callable[[], int], failpoint: Callable[[str], None],
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -82,6 +83,7 @@ def build_deliver(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
         ),
         renderer=MessageRenderer(Recommender(related), ProductCards(catalogue, related, clock), settings.timezone),
+        coupons=coupons,
         rules=rules,
         definitions=definitions,
         adapters=adapters(settings, definitions),

@@ -37,6 +37,7 @@ from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
+from sinks.redis.coupons import RedisCoupons
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.erasures import RedisErasures
@@ -89,6 +90,9 @@ class _Stores:
 
     def products(self) -> RedisProducts:
         return self._with_retry(RedisProducts(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def coupons(self) -> RedisCoupons:
+        return self._with_retry(RedisCoupons(self._redis, self._namespace), down=REDIS_DOWN)
 
     def identity_outbox(self) -> RedisOutbox:
         return self._with_retry(RedisOutbox(self._redis, identity_outbox(self._namespace)), down=REDIS_DOWN)
@@ -189,6 +193,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         identities=stores.identities(),
         related=stores.recommendations(),
         catalogue=stores.products(),
+        coupons=stores.coupons(),
         clock=worker.clock,
         failpoint=worker.failpoint,
     )

@@ -117,6 +117,8 @@ def action(candidate: Candidate, decided: Row) -> Row:
     """
     request, message, document = candidate.request, candidate.message, candidate.document
     identifiers = [candidate.address] if candidate.address else _identifiers(document)
+    coupon = message.coupon
+    wanted = coupon and {"pool": coupon.pool, "valid_ms": coupon.valid_ms, "if_empty": coupon.if_empty}
     return {
         "idempotency_key": candidate.key,
         "decision_id": decided["decision_id"],
@@ -135,6 +137,7 @@ def action(candidate: Candidate, decided: Row) -> Row:
         "variant": request.variant,
         "expires_at": text_of_ms(candidate.expires_ms),
         "identifiers": identifiers,
+        **({"coupon": wanted} if wanted else {}),
     }
 
 

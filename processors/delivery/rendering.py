@@ -43,7 +43,12 @@ class MessageRenderer:
         self._timezone = timezone
 
     async def render(
-        self, templates: Templates, action: Action, document: dict[str, Any], unsubscribe_url: str = ""
+        self,
+        templates: Templates,
+        action: Action,
+        document: dict[str, Any],
+        unsubscribe_url: str = "",
+        coupon: Mapping[str, Any] | None = None,
     ) -> Rendered:
         """Render a message.
 
@@ -52,6 +57,7 @@ class MessageRenderer:
             action: Of the topic `actions`, or as much of it as its template uses.
             document: The person's profile.
             unsubscribe_url: The address by which the person unsubscribes; empty: none.
+            coupon: The coupon of the message (`coupon_values`); None: it has none.
 
         Raises:
             TemplateError: The template asks for something that is not known.
@@ -61,7 +67,9 @@ class MessageRenderer:
         if templates.recommends(template, channel):
             recommended = await self._recommendations.recommend(document, RECOMMENDED)
         context = dict(action.get("context") or {})
-        if templates.is_about_product(template, channel):
+        if coupon is not None:
+            context["coupon"] = coupon
+        if templates.uses(template, channel, "product"):
             context["product"] = await self._products.card(context, document)
         about = {
             "id": action["idempotency_key"],

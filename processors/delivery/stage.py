@@ -27,6 +27,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
+from processors.delivery.actions import expiry_ms, is_expired, journey_of, parse_action
+from processors.delivery.coupons import CouponPoolEmptyError, CouponPools, coupon_event, coupon_values, take_coupon
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.settlement import Action, Retry, Settlement, receipt, settle_or_retry
 from processors.delivery.templates import TemplateError, Templates
@@ -38,7 +40,6 @@ from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, Outbou
 from schemas.journeys.control import Controls, JourneyState
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
-from schemas.time import ms_of_time, parse_time
 from schemas.topics import deliver_topic
 
 STAGE = "deliver"
@@ -57,13 +58,15 @@ class Effect(NamedTuple):
 
     Attributes:
         outcome: The record to publish, None for none; or the rejection of a record that is no action.
-        ledger_key: The ledger entry to acknowledge once the record is confirmed; empty: none.
+        ledger_key: The ledger entry to acknowledge once the records are confirmed; empty: none.
         journey: If the record is the message itself, the journey that sends it; empty: it is none, or of no journey.
+        coupon: A record to publish beside it: the coupon that the message has taken; None: none.
     """
 
     outcome: Outcome[Outgoing | None] = Ok(None)
     ledger_key: str = ""
     journey: str = ""
+    coupon: Outgoing | None = None
 
 
 class DeliveryLedger(Protocol):
@@ -143,6 +146,7 @@ class Deliver:
         publisher: Publishes receipts, rendered messages and dead letters.
         people: Looks up profiles and owners of addresses.
         renderer: Renders messages.
+        coupons: Keeps pools of single-use codes.
         rules: Returns the texts, and which journeys are paused or stopped.
         definitions: Routes and retries.
         adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
@@ -153,7 +157,7 @@ class Deliver:
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, renderer: MessageRenderer,
-        rules: SendingRulesInForce, definitions: DeliveryDefinitions,
+        coupons: CouponPools, rules: SendingRulesInForce, definitions: DeliveryDefinitions,
         adapters: Mapping[str, Adapter], clock: Callable[[], int],
         failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "",
     ) -> None:  # fmt: skip
@@ -161,6 +165,7 @@ class Deliver:
         self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix)
         self._people = people
         self._renderer = renderer
+        self._coupons = coupons
         self._rules = rules
         self._definitions = definitions
         self._adapters = adapters
@@ -179,6 +184,7 @@ class Deliver:
             if effect.journey and await self._state(effect.journey) != "running":
                 effects[index] = await self._handle(records[index])
         await self._router.publish(records, [effect.outcome for effect in effects])
+        await self._router.send([effect.coupon for effect in effects if effect.coupon is not None])
         await self._acknowledge(effects)
 
     async def send_due(self) -> int:
@@ -193,7 +199,8 @@ class Deliver:
             if effect.journey and await self._state(effect.journey) != "running":
                 effects[index] = await self._handle_claim(*claims[index])
         receipts = [effect.outcome.value for effect in effects if isinstance(effect.outcome, Ok)]
-        await self._router.send([record for record in receipts if record is not None])
+        published = [*receipts, *(effect.coupon for effect in effects)]
+        await self._router.send([record for record in published if record is not None])
         await self._acknowledge(effects)
         return len(claims)
 
@@ -203,13 +210,13 @@ class Deliver:
 
     async def _handle(self, record: Record) -> Effect:
         try:
-            action = _parse_action(record.value or b"")
+            action = parse_action(record.value or b"")
         except (ValueError, TypeError, KeyError) as error:
             return Effect(Reject(Reason.NOT_JSON, "", f"{type(error).__name__}: {error}"))
         async with self._sends:
-            key, journey = action["idempotency_key"], _journey(action)
-            if self._adapter(action) is None and await self._state(journey) != "paused":
-                return Effect(Ok(await self._rendered_record(action)), "", journey)
+            key = action["idempotency_key"]
+            if self._adapter(action) is None and await self._state(journey_of(action)) != "paused":
+                return await self._rendered_effect(action)
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
             return await self._continue(action, claim)
 
@@ -223,17 +230,16 @@ class Deliver:
             case "busy" | "acknowledged":
                 return Effect()
             case "settled":
-                return _receipt_effect(action, Settlement(*orjson.loads(claim.settlement)))
+                return await self._receipt_effect(action, Settlement(*orjson.loads(claim.settlement)))
             case "in_doubt" if self._adapter(action) is not None:
                 lost = SendResult("unknown", "the worker that was sending it was not heard of again")
                 return await self._apply(action, lost, claim.attempt)
         self._failpoint("deliver:claimed")
-        journey = _journey(action)
-        if await self._state(journey) == "paused" and not _expired(action, self._clock()):
+        if await self._state(journey_of(action)) == "paused" and not is_expired(action, self._clock()):
             await self._ledger.hold(action["idempotency_key"], self._clock() + HELD_MS)
             return Effect()
         if self._adapter(action) is None:  # it was held; for a topic, twice is better than not at all
-            return Effect(Ok(await self._rendered_record(action)), action["idempotency_key"], journey)
+            return await self._rendered_effect(action, action["idempotency_key"])
         return await self._attempt(action, claim.attempt)
 
     async def _state(self, journey: str) -> JourneyState:
@@ -243,9 +249,9 @@ class Deliver:
 
     async def _attempt(self, action: Action, attempt: int) -> Effect:
         now_ms = self._clock()
-        if _expired(action, now_ms):
+        if is_expired(action, now_ms):
             return await self._apply(action, SendResult("refused", "it expired before it could be sent"), attempt)
-        if await self._state(_journey(action)) == "stopped":
+        if await self._state(journey_of(action)) == "stopped":
             return await self._apply(action, SendResult("refused", _STOPPED), attempt)
         try:
             document = await self._people.document(action["profile_id"])
@@ -253,6 +259,8 @@ class Deliver:
             message = await self._outbound_message(action, document) if document is not None and owned else None
         except TemplateError as error:
             return await self._apply(action, SendResult("refused", f"template {error}"), attempt)
+        except CouponPoolEmptyError as error:
+            return await self._apply(action, SendResult("refused", str(error)), attempt)
         except Exception as error:  # noqa: BLE001 - a bug, or a profile that cannot be read, costs this message alone
             return await self._apply(action, SendResult("refused", f"{type(error).__name__}: {error}"), attempt)
         if message is None:
@@ -275,7 +283,7 @@ class Deliver:
             key=action["idempotency_key"],
             attempt=attempt,
             now_ms=self._clock(),
-            expires_ms=_expiry(action),
+            expires_ms=expiry_ms(action),
             retries=self._definitions.retries,
             language=language,
         )
@@ -288,15 +296,29 @@ class Deliver:
         written, settlement = orjson.dumps(action), orjson.dumps(list(settled))
         await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS)
         self._failpoint("deliver:settled")
-        return _receipt_effect(action, settled)
+        return await self._receipt_effect(action, settled)
+
+    async def _receipt_effect(self, action: Action, settled: Settlement) -> Effect:
+        coupon = await self._coupon_record(action) if settled.step else None
+        return Effect(Ok(receipt(action, settled)), action["idempotency_key"], coupon=coupon)
+
+    async def _rendered_effect(self, action: Action, ledger_key: str = "") -> Effect:
+        record = await self._rendered_record(action)
+        coupon = await self._coupon_record(action) if record is not None else None
+        return Effect(Ok(record), ledger_key, journey_of(action), coupon)
+
+    async def _coupon_record(self, action: Action) -> Outgoing | None:
+        """Return the report of the coupon that a message has taken; None: it has taken none."""
+        taken = await self._coupons.taken(action["idempotency_key"]) if action.get("coupon") else None
+        return None if taken is None else coupon_event(action, taken)
 
     async def _rendered_record(self, action: Action) -> Outgoing | None:
         """Render a message for the topic `deliver.<channel>`; a repeat has the same `message_id`."""
         now_ms = self._clock()
-        expires_ms = _expiry(action)
+        expires_ms = expiry_ms(action)
         if expires_ms is not None and now_ms >= expires_ms:
             return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
-        if await self._state(_journey(action)) == "stopped":
+        if await self._state(journey_of(action)) == "stopped":
             return receipt(action, Settlement("Failed", _STOPPED, now_ms))
         try:
             document = await self._people.document(action["profile_id"])
@@ -305,6 +327,8 @@ class Deliver:
             message = await self._outbound_message(action, document)
         except TemplateError as error:
             return receipt(action, Settlement("Failed", f"template {error}", now_ms))
+        except CouponPoolEmptyError as error:
+            return receipt(action, Settlement("Failed", str(error), now_ms))
         except Exception as error:  # noqa: BLE001 - as above
             return receipt(action, Settlement("Failed", f"{type(error).__name__}: {error}", now_ms))
         return Outgoing(deliver_topic(message.channel), action["profile_id"].encode(), orjson.dumps(message.data))
@@ -323,7 +347,9 @@ class Deliver:
         rendered = None
         if channel != WEBHOOK_CHANNEL:
             templates = (await self._rules.current()).templates
-            rendered = await self._renderer.render(templates, action, document, unsubscribe_url)
+            taken = await take_coupon(self._coupons, action, self._clock())
+            coupon = None if taken is None else coupon_values(action, taken)
+            rendered = await self._renderer.render(templates, action, document, unsubscribe_url, coupon)
         data = {
             "message_id": key,
             **{name: action.get(name) for name in _DATA_FIELDS},
@@ -359,42 +385,3 @@ _DATA_FIELDS = (
     "profile_id", "journey", "run_id", "step", "channel", "address", "template", "campaign", "tags",
     "expires_at", "identifiers", "decision_id", "purpose",
 )  # fmt: skip
-
-
-def _parse_action(value: bytes) -> Action:
-    """Parse an action and check the shapes on which its delivery and its receipt depend.
-
-    Raises:
-        ValueError, TypeError, KeyError: It is no action.
-    """
-    action: Action = orjson.loads(value)
-    for name in ("idempotency_key", "channel", "profile_id"):
-        if not isinstance(action[name], str):
-            raise TypeError(f"not an action: {name} is no text")
-    for name in ("campaign", "context"):
-        if not isinstance(action.get(name) or {}, dict):
-            raise TypeError(f"not an action: {name} is no object")
-    for one in (*(action.get("identifiers") or ()), action.get("address")):
-        if one and not (isinstance(one, dict) and isinstance(one["type"], str) and isinstance(one["value"], str)):
-            raise TypeError("not an action: an identifier has no type and value")
-    _expiry(action)
-    return action
-
-
-def _journey(action: Action) -> str:
-    found = action.get("journey")
-    return found if isinstance(found, str) else ""
-
-
-def _expired(action: Action, now_ms: int) -> bool:
-    expires_ms = _expiry(action)
-    return expires_ms is not None and now_ms >= expires_ms
-
-
-def _expiry(action: Action) -> int | None:
-    stated = action.get("expires_at")
-    return ms_of_time(parse_time(stated)) if stated else None
-
-
-def _receipt_effect(action: Action, settled: Settlement) -> Effect:
-    return Effect(Ok(receipt(action, settled)), action["idempotency_key"])

@@ -59,12 +59,14 @@ NAMES: Mapping[str, Names] = {
         "tags": {ITEM: _TEXT},
     },
     "product": _CATALOGUE,
+    "coupon": dict.fromkeys(("code", "pool", "expires_at"), _TEXT),
 }
 """The names of a template's values, as `processors/delivery/stage.py` gives them."""
 EXAMPLES = {
     "profile": "a trait is profile.traits.{name}",
     "event": "a property of the event that led here is event.properties.{name}",
     "product": "the product that the message is about is product.name, product.price",
+    "coupon": "the coupon of the message is coupon.code",
     "run": "a value of the step is run.data.{name}, of the awaited event run.last.properties.{name}",
 }
 """Where a name is most probably, by the first name."""

@@ -103,7 +103,7 @@ class _Limited(Environment):
 class _Compiled(NamedTuple):
     parts: dict[str, BoundTemplate]
     recommends: bool
-    is_about_product: bool
+    roots: frozenset[str]
 
 
 class Templates:
@@ -159,9 +159,9 @@ class Templates:
         """Return whether a template uses `recommend`, so that products have to be read for it."""
         return any(one.recommends for one in self._compiled.get((name, channel), {}).values())
 
-    def is_about_product(self, name: str, channel: str) -> bool:
-        """Return whether a template uses `product`, so that it has to be read for it."""
-        return any(one.is_about_product for one in self._compiled.get((name, channel), {}).values())
+    def uses(self, name: str, channel: str, root: str) -> bool:
+        """Return whether a template uses one of the values of `ROOTS`, such as `product`."""
+        return any(root in one.roots for one in self._compiled.get((name, channel), {}).values())
 
     def data(self, name: str, channel: str) -> set[str]:
         """Return the keys of the message's own `data` that a template uses: `{"coupon"}` for `run.data.coupon`."""
@@ -223,9 +223,8 @@ class Templates:
             if (parsed := self._parse(name, (channel, language, part), source, part, ROOTS)) is not None
         }
         used = [template.analyze() for template in parts.values()]
-        return _Compiled(
-            parts, any("recommend" in one.filters for one in used), any("product" in one.globals for one in used)
-        )
+        roots = frozenset(root for one in used for root in one.globals)
+        return _Compiled(parts, any("recommend" in one.filters for one in used), roots)
 
     def _parse(
         self, name: str, path: tuple[str, ...], source: str, part: str, roots: frozenset[str]

@@ -30,6 +30,17 @@ the row of a postponed message whose run has ended, `delivery` and `late_event` 
 message."""
 
 
+class Coupon(Protocol):
+    """The coupon of a message step: a code of a pool, as `schemas.journeys.definitions.CouponChoice`."""
+
+    @property
+    def pool(self) -> str: ...  # noqa: D102
+    @property
+    def valid_ms(self) -> int | None: ...  # noqa: D102
+    @property
+    def if_empty(self) -> str: ...  # noqa: D102
+
+
 class Message(Protocol):
     """The part of a message step that the resolver reads; `schemas.journeys.definitions.MessageNode` satisfies it.
 
@@ -45,6 +56,7 @@ class Message(Protocol):
         best_within_ms: Longest wait for the person's best hour, milliseconds; None: no wait.
         expires_after_ms: Life time from the first request on, milliseconds; None: the policy's default.
         margin: The value of a click, in the policy's currency; None: the policy's default.
+        coupon: Its coupon; None: it has none.
     """
 
     @property
@@ -69,6 +81,8 @@ class Message(Protocol):
     def expires_after_ms(self) -> int | None: ...  # noqa: D102
     @property
     def margin(self) -> float | None: ...  # noqa: D102
+    @property
+    def coupon(self) -> Coupon | None: ...  # noqa: D102
 
 
 class MessageRequest(NamedTuple):

@@ -33,6 +33,7 @@ FACTS: Final = frozenset(
     {
         "Order Completed", "Order Updated", "Order Refunded", "Order Cancelled", "Receipt Issued", "Consent Updated",
         "Loyalty Points Earned", "Loyalty Points Redeemed", "Product Updated", "Price Changed", "Stock Changed",
+        "Coupon Issued",
     }
 )  # fmt: skip
 """Events that are true whoever reports them, so that no verdict is made: an assistant that buys for a person buys."""

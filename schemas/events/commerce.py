@@ -133,10 +133,12 @@ class Receipt(Amounts, total=False):
 
 
 class Coupon(Properties, total=False):
-    """A coupon at the checkout, and what came of it."""
+    """A coupon that a message gave, or at the checkout, and what came of it. `coupon_id` is its code."""
 
     coupon_id: Id
     coupon_name: Name
+    pool: Id
+    message_id: Id
     order_id: Id
     cart_id: Id
     discount: Money
@@ -221,7 +223,7 @@ EVENTS: dict[type[Properties], tuple[str, ...]] = {
     CheckoutStep: ("Checkout Step Viewed", "Checkout Step Completed", "Payment Info Entered"),
     Order: ("Order Completed", "Order Updated", "Order Refunded", "Order Cancelled"),
     Receipt: ("Receipt Issued",),
-    Coupon: ("Coupon Entered", "Coupon Applied", "Coupon Denied", "Coupon Removed"),
+    Coupon: ("Coupon Issued", "Coupon Entered", "Coupon Applied", "Coupon Denied", "Coupon Removed"),
     ProductDetails: ("Product Updated",),
     ProductPrice: ("Price Changed",),
     ProductStock: ("Stock Changed",),

@@ -19,8 +19,7 @@ The first key of a step names its kind:
 | `webhook: name` | post to another system |
 | `exit: reason` | end the run |
 
-Times are logical: `received_at` of events, and due times of timers. A delay counts from the time at which its step was
-reached.
+Times are logical: `received_at` of events, due times of timers. A delay counts from when its step was reached.
 """
 
 from __future__ import annotations
@@ -48,6 +47,7 @@ from pydantic import (
 
 from schemas.decisions.decision import Choice
 from schemas.durations import DAY_MS, Duration, duration_text, parse_definition_duration, parse_duration
+from schemas.journeys.coupon_choice import CouponChoice
 from schemas.segments.conditions import Condition, Where
 from schemas.segments.conditions import Name as SegmentName
 
@@ -292,6 +292,7 @@ class MessageNode(_Step):
         expires_after_ms: `expires_after`; life time of the message from the time at which the step was reached.
         margin: The margin of a click on it, in the policy's currency.
         variants: A/B versions of the message, chosen as a random split is.
+        coupon: A coupon for each person (`coupon_choice.py`).
         data: Fixed values for the template.
     """
 
@@ -306,6 +307,7 @@ class MessageNode(_Step):
     expires_after_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="expires_after")
     margin: Annotated[float, Field(gt=0)] | None = None
     variants: Annotated[tuple[Variant, ...], AfterValidator(_some_weight)] = ()
+    coupon: CouponChoice | None = None
     data: dict[Label, Scalar] = Field(default_factory=dict)
 
     @property

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from processors.decisions.resolver import MessageResolver
-from schemas.decisions.decision import Choice, Decision, MessageRequest
+from schemas.decisions.decision import Choice, Coupon, Decision, MessageRequest
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
@@ -30,6 +30,7 @@ class Note(NamedTuple):
     best_within_ms: int | None = None
     expires_after_ms: int | None = None
     margin: float | None = None
+    coupon: Coupon | None = None
 
 
 class StatedSegments:

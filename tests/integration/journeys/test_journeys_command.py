@@ -160,6 +160,27 @@ class TestLint:
         assert 0 == result.exit_code
         assert hint in said(result)
 
+    @pytest.mark.parametrize(
+        ("text", "coupon", "complaint"),
+        [
+            ("{{ coupon.code }}", "", "template hello says coupon, which the step does not have: `coupon: POOL`"),
+            ("Hello", "coupon: welcome", "welcome.yaml:12: steps.0.coupon: no text of template hello says the coupon"),
+            ("{{ coupon.code }}", "coupon: {pool: welcome, valid: 14d, if_empty: send}", ""),
+            ("{{ coupon.code }}", "coupon: {pool: welcome, if_empty: maybe}", "steps.0.coupon.if_empty"),
+        ],
+        ids=["no coupon", "not said", "right", "wrong"],
+    )
+    def test_a_coupon_is_given_and_said(
+        self, settings: Settings, folder: Path, text: str, coupon: str, complaint: str
+    ) -> None:
+        write(folder, templates__hello=HELLO.replace("text: Hello", f'text: "{text}"'))
+        write(folder, journeys__welcome=WELCOME.replace("expires_after: 2d", f"expires_after: 2d\n    {coupon}"))
+
+        result = run("lint")
+
+        assert bool(complaint) == result.exit_code
+        assert complaint in said(result)
+
     def test_a_draft_is_checked_against_what_is_in_force(self, settings: Settings, tmp_path: Path) -> None:
         write(tmp_path, draft=WELCOME.replace("message: hello", "message: hallo", 1))
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from processors.delivery.coupons import CouponPools
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import ConstantSendingRules, Deliver, DeliveryLedger
 from processors.delivery.templates import Templates
@@ -72,6 +73,7 @@ def stage(around: Surroundings) -> Deliver:
         around,
         people=around,
         renderer=MessageRenderer(around, around),
+        coupons=cast(CouponPools, around),
         rules=ConstantSendingRules(Templates({"hello": TemplateDefinition.model_validate(template)})),
         definitions=DeliveryDefinitions.model_validate(
             {"sender": "shop@shop.example", "channels": {"email": {"through": "smtp"}}}

@@ -120,7 +120,7 @@ def test_a_template_says_name_and_price_of_the_product() -> None:
         "It: €9.50"
         == found.render("t", "sms", {"event": {"properties": {}}, "product": {**product, "name": None}}).text
     )
-    assert (True, False) == (found.is_about_product("t", "sms"), templates("Hello").is_about_product("t", "sms"))
+    assert (True, False) == (found.uses("t", "sms", "product"), found.uses("t", "sms", "coupon"))
 
 
 def test_a_template_without_a_product_takes_the_default_or_fails() -> None:

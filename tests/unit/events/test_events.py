@@ -35,7 +35,7 @@ WhatsApp Message Sent|Messenger Message Sent|Messenger Message Link Clicked|Ad I
 Social Post Commented|Social Post Shared|Call Started|Call Ended|Live Chat Conversation Started
 Live Chat Conversation Ended|Live Chat Message Sent|Live Chat Message Received|Store Visited|Receipt Issued
 Loyalty Points Earned|Loyalty Points Redeemed|Survey Submitted|Contest Entered|Consent Updated|Price Changed
-Stock Changed|Product Updated|Till Closed
+Stock Changed|Product Updated|Coupon Issued|Till Closed
 """.replace("\n", "|").strip("|")
 
 

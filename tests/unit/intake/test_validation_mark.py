@@ -37,6 +37,7 @@ SCHEMA_OF_FORM = {
     3: "9b6a48383cfc4056",
     4: "f2894d2f0bc709b4",
     5: "7906af3f67ee4628",
+    6: "0d9b70c4be61c0ec",
 }
 
 

@@ -66,6 +66,7 @@ def test_neither_the_profile_worker_nor_the_deliver_worker_starts_with_it(tmp_pa
             identities=unused,
             related=unused,
             catalogue=unused,
+            coupons=unused,
             clock=unused,
             failpoint=unused,
         )
