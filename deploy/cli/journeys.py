@@ -6,7 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -16,9 +16,6 @@ from deploy.cli.arguments import AsJson, Source, Who, instant
 from deploy.cli.lookup import find_person
 from deploy.cli.output import fail
 from deploy.cli.stores import Stores, clickhouse, exit_on_store_error, with_stores
-
-if TYPE_CHECKING:
-    from deploy.operations.engines import Definitions
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +39,13 @@ def journeys_lint(
     from dataclasses import replace
 
     from deploy.operations.definition_files import DefinitionError
-    from deploy.operations.engines import lint_all, load_journeys
+    from deploy.operations.engines import lint_all, lint_what_loads, load_definitions, load_journeys
+    from deploy.settings import settings
 
-    definitions = _definitions(without_journeys=paths is not None)
+    try:
+        definitions = load_definitions(settings(), without_journeys=paths is not None)
+    except DefinitionError as error:
+        fail("\n".join([str(error), *map(str, lint_what_loads(settings()) if paths is None else ())]))
     if paths is not None:
         try:
             journeys, files = load_journeys(_files(paths))
@@ -153,18 +154,6 @@ def journeys_why(who: Who, source: Source = "", as_json: AsJson = False) -> None
         print(line)
     if not decisions and not events:
         print(f"no decision and no journey event of {profile_id} yet")
-
-
-def _definitions(*, without_journeys: bool = False) -> Definitions:
-    """Read the deployment's definitions; a wrong one ends the command."""
-    from deploy.operations.definition_files import DefinitionError
-    from deploy.operations.engines import load_definitions
-    from deploy.settings import settings
-
-    try:
-        return load_definitions(settings(), without_journeys=without_journeys)
-    except DefinitionError as error:
-        fail(str(error))
 
 
 def _files(paths: list[Path]) -> list[Path]:

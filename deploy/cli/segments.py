@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import sys
@@ -20,6 +21,7 @@ from deploy.cli.segment_backfill import segments_backfill
 from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
+    from deploy.settings import Settings
     from processors.segments.preview import Preview
     from schemas.segments.definitions import Segment, SegmentDefinitions
 
@@ -263,10 +265,9 @@ def _write(out: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> N
 def _definitions() -> SegmentDefinitions:
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.engines import load_segments
-    from deploy.settings import settings
 
     try:
-        return load_segments(settings())
+        return load_segments(_settings_in_force())
     except DefinitionError as error:
         fail(str(error))
 
@@ -274,9 +275,16 @@ def _definitions() -> SegmentDefinitions:
 def _address_types() -> dict[str, tuple[str, ...]]:
     """Return the identifier types of each channel; `_definitions` has read the policy before, so it is valid."""
     from deploy.operations.engines import load_address_types
+
+    return load_address_types(_settings_in_force())
+
+
+def _settings_in_force() -> Settings:
+    """Return settings by which the definitions in force are read; if Redis does not answer, those of the folder."""
+    from deploy.operations.definitions_report import settings_or_folder
     from deploy.settings import settings
 
-    return load_address_types(settings())
+    return asyncio.run(settings_or_folder(settings()))
 
 
 def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
@@ -340,9 +348,8 @@ def _condition_as_written(segment: Segment) -> Any:
     import yaml
 
     from deploy.operations.definition_files import yaml_files
-    from deploy.settings import settings
 
-    for path in yaml_files(settings().definitions_dir / "segments"):
+    for path in yaml_files(_settings_in_force().definitions_dir / "segments"):
         for one in yaml.safe_load(path.read_text("utf-8")).get("segments", ()):
             if one["name"] == segment.name:
                 return one["when"]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import orjson
 
 from deploy.operations.definition_files import DefinitionError, yaml_files
-from deploy.operations.engines import Definitions, lint_all, load_definitions
+from deploy.operations.engines import Definitions, lint_all, lint_what_loads, load_definitions
 from deploy.settings import Settings, home
 from schemas.journeys.definitions import MessageNode
 
@@ -116,7 +116,11 @@ def checked(settings: Settings) -> Definitions:
     Raises:
         DefinitionError: Something is wrong; the message has a line for each error of every file.
     """
-    definitions = load_definitions(settings)
+    try:
+        definitions = load_definitions(settings)
+    except DefinitionError as error:
+        further = [str(finding) for finding in lint_what_loads(settings) if finding.serious]
+        raise DefinitionError("\n".join([str(error), *further])) from error
     if errors := [str(finding) for finding in lint_all(definitions) if finding.serious]:
         raise DefinitionError("\n".join(errors))
     return definitions

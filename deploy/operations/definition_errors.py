@@ -37,6 +37,15 @@ _EXAMPLES = {
     r"^https?://[^\s@]+$": "an address such as https://crm.example/hook",
     r"\S": "a text that is not empty",
 }
+_STEPS = ("delay", "until", "wait_for", "if", "random", "message", "set_trait", "webhook", "exit")
+_STEP_WORDS = {
+    "send": "message: …", "template": "message: …", "email": "message: …", "sms": "message: …", "push": "message: …",
+    "wait": "delay: …", "sleep": "delay: …", "pause": "delay: …", "wait_until": "until: {time: '10:00'}",
+    "condition": "if: …", "branch": "if: …", "split": "random: [{name: a, steps: []}, {name: b, steps: []}]",
+    "trait": "set_trait: {name: value}", "set": "set_trait: {name: value}", "post": "webhook: …",
+    "end": "exit: …", "stop": "exit: …", "goto": "exit: …",
+}  # fmt: skip
+"""Words of other tools for steps, each with the step as it is written here."""
 _MISSING = object()
 _WHOLE_NUMBER, _NUMBER = broken_rule("int_type", ""), broken_rule("float_type", "")
 _TEXT = broken_rule("string_type", "")
@@ -172,6 +181,8 @@ def _message(error: Any, model: type[BaseModel]) -> str:
             return f"{name} does not belong here"
         near = nearest_names(name, known, 0.7)
         return f"nothing is called {name} here{f'; did you mean {near[0]}?' if near else ''}"
+    if kind == "step" and isinstance(error["input"], dict):
+        return f"{message}{_meant_step(error['input'])}"
     if kind == "string_pattern_mismatch":
         pattern = context["pattern"]
         example = _PROPERTY if pattern.startswith("^(event|channel") else _EXAMPLES.get(pattern)
@@ -181,6 +192,16 @@ def _message(error: Any, model: type[BaseModel]) -> str:
     if kind == "too_long":
         return f"should have at most {context['max_length']}"
     return broken_rule(kind, message)
+
+
+def _meant_step(value: dict[str, Any]) -> str:
+    """Return a question for the step that was probably meant; empty: nothing is like one."""
+    for name, content in value.items():
+        word = str(name).lower()
+        example = _STEP_WORDS.get(word) or next((f"{near}: …" for near in nearest_names(word, _STEPS, 0.7)), "")
+        if example:
+            return f"; did you mean `{example.replace('…', str(content)) if isinstance(content, str) else example}`?"
+    return ""
 
 
 def _names(model: type[BaseModel]) -> list[str]:

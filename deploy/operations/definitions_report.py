@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from redis import RedisError
 from redis.asyncio import Redis
 
 from deploy.operations.definition_bundle import difference, read_bundle
@@ -13,6 +14,7 @@ from deploy.settings import Settings
 from schemas.journeys.control import DefinitionsState
 from schemas.journeys.definitions import Journey
 from schemas.time import clock_ms
+from sinks.clickhouse.client import StoreDown
 from sinks.redis.definitions import RedisDefinitions
 
 
@@ -56,6 +58,17 @@ async def read_in_force(settings: Settings) -> DefinitionsReport:
         state = await state_in_force(settings, store)
         definitions = load_definitions(await settings_in_force(settings, store, state))
         return DefinitionsReport(state, definitions, await store.reports(clock_ms() - ALIVE_MS))
+
+
+async def settings_or_folder(settings: Settings) -> Settings:
+    """Return settings by which the definitions in force are read; those of the folder where it is not known."""
+    try:
+        async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+            store = RedisDefinitions(redis, settings.redis_namespace)
+            state = await store.state()
+            return await settings_in_force(settings, store, state) if state else settings
+    except (RedisError, StoreDown, OSError):
+        return settings
 
 
 async def worker_lines(settings: Settings) -> list[str]:

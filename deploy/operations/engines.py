@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -319,6 +319,26 @@ def lint_all(definitions: Definitions) -> list[Finding]:
         path, line, where, message = _text_place(definitions.templates_dir, error)
         findings.append(Finding(str(path), line, ".".join(where), message, True))
     return findings
+
+
+def lint_what_loads(settings: Settings) -> list[Finding]:
+    """Check the journeys whose files are valid, where those of others are not: one error is not to hide another.
+
+    Returns:
+        The findings; none where segments, policy, delivery or templates are not valid.
+    """
+    journeys: list[Journey] = []
+    files: dict[str, Path] = {}
+    for path in yaml_files(settings.definitions_dir / "journeys"):
+        with suppress(DefinitionError):
+            (journey,), _ = load_journeys([path])
+            journeys.append(journey)
+            files.setdefault(journey.name, path)
+    try:
+        definitions = load_definitions(settings, without_journeys=True)
+    except DefinitionError:
+        return []
+    return lint_all(replace(definitions, journeys=tuple(journeys), files=files))
 
 
 def lint_journeys(definitions: Definitions) -> list[Finding]:

@@ -139,7 +139,7 @@ class Templates:
                     if parsed := self._parse("_layout", path, source, part, ROOTS | {"content"}):
                         self._layouts[part][language] = parsed
         if self._errors:
-            first, *further = self._errors
+            first, *further = [*self._errors, *self.unknown_names]
             first.further = tuple(further)
             raise first
 

@@ -76,8 +76,8 @@ def test_all_errors_of_a_file_are_named_at_once_in_their_order(tmp_path: Path) -
 
     assert [
         "x.yaml:1: name: should be a name of small letters, digits, - and _, such as win-back",
-        f"x.yaml:5: steps.0: {not_a_step}",
-        f"x.yaml:6: steps.1: {not_a_step}",
+        f"x.yaml:5: steps.0: {not_a_step}; did you mean `message: hello`?",
+        f"x.yaml:6: steps.1: {not_a_step}; did you mean `delay: 1d`?",
         "x.yaml:7: steps.2.until.date: should be a date of the event or the person, such as event.starts_at",
     ] == error_of(tmp_path, text, Journey).splitlines()
 
