@@ -23,6 +23,12 @@ def segments_backfill(
         list[str] | None,
         typer.Argument(metavar="[NAME…]", help="Segments, or journey:NAME; else what is new or changed."),
     ] = None,
+    late: Annotated[
+        bool,
+        typer.Option(
+            "--late", help="Date all segments anew for people whose events arrived over a day late, as by an import."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")] = False,
     timeout_s: TimeoutS = 300,
     as_json: AsJson = False,
@@ -42,6 +48,8 @@ def segments_backfill(
     with exit_on_store_error():
         in_force = asyncio.run(read_in_force(settings()))
     known = fingerprints(in_force.definitions.segments, in_force.running(), settings().timezone)
+    if late and names:
+        raise typer.BadParameter("it takes all segments, so no names", param_hint="--late")
     for name in names or ():
         if name not in known:
             near = nearest_names(name, list(known))
@@ -56,6 +64,7 @@ def segments_backfill(
             known,
             await load_rebuild_decider(settings()),
             names=names or (),
+            late=late,
             dry_run=dry_run,
             timeout_s=timeout_s,
             report=report,

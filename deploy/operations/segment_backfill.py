@@ -35,7 +35,7 @@ from schemas.segments.conditions import SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import clock_ms, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
-from sinks.clickhouse.audiences import count_people, people_of_part, segments_on_record
+from sinks.clickhouse.audiences import count_people, late_people_of_part, people_of_part, segments_on_record
 from sinks.clickhouse.history import read_events_of, read_people
 from sinks.clickhouse.rfm import publish_rfm
 from sinks.redis.segment_backfill import RedisSegmentBackfill, read_definitions
@@ -135,6 +135,7 @@ async def backfill(
     decider: DecisionEngine,
     *,
     names: Sequence[str] = (),
+    late: bool = False,
     dry_run: bool = False,
     timeout_s: float = 300,
     clock: Callable[[], int] = clock_ms,
@@ -147,6 +148,7 @@ async def backfill(
         known: `fingerprints` of what is in force.
         decider: The decision engine that the profile workers run.
         names: What to fill, of `known`; empty: what is not filled yet.
+        late: Instead, date all segments anew for people with an event that arrived more than a day after it happened.
         dry_run: Count, and write nothing.
         timeout_s: Longest time of each wait for the workers, in seconds.
         clock: The time, milliseconds since 1970, for which memberships are exact.
@@ -159,6 +161,8 @@ async def backfill(
     store, token = deployment.backfills, uuid4().hex
     in_force = await store.in_force()
     chosen = list(names) or not_filled(known, await store.filled())
+    if late:
+        chosen = [name for name in known if not name.startswith(JOURNEY)]
     if in_force and any(in_force.get(name) != known[name] for name in chosen):
         other = ", ".join(name for name in chosen if in_force.get(name) != known[name])
         raise BackfillRefusedError(f"the profile workers run other definitions of {other}: restart them first")
@@ -168,7 +172,7 @@ async def backfill(
         )
     lease = asyncio.create_task(_keep_lease(store, token))
     try:
-        run = _Backfill(deployment, known, decider, token, timeout_s, dry_run, clock)
+        run = _Backfill(deployment, known, decider, token, late, timeout_s, dry_run, clock)
         return await run.run(chosen, report)
     finally:
         lease.cancel()
@@ -190,17 +194,18 @@ class _Backfill:
         known: Mapping[str, str],
         decider: DecisionEngine,
         run_id: str,
+        late: bool,
         timeout_s: float,
         dry_run: bool,
         clock: Callable[[], int],
     ) -> None:
         self._deployment, self._known, self._decider = deployment, known, decider
-        self._id, self._timeout_s, self._dry_run, self._clock = run_id, timeout_s, dry_run, clock
+        self._id, self._late, self._timeout_s, self._dry_run, self._clock = run_id, late, timeout_s, dry_run, clock
 
     async def run(self, chosen: Sequence[str], report: Report) -> BackfillResult:
         store, wanted = self._deployment.backfills, {name: self._known[name] for name in chosen}
         former = None if self._dry_run else await store.progress()
-        if former and former["wanted"] == wanted:
+        if former and (former["wanted"], former.get("late", False)) == (wanted, self._late):
             self._id, parts, done, result = former["id"], former["parts"], former["done"], former["result"]
             self._result = BackfillResult(**result)
         else:
@@ -217,21 +222,24 @@ class _Backfill:
         for number in range(done, parts if chosen else 0):
             await self._fill_part((number, parts))
             if not self._dry_run:
-                progress = {"id": self._id, "wanted": wanted, "parts": parts, "done": number + 1}
+                progress = {"id": self._id, "wanted": wanted, "late": self._late, "parts": parts, "done": number + 1}
                 await store.save({**progress, "result": asdict(self._result)})
             report(number + 1, parts, self._result)
         if not self._dry_run:
             await asyncio.to_thread(publish_rfm, self._deployment.tables, self._decider.segments.rfm)
-            await store.finish(wanted)
+            await store.finish({} if self._late else wanted)
         return self._result
 
     async def _fill_part(self, part: tuple[int, int]) -> None:
         tables = self._deployment.tables
-        versions, again = await self._versions(await asyncio.to_thread(people_of_part, tables, part))
+        people = late_people_of_part if self._late else people_of_part
+        versions, again = await self._versions(await asyncio.to_thread(people, tables, part))
+        asked = {*versions}
         self._on_record = await asyncio.to_thread(segments_on_record, tables, sorted(self._names), part)
         await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
         stop = time_of_ms(self._clock() + MINUTE_MS)  # clocks differ
-        again |= await self._fill(versions, read_people(tables, stop, part=part))
+        histories = read_people(tables, stop, part=part)
+        again |= await self._fill(versions, (one for one in histories if not self._late or one[0] in asked))
         for _ in range(_ROUNDS):
             if not again:
                 return

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from schemas.identity.resolution import NIL_UUID
+
 _MEMBERS = (
     "SELECT profile_id FROM v_segment_memberships"
     " WHERE segment = {segment:String} AND since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)}"
@@ -71,6 +73,20 @@ def people_of_part(client: Any, part: tuple[int, int]) -> list[str]:
         " WHERE cityHash64(person) % {parts:UInt64} = {part:UInt64} ORDER BY person"
     )
     rows = client.query(query, {"part": part[0], "parts": part[1]}).result_rows
+    return [str(row[0]) for row in rows]
+
+
+def late_people_of_part(client: Any, part: tuple[int, int]) -> list[str]:
+    """Return those of `people_of_part` who have an event that arrived more than a day after it happened."""
+    query = """
+        SELECT DISTINCT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person
+        FROM touchpoints AS t
+        LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
+        WHERE t.received_at > t.occurred_at + toIntervalDay(1)
+            AND cityHash64(person) % {parts:UInt64} = {part:UInt64} AND person != {nobody:String}
+        ORDER BY person
+    """
+    rows = client.query(query, {"part": part[0], "parts": part[1], "nobody": NIL_UUID}).result_rows
     return [str(row[0]) for row in rows]
 
 

@@ -24,7 +24,7 @@ from processors.recording.rows import profile_row
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
-from schemas.time import time_of_ms
+from schemas.time import text_of_ms, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import members_by_person
 from sinks.clickhouse.history import read_people
@@ -148,6 +148,23 @@ async def test_people_of_before_are_members_of_new_segments_everywhere(shop: Sho
     assert {("welcome", ann), ("welcome", cat)} == {(value["journey"], value["profile_id"]) for value in entries}
     assert [{ann}, {ann, cat}, set()] == [await shop.members("twice", at(days=day)) for day in (4, 6, 2)]
     assert {ben} == await shop.members("buyers", at(days=7, hours=1))
+    assert [] == await shop.differences()
+
+
+async def test_old_events_that_were_imported_date_the_membership(shop: Shop) -> None:
+    await shop.fill()
+    await shop.views({"email": "dan@shop.example"}, 1, 2)
+    dan = await shop.town.owner("email", "dan@shop.example")
+    await shop.published()
+    before = [dan in await shop.members("twice", day) for day in (at(days=3), text_of_ms(NOW_MS))]
+    result = await shop.fill(late=True)
+    await shop.published()
+    after = [dan in await shop.members("twice", day) for day in (at(days=3), text_of_ms(NOW_MS))]
+    sizes = "SELECT toString(day), members FROM v_segment_sizes WHERE segment = 'twice' ORDER BY day"
+
+    assert ([False, True], [True, True]) == (before, after)
+    assert {"seen": 4, "twice": 3, "buyers": 1} == result.members
+    assert [("2026-11-03", 1), ("2026-11-04", 2), ("2026-11-06", 3)] == shop.town.tables.rows(sizes)
     assert [] == await shop.differences()
 
 
