@@ -83,7 +83,11 @@ class OrderEvent(NamedTuple):
     @property
     def key(self) -> str:
         """The order's id among those of all name spaces."""
-        return event_key(self.source, self.order_id) if self.source else order_key(self.namespace, self.order_id)
+        return (
+            conversion_id_of_event(self.source, self.order_id)
+            if self.source
+            else order_key(self.namespace, self.order_id)
+        )
 
 
 def order_key(namespace: str, order_id: str) -> str:
@@ -91,8 +95,8 @@ def order_key(namespace: str, order_id: str) -> str:
     return f"{namespace}{SEPARATOR}{order_id}" if namespace or SEPARATOR in order_id else order_id
 
 
-def event_key(source: str, event_id: str) -> str:
-    """Return the key of what is known by its event alone, such as a sign-up: `:crm::e-1`, never that of an order.
+def conversion_id_of_event(source: str, event_id: str) -> str:
+    """Return the conversion id of what its event alone names, such as a sign-up: `:crm::e-1`, never that of an order.
 
     A source cannot take the id of another one's event. A single colon at the beginning is in no key of an order.
     """

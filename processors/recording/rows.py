@@ -21,7 +21,7 @@ from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
-from schemas.orders import KINDS, REPORTS, OrderEvent, event_key, namespace_of, order_event, order_key
+from schemas.orders import KINDS, REPORTS, OrderEvent, conversion_id_of_event, namespace_of, order_event, order_key
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
@@ -221,7 +221,11 @@ def _is_gone(document: bytes) -> bool:
 def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, order_id: str) -> str:
     if about_order is not None:
         return about_order.key
-    return order_key(namespace_of(event), order_id) if order_id else event_key(event["source"], event["event_id"])
+    return (
+        order_key(namespace_of(event), order_id)
+        if order_id
+        else conversion_id_of_event(event["source"], event["event_id"])
+    )
 
 
 def _goal_rows(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from processors.attribution.rules import MODELS, Conversion, Touch, credits_of, journeys, null_journeys, with_milestones
-from schemas.orders import event_key
+from schemas.orders import conversion_id_of_event
 from schemas.time import ms_of_time
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
@@ -82,7 +82,7 @@ def random_world(seed: int) -> World:
             )
         elif random.random() < 0.1:
             event = resolved(f"event {number}", anchor, time, event="Signed Up")
-            key = event_key(event["source"], event["event_id"])
+            key = conversion_id_of_event(event["source"], event["event_id"])
             world.conversions.append(Conversion(key, "signup", person(owner[anchor]), time, Decimal(0)))
         else:
             channel = random.choice(CHANNELS)
