@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -63,6 +64,47 @@ def test_a_scan_is_neither_a_response_nor_an_unsubscription(tables: Warehouse) -
 
     assert [(1, 0, 0)] == tables.rows("SELECT delivered, responded, unsubscribed FROM v_messages")
     assert [("link_scan", 6)] == tables.rows("SELECT reason, sum(events) FROM v_bots GROUP BY reason")
+
+
+def test_acts_are_scans_if_two_links_are_clicked_within_two_seconds_of_them(tables: Warehouse) -> None:
+    random = Random(1)
+    acts = [
+        (f"{n}", random.randrange(40), random.random() < 0.7, random.randrange(60) * 500, random.randrange(4))
+        for n in range(1500)
+    ]
+    steps = {True: "Email Link Clicked", False: "Email Unsubscribed"}
+    tables.store(
+        *(
+            resolved(
+                act, message, DAY_ONE + timedelta(milliseconds=ms), event=steps[is_click], channel="email",
+                properties={"message_id": f"m-{message}"} | ({"link_id": f"l-{link}"} if link else {}),
+            )
+            for act, message, is_click, ms, link in acts
+        )
+    )  # fmt: skip
+
+    scans = {
+        act
+        for act, message, is_click, ms, link in acts
+        if link or not is_click
+        if len({e[4] for e in acts if e[1] == message and e[2] and e[4] and abs(e[3] - ms) <= 2000}) > 1
+    }
+
+    assert 0 < len(scans) < len(acts)
+    assert scans == {act for (act,) in tables.rows("SELECT event_id FROM bot_events WHERE reason = 'link_scan'")}
+
+
+def test_thousands_of_clicks_of_one_message_are_judged_in_one_pass(tables: Warehouse) -> None:
+    tables.client.command(
+        "INSERT INTO message_clicks (message, event_hash, is_click, occurred_at, link)"
+        " SELECT 1, number, 1, toDateTime64(1778371200, 3) + toIntervalMillisecond(number), number % 3"
+        " FROM numbers(20000)"
+    )
+
+    assert [(13333,)] == tables.rows(
+        "SELECT count() FROM suspected_acts(start_ms = 0, stop_ms = 4133980800000)"
+        " WHERE is_scan SETTINGS max_memory_usage = 500000000"
+    )
 
 
 def test_a_person_behind_a_filter_responds_and_unsubscribes(tables: Warehouse) -> None:
