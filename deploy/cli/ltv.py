@@ -88,6 +88,10 @@ def _judgement(run: dict[str, Any]) -> str:
     if not run["holdout_days"]:
         return "not validated: the history is too short to hold days back"
     orders, predicted = run["holdout_orders"], run["predicted_orders"]
+    if not orders and not predicted:
+        return (
+            f"not validated: the last {run['holdout_days']} days have no order of an earlier customer: --holdout-days"
+        )
     off = f" ({predicted / orders - 1:+.1%})" if orders else ""
     error, naive = run["mean_absolute_error"], run["naive_absolute_error"]
     compared = "better" if error < naive else "not better"

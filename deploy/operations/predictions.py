@@ -30,7 +30,7 @@ def fit_and_store(client: Any, *, horizon_days: int = 90, holdout_days: int | No
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
         horizon_days: Days of the forecast.
-        holdout_days: Days at the end that the fit is tested on; None: a quarter of the history, at most the horizon.
+        holdout_days: Days at the end that the fit is tested on; None: those of the last quarter of the orders.
 
     Raises:
         NotFittedError: Nothing was stored; the message says why.

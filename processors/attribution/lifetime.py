@@ -155,7 +155,8 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         orders: All orders of known people; orders without revenue, as after a full refund, are left out.
         until: The last day of the history.
         horizon_days: Days of the forecast.
-        holdout_days: Days to hold out; if not given a quarter of the history, at most the horizon.
+        holdout_days: Days to hold out; if not given those of the last quarter of the orders, at most the horizon. A
+            quarter of the time could have none, where a shop's history begins with an old and small sample.
 
     Raises:
         TooFewCustomersError: Fewer than `MIN_REPEAT_CUSTOMERS` customers ordered on two days.
@@ -164,7 +165,8 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
     given, orders = len(orders), [order for order in orders if order.revenue > 0]
     first = min((order.day for order in orders), default=until)
     if holdout_days is None:
-        holdout_days = min(horizon_days, (until - first).days // 4)
+        days = sorted(order.day for order in orders)
+        holdout_days = min(horizon_days, (until - days[len(days) * 3 // 4]).days) if days else 0
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         base = _base(orders, until)

@@ -206,6 +206,7 @@ class TestLifetime:
         assert all(isfinite(number) for one in found.forecasts for number in (*one[1:], one.revenue))
         assert 0 < found.parameters["r"] < 1_000
         assert all(one.probability_alive < 0.01 for one in found.forecasts if one.profile_id.startswith("old"))
+        assert found.validation.orders > 50  # of the season, of which a fit without it would know nothing
 
     def test_customers_who_are_all_alike_have_finite_forecasts(self) -> None:
         pytest.importorskip("clvkit")
