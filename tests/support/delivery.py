@@ -11,10 +11,11 @@ import orjson
 from redis.asyncio import Redis
 
 from processors.delivery.rendering import MessageRenderer
-from processors.delivery.stage import ConstantSendingRules, Deliver
+from processors.delivery.stage import Deliver, SendingRules
 from processors.delivery.templates import Templates
 from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import TemplateDefinition
+from schemas.journeys.control import JourneyControl, JourneyState
 from schemas.records import Outgoing, Record
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.delivery import RedisDeliveryLedger
@@ -94,10 +95,16 @@ class World:
     passed_on: bool = False
     die_at: str = ""
     hold: asyncio.Event | None = None
+    journeys: dict[str, JourneyState] = field(default_factory=dict)
 
     @property
     def coupons(self) -> RedisCoupons:
         return RedisCoupons(self.redis, self.namespace)
+
+    async def current(self) -> SendingRules:
+        """The texts, and which journeys are paused or stopped now."""
+        templates = Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()})
+        return SendingRules(templates, {name: JourneyControl(state, self.now) for name, state in self.journeys.items()})
 
     async def document(self, profile_id: str) -> dict[str, Any] | None:
         return self.people[profile_id]
@@ -130,9 +137,7 @@ class World:
             people=self,
             renderer=MessageRenderer(self, self),
             coupons=self.coupons,
-            rules=ConstantSendingRules(
-                Templates({name: TemplateDefinition.model_validate(one) for name, one in TEMPLATES.items()})
-            ),
+            rules=self,
             definitions=DeliveryDefinitions.model_validate(routes),
             adapters={"smtp": self},
             clock=lambda: self.now,

@@ -1,0 +1,85 @@
+"""Messages that were decided before their journey was paused or stopped, and have not left yet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from deploy.settings import Settings
+from processors.delivery.stage import HELD_MS, LEASE_MS
+from processors.profiles.document import new_profile
+from tests.support.delivery import ANN, MINUTE, NOON, Killed, World, action, told
+
+pytestmark = pytest.mark.integration
+
+PHONE = {"type": "phone", "value": "+493012345"}
+SMS = {"channel": "sms", "address": PHONE, "identifiers": [PHONE]}
+
+
+@pytest.fixture
+async def world(stack: Settings) -> AsyncIterator[World]:
+    async with Redis.from_url(stack.redis_url) as redis:
+        ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
+        yield World(redis, stack.redis_namespace, people={ANN: ann}, journeys={"welcome": "paused"})
+
+
+async def test_a_message_of_a_paused_journey_is_held_and_sent_once_when_it_goes_on(world: World) -> None:
+    worker = world.worker(retries={"tries": 1})
+    assert [] == await worker([action()])
+    for _ in range(3):  # it is looked at, which is no attempt
+        world.now += HELD_MS
+        assert [] == await worker.send_due()
+    assert [] == await worker([action()])
+    assert [] == world.sent
+
+    world.journeys, world.now = {}, world.now + HELD_MS
+
+    assert [("Email Sent", "")] == told(await worker.send_due())
+    assert 1 == len(world.sent)
+    world.now += LEASE_MS
+    assert [] == await worker.send_due()
+
+
+async def test_a_held_message_expires_as_it_would(world: World) -> None:
+    worker = world.worker()
+    await worker([action(expires_at="2026-11-22T12:00:04.000Z")])
+    world.now += HELD_MS
+
+    assert [("Email Failed", "it expired before it could be sent")] == told(await worker.send_due())
+    assert [] == world.sent
+
+
+@pytest.mark.parametrize("fields", [{}, SMS], ids=["by an adapter", "by a topic"])
+async def test_a_message_of_a_stopped_journey_fails(world: World, fields: dict[str, Any]) -> None:
+    world.journeys = {"welcome": "stopped"}
+    ((_, reason),) = told(await world.worker()([action(**fields)]))
+
+    assert "its journey was stopped before it could be sent" == reason
+    assert [] == world.sent
+
+
+@pytest.mark.parametrize("dies", ["", "deliver:published"])
+async def test_a_message_for_a_topic_is_held_and_published_when_it_goes_on(world: World, dies: str) -> None:
+    worker = world.worker()
+    assert [] == await worker([action(**SMS)])
+    world.journeys, world.now, world.die_at = {}, world.now + HELD_MS, dies
+    if dies:
+        with pytest.raises(Killed):
+            await worker.send_due()
+        worker.out.records.clear()
+        world.die_at, world.now = "", world.now + LEASE_MS
+    (handed,) = await worker.send_due()
+
+    assert ("deliver.sms", "m1") == (handed.topic, orjson.loads(handed.value)["message_id"])
+    world.now += LEASE_MS + MINUTE
+    assert [] == await worker.send_due()
+
+
+async def test_messages_of_other_journeys_leave(world: World) -> None:
+    world.journeys = {"other": "paused"}
+
+    assert [("Email Sent", "")] == told(await world.worker()([action()]))
