@@ -209,7 +209,7 @@ def follow_sending(
 
 
 async def _while_down(task: Callable[[], Awaitable[Built]]) -> Built:
-    """Repeat what needs ClickHouse until it answers: only a loss of Redis makes a worker ask it."""
+    """Repeat what needs ClickHouse until it answers: a worker asks it once, and again if Redis was lost."""
     while True:
         try:
             return await task()
@@ -233,8 +233,9 @@ async def _first_version(
 ) -> tuple[DefinitionsState, Built]:
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
         store = RedisDefinitions(client, settings.redis_namespace)
-        state = await state_in_force(settings, store)
-        return state, await _built(await settings_in_force(settings, store, state), store, build)
+        state = await _while_down(lambda: state_in_force(settings, store))
+        at = await _while_down(lambda: settings_in_force(settings, store, state))
+        return state, await _built(at, store, build)
 
 
 def _in_own_loop(task: Coroutine[Any, Any, Built]) -> Built:
