@@ -289,6 +289,9 @@ def _publish(files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json:
         print_json(asdict(state))
         return
     print(f"{state.rows:,} rows: published {state.published:,} events, {state.unchanged:,} were stored already")
+    if state.published:
+        late = "dates segments by when old events happened, once they are stored"
+        typer.echo(f"note: `throughline segments backfill --late` {late}", err=True)
     if state.mended:
         print(f"{state.mended:,} events have a detail that was mended or set aside: see `context.mended`")
     if state.ignored:

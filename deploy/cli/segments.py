@@ -213,18 +213,23 @@ def segments_check(as_json: AsJson = False) -> None:
     """Compare the members of all segments in the profiles, in ClickHouse and by an evaluation of all history.
 
     Names each segment whose members differ, with example people; exit code 1 if there is one. Events that are still on
-    their way differ too: `throughline drain` waits for them. History knows no traits that a journey has set.
+    their way differ too: `throughline drain` waits for them. History knows no traits that a journey has set. `doctor`
+    shows the latest outcome, so run it on a schedule.
     """
+    from redis import Redis
+
     from deploy.cli.output import print_table
-    from deploy.cli.stores import Stores, with_stores
+    from deploy.cli.stores import Stores, exit_on_store_error, with_stores
+    from deploy.operations.rebuild import load_rebuild_decider
     from deploy.operations.segment_check import CheckResult, check_segments
     from deploy.settings import settings
-    from processors.segments.engine import SegmentEngine
-    from schemas.time import ms_of_time
+    from schemas.time import ms_of_time, text_of_time
     from sinks.clickhouse.audiences import members_by_person
     from sinks.clickhouse.history import read_people
+    from sinks.redis.segment_backfill import note_check
 
-    engine = SegmentEngine(_definitions(), timezone=settings().timezone, address_types=_address_types())
+    with exit_on_store_error():
+        engine = asyncio.run(load_rebuild_decider(settings())).segments  # what is in force, whatever the files say
     now = datetime.now(UTC)
     with clickhouse() as client:
         members = members_by_person(client, now)
@@ -233,6 +238,9 @@ def segments_check(as_json: AsJson = False) -> None:
             return await check_segments(stores.profiles, engine, members, read_people(client, now), ms_of_time(now))
 
         result = with_stores(check)
+    outcome = {"at": text_of_time(now), "people": result.people, "differences": len(result.differences)}
+    with exit_on_store_error(), Redis.from_url(settings().redis_url, socket_timeout=10) as client:
+        note_check(client, settings().redis_namespace, outcome)
     if as_json:
         print(json.dumps(asdict(result), indent=2))
     else:

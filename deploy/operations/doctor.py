@@ -113,16 +113,27 @@ def _secret(settings: Settings) -> Check:
 
 
 def _segments(settings: Settings) -> list[Check]:
-    """Check that segments have taken in history, if a profile worker has run."""
+    """Check that segments have taken in history, if a profile worker has run, and tell what the latest check found."""
+    import redis
+
     from deploy.operations.segment_backfill import waiting_segments
+    from sinks.redis.segment_backfill import read_check
 
     waiting = waiting_segments(settings.redis_url, settings.redis_namespace)
     if waiting is None:
         return []
-    if not waiting:
-        return [Check("segments", True, "all have taken in history")]
-    found = f"not filled with history yet: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
-    return [Check("segments", True, found, "`throughline segments backfill`")]
+    checks = [Check("segments", True, "all have taken in history")]
+    if waiting:
+        found = f"not filled with history yet: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
+        checks = [Check("segments", True, found, "`throughline segments backfill`")]
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+        outcome = read_check(client, settings.redis_namespace)
+    if outcome is not None:
+        differ = outcome["differences"]
+        found = f"{differ} segments differ for {outcome['people']:,} people, checked {outcome['at']}"
+        hint = "`throughline segments check` names them; `throughline profile rebuild` mends a person" if differ else ""
+        checks.append(Check("segment members", not differ, found, hint))
+    return checks
 
 
 def _mail(settings: Settings) -> list[Check]:

@@ -84,6 +84,24 @@ def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) ->
     return [name for name, fingerprint in in_force.items() if filled.get(name) != fingerprint]
 
 
+def note_check(redis: Any, namespace: str, outcome: Mapping[str, Any]) -> None:
+    """Keep the outcome of the latest `segments check`.
+
+    Args:
+        redis: A synchronous client.
+        namespace: The hash tag of all keys.
+        outcome: `at` (RFC 3339), and the numbers of `people` and of segments that have `differences`.
+    """
+    redis.set(f"{{{namespace}}}:segments:checked", orjson.dumps(outcome))
+
+
+def read_check(redis: Any, namespace: str) -> dict[str, Any] | None:
+    """Return the outcome of the latest `segments check`; None: there was none."""
+    kept = redis.get(f"{{{namespace}}}:segments:checked")
+    found: dict[str, Any] | None = orjson.loads(kept) if kept else None
+    return found
+
+
 def read_definitions(redis: Any, namespace: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the definitions that profile workers run, and those that have taken in history; with fingerprints.
 
