@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time, timedelta, tzinfo
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
@@ -26,6 +26,9 @@ FirstDay = Annotated[
 ]
 LastDay = Annotated[datetime | None, typer.Option("--to", formats=DAY_FORMATS, help="Last day; else the end.")]
 By = Annotated[Literal["channel", "campaign", "creative", "product"], typer.Option(help="What gets the credit.")]
+Markets = Annotated[
+    list[str] | None, typer.Option("--market", help="Only this market; may be repeated: `throughline markets list`.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Execute it; without this, only show what would happen.")]
 TimeoutS = Annotated[float, typer.Option(min=1, help="Longest wait for the workers, seconds.")]
@@ -74,6 +77,20 @@ def required_identifier(text: str) -> tuple[str, str]:
     if found is None:
         raise typer.BadParameter(f"{text!r}: write TYPE:VALUE, such as email:a@b.example")
     return found
+
+
+def asked_markets(client: Any, names: list[str] | None) -> tuple[str, ...]:
+    """Return the markets of `--market`.
+
+    Raises:
+        BadParameter: One of them is no market.
+    """
+    from sinks.clickhouse.markets import UnknownMarketError, known_markets
+
+    try:
+        return known_markets(client, names or ())
+    except UnknownMarketError as error:
+        raise typer.BadParameter(str(error), param_hint="--market") from None
 
 
 def period(first: datetime | None, last: datetime | None) -> tuple[datetime, datetime]:

@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO, TypeVar
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from deploy.cli import attribution_credits, attribution_models, attribution_restate
-from deploy.cli.arguments import instant
+from deploy.cli.arguments import Markets, asked_markets, instant
 from deploy.cli.output import fail
 from deploy.cli.stores import clickhouse
 
@@ -65,6 +65,7 @@ def attribution_report(
     ] = "all",
     only: Annotated[list[str] | None, typer.Option(help="Look at this marketing channel; may be repeated.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Leave out this marketing channel; likewise.")] = None,
+    market: Markets = None,
     bootstrap: Annotated[int, typer.Option(min=0, help="Replicates for the intervals of Markov and Shapley.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     paths: Annotated[
@@ -79,7 +80,8 @@ def attribution_report(
 ) -> None:
     """Credit conversions and their revenue to what led to them, next to what it cost.
 
-    Days are those of THROUGHLINE_TIMEZONE. Exit code 1 if the credits do not add up to the conversions.
+    Days are those of THROUGHLINE_TIMEZONE. With --market only conversions of that market count, and spend is left out:
+    it is of no market. Exit code 1 if the credits do not add up to the conversions.
 
     A file of --paths has the columns path, conversions and, if known, revenue and null; one of --events person, time,
     channel, conversion and, if known, revenue, goal, event_id. Both are CSV or JSON Lines. A path is text with a
@@ -110,11 +112,14 @@ def attribution_report(
     try:
         models = select_models(model)
         if paths or events:
+            if market:
+                raise typer.BadParameter("a file has no markets: leave it out", param_hint="--market")
             if by != "channel" or (paths and events):
                 raise typer.BadParameter("a file has channels only, and one file is enough", param_hint="--by")
             found = _file_report(paths, events, separator, options, models, bootstrap, seed)
         else:
             with clickhouse() as client:
+                options = replace(options, markets=asked_markets(client, market))
                 found = report(client, options, models, replicates=bootstrap, seed=seed)
     except (UnknownModelError, TooManyKeysError) as error:
         raise typer.BadParameter(str(error), param_hint="--model") from None
@@ -142,8 +147,6 @@ def _file_report(
     replicates: int,
     seed: int,
 ) -> AttributionReport:
-    from dataclasses import replace
-
     from deploy.operations.definition_files import touch_rules
     from deploy.operations.importers.journeys import read_events, read_paths
     from deploy.reporting.attribution import report_of_events, report_of_paths

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.arguments import AsJson
+from deploy.cli.arguments import AsJson, Markets
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -26,6 +26,7 @@ def budget(
     ] = "linear",
     first: Annotated[str, typer.Option("--from", metavar="DAY", help="First day; else the first with spend.")] = "",
     last: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day; else the last with spend.")] = "",
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the next unit of spend would bring on each channel, and the best split of a day's budget.
@@ -37,6 +38,8 @@ def budget(
     from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue
 
+    if market:
+        raise typer.BadParameter("spend is of no market, so its response has none: leave it out", param_hint="--market")
     with clickhouse() as client:
         days = spend_and_revenue(client, model, _day(first, "--from"), _day(last, "--to"))
     if not days:

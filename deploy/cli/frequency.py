@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deploy.cli.arguments import AsJson, FirstDay, LastDay, period
+from deploy.cli.arguments import AsJson, FirstDay, LastDay, Markets, asked_markets, period
 from deploy.cli.output import print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -37,6 +37,7 @@ def frequency(
     ] = 100,
     first: FirstDay = None,
     last: LastDay = None,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the effect of the number of messages a week, by segment and channel, and which number is best.
@@ -50,7 +51,13 @@ def frequency(
     start, stop = period(first, last)
     with clickhouse() as client:
         rows = message_frequency(
-            client, segment=segment, channel=channel, start=start, stop=stop, groups=BOOTSTRAP_GROUPS
+            client,
+            segment=segment,
+            channel=channel,
+            start=start,
+            stop=stop,
+            groups=BOOTSTRAP_GROUPS,
+            markets=asked_markets(client, market),
         )
     answers = [
         (key, best_frequency([WeekCounts(*row[2:]) for row in found], objective,

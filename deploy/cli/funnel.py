@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.cli.arguments import AsJson, FirstDay, LastDay, period
+from deploy.cli.arguments import AsJson, FirstDay, LastDay, Markets, asked_markets, period
 from deploy.cli.output import print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -24,6 +24,7 @@ def funnel(
     ] = "all",
     first: FirstDay = None,
     last: LastDay = None,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how many people reach each step in order, where they drop off and how long it takes.
@@ -35,7 +36,15 @@ def funnel(
     steps = step or ["Product Viewed", "Product Added", "Checkout Started", "Order Completed"]
     start, stop = period(first, last)
     with clickhouse() as client:
-        rows = ask(client, steps, window_days=window_days, by="" if by == "all" else by, start=start, stop=stop)
+        rows = ask(
+            client,
+            steps,
+            window_days=window_days,
+            by="" if by == "all" else by,
+            start=start,
+            stop=stop,
+            markets=asked_markets(client, market),
+        )
     if as_json:
         print_json([row._asdict() for row in rows])
         return

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy.cli.arguments import AsJson
+from deploy.cli.arguments import AsJson, Markets
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -24,6 +24,7 @@ def ltv_fit(
     holdout_days: Annotated[
         int | None, typer.Option(min=0, help="Days at the end that the fit is tested on; 0: none.")
     ] = None,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit how often customers will buy again and for how much, and store the prediction of each person: v_scores.
@@ -33,6 +34,11 @@ def ltv_fit(
     """
     from deploy.operations.predictions import NotFittedError, fit_and_store
 
+    if market:
+        raise typer.BadParameter(
+            "the fit is of all customers: leave it out, and ask v_ltv, which has the market of each",
+            param_hint="--market",
+        )
     with clickhouse() as client:
         try:
             found = fit_and_store(client, horizon_days=horizon_days, holdout_days=holdout_days)

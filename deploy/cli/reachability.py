@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.arguments import DAY_FORMATS, AsJson
+from deploy.cli.arguments import DAY_FORMATS, AsJson, Markets, asked_markets
 from deploy.cli.output import print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -22,18 +22,23 @@ def reachability(
     day: Annotated[
         datetime | None, typer.Option(formats=DAY_FORMATS, help="State at its end; else the newest day.")
     ] = None,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how many people can and may be written to on each channel, and why not the others."""
     with clickhouse() as client:
         found = client.query(
             """
-            SELECT * FROM v_channel_reachability
+            SELECT * FROM channel_reachability(markets = {markets:Array(String)})
             WHERE segment = {segment:String} AND {day:String} IN ('', toString(day))
             ORDER BY day DESC, reachable DESC, channel
             LIMIT 1 BY channel
             """,
-            parameters={"segment": segment, "day": f"{day:%Y-%m-%d}" if day else ""},
+            parameters={
+                "segment": segment,
+                "day": f"{day:%Y-%m-%d}" if day else "",
+                "markets": list(asked_markets(client, market)),
+            },
         )
     rows = list(found.named_results())
     if as_json:

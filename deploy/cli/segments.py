@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.arguments import AsJson, instant
+from deploy.cli.arguments import AsJson, Markets, asked_markets, instant
 from deploy.cli.output import fail
 from deploy.cli.scores import segments_score
 from deploy.cli.segment_backfill import segments_backfill
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def segments_list(
     counts: Annotated[bool, typer.Option("--counts", help="Count their members, from ClickHouse.")] = False,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """List the segments with their descriptions and, with --counts, the number of their members.
@@ -58,9 +59,11 @@ def segments_list(
     known = fingerprints(definitions, (), settings().timezone)
     waiting = waiting_segments(settings().redis_url, settings().redis_namespace, known)
     members: dict[str, int] | None = None
+    if market and not counts:
+        raise typer.BadParameter("members are counted with --counts alone", param_hint="--market")
     if counts:
         with clickhouse() as client:
-            members = count_members(client, datetime.now(UTC))
+            members = count_members(client, datetime.now(UTC), asked_markets(client, market))
     rows = [
         {
             "name": segment.name,

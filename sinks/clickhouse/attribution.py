@@ -39,7 +39,8 @@ def path_counts(client: Any, options: AttributionOptions) -> list[PathCount]:
             FROM attribution_paths(
                 start_ms = {start:Int64}, stop_ms = {stop:Int64}, lookback_ms = {lookback:Int64}, goal = {goal:String},
                 scope = {scope:String}, repeats = {repeats:String}, dimension = {by:String},
-                contacts = {contacts:String}, only = {only:Array(String)}, without = {without:Array(String)})
+                contacts = {contacts:String}, only = {only:Array(String)}, without = {without:Array(String)},
+                markets = {markets:Array(String)})
             """,
             parameters=options.parameters(),
         ).result_rows

@@ -43,13 +43,23 @@ def member_ids(client: Any, segment: str, at: datetime) -> set[str]:
     return {str(row[0]) for row in client.query(_MEMBERS, {"segment": segment, "at": at}).result_rows}
 
 
-def count_members(client: Any, at: datetime) -> dict[str, int]:
-    """Count the members of each segment at a time; segments without members are left out."""
+def count_members(client: Any, at: datetime, markets: Sequence[str] = ()) -> dict[str, int]:
+    """Count the members of each segment at a time; segments without members are left out.
+
+    Args:
+        client: Of the deployment's database.
+        at: The time.
+        markets: Only people of these markets; empty: all.
+    """
     query = (
         "SELECT segment, uniqExact(profile_id) FROM v_segment_memberships"
-        " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} GROUP BY segment"
+        " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)}"
+        " AND (empty({markets:Array(String)}) OR profile_id IN ("
+        "SELECT profile_id FROM v_person_markets WHERE has({markets:Array(String)}, toString(market))))"
+        " GROUP BY segment"
     )
-    return {str(segment): int(count) for segment, count in client.query(query, {"at": at}).result_rows}
+    rows = client.query(query, {"at": at, "markets": list(markets)}).result_rows
+    return {str(segment): int(count) for segment, count in rows}
 
 
 def members_by_person(client: Any, at: datetime) -> dict[str, set[str]]:

@@ -76,6 +76,7 @@ def funnel(
     by: FunnelKey = "",
     start: datetime = FIRST,
     stop: datetime = LAST,
+    markets: Sequence[str] = (),
 ) -> list[FunnelRow]:
     """Count how many people reach each step, in order, within the window of the first.
 
@@ -87,6 +88,7 @@ def funnel(
             touch within 30 days before it.
         start: The first instant of the period.
         stop: The first instant after it.
+        markets: Only people of these markets; empty: all.
 
     Returns:
         By key, `(all)` first and then the one with most people, and by step.
@@ -95,7 +97,7 @@ def funnel(
         """
         SELECT key, step, name, people, dropped, from_previous, from_first, median_hours, p90_hours
         FROM funnel(steps = {steps:Array(String)}, window_ms = {window:Int64}, by = {by:String},
-            start_ms = {start:Int64}, stop_ms = {stop:Int64})
+            start_ms = {start:Int64}, stop_ms = {stop:Int64}, markets = {markets:Array(String)})
         ORDER BY key != '(all)', max(people) OVER (PARTITION BY key) DESC, key, step
         """,
         parameters={
@@ -104,6 +106,7 @@ def funnel(
             "by": by,
             "start": ms_of_time(start),
             "stop": ms_of_time(stop),
+            "markets": list(markets),
         },
     ).result_rows
     return [FunnelRow(*row) for row in rows]
@@ -117,6 +120,7 @@ def message_frequency(
     start: datetime = FIRST,
     stop: datetime = LAST,
     groups: int = 1,
+    markets: Sequence[str] = (),
 ) -> list[FrequencyRow]:
     """Sum up weeks by their number of messages, for `groups` groups of people that a hash assigns.
 
@@ -127,12 +131,14 @@ def message_frequency(
         start: The first instant of the period in which messages were sent.
         stop: The first instant after it.
         groups: How many groups of people, for resampling.
+        markets: Only people of these markets; empty: all.
     """
     rows = client.query(
         """
         SELECT segment, channel, messages, people_group, people, person_weeks, responses, conversions, revenue, margin,
             unsubscribes
-        FROM message_frequency(start_ms = {start:Int64}, stop_ms = {stop:Int64}, groups = {groups:UInt32})
+        FROM message_frequency(start_ms = {start:Int64}, stop_ms = {stop:Int64}, groups = {groups:UInt32},
+            markets = {markets:Array(String)})
         WHERE {segment:String} IN ('', segment) AND {channel:String} IN ('', channel)
         ORDER BY segment != '(all)', segment, channel != '(all)', channel, messages, people_group
         """,
@@ -140,6 +146,7 @@ def message_frequency(
             "start": ms_of_time(start),
             "stop": ms_of_time(stop),
             "groups": groups,
+            "markets": list(markets),
             "segment": segment,
             "channel": channel,
         },

@@ -32,6 +32,22 @@ def publish_markets(client: Any, markets: Sequence[Mapping[str, Any]], country_n
     return True
 
 
-def market_names(client: Any) -> list[str]:
-    """List the markets that the views know, by name."""
-    return [name for (name,) in client.query("SELECT toString(market) FROM v_markets ORDER BY market").result_rows]
+class UnknownMarketError(ValueError):
+    """The views know no market of that name; the message lists those that they know."""
+
+
+def known_markets(client: Any, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of markets that a report is asked for.
+
+    Raises:
+        UnknownMarketError: One of them is no market.
+    """
+    if not names:
+        return ()
+    known = [name for (name,) in client.query("SELECT toString(market) FROM v_markets ORDER BY market").result_rows]
+    if unknown := [name for name in names if name not in known]:
+        there = (
+            f"the markets are {', '.join(known)}" if known else "`throughline migrate` publishes the table of markets"
+        )
+        raise UnknownMarketError(f"{', '.join(unknown)}: no such market; {there}")
+    return tuple(dict.fromkeys(names))

@@ -44,6 +44,7 @@ class AttributionOptions:
         contacts: Which touches count: `views` were only seen or sent, `clicks` are all others.
         only: Marketing channels that count; empty: all.
         without: Marketing channels that do not count.
+        markets: Only conversions of these markets, without spend, which is of no market; empty: all.
     """
 
     by: Dimension = "channel"
@@ -60,6 +61,7 @@ class AttributionOptions:
     contacts: Contacts = "all"
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    markets: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields as query parameters; times in milliseconds."""
@@ -77,6 +79,7 @@ class AttributionOptions:
             "contacts": self.contacts,
             "only": list(self.only),
             "without": list(self.without),
+            "markets": list(self.markets),
         }
 
 
@@ -184,7 +187,7 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
                 half_life_ms = {half_life:Float64}, goal = {goal:String}, dimension = {by:String},
                 scope = {scope:String}, repeats = {repeats:String}, timezone = {timezone:String},
                 milestone = {milestone:String}, contacts = {contacts:String}, only = {only:Array(String)},
-                without = {without:Array(String)})
+                without = {without:Array(String)}, markets = {markets:Array(String)})
             WHERE empty({models:Array(String)}) OR has({models:Array(String)}, model)
             GROUP BY model, key
             """,
@@ -199,6 +202,10 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         WHERE {goal:String} IN ('all', conversion_type)
             AND converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
             AND converted_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')
+            AND (empty({markets:Array(String)}) OR (conversion_type, conversion_id) IN (
+                SELECT conversion_type, conversion_id FROM v_conversions
+                WHERE notEmpty({markets:Array(String)}) AND has({markets:Array(String)}, toString(market))
+            ))
         """,
         parameters=parameters,
     ).first_row
@@ -215,7 +222,7 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         conversions=conversions,
         revenue=revenue,
         spend=None
-        if options.by == "product"
+        if options.by == "product" or options.markets
         else sum((row.spend or Decimal(0) for row in rows if row.model == a_model), Decimal(0)),
         currencies=(currency,),
         not_converted=tuple(warning for (warning,) in warnings),

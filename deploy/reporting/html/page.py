@@ -84,15 +84,22 @@ def render(data: ReportData) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Marketing report</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>Marketing report</h1><p>{_span(totals)} · amounts in {escape(currency)}</p></header>\n"
+        f"<header><h1>Marketing report</h1><p>{escape(_span(data))} · amounts in {escape(currency)}</p></header>\n"
         f"{warnings}{_totals(totals, currency)}{''.join(sections)}</body>\n</html>\n"
     )
 
 
-def _span(totals: Row) -> str:
+def _span(data: ReportData) -> str:
+    totals = data.totals.rows[0]
     if not totals["orders"]:
-        return "No orders yet"
-    return f"Orders of {totals['first_month']:%B %Y} to {totals['last_month']:%B %Y}"
+        said = "No orders" if data.period or data.markets else "No orders yet"
+    else:
+        said = f"Orders of {totals['first_day']:%B %Y} to {totals['last_day']:%B %Y}"
+    if data.period:
+        said += f" · {data.period}"
+    if data.markets:
+        said += f" · {', '.join(data.markets)}: spend is of no market and left out"
+    return said
 
 
 def _totals(totals: Row, currency: str) -> str:

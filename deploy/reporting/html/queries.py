@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from processors.attribution.frequency import BestFrequency, WeekCounts, best_frequency
+from schemas.time import ms_of_time
 from sinks.clickhouse.behaviour import message_frequency
+from sinks.clickhouse.reports import FIRST, LAST
 
 Row = dict[str, Any]
 
@@ -18,15 +23,20 @@ GROUPS = 100
 TOTALS = """
 SELECT
     (SELECT currency FROM v_report_settings) AS currency,
-    sum(orders) AS orders,
-    sum(revenue) AS revenue,
-    sum(refunded) AS refunded,
-    sum(new_customers) AS new_customers,
+    countIf(NOT is_return) AS orders,
+    sumIf(toFloat64(ifNull(v.revenue, 0)), NOT is_return) AS revenue,
+    revenue - sum(toFloat64(ifNull(v.net_revenue, 0))) AS refunded,
+    countIf(is_first) AS new_customers,
     revenue / orders AS average_order,
-    (SELECT sum(spend) FROM v_spend) AS spend,
-    min(month) AS first_month,
-    max(month) AS last_month
-FROM v_sales
+    (
+        SELECT sum(spend) FROM v_spend
+        WHERE date BETWEEN {first:Date} AND {last:Date} AND empty({markets:Array(String)})
+    ) AS spend,
+    min(day) AS first_day,
+    max(day) AS last_day
+FROM sale_values AS v
+WHERE conversion_type = (SELECT goal FROM v_attribution_settings) AND day BETWEEN {first:Date} AND {last:Date}
+    AND (empty({markets:Array(String)}) OR has({markets:Array(String)}, market))
 """
 
 ATTRIBUTION = """
@@ -35,8 +45,9 @@ FROM
 (
     SELECT
         model, channel AS key, sum(r.conversions) AS conversions, sum(r.revenue) AS revenue, NULL AS low, NULL AS high
-    FROM v_marketing_returns AS r
+    FROM marketing_returns(markets = {markets:Array(String)}) AS r
     WHERE model IN ('first_touch', 'last_touch', 'linear', 'time_decay', 'position_based')
+        AND day BETWEEN {first:Date} AND {last:Date}
     GROUP BY model, key
     UNION ALL
     SELECT model, key, conversions, revenue, revenue_low AS low, revenue_high AS high
@@ -44,6 +55,7 @@ FROM
     WHERE is_latest AND model IN ('markov_1', 'shapley') AND dimension = 'channel'
         AND goal = (SELECT goal FROM v_attribution_settings)
         AND (SELECT uniqExact(currency) FROM v_conversions WHERE revenue != 0) = 1
+        AND {whole:UInt8} -- they are fitted to all conversions
 )
 ORDER BY sum(revenue) OVER (PARTITION BY key) DESC, key, model
 """
@@ -59,8 +71,8 @@ SELECT
     (margin - spend) / spend AS romi,
     spend / nullIf(conversions, 0) AS cpa,
     spend / nullIf(sum(r.new_customers), 0) AS cac
-FROM v_marketing_returns AS r
-WHERE model = {model:String}
+FROM marketing_returns(markets = {markets:Array(String)}) AS r
+WHERE model = {model:String} AND day BETWEEN {first:Date} AND {last:Date}
 GROUP BY channel
 HAVING spend > 0
 ORDER BY romi DESC, channel
@@ -68,35 +80,52 @@ ORDER BY romi DESC, channel
 
 LINKS = """
 SELECT step, source, target, conversions
-FROM v_path_links
+FROM path_links(start_ms = {start:Int64}, stop_ms = {stop:Int64}, markets = {markets:Array(String)})
 WHERE conversions > 0 AND step BETWEEN 1 AND 3
 ORDER BY step, conversions DESC, source, target
 """
 
-FUNNEL = "SELECT * FROM v_funnel_default ORDER BY step"
+FUNNEL = """
+SELECT *
+FROM funnel(
+    steps = ['Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed'], window_ms = 604800000, by = '',
+    start_ms = {start:Int64}, stop_ms = {stop:Int64}, markets = {markets:Array(String)})
+ORDER BY step
+"""
 
 COHORTS = """
-SELECT cohort, number, people, active, retention
-FROM v_cohorts_weekly
-WHERE cohort > (SELECT max(cohort) FROM v_cohorts_weekly) - 7 * 12
+SELECT cohort, number, sum(c.people) AS people, sum(c.active) AS active, active / people AS retention
+FROM v_cohorts_weekly AS c
+WHERE cohort > (SELECT max(cohort) FROM v_cohorts_weekly WHERE cohort <= {last:Date}) - 7 * 12
+    AND cohort BETWEEN toMonday({first:Date}) AND {last:Date}
+    AND (empty({markets:Array(String)}) OR has({markets:Array(String)}, market))
+GROUP BY cohort, number
 ORDER BY cohort, number
 """
 
 REACHABILITY = """
 SELECT channel, day, people, reachable, opted_out, no_address, bounced, not_asked, stale
-FROM v_channel_reachability
-WHERE segment = '(all)' AND day = (SELECT max(day) FROM v_channel_reachability)
+FROM channel_reachability(markets = {markets:Array(String)})
+WHERE segment = '(all)' AND day = (SELECT max(day) FROM v_channel_reachability WHERE day <= {last:Date})
 ORDER BY reachable DESC, channel
 """
 
 FREQUENCY = """
-SELECT channel, messages, people, person_weeks, revenue_per_person_week, unsubscribe_rate
-FROM v_message_frequency
+SELECT
+    channel, messages, f.people AS people, f.person_weeks AS person_weeks,
+    f.revenue / f.person_weeks AS revenue_per_person_week, f.unsubscribes / f.person_weeks AS unsubscribe_rate
+FROM message_frequency(
+    start_ms = {start:Int64}, stop_ms = {stop:Int64}, groups = 1, markets = {markets:Array(String)}) AS f
 WHERE segment = '(all)'
 ORDER BY channel != '(all)', channel, messages
 """
 
-WARNINGS = "SELECT warning FROM v_missing_rates ORDER BY day, currency, what"
+WARNINGS = """
+SELECT warning FROM v_missing_rates WHERE day BETWEEN {first:Date} AND {last:Date} ORDER BY day, currency, what
+"""
+
+
+_PARAMETER = re.compile(r"\{(\w+):[\w()]+\}")
 
 
 class QueryResult(NamedTuple):
@@ -111,6 +140,8 @@ class ReportData(NamedTuple):
 
     Attributes:
         model: The attribution model of `returns`.
+        markets: The markets that were asked for; empty: all.
+        period: The period that was asked for, in words; empty: all time.
         totals: One row of totals.
         attribution: By model and channel; learned models have intervals.
         returns: By channel with spend.
@@ -124,6 +155,8 @@ class ReportData(NamedTuple):
     """
 
     model: str
+    markets: tuple[str, ...]
+    period: str
     totals: QueryResult
     attribution: QueryResult
     returns: QueryResult
@@ -136,22 +169,45 @@ class ReportData(NamedTuple):
     warnings: list[str]
 
 
-def query_report(client: Any, model: str = "linear") -> ReportData:
+def query_report(
+    client: Any,
+    model: str = "linear",
+    *,
+    start: datetime = FIRST,
+    stop: datetime = LAST,
+    markets: Sequence[str] = (),
+) -> ReportData:
     """Run all queries of the report.
 
     Args:
         client: ClickHouse client.
         model: The attribution model of ROMI.
+        start: Start of the first day of the period, in the time zone of reports.
+        stop: End of its last day.
+        markets: Only conversions, and people, of these markets, without spend, which is of no market; empty: all.
     """
+    whole = start == FIRST and stop == LAST and not markets
+    parameters: dict[str, Any] = {
+        "model": model,
+        "markets": list(markets),
+        "start": ms_of_time(start),
+        "stop": ms_of_time(stop),
+        "first": start.date(),
+        "last": (stop - timedelta(microseconds=1)).date(),
+        "whole": int(whole),
+    }
 
     def run(sql: str) -> QueryResult:
-        return QueryResult(sql.strip(), list(client.query(sql, parameters={"model": model}).named_results()))
+        rows = list(client.query(sql, parameters=parameters).named_results())
+        return QueryResult(_PARAMETER.sub(lambda found: _literal(parameters[found[1]]), sql.strip()), rows)
 
     cells: dict[str, list[WeekCounts]] = {}
-    for row in message_frequency(client, segment="(all)", groups=GROUPS):
+    for row in message_frequency(client, segment="(all)", groups=GROUPS, start=start, stop=stop, markets=markets):
         cells.setdefault(row.channel, []).append(WeekCounts(*row[2:]))
     return ReportData(
         model=model,
+        markets=tuple(markets),
+        period=_period_text(start, stop),
         totals=run(TOTALS),
         attribution=run(ATTRIBUTION),
         returns=run(RETURNS),
@@ -163,3 +219,24 @@ def query_report(client: Any, model: str = "linear") -> ReportData:
         reachability=run(REACHABILITY),
         warnings=[row["warning"] for row in run(WARNINGS).rows],
     )
+
+
+def _literal(value: str | int | date | list[str]) -> str:
+    """Write a parameter into the SQL that the page shows, so that it can be run as it stands."""
+    if isinstance(value, list):
+        return f"CAST([{', '.join(map(_literal, value))}], 'Array(String)')"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, date):
+        return f"toDate('{value}')"
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _period_text(start: datetime, stop: datetime) -> str:
+    """Return the period that was asked for as words; empty: all time."""
+    last = stop - timedelta(microseconds=1)
+    if start == FIRST and stop == LAST:
+        return ""
+    if stop == LAST:
+        return f"from {start:%Y-%m-%d}"
+    return f"to {last:%Y-%m-%d}" if start == FIRST else f"{start:%Y-%m-%d} to {last:%Y-%m-%d}"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from deploy.operations.provision import market_rows
 from processors.enrichment.geography import geography
 from processors.identity.countries import country_names
 from processors.recording.rows import profile_row
 from schemas.markets import MarketDefinitions
 from sinks.clickhouse.markets import publish_markets
+from sinks.clickhouse.spend import publish_currency
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, ordered, person, resolved
 
@@ -133,7 +138,87 @@ def test_a_person_is_in_the_market_of_the_declared_country_else_of_the_last_seen
     )
 
 
+def test_visits_sales_and_customers_are_told_apart_by_market(tables: Warehouse) -> None:
+    publish(tables)
+    bought = {"count": 1, "last_at": 1, "sums": {"EUR": {"count": 1, "revenue": "10.00", "refunded": "0"}}}
+    for who, country in enumerate(("FR", "DE", "AT"), 1):
+        geo = {"geo": {"country": country}, "locale": "de"}
+        page = resolved(
+            f"page-{who}", who, DAY_ONE, "Paid Search", session_id=f"s-{who}", context={**geo, "session_id": f"s-{who}"}
+        )
+        tables.store(page, ordered(f"A-{who}", who, DAY_ONE + timedelta(hours=1), revenue="10.00", context=geo))
+        tables.insert("profiles", profile(who, known={"country": [country, 1], "locale": ["de", 1]}, orders=bought))
+
+    assert [("dach", 2, 20.0, 2), ("france", 1, 10.0, 1)] == tables.rows(
+        "SELECT market, orders, revenue, customers FROM v_sales ORDER BY market"
+    )
+    for view, rows in {
+        "v_touches": "count()",
+        "v_sessions": "count()",
+        "v_traffic": "sum(sessions)",
+        "v_cohorts": "sum(people)",
+        "v_ltv": "count()",
+        "v_rfm": "count()",
+        "v_conversion_values": "count()",
+    }.items():
+        assert (view, [("dach", 2), ("france", 1)]) == (
+            view,
+            tables.rows(f"SELECT market, {rows} FROM {view} GROUP BY market ORDER BY market"),
+        )
+    assert [("AT", "de"), ("DE", "de"), ("FR", "de")] == tables.rows(
+        "SELECT country, language FROM v_touches ORDER BY 1"
+    )
+
+
 def test_without_a_table_no_market_is_named(tables: Warehouse) -> None:
     tables.store(ordered("A", 1, DAY_ONE, context={"geo": {"country": "AT"}}))
 
     assert [("A", "AT", "", "", "")] == tables.rows(PLACE)
+
+
+def run(*command: str) -> Any:
+    found = CliRunner().invoke(app, [*command])
+    assert 0 == found.exit_code, found.output
+    return found.stdout
+
+
+def test_commands_report_one_market(tables: Warehouse, tmp_path: Path) -> None:
+    publish(tables)
+    for who, country in enumerate(("FR", "DE", "AT"), 1):
+        geo = {"geo": {"country": country}}
+        shown = resolved(f"seen-{who}", who, DAY_ONE, event="Product Viewed", context=geo)
+        click = resolved(f"click-{who}", who, DAY_ONE + timedelta(minutes=1), "Paid Search", context=geo)
+        order = ordered(f"A-{who}", who, DAY_ONE + timedelta(days=who), revenue="10.00", context=geo)
+        tables.store(shown, click, order)
+        tables.insert("profiles", profile(who, known={"country": [country, 1]}))
+    publish_currency(tables.client, "EUR")
+
+    every = json.loads(run("attribution", "report", "--model", "linear,markov_1", "--json"))
+    german = json.loads(run("attribution", "report", "--model", "linear,markov_1", "--market", "dach", "--json"))
+    assert {"linear": 30.0, "markov_1": 30.0} == {row["model"]: row["revenue"] for row in every}
+    assert {"linear": 20.0, "markov_1": 20.0} == {row["model"]: row["revenue"] for row in german}
+
+    steps = json.loads(run("funnel", "--market", "france", "Product Viewed", "Order Completed", "--json"))
+    assert [1, 1] == [row["people"] for row in steps]
+    assert 2 == max(row["people"] for row in json.loads(run("reachability", "--market", "dach", "--json")))
+    assert [] == json.loads(run("frequency", "--market", "dach", "--json"))
+
+    day = str(DAY_ONE.date() + timedelta(days=2))
+    page = tmp_path / "report.html"
+    run("report", "--html", str(page), "--market", "dach", "--from", day, "--to", day)
+    assert all(part in page.read_text("utf-8") for part in (f"{day} to {day} · dach", "<dt>Orders</dt><dd>1</dd>"))
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("funnel", "--market", "narnia"), "narnia: no such market; the markets are dach, france, others"),
+        (("budget", "--market", "dach"), "spend is of no market"),
+        (("ltv", "fit", "--market", "dach"), "the fit is of all customers"),
+    ],
+)
+def test_a_market_without_meaning_is_refused(tables: Warehouse, command: tuple[str, ...], reason: str) -> None:
+    publish(tables)
+    found = CliRunner().invoke(app, [*command])
+
+    assert (2, True) == (found.exit_code, reason in " ".join(found.output.replace("│", " ").split()))
