@@ -160,6 +160,8 @@ def _described(one: Experiment) -> dict[str, Any]:
 def _verdict(one: Experiment, decided_at: datetime | None) -> Verdict:
     from processors.attribution.winners import Outcomes, Verdict, judge
 
+    if len(one.variants) < 2:
+        return Verdict([], None, f"everybody was drawn into {one.variants[0]['variant']}: there is nothing to compare")
     if decided_at is not None and decided_at > datetime.now(UTC):
         return Verdict([], None, f"it is decided on {decided_at:%Y-%m-%d}, and not before")
     outcomes = [Outcomes(*variant) for variant in one.outcomes]

@@ -217,8 +217,14 @@ class TestCommands:
         self.experiment(tables, 20, 20, {"plain": 1, "coupon": 9})
 
         refused = CliRunner().invoke(app, ["experiments", "roll-out", "welcome"])
+        store(tables, drawn(7_000, 7_000, "coupon", share=1.0, day=9) | {"version": "v2"})
         unknown = CliRunner().invoke(app, ["experiments", "show", "wellcome"])
 
+        (rolled_out,) = self.run("show", "welcome", "--json")
+
         assert (1, 1) == (refused.exit_code, unknown.exit_code)
+        assert ("v2", None, True) == (
+            rolled_out["version"], rolled_out["winner"], "nothing to compare" in rolled_out["reason"]
+        )  # fmt: skip
         assert "there are too few people or outcomes yet" in refused.output
         assert "nobody was drawn into a variant of 'wellcome' yet" in unknown.output
