@@ -23,6 +23,7 @@ from schemas.journeys.definitions import MessageNode
 
 FOLDERS = ("segments", "journeys", "templates")
 POLICY = "policy.yaml"
+_NAMES_SHOWN = 12
 _PATH = re.compile(rf"({'|'.join(FOLDERS)})/[\w][\w.-]*\.ya?ml|{re.escape(POLICY)}")
 
 
@@ -59,7 +60,7 @@ class BundleDifference(NamedTuple):
     def lines(self) -> list[str]:
         """Describe the difference: a line for each kind of change."""
         found = [
-            f"{kind} {what}: {', '.join(names[kind])}"
+            f"{kind} {what}: {_listed(names[kind])}"
             for kind in FOLDERS
             for what, names in (("new", self.new), ("changed", self.changed), ("removed", self.gone))
             if names[kind]
@@ -170,6 +171,10 @@ def difference(new: Definitions, old: Definitions | None) -> BundleDifference:
         {kind: sorted(before[kind].keys() - now[kind].keys()) for kind in FOLDERS},
         old is not None and new.policy != old.policy,
     )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMES_SHOWN else f"{len(names)}, among them {', '.join(names[:3])}"
 
 
 def _parts(definitions: Definitions) -> dict[str, dict[str, object]]:
