@@ -82,9 +82,12 @@ def fills(who: str, product: str) -> dict[str, Any]:
     return said("Product Added", who, properties=about)
 
 
+def of_product(event: str, **about: Any) -> dict[str, Any]:
+    return {**said(event, "nobody", channel="api", properties={"product_id": "sofa", **about}), "identifiers": []}
+
+
 def costs(product: str, price: str) -> dict[str, Any]:
-    about = {"product_id": product, "name": "Sofa", "price": price, "currency": "EUR"}
-    return {**said("Price Changed", "nobody", channel="api", properties=about), "identifiers": []}
+    return of_product("Price Changed", product_id=product, name="Sofa", price=price, currency="EUR")
 
 
 def why(who: str) -> str:
@@ -98,15 +101,16 @@ def test_a_cart_an_order_a_refusal_and_a_price(settings: Settings, tmp_path: Pat
         pipeline.publish(
             *(joins(who) for who in ("ann", "ben", "dana")),
             joins("cem", agrees=False),
-            costs("sofa", "499.00"),
-            said("Product Viewed", "dana", properties={"product_id": "sofa"}),
+            of_product("Product Updated", name="Sofa", quantity=0, store_id="minsk-1"),
+            said("Product Viewed", "dana", properties={"product_id": "sofa", "price": "499.00", "currency": "EUR"}),
         )
         pipeline.drain()
         pipeline.publish(
             *(fills(who, "lamp") for who in ("ann", "ben", "cem")),
             said("Order Completed", "ben", properties={
                 "order_id": "o1", "cart_id": "cart of ben", "revenue": "49.90", "currency": "EUR"}),
-            costs("sofa", "399.00"),
+            costs("sofa", "399.00"),  # the first that is known
+            of_product("Stock Changed", quantity=4, store_id="minsk-1"),  # where she never was
         )  # fmt: skip
         decided = "SELECT count() FROM v_decisions"
         pipeline.wait(lambda: pipeline.value(decided) >= 3)
@@ -116,6 +120,9 @@ def test_a_cart_an_order_a_refusal_and_a_price(settings: Settings, tmp_path: Pat
             (mail["To"], mail["Subject"]) for mail in mails.mails
         }
         assert 2 == len(mails.mails)
+        texts = [body.get_content() for mail in mails.mails if (body := mail.get_body(("plain",))) is not None]
+        assert 1 == sum("Sofa now costs €399.00" in text for text in texts)
+        assert [("sofa", "Sofa", 399.0)] == pipeline.rows("SELECT product_id, name, toFloat64(price) FROM v_prices")
         assert [
             ("cart_abandonment", "sent", "", "email"), ("cart_abandonment", "suppressed", "consent", ""),
             ("price_drop", "sent", "", "email"),
