@@ -24,6 +24,7 @@ from deploy.demo.simulator.retailer import SITE
 from deploy.demo.simulator.world import World
 from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
+from processors.enrichment.geography import geography
 from processors.enrichment.user_agents import UserAgents
 from processors.identity.claims import claims
 from processors.intake.decode import decode
@@ -182,6 +183,16 @@ def test_orders_of_the_site_are_reported_more_than_once(run: Run) -> None:
     )
 
     assert {1, 2, 3} <= set(reports.values())
+
+
+def test_every_order_has_a_country(run: Run) -> None:
+    countries = defaultdict(set)
+    for event in run.good.values():
+        if order := event.get("properties", {}).get("order_id"):
+            countries[order].add(geography(event).country)
+
+    assert {"FR", "DE", "AT"} == {country for found in countries.values() for country in found if country}
+    assert [] == [order for order, found in countries.items() if found == {""}]
 
 
 def test_two_shops_give_the_same_order_numbers_to_different_orders(run: Run) -> None:
