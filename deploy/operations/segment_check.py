@@ -114,10 +114,10 @@ def _with_members(people: People, tables: Mapping[str, set[str]], seen: set[str]
 
 
 def _is_unfinished(engine: SegmentEngine, stored: StoredProfile | None, state: dict[str, Any], at_ms: int) -> bool:
-    """Return whether a merge or a timer of the person is still to be done, so that the tables cannot have it yet."""
+    """Return whether a merge or a timer of the person is still to be done, or was done after the time of the check."""
     if stored is None:
         return False
-    if stored.absorbed or UNMERGED in state:
+    if stored.absorbed or UNMERGED in state or state.get("segments", {}).get("at", 0) > at_ms:
         return True
     person = Person(stored.profile_id, {}, state)
     if engine.is_outdated(person):
