@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from deploy.local.clickhouse_server import ClickHouse
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.tables import Question, describe, markdown, questions
-from tests.integration.reporting.test_report_page import fill
+from tests.integration.reporting.test_money import sold
+from tests.integration.reporting.test_report_page import fill, profiles_of
 from tests.support.stack import unavailable
 from tests.support.warehouse import Warehouse
 
@@ -68,6 +70,9 @@ def test_the_reference_is_up_to_date(tables: Warehouse) -> None:
 def test_every_question_has_an_answer(tables: Warehouse) -> None:
     asked = questions()
     fill(tables)
+    at_risk = sold("long ago", 99, "20.00", at=datetime.now(UTC) - timedelta(days=90))
+    tables.store(at_risk)
+    tables.insert("profiles", *profiles_of([at_risk]))
 
     silent = [one.name for one in asked[:10] if not tables.rows(one.sql)]  # test_questions.py has those of the others
 

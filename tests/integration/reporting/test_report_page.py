@@ -16,6 +16,10 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.operations.engines import load_segments
+from processors.profiles.document import apply, encode, new_profile
+from processors.recording.rows import profile_row
+from sinks.clickhouse.rfm import publish_rfm
 from sinks.clickhouse.spend import insert_spend
 from tests.integration.conftest import empty
 from tests.integration.decisions.test_message_views import knows, message
@@ -50,7 +54,17 @@ def fill(tables: Warehouse) -> None:
         if who % 5 == 1:
             events.append(sold(f"again {who}", who, "30.00", at=start + 2 * week))
     tables.store(*events)
+    tables.insert("profiles", *profiles_of(events))
     insert_spend(tables.client, [spent("Paid Search", "120.00"), spent("Email", "8.00"), spent("TV", "75.00")])
+    publish_rfm(tables.client, load_segments(tables.settings).rfm)
+
+
+def profiles_of(events: list[dict[str, Any]]) -> list[bytes]:
+    """The snapshots of the profiles that these events make."""
+    documents: dict[str, dict[str, Any]] = {}
+    for event in events:
+        apply(documents.setdefault(event["profile_id"], new_profile(event["profile_id"])), event)
+    return [profile_row(profile_id, 1, encode(document)) for profile_id, document in documents.items()]
 
 
 @pytest.fixture(scope="module")

@@ -109,11 +109,11 @@ def test_errors_of_all_texts_are_raised_at_once() -> None:
         templates("{{ first_name }}\n{{ profile.x | shout }}{{ customer.name }}")
 
     assert [
-        (1, "first_name: a template knows event, message, product, profile, run, such as profile.traits.first_name, "
-         "event.properties.order_id, run.data.coupon"),
+        (1, "first_name: a template knows coupon, event, message, product, profile, run, such as "
+         "profile.traits.first_name, event.properties.order_id, run.data.coupon"),
         (2, "shout: there is no such filter"),
-        (2, "customer: a template knows event, message, product, profile, run, such as profile.traits.first_name, "
-         "event.properties.order_id, run.data.coupon"),
+        (2, "customer: a template knows coupon, event, message, product, profile, run, such as "
+         "profile.traits.first_name, event.properties.order_id, run.data.coupon"),
         (2, "profile.x is not known: a trait is profile.traits.x"),
     ] == [(one.line, one.message.partition(";")[0]) for one in (error.value, *error.value.further)]  # fmt: skip
 

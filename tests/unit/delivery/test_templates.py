@@ -103,7 +103,7 @@ def test_what_is_missing_is_named(source: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("part", "source", "said"),
     [
-        pytest.param("text", "a\n{{ prfile.traits }}", "line 2: prfile: a template knows event", id="misspelt root"),
+        pytest.param("text", "a\n{{ prfile.traits }}", "line 2: prfile: a template knows coupon", id="misspelt root"),
         pytest.param("text", "{{ profile | shout }}", "shout: there is no such filter", id="unknown filter"),
         pytest.param("text", "{% if profile %}", "expected tag endif", id="unfinished"),
         pytest.param("text", "{% render 'other' %}", "unexpected tag 'render'", id="other files"),
