@@ -50,11 +50,11 @@ class Market(BaseModel):
     Attributes:
         countries: ISO 3166, two letters. Only the default market may have none.
         currency: What its prices are in, ISO 4217; None: not stated.
-        time_zone: Of its days, and of people in it whose own time zone is not known; IANA name. None: that of the
-            deployment (`THROUGHLINE_TIMEZONE`).
+        time_zone: Of its days, for questions in SQL (`v_markets.timezone`); IANA name. None: that of the deployment
+            (`THROUGHLINE_TIMEZONE`), which reports, quiet hours and segments use in every market.
         languages: Its languages, the first one first.
-        default_region: Region of telephone numbers without a country code, where neither the source nor the event
-            names one and the event names a store of this market; None: the country of the store.
+        default_region: Region of its national telephone numbers, for exports by SQL (`v_markets.default_region`);
+            events are read by the regions of their source. None: not stated.
         stores: Store id → its country, which is one of `countries`.
     """
 
