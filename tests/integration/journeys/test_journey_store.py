@@ -111,7 +111,7 @@ def alerts(count: int, people: int) -> list[Event]:
     """So many reasons for a message, a millisecond apart."""
     return [
         event("Product Price Dropped", NOON + number, f"p{number % people}", event_id=f"drop {number}",
-              properties={"product_id": f"lamp {number}"}) | {"derived": True}
+              properties={"product_id": f"lamp {number}", "price": "8.00", "old_price": "9.00"}) | {"derived": True}
         for number in range(count)
     ]  # fmt: skip
 
