@@ -72,6 +72,9 @@ properties = st.fixed_dictionaries(
         "product_id": st.integers(1, 2**63),
         "price": amounts,
         "quantity": st.integers(1, 9),
+        "till_id": st.text(string.ascii_letters, min_size=1),
+        "business_day": st.just("2026-11-29"),
+        "events": st.integers(0, 9),
     },
     optional={
         "currency": st.sampled_from(["EUR", "usd", "JPY", "KWD"]),
