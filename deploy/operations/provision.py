@@ -43,10 +43,16 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 def migrate(settings: Settings) -> list[str]:
     """Apply the missing migrations, and write settings, markets, channels and tracking plan, which the views read.
 
+    Rules of segments and channels of the message policy are those in force, if Redis knows of published ones: the views
+    are to agree with the workers.
+
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
     """
+    import asyncio
+
     from deploy.operations.definition_files import load_markets, touch_rules
+    from deploy.operations.definitions_report import settings_or_folder
     from deploy.operations.engines import load_segments
     from deploy.operations.plans import load_plan, plan_files, plan_rows
     from processors.identity.countries import country_names
@@ -75,9 +81,10 @@ def migrate(settings: Settings) -> list[str]:
             visit_pause_minutes=rules.visit_pause_minutes,
         )
         publish_currency(client, settings.currency)
-        publish_rfm(client, load_segments(settings).rfm)
+        in_force = asyncio.run(settings_or_folder(settings))
+        publish_rfm(client, load_segments(in_force).rfm)
         publish_markets(client, market_rows(load_markets(settings), settings.timezone), country_names())
-        publish_channels(client, _own_channels(settings))
+        publish_channels(client, _own_channels(in_force))
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
         return applied
     finally:

@@ -237,10 +237,9 @@ class Publication:
     async def _tables(self, task: Callable[[Any], Any]) -> Any:
         try:
             return await asyncio.to_thread(_with_tables, self.settings, task)
-        except (StoreDown, ClickHouseError) as error:
-            reason = str(error).strip().partition("\n")[0]
+        except StoreDown as error:
             raise NotPublishedError(
-                f"ClickHouse, which keeps the versions: {reason}\nIs it up, and are its tables there (`throughline"
+                f"ClickHouse, which keeps the versions: {error}\nIs it up, and are its tables there (`throughline"
                 " migrate`)? THROUGHLINE_CLICKHOUSE_URL is its address."
             ) from error
 
@@ -296,7 +295,7 @@ def _restored(settings: Settings) -> tuple[DefinitionsState, dict[str, str] | No
     try:
         for change in reversed(_with_tables(settings, read_changes)):
             state = after(state, change)
-    except (StoreDown, ClickHouseError) as error:
+    except StoreDown as error:
         if "UNKNOWN_TABLE" in str(error) or "UNKNOWN_DATABASE" in str(error):
             return DefinitionsState(), None  # a new deployment, before its migrations
         raise
@@ -305,9 +304,16 @@ def _restored(settings: Settings) -> tuple[DefinitionsState, dict[str, str] | No
 
 
 def _with_tables(settings: Settings, task: Callable[[Any], Any]) -> Any:
+    """Ask ClickHouse.
+
+    Raises:
+        StoreDown: It does not answer, or cannot now; a worker that waits for a version has to ask it again.
+    """
     tables = connect(settings.clickhouse_url, settings.clickhouse_database)
     try:
         return task(tables)
+    except (ClickHouseError, OSError) as error:
+        raise StoreDown(str(error).strip().partition("\n")[0]) from error
     finally:
         tables.close()
 

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 from redis.asyncio import Redis
 
+from deploy.operations import publication
 from deploy.operations.definition_bundle import Bundle
 from deploy.operations.definition_files import DefinitionError
+from deploy.operations.provision import migrate
 from deploy.operations.publication import NotPublishedError, Publication, state_in_force
 from deploy.settings import Settings
 from deploy.workers.followed_definitions import FollowedDefinitions, follow_decisions
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.stage import DecisionRules, ProfileUpdate
-from schemas.journeys.control import DefinitionsState
+from schemas.journeys.control import DefinitionChange, DefinitionsState
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import DECISIONS
 from sinks.clickhouse.client import connect
@@ -221,3 +224,36 @@ async def test_a_decision_that_was_made_before_a_pause_is_not_written_after_it(o
         await update.fire(await profiles.due(clock_ms(), 10), clock_ms())
 
     assert 2 == len([one for _, one in await outbox.pending(100) if one.topic == DECISIONS])
+
+
+async def test_a_worker_waits_while_clickhouse_cannot_answer_what_was_in_force(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.writes()
+    published = await office.publication.publish()
+    worker = office.worker()
+    await office.redis.delete(f"{{{office.settings.redis_namespace}}}:definitions")
+    answers = iter([DatabaseError("Code: 241. MEMORY_LIMIT_EXCEEDED"), OSError("connection reset")])
+
+    def read(client: Any) -> list[DefinitionChange]:
+        if (error := next(answers, None)) is not None:
+            raise error
+        return read_changes(client)
+
+    monkeypatch.setattr(publication, "read_changes", read)
+    rules = await worker.current(newest=True)
+
+    assert (["hello"], published.state.number) == (versions(rules), rules.number)
+
+
+async def test_migrate_publishes_the_rules_in_force_whatever_the_folder_has_since(
+    office: Office, tables: Warehouse
+) -> None:
+    traits = office.settings.definitions_dir / "segments" / "traits.yaml"
+    traits.write_text("rfm: {frequency: [3, 5, 7, 9]}\n")
+    await office.publication.publish()
+    traits.write_text("rfm: {frequency: [4, 6, 8, 10]}\n")
+
+    await asyncio.to_thread(migrate, office.settings)
+
+    assert [([3.0, 5.0, 7.0, 9.0],)] == tables.rows("SELECT argMax(frequency, changed_at) FROM rfm_settings")
