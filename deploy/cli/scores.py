@@ -83,11 +83,14 @@ def _score(as_json: bool) -> None:
     from processors.segments.scores import Prediction
     from schemas.time import clock_ms, time_of_ms
     from sinks.clickhouse.audiences import read_predictions
-    from sinks.clickhouse.predictions import store_score_run
+    from sinks.clickhouse.predictions import newest_run, store_score_run
 
     with exit_on_store_error():  # an error of the definitions, before anything is written
         prior = load_segments(settings()).engagement
     with clickhouse() as client:
+        run_id = newest_run(
+            client
+        )  # first: a fit that is stored meanwhile is scored again, and none is taken for scored
         predictions = {who: Prediction(*one) for who, one in read_predictions(client).items()}
     if not predictions:
         fail("there is no prediction yet: run `throughline ltv fit` first")
@@ -98,6 +101,6 @@ def _score(as_json: bool) -> None:
 
     written = asdict(with_stores(write))
     with clickhouse() as client:
-        run = {"scored_at": time_of_ms(now_ms), "prior_clicks": prior.prior_clicks}
+        run = {"run_id": run_id, "scored_at": time_of_ms(now_ms), "prior_clicks": prior.prior_clicks}
         store_score_run(client, {**run, "prior_messages": prior.prior_messages, **written})
     print(json.dumps(written) if as_json else ", ".join(f"{count:,} {name}" for name, count in written.items()))

@@ -114,8 +114,11 @@ def store_score_run(client: Any, run: Mapping[str, Any]) -> None:
 
     Args:
         client: A client.
-        run: Columns of `score_runs` but `run_id`, which is that of the newest fit; `scored_at` a datetime.
+        run: Columns of `score_runs`; `scored_at` a datetime.
     """
-    newest = client.query("SELECT argMax(run_id, fitted_at) FROM ltv_runs").first_row[0]
-    columns = {**run, "run_id": newest}
-    client.insert("score_runs", [list(columns.values())], column_names=list(columns), settings=without_deduplication())
+    client.insert("score_runs", [list(run.values())], column_names=list(run), settings=without_deduplication())
+
+
+def newest_run(client: Any) -> str:
+    """Return the id of the newest fit; empty without one."""
+    return str(client.query("SELECT argMax(run_id, fitted_at) FROM ltv_runs").first_row[0])
