@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
 from deploy.operations.publication import settings_in_force, state_in_force
-from deploy.operations.segment_backfill import fingerprints
+from deploy.operations.segment_backfill import fingerprints, not_filled
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.stage import SendingRules
@@ -185,7 +185,7 @@ def _note_segments(settings: Settings, definitions: Definitions) -> None:
         suppress(redis.RedisError),  # it is down: this can wait until the next start
         redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client,
     ):
-        waiting = note_definitions(client, settings.redis_namespace, known)
+        waiting = not_filled(known, note_definitions(client, settings.redis_namespace, known))
     if waiting:
         shown = ", ".join(waiting[:10]) + (f" and {len(waiting) - 10} more" if len(waiting) > 10 else "")
         log.warning("Not filled with history yet: %s. `throughline segments backfill` does it.", shown)

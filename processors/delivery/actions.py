@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+from typing import Any
+
 import orjson
 
-from processors.delivery.settlement import Action
 from schemas.time import ms_of_time, parse_time
+
+Action = dict[str, Any]
 
 
 def parse_action(value: bytes) -> Action:
@@ -44,3 +48,14 @@ def journey_of(action: Action) -> str:
     """Return the journey that sends a message; empty: none."""
     found = action.get("journey")
     return found if isinstance(found, str) else ""
+
+
+def identifiers_of(action: Action) -> list[dict[str, str]]:
+    """Return the identifiers by which events about a message are the person's: those named, else its address."""
+    found = action.get("identifiers") or [action.get("address")]
+    return [{"type": one["type"], "value": one["value"]} for one in found if one]
+
+
+def derived_event_id(*parts: str) -> str:
+    """Return the id of an event about a message, made from parts, so that a repeat is a duplicate."""
+    return blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()

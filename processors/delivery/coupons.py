@@ -6,12 +6,11 @@ reported with the time at which it was taken, so that a repeated report is a dup
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any, Protocol
 
 import orjson
 
-from processors.delivery.settlement import Action
+from processors.delivery.actions import Action, derived_event_id, identifiers_of
 from schemas.coupons import COUPON_ISSUED, TakenCoupon
 from schemas.records import Outgoing
 from schemas.time import text_of_ms
@@ -71,25 +70,23 @@ def coupon_event(action: Action, coupon: TakenCoupon) -> Outgoing:
         action: The message.
         coupon: Its code.
     """
-    channel, address = action["channel"], action.get("address")
+    channel, key = action["channel"], action["idempotency_key"]
     values = coupon_values(action, coupon)
     properties = {
         "coupon_id": coupon.code,
         "pool": values["pool"],
-        "message_id": action["idempotency_key"],
+        "message_id": key,
         "expires_at": values.get("expires_at"),
         "journey_id": action.get("journey"),
         "campaign_name": (action.get("campaign") or {}).get("name"),
     }
     event = {
-        "event_id": blake2b(f"coupon\x1f{action['idempotency_key']}".encode(), digest_size=16).hexdigest(),
+        "event_id": derived_event_id("coupon", key),
         "event": COUPON_ISSUED,
         "channel": channel,
         "source": "throughline",
         "occurred_at": text_of_ms(coupon.taken_ms),
-        "identifiers": [
-            {"type": one["type"], "value": one["value"]} for one in action.get("identifiers") or [address] if one
-        ],
+        "identifiers": identifiers_of(action),
         "properties": {name: value for name, value in properties.items() if value},
     }
     return Outgoing(touchpoint_topic(channel), action["profile_id"].encode(), orjson.dumps(event))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from processors.delivery.settlement import Action
+from processors.delivery.actions import Action
 from processors.delivery.templates import Templates
 from processors.profiles.view import view
 from schemas.delivery.templates import Rendered

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
+from processors.delivery.actions import Action, derived_event_id, identifiers_of
 from schemas.channels import WEBHOOK_CHANNEL, event_prefix
 from schemas.delivery.outbound import Retries, SendResult
 from schemas.records import Outgoing
 from schemas.time import text_of_ms
 from schemas.topics import touchpoint_topic
-
-Action = dict[str, Any]
 
 
 class Settlement(NamedTuple):
@@ -94,7 +93,6 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
     if not settled.step or channel == WEBHOOK_CHANNEL:
         return None
     campaign = {name: value for name, value in (action.get("campaign") or {}).items() if value}
-    address = action.get("address")
     properties = {
         "message_id": key,
         "journey_id": action.get("journey"),
@@ -106,18 +104,12 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
         "bounce_type": "hard" if settled.step == "Bounced" else None,
     }
     event = {
-        "event_id": _derived_id("receipt", key, settled.step),
+        "event_id": derived_event_id("receipt", key, settled.step),
         "event": f"{event_prefix(channel)} {settled.step}",
         "channel": channel,
         "source": "throughline",
         "occurred_at": text_of_ms(settled.at_ms),
-        "identifiers": [
-            {"type": one["type"], "value": one["value"]} for one in action.get("identifiers") or [address] if one
-        ],
+        "identifiers": identifiers_of(action),
         "properties": {name: value for name, value in properties.items() if value},
     }
     return Outgoing(touchpoint_topic(channel), action["profile_id"].encode(), orjson.dumps(event))
-
-
-def _derived_id(*parts: str) -> str:
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()

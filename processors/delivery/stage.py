@@ -27,10 +27,10 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from processors.delivery.actions import expiry_ms, is_expired, journey_of, parse_action
+from processors.delivery.actions import Action, expiry_ms, is_expired, journey_of, parse_action
 from processors.delivery.coupons import CouponPoolEmptyError, CouponPools, coupon_event, coupon_values, take_coupon
 from processors.delivery.rendering import MessageRenderer
-from processors.delivery.settlement import Action, Retry, Settlement, receipt, settle_or_retry
+from processors.delivery.settlement import Retry, Settlement, receipt, settle_or_retry
 from processors.delivery.templates import TemplateError, Templates
 from processors.stream.ports import Publisher
 from processors.stream.routing import Router
@@ -243,7 +243,7 @@ class Deliver:
         return await self._attempt(action, claim.attempt)
 
     async def _state(self, journey: str) -> JourneyState:
-        """Return the state of a journey; empty: of none."""
+        """Return the state of a journey; a message of none is sent as if it were running."""
         control = (await self._rules.current()).journeys.get(journey)
         return control.state if control else "running"
 

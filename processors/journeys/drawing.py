@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from zoneinfo import ZoneInfo
 
 import orjson
 from pydantic import BaseModel
 
 from processors.decisions.labels import alternatives, channel_label
+from processors.journeys.compiled import CompiledJourney
 from schemas.durations import duration_text
 from schemas.journeys.definitions import (
     AnyStep,
@@ -27,8 +29,10 @@ from schemas.journeys.definitions import (
 )
 
 _CONDITION_CHARACTERS = 100
-_Branch = tuple[str, Sequence[AnyStep], str]
-"""Its name, its steps, and the prefix of their ids."""
+_Branch = tuple[str, Sequence[AnyStep]]
+"""Its name, and its steps."""
+_Names = Mapping[int, str]
+"""By Python's id of a step's definition: the id of the step."""
 
 
 def tree(journey: Journey, runs: Mapping[str, int] | None = None) -> list[str]:
@@ -51,7 +55,9 @@ def tree(journey: Journey, runs: Mapping[str, int] | None = None) -> list[str]:
     lines = [f"enter   {_trigger(entry)}, {repeated}"]
     if entry.condition is not None:
         lines.append(f"        if {_shortened(entry.condition)}")
-    lines += _steps(journey.steps, "", "", runs or {})
+    compiled = CompiledJourney(journey, ZoneInfo("UTC"))
+    names = {id(step.node): step.id for step in compiled.steps.values()}
+    lines += _steps(journey.steps, names, "", runs or {})
     lines += [f"leave   {_trigger(match)}" for match in journey.exit_when]
     lines += [f"goal    {goal.name}: {_trigger(goal)} within {duration_text(goal.within)}" for goal in journey.goals]
     if journey.holdout:
@@ -59,26 +65,26 @@ def tree(journey: Journey, runs: Mapping[str, int] | None = None) -> list[str]:
     return lines
 
 
-def _steps(steps: Sequence[AnyStep], prefix: str, indent: str, runs: Mapping[str, int]) -> Iterator[str]:
+def _steps(steps: Sequence[AnyStep], names: _Names, indent: str, runs: Mapping[str, int]) -> Iterator[str]:
     for number, step in enumerate(steps, 1):
-        here, last = step.id or f"{prefix}{number}", number == len(steps)
+        here, last = names[id(step)], number == len(steps)
         count = f"   [{runs[here]:,} here]" if runs.get(here) else ""
         yield f"{indent}{'└─' if last else '├─'} {here}  {_described(step)}{count}"
         below = indent + ("   " if last else "│  ")
-        branches = _branches(step, here)
-        for index, (name, theirs, their_prefix) in enumerate(branches):
+        branches = _branches(step)
+        for index, (name, theirs) in enumerate(branches):
             end = index == len(branches) - 1
             yield f"{below}{'└─' if end else '├─'} {name}{'' if theirs else ': go on'}"
-            yield from _steps(theirs, their_prefix, below + ("   " if end else "│  "), runs)
+            yield from _steps(theirs, names, below + ("   " if end else "│  "), runs)
 
 
-def _branches(step: AnyStep, here: str) -> list[_Branch]:
+def _branches(step: AnyStep) -> list[_Branch]:
     if isinstance(step, WaitFor | If):
-        found: list[_Branch] = [("then", step.then, f"{here}.then."), ("else", step.otherwise, f"{here}.else.")]
+        found: list[_Branch] = [("then", step.then), ("else", step.otherwise)]
         return found if step.then or step.otherwise else []
     if isinstance(step, RandomSplit):
         whole = sum(arm.weight for arm in step.random) or 1
-        return [(f"{arm.name} ({arm.weight / whole:.0%})", arm.steps, f"{here}.{arm.name}.") for arm in step.random]
+        return [(f"{arm.name} ({arm.weight / whole:.0%})", arm.steps) for arm in step.random]
     return []
 
 

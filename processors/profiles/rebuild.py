@@ -133,11 +133,8 @@ def restore(
         foreign: As of `rebuild`.
         history: Dates memberships by history; None: changes are of `now_ms`.
     """
-    state = read_state(stored.state)
-    combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
+    state = _state_without_series(stored, decider)
     person = Person(stored.profile_id, new_profile(stored.profile_id), state)
-    for section in ("features", link_scans.SECTION):
-        state.pop(section, None)
     marks = _take_in(person, events, decider, foreign)
     _keep_traits(person.document, read_profile(stored), decider.traits_set)
     emits = tuple(decider.restate(person, now_ms, history))
@@ -160,10 +157,7 @@ def refill(
         The profile, without marks; None: the events are not those of the profile, which `restore` can mend.
     """
     document = read_profile(stored)
-    state = read_state(stored.state)
-    combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
-    for section in ("features", link_scans.SECTION):
-        state.pop(section, None)
+    state = _state_without_series(stored, decider)
     scratch = Person(stored.profile_id, new_profile(stored.profile_id), state)
     _take_in(scratch, events, decider, frozenset())
     if scratch.document["event_count"] != document["event_count"]:
@@ -171,6 +165,15 @@ def refill(
     person = Person(stored.profile_id, document, state)
     emits = tuple(decider.restate(person, now_ms, history))
     return RebuiltProfile(document, state, decider.due(person), (), emits)
+
+
+def _state_without_series(stored: StoredProfile, decider: Restorer) -> dict[str, Any]:
+    """Return the state of a person, joined with the profiles to absorb, without what is made anew from the events."""
+    state = read_state(stored.state)
+    combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
+    for section in ("features", link_scans.SECTION):
+        state.pop(section, None)
+    return state
 
 
 def _take_in(

@@ -87,9 +87,9 @@ def read_people(
             AND cityHash64(person) % {{parts:UInt64}} = {{part:UInt64}}
         ORDER BY person, {_ARRIVAL}
     """  # noqa: S608 - our own column names
-    with client.query_rows_stream(query, {"stop": stop, "share": share, "part": part[0], "parts": part[1]}) as rows:
-        for person, theirs in groupby(rows, key=lambda row: row[0]):
-            yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+    parameters = {"stop": stop, "share": share, "part": part[0], "parts": part[1]}
+    with client.query_rows_stream(query, parameters) as rows:
+        yield from _by_person(rows)
 
 
 def read_events_of(client: Any, profile_ids: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -107,8 +107,13 @@ def read_events_of(client: Any, profile_ids: Sequence[str]) -> Iterator[tuple[st
     lines = b"\n".join(orjson.dumps([profile_id]) for profile_id in profile_ids)
     asked = ExternalData(file_name="asked", data=lines, fmt="JSONCompactEachRow", structure=["profile_id UUID"])
     with client.query_rows_stream(query, external_data=asked) as rows:
-        for person, theirs in groupby(rows, key=lambda row: row[0]):
-            yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+        yield from _by_person(rows)
+
+
+def _by_person(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Put the rows of each person, which begin with the id, together as events."""
+    for person, theirs in groupby(rows, key=lambda row: row[0]):
+        yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
 
 
 def read_product_names(client: Any, product_ids: Iterable[str]) -> dict[str, str]:

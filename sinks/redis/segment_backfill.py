@@ -60,7 +60,7 @@ class RedisSegmentBackfill:
         return found
 
 
-def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) -> list[str]:
+def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) -> dict[str, str]:
     """Keep which definitions a profile worker runs.
 
     Those that are gone have to take in history if they come back. Before the first event there is no history.
@@ -71,7 +71,7 @@ def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) ->
         in_force: Each definition by name, with its fingerprint.
 
     Returns:
-        The names of those that have not taken in history.
+        The definitions that have taken in history, with their fingerprints of then.
     """
     prefix = f"{{{namespace}}}:"
     redis.set(f"{prefix}segments:defined", orjson.dumps(in_force))
@@ -79,9 +79,10 @@ def note_definitions(redis: Any, namespace: str, in_force: Mapping[str, str]) ->
     if in_force and not redis.exists(f"{prefix}identity:version"):
         redis.hset(key, mapping=dict(in_force))
     filled = {name.decode(): fingerprint.decode() for name, fingerprint in redis.hgetall(key).items()}
-    if gone := filled.keys() - in_force.keys():
+    gone = filled.keys() - in_force.keys()
+    if gone:
         redis.hdel(key, *gone)
-    return [name for name, fingerprint in in_force.items() if filled.get(name) != fingerprint]
+    return {name: fingerprint for name, fingerprint in filled.items() if name not in gone}
 
 
 def note_check(redis: Any, namespace: str, outcome: Mapping[str, Any]) -> None:
