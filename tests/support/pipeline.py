@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,7 +52,8 @@ class Pipeline:
     def __enter__(self) -> Self:
         apply_topics(self.settings)
         create_database(self.settings.clickhouse_url, self.settings.clickhouse_database)
-        migrate(self.settings)
+        with ThreadPoolExecutor(max_workers=1) as apart:  # it starts an event loop, as a command may, and a test may not
+            apart.submit(migrate, self.settings).result()
         for role in self._roles:
             self.start(role)
         return self
