@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
 
 from deploy.local.kafka import missing_tools
 from deploy.local.servers import Servers
 from deploy.settings import Settings
 from tests.support.stack import Addresses, addresses, corner, local_stack, unavailable
+
+# A property is about what comes out, not about how soon: on a loaded machine any example may take a second. CI's own
+# profile of Hypothesis, where it is in force, keeps its other settings.
+property_settings.register_profile(
+    "loaded machine", property_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+property_settings.load_profile("loaded machine")
 
 
 @pytest.fixture(scope="session")

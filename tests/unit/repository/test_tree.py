@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as property_settings
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
@@ -47,6 +49,11 @@ def test_every_import_contract_is_kept() -> None:
     )  # fmt: skip
 
     assert 0 == checked.returncode, checked.stdout
+
+
+def test_no_property_fails_because_the_machine_is_slow() -> None:
+    assert None is property_settings().deadline
+    assert HealthCheck.too_slow in property_settings().suppress_health_check
 
 
 @pytest.mark.parametrize("command", [(), *names()], ids=" ".join)
