@@ -170,4 +170,4 @@ def print_comparison(title: str, headings: tuple[str, ...], rows: list[tuple[str
         table.add_column(heading, justify="left" if place == 0 else "right", overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names are data, in which a bracket is a bracket

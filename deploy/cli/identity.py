@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH_LINES = 1_000
 
 Identifiers = Annotated[
-    list[str], typer.Argument(metavar="TYPE:VALUE…", help="Identifiers to take out, such as email:a@b.example.")
+    list[str], typer.Argument(metavar="TYPE:VALUE", help="Identifiers to take out, such as email:a@b.example.")
 ]
 
 

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def journeys_lint(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]…", help="Journey files, or folders of them; else all.")
+        list[Path] | None, typer.Argument(metavar="PATH", help="Journey files, or folders of them; else all.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -166,7 +166,7 @@ def _print_report(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
     print(f"{report['journey']} {report['version']}, {report['from']} to {report['to']}: nothing was sent")
     print(f"{report['people_replayed']:,} people and {report['events_replayed']:,} events replayed")
     table = Table("", "this file", "in force", "difference")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 WAIT_S = 10.0
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]…", help="Journeys.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Journeys.")]
 All = Annotated[bool, typer.Option("--all", help="All journeys.")]
 Person = Annotated[str, typer.Option("--by", help="Who does it, for the history; else the user of this machine.")]
 

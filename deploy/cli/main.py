@@ -12,6 +12,7 @@ app = typer.Typer(
     help="An omnichannel event pipeline: one person, one history, attribution that reconciles.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

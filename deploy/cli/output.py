@@ -42,7 +42,7 @@ def print_table(
     from rich.measure import Measurement
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
     unbounded = console.options.update(max_width=_WIDEST)
 
     def table(headings: Sequence[str]) -> tuple[Table, Measurement]:

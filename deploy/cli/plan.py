@@ -59,7 +59,7 @@ def plan_lint(
 
 def plan_check(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE|-]", help="JSON Lines, one touchpoint a line; without it: history.")
+        str | None, typer.Argument(metavar="FILE|-", help="JSON Lines, one touchpoint a line; without it: history.")
     ] = None,
     history: Annotated[bool, typer.Option("--history", help="Check the events that ClickHouse has.")] = False,
     first: FirstDay = None,

@@ -130,7 +130,7 @@ def profile_export(
 
 
 def profile_rebuild(
-    who: Annotated[list[str], typer.Argument(metavar="WHO…", help="Profile ids or identifiers such as user_id:42.")],
+    who: Annotated[list[str], typer.Argument(metavar="WHO", help="Profile ids or identifiers such as user_id:42.")],
     after_split: Annotated[
         bool,
         typer.Option("--after-split", help="For people of an unmerge that broke off: replay journeys and messages."),

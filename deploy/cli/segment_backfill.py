@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def segments_backfill(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME…]", help="Segments, or journey:NAME; else what is new or changed."),
+        typer.Argument(metavar="NAME", help="Segments, or journey:NAME; else what is new or changed."),
     ] = None,
     late: Annotated[
         bool,

@@ -384,7 +384,7 @@ def _table(columns: list[str], rows: list[dict[str, Any]]) -> None:
     order = {"segment": "name", "attribute": "name", "who they are": "description"}
     for row in rows:
         table.add_row(*(_cell(row[order.get(column, column)]) for column in columns))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names are data, in which a bracket is a bracket
 
 
 def _cell(value: Any) -> str:

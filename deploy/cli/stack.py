@@ -177,6 +177,7 @@ def drain(
 def doctor(as_json: AsJson = False) -> None:
     """Check settings, packages and servers, with a hint on how to correct each fault."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     from deploy.operations.doctor import examine, public_settings
@@ -190,13 +191,13 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         table = Table("setting", Column("value", overflow="fold"), box=None)
         for name, value in values.items():
-            table.add_row(f"THROUGHLINE_{name.upper()}", value)
+            table.add_row(f"THROUGHLINE_{name.upper()}", escape(value))
         Console().print(table, "")
         for check in checks:
             mark = "[green]ok[/]  " if check.ok else "[red]fail[/]"
-            Console(highlight=False).print(f"{mark} {check.name}: {check.found}", soft_wrap=True)
+            Console(highlight=False).print(f"{mark} {escape(f'{check.name}: {check.found}')}", soft_wrap=True)
             if check.hint:
-                Console(highlight=False).print(f"       → {check.hint}", soft_wrap=True)
+                Console(highlight=False).print(f"       → {escape(check.hint)}", soft_wrap=True)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -288,11 +289,12 @@ def _by_topic(lags: list[PartitionLag] | tuple[PartitionLag, ...]) -> list[dict[
 
 def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Column, Table
 
     console = Console(highlight=False)
     if state is None:
-        console.print(f"No local stack runs in {report['home']}; `throughline up` starts one.")
+        console.print(escape(f"No local stack runs in {report['home']}; `throughline up` starts one."))
     else:
         console.print(_addresses(state))
         _print_write_keys(state)
@@ -300,10 +302,12 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
         table = Table("process", "pid", "restarts", "MB", Column("log", overflow="fold"), box=None)
         for row in report["processes"]:
             memory = "[red]ended[/]" if row["rss_mb"] is None else str(row["rss_mb"])
-            table.add_row(row["name"], str(row["pid"]), str(row.get("restarts", "")), memory, row.get("log", ""))
+            table.add_row(
+                row["name"], str(row["pid"]), str(row.get("restarts", "")), memory, escape(row.get("log", ""))
+            )
         console.print(table, "")
         for notice in report["notices"]:
-            console.print(f"[yellow]{notice}[/]", soft_wrap=True)
+            console.print(f"[yellow]{escape(notice)}[/]", soft_wrap=True)
     if not report["kafka_answers"]:
         console.print(f"Kafka at {report['settings']['kafka_bootstrap']} does not answer.")
         return
@@ -313,7 +317,7 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
             behind.add_row(row["role"], row["topic"], f"{row['records']:,}")
     console.print(behind if behind.row_count else "No worker is behind.")
     for line in report["definitions"]:
-        console.print(line, soft_wrap=True)
+        console.print(escape(line), soft_wrap=True)
 
 
 def _warn_of_other_stack(state: dict[str, Any], *, broker: str, workers: bool) -> None:

@@ -17,7 +17,7 @@ _NARROW = 100
 
 def show(report: AttributionReport, by: str) -> None:
     """Print one table for each model, then the totals."""
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
     for model in dict.fromkeys(row.model for row in report.rows):
         _show_model(console, by, model, [row for row in report.rows if row.model == model])
     spend = "" if report.spend is None else f", {amount(report.spend)} spent"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from deploy.operations.doctor import Check, examine, public_settings, servers, without_password
 from deploy.settings import Settings
 
@@ -88,3 +90,13 @@ def test_the_default_identity_secret_is_pointed_out(
     monkeypatch.setattr("deploy.operations.doctor.servers", lambda _: [])
     checks: list[Check] = examine(nowhere.model_copy(update={"identity_secret": secret}))
     assert [bool(check.hint) for check in checks if check.name == "identity secret"] == [hinted]
+
+
+def test_a_bracket_in_what_was_found_is_shown(nowhere: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.settings.settings", lambda: nowhere)
+    monkeypatch.setattr(
+        "deploy.operations.doctor.examine", lambda _: [Check("x", True, "a [b]", "pip install -e '.[local]'")]
+    )
+    shown = CliRunner().invoke(app, ["doctor"]).output
+
+    assert ("x: a [b]" in shown, "'.[local]'" in shown) == (True, True)

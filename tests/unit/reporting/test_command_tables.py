@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
+from deploy.cli.attribution_models import print_comparison
 from deploy.cli.output import print_table
+from deploy.reporting.terminal.attribution import show
+from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
 BUDGET = ("channel", "a day now", "next unit brings", "95 % interval", "R²", "best a day", "")
 ROWS = [
@@ -38,3 +43,13 @@ def test_long_texts_are_wrapped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     print_table(("meaning", "n"), [("word " * 50, "1")], text_columns=1)
 
     assert 40 >= max(map(len, capsys.readouterr().out.splitlines()))
+
+
+@pytest.mark.parametrize("name", ["spring [red] sale", "[/b]", "[ltv]", ":smile:"])
+def test_a_name_is_shown_as_it_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    row = AttributionRow("linear", name, 1.0, 9.0, None, None, None, None, None, None)
+    print_table(("campaign", "n"), [(name, "1")], text_columns=1)
+    print_comparison("drift", ("campaign", "n"), [(name, "1")])
+    show(AttributionReport([row], 1, Decimal(9), None, ("EUR",)), "campaign")
+
+    assert 3 == capsys.readouterr().out.count(name)

@@ -58,6 +58,19 @@ def test_no_property_fails_because_the_machine_is_slow() -> None:
 
 @pytest.mark.parametrize("command", [(), *names()], ids=" ".join)
 def test_every_command_has_a_help_text(command: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(app, [*command, "--help"])
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"})
 
     assert (0, True) == (shown.exit_code, "Usage:" in shown.output)
+    assert [] == [line for line in shown.output.splitlines() if len(line) > 80]
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        pytest.param(("ltv", "fit"), "pip install 'throughline[ltv]'", id="a bracket is no markup"),
+        pytest.param(("collector",), "THROUGHLINE_SOURCES_FILE, their keys in THROUGHLINE_WRITE_KEYS.", id="lines"),
+        pytest.param(("journeys", "publish"), "throughline journeys publish [OPTIONS] [NAME]...", id="brackets once"),
+    ],
+)
+def test_a_help_text_is_shown_whole_and_fills_its_lines(command: tuple[str, ...], text: str) -> None:
+    assert text in CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"}).output
