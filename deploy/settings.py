@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.channels import TOUCHPOINT_CHANNELS
+from schemas.durations import MINUTE_MS, parse_duration
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -31,6 +32,18 @@ def passed_descriptors() -> range:
     count = os.environ.get("LISTEN_FDS", "")
     passed = os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
     return range(3, 3 + int(count)) if passed else range(0)
+
+
+def prediction_period_ms(written: str) -> int:
+    """Return how old predictions may become, such as `24h`, in milliseconds.
+
+    Raises:
+        ValueError: It is no length of time, or less than 10 minutes: a fit takes minutes.
+    """
+    period_ms = parse_duration(written)
+    if not isinstance(period_ms, int) or period_ms < 10 * MINUTE_MS:
+        raise ValueError(f"{written!r} is less than 10 minutes")
+    return period_ms
 
 
 class _StackFile(PydanticBaseSettingsSource):
@@ -193,6 +206,10 @@ class Settings(BaseSettings):
     store_retry_max_s: float = Field(
         10.0, gt=0, description="Longest pause between two retries of a store that is down, seconds."
     )
+    scores_every: str = Field(
+        "24h",
+        description="How old predictions of people become before the local stack makes new ones; empty: it makes none.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     crash_at: str = Field(
         "", description="For fault tests: stage:point:n ends the process at the n-th pass of that failpoint."
@@ -202,6 +219,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("scores_every")
+    @classmethod
+    def _is_period(cls, value: str) -> str:
+        if value:
+            prediction_period_ms(value)
+        return value
 
     @field_validator("collector_url")
     @classmethod

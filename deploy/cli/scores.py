@@ -21,26 +21,34 @@ def segments_score(
     every: Annotated[
         str, typer.Option("--every", metavar="DURATION", help="Fit anew and score, again and again: 24h, 7d.")
     ] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="With --every: do what is due now, and end, as a task of cron does.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the predictions of `ltv fit` into the profiles, for conditions on `scores.…`, and update segments.
 
     With --every it runs until it is stopped: it fits when the newest fit is so old, and scores each fit once. After a
-    restart it goes on where it was, and an error, such as a store that is down, is tried again.
+    restart it goes on where it was, and an error, such as a store that is down, is tried again. The local stack does
+    this by itself, every THROUGHLINE_SCORES_EVERY.
     """
     from deploy.home import Home
-    from deploy.settings import home
-    from schemas.durations import MINUTE_MS, parse_duration
+    from deploy.settings import home, prediction_period_ms
 
     if not every:
+        if once:
+            raise typer.BadParameter("it needs --every", param_hint="--once")
         _score(as_json)
         return
     try:
-        period_ms = parse_duration(every)
+        period_ms = prediction_period_ms(every)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--every") from None
-    if not isinstance(period_ms, int) or period_ms < 10 * MINUTE_MS:
-        raise typer.BadParameter(f"{every!r} is less than 10 minutes", param_hint="--every")
+    if once:
+        if not_before_ms := _score_if_due(period_ms, 0, as_json):
+            _score_if_due(period_ms, not_before_ms, as_json)  # an earlier fit may not be scored yet
+            raise typer.Exit(1)
+        return
     heartbeat = Home(home()).heartbeat("scores")
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     not_before_ms = 0

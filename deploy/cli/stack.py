@@ -115,6 +115,7 @@ def status(as_json: AsJson = False) -> None:
         "kafka_answers": kafka,
         "lag": lags,
         "definitions": _definitions(settings()),
+        "predictions": _predictions(settings()),
     }
     if as_json:
         print(json.dumps(report, indent=2))
@@ -214,6 +215,15 @@ def _definitions(settings: Settings) -> list[str]:
         return asyncio.run(worker_lines(settings))
     except (RedisError, OSError):
         return []
+
+
+def _predictions(settings: Settings) -> str:
+    """Describe how old the predictions of people are; empty if ClickHouse does not answer."""
+    from deploy.operations.predictions import examine_predictions
+    from schemas.time import clock_ms
+
+    state = examine_predictions(settings, clock_ms())
+    return state.found if state else ""
 
 
 def _advise_to_publish(*, started: bool) -> None:
@@ -318,6 +328,8 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
     console.print(behind if behind.row_count else "No worker is behind.")
     for line in report["definitions"]:
         console.print(escape(line), soft_wrap=True)
+    if report["predictions"]:
+        console.print(f"predictions: {report['predictions']}", soft_wrap=True)
 
 
 def _warn_of_other_stack(state: dict[str, Any], *, broker: str, workers: bool) -> None:

@@ -26,10 +26,12 @@ from deploy.local.broker import SESSION_TIMEOUT_S, Tansu
 from deploy.local.keeper import Keeper
 from deploy.local.ports import LOOPBACK, PortMemory, listen
 from deploy.local.process import ChildProcess, stop_all
+from deploy.local.recurring import Recurring
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.predictions import can_fit
 from deploy.operations.roles import ROLES
 from deploy.operations.segment_backfill import waiting_segments
 from deploy.settings import Settings, home
@@ -39,6 +41,9 @@ from schemas.time import clock_ms, text_of_ms
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
 _FILL_EVERY_S, _FILL_AGAIN_S = 5.0, 60.0  # between looks for new segments; after a backfill, which may have failed
+_SCORE_FIRST_S, _SCORE_AGAIN_S, _SCORE_FAILED_S = 300.0, 600.0, 3600.0
+"""From the start to the first look whether predictions are due, by when a first import is in; between looks; after one
+that failed, such as with too few customers."""
 _WORKERS_READY_WITHIN_S = 60.0
 _WORKER_TRIES = 3
 _STOP_WITHIN_S = 10.0
@@ -79,6 +84,7 @@ class Supervisor:
         self._write_keys: dict[str, str] = {}
         self._backfill: ChildProcess | None = None
         self._fill_from = 0.0
+        self._scores: Recurring | None = None
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
         self._ready = False
@@ -100,6 +106,7 @@ class Supervisor:
                 self._report_start({"step": "topics and tables"})
                 self._run_provision()
             self._start_workers()
+            self._scores = self._plan_scores()
             self._ready = True
             self._write()
             self._report("ready: " + ", ".join(self._settings.values()))
@@ -108,6 +115,8 @@ class Supervisor:
                 if self._keeper.tick():
                     self._write()
                 self._fill_segments()
+                if self._scores and self._scores.tick():
+                    self._write()
         finally:
             self._shut_down()
 
@@ -226,11 +235,21 @@ class Supervisor:
         self._fill_from = now + _FILL_AGAIN_S
         self._report(f"filling new segments with history: {log}")
 
+    def _plan_scores(self) -> Recurring | None:
+        """Plan the predictions of people: a process that ends, since it takes much memory and is idle for a day."""
+        every = Settings().scores_every
+        if not self._roles or not every or not can_fit():
+            return None
+        command = [sys.executable, "-m", "deploy.cli.main", "segments", "score", "--every", every, "--once"]
+        child = ChildProcess("scores", command, self._home.log("scores"), environment=self._environment())
+        return Recurring(child, first_s=_SCORE_FIRST_S, again_s=_SCORE_AGAIN_S, failed_s=_SCORE_FAILED_S)
+
     def _shut_down(self) -> None:
         self._report("stopping")
         if self._listener:
             self._listener.close()  # from now on the collector alone listens, until it stops
-        stop_all([*self._workers, *([self._backfill] if self._backfill else [])], _STOP_WITHIN_S)
+        now_and_then = [self._backfill, self._scores.child if self._scores else None]
+        stop_all([*self._workers, *filter(None, now_and_then)], _STOP_WITHIN_S)
         self._servers.stop(_STOP_WITHIN_S)
         self._home.forget()
 

@@ -51,7 +51,8 @@ class _FailedError(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
-    return [_python(), *_packages(), _secret(settings), *servers(settings), *_segments(settings), *_mail(settings)]
+    stores = [*servers(settings), *_segments(settings), *_predictions(settings)]
+    return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
 
 
 def servers(settings: Settings) -> list[Check]:
@@ -134,6 +135,18 @@ def _segments(settings: Settings) -> list[Check]:
         hint = "`throughline segments check` names them; `throughline profile rebuild` mends a person" if differ else ""
         checks.append(Check("segment members", not differ, found, hint))
     return checks
+
+
+def _predictions(settings: Settings) -> list[Check]:
+    """Say how old the predictions of people are, and what makes new ones; none is no fault."""
+    from deploy.operations.predictions import can_fit, examine_predictions
+    from schemas.time import clock_ms
+
+    state = examine_predictions(settings, clock_ms())
+    if state is None:
+        return []
+    hint = state.hint if can_fit() else "pip install 'throughline[ltv]', where predictions are made"
+    return [Check("predictions", True, state.found, hint)]
 
 
 def _mail(settings: Settings) -> list[Check]:

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+
+class Predictions(NamedTuple):
+    """How far the predictions of a deployment are.
+
+    Attributes:
+        found: In a sentence.
+        hint: What to do; empty when nothing is to be done.
+    """
+
+    found: str
+    hint: str
 
 
 class NotFittedError(RuntimeError):
@@ -60,6 +76,62 @@ def fit_and_store(client: Any, *, horizon_days: int = 90, holdout_days: int | No
     }  # fmt: skip
     run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.forecasts), validation.deciles)
     return StoredFit(run_id, run, sum(one.revenue for one in found.forecasts))
+
+
+def can_fit() -> bool:
+    """Return whether the library of the models is installed."""
+    return find_spec("clvkit") is not None
+
+
+def examine_predictions(settings: Settings, now_ms: int) -> Predictions | None:
+    """Say how old the predictions are, and what is missing; None: ClickHouse does not answer, or has no tables.
+
+    Args:
+        settings: Of the deployment.
+        now_ms: The time.
+    """
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.predictions import FitState, fit_state
+
+    try:
+        client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=3)
+        try:
+            state: FitState = fit_state(client)
+        finally:
+            client.close()
+    except (StoreDown, ClickHouseError):
+        return None
+    return describe(state.fitted_ms, state.is_scored, now_ms, period_of(settings))
+
+
+def period_of(settings: Settings) -> int | None:
+    """Return how old predictions may become, in ms; None: nothing makes new ones by itself."""
+    from deploy.settings import prediction_period_ms
+
+    return prediction_period_ms(settings.scores_every) if settings.scores_every else None
+
+
+def describe(fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | None) -> Predictions:
+    """Say how old predictions are.
+
+    Args:
+        fitted_ms: When the newest fit was stored; None: there is none.
+        is_scored: Whether it was written into the profiles.
+        now_ms: The time.
+        period: How old a fit may become, in ms; None: as old as it likes.
+    """
+    from schemas.durations import HOUR_MS
+
+    if fitted_ms is None:
+        return Predictions("none yet", "`throughline ltv fit`, then `throughline segments score`")
+    hours = max(0, now_ms - fitted_ms) / HOUR_MS
+    found = f"fitted {hours:,.1f} hours ago, {'and' if is_scored else 'not'} written into the profiles"
+    if not is_scored:
+        return Predictions(found, "`throughline segments score`")
+    late = period is not None and now_ms - fitted_ms > 2 * period
+    return Predictions(found, "`throughline segments score --every 24h` makes new ones" if late else "")
 
 
 def pause_ms(fitted_ms: int | None, period_ms: int, now_ms: int) -> int:

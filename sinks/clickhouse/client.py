@@ -80,12 +80,13 @@ class RowsRefused(Exception):  # noqa: N818 - an outcome that callers tell from 
         self.row = row
 
 
-def connect(url: str, database: str | None = None) -> Any:
+def connect(url: str, database: str | None = None, *, timeout_s: int = 300) -> Any:
     """Open a synchronous clickhouse-connect client, for queries and migrations.
 
     Args:
         url: `http://user:password@host:8123` or `https://…`; the path is ignored.
         database: The client's default database.
+        timeout_s: Longest wait for an answer, in seconds.
 
     Raises:
         StoreDown: No server answers there, or it refuses this user.
@@ -101,7 +102,8 @@ def connect(url: str, database: str | None = None) -> Any:
             secure=secure,
             database=database or "__default__",
             autogenerate_session_id=False,  # a session would forbid two queries at once
-            connect_timeout=5,
+            connect_timeout=min(timeout_s, 5),
+            send_receive_timeout=timeout_s,
         )
     except (ClickHouseError, OSError) as error:
         raise StoreDown(f"ClickHouse at {parts.hostname}:{parts.port}: {_first_line(str(error))}") from error

@@ -52,7 +52,9 @@ class Pipeline:
     def __enter__(self) -> Self:
         apply_topics(self.settings)
         create_database(self.settings.clickhouse_url, self.settings.clickhouse_database)
-        with ThreadPoolExecutor(max_workers=1) as apart:  # it starts an event loop, as a command may, and a test may not
+        with ThreadPoolExecutor(
+            max_workers=1
+        ) as apart:  # it starts an event loop, as a command may, and a test may not
             apart.submit(migrate, self.settings).result()
         for role in self._roles:
             self.start(role)

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.operations.predictions import examine_predictions
 from deploy.operations.scores import MAX_ATTEMPTS, ScoreCounts, write_scores
 from deploy.settings import Settings
 from processors.profiles.stage import update
@@ -163,3 +164,22 @@ def test_scoring_again_and_again_goes_on_where_it_was(stack: Settings, monkeypat
     assert 1 == len(printed.stdout.splitlines())
     assert [(1,)] == runs
     assert (2, True) == (refused.exit_code, "less than 10 minutes" in refused.output)
+
+
+def test_what_is_due_is_done_once_and_no_process_stays(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the local stack runs it: a fit that is not scored is scored, a second run has nothing to do."""
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
+    due = ["segments", "score", "--every", "24h", "--once", "--json"]
+    with warehouse(stack) as house:
+        empty = CliRunner().invoke(app, due)
+        house.store(ordered("o1", 1, DAY_ONE))
+        store_ltv(house.client, RUN, [(person(1), 0.8, 0.5, 80.0, 40.0)])
+        before = examine_predictions(stack, NOW)
+        first, second = (CliRunner().invoke(app, due) for _ in range(2))
+        after = examine_predictions(stack, NOW)
+    alone = CliRunner().invoke(app, ["segments", "score", "--once"])
+
+    assert (1, True) == (empty.exit_code, "no new predictions" in empty.stderr)
+    assert [(0, 1), (0, 0)] == [(one.exit_code, len(one.stdout.splitlines())) for one in (first, second)]
+    assert (False, True) == ("and written" in before.found, "and written" in after.found) if before and after else False
+    assert 2 == alone.exit_code

@@ -14,6 +14,7 @@ from deploy.local import child
 from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
 from deploy.local.ports import LOOPBACK, PortMemory, free_port, is_free, listen
 from deploy.local.process import ChildProcess, rotate, tail
+from deploy.local.recurring import Recurring
 from deploy.local.servers import Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.local.supervisor import local_write_keys
@@ -88,6 +89,7 @@ class FakeChild(ChildProcess):
     def __init__(self, name: str) -> None:
         super().__init__(name, [], None)
         self.runs = True
+        self.failed = True
         self.launches = 0
 
     @property
@@ -96,11 +98,37 @@ class FakeChild(ChildProcess):
 
     @property
     def exit_code(self) -> int | None:
-        return None if self.runs else 1
+        return None if self.runs else int(self.failed)
 
     def launch(self) -> None:
         self.launches += 1
         self.runs = True
+
+
+class TestRecurring:
+    def test_a_child_that_ended_is_started_again_after_a_pause_which_is_longer_after_an_error(self) -> None:
+        now, child = [100.0], FakeChild("scores")
+        child.runs = False
+        recurring = Recurring(child, first_s=300, again_s=600, failed_s=3600, clock=lambda: now[0])
+
+        def starts(*times: float) -> list[bool]:
+            found = []
+            for now[0] in times:
+                found.append(recurring.tick())
+                child.runs = False
+            return found
+
+        failed = starts(399, 400, 3999, 4000)
+        child.failed = False
+        done = starts(4599, 4600)
+
+        assert ([False, True, False, True], [False, True]) == (failed, done)
+
+    def test_a_child_that_runs_is_not_started(self) -> None:
+        child = FakeChild("scores")
+        recurring = Recurring(child, first_s=0, again_s=0, failed_s=0)
+
+        assert ([False, False], 0) == ([recurring.tick(), recurring.tick()], child.launches)
 
 
 class TestKeeper:
