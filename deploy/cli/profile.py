@@ -235,6 +235,8 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
     stores = receipt["stores"]
     counted = ", ".join(f"{number:,} {what}" for what, number in stores["redis_identity"].items())
     print(f"  {'Redis':24} {counted}, {stores['redis_profiles']:,} documents")
+    for what, number in stores["redis_traces"].items():
+        print(f"  {'Redis ' + what:36} {number:10,}")
     for table, rows in stores["clickhouse"].items():
         print(f"  {'ClickHouse ' + table:36} {rows:10,} rows")
     for remains in receipt["remains"]:

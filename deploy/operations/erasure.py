@@ -5,7 +5,8 @@ The order of the steps is essential:
 1. Redis. From then on identify suppresses events that name the person, the profile worker applies none to the profile,
    and the recorder stores none.
 2. Wait for the workers: a batch that they had read before may still be written.
-3. ClickHouse: delete the rows, count again, and repeat until none is left.
+3. Redis again: what names the person elsewhere, such as watches of products and messages that wait.
+4. ClickHouse: delete the rows, count again, and repeat until none is left.
 
 Every step may be repeated, so the same command completes an erasure that broke off.
 """
@@ -52,7 +53,8 @@ class ErasureReceipt:
         profile_ids: Every profile id that the person had, the latest first.
         at: Events up to this time that name the person are suppressed from now on.
         stores: What was deleted, by store: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
-            rows by table of `clickhouse`.
+            watches of products, waiting messages, held runs and unpublished records of `redis_traces`, rows by table of
+            `clickhouse`.
         remains: Where traces are left, one sentence each.
     """
 
@@ -134,6 +136,8 @@ async def erase_person(
     documents = sum([await deployment.profiles.erase(profile_id) for profile_id in ids])
     unprocessed = await _wait_for_workers(deployment, erased.version, timeout_s, progress)
 
+    progress("what waits in Redis")
+    traces = {name: count for name, count in (await deployment.erasures.forget(ids)).items() if count}
     progress("the tables")
     deleted = await _empty_tables(deployment, ids, progress)
     letters = await asyncio.to_thread(letters_of_person, deployment, clear, frozenset(ids))
@@ -143,7 +147,12 @@ async def erase_person(
     return ErasureReceipt(
         profile_ids=ids,
         at=text_of_ms(erased.at_ms),
-        stores={"redis_identity": identifiers, "redis_profiles": documents, "clickhouse": deleted},
+        stores={
+            "redis_identity": identifiers,
+            "redis_profiles": documents,
+            "redis_traces": traces,
+            "clickhouse": deleted,
+        },
         remains=[*unprocessed, *_remains(deployment)],
     )
 

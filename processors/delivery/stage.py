@@ -84,8 +84,8 @@ class DeliveryLedger(Protocol):
     async def hold(self, key: str, due_ms: int) -> None:
         """Release a claim without an attempt; the message is due again at `due_ms`."""
 
-    async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
-        """Store the final result of a message; it stays due until it is acknowledged."""
+    async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> bool:
+        """Store the final result of a message; it stays due until it is acknowledged. False: its person was erased."""
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
         """Close the entries of messages whose receipts, or which themselves, Kafka has confirmed."""
@@ -218,6 +218,9 @@ class Deliver:
             if self._adapter(action) is None and await self._state(journey_of(action)) != "paused":
                 return await self._rendered_effect(action)
             claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
+            held = claim.state == "claimed" and await self._state(journey_of(action)) == "paused"
+            if held and await self._is_erased(action):  # its address would stay in the ledger while the pause lasts
+                return await self._settle(action, Settlement("", "erased", self._clock()))
             return await self._continue(action, claim)
 
     async def _handle_claim(self, key: str, claim: DeliveryClaim) -> Effect:
@@ -241,6 +244,12 @@ class Deliver:
         if self._adapter(action) is None:  # it was held; for a topic, twice is better than not at all
             return await self._rendered_effect(action, action["idempotency_key"])
         return await self._attempt(action, claim.attempt)
+
+    async def _is_erased(self, action: Action) -> bool:
+        try:
+            return await self._people.document(action["profile_id"]) is None
+        except (ValueError, TypeError, LookupError):  # a profile that cannot be read: whoever sends the message says so
+            return False
 
     async def _state(self, journey: str) -> JourneyState:
         """Return the state of a journey; a message of none is sent as if it were running."""
@@ -294,7 +303,8 @@ class Deliver:
 
     async def _settle(self, action: Action, settled: Settlement) -> Effect:
         written, settlement = orjson.dumps(action), orjson.dumps(list(settled))
-        await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS)
+        if not await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS):
+            return Effect()  # its receipt would name the person again
         self._failpoint("deliver:settled")
         return await self._receipt_effect(action, settled)
 

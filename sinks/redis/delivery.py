@@ -1,7 +1,7 @@
 """The delivery ledger: the state of every message, so that none is sent twice.
 
 * `{ns}:delivered:<idempotency key>` hash of `state`, `attempt`, `action` (the message itself, until its outcome is
-  published) and `settlement` (its outcome);
+  published) and `settlement` (its outcome, as long);
 * `{ns}:delivery:due` sorted set of idempotency key by time, ms: of the next attempt, or of the end of a lease.
 
 A message is `claimed` before it is sent, `waiting` between two attempts, `settled` once its result is final, and `told`
@@ -9,14 +9,16 @@ A message is `claimed` before it is sent, `waiting` between two attempts, `settl
 again when their lease ends.
 
 An entry is written before a message is sent, and kept longer than Kafka keeps the action, so that no replay of the
-topic sends it again. A message's address is stored only until its outcome is published.
+topic sends it again. A message's address is stored only until its outcome is published, and so is the outcome, in
+which a mail server may name the address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 
 from schemas.delivery.outbound import DeliveryClaim
@@ -25,6 +27,7 @@ from sinks.redis.lua import source
 
 KEPT_MS = 35 * DAY_MS
 """Life of an entry, milliseconds: longer than the topics of decisions and actions keep their records."""
+_READ_AT_ONCE = 500
 
 
 class RedisDeliveryLedger:
@@ -39,6 +42,7 @@ class RedisDeliveryLedger:
     """
 
     def __init__(self, redis: Redis, namespace: str) -> None:
+        self._redis = redis
         self._prefix = f"{{{namespace}}}:"
         self._key = f"{self._prefix}delivery:due"
         self._script = redis.register_script(source("delivery"))
@@ -71,14 +75,42 @@ class RedisDeliveryLedger:
         """Release a claim that was no attempt; the message is looked at again at `due_ms`."""
         await self._call("hold", key, due_ms)
 
-    async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> None:
-        """Store the final outcome of a message; `due` returns it again unless it is acknowledged within the lease."""
-        await self._call("settle", key, action, settlement, now_ms, lease_ms, KEPT_MS)
+    async def settle(self, key: str, action: bytes, settlement: bytes, now_ms: int, lease_ms: int) -> bool:
+        """Store the final outcome of a message; `due` returns it again unless it is acknowledged within the lease.
+
+        Returns:
+            False, with nothing stored: the entry is closed, since its person was erased meanwhile.
+        """
+        return not await self._call("settle", key, action, settlement, now_ms, lease_ms, KEPT_MS)
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
         """Close the entries of messages when Kafka has confirmed their receipts, or themselves; actions are deleted."""
         if keys:
             await self._call("acknowledge", *keys)
+
+    async def forget(self, profile_ids: Collection[str]) -> int:
+        """Close the entries of a person's messages that wait or are being sent: none of them is tried again.
+
+        Args:
+            profile_ids: Every profile id that the person had.
+
+        Returns:
+            How many there were.
+        """
+        waiting: Any = await self._redis.zrange(self._key, 0, -1)
+        forgotten = 0
+        for start in range(0, len(waiting), _READ_AT_ONCE):
+            part = waiting[start : start + _READ_AT_ONCE]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in part:
+                pipeline.hget(f"{self._prefix}delivered:{key.decode()}", "action")
+            actions: list[bytes | None] = await pipeline.execute()
+            found = zip(part, actions, strict=True)
+            theirs = [key for key, action in found if action and orjson.loads(action).get("profile_id") in profile_ids]
+            if theirs:
+                await self._call("forget", *theirs)
+            forgotten += len(theirs)
+        return forgotten
 
     async def _call(self, step: str, *arguments: Any) -> Any:
         return await self._script(keys=[self._key], args=[self._prefix, step, *arguments])

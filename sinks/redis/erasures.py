@@ -11,14 +11,20 @@ An anchor is never used twice, so a person who comes back gets another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from schemas.identity.erasure import LetterPlace, Trace
+from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.identity import ERASED_S
+from sinks.redis.outbox import profile_outbox
 from sinks.redis.profiles import RedisProfileStore
+
+_Entry = tuple[bytes, dict[bytes, bytes]]
+_PART = 500
+"""Keys or entries of one round trip."""
 
 
 class RedisErasures:
@@ -31,6 +37,8 @@ class RedisErasures:
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
+        self._namespace = namespace
+        self._delivery = RedisDeliveryLedger(redis, namespace)
         self._profiles = RedisProfileStore(redis, namespace)
         self._anchors = f"{{{namespace}}}:erased:anchors"
         self._letters = f"{{{namespace}}}:erased:letters"
@@ -52,6 +60,60 @@ class RedisErasures:
             if names:
                 await self._redis.zremrangebyscore(key, 0, now_ms)
                 await self._redis.zadd(key, dict.fromkeys(names, now_ms + ERASED_S * 1000))
+
+    async def forget(self, profile_ids: Collection[str]) -> dict[str, int]:
+        """Delete what names a person outside of the profile and the identity; call it once these are erased.
+
+        It goes through all messages that wait, the outbox, and the names of all keys: about a second for a million.
+
+        Args:
+            profile_ids: Every profile id that the person had.
+
+        Returns:
+            How many `watches` of products, `messages` that wait, `held` runs and records of the `outbox` there were.
+        """
+        ids = {profile_id.encode() for profile_id in profile_ids}
+        return {
+            "watches": await self._forget_watches(ids),
+            "messages": await self._delivery.forget(frozenset(profile_ids)),
+            "held": await self._forget_held(ids),
+            "outbox": await self._forget_records(ids),
+        }
+
+    async def _forget_watches(self, ids: set[bytes]) -> int:
+        removed = 0
+        async for keys in self._keys("watch:*"):
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in keys:
+                pipeline.zrem(key, *ids)
+            removed += sum(await pipeline.execute())
+        return removed
+
+    async def _forget_held(self, ids: set[bytes]) -> int:
+        journeys: Any = await self._redis.smembers(f"{{{self._namespace}}}:held")
+        return sum([int(await self._redis.srem(self._key(b"held:" + one), *ids)) for one in journeys])
+
+    async def _forget_records(self, ids: set[bytes]) -> int:
+        """Delete records of the outbox; one that the relay has read already is left out by whoever reads its topic."""
+        stream, removed, start = profile_outbox(self._namespace).stream, 0, "-"
+        while entries := cast(list[_Entry], await self._redis.xrange(stream, min=start, count=_PART)):
+            if theirs := [entry for entry, fields in entries if fields.get(b"k") in ids]:
+                removed += int(await self._redis.xdel(stream, *theirs))
+            start = f"({entries[-1][0].decode()}"
+        return removed
+
+    async def _keys(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        cursor: Any = 0
+        while True:
+            found: Any = await self._redis.scan(cursor, match=f"{{{self._namespace}}}:{pattern}", count=2 * _PART)
+            cursor, keys = found
+            if keys:
+                yield keys
+            if not int(cursor):
+                return
+
+    def _key(self, name: bytes) -> bytes:
+        return f"{{{self._namespace}}}:".encode() + name
 
     async def _among(self, key: str, names: set[str]) -> set[str]:
         if not names or not await self._redis.exists(key):

@@ -1,5 +1,5 @@
--- One step of the delivery ledger: claim, due, postpone, hold, settle or acknowledge. sinks/redis/delivery.py describes the
--- keys. The answer is a list of {key, state, attempt, action, settlement}.
+-- One step of the delivery ledger: claim, due, postpone, hold, settle, acknowledge or forget. sinks/redis/delivery.py
+-- describes the keys. The answer is a list of {key, state, attempt, action, settlement}.
 -- ARGV: prefix `{namespace}:`, step, then what the step needs. Times are milliseconds since 1970.
 local prefix, step = ARGV[1], ARGV[2]
 local due = prefix .. 'delivery:due'
@@ -63,9 +63,19 @@ elseif step == 'hold' then
 elseif step == 'settle' then
   local key, action, settlement = ARGV[3], ARGV[4], ARGV[5]
   local now, lease, keep = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+  if redis.call('HGET', entry(key), 'state') == 'told' then return {claim(key, 'told')} end -- its person was erased
   redis.call('HSET', entry(key), 'state', 'settled', 'action', action, 'settlement', settlement)
   redis.call('PEXPIRE', entry(key), keep)
   redis.call('ZADD', due, now + lease, key)
+  return {}
+
+elseif step == 'forget' then
+  for n = 3, #ARGV do
+    if redis.call('HDEL', entry(ARGV[n]), 'action', 'settlement') > 0 then
+      redis.call('HSET', entry(ARGV[n]), 'state', 'told')
+    end
+    redis.call('ZREM', due, ARGV[n])
+  end
   return {}
 
 else -- acknowledge
@@ -74,7 +84,7 @@ else -- acknowledge
     local state = redis.call('HGET', entry(key), 'state')
     if state == 'settled' or state == 'claimed' then -- claimed: it was published as it is, without a receipt
       redis.call('HSET', entry(key), 'state', 'told')
-      redis.call('HDEL', entry(key), 'action')
+      redis.call('HDEL', entry(key), 'action', 'settlement')
       redis.call('ZREM', due, key)
     end
   end

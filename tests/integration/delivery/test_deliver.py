@@ -23,6 +23,7 @@ from schemas.delivery.outbound import OutboundMessage, SendResult
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
+from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import at, touchpoint
@@ -224,6 +225,25 @@ async def test_a_missing_value_fails_and_is_named(world: World) -> None:
 
     assert ("Email Failed", []) == (event, world.sent)
     assert "template hello.email.en.text line 1: profile.traits.name is not known" == reason
+
+
+async def test_a_message_that_was_being_sent_during_an_erasure_has_no_receipt(world: World) -> None:
+    world.hold = asyncio.Event()
+    sending = asyncio.create_task(world.worker()([action()]))
+    while not world.sent:
+        await asyncio.sleep(0.01)
+    await RedisDeliveryLedger(world.redis, world.namespace).forget([ANN])
+    world.hold.set()
+
+    assert [] == await sending
+    assert [] == await world.worker().send_due()
+
+
+async def test_what_a_mail_server_said_is_not_kept_once_the_receipt_is_published(world: World) -> None:
+    world.outcomes = [SendResult("refused", "550 <ann@shop.example> is unknown")]
+    await world.worker()([action()])
+
+    assert {b"state", b"attempt"} == set(await world.redis.hgetall(f"{{{world.namespace}}}:delivered:m1"))
 
 
 async def test_an_erased_person_gets_no_message_and_no_receipt(world: World) -> None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.delivery.stage import HELD_MS, LEASE_MS
 from processors.profiles.document import new_profile
+from sinks.redis.delivery import RedisDeliveryLedger
 from tests.support.delivery import ANN, MINUTE, NOON, Killed, World, action, told
 
 pytestmark = pytest.mark.integration
@@ -83,3 +84,20 @@ async def test_messages_of_other_journeys_leave(world: World) -> None:
     world.journeys = {"other": "paused"}
 
     assert [("Email Sent", "")] == told(await world.worker()([action()]))
+
+
+async def test_a_message_of_a_paused_journey_to_somebody_who_was_erased_is_not_kept(world: World) -> None:
+    world.people[ANN] = None
+    assert [] == await world.worker()([action()])
+    kept: Any = await world.redis.hgetall(f"{{{world.namespace}}}:delivered:m1")
+
+    assert {b"state": b"told", b"attempt": b"1"} == kept
+
+
+async def test_after_an_erasure_nothing_is_kept_of_messages_that_wait(world: World) -> None:
+    await world.worker()([action(), action(idempotency_key="m2", profile_id="another")])
+    ledger = RedisDeliveryLedger(world.redis, world.namespace)
+
+    assert (1, 0) == (await ledger.forget([ANN]), await ledger.forget([ANN]))
+    world.journeys, world.now, world.people["another"] = {}, world.now + HELD_MS, new_profile("another")
+    assert ["m2"] == [orjson.loads(one.value)["properties"]["message_id"] for one in await world.worker().send_due()]

@@ -36,8 +36,9 @@ class Surroundings:
     async def due(self, _now_ms: int, _lease_ms: int, _count: int) -> list[tuple[str, DeliveryClaim]]:
         return [(key, DeliveryClaim("settled", 1, *stored)) for key, stored in self.settled.items()]
 
-    async def settle(self, key: str, action: bytes, settlement: bytes, _now_ms: int, _lease_ms: int) -> None:
+    async def settle(self, key: str, action: bytes, settlement: bytes, _now_ms: int, _lease_ms: int) -> bool:
         self.settled[key] = action, settlement
+        return True
 
     async def acknowledge(self, keys: Sequence[str]) -> None:
         for key in keys:
