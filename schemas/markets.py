@@ -6,7 +6,7 @@ compares the two:
 1. the country of an event: of its store, where the table names the store; else of its shipping, then its billing
    address; else of `context.geo`; else of the network address (`processors/enrichment/geography.py`);
 2. of a conversion without one: the country that the person declared (`traits.address.country`, `traits.country`);
-3. of a person: the declared country, else the one last seen;
+3. of a person: the declared country, else the one last seen (`processors/profiles/market.py`, `v_person_markets`);
 4. the market that has that country, else the default market.
 """
 
@@ -50,11 +50,11 @@ class Market(BaseModel):
     Attributes:
         countries: ISO 3166, two letters. Only the default market may have none.
         currency: What its prices are in, ISO 4217; None: not stated.
-        time_zone: Of its days, for questions in SQL (`v_markets.timezone`); IANA name. None: that of the deployment
-            (`THROUGHLINE_TIMEZONE`), which reports, quiet hours and segments use in every market.
+        time_zone: Of its people whose own is not known, for quiet hours, send times and local days; IANA name. None:
+            that of the deployment (`THROUGHLINE_TIMEZONE`), whose days reports have in every market.
         languages: Its languages, the first one first.
-        default_region: Region of its national telephone numbers, for exports by SQL (`v_markets.default_region`);
-            events are read by the regions of their source. None: not stated.
+        default_region: Region of its telephone numbers without a country code, where an event names one of its
+            countries or stores, its source has no region, and the number is not valid in the country itself.
         stores: Store id → its country, which is one of `countries`.
     """
 
@@ -107,6 +107,29 @@ class MarketDefinitions(BaseModel):
         return {country: name for name, market in self.markets.items() for country in market.countries}
 
     @cached_property
+    def zones(self) -> dict[str, ZoneInfo]:
+        """Market → its time zone, of the markets that have one of their own."""
+        return {name: ZoneInfo(market.time_zone) for name, market in self.markets.items() if market.time_zone}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """All of the table that decides about people: countries and time zones; empty: it tells nobody from others."""
+        if len(self.markets) == 1 and not self.zones:
+            return ""
+        parts = [f"{name} {','.join(sorted(one.countries))} {one.time_zone}" for name, one in self.markets.items()]
+        return "; ".join([self.default, *sorted(parts)])
+
+    @cached_property
+    def phone_regions(self) -> dict[str, str]:
+        """Country → region of telephone numbers without a country code there, where its market states one."""
+        return {
+            country: market.default_region
+            for market in self.markets.values()
+            if market.default_region
+            for country in market.countries
+        }
+
+    @cached_property
     def store_countries(self) -> dict[str, str]:
         """Store id → its country."""
         return {store: country for market in self.markets.values() for store, country in market.stores.items()}
@@ -114,3 +137,7 @@ class MarketDefinitions(BaseModel):
     def market_of(self, country: str) -> str:
         """Return the name of a country's market; of an unknown or empty one the default."""
         return self.by_country.get(country, self.default)
+
+
+ONE_MARKET = MarketDefinitions(default="all", markets={"all": Market()})
+"""What holds where there is no table: one market, of everything."""

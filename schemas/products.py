@@ -9,7 +9,7 @@ A stock without a store is that of the shop itself, which sells online. A price 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from schemas.time import ms_of_text
@@ -117,23 +117,24 @@ def product_card(product_id: str, facts: Mapping[FactKey, str]) -> dict[str, Any
     return card
 
 
-def price_for(card: Mapping[str, Any], market: str = "", currency: str = "") -> dict[str, str] | None:
+def price_for(card: Mapping[str, Any], nearness: Callable[[str], int], currency: str = "") -> dict[str, str] | None:
     """Return the price of a product for somebody: of their market and currency, else as near as there is one.
 
     A price of another market is none of theirs, and so is one in another currency if theirs is known.
 
     Args:
         card: As `product_card` makes it.
-        market: The person's; empty: not known.
+        nearness: How near a market, as a price names it, is to the person; 0: it is not theirs.
         currency: The person's; empty: not known.
 
     Returns:
         An entry of `prices`; None: there is none for them, or several and nothing says which.
     """
     theirs = [
-        one
+        (nearness(one["market"]), one)
         for one in card.get("prices", ())
-        if one["market"] in ("", market) and (not currency or one["currency"] in ("", currency))
+        if not currency or one["currency"] in ("", currency)
     ]
-    local = [one for one in theirs if one["market"]] or theirs
-    return local[0] if len(local) == 1 else None
+    nearest = max((near for near, _ in theirs), default=0)
+    local = [one for near, one in theirs if near == nearest]
+    return local[0] if nearest and len(local) == 1 else None

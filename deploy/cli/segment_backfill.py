@@ -47,7 +47,8 @@ def segments_backfill(
 
     with exit_on_store_error():
         in_force = asyncio.run(read_in_force(settings()))
-    known = fingerprints(in_force.definitions.segments, in_force.running(), settings().timezone)
+    definitions = in_force.definitions
+    known = fingerprints(definitions.segments, in_force.running(), settings().timezone, definitions.markets)
     if late and names:
         raise typer.BadParameter("it takes all segments, so no names", param_hint="--late")
     for name in names or ():

@@ -23,6 +23,7 @@ from deploy.cli.stores import clickhouse
 if TYPE_CHECKING:
     from deploy.settings import Settings
     from processors.segments.preview import Preview
+    from schemas.markets import MarketDefinitions
     from schemas.segments.definitions import Segment, SegmentDefinitions
 
 At = Annotated[str, typer.Option("--at", help="A day (its end) or an RFC 3339 time; else now.")]
@@ -56,7 +57,7 @@ def segments_list(
     from sinks.clickhouse.audiences import count_members
 
     definitions = _definitions()
-    known = fingerprints(definitions, (), settings().timezone)
+    known = fingerprints(definitions, (), settings().timezone, _table_of_markets())
     waiting = waiting_segments(settings().redis_url, settings().redis_namespace, known)
     members: dict[str, int] | None = None
     if market and not counts:
@@ -143,6 +144,7 @@ def segments_preview(
             ms_of_time(moment),
             timezone=timezone,
             address_types=_address_types(),
+            markets=_table_of_markets(),
         )
     shown = {name: found[name] for name in chosen}
     for hint in _name_hints(definitions):
@@ -288,6 +290,16 @@ def _address_types() -> dict[str, tuple[str, ...]]:
     from deploy.operations.engines import load_address_types
 
     return load_address_types(_settings_in_force())
+
+
+def _table_of_markets() -> MarketDefinitions:
+    from deploy.operations.definition_files import DefinitionError, load_markets
+    from deploy.settings import settings
+
+    try:
+        return load_markets(settings())
+    except DefinitionError as error:
+        fail(str(error))
 
 
 def _settings_in_force() -> Settings:

@@ -136,12 +136,19 @@ def _scalar(node: yaml.Node, path: Path) -> Any:
 
 
 def identity_policy(settings: Settings) -> IdentityPolicy:
-    """Read the identity policy.
+    """Read the identity policy, with the regions of telephone numbers by market.
 
     Raises:
-        DefinitionError: The file is not a valid policy.
+        DefinitionError: The file is not a valid policy, or the table of markets is not valid.
     """
+    markets = load_markets(settings)
     policy = load(settings.identity_file, IdentityPolicy)
+    policy = policy.model_copy(
+        update={
+            "market_regions": {**markets.phone_regions, **policy.market_regions},
+            "store_countries": {**markets.store_countries, **policy.store_countries},
+        }
+    )
     if "default_region" in policy.model_fields_set:
         return policy
     try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.operations.definition_files import DefinitionError, each_loaded, line_of, load, yaml_files
+from deploy.operations.definition_files import DefinitionError, each_loaded, line_of, load, load_markets, yaml_files
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
@@ -25,6 +25,7 @@ from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.journeys.definitions import Journey, MessageNode
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.topics import deliver_topic, touchpoint_topic
 
@@ -67,6 +68,7 @@ class Definitions:
         files: The file of each journey, by name.
         places: The file and place of each segment and trait.
         templates_dir: The folder of the templates.
+        markets: The table of markets.
     """
 
     segments: SegmentDefinitions
@@ -77,6 +79,7 @@ class Definitions:
     files: Mapping[str, Path] = field(default_factory=dict)
     places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
     templates_dir: Path = Path()
+    markets: MarketDefinitions = ONE_MARKET
 
     def decider(
         self,
@@ -92,7 +95,9 @@ class Definitions:
             archive: Former versions of journeys by version, for runs that entered with them.
         """
         chosen = self.journeys if journeys is None else tuple(journeys)
-        return DecisionEngine(self.segments, chosen, self.policy, timezone=timezone, archive=archive)
+        return DecisionEngine(
+            self.segments, chosen, self.policy, timezone=timezone, archive=archive, markets=self.markets
+        )
 
 
 def load_definitions(settings: Settings, *, without_journeys: bool = False) -> Definitions:
@@ -112,9 +117,10 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
             lambda: _segments(settings),
             lambda: _delivery_and_policy(settings),
             lambda: load_templates(settings.definitions_dir / "templates"),
+            lambda: load_markets(settings),
         )
     )
-    (journeys, files), (segments, places), (delivery, policy), templates = parts
+    (journeys, files), (segments, places), (delivery, policy), templates, markets = parts
     _check_segments(segments, places, policy.address_types)
     return Definitions(
         segments=segments,
@@ -125,6 +131,7 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         files=files,
         places=places,
         templates_dir=settings.definitions_dir / "templates",
+        markets=markets,
     )
 
 

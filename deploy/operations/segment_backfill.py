@@ -30,6 +30,7 @@ from processors.profiles.rebuild import RebuiltProfile, refill, replacement
 from processors.segments.preview import history_of
 from schemas.durations import MINUTE_MS
 from schemas.journeys.definitions import Journey, SegmentEntry
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.segments.conditions import SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions
@@ -92,13 +93,24 @@ Report = Callable[[int, int, BackfillResult], None]
 """Takes the number of parts that are done, that of all parts, and the result so far."""
 
 
-def fingerprints(segments: SegmentDefinitions, journeys: Iterable[Journey], timezone: str) -> dict[str, str]:
+def fingerprints(
+    segments: SegmentDefinitions,
+    journeys: Iterable[Journey],
+    timezone: str,
+    markets: MarketDefinitions = ONE_MARKET,
+) -> dict[str, str]:
     """Return what takes in history: each segment, and `JOURNEY` with each journey that existing members enter.
+
+    Args:
+        segments: The segments.
+        journeys: The journeys.
+        timezone: Zone of people whose own is unknown, in markets without one; IANA name.
+        markets: The table of markets.
 
     Returns:
         Name → a fingerprint, which changes when other people belong to it.
     """
-    found = {one.name: segments.fingerprint(one.name, timezone) for one in segments.segments}
+    found = {one.name: segments.fingerprint(one.name, timezone, markets.fingerprint) for one in segments.segments}
     for journey in journeys:
         entry = journey.entry
         if isinstance(entry, SegmentEntry) and entry.existing and journey.enabled and entry.segment in found:

@@ -22,6 +22,7 @@ from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.control import Controls
 from schemas.journeys.definitions import Journey
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange, SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
@@ -43,8 +44,9 @@ class DecisionEngine:
         segments: The segments in force.
         journeys: The journeys in force.
         policy: The message policy.
-        timezone: Time zone of people whose own is unknown; IANA name.
+        timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
         archive: Former journeys by version, for runs that entered with them.
+        markets: The table of markets.
 
     Raises:
         LookupError: A condition of a journey in force refers to an unknown segment or trait.
@@ -54,6 +56,7 @@ class DecisionEngine:
         segments: The segment engine.
         journeys: The journey engine.
         resolver: Decides each message.
+        markets: The table of markets.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class DecisionEngine:
         *,
         timezone: str = "UTC",
         archive: Mapping[str, Journey] | None = None,
+        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         current = list(journeys)
         names = [segment.name for segment in segments.segments], [trait.name for trait in segments.traits]
@@ -74,14 +78,20 @@ class DecisionEngine:
             if not any(unknown_names(condition, *names) for _, condition in journey.conditions())
         }
         asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
-        self.segments = SegmentEngine(segments, timezone=timezone, extra=asked, address_types=policy.address_types)
-        self.resolver = MessageResolver(policy, segments=self.segments, timezone=timezone)
-        self.journeys = JourneyEngine(current, self.segments, self.resolver, timezone=timezone, archive=former)
+        self.markets = markets
+        self.segments = SegmentEngine(
+            segments, timezone=timezone, extra=asked, address_types=policy.address_types, markets=markets
+        )
+        self.resolver = MessageResolver(policy, segments=self.segments, timezone=timezone, markets=markets)
+        self.journeys = JourneyEngine(
+            current, self.segments, self.resolver, timezone=timezone, archive=former, markets=markets
+        )
         self.version = _version(
             segments.model_dump(by_alias=True, exclude_unset=True),
             policy.model_dump(),
             sorted(journey.version for journey in current),
             timezone,
+            *filter(None, [markets.fingerprint]),
         )
 
     def under(self, controls: Controls) -> DecisionEngine:

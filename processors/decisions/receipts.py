@@ -21,6 +21,7 @@ from processors.profiles.time_zone import zone_of
 from schemas.channels import event_prefix, message_channel
 from schemas.events.bounces import BounceClass, bounce_class
 from schemas.events.messages import STEPS, Step
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text, text_of_ms, time_of_ms
 
@@ -40,16 +41,23 @@ _STEPS = [(name.removeprefix("Email "), step) for name, (_, step) in STEPS.items
 class Receipts:
     """Handles receipts and visits."""
 
-    def __init__(self, channels: Iterable[str], visits: frozenset[str], fallback: ZoneInfo) -> None:
+    def __init__(
+        self,
+        channels: Iterable[str],
+        visits: frozenset[str],
+        fallback: ZoneInfo,
+        markets: MarketDefinitions = ONE_MARKET,
+    ) -> None:
         """Prepare the handlers, by name of event.
 
         Args:
             channels: The channels of the policy; the receipts of a channel without events of its own begin with its
                 name, such as `Direct Mail Failed`.
             visits: Events that show the person at their device.
-            fallback: The time zone of people whose own is unknown.
+            fallback: The time zone of people whose own is unknown, in markets without one.
+            markets: The table of markets.
         """
-        self._fallback = fallback
+        self._fallback, self._markets = fallback, markets
         prefixes = {
             prefix: name for name in channels for prefix in (name.replace("_", " ").title(), event_prefix(name))
         }
@@ -91,7 +99,7 @@ class Receipts:
         return []
 
     def _present(self, person: Person, event: Event) -> None:
-        zone = zone_of(person.document, self._fallback)
+        zone = zone_of(person.document, self._fallback, self._markets)
         sends.count_active_hour(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
 
 

@@ -37,6 +37,7 @@ from processors.segments.port import Segments
 from schemas.decisions.decision import Decision, DecisionOutcome, Gate, HeldBack, MessageRequest
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.control import JourneyControl
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.time import text_of_ms
 
@@ -48,13 +49,21 @@ State = dict[str, Any]
 class MessageResolver:
     """Decides each message that a journey requests."""
 
-    def __init__(self, policy: MessagePolicy, *, segments: Segments, timezone: str = "UTC") -> None:
+    def __init__(
+        self,
+        policy: MessagePolicy,
+        *,
+        segments: Segments,
+        timezone: str = "UTC",
+        markets: MarketDefinitions = ONE_MARKET,
+    ) -> None:
         """Prepare a policy.
 
         Args:
             policy: The message policy.
             segments: Returns the segments of a person.
-            timezone: Time zone of people whose own is unknown; IANA name.
+            timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
+            markets: The table of markets.
 
         Raises:
             ValueError: There is no such time zone.
@@ -66,9 +75,9 @@ class MessageResolver:
         send_time = SendTimeGate(policy.send_time, quiet)
         self._policy = policy
         self._segments = segments
-        self._zone = zone
+        self._zone, self._markets = zone, markets
         self._caps = Caps(policy)
-        self._handlers = receipts.Receipts(policy.channels, policy.send_time.visits, zone).handlers
+        self._handlers = receipts.Receipts(policy.channels, policy.send_time.visits, zone, markets).handlers
         self._reads_segments = bool(
             policy.suppression.segments or any(rule.segments for rule in policy.channels.values())
         )
@@ -201,7 +210,7 @@ class MessageResolver:
             request=request,
             key=ledger.idempotency_key(request.journey, request.journey_version, request.run_id, request.step),
             now_ms=now_ms,
-            zone=zone_of(person.document, self._zone),
+            zone=zone_of(person.document, self._zone, self._markets),
             expires_ms=expires_ms if request.expires_ms is None else min(expires_ms, request.expires_ms),
             channels=[name for name in message.channels or channels if name in channels],
             members=self._segments.members(person) if self._reads_segments else _NO_SEGMENTS,

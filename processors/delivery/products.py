@@ -7,8 +7,11 @@ message's own `data`. What the catalogue does not say is read from the products 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+from processors.profiles.market import nearness
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.products import FactKey, price_for, product_card
 
 KEPT_MS = 30_000
@@ -37,12 +40,20 @@ class ProductCards:
         catalogue: The facts of products.
         seen: What people saw of them.
         clock: The time, milliseconds since 1970.
+        markets: The table of markets.
     """
 
-    def __init__(self, catalogue: Catalogue, seen: SeenProducts, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        seen: SeenProducts,
+        clock: Callable[[], int],
+        markets: MarketDefinitions = ONE_MARKET,
+    ) -> None:
         self._catalogue = catalogue
         self._seen = seen
         self._clock = clock
+        self._markets = markets
         self._kept: dict[str, tuple[int, dict[str, Any]]] = {}
 
     async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -62,10 +73,11 @@ class ProductCards:
         card = await self._read(product)
         properties = (context.get("event") or {}).get("properties") or {}
         seen = (document.get("seen") or {}).get(product) or ("", "", "", "")
-        market = properties.get("market") or seen[3] or ((document.get("known") or {}).get("country") or [""])[0]
+        said = str(properties.get("market") or seen[3] or "")
         currency = properties.get("currency") or seen[2]
         if card.get("prices"):
-            shown = price_for(card, str(market or ""), str(currency or ""))
+            near = partial(nearness, document=document, markets=self._markets, said=said)
+            shown = price_for(card, near, str(currency or ""))
             card = {**card, **{name: (shown or {}).get(name) or None for name in ("price", "currency")}}
         return {name: value for name, value in card.items() if name != "prices"}
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from processors.delivery.actions import Action
 from processors.delivery.templates import Templates
+from processors.profiles.time_zone import zone_of
 from processors.profiles.view import view
 from schemas.delivery.templates import Rendered
+from schemas.markets import ONE_MARKET, MarketDefinitions
 
 RECOMMENDED = 24
 """The most products that are read for a template with recommendations."""
@@ -34,13 +37,20 @@ class MessageRenderer:
     Args:
         recommendations: Recommends products.
         products: Looks up the product that a message is about.
-        timezone: Time zone of people whose own is unknown; IANA name.
+        timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
+        markets: The table of markets.
     """
 
-    def __init__(self, recommendations: ProductRecommender, products: ProductLookup, timezone: str = "UTC") -> None:
+    def __init__(
+        self,
+        recommendations: ProductRecommender,
+        products: ProductLookup,
+        timezone: str = "UTC",
+        markets: MarketDefinitions = ONE_MARKET,
+    ) -> None:
         self._recommendations = recommendations
         self._products = products
-        self._timezone = timezone
+        self._zone, self._markets = ZoneInfo(timezone), markets
 
     async def render(
         self,
@@ -83,7 +93,7 @@ class MessageRenderer:
             channel,
             {**context, "profile": profile, "message": about},
             locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
-            timezone=_trait(profile, "timezone") or self._timezone,
+            timezone=zone_of(document, self._zone, self._markets).key,
             recommended=recommended,
         )
 

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from processors.identity.phones import (
+    NO_REGION,
     Regions,
     compared_phone,
     former_phone,
@@ -52,7 +53,7 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     maker = _claim_maker(policy, secret)
     found = maker.claims(named, source)
     if found is None:  # an event in some hundreds: a telephone number without a country code
-        found = maker.claims(named, source, guessed_regions(event, policy.default_region))
+        found = maker.claims(named, source, guessed_regions(event, policy))
     return found or ((), [])
 
 
@@ -68,8 +69,8 @@ def keep_unknown_phone(event: Event, policy: IdentityPolicy) -> None:
     for one in event["identifiers"]:
         rule, value = policy.rule(one["type"]), one["value"]
         if rule.normalise == "phone" and is_national(value) and not policy.blocks(rule, value):
-            guessed = guessed_regions(event, policy.default_region)
-            if read_phone(value, Regions(policy.regions.get(event["source"], ""), guessed)) is None:
+            guessed = guessed_regions(event, policy)
+            if read_phone(value, guessed._replace(stated=policy.regions.get(event["source"], ""))) is None:
                 event.setdefault("traits", {}).setdefault("phone", value)
 
 
@@ -96,7 +97,7 @@ def all_claims(
 
     Arguments and errors are those of `claim`. Most identifiers have one.
     """
-    name = _claim_maker(policy, secret).name(identifier_type, value, source, (policy.default_region,))
+    name = _claim_maker(policy, secret).name(identifier_type, value, source, Regions(guessed=(policy.default_region,)))
     return () if name is None else name.claims
 
 
@@ -133,14 +134,12 @@ class _ClaimMaker:
         self.name = lru_cache(maxsize=50_000)(self._name)
         self.claims = lru_cache(maxsize=20_000)(self._claims)
 
-    def _name(
-        self, identifier_type: str, value: str, source: str, guessed: tuple[str, ...]
-    ) -> _NormalisedIdentifier | None:
+    def _name(self, identifier_type: str, value: str, source: str, guessed: Regions) -> _NormalisedIdentifier | None:
         policy = self._policy
         rule = policy.rule(identifier_type)
         if policy.blocks(rule, value):
             return None
-        normal = _NORMALISERS[rule.normalise](value, Regions(policy.regions.get(source, ""), guessed))
+        normal = _NORMALISERS[rule.normalise](value, guessed._replace(stated=policy.regions.get(source, "")))
         if not normal:
             return None
         counted_type = rule.same_as or identifier_type
@@ -154,14 +153,14 @@ class _ClaimMaker:
         )
 
     def _claims(
-        self, identifiers: tuple[tuple[str, str, bool], ...], source: str, guessed: tuple[str, ...] | None = None
+        self, identifiers: tuple[tuple[str, str, bool], ...], source: str, guessed: Regions | None = None
     ) -> tuple[tuple[Claim, ...], list[dict[str, Any]]] | None:
         named: dict[_NormalisedIdentifier, bool] = {}
         for identifier_type, value, verified in identifiers:
             rule = self._policy.rule(identifier_type)
             if verified or not rule.verified_only:
                 telephone = rule.normalise in _TELEPHONES
-                name = self.name(identifier_type, value, source, (guessed or ()) if telephone else ())
+                name = self.name(identifier_type, value, source, (guessed or NO_REGION) if telephone else NO_REGION)
                 if name is not None:
                     named[name] = verified or named.get(name, False)
                 elif telephone and guessed is None and source not in self._policy.regions:

@@ -22,19 +22,16 @@ TH=Thailand; TR=TUR=Turkey=Türkiye; TW=TWN=Taiwan; UA=UKR=Ukraine; VN=VNM=Vietn
 US=USA=United States=United States of America=U.S.=U.S.A.
 """
 
-_REGION_OF = {
-    name.strip().casefold(): names.split("=")[0].strip()
-    for names in _WRITTEN.split(";")
-    for name in names.split("=")[1:]
+_REGION_OF = {region.lower(): region for region in sorted(SUPPORTED_REGIONS)} | {
+    name.strip().lower(): names.split("=")[0].strip() for names in _WRITTEN.split(";") for name in names.split("=")[1:]
 }
 
 
 def region_of(country: str) -> str:
     """Return the region of a country, ISO 3166, in upper case; empty if it cannot be read or has no telephones."""
-    code = country.strip().upper()
-    return code if code in SUPPORTED_REGIONS else _REGION_OF.get(country.strip().casefold(), "")
+    return _REGION_OF.get(country.strip().lower(), "")
 
 
 def country_names() -> dict[str, str]:
     """Return everything that `region_of` reads, in small letters, with the region that it is."""
-    return {region.lower(): region for region in sorted(SUPPORTED_REGIONS)} | _REGION_OF
+    return dict(_REGION_OF)

@@ -5,9 +5,9 @@ enough, because the ranges that countries assign change with every release of th
 hash must not. A national number means something in one country only, so all depends on how that country is known:
 
 - The operator names it for the source (`regions` of the identity policy): a possible length is enough.
-- It is taken from the event, or it is the default region: a guess. The number counts only if it is valid there, which
-  is an assigned range of the right length. Otherwise it joins nobody: digits that are merely possible in a guessed
-  country belong to a stranger.
+- It is taken from the event, or it is the default region of a market or of all: a guess. The number counts only if it
+  is valid there, which is an assigned range of the right length. Otherwise it joins nobody: digits that are merely
+  possible in a guessed country belong to a stranger.
 
 Invariant: what `read_phone` returns is read again, in any region, as itself.
 """
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import phonenumbers
 
 from processors.identity.countries import region_of
+from schemas.identity.policy import IdentityPolicy
 
 _PLUS_AND_DIGITS = re.compile(r"\+[1-9][0-9]{6,14}")
 _PLUS = re.compile(r"[+\uff0b]")
@@ -39,10 +40,12 @@ class Regions(NamedTuple):
     Attributes:
         stated: The region that the operator names for the source; empty: none.
         guessed: Regions to try when none is stated. The number must be valid in one of them alone.
+        otherwise: The region to try where it is valid in none of them; empty: none.
     """
 
     stated: str = ""
     guessed: tuple[str, ...] = ()
+    otherwise: str = ""
 
 
 NO_REGION = Regions()
@@ -94,7 +97,7 @@ def former_phone(number: str) -> str | None:
     return number if spelling is not None and spelling.was_read and spelling.pattern.fullmatch(number) else None
 
 
-def guessed_regions(event: Mapping[str, Any], default_region: str) -> tuple[str, ...]:
+def guessed_regions(event: Mapping[str, Any], policy: IdentityPolicy) -> Regions:
     """Return the regions in which a national number of an event may be at home.
 
     A country that the event names, in the address among its traits or in `context.geo`, is the only one: who is known
@@ -102,10 +105,15 @@ def guessed_regions(event: Mapping[str, Any], default_region: str) -> tuple[str,
     `context.locale` is a preference, so the default region is as likely: a number that both have identifies nobody.
     `en-US` says nothing.
 
+    Without an address and a place, a store of the table of markets says the country. A number that is not valid in the
+    country is tried in the default region of its market. An event that names no country has no market to go by, and
+    the default market, in which everything unknown is, no region.
+
     Args:
         event: The event in its canonical form.
-        default_region: The policy's.
+        policy: Its default region, and the regions of markets.
     """
+    default_region = policy.default_region
     context = event.get("context")
     context = context if isinstance(context, dict) else {}
     traits = event.get("traits")
@@ -113,11 +121,27 @@ def guessed_regions(event: Mapping[str, Any], default_region: str) -> tuple[str,
     for place in (address, context.get("geo")):
         if country := _country_of(place):
             region = region_of(country)
-            return (region,) if region else ()
+            return _regions_of_market(region, policy) if region else NO_REGION
+    if region := policy.store_countries.get(_store_of(event, context), ""):
+        return _regions_of_market(region, policy)
     locale = context.get("locale")
     written = _LOCALE_REGION.match(locale) if isinstance(locale, str) else None
     region = region_of(written[1]) if written else ""
-    return (region, default_region) if region not in ("", _EVERY_LOCALE, default_region) else (default_region,)
+    known = region not in ("", _EVERY_LOCALE, default_region)
+    return Regions(guessed=(region, default_region) if known else (default_region,))
+
+
+def _regions_of_market(country: str, policy: IdentityPolicy) -> Regions:
+    return Regions(guessed=(country,), otherwise=policy.market_regions.get(country, ""))
+
+
+def _store_of(event: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    properties = event.get("properties")
+    for part in (properties if isinstance(properties, dict) else {}, context):
+        store = part.get("store_id")
+        if store and isinstance(store, str | int) and not isinstance(store, bool):
+            return str(store)
+    return ""
 
 
 def _country_of(place: object) -> str:
@@ -145,6 +169,8 @@ def read_phone(value: str, regions: Regions = NO_REGION) -> str | None:
         return _read(written, regions.stated)
     if number is None:
         found = {_read(written, one, valid=True) for one in regions.guessed} - {None}
+        if not found and regions.otherwise:
+            return _read(written, regions.otherwise, valid=True)
         return found.pop() if len(found) == 1 else None
     return number
 

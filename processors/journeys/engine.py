@@ -32,6 +32,7 @@ from schemas.durations import DAY_MS
 from schemas.events.envelope import is_historical
 from schemas.journeys.control import Controls
 from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.time import ms_of_text, text_of_ms
@@ -50,9 +51,10 @@ class JourneyEngine:
         journeys: The current definitions.
         segments: Evaluates conditions and knows memberships.
         resolver: Decides about messages.
-        timezone: Time zone of a person whose own is not known.
+        timezone: Time zone of a person whose own is not known, in a market without one.
         archive: Former definitions by version, for runs that entered with them. A run without a definition ends with
             the reason `definition_removed`.
+        markets: The table of markets.
 
     Attributes:
         traits_set: Names of the traits that steps of any version set.
@@ -67,6 +69,7 @@ class JourneyEngine:
         *,
         timezone: str = "UTC",
         archive: Mapping[str, Journey] | None = None,
+        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         zone = zone_named(timezone) or ZoneInfo("UTC")
         self._segments = segments
@@ -96,7 +99,7 @@ class JourneyEngine:
             if isinstance(step, SetTrait)
             for name in step.set_trait
         )
-        self._runner = StepRunner(segments, zone)
+        self._runner = StepRunner(segments, zone, markets)
         self._resolver = resolver
         self.controls: Controls = {}
 

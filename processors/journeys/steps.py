@@ -31,6 +31,7 @@ from schemas.journeys.definitions import (
     WaitFor,
     Webhook,
 )
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import TRAIT_BYTES, TRAITS_KEPT
 from schemas.profiles.person import Person
 from schemas.time import text_of_ms
@@ -47,12 +48,13 @@ class StepRunner:
 
     Args:
         segments: Evaluates conditions.
-        zone: Time zone of a person whose own is not known.
+        zone: Time zone of a person whose own is not known, in a market without one.
+        markets: The table of markets.
     """
 
-    def __init__(self, segments: Segments, zone: ZoneInfo) -> None:
+    def __init__(self, segments: Segments, zone: ZoneInfo, markets: MarketDefinitions = ONE_MARKET) -> None:
         self._segments = segments
-        self._zone = zone
+        self._zone, self._markets = zone, markets
         self._enter = {
             Delay: self._delay,
             Until: self._until,
@@ -178,7 +180,7 @@ class StepRunner:
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
         wanted = cast(Until, step.node).until
-        zone = zone_of(context.person.document, self._zone)
+        zone = zone_of(context.person.document, self._zone, self._markets)
         stated = _date_value(wanted.date, run, context.person) if wanted.date else None
         due = timers.due_time(wanted, stated, context.now_ms, zone)
         if due is not None:

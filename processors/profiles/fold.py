@@ -20,6 +20,7 @@ from processors.profiles.document import Document, Event, encode, join, profile_
 from processors.profiles.joins import canonical_json
 from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
+from schemas.markets import MarketDefinitions
 from schemas.outcomes import Reject
 from schemas.profiles.document import ProfileRequest, StoredProfile
 from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
@@ -38,7 +39,12 @@ class Decider(Protocol):
     """Runs the segments, journeys and messages of a person; changes `person.state` in place.
 
     It is deterministic: the same calls with the same arguments give the same answers and the same state.
+
+    Attributes:
+        markets: The table of markets.
     """
+
+    markets: MarketDefinitions
 
     def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
         """Decide what follows from an event that the document holds, after what was due before it."""
@@ -176,7 +182,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
                 emits += decider.on_event(person, counted, at_ms)
         else:
             join(document, one.take_addition())
-            if (news := news_for(document, event)) is not None:
+            if (news := news_for(document, event, decider.markets)) is not None:
                 emits += decider.on_event(person, news, at_ms)
         due_ms = due_time(decider, person)
         if product := watched_product(event):

@@ -39,6 +39,7 @@ from processors.profiles.fold import (
 from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
 from schemas.durations import HOUR_MS
+from schemas.markets import ONE_MARKET
 from schemas.outcomes import Reject, rejected_for_bug
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import UNMERGED, Person
@@ -220,7 +221,8 @@ class _IsolatedFold:
         document, state, event, addition = self.person.document, self.person.state, one.event, one.take_addition()
         if self._decider is None or self.suspended is not None or not link_scans.concerns(state, event):
             join(document, addition)
-            if (news := news_for(document, event)) is not None:
+            markets = ONE_MARKET if self._decider is None else self._decider.markets
+            if (news := news_for(document, event, markets)) is not None:
                 counted.append(news)
             return ()
         admitted = link_scans.admit(document, state, event, addition)

@@ -18,9 +18,10 @@ from typing import Any
 
 import orjson
 
-from processors.identity.countries import region_of
+from processors.profiles.market import is_market_of
 from processors.stream.ports import Products
 from schemas.events.envelope import is_historical
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
 from schemas.products import ABOUT_PRODUCTS, DETAILS, PRICE, STOCK, Change, Fact, facts_of
 from schemas.records import Outgoing, Record
@@ -142,7 +143,7 @@ def _derived(event: Event, fact: Fact, properties: dict[str, Any], profile_id: s
     return Outgoing(RESOLVED_TOUCHPOINTS, profile_id.encode(), orjson.dumps(value))
 
 
-def news_for(document: Mapping[str, Any], event: Event) -> Event | None:
+def news_for(document: Mapping[str, Any], event: Event, markets: MarketDefinitions = ONE_MARKET) -> Event | None:
     """Return a derived event as it concerns a person; None: it does not.
 
     * A price has dropped if it is lower than the one that the person saw last, of the same currency and market. Who saw
@@ -153,22 +154,23 @@ def news_for(document: Mapping[str, Any], event: Event) -> Event | None:
     Args:
         document: The person's profile.
         event: Any event; one that is not derived concerns its person.
+        markets: The table of markets.
     """
     if not event.get("derived"):
         return event
     if event["event"] == PRICE_DROPPED:
-        return _dropped(document, event)
+        return _dropped(document, event, markets)
     if event["event"] == BACK_IN_STOCK:
         return event if _buys_at(document, event["properties"].get("store_id") or "") else None
     return event
 
 
-def _dropped(document: Mapping[str, Any], event: Event) -> Event | None:
+def _dropped(document: Mapping[str, Any], event: Event, markets: MarketDefinitions) -> Event | None:
     properties = event["properties"]
     price, market = Decimal(properties["price"]), properties.get("market") or ""
     seen = document.get("seen", {}).get(properties["product_id"])
     _, seen_price, currency, seen_market, name = seen or (0, "", "", "", "")
-    if not _is_market(market, seen_market, document.get("known", {}).get("country", [""])[0]):
+    if market and is_market_of(market, document, markets, seen_market) is False:  # what is not known excludes nobody
         return None
     if seen_price and (currency or not properties.get("currency")):
         if currency != properties.get("currency", "") or price >= Decimal(seen_price):
@@ -177,19 +179,6 @@ def _dropped(document: Mapping[str, Any], event: Event) -> Event | None:
         return {**event, "properties": {**properties, **named, "old_price": seen_price}}
     old = properties.get("old_price")
     return event if old is not None and price < Decimal(old) else None
-
-
-def _is_market(market: str, seen_market: str, country: str) -> bool:
-    """Whether a market is that of a person: the one in which they saw the product, else that of their country.
-
-    What is not known excludes nobody.
-    """
-    if not market:
-        return True
-    if seen_market:
-        return market.casefold() == seen_market.casefold()
-    region, theirs = region_of(market), region_of(country)
-    return not region or not theirs or region == theirs
 
 
 def _buys_at(document: Mapping[str, Any], store: str) -> bool:

@@ -6,6 +6,9 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from processors.profiles.market import market_of
+from schemas.markets import ONE_MARKET, MarketDefinitions
+
 
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo | None:
@@ -16,10 +19,16 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
 
 
-def zone_of(document: dict[str, Any], fallback: ZoneInfo) -> ZoneInfo:
-    """Return the person's time zone: the stated one, else the last one of a device, else `fallback`."""
+def zone_of(document: dict[str, Any], fallback: ZoneInfo, markets: MarketDefinitions = ONE_MARKET) -> ZoneInfo:
+    """Return the person's time zone: the stated one, else the last one of a device, else that of their market.
+
+    Args:
+        document: The profile.
+        fallback: Of a market that states none.
+        markets: The table of markets.
+    """
     for section in ("traits", "known"):
         stated = document.get(section, {}).get("timezone")
         if stated and isinstance(stated[0], str) and (zone := zone_named(stated[0])):
             return zone
-    return fallback
+    return markets.zones.get(market_of(document, markets), fallback) if markets.zones else fallback

@@ -32,6 +32,7 @@ from processors.segments.index import SegmentIndex, address_checksum
 from processors.segments.reachability import AddressTypes
 from processors.segments.series import Series, by_event, join
 from schemas.channels import ADDRESS_TYPES_OF
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
 from schemas.segments.definitions import Rfm, SegmentDefinitions
@@ -48,9 +49,11 @@ class SegmentEngine:
 
     Args:
         definitions: Segments, computed traits and parameters.
-        timezone: IANA name of the zone in which dates begin, and of people whose own time zone is not known.
+        timezone: IANA name of the zone in which dates begin, and of people whose own time zone is not known, in
+            markets without one.
         extra: Further conditions, such as those of journeys, so that the series that they need are kept too.
         address_types: The identifier types that messages of each channel are sent to, as the message policy has them.
+        markets: The table of markets.
 
     Attributes:
         version: Hash of the definitions.
@@ -66,9 +69,10 @@ class SegmentEngine:
         timezone: str = "UTC",
         extra: Iterable[Condition] = (),
         address_types: AddressTypes = ADDRESS_TYPES_OF,
+        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         self._zone = ZoneInfo(timezone)
-        self._definitions, self._address_types = definitions, address_types
+        self._definitions, self._address_types, self._markets = definitions, address_types, markets
         self._compiler = Compiler(definitions, self._zone)
         self._names = [segment.name for segment in definitions.segments]
         self._conditions: dict[str, CompiledCondition] = {name: self._compiler.segment(name) for name in self._names}
@@ -80,6 +84,8 @@ class SegmentEngine:
         self._series_by_event, self._series_of_all_events = by_event(self._series.values())
         self._index = SegmentIndex(self._conditions)
         own = [f"{name}: {', '.join(kinds)}" for name, kinds in address_types.items() if name not in ADDRESS_TYPES_OF]
+        if markets.fingerprint:
+            own.append(f"markets: {markets.fingerprint}")
         self.version = _hash(definitions.model_dump_json(), timezone, *own)
         # `version` does not cover extra conditions, but their series have to begin with an evaluation too.
         self._state_version = _hash(self.version, *sorted(self._series))
@@ -87,7 +93,7 @@ class SegmentEngine:
     def part(self, names: Iterable[str]) -> SegmentEngine:
         """Return an engine of some of the segments, and of those that they refer to."""
         chosen = self._definitions.selection(names)
-        return SegmentEngine(chosen, timezone=self._zone.key, address_types=self._address_types)
+        return SegmentEngine(chosen, timezone=self._zone.key, address_types=self._address_types, markets=self._markets)
 
     def observe(self, person: Person, event: Event) -> None:
         """Add an event to the series that the definitions need, at the time at which it happened.
@@ -383,7 +389,13 @@ class SegmentEngine:
 
     def _context(self, person: Person, now_ms: int) -> EvaluationContext:
         return EvaluationContext(
-            person.profile_id, person.document, person.state, now_ms, self._zone, self._address_types
+            person.profile_id,
+            person.document,
+            person.state,
+            now_ms,
+            self._zone,
+            self._address_types,
+            self._markets,
         )
 
 

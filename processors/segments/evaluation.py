@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from processors.profiles.time_zone import zone_of
 from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.time import time_of_ms
 
 NEVER: Final = 1 << 62
@@ -25,14 +26,17 @@ class EvaluationContext:
         features: `state["features"]`: series of events, by key.
         state: The person's whole state.
         now_ms: The time of the evaluation, in milliseconds since 1970; `next_change` moves it ahead.
-        zone: Time zone of a person whose own is not known.
+        zone: Time zone of a person whose own is not known, in a market without one.
         address_types: The identifier types that messages of each channel are sent to.
+        markets: The table of markets.
         cache: Intermediate results that several conditions use and that do not depend on `now_ms`, by name.
         exact: Set to False by a condition that only knows a time before which its result cannot change, and not whether
             it changes then.
     """
 
-    __slots__ = ("address_types", "cache", "document", "exact", "features", "now_ms", "profile_id", "state", "zone")
+    __slots__ = (
+        "address_types", "cache", "document", "exact", "features", "markets", "now_ms", "profile_id", "state", "zone",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class EvaluationContext:
         now_ms: int,
         zone: ZoneInfo,
         address_types: AddressTypes = ADDRESS_TYPES_OF,
+        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         self.profile_id = profile_id
         self.document = document
@@ -50,12 +55,13 @@ class EvaluationContext:
         self.now_ms = now_ms
         self.zone = zone
         self.address_types = address_types
+        self.markets = markets
         self.cache: dict[str, Any] = {}
         self.exact = True
 
     def local_zone(self) -> ZoneInfo:
-        """Return the person's own time zone, or `zone` if it is not known or not valid."""
-        return zone_of(self.document, self.zone)
+        """Return the person's own time zone; if it is not known or not valid, that of their market, else `zone`."""
+        return zone_of(self.document, self.zone, self.markets)
 
     def local_time(self) -> datetime:
         """Return the person's date and time."""

@@ -16,6 +16,7 @@ from processors.segments import scores
 from processors.segments.engine import SegmentEngine
 from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
+from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
@@ -51,6 +52,7 @@ def preview(
     *,
     timezone: str,
     address_types: AddressTypes = ADDRESS_TYPES_OF,
+    markets: MarketDefinitions = ONE_MARKET,
 ) -> tuple[dict[str, Preview], int]:
     """Evaluate segments over the history of all people, up to a time.
 
@@ -60,11 +62,12 @@ def preview(
         at_ms: The time, in milliseconds; later events are ignored.
         timezone: IANA name of the zone of the days.
         address_types: The identifier types that messages of each channel are sent to.
+        markets: The table of markets.
 
     Returns:
         A preview of each segment, by name, and the number of people.
     """
-    engine = SegmentEngine(definitions, timezone=timezone, address_types=address_types)
+    engine = SegmentEngine(definitions, timezone=timezone, address_types=address_types, markets=markets)
     zone = ZoneInfo(timezone)
     found = {segment.name: Preview() for segment in definitions.segments}
     since: dict[str, list[tuple[int, str]]] = {name: [] for name in found}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processors.profiles.contact import has_bounced
+from processors.profiles.market import market_of
 from processors.segments import reachability
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.reader import ANY_EVENT, Read, Reader, days_ago, element, or_zero, section
@@ -44,6 +45,7 @@ def readers() -> dict[str, Reader]:
         "events.names": Reader(_names("events")),
         "traits.names": Reader(_trait_names, frozenset({"traits"})),
         "language": Reader(_language, CONTEXT),
+        "market": Reader(lambda context: market_of(context.document, context.markets), CONTEXT | {"traits"}),
         **{name: Reader(element(section("known", name), 0), CONTEXT) for name in _CONTEXT_FIELDS},
         **_stores(),
         **_loyalty(),

@@ -207,6 +207,9 @@ class IdentityPolicy(BaseModel):
             counts, and no other region is tried.
         default_region: Region of phone numbers without a country code where neither `regions` nor the event itself
             names one, ISO 3166. A number that is not valid there joins nobody.
+        market_regions: Country that an event names → region of its phone numbers without a country code that are not
+            valid in the country: `default_region` of its market. The table of markets fills it in.
+        store_countries: Store → country of the events that name it and no country. The table of markets fills it in.
         blocked_values: Placeholders of every type: they identify no person. Compared without regard to case, outer
             white space and quotes.
         blocked_patterns: Regular expressions for such values, matched against the value in lower case.
@@ -226,6 +229,8 @@ class IdentityPolicy(BaseModel):
     quarantine_after: int | None = Field(50, ge=2)
     regions: dict[str, str] = Field(default_factory=dict)
     default_region: str = "US"
+    market_regions: dict[str, str] = Field(default_factory=dict)
+    store_countries: dict[str, str] = Field(default_factory=dict)
     blocked_values: frozenset[str] = _BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = _BLOCKED_PATTERNS
     also_blocked_values: frozenset[str] = frozenset()
@@ -247,10 +252,10 @@ class IdentityPolicy(BaseModel):
     def _completed(cls, given: object) -> object:
         return _entries(given)
 
-    @field_validator("regions")
+    @field_validator("regions", "market_regions", "store_countries")
     @classmethod
     def _known_regions(cls, regions: dict[str, str]) -> dict[str, str]:
-        return {source: known_region(region) for source, region in regions.items()}
+        return {name: known_region(region) for name, region in regions.items()}
 
     @field_validator("default_region")
     @classmethod

@@ -71,6 +71,7 @@ _LISTED: tuple[Attribute, ...] = (
     Attribute("locale", "text", "", "Locale last seen.", "fr-FR"),
     Attribute("language", "text", "", "Language of the locale.", "fr"),
     Attribute("country", "text", "", "Country last seen.", "FR"),
+    Attribute("market", "text", "", "Market of the declared country, else of the one last seen.", "france"),
     Attribute("city", "text", "", "City last seen.", "Lyon"),
     Attribute("device", "text", "", "Type of the device last seen.", "mobile"),
     Attribute("os", "text", "", "Operating system last seen.", "iOS"),

@@ -218,15 +218,20 @@ class SegmentDefinitions(_Model):
                     waiting.append(one.segment)
         return self.model_copy(update={"segments": tuple(by_name[name] for name in needed)})
 
-    def fingerprint(self, name: str, timezone: str) -> str:
+    def fingerprint(self, name: str, timezone: str, markets: str = "") -> str:
         """Return a hash of all that decides who is in a segment; its description and its neighbours do not matter.
 
         Args:
             name: The segment.
-            timezone: Zone of people whose own is unknown; IANA name.
+            timezone: Zone of people whose own is unknown, in markets without one; IANA name.
+            markets: `MarketDefinitions.fingerprint`.
         """
         chosen = self.selection((name,))
-        parts = [timezone, *sorted(f"{one.name} {one.when.model_dump_json()}" for one in chosen.segments)]
+        parts = [
+            timezone,
+            *filter(None, [markets]),
+            *sorted(f"{one.name} {one.when.model_dump_json()}" for one in chosen.segments),
+        ]
         parts += [one.model_dump_json() for one in (self.rfm, self.lifecycle, self.engagement, self.affinity)]
         asked = {one.attribute for segment in chosen.segments for one in segment.when.walk()}
         parts += [one.model_dump_json() for one in self.traits if f"computed.{one.name}" in asked]

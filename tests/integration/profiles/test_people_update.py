@@ -20,6 +20,7 @@ from schemas.dead_letters import Reason
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
 from schemas.identity.policy import IdentityPolicy
+from schemas.markets import ONE_MARKET
 from schemas.profiles.document import ProfileWrite
 from schemas.profiles.person import UNMERGED, Person
 from schemas.segments.definitions import SegmentDefinitions
@@ -40,6 +41,8 @@ RECEIVED = ms_of_text(resolved()["received_at"])
 
 class Counting:
     """Counts a person's events, tells of each, and rings once, a minute after the first."""
+
+    markets = ONE_MARKET
 
     def on_event(self, person: Person, event: Event, now_ms: int) -> list[Emit]:
         if event["event"] == "Boom":

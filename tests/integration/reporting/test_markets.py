@@ -16,6 +16,7 @@ from deploy.cli.main import app
 from deploy.operations.provision import market_rows
 from processors.enrichment.geography import geography
 from processors.identity.countries import country_names
+from processors.profiles.market import country_of, market_of
 from processors.recording.rows import profile_row
 from schemas.markets import MarketDefinitions
 from sinks.clickhouse.markets import publish_markets
@@ -136,6 +137,39 @@ def test_a_person_is_in_the_market_of_the_declared_country_else_of_the_last_seen
     assert [("AT", "de", "dach"), ("FR", "de", "france"), ("", "", "others")] == tables.rows(
         "SELECT country, language, market FROM v_person_markets ORDER BY profile_id"
     )
+
+
+DECLARED: tuple[Any, ...] = (
+    {}, {"country": "austria"}, {"country": " "}, {"country": "\tFR\n"}, {"country": "Atlantis"}, {"country": 7},
+    {"country": "Österreich"}, {"country": "\u00df"}, {"country": "\ufb01"}, {"country": "T\u00dcRK\u0130YE"},
+    {"country": "\u0130T"},
+    {"address": {"country": "Germany", "country_code": "ch"}, "country": "FR"},
+    {"address": {"countryCode": "mc"}}, {"address": {"country_code": 5, "country": "U.S.A."}},
+    {"address": {"country_code": " "}, "country": "FR"}, {"address": "Paris", "country": "fra"},
+    {"address": {"country_code": ""}, "country": "deu"},
+)  # fmt: skip
+SEEN: tuple[str | None, ...] = (None, "FR", "deutschland", " at", "Narnia", " ", "\u00a0MC")
+
+
+def test_sql_and_python_agree_on_the_market_of_a_person(tables: Warehouse) -> None:
+    markets = publish(tables)
+    documents = []
+    for declared, seen in product(DECLARED, SEEN):
+        sections: dict[str, Any] = {}
+        if declared:
+            sections["traits"] = {name: [value, 1] for name, value in declared.items()}
+        if seen is not None:
+            sections["known"] = {"country": [seen, 1]}
+        documents.append(sections)
+    tables.insert("profiles", *(profile(who, **sections) for who, sections in enumerate(documents)))
+    expected = {
+        person(who): (country_of(document), market_of(document, markets)) for who, document in enumerate(documents)
+    }
+
+    rows = tables.rows("SELECT toString(profile_id), country, market FROM v_person_markets")
+    found = {who: (country, market) for who, country, market in rows}
+    assert [] == [(documents[n], one, found[who]) for n, (who, one) in enumerate(expected.items()) if one != found[who]]
+    assert {"others", "france", "dach"} == {market for _, market in found.values()}
 
 
 def test_visits_sales_and_customers_are_told_apart_by_market(tables: Warehouse) -> None:

@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from processors.decisions import calendar
+from processors.decisions.resolver import MessageResolver
 from processors.profiles.time_zone import zone_of
-from schemas.decisions.policy import WILDCARD, Calendar, QuietHours, SendTimeRules
+from schemas.decisions.policy import WILDCARD, Calendar, MessagePolicy, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.markets import MarketDefinitions
 from schemas.time import text_of_ms, time_of_ms
-from tests.support.messages import NOON, Note, ms, person, request, resolver
+from tests.support.messages import NO_HOLDOUT, NOON, Note, StatedSegments, ms, person, request, resolver
 
 NIGHT = QuietHours(start="21:00", end="09:00")
 
@@ -124,6 +126,39 @@ def test_the_time_zone_is_the_stated_one_then_the_devices_then_the_deployments(
     }
 
     assert zone == str(zone_of(document, ZoneInfo("UTC")))
+
+
+def test_a_person_without_a_time_zone_sleeps_when_their_market_does() -> None:
+    markets = MarketDefinitions.model_validate(
+        {
+            "default": "others",
+            "markets": {
+                "others": {},
+                "japan": {"countries": ["JP"], "time_zone": "Asia/Tokyo"},
+                "france": {"countries": ["FR"], "time_zone": "Europe/Paris"},
+            },
+        }
+    )
+    policy = MessagePolicy(holdout=NO_HOLDOUT, quiet_hours={WILDCARD: NIGHT})
+    asked = MessageResolver(policy, segments=StatedSegments(), markets=markets)
+    found = {}
+    for name, traits, known in (
+        ("seen in Japan", {}, {"country": ["JP", 1]}),
+        ("declared France, seen in Japan", {"address": [{"country": "France"}, 1]}, {"country": ["JP", 1]}),
+        ("own zone", {}, {"country": ["JP", 1], "timezone": ["America/New_York", 1]}),
+        ("another country", {}, {"country": ["US", 1]}),
+        ("unknown", {}, {}),
+    ):
+        decision = asked.decide(person(traits=traits, known=known), request(requested_ms=NOON), NOON)
+        found[name] = next(row for row in decision.row["gates"] if row["gate"] == "quiet_hours")["input"]
+
+    assert {
+        "seen in Japan": ("Asia/Tokyo", "21:00"),
+        "declared France, seen in Japan": ("Europe/Paris", "13:00"),
+        "own zone": ("America/New_York", "07:00"),
+        "another country": ("UTC", "12:00"),
+        "unknown": ("UTC", "12:00"),
+    } == {name: (gate["time_zone"], gate["local"]) for name, gate in found.items()}
 
 
 def _best(now: str, within: int, *, channel: str = "email", hours: dict[str, int] | None = None) -> str:

@@ -10,6 +10,7 @@ import pytest
 from processors.delivery.products import KEPT_MS, ProductCards
 from processors.delivery.templates import TemplateError, Templates
 from schemas.delivery.templates import TemplateDefinition
+from schemas.markets import MarketDefinitions
 from schemas.products import PRICE, STOCK, Fact, FactKey
 from tests.oracles.catalogue import Catalogue
 from tests.support.profiles import resolved, told
@@ -67,6 +68,40 @@ async def test_the_price_is_that_of_the_person(prices: Any, document: dict[str, 
 
     assert card is not None
     assert shown == (card["price"], card["currency"])
+
+
+MARKETS = MarketDefinitions.model_validate(
+    {
+        "default": "others",
+        "markets": {"others": {}, "dach": {"countries": ["DE", "AT"]}, "poland": {"countries": ["PL"]}},
+    }
+)
+AUSTRIAN = told(resolved(traits={"address": {"country": "Austria"}}, context={"geo": {"country": "PL"}}))
+DACH, AT = FactKey(PRICE, "DACH", "EUR"), FactKey(PRICE, "at", "EUR")
+
+
+@pytest.mark.parametrize(
+    ("prices", "document", "shown"),
+    [
+        ([(EUR, "10"), (DACH, "11"), (PLN, "40")], AUSTRIAN, "11"),
+        ([(DACH, "11"), (AT, "12"), (DE, "13")], AUSTRIAN, "12"),
+        ([(EUR, "10"), (DE, "13")], AUSTRIAN, "10"),
+        ([(DACH, "11"), (DE, "13")], GERMAN, "13"),
+        ([(EUR, "10"), (DACH, "11"), (FactKey(PRICE, "poland", "PLN"), "40")], SAW_PLN, "40"),
+        ([(EUR, "10"), (FactKey(PRICE, "others", "EUR"), "9")], {}, "10"),
+    ],
+    ids=[
+        "of the market of the declared country", "of their country before that of their market",
+        "none of another country of their market", "their country in any letter case", "of the market of what they saw",
+        "of no market, if their country is not known",
+    ],
+)  # fmt: skip
+async def test_the_price_is_that_of_the_market_of_the_person(prices: Any, document: dict[str, Any], shown: str) -> None:
+    shelf = Shelf(*prices)
+    card = await ProductCards(shelf, shelf, lambda: 0, MARKETS).card(ABOUT_LAMP, document)
+
+    assert card is not None
+    assert shown == card["price"]
 
 
 async def test_what_the_catalogue_states_counts_before_what_people_saw() -> None:

@@ -12,6 +12,7 @@ from processors.identity.claims import all_claims, claim, claims, hash_identifie
 from processors.identity.phones import Regions, compared_phone, read_phone, read_whatsapp
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
+from schemas.markets import MarketDefinitions
 from tests.support.builders import touchpoint
 
 POLICY = IdentityPolicy()
@@ -237,6 +238,53 @@ def test_a_source_with_a_region_needs_no_more_than_a_possible_number_and_tries_n
     assert [] == clear({"phone": "415 555 0132"}, policy, source="pos-lyon", context={"geo": {"country": "US"}})
     assert ["+14155550132"] == clear({"phone": "+14155550132"}, policy, source="pos-lyon")
     assert ["+33612345678"] == clear({"whatsapp_id": FRENCH}, policy, source="pos-lyon")
+
+
+MARKETS = MarketDefinitions.model_validate(
+    {
+        "default": "others",
+        "markets": {
+            "others": {"default_region": "DE"},
+            "france": {"countries": ["FR", "MC"], "default_region": "FR", "stores": {"nice": "FR", "monaco": "MC"}},
+            "india": {"countries": ["IN"]},
+        },
+    }
+)
+OF_MARKETS = IdentityPolicy(market_regions=MARKETS.phone_regions, store_countries=MARKETS.store_countries)
+
+
+@pytest.mark.parametrize(
+    ("fields", "written", "expected"),
+    [
+        ({"context": {"geo": {"country": "MC"}}}, "01 42 68 53 00", ["+33142685300"]),
+        ({"traits": {"address": {"country": "Monaco", "country_code": "mc"}}}, "01 42 68 53 00", ["+33142685300"]),
+        ({"properties": {"store_id": "nice"}}, FRENCH, ["+33612345678"]),
+        ({"context": {"store_id": "monaco"}}, "01 42 68 53 00", ["+33142685300"]),
+        ({"context": {"geo": {"country": "MC"}}}, FRENCH, ["+377612345678"]),
+        ({"properties": {"store_id": "nice"}, "context": {"geo": {"country": "IN"}}}, FRENCH, []),
+        ({"context": {"geo": {"country": "IN"}}}, INDIAN, ["+919876543210"]),
+        ({"properties": {"store_id": "elsewhere"}}, FRENCH, []),
+        ({"context": {"locale": "fr"}}, FRENCH, []),
+        ({}, BERLIN, []),
+        ({"context": {"geo": {"country": "BR"}}}, BERLIN, []),
+        ({"source": "pos-in", "properties": {"store_id": "nice"}}, "01 42 68 5", []),
+        ({"source": "pos-in", "properties": {"store_id": "nice"}}, INDIAN, ["+919876543210"]),
+    ],
+    ids=[
+        "a country of the market", "a country that the person states", "a store of the market",
+        "a store of another country of it", "a number of the country itself",
+        "a place counts before a store",
+        "a market without a region: the country", "a store that is not in the table", "a language is no market",
+        "the default market is a guess", "a country of no market", "the source's region comes first",
+        "and no other is tried",
+    ],
+)  # fmt: skip
+def test_a_national_number_is_read_by_the_region_of_its_market(
+    fields: dict[str, Any], written: str, expected: list[str]
+) -> None:
+    policy = OF_MARKETS.model_copy(update={"regions": {"pos-in": "IN"}})
+
+    assert expected == clear({"phone": written}, policy, **fields)
 
 
 def test_a_number_that_identifies_nobody_leaves_the_other_identifiers_of_its_event() -> None:

@@ -14,6 +14,7 @@ from processors.profiles.isolation import TIMER_RETRY_MS
 from processors.profiles.stage import ProfileUpdate
 from schemas.dead_letters import Reason
 from schemas.decisions.decision import Emit
+from schemas.markets import ONE_MARKET
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from schemas.profiles.person import UNMERGED, Person
 from schemas.records import Outgoing
@@ -93,6 +94,8 @@ class Counting:
 
     Events named `BUG` raise after the state was half changed. `fails` names methods that raise.
     """
+
+    markets = ONE_MARKET
 
     def __init__(self, *fails: str) -> None:
         self.fails = {*fails}

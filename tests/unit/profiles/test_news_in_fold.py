@@ -12,6 +12,7 @@ from processors.profiles.fold import FoldedProfile, PendingEvent, fold_events
 from processors.profiles.isolation import fold_events_isolated
 from processors.profiles.product_news import PRICE_DROPPED
 from schemas.decisions.decision import Emit
+from schemas.markets import ONE_MARKET
 from schemas.profiles.document import ProfileRequest, StoredProfile
 from schemas.profiles.person import Person
 from tests.support.builders import at
@@ -20,6 +21,8 @@ from tests.support.profiles import resolved, told
 
 class Deciding:
     """Notes what it is asked to decide about."""
+
+    markets = ONE_MARKET
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ import pytest
 from processors.profiles.product_news import BACK_IN_STOCK, CHUNK_RECORDS, PRICE_DROPPED, ProductNews, news_for
 from processors.stream.routing import Router
 from schemas.dead_letters import DeadLetter, Reason
+from schemas.markets import MarketDefinitions
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.products import Change, Fact
 from schemas.records import Headers, Outgoing, Record
@@ -259,6 +260,42 @@ def test_a_price_has_dropped_if_it_is_lower_than_what_the_person_saw(
         found = news_for(told(*history), news)
 
         assert old_price == (found and found["properties"]["old_price"])
+
+
+MARKETS = MarketDefinitions.model_validate(
+    {
+        "default": "others",
+        "markets": {"others": {}, "dach": {"countries": ["DE", "AT"]}, "poland": {"countries": ["PL"]}},
+    }
+)
+FROM_AUSTRIA = resolved(traits={"address": {"country": "Austria"}})
+
+
+@pytest.mark.parametrize(
+    ("did", "market", "concerns"),
+    [
+        ([IN_POLAND, FROM_AUSTRIA], "dach", True),
+        ([IN_POLAND, FROM_AUSTRIA], "DACH", True),
+        ([IN_POLAND, FROM_AUSTRIA], "poland", False),
+        ([IN_POLAND, FROM_AUSTRIA], "at", True),
+        ([IN_POLAND, FROM_AUSTRIA], "DE", False),
+        ([IN_POLAND], "others", False),
+        ([looked(price="100", currency="EUR", market="AT")], "dach", True),
+        ([looked(price="100", currency="EUR", market="poland")], "dach", False),
+        ([], "dach", True),
+    ],
+    ids=[
+        "the market of the declared country", "in any letter case", "that of the country seen last", "their country",
+        "another country of their market", "the default market, and theirs is another", "a country that they saw it in",
+        "another market that they saw it in", "nothing is known of them",
+    ],
+)  # fmt: skip
+def test_a_price_of_a_market_concerns_those_whom_the_table_puts_there(
+    did: list[dict[str, Any]], market: str, concerns: bool
+) -> None:
+    news = dropped("80", market=market, old_price="90")
+
+    assert concerns is (news_for(told(*did), news, MARKETS) is not None)
 
 
 def test_the_name_that_the_person_saw_is_told_where_the_catalogue_has_none() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from processors.profiles.document import encode
 from processors.profiles.rebuild import rebuild, replacement, without
 from schemas.decisions.decision import Emit
+from schemas.markets import ONE_MARKET
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
 from schemas.time import ms_of_text
@@ -16,6 +17,8 @@ from tests.support.profiles import resolved
 
 class Diary:
     """A decider that writes down what it is asked, and how many events the profile had then."""
+
+    markets = ONE_MARKET
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, int]] = []
