@@ -1,4 +1,4 @@
-"""The known name that a misspelt one was meant to be."""
+"""The known name that a misspelt one was meant to be, and the list of what is known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LISTED = 12
+"""The most names that an error lists."""
 _SEPARATORS = re.compile(r"[\s_-]+")
 
 
@@ -24,6 +26,25 @@ def nearest_names(name: str, known: Iterable[str], similarity: float = 0.6) -> l
     for one in known:
         by_plain.setdefault(_plain(one), one)
     return [by_plain[plain] for plain in get_close_matches(_plain(name), by_plain, 1, similarity)]
+
+
+def known_names(name: str, known: Iterable[str]) -> str:
+    """Return the end of the error about an unknown name: ` (known: a, b, c)`.
+
+    Args:
+        name: The unknown name.
+        known: The known names. Of more than `LISTED`, those that are most like the unknown one are listed.
+    """
+    by_plain: dict[str, str] = {}
+    for one in known:
+        by_plain.setdefault(_plain(one), one)
+    if not by_plain:
+        return " (known: none)"
+    listed = list(by_plain)
+    if len(listed) > LISTED:
+        listed = get_close_matches(_plain(name), by_plain, LISTED, 0.0)
+    further = len(by_plain) - len(listed)
+    return f" (known: {', '.join(by_plain[one] for one in listed)}{f' and {further} more' if further else ''})"
 
 
 def _plain(name: str) -> str:

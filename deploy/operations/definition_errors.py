@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from deploy.operations.definition_parts import known_parts
 from processors.decisions.labels import alternatives
 from schemas.durations import DEFINITION_FILE
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 from schemas.validation_messages import broken_rule
 
 Place = tuple[str | int, ...]
@@ -86,13 +87,15 @@ def _by_place(invalid: ValidationError, value: Any, model: type[BaseModel]) -> d
             continue
         by_place.setdefault(_place(tuple(error["loc"]), value, absent=error["type"] == "missing"), []).append(error)
     misplaced = _misplaced(by_place, value, model)
-    return misplaced | {place: _words(errors, model) for place, errors in by_place.items() if place not in misplaced}
+    return misplaced | {
+        place: _words(errors, model, place, value) for place, errors in by_place.items() if place not in misplaced
+    }
 
 
-def _words(same: list[Any], model: type[BaseModel]) -> str:
+def _words(same: list[Any], model: type[BaseModel], place: Place, value: Any) -> str:
     # Where a text or a list is valid and the file has a list, the errors inside the list count.
     inner = [error for error in same if not error["type"].endswith("_type")]
-    messages = list(dict.fromkeys(_message(error, model) for error in inner or same))
+    messages = list(dict.fromkeys(_message(error, model, place, value) for error in inner or same))
     if len(messages) > 1 and all(text.startswith("should be ") for text in messages):
         messages = [text for text in messages if text != _WHOLE_NUMBER or _NUMBER not in messages]
         return f"should be {alternatives(text.removeprefix('should be ') for text in messages)}"
@@ -171,16 +174,16 @@ def _in_order(places: Iterable[Place], value: Any) -> list[Place]:
     return sorted(places, key=position)
 
 
-def _message(error: Any, model: type[BaseModel]) -> str:
+def _message(error: Any, model: type[BaseModel], place: Place, value: Any) -> str:
     kind, message, context = error["type"], error["msg"], error.get("ctx", {})
     if kind in _YAML:
         return _YAML[kind]
     if kind == "extra_forbidden":
-        name, known = str(error["loc"][-1]), _names(model)
-        if name in known:
-            return f"{name} does not belong here"
-        near = nearest_names(name, known, 0.7)
-        return f"nothing is called {name} here{f'; did you mean {near[0]}?' if near else ''}"
+        name = str(error["loc"][-1])
+        here = [one for one in known_parts(model, place[:-1], value) if one != name]
+        near = nearest_names(name, here or _names(model), 0.7)
+        wrong = f"{name} does not belong here" if name in _names(model) else f"nothing is called {name} here"
+        return f"{wrong}{f'; did you mean {near[0]}?' if near else ''}{known_names(name, here) if here else ''}"
     if kind == "step" and isinstance(error["input"], dict):
         return f"{message}{_meant_step(error['input'])}"
     if kind == "string_pattern_mismatch":

@@ -1,14 +1,14 @@
 """Loads the YAML files that operators and marketers edit: `deploy/definitions`, or those that the settings name.
 
 Only plain data is read (no tags, no anchors that run code), duplicate keys are refused, and an error names the file,
-the line and the path.
+the line, the column and the path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -30,8 +30,18 @@ MAX_DEPTH, MAX_PLACES = 60, 100_000
 """The greatest nesting and the most values of a definition: references can multiply the values of a small file."""
 
 
+class Position(NamedTuple):
+    """A place in a file, as editors count: line and column, both from 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
 class DefinitionError(Exception):
-    """A definition file is not valid; each line of the message names file, line, path and what was expected."""
+    """A definition file is not valid; each line of the message names file, line, column, path and what was expected."""
 
 
 def each_loaded(loads: Iterable[Callable[[], Loaded]]) -> list[Loaded]:
@@ -57,70 +67,76 @@ def load(path: Path, model: type[Model]) -> Model:
     Raises:
         DefinitionError: The file cannot be read, is not plain YAML, repeats a key, or breaks a rule of the model.
     """
-    lines: dict[Place, int] = {}
-    value = _read(path, lines)
+    places: dict[Place, Position] = {}
+    value = _read(path, places)
     try:
         return model.model_validate(value, context=DEFINITION_FILE)
     except ValidationError as invalid:
         found = [
-            f"{path}:{_nearest(lines, where)}: {'.'.join(map(str, where)) or '(file)'}: {message}"
+            f"{path}:{_nearest(places, where)}: {'.'.join(map(str, where)) or '(file)'}: {message}"
             for where, message in definition_errors(invalid, value, model)
         ]
         raise DefinitionError("\n".join(found)) from invalid
 
 
-def _read(path: Path, lines: dict[Place, int]) -> Any:
-    """Read a file as plain data, noting the line of every place."""
+def _read(path: Path, places: dict[Place, Position]) -> Any:
+    """Read a file as plain data, noting every place."""
     try:
         document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-        return _plain(document, (), lines, path) if document is not None else {}
+        return _plain(document, (), places, path) if document is not None else {}
     except OSError as error:
         raise DefinitionError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DefinitionError(f"{path}: not a text in UTF-8") from error
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DefinitionError(f"{path}:{line}: not YAML: {error.problem}") from error
+        position = _position(error.problem_mark) if error.problem_mark else Position(1, 1)
+        raise DefinitionError(f"{path}:{position}: not YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
         raise DefinitionError(f"{path}: not YAML: the character U+{error.character:04X} is not allowed") from error
 
 
-def line_of(path: Path, where: Place) -> int:
-    """Return the line of a place in a loadable file; the line of the innermost enclosing place if it is not there."""
-    lines: dict[Place, int] = {}
+def position_of(path: Path, where: Place) -> Position:
+    """Return a place in a loadable file; that of the innermost enclosing place if it is not there."""
+    places: dict[Place, Position] = {}
     document = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     if document is not None:
-        _plain(document, (), lines, path)
-    return _nearest(lines, where)
+        _plain(document, (), places, path)
+    return _nearest(places, where)
 
 
-def _nearest(lines: dict[Place, int], where: Place) -> int:
-    return next((lines[where[:n]] for n in range(len(where), -1, -1) if where[:n] in lines), 1)
+def _nearest(places: dict[Place, Position], where: Place) -> Position:
+    return next((places[where[:n]] for n in range(len(where), -1, -1) if where[:n] in places), Position(1, 1))
 
 
-def _plain(node: yaml.Node, at: Place, lines: dict[Place, int], path: Path) -> Any:
-    """Turn a YAML node into plain data, noting the line of every place."""
-    lines[at] = node.start_mark.line + 1
-    if len(at) > MAX_DEPTH or len(lines) > MAX_PLACES:
+def _position(mark: yaml.Mark) -> Position:
+    return Position(mark.line + 1, mark.column + 1)
+
+
+def _plain(node: yaml.Node, at: Place, places: dict[Place, Position], path: Path) -> Any:
+    """Turn a YAML node into plain data, noting every place: that of its name, if that is in the same line."""
+    found = _position(node.start_mark)
+    if at not in places or places[at].line != found.line:
+        places[at] = found
+    if len(at) > MAX_DEPTH or len(places) > MAX_PLACES:
         # References (*name) can make a small file endless.
         place = ".".join(map(str, at[:3]))
-        raise DefinitionError(f"{path}:{lines[at]}: {place}: too much, or in itself: references (*name) multiply")
+        raise DefinitionError(f"{path}:{places[at]}: {place}: too much, or in itself: references (*name) multiply")
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*at, index), lines, path) for index, item in enumerate(node.value)]
+        return [_plain(item, (*at, index), places, path) for index, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             plain = isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<"
             # As it is written: YAML reads yes, no, on and off as true and false, and 007 as 7.
             key = key_node.value if plain and _scalar(key_node, path) is not None else None
+            position = _position(key_node.start_mark)
             if key is None:
-                place = f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, at)) or '(file)'}"
+                place = f"{path}:{position}: {'.'.join(map(str, at)) or '(file)'}"
                 raise DefinitionError(f"{place}: a name before a colon should be a single word or text")
             if key in mapping:
-                raise DefinitionError(
-                    f"{path}:{key_node.start_mark.line + 1}: {'.'.join(map(str, (*at, key)))}: given twice"
-                )
-            mapping[key] = _plain(value_node, (*at, key), lines, path)
+                raise DefinitionError(f"{path}:{position}: {'.'.join(map(str, (*at, key)))}: given twice")
+            places[*at, key] = position
+            mapping[key] = _plain(value_node, (*at, key), places, path)
         return mapping
     return _scalar(node, path)
 
@@ -130,7 +146,7 @@ def _scalar(node: yaml.Node, path: Path) -> Any:
     try:
         return loader.construct_object(node, deep=True)
     except ValueError as error:  # such as the 45th of a month
-        raise DefinitionError(f"{path}:{node.start_mark.line + 1}: {node.value}: {error}") from error
+        raise DefinitionError(f"{path}:{_position(node.start_mark)}: {node.value}: {error}") from error
     finally:
         loader.dispose()
 
@@ -175,7 +191,7 @@ def load_markets(settings: Settings) -> MarketDefinitions:
     """
     markets = load(settings.markets_file, MarketDefinitions)
     problems = [
-        f"{settings.markets_file}:{line_of(settings.markets_file, where)}: {'.'.join(map(str, where))}: {message}"
+        f"{settings.markets_file}:{position_of(settings.markets_file, where)}: {'.'.join(map(str, where))}: {message}"
         for where, message in markets.conflicts()
     ]
     if problems:

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.operations.definition_files import DefinitionError, each_loaded, line_of, load, load_markets, yaml_files
+from deploy.operations.definition_files import (
+    DefinitionError,
+    Position,
+    each_loaded,
+    load,
+    load_markets,
+    position_of,
+    yaml_files,
+)
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
@@ -39,7 +47,8 @@ class Finding(NamedTuple):
 
     Attributes:
         file: The file.
-        line: The line.
+        line: The line, from 1.
+        column: The column, from 1.
         path: The place in the file, such as `steps.2.message`.
         message: What is wrong, and what would be right.
         serious: The journey cannot work; otherwise it is a hint.
@@ -47,12 +56,13 @@ class Finding(NamedTuple):
 
     file: str
     line: int
+    column: int
     path: str
     message: str
     serious: bool
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path or '(file)'}: {self.message}"
+        return f"{self.file}:{self.line}:{self.column}: {self.path or '(file)'}: {self.message}"
 
 
 @dataclass(frozen=True)
@@ -160,8 +170,8 @@ def load_policy(settings: Settings, delivery: DeliveryDefinitions) -> MessagePol
     problems = []
     for channel in policy.channels:
         if problem := _undeliverable(channel, settings, delivery):
-            line = line_of(settings.policy_file, ("channels", channel))
-            problems.append(f"{settings.policy_file}:{line}: channels.{channel}: {problem}")
+            position = position_of(settings.policy_file, ("channels", channel))
+            problems.append(f"{settings.policy_file}:{position}: channels.{channel}: {problem}")
     if problems:
         raise DefinitionError("\n".join(problems))
     return policy
@@ -247,7 +257,7 @@ def _segments(settings: Settings) -> tuple[SegmentDefinitions, dict[str, tuple[P
                 origin.update({one.name: (path, (name, index)) for index, one in enumerate(value)})
             elif name in merged:
                 other = origin[name][0]
-                raise DefinitionError(f"{path}:{line_of(path, (name,))}: {name}: it is in {other} already")
+                raise DefinitionError(f"{path}:{position_of(path, (name,))}: {name}: it is in {other} already")
             else:
                 merged[name] = value
                 origin[name] = path, (name,)
@@ -261,7 +271,7 @@ def _check_segments(
     messages = []
     for name, problem in segments.problems(channels):
         path, place = places[name]
-        messages.append(f"{path}:{line_of(path, place)}: {name}: {problem}")
+        messages.append(f"{path}:{position_of(path, place)}: {name}: {problem}")
     if messages:
         raise DefinitionError("\n".join(messages))
 
@@ -281,8 +291,10 @@ def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str,
     loaded = each_loaded(partial(load, path, Journey) for path in paths)
     for path, journey in zip(paths, loaded, strict=True):
         if journey.name in files:
-            line = line_of(path, ("name",))
-            raise DefinitionError(f"{path}:{line}: name: {files[journey.name]} has a journey {journey.name} already")
+            position = position_of(path, ("name",))
+            raise DefinitionError(
+                f"{path}:{position}: name: {files[journey.name]} has a journey {journey.name} already"
+            )
         files[journey.name] = path
         journeys.append(journey)
     return tuple(journeys), files
@@ -305,26 +317,30 @@ def load_templates(folder: Path) -> Templates:
     except TemplateError as error:
         found = [_text_place(folder, one) for one in (error, *error.further)]
         raise DefinitionError(
-            "\n".join(f"{path}:{line}: {'.'.join(where)}: {text}" for path, line, where, text in found)
+            "\n".join(f"{path}:{position}: {'.'.join(where)}: {text}" for path, position, where, text in found)
         ) from error
 
 
-def _text_place(folder: Path, error: TemplateError) -> tuple[Path, int, tuple[str, ...], str]:
-    """Return the file of an error in a text, its line, its place and the message."""
+def _text_place(folder: Path, error: TemplateError) -> tuple[Path, Position, tuple[str, ...], str]:
+    """Return the file of an error in a text, where it is, its path and the message."""
     path = next(path for path in yaml_files(folder) if path.stem == error.template)
     where = error.path if error.template == LAYOUT else ("channels", *error.path)
-    line = line_of(path, where)
-    # A text in a block begins on the line after its key.
-    in_block = path.read_text("utf-8").splitlines()[line - 1].rstrip().endswith(("|", ">", "|-", ">-", "|+", ">+"))
-    return path, line + (error.line if in_block else 0), where, error.message
+    position = position_of(path, where)
+    # A text in a block begins on the line after its key, indented alike in all its lines.
+    lines = path.read_text("utf-8").splitlines()
+    if error.line and lines[position.line - 1].rstrip().endswith(("|", ">", "|-", ">-", "|+", ">+")):
+        first = next((line for line in lines[position.line :] if line.strip()), "")
+        indent = len(first) - len(first.lstrip())
+        position = Position(position.line + error.line, indent + max(error.column, 1))
+    return path, position, where, error.message
 
 
 def lint_all(definitions: Definitions) -> list[Finding]:
     """Check journeys against the segments, templates and channels that they refer to, and the names in the texts."""
     findings = lint_journeys(definitions)
     for error in definitions.templates.unknown_names:
-        path, line, where, message = _text_place(definitions.templates_dir, error)
-        findings.append(Finding(str(path), line, ".".join(where), message, True))
+        path, position, where, message = _text_place(definitions.templates_dir, error)
+        findings.append(Finding(str(path), *position, ".".join(where), message, True))
     return findings
 
 
@@ -357,7 +373,7 @@ def lint_journeys(definitions: Definitions) -> list[Finding]:
     findings = []
     for name, message in misspelt_events(definitions.journeys, definitions.segments):
         file, place = definitions.places[name]
-        findings.append(Finding(str(file), line_of(file, place), name, message, False))
+        findings.append(Finding(str(file), *position_of(file, place), name, message, False))
     problems = lint(
         definitions.journeys,
         definitions.segments,
@@ -397,5 +413,5 @@ def _text_findings(step: MessageNode, templates: Templates) -> Iterator[tuple[st
 
 def _finding(definitions: Definitions, journey: str, path: Place, message: str, serious: bool) -> Finding:
     file = definitions.files.get(journey)
-    line = line_of(file, path) if file else 1
-    return Finding(str(file or journey), line, ".".join(map(str, path)), message, serious)
+    position = position_of(file, path) if file else Position(1, 1)
+    return Finding(str(file or journey), *position, ".".join(map(str, path)), message, serious)

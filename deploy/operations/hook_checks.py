@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from deploy.operations.definition_files import DefinitionError, line_of
+from deploy.operations.definition_files import DefinitionError, position_of
 from deploy.operations.hooks import load_hooks, load_mapping, mapping_files
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
@@ -19,7 +19,7 @@ from schemas.events.touchpoint import EVENT_NAMES
 from schemas.intake.mappings import SCOPE, ValueMapping
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 from schemas.topics import DEAD_LETTERS
 
 
@@ -162,11 +162,15 @@ def _hints(path: Path, mapping: CompiledMapping, channels: Sequence[str]) -> Ite
         if rule.channel is not None:
             for channel in _constants(rule.channel):
                 if channel not in channels:
-                    yield _hint(path, (*place, "channel"), f"the deployment has no channel {channel}")
+                    yield _hint(
+                        path,
+                        (*place, "channel"),
+                        f"the deployment has no channel {channel}{known_names(channel, channels)}",
+                    )
 
 
 def _hint(path: Path, place: tuple[str | int, ...], message: str) -> str:
-    return f"{path}:{line_of(path, place)}: {'.'.join(map(str, place))}: {message}"
+    return f"{path}:{position_of(path, place)}: {'.'.join(map(str, place))}: {message}"
 
 
 def _constants(how: ValueMapping) -> list[str]:

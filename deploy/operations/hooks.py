@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from deploy.operations.definition_errors import definition_errors
-from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
+from deploy.operations.definition_files import DefinitionError, load, position_of, yaml_files
 from deploy.settings import DEFINITIONS, Settings
 from processors.intake.mapping import CompiledMapping
 from processors.intake.webhook_signatures import SCHEMES, Secrets, SignatureScheme
@@ -76,9 +76,9 @@ def load_hooks(settings: Settings, sources: Mapping[str, Source]) -> dict[str, H
     for name, source in found.items():
         path = files.get(source.hook or "")
         if path is None:
-            line = line_of(settings.sources_file, ("sources", name, "hook"))
+            position = position_of(settings.sources_file, ("sources", name, "hook"))
             raise DefinitionError(
-                f"{settings.sources_file}:{line}: sources.{name}.hook: there is no mapping {source.hook} in "
+                f"{settings.sources_file}:{position}: sources.{name}.hook: there is no mapping {source.hook} in "
                 f"{settings.definitions_dir / 'hooks'}: {', '.join(files) or 'it has no file'}"
             )
         mapping = load_mapping(path)
@@ -123,8 +123,9 @@ def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureSc
     scheme = SCHEMES.get(signature.scheme)
     if scheme is None:
         near = nearest_names(signature.scheme, SCHEMES)
+        position = position_of(path, ("signature", "scheme"))
         raise DefinitionError(
-            f"{path}:{line_of(path, ('signature', 'scheme'))}: signature.scheme: there is no scheme {signature.scheme}"
+            f"{path}:{position}: signature.scheme: there is no scheme {signature.scheme}"
             f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(SCHEMES)})"
         )
     try:
@@ -133,5 +134,7 @@ def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureSc
         found = definition_errors(invalid, signature.options, scheme.options)
         places = [(("signature", *where), message) for where, message in found]
         raise DefinitionError(
-            "\n".join(f"{path}:{line_of(path, place)}: {'.'.join(map(str, place))}: {text}" for place, text in places)
+            "\n".join(
+                f"{path}:{position_of(path, place)}: {'.'.join(map(str, place))}: {text}" for place, text in places
+            )
         ) from invalid

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
+from deploy.operations.definition_files import DefinitionError, Position, load, position_of, yaml_files
 from deploy.settings import Settings
 from processors.intake.decode import decode
 from processors.intake.tracking_plan import TrackingPlan
 from schemas.events.touchpoint import EVENT_NAMES
 from schemas.intake.plan import ANY_SOURCE, PlanDefinitions
 from schemas.outcomes import Reject
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 
 _MAX_EXAMPLES = 3
 
@@ -24,12 +24,12 @@ class Hint(NamedTuple):
     """Something in a valid plan that is probably a mistake."""
 
     file: Path
-    line: int
+    position: Position
     path: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.path}: {self.message}"
+        return f"{self.file}:{self.position}: {self.path}: {self.message}"
 
 
 @dataclass(slots=True)
@@ -77,8 +77,8 @@ def load_plan(paths: Iterable[Path]) -> PlanDefinitions:
         for section, found in (("events", part.events), ("unplanned", part.unplanned)):
             for name in found:
                 if other := origins.get((section, name)):
-                    line = line_of(path, (section, name))
-                    raise DefinitionError(f"{path}:{line}: {section}.{name}: {other} has it already")
+                    position = position_of(path, (section, name))
+                    raise DefinitionError(f"{path}:{position}: {section}.{name}: {other} has it already")
                 origins[section, name] = path
             merged[section].update(found)
     return PlanDefinitions(**merged)
@@ -112,7 +112,7 @@ def lint_plan(paths: Sequence[Path], sources: Iterable[str]) -> list[Hint]:
             at = ("events", name)
             near = nearest_names(name, EVENT_NAMES, 0.85)
             if near and name not in EVENT_NAMES:
-                hints.append(Hint(path, line_of(path, at), ".".join(at), f"the known event is {near[0]}"))
+                hints.append(Hint(path, position_of(path, at), ".".join(at), f"the known event is {near[0]}"))
             for source in event.sources:
                 hints += _source_hint(path, (*at, "sources", source), known)
         for source in part.unplanned:
@@ -126,7 +126,8 @@ def _source_hint(path: Path, at: tuple[str, ...], known: Sequence[str]) -> list[
         return []
     near = nearest_names(at[-1], known)
     also = f"; did you mean {near[0]}?" if near else ", which is right if it publishes over Kafka"
-    return [Hint(path, line_of(path, at), ".".join(at), f"no source of that name may publish over HTTP{also}")]
+    also += known_names(at[-1], known)
+    return [Hint(path, position_of(path, at), ".".join(at), f"no source of that name may publish over HTTP{also}")]
 
 
 def check_events(definitions: PlanDefinitions, lines: Iterable[bytes], settings: Settings) -> PlanCheck:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.operations.definition_files import DefinitionError, line_of, load, yaml_files
+from deploy.operations.definition_files import DefinitionError, load, position_of, yaml_files
 from deploy.settings import Settings
 from processors.intake.transform import Transforms
 from schemas.intake.sources import Source
 from schemas.intake.transforms import Transform
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 
 
 def load_transform(path: Path) -> Transform:
@@ -34,11 +34,11 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
     for name, source in sources.items():
         if source.transform is None:
             continue
-        where = f"{settings.sources_file}:{line_of(settings.sources_file, ('sources', name, 'transform'))}"
+        where = f"{settings.sources_file}:{position_of(settings.sources_file, ('sources', name, 'transform'))}"
         path = files.get(source.transform)
         if path is None:
             near = nearest_names(source.transform, files)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            meant = f"{f'; did you mean {near[0]}?' if near else ''}{known_names(source.transform, files)}"
             folder = settings.definitions_dir / "transforms"
             raise DefinitionError(f"{where}: sources.{name}.transform: {folder} has no {source.transform}.yaml{meant}")
         found[name] = transform = load_transform(path)

@@ -12,7 +12,7 @@ from typing import Any
 from liquid import BoundTemplate, RenderContext
 from liquid.builtin.expressions import FilteredExpression, LoopExpression, Path
 
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 
 Names = Mapping[str, Any]
 """Names below a name; `ITEM` instead: it is a list, and what is below it is below its items; empty: any name."""
@@ -117,7 +117,7 @@ def _unknown(path: list[str], names: Names) -> str:
         return f"{whole}: {parent} is a value and has no parts"
     near = nearest_names(name, names, 0.75)
     if near:
-        return f"{whole} is not known: did you mean {parent}.{near[0]}?"
+        return f"{whole} is not known: did you mean {parent}.{near[0]}?{known_names(name, names)}"
     listed = f"{parent} has {', '.join(sorted(names))}"
     example = EXAMPLES.get(parent, "").format(name=name)
     return f"{whole} is not known: {f'{example}; ' if example else ''}{listed}"

@@ -37,6 +37,7 @@ from schemas.delivery.templates import (
     Rendered,
     TemplateDefinition,
 )
+from schemas.spelling import known_names, nearest_names
 from schemas.time import parse_time
 
 ROOTS = frozenset(NAMES)
@@ -44,9 +45,11 @@ ROOTS = frozenset(NAMES)
 ONE_LINE = ("subject", "preview", "title", "link")
 """Parts that are one line: white space becomes single blanks, so that no value can add a header or a line."""
 
-_TAGS = frozenset(
+_PARSER_TAGS = frozenset({"content", "output", "illegal"})
+"""What text, `{{ … }}` and an unknown tag are to the parser."""
+_UNKNOWN_TAG = re.compile(r"unexpected tag '(\w+)'")
+_TAGS = _PARSER_TAGS | frozenset(
     {
-        "content", "output", "illegal",  # what text, `{{ … }}` and an unknown tag are to the parser
         "if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "#", "doc", "echo",
     }
 )  # fmt: skip
@@ -82,11 +85,12 @@ class TemplateError(Exception):
         template: Its name.
         path: Place in its file: channel, language, part.
         line: Line within the part, from 1; 0: the error concerns the whole part.
+        column: Column in that line, from 1; 0: not known.
         further: The errors of other parts and templates that were found with this one.
     """
 
-    def __init__(self, template: str, path: tuple[str, ...], line: int, message: str) -> None:
-        self.template, self.path, self.line, self.message = template, path, line, message
+    def __init__(self, template: str, path: tuple[str, ...], line: int, message: str, column: int = 0) -> None:
+        self.template, self.path, self.line, self.message, self.column = template, path, line, message, column
         self.further: tuple[TemplateError, ...] = ()
         place = ".".join((template, *path)) + (f" line {line}" if line else "")
         super().__init__(f"{place}: {message}")
@@ -239,7 +243,7 @@ class Templates:
             template = environment.from_string(source)
             used = template.analyze()
         except LiquidError as error:
-            self._errors.append(TemplateError(name, path, _line(error), _words(error)))
+            self._errors.append(TemplateError(name, path, _line(error), _words(error), _column(error)))
         except RecursionError:
             self._errors.append(TemplateError(name, path, 0, "it is nested too deeply"))
         else:
@@ -250,9 +254,10 @@ class Templates:
                 for use in uses[:1]
             ]
             errors += [
-                (spans[0].index, f"{filter_name}: there is no such filter")
+                (span.index, f"{filter_name}: there is no such filter{_meant(filter_name, environment.filters)}")
                 for filter_name, spans in used.filters.items()
                 if filter_name not in environment.filters
+                for span in spans
             ]
             self.unknown_names += [_error_at(name, path, source, *found) for found in unknown_names(template)]
         self._errors += [_error_at(name, path, source, *found) for found in sorted(errors)]
@@ -260,7 +265,14 @@ class Templates:
 
 
 def _error_at(name: str, path: tuple[str, ...], source: str, index: int, message: str) -> TemplateError:
-    return TemplateError(name, path, source.count("\n", 0, index) + 1, message)
+    line, column = source.count("\n", 0, index) + 1, index - source.rfind("\n", 0, index)
+    return TemplateError(name, path, line, message, column)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = nearest_names(name, names)
+    return f"{f'; did you mean {near[0]}?' if near else ''}{known_names(name, names)}"
 
 
 def nearest(locale: str, languages: Iterable[str], default: str) -> str:
@@ -347,8 +359,15 @@ def _line(error: LiquidError) -> int:
     return found[0] if found else 0
 
 
+def _column(error: LiquidError) -> int:
+    found = error.context()
+    return found[1] + 1 if found else 0
+
+
 def _words(error: LiquidError) -> str:
     said = str(error.message)
+    if unknown := _UNKNOWN_TAG.search(said):
+        return f"{said}{_meant(unknown[1], _TAGS - _PARSER_TAGS)}"
     return said.replace(" is undefined", " is not known") if said.endswith(" is undefined") else said
 
 

@@ -26,7 +26,7 @@ from schemas.journeys.definitions import (
     WaitFor,
 )
 from schemas.segments.definitions import SegmentDefinitions, unknown_channels, unknown_names
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 
 Path = tuple[str | int, ...]
 
@@ -100,8 +100,8 @@ def misspelt_events(journeys: Iterable[Journey], segments: SegmentDefinitions) -
     named = [(one.name, name) for one in segments.segments for part in one.when.walk() for name in part.events()]
     named += [(trait.name, name) for trait in segments.traits for name in trait.event]
     for definition, name in dict.fromkeys(named):
-        if name not in known and (near := _nearest(name, known)):
-            yield definition, f"no event that comes with the pipeline is called {name!r}{near}"
+        if name not in known and nearest_names(name, known, 0.75):
+            yield definition, f"no event that comes with the pipeline is called {name!r}{_nearest(name, sorted(known))}"
 
 
 PathProblems = Iterator[tuple[Path, str, bool]]
@@ -135,7 +135,10 @@ def _names(
 def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, bool]]:
     for name in names:
         if name not in known:
-            yield f"no event is called {name!r}{_nearest(name, known)}; list it under own_events if it is yours", True
+            yield (
+                f"no event is called {name!r}{_nearest(name, sorted(known))}; list it under own_events if it is yours",
+                True,
+            )
 
 
 def _messages(journey: Journey, templates: Collection[str], channels: Collection[str] | None) -> PathProblems:
@@ -249,5 +252,7 @@ def _whole(journey: Journey) -> PathProblems:
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:
-    near = nearest_names(name, list(names), 0.75)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    """Return what was probably meant, and what is known."""
+    known = list(names)
+    near = nearest_names(name, known, 0.75)
+    return f"{f' (did you mean {near[0]!r}?)' if near else ''}{known_names(name, known)}"

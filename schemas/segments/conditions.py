@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
 from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find_attribute
-from schemas.spelling import nearest_names
+from schemas.spelling import known_names, nearest_names
 from schemas.time import lenient_time
 
 MAX_TIMES = 200
@@ -391,8 +391,9 @@ def _suggestion(given: Iterable[object]) -> str:
 
 
 def _nearest(name: str) -> str:
-    near = nearest_names(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)])
-    return f": did you mean {near[0]}?" if near else ""
+    known = [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)]
+    near = nearest_names(name, known)
+    return f"{f': did you mean {near[0]}?' if near else ''}{known_names(name, known)}"
 
 
 def _check_performed(condition: Condition) -> str:
@@ -431,7 +432,7 @@ def _check_reach(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; the message policy may name further ones."""
     for name in condition.can_reach or ():
         if name not in ADDRESSED_CHANNELS and (near := nearest_names(name, ADDRESSED_CHANNELS, 0.75)):
-            return f"no messages are sent on {name!r}: did you mean {near[0]}?"
+            return f"no messages are sent on {name!r}: did you mean {near[0]}?{known_names(name, ADDRESSED_CHANNELS)}"
     return ""
 
 
@@ -448,7 +449,7 @@ def _check_engaged(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; a deployment may have further channels."""
     for name in condition.engaged or ():
         if name not in TOUCHPOINT_CHANNELS and (near := nearest_names(name, TOUCHPOINT_CHANNELS, 0.75)):
-            return f"there is no channel {name!r}: did you mean {near[0]}?"
+            return f"there is no channel {name!r}: did you mean {near[0]}?{known_names(name, TOUCHPOINT_CHANNELS)}"
     return ""
 
 

@@ -122,10 +122,10 @@ def test_lint_names_file_line_and_what_is_probably_meant(tables: Warehouse, tmp_
     odd.write_text("events:\n  Order Complete: {owner: o, meaning: m}\nunplanned: {servre: warn}\n")
 
     outcome = command("plan", "lint", wrong)
-    assert (1, True) == (outcome.exit_code, f"{wrong}:6: events.A B.properties.n.type: " in outcome.output)
+    assert (1, True) == (outcome.exit_code, f"{wrong}:6:11: events.A B.properties.n.type: " in outcome.output)
     hinted = command("plan", "lint", odd)
     assert 0 == hinted.exit_code
-    assert f"{odd}:2: events.Order Complete: the known event is Order Completed" in hinted.output
+    assert f"{odd}:2:3: events.Order Complete: the known event is Order Completed" in hinted.output
     assert "did you mean server?" in hinted.output
     twice = command("plan", "lint", odd, odd)
     assert (1, True) == (twice.exit_code, "has it already" in twice.output)

@@ -101,9 +101,9 @@ def test_a_missing_setting_is_named_at_the_start(
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        pytest.param("sender: nobody\n", "delivery.yaml:1: sender", id="no address"),
+        pytest.param("sender: nobody\n", "delivery.yaml:1:1: sender", id="no address"),
         pytest.param(
-            "sender: a@b.c\nunsubscribe_url: http://b.c/\n", "delivery.yaml:2: unsubscribe_url", id="no place"
+            "sender: a@b.c\nunsubscribe_url: http://b.c/\n", "delivery.yaml:2:1: unsubscribe_url", id="no place"
         ),
         pytest.param("sender: a@b.c\nchannels: {sms: {through: webhook}}\n", "belong together", id="which webhook"),
         pytest.param(

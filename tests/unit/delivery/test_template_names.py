@@ -130,8 +130,8 @@ def test_lint_names_file_line_and_place_of_each_and_the_deployment_still_starts(
     found = [str(finding).removeprefix(f"{folder}/") for finding in lint_all(definitions) if finding.serious]
 
     assert [
-        "templates/welcome.yaml:7: channels.sms.en.text: profile.first_name is not known",
-        "templates/welcome.yaml:9: channels.sms.de.text: event.name is not known",
+        "templates/welcome.yaml:7:12: channels.sms.en.text: profile.first_name is not known",
+        "templates/welcome.yaml:9:7: channels.sms.de.text: event.name is not known",
     ] == [": ".join(text.split(": ")[:3]) for text in found if "is not known" in text]
     assert [] == [one for one in lint_journeys(definitions) if "is not known" in one.message]
 
@@ -157,7 +157,23 @@ def test_one_error_hides_no_other(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError) as raised:
         checked(Settings(definitions_dir=folder))
 
-    assert ["a.yaml:1: name", "b.yaml:4: steps.0.message"] == [
+    assert ["a.yaml:1:1: name", "b.yaml:4:10: steps.0.message"] == [
         line.rpartition("/journeys/")[2].rpartition(": ")[0].partition(": should")[0].partition(": there")[0]
         for line in str(raised.value).splitlines()
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "problem"),
+    [
+        ("{{ event.properties.price | monye }}", 29, "monye: there is no such filter; did you mean money? (known: "),
+        ("{% iff event %}{% endif %}", 4, "unexpected tag 'iff'; did you mean if? (known: "),
+    ],
+    ids=["a filter", "a tag"],
+)
+def test_what_a_text_cannot_use_is_answered_by_what_it_can(source: str, column: int, problem: str) -> None:
+    with pytest.raises(TemplateError) as error:
+        templates(f"Hello\n{source}")
+
+    assert (2, column) == (error.value.line, error.value.column)
+    assert error.value.message.startswith(problem)

@@ -232,11 +232,11 @@ def test_a_message_that_its_channel_does_not_bear_fails(channel: str, parts: dic
             "description: d\nchannels:\n  sms: {en: {text: x, html: y}}\n", "has no html", id="a part too many"
         ),
         pytest.param(
-            "description: d\nchannels:\n  sms: {en: {txt: x}}\n", "t.yaml:3: channels.sms.en.txt", id="misspelt"
+            "description: d\nchannels:\n  sms: {en: {txt: x}}\n", "t.yaml:3:14: channels.sms.en.txt", id="misspelt"
         ),
         pytest.param(
             "description: d\nchannels:\n  sms:\n    en:\n      text: |\n        a\n        {{ nobody.x }}\n",
-            "t.yaml:7: channels.sms.en.text: nobody: a template knows",
+            "t.yaml:7:12: channels.sms.en.text: nobody: a template knows",
             id="the line in the text",
         ),
     ],

@@ -14,6 +14,7 @@ from deploy.operations.hooks import hook_secrets, load_hooks
 from deploy.operations.sources import load_sources
 from deploy.settings import DEFINITIONS, Settings, settings
 from schemas.intake.sources import Source
+from tests.support.definition_places import without_columns
 from tests.support.webhooks import PAYLOADS
 
 MAPPING = """\
@@ -118,7 +119,7 @@ def test_the_linter_names_what_is_probably_misspelt(tmp_path: Path) -> None:
         f"hint: {path}: an expression reads _header; did you mean _headers?",
         f"hint: {path}:5: events.0.event: Order Complete is no known event; did you mean Order Completed?",
         "1 mappings, 2 hints",
-    ] == run("lint", path)[1].splitlines()
+    ] == without_columns(run("lint", path)[1]).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_an_error_in_a_mapping_names_file_line_and_place(tmp_path: Path, old: st
     code, output = run("lint", path)
 
     assert 1 == code
-    assert problem in output
+    assert problem in without_columns(output)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_an_error_in_the_secrets_is_said_without_them(setting: str, problem: str
     with pytest.raises(DefinitionError) as error:
         hook_secrets(setting, {"shop": Source(channel="web", hook="shopify")})
 
-    assert problem in str(error.value)
+    assert problem in without_columns(str(error.value))
     assert "verysecret" not in str(error.value)
 
 
@@ -179,4 +180,4 @@ def test_a_source_with_a_hook_that_cannot_be_is_an_error(tmp_path: Path, source:
     with pytest.raises(DefinitionError) as error:
         load_hooks(own, load_sources(own))
 
-    assert problem in str(error.value)
+    assert problem in without_columns(str(error.value))

@@ -59,6 +59,6 @@ def test_a_mapping_that_exists_nowhere_is_an_error_that_names_line_and_known_one
     )
 
     with pytest.raises(
-        DefinitionError, match=r"sources.yaml:2: sources.mail.hook: there is no mapping sendgird .*sendgrid"
+        DefinitionError, match=r"sources.yaml:2:\d+: sources.mail.hook: there is no mapping sendgird .*sendgrid"
     ):
         load_hooks(settings, load_sources(settings))

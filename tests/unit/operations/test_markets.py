@@ -9,6 +9,7 @@ import pytest
 from deploy.operations.definition_files import DefinitionError, load_markets
 from deploy.settings import settings
 from schemas.markets import MarketDefinitions
+from tests.support.definition_places import without_columns
 
 
 def lint(folder: Path, text: str) -> list[str]:
@@ -65,7 +66,7 @@ def test_the_shipped_table_is_valid() -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, errors: list[str]) -> None:
-    assert errors == lint(tmp_path, text)
+    assert errors == [without_columns(error) for error in lint(tmp_path, text)]
 
 
 def test_a_store_is_in_one_market() -> None:

@@ -33,8 +33,8 @@ POLICY = (
     "when_capped: suppress\nchannels:\n  email: {address: email}\n  kiosk: {address: null}\nquiet_hours: {}\ncaps: []\n"
 )
 NO_TOPIC = (
-    "policy.yaml:4: channels.kiosk: there is no topic deliver.kiosk that its messages could go to: send them through a "
-    "webhook in "
+    "policy.yaml:4:3: channels.kiosk: there is no topic deliver.kiosk that its messages could go to: send them through "
+    "a webhook in "
 )
 
 
@@ -99,6 +99,6 @@ def test_its_receipts_need_a_topic_too(tmp_path: Path) -> None:
 
     with pytest.raises(
         DefinitionError,
-        match=r"policy\.yaml:4: channels\.kiosk: .*touchpoints\.kiosk: add kiosk to THROUGHLINE_CHANNELS",
+        match=r"policy\.yaml:4:3: channels\.kiosk: .*touchpoints\.kiosk: add kiosk to THROUGHLINE_CHANNELS",
     ):
         load_definitions(settings)

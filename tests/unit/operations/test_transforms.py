@@ -95,7 +95,7 @@ def test_the_channel_of_a_source_counts_once_the_source_may_send(
 def test_a_file_that_does_not_exist_is_named_with_the_line_that_asks_for_it(tmp_path: Path) -> None:
     settings = deployment(tmp_path, NO_TIME, transform="odl")
 
-    with pytest.raises(DefinitionError, match=r"sources.yaml:\d+: sources.old.transform: .* did you mean old\?"):
+    with pytest.raises(DefinitionError, match=r"sources.yaml:\d+:\d+: sources.old.transform: .* did you mean old\?"):
         load_transforms(settings, load_sources(settings))
 
 

@@ -248,7 +248,7 @@ def test_an_error_names_file_line_and_path(tmp_path: Path) -> None:
     file.write_text(FILE.read_text("utf-8").replace("touch: first_of_session", "touch: first"), "utf-8")
     line = next(n for n, text in enumerate(file.read_text("utf-8").splitlines(), 1) if "touch: first" in text)
 
-    with pytest.raises(DefinitionError, match=rf"touches.yaml:{line}: touches.6.touch: "):
+    with pytest.raises(DefinitionError, match=rf"touches.yaml:{line}:\d+: touches.6.touch: "):
         load(file, TouchDefinitions)
 
 
