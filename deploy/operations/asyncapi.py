@@ -192,7 +192,7 @@ def _schemas() -> Node:
             },
         },
         "JourneyEvent": {
-            "description": "Somebody entered, waited in or left a journey or a segment.",
+            "description": "Somebody entered, waited in or left a journey or a segment, or a click was judged.",
             **_OF_A_PERSON,
             "required": ["id", "kind", "at", "profile_id"],
             "properties": {"id": _TEXT, "kind": _TEXT, "at": _TIME, "profile_id": _TEXT, "detail": {"type": "object"}},

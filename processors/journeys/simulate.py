@@ -124,7 +124,7 @@ class Simulation:
                 break
             # As in the profile stage: steps that were due before an event see the profile without it.
             self._count(replayed, self._decider.on_time(person, now_ms))
-            admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+            admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
             if admitted.added:
                 join(person.document, admitted.added)
             for counted, addition in admitted.events:

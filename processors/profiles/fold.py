@@ -177,6 +177,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
             admitted = link_scans.admit(document, person.state, event, one.take_addition())
             if admitted.added:
                 join(document, admitted.added)
+            emits += [link_scans.verdict_record(person.profile_id, *judged) for judged in admitted.judged]
             for counted, addition in admitted.events:
                 join(document, addition)
                 emits += decider.on_event(person, counted, at_ms)

@@ -230,7 +230,7 @@ class _IsolatedFold:
             if added:
                 join(document, added)
         counted += [event for event, _ in admitted.events]
-        return ()
+        return [link_scans.verdict_record(self.person.profile_id, *judged) for judged in admitted.judged]
 
     def _decide(self, event: Event, at_ms: int) -> Reject | None:
         decider = self._decider

@@ -13,19 +13,29 @@ So a person who clicks 20 seconds after the delivery is heard at once. Of links 
 `INSTANT_MS`, the first has counted before the second shows that it was a scan; ClickHouse, which knows both, leaves out
 both (`scanned_links`). An unsubscription is never held, since consent fails closed: only with a scan, or as the GET of
 a link right after the delivery, it is none.
+
+What counts depends on what came before, so each verdict is published with the write that applies the event
+(`verdict_record`). History has it with the event, and `admit` follows it there. Of an event without one, which came
+before verdicts were kept, it judges by the order of arrival.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from processors.enrichment.enrichment import is_bot
 from processors.profiles.document import profile_of_event
 from processors.profiles.joins import bounded_text
+from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS, MINUTE_MS
 from schemas.events.messages import STEPS
+from schemas.identity.resolution import uuid_text
 from schemas.profiles.document import TEXT_KEPT
+from schemas.profiles.verdicts import JUDGED, VERDICT, Verdict, without_verdict
 from schemas.time import ms_of_text
+from schemas.topics import JOURNEY_EVENTS
 
 Document = dict[str, Any]
 Event = dict[str, Any]
@@ -52,10 +62,12 @@ class Admitted(NamedTuple):
     Attributes:
         added: What the document gets although nothing is decided on it: a held click is one of its events, no more.
         events: Events that count now, in order, each with what it adds to the document.
+        judged: Events whose verdict is new.
     """
 
     added: Document | None
     events: list[tuple[Event, Document]]
+    judged: Sequence[tuple[Event, Verdict]] = ()
 
 
 def concerns(state: State, event: Event) -> bool:
@@ -63,21 +75,24 @@ def concerns(state: State, event: Event) -> bool:
     return event["event"] in STEPS or SECTION in state
 
 
-def admit(document: Document, state: State, event: Event, addition: Document) -> Admitted:
+def admit(document: Document, state: State, event: Event, addition: Document, *, replayed: bool = False) -> Admitted:
     """Return which events count, now that one has come.
 
     Args:
         document: The profile without the event.
         state: The person's; the section `scans` is changed.
-        event: The event that has come.
+        event: The event that has come. One of history may have its verdict, which is followed.
         addition: What it adds to the document if it counts.
+        replayed: The event is one of history, so it changes no verdict that is known.
     """
     counts = Admitted(None, [(event, addition)])
     if is_bot(event) or event.get("derived"):
         return counts
     at = ms_of_text(event["occurred_at"])
     if event["event"] not in STEPS:
-        return Admitted(None, [*_confirmed(state, event, at), (event, addition)])
+        confirmed = _confirmed(state, event, at, replayed)
+        judged: list[tuple[Event, Verdict]] = [(one, "counted") for one, _ in confirmed]
+        return Admitted(None, [*confirmed, (event, addition)], judged)
     properties = event.get("properties") or {}
     kind, step = STEPS[event["event"]]
     message_id = bounded_text(properties.get("message_id"))
@@ -87,10 +102,41 @@ def admit(document: Document, state: State, event: Event, addition: Document) ->
         note = _note(state, message_id, at)
         note[step] = min(note.get(step, at), at)
     elif step == "clicked":
-        return _click(document, state, event, addition)
-    elif step == "unsubscribed" and _is_scan(state, properties, message_id, at):
-        return Admitted(_scan(1, at), [])
+        return _click(document, state, event, addition, replayed)
+    elif step == "unsubscribed":
+        known = event.get(VERDICT)
+        is_scan = known == "scan" if known else _is_scan(state, properties, message_id, at)
+        if is_scan:
+            return Admitted(_scan([at]), [], [(event, "scan")])
+        return counts._replace(judged=[(event, "counted")])
     return counts
+
+
+def verdict_record(profile_id: str, event: Event, verdict: Verdict) -> Emit:
+    """Return the record that tells a verdict, for the topic `journey-events`.
+
+    Args:
+        profile_id: The person.
+        event: The event that was judged.
+        verdict: What it is.
+    """
+    source, event_id = event["source"], event["event_id"]
+    name = "\0".join((JUDGED, source, event_id, verdict)).encode()
+    return Emit(
+        JOURNEY_EVENTS,
+        {
+            "id": uuid_text(blake2b(name, digest_size=16).digest()),
+            "kind": JUDGED,
+            "at": event["received_at"],
+            # As the event has it, so that the verdict follows merges and splits as the event does.
+            "profile_id": event.get("profile_id") or profile_id,
+            "anchor": event.get("anchor"),
+            "identity_version": event.get("identity_version") or 0,
+            "source": source,
+            "event_id": event_id,
+            "verdict": verdict,
+        },
+    )
 
 
 def combine(mine: State, other: State) -> None:
@@ -109,7 +155,7 @@ def combine(mine: State, other: State) -> None:
                 known[part] = [*known.get(part, ()), *theirs[part]][-kept:]
 
 
-def _click(document: Document, state: State, event: Event, addition: Document) -> Admitted:
+def _click(document: Document, state: State, event: Event, addition: Document, replayed: bool) -> Admitted:
     at, properties = ms_of_text(event["occurred_at"]), event["properties"]
     note, link = _note(state, bounded_text(properties["message_id"]), at), _link(properties)
     clicks = note.setdefault("clicks", [])
@@ -118,23 +164,32 @@ def _click(document: Document, state: State, event: Event, addition: Document) -
     )
     clicks.append([at, link])
     del clicks[:-CLICKS_KEPT]
-    if is_burst:
-        return Admitted(_scan(1, at, _give_up(note, at)), [])
-    if not _is_instant(note, at) or _is_present(document, at):
-        return Admitted(None, [(event, addition)])
+    known: Verdict | None = event.get(VERDICT)
+    if known == "scan":
+        return Admitted(_scan([at]), [])
+    if known is None and is_burst:
+        given_up = _give_up(note, at, replayed)
+        times = [at, *(ms_of_text(one["occurred_at"]) for one in given_up)]
+        return Admitted(_scan(times), [], [(event, "scan"), *((one, "scan") for one in given_up)])
+    if known == "counted" or (known is None and (not _is_instant(note, at) or _is_present(document, at))):
+        return Admitted(None, [(event, addition)], [(event, "counted")])
     held = note.setdefault("held", [])
-    held.append(event)
+    held.append(event if replayed else {**event, VERDICT: "held"})
     del held[:-HELD_KEPT]
-    return Admitted({"event_count": 1}, [])
+    return Admitted({"event_count": 1}, [], [(event, "held")])
 
 
-def _give_up(note: dict[str, Any], at: int) -> int:
-    """Forget the held clicks of a scan, and return how many they were."""
+def _give_up(note: dict[str, Any], at: int, replayed: bool) -> list[Event]:
+    """Forget the held clicks of a scan, and return them."""
     held = note.pop("held", ())
-    kept = [one for one in held if abs(ms_of_text(one["occurred_at"]) - at) > BURST_MS]
-    if kept:
-        note["held"] = kept
-    return len(held) - len(kept)
+    given_up = [
+        one
+        for one in held
+        if abs(ms_of_text(one["occurred_at"]) - at) <= BURST_MS and not (replayed and VERDICT in one)
+    ]
+    if len(given_up) < len(held):
+        note["held"] = [one for one in held if one not in given_up]
+    return given_up
 
 
 def _is_instant(note: dict[str, Any], at: int) -> bool:
@@ -154,20 +209,20 @@ def _is_scan(state: State, properties: dict[str, Any], message_id: str, at: int)
     return isinstance(method, str) and method.strip().upper() == "GET" and _is_instant(note, at)
 
 
-def _confirmed(state: State, event: Event, at: int) -> list[tuple[Event, Document]]:
+def _confirmed(state: State, event: Event, at: int, replayed: bool) -> list[tuple[Event, Document]]:
     """Return the held clicks that led to a visit, and hold them no longer."""
     confirmed: list[tuple[Event, Document]] = []
     if event["channel"] not in _CHANNELS_OF_VISITS:
         return confirmed
     for note in state.get(SECTION, {}).values():
         held = note.pop("held", ())
-        led = [one for one in held if _leads(ms_of_text(one["occurred_at"]), at)]
+        led = [one for one in held if _leads(ms_of_text(one["occurred_at"]), at) and not (replayed and VERDICT in one)]
         if len(led) < len(held):
             note["held"] = [one for one in held if one not in led]
         for one in led:
             addition = profile_of_event(one)
             del addition["event_count"]  # counted when it was held
-            confirmed.append((one, addition))
+            confirmed.append((without_verdict(one), addition))
     return confirmed
 
 
@@ -201,5 +256,6 @@ def _link(properties: dict[str, Any]) -> str:
     return ""
 
 
-def _scan(events: int, at: int, given_up: int = 0) -> Document:
-    return {"event_count": events, "bots": {"link_scan": [events + given_up, at]}}
+def _scan(times: list[int]) -> Document:
+    """Return what the clicks of a scan at these times add: the first of them is new, the others were held."""
+    return {"event_count": 1, "bots": {"link_scan": [len(times), max(times)]}}

@@ -83,7 +83,7 @@ def rebuild(
         event = without(event, foreign)
         if decider is not None and person.state:
             decider.on_time(person, received_ms)  # what was due before must not see the event
-        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
         if admitted.added:
             join(person.document, admitted.added)
         for counted, addition in admitted.events:
@@ -187,7 +187,7 @@ def _take_in(
             continue
         marks[key] = ms_of_text(event["received_at"])
         event = without(event, foreign)
-        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
         if admitted.added:
             join(person.document, admitted.added)
         for counted, addition in admitted.events:

@@ -1,6 +1,6 @@
 """Rows of the decision ledger, of journeys and of segments. Pure functions, as in `processors/recording/rows.py`.
 
-Columns are explained in `sinks/migrations/0006_decisions.sql`. No column holds an address or the text of a message.
+Columns are explained in `sinks/migrations`, 0006 and 0092. No column holds an address or the text of a message.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from processors.recording.rows import Row
+from schemas.profiles.verdicts import JUDGED
 
 SEGMENT_KINDS = {"segment_entered": 1, "segment_left": 0}
 """Journey events that are rows of `segment_changes`, and their column `entered`."""
@@ -19,6 +20,7 @@ _DECISION = (
     "purpose", "tags", "campaign", "outcome", "gate", "reason", "until", "idempotency_key", "variant", "holdout",
     "propensity", "event_id",
 )  # fmt: skip
+_VERDICT = ("source", "event_id", "verdict", "at", "profile_id", "anchor", "identity_version")
 _JOURNEY_EVENT = ("id", "kind", "at", "profile_id", "journey", "version", "run_id", "key", "step", "event_id")
 
 
@@ -47,7 +49,8 @@ def journey_event_rows(value: dict[str, Any]) -> list[Row]:
         value: A value of the topic `journey-events`, parsed.
 
     Returns:
-        A row of `segment_changes` when someone entered or left a segment, else a row of `journey_events`.
+        A row of `segment_changes` when someone entered or left a segment, of `click_verdicts` when a click was judged,
+        else a row of `journey_events`.
 
     Raises:
         KeyError: It has no `id` or no `kind`, so it is no such event.
@@ -66,6 +69,9 @@ def journey_event_rows(value: dict[str, Any]) -> list[Row]:
             "replaces_before": value.get("replaces_before") or 0,
         }
         return [("segment_changes", orjson.dumps(change))]
+    if kind == JUDGED:
+        verdict = {name: value[name] for name in _VERDICT if value.get(name) is not None}
+        return [("click_verdicts", orjson.dumps({**verdict, "is_final": int(value["verdict"] != "held")}))]
     row = {name: value[name] for name in _JOURNEY_EVENT if value.get(name) is not None}
     row["id"] = value["id"]
     row["detail"] = orjson.dumps(value.get("detail") or {}).decode()

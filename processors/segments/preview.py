@@ -136,7 +136,7 @@ def _replay(
             continue
         seen.add(key)
         yield from _evaluate_due(engine, person, now)
-        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event))
+        admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
         if admitted.added:
             join(person.document, admitted.added)
         for counted, addition in admitted.events:

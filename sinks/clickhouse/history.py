@@ -14,6 +14,7 @@ import orjson
 from clickhouse_connect.driver.external import ExternalData
 
 from schemas.identity.resolution import NIL_UUID
+from schemas.profiles.verdicts import VERDICT
 from schemas.time import text_of_time
 
 _COLUMNS = (
@@ -27,6 +28,8 @@ _PARTS = {
     **{name: name for name in ("context", "properties", "traits", "consent")},
 }
 
+_EVENT_COLUMNS = (*_COLUMNS, "verdict")  # of a click, by `click_verdicts`
+
 # As `processors.profiles.rebuild.arrival` sorts: events of one millisecond in the order of their partition, in which
 # workers got them too.
 _ARRIVAL = "t.received_at, t.origin_topic, t.origin_partition, t.origin_offset, t.event_id"
@@ -37,14 +40,26 @@ CLASSIFICATION = (
 )  # fmt: skip
 """Columns of `touchpoints` that follow from an event by the rules for touches."""
 
-# The last condition is the person as v_touchpoints computes it. The one before lets indexes skip other people's rows.
-_PERSON_FILTER = """
-    FROM touchpoints AS t FINAL
-    LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-    WHERE (t.profile_id = {person:UUID} OR t.anchor IN (
-        SELECT anchor FROM identity_overrides FINAL WHERE profile_id = {person:UUID}
-    )) AND if(o.version > t.identity_version, o.profile_id, t.profile_id) = {person:UUID}
+# The person as v_touchpoints computes it.
+_PERSON = "if(o.version > t.identity_version, o.profile_id, t.profile_id)"
+_OWNERS = "LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor"
+
+# The last condition is the person. The one before lets indexes skip other people's rows.
+_ONE_PERSON = f"""
+    WHERE (t.profile_id = {{person:UUID}} OR t.anchor IN (
+        SELECT anchor FROM identity_overrides FINAL WHERE profile_id = {{person:UUID}}
+    )) AND {_PERSON} = {{person:UUID}}
+"""  # noqa: S608 - fixed texts
+_ASKED_PEOPLE = f"""
+    WHERE (t.profile_id IN asked OR t.anchor IN (
+        SELECT anchor FROM identity_overrides FINAL WHERE profile_id IN asked
+    )) AND toString({_PERSON}) IN (SELECT toString(profile_id) FROM asked)
+"""  # noqa: S608 - fixed texts
+_PART_OF_PEOPLE = f"""
+    WHERE cityHash64(toString({_PERSON})) < {{share:Float64}} * 18446744073709551616.
+        AND cityHash64(toString({_PERSON})) % {{parts:UInt64}} = {{part:UInt64}}
 """
+_PERSON_FILTER = f"FROM touchpoints AS t FINAL {_OWNERS} {_ONE_PERSON}"
 
 
 def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
@@ -56,11 +71,11 @@ def read_events(client: Any, profile_id: str) -> list[dict[str, Any]]:
 
     Returns:
         Resolved touchpoints equal to those that were published (values of the topic `resolved-touchpoints`; their
-        `profile_id` is the one of that time), in the order in which the broker received them.
+        `profile_id` is the one of that time), in the order in which the broker received them. A click that a profile
+        has judged has its `verdict` too.
     """
-    query = f"SELECT t.{', t.'.join(_COLUMNS)} {_PERSON_FILTER} ORDER BY {_ARRIVAL}"
-    rows = client.query(query, {"person": profile_id}).result_rows
-    return [_event(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+    rows = client.query(_events_query(_ONE_PERSON), {"person": profile_id}).result_rows
+    return [event for _, events in _by_person(rows) for event in events]
 
 
 def read_people(
@@ -77,16 +92,9 @@ def read_people(
     Yields:
         A person as known now, and their events as `read_events` returns them.
     """
-    query = f"""
-        SELECT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
-            t.{", t.".join(_COLUMNS)}
-        FROM touchpoints AS t FINAL
-        LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-        WHERE t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}'
-            AND cityHash64(person) < {{share:Float64}} * 18446744073709551616.
-            AND cityHash64(person) % {{parts:UInt64}} = {{part:UInt64}}
-        ORDER BY person, {_ARRIVAL}
-    """  # noqa: S608 - our own column names
+    query = _events_query(
+        _PART_OF_PEOPLE, f"AND t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}'"
+    )
     parameters = {"stop": stop, "share": share, "part": part[0], "parts": part[1]}
     with client.query_rows_stream(query, parameters) as rows:
         yield from _by_person(rows)
@@ -94,26 +102,36 @@ def read_people(
 
 def read_events_of(client: Any, profile_ids: Sequence[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Read all events of some people, as `read_people` does. The ids may be any number: a parameter may not."""
-    query = f"""
-        SELECT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
-            t.{", t.".join(_COLUMNS)}
-        FROM touchpoints AS t FINAL
-        LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-        WHERE (t.profile_id IN asked OR t.anchor IN (
-            SELECT anchor FROM identity_overrides FINAL WHERE profile_id IN asked
-        )) AND person IN (SELECT toString(profile_id) FROM asked)
-        ORDER BY person, {_ARRIVAL}
-    """  # noqa: S608 - our own column names
+    query = _events_query(_ASKED_PEOPLE)
     lines = b"\n".join(orjson.dumps([profile_id]) for profile_id in profile_ids)
     asked = ExternalData(file_name="asked", data=lines, fmt="JSONCompactEachRow", structure=["profile_id UUID"])
     with client.query_rows_stream(query, external_data=asked) as rows:
         yield from _by_person(rows)
 
 
+def _events_query(people: str, condition: str = "") -> str:
+    """Return the query of the events of some people: the person, then `_EVENT_COLUMNS`; person by person, as received.
+
+    Args:
+        people: The condition on them, for a table `t` and the owners `o` of its anchors.
+        condition: A further one on `touchpoints`.
+    """
+    return f"""
+        SELECT toString({_PERSON}) AS person, t.{", t.".join(_COLUMNS)}, v.verdict AS verdict
+        FROM touchpoints AS t FINAL {_OWNERS}
+        LEFT JOIN (
+            SELECT t.source AS source, t.event_id AS event_id, t.verdict AS verdict
+            FROM click_verdicts AS t FINAL {_OWNERS} {people}
+        ) AS v ON v.source = t.source AND v.event_id = t.event_id
+        {people} {condition}
+        ORDER BY person, {_ARRIVAL}
+    """  # noqa: S608 - fixed texts
+
+
 def _by_person(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Put the rows of each person, which begin with the id, together as events."""
     for person, theirs in groupby(rows, key=lambda row: row[0]):
-        yield str(person), [_event(dict(zip(_COLUMNS, row[1:], strict=True))) for row in theirs]
+        yield str(person), [_event(dict(zip(_EVENT_COLUMNS, row[1:], strict=True))) for row in theirs]
 
 
 def read_product_names(client: Any, product_ids: Iterable[str]) -> dict[str, str]:
@@ -176,6 +194,8 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
         event["order"] = {"namespace": row["order_namespace"], "source_kind": row["order_source_kind"]}
     names = ("topic", "partition", "offset")
     event["origin"] = {name: row[f"origin_{name}"] for name in names}
+    if row.get("verdict"):
+        event[VERDICT] = row["verdict"]
     return event
 
 

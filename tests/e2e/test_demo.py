@@ -1,8 +1,13 @@
-"""The demo on real servers: everything is accounted for, people are found, and a second run finds nothing new."""
+"""The demo on real servers: everything is accounted for, people are found and in the same segments wherever one looks.
+
+A second run finds nothing new.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import json
 import zipfile
 from collections import defaultdict
 from decimal import Decimal
@@ -13,7 +18,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from rich.console import Console
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from deploy.demo import page as demo_page
 from deploy.demo import run as demo
 from deploy.demo.ecom import COLUMNS, MEMBER, PACKAGE, VERSION
@@ -54,10 +61,19 @@ async def owners(settings: Settings, group: list[tuple[str, str]], store: RedisI
 async def test_the_demo_accounts_for_everything_and_finds_the_people(
     stack: Settings, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
     said: list[str] = []
     with Pipeline(stack, tmp_path / "home"):
         first = demo.run(stack, PEOPLE, cache, said.append)
         second = demo.run(stack, PEOPLE, cache, said.append)
+        checked = await asyncio.to_thread(CliRunner().invoke, app, ["segments", "check", "--json"])
+        healthy = await asyncio.to_thread(CliRunner().invoke, app, ["doctor"])
+
+    members = json.loads(checked.stdout)
+    assert (0, []) == (checked.exit_code, members["differences"]), checked.stderr
+    assert members["people"] > PEOPLE > 10 * members["skipped"]
+    assert 0 == healthy.exit_code, healthy.stdout
+    assert "segment members: 0 segments differ" in healthy.stdout
 
     simulation = Simulation(Options(people=PEOPLE))
     lines = sum(1 for _ in simulation.lines())

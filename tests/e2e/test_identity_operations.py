@@ -97,6 +97,7 @@ def test_an_unmerge_restates_attribution_and_gives_both_people_their_own_profile
         pipeline.drain()
         apart = credit(pipeline)
         profiles = [run("profile", "show", who) for who in ("email:ann@shop.example", "phone:+14155552671")]
+        members = run("segments", "check")
 
     assert {"hers": "Paid Search", "his": "Email"} == never_merged == apart
     assert {"hers": "Email", "his": "Direct"} == as_one  # her order was a visit that nothing brought
@@ -104,6 +105,7 @@ def test_an_unmerge_restates_attribution_and_gives_both_people_their_own_profile
         preview[name] for name in ("moved", "stayed", "events", "orders")
     )
     assert {split["source"], split["target"]} == set(split["rebuilt"])
+    assert [2, []] == [members[name] for name in ("people", "differences")]
     assert [(split["source"], 303, "10.00"), (split["target"], 302, "30.00")] == [
         (one["profile_id"], one["event_count"], one["orders"]["by_currency"]["EUR"]["net"]) for one in profiles
     ]

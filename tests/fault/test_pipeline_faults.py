@@ -59,6 +59,7 @@ def assert_nothing_lost_nothing_invented(pipeline: Pipeline, people: int = PEOPL
         " WHERE profile_id IN (SELECT profile_id FROM v_touchpoints)"
     )[0]
     assert (people, events) == counted
+    assert [] == pipeline.check_segments()["differences"]
 
 
 def test_kill_9_of_each_worker_in_turn_under_load_loses_nothing(stack: Settings, tmp_path: Path) -> None:

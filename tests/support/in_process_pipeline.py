@@ -84,8 +84,13 @@ class Town:
         self._update = ProfileUpdate(self.profiles, decider)
         self._offsets = count()
 
-    async def live(self, *events: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Let events happen; answer with what was published of them."""
+    async def live(self, *events: Mapping[str, Any], backwards: bool = False) -> list[dict[str, Any]]:
+        """Let events happen; answer with what was published of them.
+
+        Args:
+            events: In the order in which they are received.
+            backwards: Profiles get them the other way round, as if each had been read from a partition of its own.
+        """
         records = [
             Arrived(offset, RECEIVED_MS + 1000 * offset, orjson.dumps(event))
             for event, offset in zip(events, self._offsets, strict=False)
@@ -93,7 +98,7 @@ class Town:
         outgoing = route("identify", records, await self._identify(records))
         assert {RESOLVED_TOUCHPOINTS} >= {one.topic for one in outgoing}, outgoing
         resolved = [orjson.loads(one.value) for one in outgoing]
-        await self._update(resolved)
+        await self._update(resolved[::-1] if backwards else resolved)
         await self.store(*resolved)
         await self.relay()
         self.published += resolved

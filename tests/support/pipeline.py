@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import orjson
+import pytest
 import redis
 from confluent_kafka import Producer
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from deploy.local.process import ChildProcess
 from deploy.operations.completion import drain, pending
 from deploy.operations.lag import LagReader
@@ -119,6 +123,15 @@ class Pipeline:
         with redis.Redis.from_url(self.settings.redis_url) as client, LagReader(self.settings) as reader:
             left = drain(lambda: pending(self.settings, reader, client), timeout_s, progress=lambda _: self.check())
         assert left.empty, f"not drained after {timeout_s} s: {left.summary()}"
+
+    def check_segments(self) -> dict[str, Any]:
+        """Compare the members of segments, as `throughline segments check` does."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("deploy.settings.settings", lambda: self.settings)
+            result = CliRunner().invoke(app, ["segments", "check", "--json"])
+        assert result.stdout, result.stderr
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
 
     def check(self) -> None:
         """Fail at once, with the end of its log, if a worker has died that nobody killed."""

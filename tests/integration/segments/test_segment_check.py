@@ -35,7 +35,13 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def city(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
+def backwards() -> bool:
+    """Whether profiles get the events of a batch in another order than that in which they were received."""
+    return False
+
+
+@pytest.fixture
+async def city(stack: Settings, monkeypatch: pytest.MonkeyPatch, backwards: bool) -> AsyncIterator[Town]:
     """A simulated retailer whose events have come in, with all shipped segments and journeys in force."""
     for name, value in environment(stack).items():
         monkeypatch.setenv(name, value)
@@ -45,17 +51,18 @@ async def city(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         events = [orjson.loads(line) for line in Simulation(Options(people=50, days=10, junk=0)).lines()]
         lines = list({(one["source"], one["event_id"]): one for one in events}.values())
         for start in range(0, len(lines), 200):
-            await found.live(*lines[start : start + 200])
-        await relay_segment_changes(found, stack)
+            await found.live(*lines[start : start + 200], backwards=backwards)
+        await relay_journey_events(found, stack)
         yield found
     settings.cache_clear()
 
 
-async def relay_segment_changes(city: Town, stack: Settings) -> None:
+async def relay_journey_events(city: Town, stack: Settings) -> None:
     outbox = RedisOutbox(city.redis, profile_outbox(stack.redis_namespace))
     records = [one.value for _, one in await outbox.pending(100_000) if one.topic.endswith(JOURNEY_EVENTS)]
     rows = [row for record in records for row in journey_event_rows(orjson.loads(record))]
-    await city.insert("segment_changes", *[row for table, row in rows if table == "segment_changes"])
+    for name in ("segment_changes", "click_verdicts"):
+        await city.insert(name, *[row for table, row in rows if table == name])
 
 
 def last_moment(city: Town) -> datetime:
@@ -94,6 +101,7 @@ async def forget_membership(city: Town, segment: str) -> str:
     raise LookupError(segment)
 
 
+@pytest.mark.parametrize("backwards", [False, True], ids=["as received", "in another order"])
 async def test_a_simulated_population_is_in_the_same_segments_everywhere(city: Town) -> None:
     result = await checked(city)
     earlier = await checked(city, last_moment(city) - timedelta(seconds=100))

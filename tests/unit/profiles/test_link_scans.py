@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
+import orjson
 import pytest
 
 from deploy.operations.engines import load_decision_engine
@@ -16,7 +18,9 @@ from processors.profiles.fold import PendingEvent, fold_events
 from processors.profiles.isolation import fold_events_isolated
 from processors.profiles.rebuild import rebuild
 from schemas.profiles.document import ProfileRequest, StoredProfile
+from schemas.profiles.verdicts import JUDGED, VERDICT
 from schemas.time import ms_of_text
+from schemas.topics import JOURNEY_EVENTS
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import instant, person
 
@@ -39,6 +43,7 @@ def happened(name: str, seconds: float, number: int = 0, channel: str = "email",
 def clicked(seconds: float, link: str = "a", **properties: Any) -> dict[str, Any]:
     return {
         **happened("Email Link Clicked", seconds, channel="email", link_id=link, **properties),
+        "event_id": f"click {seconds} {link}",
         "campaign": {"name": "autumn", "medium": "email"},
     }
 
@@ -51,8 +56,10 @@ def viewed(seconds: float, channel: str = "web") -> dict[str, Any]:
     return happened("Page Viewed", seconds, channel=channel)
 
 
-def fold(*events: dict[str, Any], isolated: bool = False) -> tuple[Document, dict[str, Any]]:
-    """Return document and state of a person after these events, in the order in which they came."""
+def fold(
+    *events: dict[str, Any], isolated: bool = False, verdicts: dict[str, str] | None = None
+) -> tuple[Document, dict[str, Any]]:
+    """Return document and state of a person after these events, in the order in which they came; keep the verdicts."""
     pending = [PendingEvent(ProfileRequest(ADA, b"", ms_of_text(one["received_at"])), one) for one in events]
     stored = StoredProfile(ADA, 0, None)
     folded = (
@@ -62,6 +69,9 @@ def fold(*events: dict[str, Any], isolated: bool = False) -> tuple[Document, dic
     )
     assert folded.person is not None
     assert () == tuple(folded.rejected)
+    if verdicts is not None:
+        records = [orjson.loads(one.value) for one in folded.outgoing if one.topic == JOURNEY_EVENTS]
+        verdicts |= {one["event_id"]: one["verdict"] for one in records if one["kind"] == JUDGED}
     return folded.person.document, folded.person.state
 
 
@@ -178,6 +188,45 @@ def test_a_rebuilt_profile_knows_the_scan_too() -> None:
     events = [delivered(), *SCAN, clicked(3600)]
 
     assert fold(*events)[0] == rebuild(ADA, events, decider=DECIDER).document == rebuild(ADA, events).document
+
+
+@pytest.mark.parametrize("events", [pytest.param(case.values[0], id=case.id) for case in CLICKS])
+@pytest.mark.parametrize("isolated", [False, True], ids=["as usual", "step by step"])
+def test_history_knows_what_counted_in_whatever_order_it_is_read(events: list[dict[str, Any]], isolated: bool) -> None:
+    random = Random(1)
+    for _ in range(10):
+        verdicts: dict[str, str] = {}
+        random.shuffle(events := list(events))
+        document, state = fold(*events, isolated=isolated, verdicts=verdicts)
+        history = [{**one, **({VERDICT: known} if (known := verdicts.get(one["event_id"])) else {})} for one in events]
+        random.shuffle(history)
+
+        rebuilt = rebuild(ADA, history, decider=DECIDER)
+
+        assert document == rebuilt.document
+        assert state.get("features") == rebuilt.state.get("features")
+
+
+def test_a_click_that_is_held_counts_for_a_rebuilt_person_once_a_visit_comes() -> None:
+    history = [viewed(5), delivered(), {**clicked(3), VERDICT: "held"}]  # the visit came before the click, in no order
+    rebuilt = rebuild(ADA, history, decider=DECIDER)
+    counted = link_scans.admit(rebuilt.document, rebuilt.state, viewed(6), {"event_count": 1})
+
+    assert 0 == clicks(rebuilt.document)
+    assert (["Email Link Clicked", "Page Viewed"], [(clicked(3), "counted")]) == (
+        [event["event"] for event, _ in counted.events],
+        counted.judged,
+    )
+
+
+def test_the_clicks_of_two_people_who_turn_out_to_be_one_stay_as_they_were_judged() -> None:
+    first, second = [delivered(), clicked(300, "a")], [delivered(), clicked(300.5, "b")]  # as one: a scan
+    verdicts: dict[str, str] = {}
+    for one in (first, second):
+        fold(*one, verdicts=verdicts)
+    history = [{**one, VERDICT: verdicts.get(one["event_id"])} for one in (*first, *second)]
+
+    assert 2 == clicks(rebuild(ADA, history).document)
 
 
 def test_what_is_remembered_is_bounded_and_forgotten_after_a_day() -> None:
