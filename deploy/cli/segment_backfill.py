@@ -47,8 +47,10 @@ def segments_backfill(
 
     with exit_on_store_error():
         in_force = asyncio.run(read_in_force(settings()))
-    definitions = in_force.definitions
-    known = fingerprints(definitions.segments, in_force.running(), settings().timezone, definitions.markets)
+    found = in_force.definitions
+    known = fingerprints(
+        found.segments, in_force.running(), settings().timezone, found.markets, found.policy.address_types
+    )
     if late and names:
         raise typer.BadParameter("it takes all segments, so no names", param_hint="--late")
     for name in names or ():

@@ -28,6 +28,8 @@ from processors.decisions.engine import DecisionEngine
 from processors.profiles.fold import read_state
 from processors.profiles.rebuild import RebuiltProfile, refill, replacement
 from processors.segments.preview import history_of
+from processors.segments.reachability import AddressTypes
+from schemas.channels import ADDRESS_TYPES_OF
 from schemas.durations import MINUTE_MS
 from schemas.journeys.definitions import Journey, SegmentEntry
 from schemas.markets import ONE_MARKET, MarketDefinitions
@@ -98,6 +100,7 @@ def fingerprints(
     journeys: Iterable[Journey],
     timezone: str,
     markets: MarketDefinitions = ONE_MARKET,
+    address_types: AddressTypes = ADDRESS_TYPES_OF,
 ) -> dict[str, str]:
     """Return what takes in history: each segment, and `JOURNEY` with each journey that existing members enter.
 
@@ -106,11 +109,13 @@ def fingerprints(
         journeys: The journeys.
         timezone: Zone of people whose own is unknown, in markets without one; IANA name.
         markets: The table of markets.
+        address_types: The identifier types that messages of each channel are sent to, as the message policy has them.
 
     Returns:
         Name → a fingerprint, which changes when other people belong to it.
     """
-    found = {one.name: segments.fingerprint(one.name, timezone, markets.fingerprint) for one in segments.segments}
+    by = markets.fingerprint, address_types
+    found = {one.name: segments.fingerprint(one.name, timezone, *by) for one in segments.segments}
     for journey in journeys:
         entry = journey.entry
         if isinstance(entry, SegmentEntry) and entry.existing and journey.enabled and entry.segment in found:

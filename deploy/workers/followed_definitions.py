@@ -179,7 +179,8 @@ def follow_decisions(
 
 def _note_segments(settings: Settings, definitions: Definitions) -> None:
     """Note which segments are in force; those that have not taken in history are named in the log."""
-    known = fingerprints(definitions.segments, definitions.journeys, settings.timezone, definitions.markets)
+    by = definitions.markets, definitions.policy.address_types
+    known = fingerprints(definitions.segments, definitions.journeys, settings.timezone, *by)
     waiting: list[str] = []
     with (
         suppress(redis.RedisError),  # it is down: this can wait until the next start

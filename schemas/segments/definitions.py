@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from schemas.channels import ADDRESSED_CHANNELS
+from schemas.channels import ADDRESS_TYPES_OF, ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS
 from schemas.segments.conditions import Condition, Duration, Function, Name, Path, Texts, Where, check_function
 from schemas.spelling import known_names, nearest_names
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
 Score = Annotated[int, Field(ge=1, le=5)]
+
+_OF_ADDRESSES = ("reach.", "is_known", "lifecycle.stage")
+"""Attributes, or the beginnings of their names, that depend on the addresses to which messages of each channel go."""
 
 
 class _Model(BaseModel):
@@ -219,13 +222,20 @@ class SegmentDefinitions(_Model):
                     waiting.append(one.segment)
         return self.model_copy(update={"segments": tuple(by_name[name] for name in needed)})
 
-    def fingerprint(self, name: str, timezone: str, markets: str = "") -> str:
+    def fingerprint(
+        self,
+        name: str,
+        timezone: str,
+        markets: str = "",
+        address_types: Mapping[str, Sequence[str]] = ADDRESS_TYPES_OF,
+    ) -> str:
         """Return a hash of all that decides who is in a segment; its description and its neighbours do not matter.
 
         Args:
             name: The segment.
             timezone: Zone of people whose own is unknown, in markets without one; IANA name.
             markets: `MarketDefinitions.fingerprint`.
+            address_types: The identifier types that messages of each channel are sent to, by the message policy.
         """
         chosen = self.selection((name,))
         parts = [
@@ -236,6 +246,10 @@ class SegmentDefinitions(_Model):
         parts += [one.model_dump_json() for one in (self.rfm, self.lifecycle, self.engagement, self.affinity)]
         asked = {one.attribute for segment in chosen.segments for one in segment.when.walk()}
         parts += [one.model_dump_json() for one in self.traits if f"computed.{one.name}" in asked]
+        if any(_asks_for_addresses(one) for segment in chosen.segments for one in segment.when.walk()):
+            # Channels that every policy has are left out, so that their segments need not take in history once more.
+            own = address_types.items() - ADDRESS_TYPES_OF.items()
+            parts += sorted(f"{channel}: {', '.join(kinds)}" for channel, kinds in own)
         return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
 
     def unknown_classes(self, condition: Condition) -> list[str]:
@@ -243,6 +257,12 @@ class SegmentDefinitions(_Model):
         classes = [one.name for one in self.rfm.classes]
         named = (name for one in condition.walk() for name in one.rfm or () if name not in classes)
         return [f"there is no RFM class {name!r}: use {', '.join(classes)}" for name in named]
+
+
+def _asks_for_addresses(condition: Condition) -> bool:
+    """Return whether a condition, without its parts, depends on which addresses messages of each channel go to."""
+    attribute = condition.attribute or ""
+    return bool(condition.can_reach or condition.stage) or attribute.startswith(_OF_ADDRESSES)
 
 
 def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterable[str]) -> list[str]:
