@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import typer
@@ -53,12 +53,11 @@ def segments_list(
     Says which of them have not taken in history yet, if Redis answers.
     """
     from deploy.operations.segment_backfill import fingerprints, waiting_segments
-    from deploy.settings import settings
     from sinks.clickhouse.audiences import count_members
 
-    definitions = _definitions()
-    known = fingerprints(definitions, (), settings().timezone, _table_of_markets())
-    waiting = waiting_segments(settings().redis_url, settings().redis_namespace, known)
+    at, definitions, address_types, markets = _in_force()
+    known = fingerprints(definitions, (), at.timezone, markets, address_types)
+    waiting = waiting_segments(at.redis_url, at.redis_namespace, known)
     members: dict[str, int] | None = None
     if market and not counts:
         raise typer.BadParameter("members are counted with --counts alone", param_hint="--market")
@@ -88,10 +87,11 @@ def segments_show(name: str, as_json: AsJson = False) -> None:
     """Show one segment: its condition and the number of its members."""
     from sinks.clickhouse.audiences import count_members
 
-    segment = _segment(_definitions(), name)
+    found = _in_force()
+    segment = _segment(found.definitions, name)
     with clickhouse() as client:
         members = count_members(client, datetime.now(UTC)).get(name, 0)
-    when = _condition_as_written(segment)
+    when = _condition_as_written(segment, found.settings)
     if as_json:
         shown = {"name": name, "description": segment.description, "when": when, "members": members}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -109,7 +109,8 @@ def segments_attributes(
     from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, Attribute
 
     computed = [
-        Attribute(f"computed.{trait.name}", "any", "", trait.description, None) for trait in _definitions().traits
+        Attribute(f"computed.{trait.name}", "any", "", trait.description, None)
+        for trait in _in_force().definitions.traits
     ]
     rows = [
         one._asdict()
@@ -129,22 +130,22 @@ def segments_preview(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a segment over all history: members, people who entered and left by day, and examples."""
-    from deploy.settings import settings
     from processors.segments.preview import preview
     from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
 
-    timezone = settings().timezone
+    in_force = _in_force()
+    timezone = in_force.settings.timezone
     moment = _evaluation_time(at, timezone)
-    chosen, definitions = _to_preview(what)
+    chosen, definitions = _to_preview(what, in_force)
     with clickhouse() as client:
         found, people = preview(
             definitions,
             read_people(client, moment),
             ms_of_time(moment),
             timezone=timezone,
-            address_types=_address_types(),
-            markets=_table_of_markets(),
+            address_types=in_force.address_types,
+            markets=in_force.markets,
         )
     shown = {name: found[name] for name in chosen}
     for hint in _name_hints(definitions):
@@ -180,12 +181,12 @@ def segments_export(
     list: people who entered the segment since then, or gave consent. `left` lists whom to remove: people who left the
     segment, or withdrew consent.
     """
-    from deploy.settings import settings
     from processors.segments.audiences import LIST_FORMATS, agreed_since, may_be_targeted, rows, withdrew_since
     from schemas.time import ms_of_time
     from sinks.clickhouse.audiences import member_ids, read_members, read_members_since
 
-    _segment(_definitions(), name)
+    in_force = _in_force()
+    _segment(in_force.definitions, name)
     if (change == "all") != (not since):
         raise typer.BadParameter("entered and left need --since, and only they do", param_hint="--since")
     now = datetime.now(UTC)
@@ -195,7 +196,7 @@ def segments_export(
         if change == "all":
             people, elsewhere = read_members(client, name, now), set[str]()
         else:
-            then = instant(since, ZoneInfo(settings().timezone), "--since")
+            then = instant(since, ZoneInfo(in_force.settings.timezone), "--since")
             since_ms = ms_of_time(then)
             if change == "entered":
                 people, elsewhere = read_members(client, name, now), member_ids(client, name, then)
@@ -275,39 +276,34 @@ def _write(out: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> N
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
-def _definitions() -> SegmentDefinitions:
-    from deploy.operations.definition_files import DefinitionError
-    from deploy.operations.engines import load_segments
+class _InForce(NamedTuple):
+    """What is in force; if Redis does not answer, what is in the folder.
 
-    try:
-        return load_segments(_settings_in_force())
-    except DefinitionError as error:
-        fail(str(error))
+    Attributes:
+        settings: By which it is read.
+        definitions: The segments.
+        address_types: The identifier types that messages of each channel are sent to.
+        markets: The table of markets, which is always that of the folder.
+    """
+
+    settings: Settings
+    definitions: SegmentDefinitions
+    address_types: dict[str, tuple[str, ...]]
+    markets: MarketDefinitions
 
 
-def _address_types() -> dict[str, tuple[str, ...]]:
-    """Return the identifier types of each channel; `_definitions` has read the policy before, so it is valid."""
-    from deploy.operations.engines import load_address_types
-
-    return load_address_types(_settings_in_force())
-
-
-def _table_of_markets() -> MarketDefinitions:
+def _in_force() -> _InForce:
+    """Read what is in force, once a command: two readings may be of two versions."""
     from deploy.operations.definition_files import DefinitionError, load_markets
+    from deploy.operations.definitions_report import settings_or_folder
+    from deploy.operations.engines import load_address_types, load_segments
     from deploy.settings import settings
 
+    at = asyncio.run(settings_or_folder(settings()))
     try:
-        return load_markets(settings())
+        return _InForce(at, load_segments(at), load_address_types(at), load_markets(settings()))
     except DefinitionError as error:
         fail(str(error))
-
-
-def _settings_in_force() -> Settings:
-    """Return settings by which the definitions in force are read; if Redis does not answer, those of the folder."""
-    from deploy.operations.definitions_report import settings_or_folder
-    from deploy.settings import settings
-
-    return asyncio.run(settings_or_folder(settings()))
 
 
 def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
@@ -320,12 +316,12 @@ def _segment(definitions: SegmentDefinitions, name: str) -> Segment:
     return definitions.segments[names.index(name)]
 
 
-def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
+def _to_preview(what: str, in_force: _InForce) -> tuple[list[str], SegmentDefinitions]:
     """Return the segments to preview, and definitions of these and of all segments that they refer to."""
     from deploy.operations.definition_files import DefinitionError, load
     from schemas.segments.definitions import SegmentDefinitions
 
-    known = _definitions()
+    known = in_force.definitions
     by_name = {segment.name: segment for segment in known.segments}
     changes: dict[str, Any] = {}
     if what in by_name:
@@ -341,7 +337,7 @@ def _to_preview(what: str) -> tuple[list[str], SegmentDefinitions]:
         given = file.model_fields_set - {"segments", "traits"}
         changes = {"traits": tuple(traits.values()), **{name: getattr(file, name) for name in given}}
     definitions = known.model_copy(update={**changes, "segments": tuple(by_name.values())}).selection(chosen)
-    if problems := definitions.problems(_address_types()):
+    if problems := definitions.problems(in_force.address_types):
         fail("\n".join(f"{what}: {name}: {problem}" for name, problem in problems))
     return chosen, definitions
 
@@ -366,13 +362,13 @@ def _evaluation_time(at: str, timezone: str) -> datetime:
     return instant(at, ZoneInfo(timezone), "--at", through=True) if at else datetime.now(UTC)
 
 
-def _condition_as_written(segment: Segment) -> Any:
+def _condition_as_written(segment: Segment, settings: Settings) -> Any:
     """Return the condition as it is written in its file, with durations as text."""
     import yaml
 
     from deploy.operations.definition_files import yaml_files
 
-    for path in yaml_files(_settings_in_force().definitions_dir / "segments"):
+    for path in yaml_files(settings.definitions_dir / "segments"):
         for one in yaml.safe_load(path.read_text("utf-8")).get("segments", ()):
             if one["name"] == segment.name:
                 return one["when"]
