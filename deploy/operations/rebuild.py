@@ -21,7 +21,8 @@ from deploy.operations.roles import Role
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
-from processors.profiles.rebuild import rebuild, replacement, restore
+from processors.profiles.rebuild import rebuild, replacement, restore, state_anew
+from processors.segments.preview import history_of
 from schemas.segments.conditions import SegmentHistory
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
@@ -116,6 +117,10 @@ async def _rebuild(
         now_ms = clock_ms()
         if decider is None or split:
             rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
+            if decider is not None:
+                names = decider.segments.names
+                changes = history_of(decider.segments, stored.profile_id, events, now_ms)
+                rebuilt = state_anew(stored, rebuilt, decider, now_ms, SegmentHistory(names, changes, names))
         else:
             dated = history(stored.profile_id, events, now_ms) if history else None
             rebuilt = restore(stored, events, decider, now_ms, foreign=foreign, history=dated)

@@ -110,6 +110,36 @@ class Restorer(Decider, Protocol):
         """Evaluate all segments; return the changes of memberships, dated by history if it is given."""
 
 
+def state_anew(
+    stored: StoredProfile, rebuilt: RebuiltProfile, decider: Restorer, now_ms: int, history: SegmentHistory
+) -> RebuiltProfile:
+    """Add the memberships of a separated person to the changes to publish: those published before were of two people.
+
+    Args:
+        stored: The profile as it is stored, with those that it is to absorb.
+        rebuilt: What `rebuild` made of the person's own events, with the decider; its state is changed.
+        decider: The decision engine.
+        now_ms: The time for which memberships are exact.
+        history: Memberships by those events; all of it is published.
+    """
+    person = Person(stored.profile_id, rebuilt.document, rebuilt.state)
+    if (segments := person.state.get("segments")) is not None:
+        # Changes are numbered on, since those with a lower number are replaced.
+        states = [one.state for one in (stored, *stored.absorbed)]
+        segments["changes"] = max(segments.get("changes", 0), *map(_changes_of, states))
+    emits = tuple(decider.restate(person, now_ms, history))
+    return rebuilt._replace(state=person.state, due_ms=decider.due(person), emits=emits)
+
+
+def _changes_of(state: bytes | None) -> int:
+    """Return the number of the last change of segments in a stored state; 0 if it cannot be read."""
+    try:
+        changes = read_state(state).get("segments", {}).get("changes", 0)
+    except (AttributeError, TypeError, ValueError):
+        return 0
+    return changes if type(changes) is int else 0
+
+
 def restore(
     stored: StoredProfile,
     events: Iterable[Event],
