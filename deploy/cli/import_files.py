@@ -290,8 +290,10 @@ def _publish(files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json:
         return
     print(f"{state.rows:,} rows: published {state.published:,} events, {state.unchanged:,} were stored already")
     if state.published:
-        late = "dates segments by when old events happened, once they are stored"
-        typer.echo(f"note: `throughline segments backfill --late` {late}", err=True)
+        by_itself = (
+            "by itself where `throughline up` runs, else the next time that `throughline segments backfill` does"
+        )
+        typer.echo(f"note: segments are dated by when old events happened {by_itself}", err=True)
     if state.mended:
         print(f"{state.mended:,} events have a detail that was mended or set aside: see `context.mended`")
     if state.ignored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,14 +37,18 @@ def segments_backfill(
     """Take history into new and changed segments: who fits already becomes a member, and counts begin in the past.
 
     Memberships are dated by when the events happened, also for days before the segment was defined or the events were
-    imported. Nothing is sent, and no journey begins but those with `existing: true` in their entry. Events may keep
-    coming. If it breaks off, the next call goes on where it was.
+    imported. Without names, people whose events have arrived over a day late since the last call have all their
+    memberships dated so. Nothing is sent, and no journey begins but those with `existing: true` in their entry. Events
+    may keep coming. If it breaks off, the next call goes on where it was. `throughline up` runs it by itself; elsewhere
+    run it on a schedule.
     """
     from deploy.operations.definitions_report import read_in_force
     from deploy.operations.rebuild import load_rebuild_decider
     from deploy.operations.segment_backfill import BackfillRefusedError, backfill, fingerprints
     from deploy.settings import settings
     from schemas.spelling import nearest_names
+    from schemas.time import time_of_ms
+    from sinks.clickhouse.audiences import late_arrivals
 
     with exit_on_store_error():
         in_force = asyncio.run(read_in_force(settings()))
@@ -61,27 +66,28 @@ def segments_backfill(
     def report(done: int, parts: int, result: BackfillResult) -> None:
         typer.echo(f"  part {done:,} of {parts:,}: {result.people:,} people, {result.changed:,} changed", err=True)
 
-    async def fill(deployment: Deployment) -> BackfillResult:
-        return await backfill(
-            deployment,
-            known,
-            await load_rebuild_decider(settings()),
-            names=names or (),
-            late=late,
-            dry_run=dry_run,
-            timeout_s=timeout_s,
-            report=report,
-        )
+    async def fill(deployment: Deployment) -> tuple[BackfillResult, BackfillResult | None]:
+        decider = await load_rebuild_decider(settings())
+        run = partial(backfill, deployment, known, decider, dry_run=dry_run, timeout_s=timeout_s, report=report)
+        filled = await run(names=names or (), late=late)
+        if names or late or dry_run:
+            return filled, None
+        since_ms = await deployment.backfills.dated_ms()
+        if await asyncio.to_thread(late_arrivals, deployment.tables, time_of_ms(since_ms)) is None:
+            return filled, None
+        return filled, await run(late=True, since_ms=since_ms)
 
     try:
-        result = with_deployment(fill)
+        result, dated = with_deployment(fill)
     except BackfillRefusedError as error:
         fail(str(error))
     if as_json:
-        print(json.dumps(asdict(result), indent=2))
+        print(json.dumps(asdict(result) | {"dated": None if dated is None else asdict(dated)}, indent=2))
     else:
         _show(result, dry_run=dry_run)
-    if result.failed:
+        if dated:
+            print(f"{dated.people:,} people had late events, by which {dated.changed:,} have their memberships dated")
+    if result.failed or (dated and dated.failed):
         raise typer.Exit(1)
 
 

@@ -33,7 +33,7 @@ from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.predictions import can_fit
 from deploy.operations.roles import ROLES
-from deploy.operations.segment_backfill import waiting_segments
+from deploy.operations.segment_backfill import late_events_wait, waiting_segments
 from deploy.settings import Settings, home
 from schemas.intake.sources import SourceDefinitions
 from schemas.time import clock_ms, text_of_ms
@@ -41,6 +41,7 @@ from schemas.time import clock_ms, text_of_ms
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
 _FILL_EVERY_S, _FILL_AGAIN_S = 5.0, 60.0  # between looks for new segments; after a backfill, which may have failed
+_DATE_EVERY_S = 60.0  # between looks for late events, which read a column of all events
 _SCORE_FIRST_S, _SCORE_AGAIN_S, _SCORE_FAILED_S = 300.0, 600.0, 3600.0
 """From the start to the first look whether predictions are due, by when a first import is in; between looks; after one
 that failed, such as with too few customers."""
@@ -83,7 +84,7 @@ class Supervisor:
         self._listener: socket.socket | None = None
         self._write_keys: dict[str, str] = {}
         self._backfill: ChildProcess | None = None
-        self._fill_from = 0.0
+        self._fill_from = self._date_from = 0.0
         self._scores: Recurring | None = None
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
@@ -221,19 +222,26 @@ class Supervisor:
         return ChildProcess("collector", command, log, environment=environment, listener=self._listener)
 
     def _fill_segments(self) -> None:
-        """Take history into segments that are new or changed, also when they were published, beside the workers."""
+        """Take history into segments that are new or changed, also when they were published, beside the workers.
+
+        Events that arrived long after they happened, as by an import, are history too.
+        """
         now = time.monotonic()
         if not self._roles or now < self._fill_from or (self._backfill and self._backfill.alive):
             return
         self._fill_from = now + _FILL_EVERY_S
         if not waiting_segments(self._settings["redis_url"], Settings().redis_namespace):
-            return
+            if now < self._date_from:
+                return
+            self._date_from = now + _DATE_EVERY_S
+            if not late_events_wait(Settings().model_copy(update=self._settings), clock_ms()):
+                return
         command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill"]
         log = self._home.log("backfill")
         self._backfill = ChildProcess("backfill", command, log, environment=self._environment())
         self._backfill.launch()
         self._fill_from = now + _FILL_AGAIN_S
-        self._report(f"filling new segments with history: {log}")
+        self._report(f"taking history into segments: {log}")
 
     def _plan_scores(self) -> Recurring | None:
         """Plan the predictions of people: a process that ends, since it takes much memory and is idle for a day."""

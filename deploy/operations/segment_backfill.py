@@ -19,11 +19,13 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis import Redis
 from redis.exceptions import RedisError
 
 from deploy.operations.deployment import Deployment
 from deploy.operations.rebuild import rebuild_people, wait_for
+from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.fold import read_state
 from processors.profiles.rebuild import RebuiltProfile, refill, replacement
@@ -36,12 +38,19 @@ from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.segments.conditions import SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions
-from schemas.time import clock_ms, time_of_ms
+from schemas.time import clock_ms, ms_of_time, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
-from sinks.clickhouse.audiences import count_people, late_people_of_part, people_of_part, segments_on_record
+from sinks.clickhouse.audiences import (
+    count_people,
+    late_arrivals,
+    late_people_of_part,
+    people_of_part,
+    segments_on_record,
+)
+from sinks.clickhouse.client import StoreDown, connect
 from sinks.clickhouse.history import read_events_of, read_people
 from sinks.clickhouse.rfm import publish_rfm
-from sinks.redis.segment_backfill import RedisSegmentBackfill, read_definitions
+from sinks.redis.segment_backfill import RedisSegmentBackfill, read_dated_ms, read_definitions
 
 Item = TypeVar("Item")
 Event = dict[str, Any]
@@ -49,6 +58,12 @@ Histories = Iterable[tuple[str, list[Event]]]
 
 PEOPLE_A_PART = 10_000
 """People between two notes of the progress; each part reads the events once, so many small parts would take long."""
+FEW_PEOPLE = 500
+"""So many people of a part are read by themselves, and not with the whole part."""
+CLOCKS_DIFFER_MS = 30_000
+"""A late event that was received so shortly before a backfill may be dated by the next one once more, milliseconds."""
+SETTLED_MS, LONGEST_WAIT_MS = 60_000, 15 * MINUTE_MS
+"""Late events are taken in when no further one has come for so long, or when the first of them has waited so long."""
 OUTBOX_LIMIT = 50_000
 """Records in the outbox at which a backfill waits for the profile workers to publish them."""
 LEASE_MS, RENEWED_EACH_S = 30_000, 5
@@ -141,6 +156,29 @@ def waiting_segments(redis_url: str, namespace: str, known: Mapping[str, str] | 
     return not_filled(in_force if known is None else known, filled)
 
 
+def late_events_wait(settings: Settings, now_ms: int) -> bool:
+    """Return whether events have arrived over a day late that have not dated memberships yet, and no more are coming.
+
+    Args:
+        settings: Of the deployment.
+        now_ms: The time, milliseconds since 1970.
+    """
+    try:
+        with Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+            since_ms = read_dated_ms(client, settings.redis_namespace)
+        tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+        try:
+            found = late_arrivals(tables, time_of_ms(since_ms))
+        finally:
+            tables.close()
+    except (RedisError, StoreDown, ClickHouseError, OSError):
+        return False
+    if found is None:
+        return False
+    first_ms, last_ms = map(ms_of_time, found)
+    return last_ms < now_ms - SETTLED_MS or first_ms < now_ms - LONGEST_WAIT_MS
+
+
 def not_filled(known: Mapping[str, str], filled: Mapping[str, str]) -> list[str]:
     """Return the names of definitions that have not taken in history as they are now."""
     return [name for name, fingerprint in known.items() if filled.get(name) != fingerprint]
@@ -153,6 +191,7 @@ async def backfill(
     *,
     names: Sequence[str] = (),
     late: bool = False,
+    since_ms: int = 0,
     dry_run: bool = False,
     timeout_s: float = 300,
     clock: Callable[[], int] = clock_ms,
@@ -166,6 +205,7 @@ async def backfill(
         decider: The decision engine that the profile workers run.
         names: What to fill, of `known`; empty: what is not filled yet.
         late: Instead, date all segments anew for people with an event that arrived more than a day after it happened.
+        since_ms: With `late`: and that was received at this time or after it, milliseconds since 1970.
         dry_run: Count, and write nothing.
         timeout_s: Longest time of each wait for the workers, in seconds.
         clock: The time, milliseconds since 1970, for which memberships are exact.
@@ -189,7 +229,7 @@ async def backfill(
         )
     lease = asyncio.create_task(_keep_lease(store, token))
     try:
-        run = _Backfill(deployment, known, decider, token, late, timeout_s, dry_run, clock)
+        run = _Backfill(deployment, known, decider, token, since_ms if late else None, timeout_s, dry_run, clock)
         return await run.run(chosen, report)
     finally:
         lease.cancel()
@@ -211,18 +251,22 @@ class _Backfill:
         known: Mapping[str, str],
         decider: DecisionEngine,
         run_id: str,
-        late: bool,
+        late_since_ms: int | None,
         timeout_s: float,
         dry_run: bool,
         clock: Callable[[], int],
     ) -> None:
         self._deployment, self._known, self._decider = deployment, known, decider
-        self._id, self._late, self._timeout_s, self._dry_run, self._clock = run_id, late, timeout_s, dry_run, clock
+        self._id, self._late, self._since_ms = run_id, late_since_ms is not None, late_since_ms
+        self._timeout_s, self._dry_run, self._clock = timeout_s, dry_run, clock
 
     async def run(self, chosen: Sequence[str], report: Report) -> BackfillResult:
         store, wanted = self._deployment.backfills, {name: self._known[name] for name in chosen}
         former = None if self._dry_run else await store.progress()
-        if former and (former["wanted"], former.get("late", False)) == (wanted, self._late):
+        until_ms = self._clock() - CLOCKS_DIFFER_MS
+        asked = (wanted, self._late, self._since_ms)
+        if former and (former["wanted"], former.get("late", False), former.get("since")) == asked:
+            until_ms = former.get("until", until_ms)
             self._id, parts, done, result = former["id"], former["parts"], former["done"], former["result"]
             self._result = BackfillResult(**result)
         else:
@@ -236,27 +280,38 @@ class _Backfill:
         self._engine = self._decider.segments.part(self._result.segments)
         if chosen:
             await wait_for(self._deployment, "identify", self._timeout_s, lambda _: None)
+        if self._late:  # who has late events is asked of the tables
+            await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
         for number in range(done, parts if chosen else 0):
             await self._fill_part((number, parts))
             if not self._dry_run:
                 progress = {"id": self._id, "wanted": wanted, "late": self._late, "parts": parts, "done": number + 1}
-                await store.save({**progress, "result": asdict(self._result)})
+                times = {"since": self._since_ms, "until": until_ms}
+                await store.save({**progress, **times, "result": asdict(self._result)})
             report(number + 1, parts, self._result)
         if not self._dry_run:
             await asyncio.to_thread(publish_rfm, self._deployment.tables, self._decider.segments.rfm)
-            await store.finish({} if self._late else wanted)
+            await store.finish({} if self._late else wanted, until_ms if self._late else None)
         return self._result
 
     async def _fill_part(self, part: tuple[int, int]) -> None:
         tables = self._deployment.tables
-        people = late_people_of_part if self._late else people_of_part
-        versions, again = await self._versions(await asyncio.to_thread(people, tables, part))
+        if self._since_ms is None:
+            people = await asyncio.to_thread(people_of_part, tables, part)
+        else:
+            people = await asyncio.to_thread(late_people_of_part, tables, part, time_of_ms(self._since_ms))
+            if not people:
+                return
+        versions, again = await self._versions(people)
         asked = {*versions}
         self._on_record = await asyncio.to_thread(segments_on_record, tables, sorted(self._names), part)
         await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
         stop = time_of_ms(self._clock() + MINUTE_MS)  # clocks differ
-        histories = read_people(tables, stop, part=part)
-        again |= await self._fill(versions, (one for one in histories if not self._late or one[0] in asked))
+        if self._late and len(asked) <= FEW_PEOPLE:
+            again |= asked
+        else:
+            histories = read_people(tables, stop, part=part)
+            again |= await self._fill(versions, (one for one in histories if not self._late or one[0] in asked))
         for _ in range(_ROUNDS):
             if not again:
                 return

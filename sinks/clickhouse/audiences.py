@@ -86,18 +86,32 @@ def people_of_part(client: Any, part: tuple[int, int]) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def late_people_of_part(client: Any, part: tuple[int, int]) -> list[str]:
-    """Return those of `people_of_part` who have an event that arrived more than a day after it happened."""
+def late_people_of_part(client: Any, part: tuple[int, int], since: datetime) -> list[str]:
+    """Return those of `people_of_part` who have a late event that was received at a time or after it.
+
+    An event is late if it arrived more than a day after it happened.
+    """
     query = """
         SELECT DISTINCT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person
         FROM touchpoints AS t
         LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-        WHERE t.received_at > t.occurred_at + toIntervalDay(1)
+        WHERE t.received_at > t.occurred_at + toIntervalDay(1) AND t.received_at >= {since:DateTime64(3, 'UTC')}
             AND cityHash64(person) % {parts:UInt64} = {part:UInt64} AND person != {nobody:String}
         ORDER BY person
     """
-    rows = client.query(query, {"part": part[0], "parts": part[1], "nobody": NIL_UUID}).result_rows
-    return [str(row[0]) for row in rows]
+    parameters = {"part": part[0], "parts": part[1], "nobody": NIL_UUID, "since": since}
+    return [str(row[0]) for row in client.query(query, parameters).result_rows]
+
+
+def late_arrivals(client: Any, since: datetime) -> tuple[datetime, datetime] | None:
+    """Return when the first and the last late event since a time was received; None: there is none."""
+    query = """
+        SELECT count(), min(received_at), max(received_at) FROM touchpoints
+        WHERE received_at > occurred_at + toIntervalDay(1) AND received_at >= {since:DateTime64(3, 'UTC')}
+            AND profile_id != {nobody:UUID}
+    """
+    events, first, last = client.query(query, {"since": since, "nobody": NIL_UUID}).first_row
+    return (first, last) if events else None
 
 
 def segments_on_record(client: Any, segments: Sequence[str], part: tuple[int, int]) -> dict[str, frozenset[str]]:

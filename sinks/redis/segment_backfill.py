@@ -24,6 +24,7 @@ class RedisSegmentBackfill:
         self._filled = f"{{{namespace}}}:segments:filled"
         self._in_force = f"{{{namespace}}}:segments:defined"
         self._progress = f"{{{namespace}}}:segments:backfill"
+        self._dated = f"{{{namespace}}}:segments:dated"
         self._lease = Lease(redis, f"{self._progress}:lease")
 
     async def acquire(self, token: str, ttl_ms: int) -> bool:
@@ -45,11 +46,22 @@ class RedisSegmentBackfill:
         """Keep the progress of a backfill."""
         await self._redis.set(self._progress, orjson.dumps(progress))
 
-    async def finish(self, filled: Mapping[str, str]) -> None:
-        """Keep that these definitions have taken in history; the backfill has ended."""
+    async def dated_ms(self) -> int:
+        """Return the time, ms, up to which memberships are dated by late events that had been received; 0: never."""
+        return int(await self._redis.get(self._dated) or 0)
+
+    async def finish(self, filled: Mapping[str, str], dated_ms: int | None = None) -> None:
+        """Keep that a backfill has ended.
+
+        Args:
+            filled: Definitions that have taken in history.
+            dated_ms: Late events that had been received by then have dated memberships; None: they have not.
+        """
         async with self._redis.pipeline(transaction=True) as pipeline:
             if filled:
                 pipeline.hset(self._filled, items=[part for one in filled.items() for part in one])
+            if dated_ms is not None:
+                pipeline.set(self._dated, dated_ms)
             pipeline.delete(self._progress)
             await pipeline.execute()
 
@@ -101,6 +113,11 @@ def read_check(redis: Any, namespace: str) -> dict[str, Any] | None:
     kept = redis.get(f"{{{namespace}}}:segments:checked")
     found: dict[str, Any] | None = orjson.loads(kept) if kept else None
     return found
+
+
+def read_dated_ms(redis: Any, namespace: str) -> int:
+    """Return what `RedisSegmentBackfill.dated_ms` does, by a synchronous client."""
+    return int(redis.get(f"{{{namespace}}}:segments:dated") or 0)
 
 
 def read_definitions(redis: Any, namespace: str) -> tuple[dict[str, str], dict[str, str]]:

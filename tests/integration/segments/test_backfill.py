@@ -14,7 +14,7 @@ from redis import Redis
 from deploy.operations import segment_backfill
 from deploy.operations.deployment import Deployment
 from deploy.operations.lag import LagReader
-from deploy.operations.segment_backfill import BackfillResult, backfill, fingerprints, not_filled
+from deploy.operations.segment_backfill import BackfillResult, backfill, fingerprints, late_events_wait, not_filled
 from deploy.operations.segment_check import Difference, check_segments
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
@@ -157,13 +157,18 @@ async def test_old_events_that_were_imported_date_the_membership(shop: Shop) -> 
     dan = await shop.town.owner("email", "dan@shop.example")
     await shop.published()
     before = [dan in await shop.members("twice", day) for day in (at(days=3), text_of_ms(NOW_MS))]
+    waits = [late_events_wait(shop.deployment.settings, now) for now in (RECEIVED_MS, NOW_MS)]
     result = await shop.fill(late=True)
     await shop.published()
+    dated_ms = await shop.deployment.backfills.dated_ms()
+    again = await shop.fill(late=True, since_ms=dated_ms)
     after = [dan in await shop.members("twice", day) for day in (at(days=3), text_of_ms(NOW_MS))]
     sizes = "SELECT toString(day), members FROM v_segment_sizes WHERE segment = 'twice' ORDER BY day"
 
     assert ([False, True], [True, True]) == (before, after)
     assert {"seen": 4, "twice": 3, "buyers": 1} == result.members
+    assert ([False, True], False) == (waits, late_events_wait(shop.deployment.settings, NOW_MS))
+    assert (NOW_MS - segment_backfill.CLOCKS_DIFFER_MS, 0) == (dated_ms, again.people)
     assert [("2026-11-03", 1), ("2026-11-04", 2), ("2026-11-06", 3)] == shop.town.tables.rows(sizes)
     assert [] == await shop.differences()
 
