@@ -10,10 +10,12 @@ import pytest
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import encode
 from processors.profiles.fold import encode_state
-from processors.profiles.rebuild import RebuiltProfile, rebuild, replacement, restore
+from processors.profiles.rebuild import RebuiltProfile, rebuild, replacement, restore, state_anew
+from processors.segments.preview import history_of
 from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
+from schemas.segments.conditions import SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.topics import JOURNEY_EVENTS
 from tests.support.profiles import resolved
@@ -115,6 +117,25 @@ def test_a_new_segment_has_its_member_and_says_so_and_starts_no_journey() -> Non
         (record.topic, record.key, orjson.loads(record.value)["kind"], orjson.loads(record.value)["segment"])
         for record in change.outgoing
     ]
+
+
+def test_a_separated_person_is_said_to_be_in_the_segments_of_their_own_events_and_in_no_other() -> None:
+    """What was published of two people in one ends with it, whichever of them keeps the profile id."""
+    both = {**VIEWERS, "name": "both", "when": {"performed": "Product Viewed", "at_least": 9}}
+    definitions = SegmentDefinitions.model_validate({"segments": [VIEWERS, both]})
+    decider, timeline = DecisionEngine(definitions, [], CAPPED), ann()
+    as_one = StoredProfile("p1", 7, None, (), encode_state({"segments": {"in": {"both": 1}, "changes": 41}}))
+    apart = rebuild("p1", timeline.history, decider=decider, until_ms=timeline.now)
+    names = decider.segments.names
+    dated = history_of(decider.segments, "p1", timeline.history, timeline.now)
+
+    stated = state_anew(as_one, apart, decider, timeline.now, SegmentHistory(names, dated, names))
+
+    rows = [emit.value for emit in stated.emits]
+    assert {("segment_entered", "viewers"), ("segment_left", "both")} == {(row["kind"], row["segment"]) for row in rows}
+    assert {42} == {row["replaces_before"] for row in rows}
+    assert min(row["sequence"] for row in rows) == 42
+    assert stated.document == apart.document
 
 
 def test_events_of_one_millisecond_are_taken_in_as_they_arrived() -> None:
