@@ -2,14 +2,22 @@
 
 A version is the hash of the texts of its files. They refer to one another, so they are checked and put in force
 together; how messages leave (`delivery.yaml`), with secrets of its own, belongs to each worker.
+
+To be read, a version is written into a folder below `THROUGHLINE_HOME`. Such a folder is a copy: Redis has the version
+in force, ClickHouse every version, and runs under way have their journeys in Redis, so a folder that is missing is
+written again. When a new one is written, old ones are removed: all but the ten used last and those used within a day. A
+worker uses that of its version every few seconds.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
@@ -19,11 +27,17 @@ import orjson
 from deploy.operations.definition_files import DefinitionError, yaml_files
 from deploy.operations.engines import Definitions, lint_all, lint_what_loads, load_definitions
 from deploy.settings import Settings, home
+from schemas.durations import DAY_S
 from schemas.journeys.definitions import MessageNode
+from schemas.time import clock_ms
 
 FOLDERS = ("segments", "journeys", "templates")
 POLICY = "policy.yaml"
+FOLDERS_KEPT = 10
+"""Folders of versions that are kept however long they have not been used."""
 _NAMES_SHOWN = 12
+_VERSION = re.compile(r"[0-9a-f]{12}")
+_GONE = ".gone-"
 _PATH = re.compile(rf"({'|'.join(FOLDERS)})/[\w][\w.-]*\.ya?ml|{re.escape(POLICY)}")
 
 
@@ -95,20 +109,61 @@ def settings_of(settings: Settings, bundle: Bundle) -> Settings:
     if wrong := next((path for path in bundle.files if not _PATH.fullmatch(path)), None):
         raise DefinitionError(f"{wrong}: not a file of definitions")
     folder = home() / "definitions" / bundle.version
+    removed: list[Path] = []
     try:
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(mkdtemp(dir=folder.parent))
-            for name, text in bundle.files.items():
-                (made / name).parent.mkdir(exist_ok=True)
-                (made / name).write_text(text, "utf-8")
-            try:
-                made.rename(folder)
-            except OSError:  # another process was faster
-                shutil.rmtree(made)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.parent):
+            if folder.exists():
+                os.utime(folder)
+            else:
+                _write(bundle, folder)
+                removed = _set_aside(folder.parent)
     except OSError as error:
-        raise DefinitionError(f"{folder}: cannot be written: {error.strerror}") from error
+        if not folder.exists():  # whoever may only read uses it as it is
+            raise DefinitionError(f"{folder}: cannot be written: {error.strerror}") from error
+    for one in removed:
+        shutil.rmtree(one, ignore_errors=True)
     return settings.model_copy(update={"definitions_dir": folder, "policy_file": folder / POLICY})
+
+
+def note_use(version: str) -> None:
+    """Note that the folder of a version is in use, so that it stays; empty: the deployment's own folder is."""
+    if version:
+        with suppress(OSError):  # it is missing, or not ours: it is written again when it is needed
+            os.utime(home() / "definitions" / version)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from using or removing folders meanwhile."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(bundle: Bundle, folder: Path) -> None:
+    made = Path(mkdtemp(dir=folder.parent))  # what a kill leaves of it is removed in a day
+    for name, text in bundle.files.items():
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_text(text, "utf-8")
+    made.rename(folder)
+
+
+def _set_aside(parent: Path) -> list[Path]:
+    """Rename the folders that are not kept, so that no process finds them any more; return their new paths."""
+    used: list[tuple[float, Path]] = []
+    for one in parent.iterdir():
+        with suppress(OSError):
+            used += [(one.stat().st_mtime, one)] if one.is_dir() else []
+    versions = [path for _, path in sorted(used, reverse=True) if _VERSION.fullmatch(path.name)]
+    since, aside = clock_ms() / 1000 - DAY_S, []
+    for at, path in used:
+        if at < since and path not in versions[:FOLDERS_KEPT]:
+            gone = path if path.name.startswith(_GONE) else path.with_name(f"{_GONE}{path.name}")
+            with suppress(OSError):
+                path.rename(gone)
+                aside.append(gone)
+    return aside
 
 
 def checked(settings: Settings) -> Definitions:

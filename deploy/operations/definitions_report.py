@@ -71,22 +71,31 @@ async def settings_or_folder(settings: Settings) -> Settings:
         return settings
 
 
-async def worker_lines(settings: Settings) -> list[str]:
-    """Describe in a line each what the workers have in force; a refused version is named with its reason.
+async def read_workers(settings: Settings) -> tuple[DefinitionsState, list[dict[str, Any]]]:
+    """Read what is in force, and what each worker that is alive has taken up of it: `role`, `version`, `refused`.
 
     Raises:
         redis.RedisError: Redis does not answer.
     """
     async with Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2) as redis:
         store = RedisDefinitions(redis, settings.redis_namespace)
-        state, reports = await store.state(), await store.reports(clock_ms() - ALIVE_MS)
+        return await store.state() or DefinitionsState(), await store.reports(clock_ms() - ALIVE_MS)
+
+
+async def worker_lines(settings: Settings) -> list[str]:
+    """Describe in a line each what the workers have in force; a refused version is named with its reason.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
+    state, reports = await read_workers(settings)
     lines = []
     for version in sorted({report["version"] for report in reports}):
         roles = [report["role"] for report in reports if report["version"] == version]
         count = ", ".join(f"{roles.count(role)} {role}" for role in sorted({*roles}))
         lines.append(f"definitions {version or 'of the folder'}: {count}")
     lines += [f"{report['role']} refused {report['refused']}" for report in reports if report["refused"]]
-    halted = {name: one.state for name, one in (state.journeys if state else {}).items() if one.state != "running"}
+    halted = {name: one.state for name, one in state.journeys.items() if one.state != "running"}
     return [*lines, *(f"journey {name}: {halted[name]}" for name in sorted(halted))]
 
 

@@ -51,7 +51,7 @@ class _FailedError(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
-    stores = [*servers(settings), *_segments(settings), *_predictions(settings)]
+    stores = [*servers(settings), *_definitions(settings), *_segments(settings), *_predictions(settings)]
     return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
 
 
@@ -111,6 +111,27 @@ def _secret(settings: Settings) -> Check:
             "identity secret", True, "the default", "set THROUGHLINE_IDENTITY_SECRET before the first real event"
         )
     return Check("identity secret", True, "your own")
+
+
+def _definitions(settings: Settings) -> list[Check]:
+    """Check that every worker that is alive could take up the definitions in force; no worker is no fault."""
+    from redis import RedisError
+
+    from deploy.operations.definitions_report import read_workers
+
+    try:
+        state, workers = asyncio.run(read_workers(settings))
+    except (RedisError, OSError):  # which the check of Redis says
+        return []
+    if not workers:
+        return []
+    if refusing := [one for one in workers if one["refused"]]:
+        named = refusing[0]["refused"].partition("\n")[0]
+        found = f"{len(refusing)} of {len(workers)} workers refuse what is in force: {refusing[0]['role']}: {named}"
+        hint = "`throughline journeys rollback`, or start these workers with the release that published it"
+        return [Check("definitions", False, found, hint)]
+    versions = sorted({one["version"] or "of the folder" for one in workers})
+    return [Check("definitions", True, f"{', '.join(versions)} in {len(workers)} workers, number {state.number}")]
 
 
 def _segments(settings: Settings) -> list[Check]:

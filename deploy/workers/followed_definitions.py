@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import redis
 from redis.asyncio import Redis
 
+from deploy.operations.definition_bundle import note_use
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
 from deploy.operations.publication import settings_in_force, state_in_force
@@ -147,6 +148,7 @@ class FollowedDefinitions(Generic[Built, Rules]):
 
     async def _report(self) -> None:
         self._reported_at = monotonic()
+        note_use(self._version)
         seen = {
             "role": self._role,
             "at": self._clock(),

@@ -11,7 +11,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from redis.asyncio import Redis
 
-from deploy.operations import publication
+from deploy.operations import doctor, publication
 from deploy.operations.definition_bundle import Bundle
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.provision import migrate
@@ -110,6 +110,8 @@ async def test_a_worker_takes_up_what_is_published_and_keeps_it_where_the_next_v
     assert published.state.version == report["version"]
     assert f"{bad.version}: " in report["refused"]
     assert "bad.yaml" in report["refused"]
+    (check,) = await asyncio.to_thread(doctor._definitions, office.settings)
+    assert (False, True) == (check.ok, check.found.startswith("1 of 1 workers refuse what is in force: profile: "))
 
 
 async def test_files_with_errors_are_refused_with_all_of_them_and_nothing_changes(office: Office) -> None:

@@ -271,8 +271,8 @@ def test_an_error_in_a_mapping_is_at_its_place(tmp_path: Path, old: str, new: st
 
 def test_an_error_names_the_column_of_a_name_and_what_may_stand_there(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text(JOURNEY.replace("STEP", "{exit: done, reson: bought}"), "utf-8")
+    path.write_text(JOURNEY.replace("STEP", "{exit: done, why: bought}"), "utf-8")
     with pytest.raises(DefinitionError) as error:
         load(path, Journey)
 
-    assert f"{path}:5:18: steps.0.reson: nothing is called reson here (known: id, exit)" == str(error.value)
+    assert f"{path}:5:18: steps.0.why: nothing is called why here (known: id, exit)" == str(error.value)
