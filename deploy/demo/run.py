@@ -182,6 +182,7 @@ def _drain(settings: Settings, report_progress: Progress) -> None:
                 lambda: pending(settings, reader, client),
                 DRAIN_S,
                 progress=lambda found: report_progress(f"under way: {found.summary()}"),
+                has_answered=True,  # all events were published just now
             )
     except (KafkaUnreachableError, redis.RedisError) as error:
         raise DemoError(f"cannot measure what is pending: {error}. `throughline doctor` says more.") from error

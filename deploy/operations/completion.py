@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deploy.operations.lag import LagReader, PartitionLag
+from deploy.operations.lag import KafkaUnreachableError, LagReader, PartitionLag
 from deploy.operations.roles import ROLES, Role
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+
+_ASK_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,25 +75,45 @@ def drain(
     *,
     pause_s: float = 0.2,
     progress: Callable[[Pending], None] = lambda _: None,
+    has_answered: bool = False,
 ) -> Pending:
     """Wait until nothing is pending, in two checks in a row.
 
     One check reads Kafka, then Redis. The relay may move a record from Redis to Kafka between the two reads, so only
     the order Kafka, Redis, Kafka proves that nothing is left.
 
+    A store that has answered before and then does not, as on a busy machine or while it restarts, is asked again for
+    half a minute.
+
     Args:
         check: Returns what is pending now.
         timeout_s: Longest wait, in seconds.
         pause_s: Time between two checks, in seconds.
         progress: Called with the result of each check.
+        has_answered: The stores are known to be up.
 
     Returns:
         The last check: empty, or what was still pending after `timeout_s`.
+
+    Raises:
+        KafkaUnreachableError: The broker does not answer.
+        redis.RedisError: Redis does not answer.
     """
+    from redis import RedisError
+
     deadline = time.monotonic() + timeout_s
+    ask_until = time.monotonic() + _ASK_AGAIN_S if has_answered else 0.0
     empty_checks = 0
     while True:
-        found = check()
+        try:
+            found = check()
+        except (KafkaUnreachableError, RedisError):
+            if time.monotonic() > min(ask_until, deadline):
+                raise
+            empty_checks = 0
+            time.sleep(pause_s)
+            continue
+        ask_until = time.monotonic() + _ASK_AGAIN_S
         progress(found)
         empty_checks = empty_checks + 1 if found.empty else 0
         if empty_checks == 2 or time.monotonic() > deadline:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import cast
 
 import pytest
+import redis
 
 from deploy.operations.completion import Pending, catch_up, drain
-from deploy.operations.lag import LagReader, PartitionLag
+from deploy.operations.lag import KafkaUnreachableError, LagReader, PartitionLag
 
 
 class Reader:
@@ -23,6 +24,25 @@ class Reader:
 
 def lag(records: int, end: int, role: str = "record", partition: int = 0) -> PartitionLag:
     return PartitionLag(role, "resolved-touchpoints", partition, records, end)
+
+
+class Clock:
+    """Time that passes by sleeping, and a microsecond with each look."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        self.now_s += 1e-6
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.operations.completion.time", Clock())
 
 
 def waited(*checks: list[PartitionLag]) -> tuple[int, list[int]]:
@@ -66,6 +86,39 @@ def test_it_is_drained_when_two_checks_in_a_row_find_nothing() -> None:
     seen: list[Pending] = []
     assert drain(checks_of(BUSY, NOTHING, BUSY, NOTHING, NOTHING), 10, pause_s=0, progress=seen.append) == NOTHING
     assert seen == [BUSY, NOTHING, BUSY, NOTHING, NOTHING]
+
+
+def failing(*found: Pending | Exception) -> Callable[[], Pending]:
+    """Answer or fail with one after the other."""
+    left = list(found)
+
+    def check() -> Pending:
+        one = left.pop(0)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    return check
+
+
+@pytest.mark.parametrize("error", [KafkaUnreachableError("timed out"), redis.TimeoutError("timed out")])
+def test_a_store_that_answered_and_then_does_not_for_a_moment_is_asked_again(error: Exception) -> None:
+    check = failing(BUSY, NOTHING, error, error, NOTHING, NOTHING)
+
+    assert NOTHING == drain(check, 10, pause_s=0)
+
+
+def test_a_store_that_never_answered_is_an_error_at_once_unless_it_is_known_to_be_up() -> None:
+    error = KafkaUnreachableError("refused")
+    with pytest.raises(KafkaUnreachableError):
+        drain(failing(error, NOTHING, NOTHING), 10, pause_s=0)
+
+    assert NOTHING == drain(failing(error, NOTHING, NOTHING), 10, pause_s=0, has_answered=True)
+
+
+def test_a_store_that_does_not_answer_until_the_time_is_over_is_an_error() -> None:
+    with pytest.raises(KafkaUnreachableError):
+        drain(failing(BUSY, *[KafkaUnreachableError("refused")] * 1_000), 60, pause_s=1)
 
 
 def test_after_the_timeout_it_says_what_is_left() -> None:
