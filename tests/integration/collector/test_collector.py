@@ -275,7 +275,7 @@ def test_clients_that_send_nothing_delay_no_other_client(service: RunningCollect
         connection.close()
 
     assert 200 == answer.status
-    assert took_s < 2
+    assert took_s < 10  # it would be 20 s and more, if it waited for one of them
 
 
 def test_at_the_limit_of_open_files_the_log_has_a_line_and_later_clients_are_answered(
@@ -289,7 +289,7 @@ def test_at_the_limit_of_open_files_the_log_has_a_line_and_later_clients_are_ans
         time.sleep(3)
         for connection in idle:
             connection.close()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             with suppress(OSError):
                 if own.post("/v1/batch", {"batch": [track("x")]}).status == 200:
@@ -329,7 +329,7 @@ def test_half_sent_bodies_of_closed_connections_block_no_other_client(service: R
         connection.close()
 
     assert [200] * 5 == answers
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (
         service.post("/v1/batch", {"batch": [], "writeKey": "server-key"}, "").status == 503
     ):  # until they are noticed

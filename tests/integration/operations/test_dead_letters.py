@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
@@ -25,6 +24,7 @@ from sinks.clickhouse.client import connect
 from sinks.kafka.producer import create_topics
 from tests.support.builders import touchpoint
 from tests.support.databases import create_database
+from tests.support.topic_reader import everything
 
 pytestmark = pytest.mark.integration
 
@@ -69,13 +69,9 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
 
 def published(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
-    """Keys and values of the records of the topic's one partition: all that come within 3 seconds."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka_bootstrap, "group.id": topic, "enable.auto.commit": False})
-    try:
-        consumer.assign([TopicPartition(topic, 0, 0)])
-        return [(record.key(), record.value()) for record in consumer.consume(100, timeout=3)]
-    finally:
-        consumer.close()
+    """Keys and values of the records of the topic's one partition, in order."""
+    found = everything(settings, topic.removeprefix(settings.topic_prefix))
+    return [(key, value) for _, _, key, value in found]
 
 
 def test_the_list_counts_each_record_once_and_shows_the_newest_first(web: str) -> None:

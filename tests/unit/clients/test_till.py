@@ -283,7 +283,7 @@ def test_an_event_is_dated_by_the_server_where_the_tills_clock_is_wrong(till: Ti
     till.send()
 
     [event] = collector.sent
-    assert abs(seconds(event["occurred_at"]) - (time.time() + collector.ahead_s)) < 3
+    assert abs(seconds(event["occurred_at"]) - (time.time() + collector.ahead_s)) < 60
     assert "context" not in event
 
 

@@ -141,11 +141,11 @@ def test_what_no_template_may_is_refused_when_it_is_read(part: str, source: str,
     ],
 )
 def test_a_bomb_fails_at_once(source: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()  # of this thread alone: other programs do not count
     with pytest.raises(TemplateError):
         templates(text=source).render("t", "email", {"profile": {"many": list(range(100))}})
 
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_html_is_escaped_and_addresses_are_checked() -> None:
