@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.channels import TOUCHPOINT_CHANNELS
@@ -262,6 +262,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, the environment, the running local stack, defaults."""
         return init_settings, env_settings, _StackFile(settings_cls)
+
+
+def setting_errors(error: ValidationError) -> str:
+    """Say which settings are wrong and what they mean, a line for each; without their values, which may be secrets."""
+    lines = []
+    for one in error.errors(include_input=False, include_url=False):
+        name = str(one["loc"][0])
+        meaning = Settings.model_fields[name].description if name in Settings.model_fields else ""
+        lines.append(f"THROUGHLINE_{name.upper()}: {one['msg'].removeprefix('Value error, ')} ({meaning})")
+    return "\n".join(lines)
 
 
 @lru_cache(maxsize=1)

@@ -54,9 +54,17 @@ for _name in MODULES:
 
 
 def main() -> None:
-    """Run the command line; a closed pipe downstream (`| head`) is not an error."""
+    """Run the command line; a closed pipe downstream (`| head`) is not an error, a wrong setting is one in a line."""
+    from pydantic import ValidationError
+
     try:
         app()
+    except ValidationError as error:
+        if error.title != "Settings":
+            raise
+        from deploy.settings import setting_errors
+
+        sys.exit(setting_errors(error))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

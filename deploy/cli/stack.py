@@ -46,8 +46,9 @@ def up(
     from deploy.local.control import up as start
     from deploy.local.servers import Broker
     from deploy.local.state import LocalHome
-    from deploy.settings import home
+    from deploy.settings import Settings, home
 
+    Settings()  # a wrong one is said before anything starts
     if broker not in get_args(Broker):
         raise typer.BadParameter(f"{broker!r}: expected {' or '.join(get_args(Broker))}", param_hint="--broker")
     here = LocalHome(home())

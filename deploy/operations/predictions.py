@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
+
+_TIMEOUT_S = 3
 
 
 class Predictions(NamedTuple):
@@ -95,8 +98,9 @@ def examine_predictions(settings: Settings, now_ms: int) -> Predictions | None:
     from sinks.clickhouse.client import StoreDown, connect
     from sinks.clickhouse.predictions import FitState, fit_state
 
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # None says enough
     try:
-        client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=3)
+        client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=_TIMEOUT_S)
         try:
             state: FitState = fit_state(client)
         finally:
@@ -127,7 +131,8 @@ def describe(fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | 
     if fitted_ms is None:
         return Predictions("none yet", "`throughline ltv fit`, then `throughline segments score`")
     hours = max(0, now_ms - fitted_ms) / HOUR_MS
-    found = f"fitted {hours:,.1f} hours ago, {'and' if is_scored else 'not'} written into the profiles"
+    age = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+    found = f"fitted {age} ago, {'and' if is_scored else 'not'} written into the profiles"
     if not is_scored:
         return Predictions(found, "`throughline segments score`")
     late = period is not None and now_ms - fitted_ms > 2 * period

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
+from deploy.cli.main import app, main
+from deploy.local.ports import LOOPBACK
 from deploy.operations.doctor import Check, examine, public_settings, servers, without_password
+from deploy.operations.predictions import examine_predictions
 from deploy.settings import Settings
+from deploy.settings import settings as read
 
 NOWHERE = {
     "kafka_bootstrap": "127.0.0.1:1",
@@ -77,6 +81,21 @@ def test_a_server_that_does_not_answer_fails_with_what_to_set(nowhere: Settings)
     }
 
 
+def test_a_clickhouse_that_is_frozen_is_said_in_a_line(
+    nowhere: Settings, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("doctor", "predictions"):
+        monkeypatch.setattr(f"deploy.operations.{module}._TIMEOUT_S", 1)
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        address = f"http://{LOOPBACK}:{silent.getsockname()[1]}"
+        frozen = nowhere.model_copy(update={"clickhouse_url": address})
+        (found,) = (check.found for check in servers(frozen) if check.name == "clickhouse")
+        predictions = examine_predictions(frozen, 0)
+
+    assert (f"{address}: does not answer", None) == (found, predictions)
+    assert ("", "") == capfd.readouterr()
+
+
 @pytest.mark.parametrize(
     ("secret", "hinted"),
     [
@@ -100,3 +119,21 @@ def test_a_bracket_in_what_was_found_is_shown(nowhere: Settings, monkeypatch: py
     shown = CliRunner().invoke(app, ["doctor"]).output
 
     assert ("x: a [b]" in shown, "'.[local]'" in shown) == (True, True)
+
+
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_wrong_setting_is_said_in_a_line_without_its_value(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {"HOME": str(tmp_path), "CURRENCY": "euro-s3cret", "SCORES_EVERY": "1m"}.items():
+        monkeypatch.setenv(f"THROUGHLINE_{name}", value)
+    monkeypatch.setattr("sys.argv", ["throughline", command])
+    read.cache_clear()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    currency, scores = str(ended.value).splitlines()
+
+    assert currency.startswith("THROUGHLINE_CURRENCY: ")
+    assert "ISO 4217" in currency
+    assert scores.startswith("THROUGHLINE_SCORES_EVERY: '1m' is less than 10 minutes (How old")
+    assert "s3cret" not in currency
