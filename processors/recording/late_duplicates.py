@@ -2,13 +2,15 @@
 
 It matters since the key of `touchpoints` begins with the day of the event: an SDK's clock is corrected anew each time
 it sends, so two deliveries may fall on two days and would be two rows. While marks are kept (`DUPLICATES_FOUND_MS`)
-the identity store drops the second one. A delivery that may be older than a mark is looked up in ClickHouse: one query
-for each batch that has such an event. What is found is left out as a duplicate, so the first delivery's time stays.
+the identity store drops the second one. A delivery that may be older than a mark is looked up in ClickHouse, if its
+source was heard that long ago at all: one query for each batch that has such an event. What is found is left out as a
+duplicate, so the first delivery's time stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL
@@ -18,7 +20,7 @@ from schemas.time import ms_of_text, text_of_ms
 
 LATE_MS = DUPLICATES_FOUND_MS - DAY_MS
 """How old an event is at its arrival, in milliseconds, if an earlier delivery of it may have no mark any more. A day
-less than marks are kept, as the clocks of an event and of the broker may differ."""
+less than marks are kept, as the clocks of an event and of the broker may differ. Whole days."""
 
 EventKey = tuple[str, str]
 """Source and event id."""
@@ -42,7 +44,7 @@ def delivery(event: Mapping[str, Any]) -> Delivery:
     """Return the delivery that a value of `resolved-touchpoints` is."""
     received_at, occurred_at = event["received_at"], event["occurred_at"]
     if received_at[:10] != occurred_at[:10]:
-        is_late = ms_of_text(received_at) - ms_of_text(occurred_at) >= LATE_MS
+        is_late = occurred_at <= _late_day(received_at[:10]) + received_at[10:]  # texts sort as their times
     else:
         # Dated by its arrival, as its own time is in the future or cannot be believed: it may be any time old.
         context = event.get("context") or ()
@@ -50,9 +52,23 @@ def delivery(event: Mapping[str, Any]) -> Delivery:
     return Delivery((event["source"], event["event_id"]), received_at, is_late)
 
 
+@lru_cache(maxsize=256)
+def _late_day(received_day: str) -> str:
+    return text_of_ms(ms_of_text(f"{received_day}T00:00:00.000Z") - LATE_MS)[:10]
+
+
 def late_keys(deliveries: Iterable[Delivery | None]) -> list[EventKey]:
     """List the events that have to be looked up, each once; mostly empty."""
     return list(dict.fromkeys(one.key for one in deliveries if one is not None and one.is_late))
+
+
+def forgotten_before(deliveries: Iterable[Delivery | None]) -> int:
+    """Return the time up to which earlier deliveries may be forgotten, milliseconds since 1970; 0: there are none.
+
+    A source that was heard later than that has nothing to be looked up.
+    """
+    latest = max((one.received_at for one in deliveries if one is not None), default="")
+    return ms_of_text(latest) - LATE_MS if latest else 0
 
 
 def later_deliveries(
@@ -68,9 +84,16 @@ def later_deliveries(
     Returns:
         Places in the batch. The first delivery itself, when it is read again, is not among them.
     """
+    if not recorded and _once_each(deliveries):
+        return []
     wanted = set(keys)
     own = [(place, one) for place, one in enumerate(deliveries) if one is not None and one.key in wanted]
     first = {key: text_of_ms(received_ms) for key, received_ms in recorded.items()}
     for _, one in own:
         first[one.key] = min(first.get(one.key, one.received_at), one.received_at)
     return [place for place, one in own if one.received_at > first[one.key]]
+
+
+def _once_each(deliveries: Sequence[Delivery | None]) -> bool:
+    found = [one.key for one in deliveries if one is not None]
+    return len(set(found)) == len(found)

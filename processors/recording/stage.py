@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from processors.recording.erasure_filter import Erasures
-from processors.recording.late_duplicates import Delivery, late_keys, later_deliveries
+from processors.recording.late_duplicates import Delivery, forgotten_before, late_keys, later_deliveries
 from processors.recording.recorders import Recorder, RowsOf
 from processors.recording.rows import Row
 from processors.stream.batches import Batch
@@ -110,7 +110,9 @@ async def _leave_out_duplicates(
     keys = late_keys(deliveries)
     if not keys:
         return
-    recorded = await tables.first_deliveries(keys)
+    old = await tables.sources_heard_by({source for source, _ in keys}, forgotten_before(deliveries))
+    asked = [key for key in keys if key[0] in old]
+    recorded = await tables.first_deliveries(asked) if asked else {}
     for place in later_deliveries(deliveries, keys, recorded):
         kept = recorder.rows_of_duplicate
         rows = [] if kept is None else _rows(kept, orjson.loads(records[place].value or b""))

@@ -88,6 +88,9 @@ class Tables(Protocol):
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         """Insert JSON rows; returns those that the server refuses, as (index, message)."""
 
+    async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> Collection[str]:
+        """Return those sources of which an event was received and recorded by this time, milliseconds since 1970."""
+
     async def first_deliveries(self, events: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], int]:
         """Read when the first recorded delivery of events was received, by source and event id, ms since 1970."""
 

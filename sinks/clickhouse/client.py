@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -44,11 +44,23 @@ ROW_ERRORS = frozenset(
 )
 
 _FIRST_DELIVERIES = """
-    SELECT asked.source, asked.event_id, toInt64(bitNot(max(d.delivery)))
-    FROM event_deliveries AS d
-    INNER JOIN asked ON cityHash64(asked.source, asked.event_id) = d.event_hash
-    WHERE d.event_hash IN (SELECT cityHash64(source, event_id) FROM asked)
-    GROUP BY asked.source, asked.event_id
+    WITH recorded AS
+    (
+        SELECT event_hash, max(delivery) AS delivery
+        FROM event_deliveries
+        WHERE event_hash IN (SELECT cityHash64(source, event_id) FROM asked)
+        GROUP BY event_hash
+    )
+    SELECT asked.source, asked.event_id, toInt64(bitNot(recorded.delivery))
+    FROM asked
+    INNER JOIN recorded ON cityHash64(asked.source, asked.event_id) = recorded.event_hash
+    FORMAT JSONCompactEachRow
+"""
+_SOURCE_STARTS = """
+    SELECT source, toInt64(toUnixTimestamp64Milli(min(first_received_at)))
+    FROM source_starts
+    WHERE source IN (SELECT source FROM asked)
+    GROUP BY source
     FORMAT JSONCompactEachRow
 """
 
@@ -129,6 +141,7 @@ class ClickHouseSink:
         }
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=5)
         self._session: aiohttp.ClientSession | None = None
+        self._source_starts: dict[str, int] = {}
 
     async def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
         """Insert all rows or none; the server is atomic for each partition, which is a month.
@@ -186,6 +199,28 @@ class ClickHouseSink:
                 waiting.remove(suspect)
         return sorted(refused.items())
 
+    async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> set[str]:
+        """Return those sources of which an event is recorded that was received at a time or before.
+
+        A replay may bring an earlier event of a source and nothing a later start, so only a source that is known to be
+        old enough is not asked about again.
+
+        Args:
+            sources: Their names.
+            received_ms: The time, milliseconds since 1970.
+
+        Raises:
+            StoreDown: Retry later.
+        """
+
+        def old() -> set[str]:
+            return {one for one in sources if one in known and known[one] <= received_ms}
+
+        known = self._source_starts
+        if asked := sorted(set(sources) - old()):
+            known.update(await self._ask(_SOURCE_STARTS, "source String", [(one,) for one in asked], "source starts"))
+        return old()
+
     async def first_deliveries(self, events: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
         """Read the first recorded delivery of events.
 
@@ -199,18 +234,22 @@ class ClickHouseSink:
         Raises:
             StoreDown: Retry later.
         """
+        rows = await self._ask(_FIRST_DELIVERIES, "source String, event_id String", events, "first deliveries")
+        return {(source, event_id): received_ms for source, event_id, received_ms in rows}
+
+    async def _ask(self, query: str, structure: str, rows: Sequence[tuple[str, ...]], what: str) -> list[Any]:
+        """Ask about rows, which the query reads from a table `asked`."""
         form = aiohttp.FormData()
-        lines = b"\n".join(orjson.dumps(event) for event in events)
+        lines = b"\n".join(map(orjson.dumps, rows))
         form.add_field("asked", lines, filename="asked", content_type="application/octet-stream")
         settings = {
-            "query": _FIRST_DELIVERIES,
-            "asked_structure": "source String, event_id String",
+            "query": query,
+            "asked_structure": structure,
             "asked_format": "JSONCompactEachRow",
             "output_format_json_quote_64bit_integers": "0",
         }
-        answer = await self._post(settings, form, "first deliveries")
-        rows = map(orjson.loads, answer.splitlines())
-        return {(source, event_id): received_ms for source, event_id, received_ms in rows}
+        answer = await self._post(settings, form, what)
+        return [orjson.loads(line) for line in answer.splitlines()]
 
     async def _post(self, settings: Mapping[str, str], data: bytes | aiohttp.FormData, what: str) -> bytes:
         if self._session is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -71,6 +72,8 @@ class Stages:
 
     Attributes:
         tables: The history.
+        sink: Writes it.
+        recorders: The recorded topics.
         log: Every record that was published, by topic.
     """
 
@@ -78,8 +81,8 @@ class Stages:
         self.tables = tables
         self.log: dict[str, list[Arrived]] = {}
         self._redis, self._namespace = redis, settings.redis_namespace
-        self._sink = ClickHouseSink(settings.clickhouse_url, settings.clickhouse_database)
-        self._recorders = recorders(touch_rules(settings))
+        self.sink = ClickHouseSink(settings.clickhouse_url, settings.clickhouse_database)
+        self.recorders = recorders(touch_rules(settings))
         self._identify = Identify(
             RedisIdentityStore(redis, settings.redis_namespace, IdentityPolicy()),
             policy=IdentityPolicy(),
@@ -97,7 +100,7 @@ class Stages:
             batch.append(Arrived(topic, self._arrivals, at_ms + len(batch), orjson.dumps(event)))
             self._arrivals += 1
         published = route("identify", batch, await self._identify(batch))
-        for recorder in self._recorders:
+        for recorder in self.recorders:
             values = [one.value for one in published if one.topic == recorder.topic]
             log = self.log.setdefault(recorder.topic, [])
             new = [Arrived(recorder.topic, len(log) + place, at_ms, value) for place, value in enumerate(values)]
@@ -108,13 +111,18 @@ class Stages:
     async def record(self, recorder: Recorder, records: Sequence[Arrived]) -> None:
         """Record a batch."""
         token = f"{recorder.topic}:{[record.offset for record in records]}"
-        outcomes = await store(self._sink, Nobody(), cast(Batch, OneBatch(records, token)), recorder)
+        outcomes = await store(self.sink, Nobody(), cast(Batch, OneBatch(records, token)), recorder)
         assert {Ok(None)} >= set(outcomes)
 
     async def replay(self, *, backwards: bool = False) -> None:
         """Record the whole topic of resolved events again, in one batch."""
         log = self.log[RESOLVED_TOUCHPOINTS]
-        await self.record(self._recorders[0], log[::-1] if backwards else log)
+        await self.record(self.recorders[0], log[::-1] if backwards else log)
+
+    def empty(self) -> None:
+        """Let the history be lost."""
+        for table in ("touchpoints", "arrivals", "event_deliveries", "source_starts", "dropped_touchpoints"):
+            self.tables.client.command(f"TRUNCATE TABLE {table}")
 
     async def forget(self) -> None:
         """Let the marks of seen events expire."""
@@ -122,7 +130,7 @@ class Stages:
             await self._redis.delete(key)
 
     async def close(self) -> None:
-        await self._sink.close()
+        await self.sink.close()
 
 
 class Nobody:
@@ -219,13 +227,45 @@ async def test_a_replay_into_an_empty_history_has_the_first_delivery_alone(stage
     await stages.arrive(FIRST[0], at_ms=ms_of_time(FIRST[1]))
     await stages.forget()
     await stages.arrive(RESENT[0], at_ms=ms_of_time(RESENT[1]))
-    for table in ("touchpoints", "arrivals", "event_deliveries", "dropped_touchpoints"):
-        stages.tables.client.command(f"TRUNCATE TABLE {table}")
+    stages.empty()
 
     await stages.replay(backwards=backwards)
 
     assert [("2026-10-31 23:59:59.900",)] == stages.tables.rows("SELECT toString(occurred_at) FROM v_touchpoints")
     assert [(2, 1, 1, 0)] == stages.tables.rows(ACCOUNT)
+
+
+async def test_a_replay_record_by_record_finds_the_first_delivery_again(stages: Stages) -> None:
+    await stages.arrive(FIRST[0], at_ms=ms_of_time(FIRST[1]))
+    await stages.forget()
+    await stages.arrive(RESENT[0], at_ms=ms_of_time(RESENT[1]))
+    stages.empty()
+
+    for record in stages.log[RESOLVED_TOUCHPOINTS]:
+        await stages.record(stages.recorders[0], [record])
+
+    assert [("2026-10-31 23:59:59.900",)] == stages.tables.rows("SELECT toString(occurred_at) FROM v_touchpoints")
+    assert [(2, 1, 1, 0)] == stages.tables.rows(ACCOUNT)
+
+
+async def test_a_source_is_old_as_soon_as_an_earlier_event_of_it_is_recorded(stages: Stages) -> None:
+    first_ms, resent_ms = ms_of_time(FIRST[1]), ms_of_time(RESENT[1])
+    heard_by = partial(stages.sink.sources_heard_by, {"phone", "till"})
+    await stages.arrive(RESENT[0], at_ms=resent_ms)
+    before = await heard_by(resent_ms - 1), await heard_by(resent_ms)
+    await stages.arrive(FIRST[0] | {"event_id": "q-2"}, at_ms=first_ms)  # a replay, also by another worker
+
+    assert (set(), {"phone"}) == before
+    assert (set(), {"phone"}) == (await heard_by(first_ms - 1), await heard_by(first_ms))
+
+
+async def test_a_batch_that_comes_again_tells_what_a_crash_left_out(stages: Stages) -> None:
+    await stages.arrive(FIRST[0], at_ms=ms_of_time(FIRST[1]))
+    stages.tables.client.command("TRUNCATE TABLE source_starts")  # as if the server ended between two of its tables
+
+    await stages.replay()
+
+    assert [("phone",)] == stages.tables.rows("SELECT source FROM source_starts")
 
 
 async def test_an_event_that_is_late_for_the_first_time_is_stored(stages: Stages) -> None:
@@ -258,6 +298,8 @@ def test_rows_of_a_release_that_knew_no_source_are_kept_and_replaced_by_their_re
     rows = client.query("SELECT source, event_id, event FROM touchpoints ORDER BY event_id, source").result_rows
     assert [("pos", "17", "as replayed"), ("pbx", "18", "new"), ("pos", "18", "new")] == [*map(tuple, rows)]
     assert 3 == client.query("SELECT uniqExact(event_hash) FROM event_deliveries").first_row[0]
+    starts = client.query("SELECT source, toString(min(first_received_at)) FROM source_starts GROUP BY source")
+    assert ("pos", "2026-11-20 10:00:01.000") in map(tuple, starts.result_rows)
     client.close()
 
 

@@ -28,6 +28,7 @@ def aged(**age: float) -> dict[str, Any]:
     [
         pytest.param(False, aged(seconds=1), id="at once"),
         pytest.param(False, aged(days=5, hours=23), id="within the life of a mark"),
+        pytest.param(False, aged(days=6, milliseconds=-1), id="a millisecond before a mark may be gone"),
         pytest.param(True, aged(days=6), id="a mark may be gone"),
         pytest.param(True, aged(days=400), id="old history"),
         pytest.param(False, aged(seconds=1) | {"context": {"original_timestamp": "x"}}, id="a clock that is wrong"),

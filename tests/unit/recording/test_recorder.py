@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -14,19 +15,21 @@ from processors.recording.erasure_filter import (
     letter_trace,
     person_trace,
 )
-from processors.recording.late_duplicates import EventKey
+from processors.recording.late_duplicates import EventKey, delivery
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
 from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import Batch
 from schemas.dead_letters import Reason
+from schemas.durations import DAY_MS
 from schemas.identity.erasure import Trace
 from schemas.outcomes import Ok, Reject
 from schemas.records import Headers
+from schemas.time import ms_of_text, ms_of_time
 from schemas.topics import DEAD_LETTERS
 from tests.support.builders import DAY_ONE
-from tests.support.warehouse import merged, person, resolved
+from tests.support.warehouse import instant, merged, person, resolved
 
 GONE = Trace(person(1), person(10), "touchpoints.web/0/7")
 
@@ -47,11 +50,15 @@ class Tables:
     def __init__(self) -> None:
         self.rows: list[tuple[str, Any]] = []
         self.recorded: dict[EventKey, int] = {}
+        self.starts: dict[str, int] = {}
         self.asked: list[list[EventKey]] = []
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         self.rows += [(table, orjson.loads(row)) for row in rows]
         return []
+
+    async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> set[str]:
+        return {one for one in sources if one in self.starts and self.starts[one] <= received_ms}
 
     async def first_deliveries(self, events: Sequence[EventKey]) -> dict[EventKey, int]:
         self.asked.append(list(events))
@@ -150,6 +157,55 @@ async def test_records_that_name_nobody_are_not_asked_about() -> None:
 
 def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
     assert [0.5, 0.5, 4.0, 10.0, 10.0] == [snapshot_pause_s(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
+
+
+def late(event_id: str, source: str) -> bytes:
+    """An event of day one that comes after eight days."""
+    return orjson.dumps(resolved(event_id, 1, DAY_ONE, source=source, received_at=instant(DAY_ONE + timedelta(days=8))))
+
+
+async def recorded_events(tables: Tables, *values: bytes) -> list[str]:
+    """Record a batch; return the ids of the events that are stored, each with its day of arrival."""
+    recorder = Recorder("a-topic", lambda event: [("touchpoints", orjson.dumps(event))], delivery=delivery)
+    await store(tables, Erasures(), cast(Batch, OneBatch(values)), recorder)
+    first = ms_of_time(DAY_ONE)
+    return [f"{row['event_id']}+{(ms_of_text(row['received_at']) - first) // DAY_MS}" for _, row in tables.rows]
+
+
+async def test_only_late_events_of_sources_that_were_heard_long_ago_are_looked_up() -> None:
+    tables = Tables()
+    day_one = ms_of_time(DAY_ONE)
+    tables.starts = {"till": day_one, "phone": day_one + 2 * DAY_MS, "tablet": day_one + 2 * DAY_MS + 1}
+    tables.recorded = {("till", "e1"): day_one}
+
+    assert ["e1+8", "e2+8", "e2+8", "e1+8"] == await recorded_events(
+        tables, late("e1", "till"), late("e1", "new"), late("e2", "phone"), late("e2", "tablet"), late("e1", "phone")
+    )
+    assert [[("till", "e1"), ("phone", "e2"), ("phone", "e1")]] == tables.asked
+
+
+async def test_of_two_deliveries_in_one_batch_the_first_stays_though_their_source_is_new() -> None:
+    first = orjson.dumps(resolved("e1", 1, DAY_ONE, source="till"))
+    tables = Tables()
+
+    assert ["e1+0"] == await recorded_events(tables, late("e1", "till"), first)
+    assert [] == tables.asked
+
+
+@pytest.mark.parametrize("question", ["sources_heard_by", "first_deliveries"])
+async def test_nothing_is_stored_of_a_batch_that_cannot_be_looked_up(
+    question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise ConnectionError
+
+    tables = Tables()
+    tables.starts = {"till": 0}
+    monkeypatch.setattr(tables, question, fails)
+
+    with pytest.raises(ConnectionError):
+        await recorded_events(tables, late("e1", "till"))
+    assert [] == tables.rows
 
 
 class Picky(Tables):
