@@ -125,3 +125,14 @@ async def test_a_code_is_added_once_to_one_pool(world: World) -> None:
 
     assert (AddedCodes(2, 0, []), AddedCodes(1, 1, []), AddedCodes(1, 0, ["A-1"])) == (first, again, elsewhere)
     assert 3 == (await world.coupons.level("welcome", NOON)).free
+
+
+async def test_a_pool_that_runs_empty_in_a_batch_gives_each_code_once_and_fails_the_rest(world: World) -> None:
+    await world.coupons.add("welcome", [CouponCode("A-1"), CouponCode("A-2")])
+    found = await world.worker()([gift(f"m{number}") for number in range(5)])
+    codes, outcomes = issued(found), [step for step, _ in told(found) if step != "Coupon Issued"]
+    await world.coupons.add("welcome", [CouponCode("A-3")])
+
+    assert {"A-1", "A-2"} == {code for _, code in codes}
+    assert [2, 3] == [outcomes.count("Email Sent"), outcomes.count("Email Failed")]
+    assert [] == await world.worker().send_due()  # what has failed is not sent later, when its time has passed

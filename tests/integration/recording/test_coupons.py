@@ -11,6 +11,7 @@ import pytest
 from deploy.settings import Settings
 from schemas.coupons import CouponCode
 from sinks.clickhouse.coupons import insert_codes
+from sinks.clickhouse.erasure import delete_rows, person_rows
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, instant, merged, person, resolved, warehouse
 
@@ -94,3 +95,49 @@ def test_a_coupon_used_by_somebody_who_turns_out_to_be_the_same_person(tables: W
     tables.change(merged(1, 1, [2]))
 
     assert ([(1, "welcome")], [(0,)]) == (before, tables.rows("SELECT by_another FROM v_coupons"))
+
+
+def imported(tables: Warehouse, ends: int) -> None:
+    """Import two codes that end on a day."""
+    end = ms(DAY_ONE + timedelta(days=ends))
+    insert_codes(tables.client, "welcome", [CouponCode("A", end), CouponCode("B", end)], [])
+
+
+def test_a_code_that_was_given_keeps_the_end_that_its_message_said(tables: Warehouse) -> None:
+    insert_codes(
+        tables.client, "welcome", [CouponCode(code, ms(DAY_ONE + timedelta(days=9))) for code in ("A", "B")], []
+    )
+    tables.store(given("A", 1, ends=5))
+    insert_codes(
+        tables.client, "welcome", [CouponCode(code, ms(DAY_ONE + timedelta(days=2))) for code in ("A", "B")], []
+    )
+    tables.store(used("Order Completed", 1, 4, coupon="A", order_id="1"))
+    found = tables.rows("SELECT code, dateDiff('day', toDateTime({day:String}), expires_at), too_late FROM v_coupons"
+                        " ORDER BY code", day=DAY_ONE.strftime("%Y-%m-%d %H:%M:%S"))  # fmt: skip
+
+    assert [("A", 5, 0), ("B", 2, 0)] == found
+
+
+def test_a_use_at_a_till_without_a_network_counts_when_it_happened(tables: Warehouse) -> None:
+    insert_codes(
+        tables.client, "welcome", [CouponCode(code, ms(DAY_ONE + timedelta(days=1))) for code in ("A", "B")], []
+    )
+    receipts = [used("Receipt Issued", 1, 0, channel="store", coupon="A", receipt_id="R1"),
+                used("Receipt Issued", 2, 2, channel="store", coupon="B", receipt_id="R2")]  # fmt: skip
+    late = [{**receipt, "received_at": instant(DAY_ONE + timedelta(days=4))} for receipt in receipts]
+    tables.store(*late, used("Order Completed", 1, 3, coupon="A", order_id="1"))
+
+    assert [("A", "redeemed", "R1", 2, 0), ("B", "redeemed", "R2", 1, 1)] == tables.rows(
+        "SELECT code, state, order_id, redemptions, too_late FROM v_coupons ORDER BY code"
+    )
+
+
+def test_a_use_after_the_erasure_of_who_was_given_the_code_accuses_nobody(tables: Warehouse) -> None:
+    insert_codes(tables.client, "welcome", [CouponCode("A"), CouponCode("B")], [])
+    tables.store(given("A", 1), given("B", 1))
+    delete_rows(tables.client, person_rows(tables.client, [person(1)]))
+    tables.store(used("Order Completed", 2, 1, coupon="A", order_id="1"))
+
+    assert [("A", "redeemed", NOBODY, person(2), 0), ("B", "free", NOBODY, NOBODY, 0)] == tables.rows(
+        "SELECT code, state, toString(profile_id), toString(redeemed_by), by_another FROM v_coupons ORDER BY code"
+    )
