@@ -91,7 +91,7 @@ def lint(
 
 
 def misspelt_events(journeys: Iterable[Journey], segments: SegmentDefinitions) -> Iterator[tuple[str, str]]:
-    """Find event names in segments and traits that look misspelt; they may be custom events.
+    """Find event names in segments and traits that look misspelt, or that no person performs; hints.
 
     Yields:
         The segment or trait, and the warning.
@@ -100,6 +100,8 @@ def misspelt_events(journeys: Iterable[Journey], segments: SegmentDefinitions) -
     named = [(one.name, name) for one in segments.segments for part in one.when.walk() for name in part.events()]
     named += [(trait.name, name) for trait in segments.traits for name in trait.event]
     for definition, name in dict.fromkeys(named):
+        if name in DERIVED_EVENTS:
+            yield definition, _not_performed(name)
         if name not in known and nearest_names(name, known, 0.75):
             yield definition, f"no event that comes with the pipeline is called {name!r}{_nearest(name, sorted(known))}"
 
@@ -130,6 +132,7 @@ def _names(
             yield path, problem, True
         for one in condition.walk():
             yield from ((path, *problem) for problem in _unknown(one.events(), {*known, *journey.own_events}))
+            yield from ((path, _not_performed(name), False) for name in one.events() if name in DERIVED_EVENTS)
 
 
 def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, bool]]:
@@ -139,6 +142,10 @@ def _unknown(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str
                 f"no event is called {name!r}{_nearest(name, sorted(known))}; list it under own_events if it is yours",
                 True,
             )
+
+
+def _not_performed(name: str) -> str:
+    return f"nobody performs {name!r}, so this never counts one: it is for `entry` and `wait_for` of a journey"
 
 
 def _messages(journey: Journey, templates: Collection[str], channels: Collection[str] | None) -> PathProblems:

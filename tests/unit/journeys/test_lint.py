@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processors.journeys.lint import lint
+from processors.journeys.lint import lint, misspelt_events
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
 from tests.support.stories import journey
@@ -31,6 +31,14 @@ def test_a_correct_journey_has_no_problems() -> None:
     assert [] == found(journey(GOOD))
 
 
+def test_a_segment_about_news_of_a_product_is_never_entered() -> None:
+    when = {"performed": "Product Price Dropped"}
+    segments = SegmentDefinitions.model_validate({"segments": [{"name": "a", "description": "A.", "when": when}]})
+    ((name, message),) = misspelt_events([], segments)
+
+    assert ("a", True) == (name, message.startswith("nobody performs 'Product Price Dropped'"))
+
+
 ENTRY = "entry: {event: Signed Up}\n"
 MESSAGE = "{message: welcome, expires_after: 1d}"
 
@@ -48,6 +56,11 @@ MESSAGE = "{message: welcome, expires_after: 1d}"
             f"{ENTRY}steps: [{{if: {{performed: Order Complete}}, then: [{MESSAGE}]}}]",
             "steps.0.if",
             "'Order Completed'",
+        ),
+        (
+            f"{ENTRY}steps: [{{if: {{performed: Product Back In Stock}}, then: [{MESSAGE}]}}]",
+            "steps.0.if",
+            "nobody performs 'Product Back In Stock'",
         ),
         (f"{ENTRY}steps: [{{if: {{segment: gone}}, then: [{MESSAGE}]}}]", "steps.0.if", "no segment 'gone'"),
         (f"{ENTRY}steps: [{{message: welcom, expires_after: 1d}}]", "steps.0.message", "did you mean 'welcome'?"),
