@@ -15,7 +15,7 @@ from deploy.local.process import python_environment, rotate, tail
 from deploy.local.servers import Broker
 from deploy.local.state import LocalHome
 
-_START_WITHIN_S = 180.0  # Apache Kafka's first start fetches it
+_START_WITHIN_S = 420.0  # Apache Kafka's first start fetches it; tables and workers have three minutes each
 _STOP_WITHIN_S = 45.0
 
 

@@ -45,10 +45,10 @@ _DATE_EVERY_S = 60.0  # between looks for late events, which read a column of al
 _SCORE_FIRST_S, _SCORE_AGAIN_S, _SCORE_FAILED_S = 300.0, 600.0, 3600.0
 """From the start to the first look whether predictions are due, by when a first import is in; between looks; after one
 that failed, such as with too few customers."""
-_WORKERS_READY_WITHIN_S = 60.0
+_WORKERS_READY_WITHIN_S = 180.0  # 5 s; the machine may be busy
 _WORKER_TRIES = 3
 _STOP_WITHIN_S = 10.0
-_PROVISION_WITHIN_S = 60.0
+_PROVISION_WITHIN_S = 180.0
 _PORT_TRIES = 3
 
 
@@ -167,11 +167,10 @@ class Supervisor:
         command = [sys.executable, "-m", "deploy.local.provision", *arguments]
         provision = ChildProcess("provision", command, log, environment=self._environment())
         provision.launch()
-        if provision.wait(_PROVISION_WITHIN_S) != 0:
+        if (code := provision.wait(_PROVISION_WITHIN_S)) != 0:
             provision.kill()
-            raise ServerFailedError(
-                provision.last_log_lines() or f"topics and tables took over {_PROVISION_WITHIN_S:g} s"
-            )
+            reason = f"topics and tables took over {_PROVISION_WITHIN_S:g} s" if code is None else ""
+            raise ServerFailedError("\n".join(filter(None, (reason, provision.last_log_lines()))))
         for line in provision.last_log_lines().splitlines():
             self._report(line)
 

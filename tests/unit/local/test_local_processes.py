@@ -15,9 +15,10 @@ from deploy.local.keeper import CALM_AFTER_S, Keeper, pause_s
 from deploy.local.ports import LOOPBACK, PortMemory, free_port, is_free, listen
 from deploy.local.process import ChildProcess, rotate, tail
 from deploy.local.recurring import Recurring
+from deploy.local.server import ServerFailedError
 from deploy.local.servers import Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
-from deploy.local.supervisor import local_write_keys
+from deploy.local.supervisor import Supervisor, local_write_keys
 from deploy.settings import Settings, passed_descriptors
 
 
@@ -129,6 +130,40 @@ class TestRecurring:
         recurring = Recurring(child, first_s=0, again_s=0, failed_s=0)
 
         assert ([False, False], 0) == ([recurring.tick(), recurring.tick()], child.launches)
+
+
+class TestProvision:
+    @pytest.mark.parametrize(
+        ("code", "said"),
+        [
+            pytest.param(None, "topics and tables took over 180 s\ntopics: 36 created of 36", id="it takes too long"),
+            pytest.param(1, "topics: 36 created of 36", id="it fails, and its log says why"),
+        ],
+    )
+    def test_a_start_that_fails_has_a_reason(
+        self, code: int | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Provision(FakeChild):
+            def __init__(self, name: str, *_: object, **__: object) -> None:
+                super().__init__(name)
+
+            def wait(self, timeout_s: float) -> int | None:
+                return code
+
+            def kill(self) -> None:
+                self.runs = False
+
+            def last_log_lines(self, count: int = 15) -> str:
+                return "topics: 36 created of 36"
+
+        monkeypatch.setattr("deploy.local.supervisor.ChildProcess", Provision)
+        supervisor = Supervisor(
+            LocalHome(tmp_path), broker="tansu", provision=True, workers=(), report_start=lambda _: None
+        )
+        with pytest.raises(ServerFailedError) as failed:
+            supervisor._run_provision()
+
+        assert said == str(failed.value)
 
 
 class TestKeeper:
