@@ -166,6 +166,13 @@ class AttributionReport:
         return found
 
 
+_NEAR = (
+    "day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC')) - 1"
+    " AND day <= toDate32(fromUnixTimestamp64Milli({stop:Int64}, 'UTC')) + 1"
+)
+"""In the period or a day before or after it: days are those of the time zone of reports."""
+
+
 def models(client: Any) -> list[str]:
     """List the models, in the order of reports."""
     return [name for (name,) in client.query("SELECT model FROM v_attribution_models").result_rows]
@@ -173,7 +180,9 @@ def models(client: Any) -> list[str]:
 
 def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
     """Compute the credits of conversions and revenue by key, with spend and its rates."""
-    margin, goal = client.query("SELECT margin, goal FROM v_attribution_settings").first_row
+    margin, goal, currency = client.query(
+        "SELECT margin, goal, assumeNotNull((SELECT currency FROM v_report_settings)) FROM v_attribution_settings"
+    ).first_row
     parameters = {**options.parameters(), "goal": options.goal or goal, "models": list(options.models)}
     known = client.query("SELECT model, additive FROM v_attribution_models").result_rows
     order = {model: place for place, (model, _) in enumerate(known)}
@@ -195,27 +204,37 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         ).result_rows
     ]
     rows.sort(key=lambda row: (order[row.model], -row.conversions, -(row.spend or 0), row.key))
-    conversions, revenue = client.query(
-        """
-        SELECT count(), sum(ifNull(c.revenue, 0))
-        FROM conversion_amounts AS c
-        WHERE {goal:String} IN ('all', conversion_type)
-            AND converted_at >= fromUnixTimestamp64Milli({start:Int64}, 'UTC')
-            AND converted_at < fromUnixTimestamp64Milli({stop:Int64}, 'UTC')
-            AND (empty({markets:Array(String)}) OR (conversion_type, conversion_id) IN (
-                SELECT conversion_type, conversion_id FROM v_conversions
-                WHERE notEmpty({markets:Array(String)}) AND has({markets:Array(String)}, toString(market))
-            ))
-        """,
+    conversions, revenue, not_converted = client.query(
+        f"""
+        SELECT countIf(wanted), sumIf(ifNull(revenue, 0), wanted), countIf(revenue IS NULL AND {_NEAR})
+        FROM
+        (
+            SELECT revenue, day, {{goal:String}} IN ('all', conversion_type)
+                AND converted_at >= fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
+                AND converted_at < fromUnixTimestamp64Milli({{stop:Int64}}, 'UTC')
+                {"AND has({markets:Array(String)}, toString(market))" if options.markets else ""} AS wanted
+            FROM sale_amounts
+            WHERE NOT is_return
+                AND converted_at >= fromUnixTimestamp64Milli({{start:Int64}}, 'UTC') - INTERVAL 3 DAY
+                AND converted_at < fromUnixTimestamp64Milli({{stop:Int64}}, 'UTC') + INTERVAL 3 DAY
+        )
+        """,  # noqa: S608 - fixed texts
         parameters=parameters,
     ).first_row
-    currency = client.query("SELECT currency FROM v_report_settings").first_row[0]
-    warnings = client.query(
-        "SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend')"
-        " AND day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC')) - 1"
-        " AND day <= toDate32(fromUnixTimestamp64Milli({stop:Int64}, 'UTC')) + 1 ORDER BY day, currency, what",
-        parameters=parameters,
-    ).result_rows
+    # Most reports have no such amount, and which they are takes as long to find out as the credits.
+    warnings = (
+        client.query(
+            f"SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend') AND {_NEAR}"  # noqa: S608
+            " ORDER BY day, currency, what",
+            parameters=parameters,
+        ).result_rows
+        if not_converted
+        or client.query(
+            f"SELECT count() FROM (SELECT date AS day FROM v_spend WHERE spend IS NULL) WHERE {_NEAR}",  # noqa: S608
+            parameters=parameters,
+        ).first_row[0]
+        else []
+    )
     a_model = rows[0].model if rows else ""
     return AttributionReport(
         rows=rows,

@@ -107,7 +107,7 @@ def generate(client: Any, history: History) -> None:
             'email' AS channel,
             'generated' AS source,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
-                + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, {{letters:UInt64}}))
+                + toIntervalMillisecond(intDiv(number * {{span:UInt64}}, greatest({{letters:UInt64}}, 1)))
                 + toIntervalSecond(step.2) AS occurred_at,
             occurred_at + toIntervalSecond(1) AS received_at,
             {person} AS anchor,
@@ -135,8 +135,8 @@ def generate(client: Any, history: History) -> None:
             'web' AS channel,
             'generated' AS source,
             toDateTime64('2026-01-01 00:00:00', 3, 'UTC')
-                + toIntervalMillisecond(intDiv(crawl * {{span:UInt64}}, {{crawls:UInt64}}) + number % 60 * 100)
-                AS occurred_at,
+                + toIntervalMillisecond(
+                    intDiv(crawl * {{span:UInt64}}, greatest({{crawls:UInt64}}, 1)) + number % 60 * 100) AS occurred_at,
             occurred_at + toIntervalSecond(1) AS received_at,
             {person} AS anchor,
             {person} AS profile_id,

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from schemas.durations import DAY_MS
+from schemas.time import ms_of_time
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
 from tests.unit.profiles.test_link_scans import CLICKS, SCAN, clicked, delivered, happened, viewed
@@ -22,6 +24,11 @@ TOUCHES = (
     "SELECT count() FROM touches(start_ms = 0, stop_ms = 4133980800000, contacts = 'all', only = [], without = [])"
     " WHERE channel = 'Email'"
 )
+
+
+def happened_to(who: int, event: dict[str, Any]) -> dict[str, Any]:
+    """The same event as one of another person."""
+    return event | {"event_id": f"{event['event_id']} of {who}", "profile_id": person(who), "anchor": person(who)}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +64,27 @@ def test_a_visit_under_another_profile_confirms_the_click_once_they_are_one(tabl
     tables.change(merged(1, 1, [2]))
 
     assert ([(0,)], [(1,)]) == (before, tables.rows(HUMAN))
+
+
+def emails_before_orders(tables: Warehouse, days: int) -> int:
+    """Count the touches by e-mail of the orders of so many days."""
+    begin = ms_of_time(DAY_ONE)
+    query = (
+        "SELECT sum(countEqual(path.channel, 'Email')) FROM attribution_journeys(start_ms = {start:Int64},"
+        " stop_ms = {stop:Int64}, lookback_ms = 2592000000, goal = 'purchase', scope = 'all', repeats = 'keep',"
+        " milestone = '', contacts = 'all', only = [], without = [])"
+    )
+    return int(tables.rows(query, start=begin, stop=begin + days * DAY_MS)[0][0])
+
+
+def test_a_report_on_a_month_judges_clicks_as_one_on_a_year_does(tables: Warehouse) -> None:
+    clicks = [happened_to(2, click) for click in (delivered(), clicked(3))]
+    tables.store(*clicks, delivered(), *SCAN, clicked(3600), ordered("o-1", 1, DAY_ONE + timedelta(days=1)))
+    before = [emails_before_orders(tables, days) for days in (30, 365)]
+    tables.store(resolved("visit", 3, DAY_ONE + timedelta(seconds=5)))
+    tables.change(merged(1, 1, [2, 3]))
+
+    assert ([1, 1], [2, 2]) == (before, [emails_before_orders(tables, days) for days in (30, 365)])
 
 
 def test_a_scan_is_neither_a_response_nor_an_unsubscription(tables: Warehouse) -> None:
@@ -102,8 +130,8 @@ def test_thousands_of_clicks_of_one_message_are_judged_in_one_pass(tables: Wareh
     )
 
     assert [(13333,)] == tables.rows(
-        "SELECT count() FROM suspected_acts(start_ms = 0, stop_ms = 4133980800000)"
-        " WHERE is_scan SETTINGS max_memory_usage = 500000000"
+        "SELECT count() FROM suspected_acts(start_ms = 0, stop_ms = 4133980800000, from_ms = 0, to_ms = 4133980800000,"
+        " goal = '') WHERE is_scan SETTINGS max_memory_usage = 500000000"
     )
 
 
