@@ -55,7 +55,7 @@ def migrate_command(as_json: AsJson = False) -> None:
     from deploy.settings import settings
 
     with exit_on_store_error():
-        applied = migrate(settings())
+        applied = migrate(settings(), lambda advice: typer.echo(advice, err=True))
     if as_json:
         print(json.dumps(applied))
     else:

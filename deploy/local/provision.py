@@ -24,7 +24,8 @@ def main() -> None:
         print(f"topics: {outcome.count('created')} created of {len(outcome)}")
         if not topics_only:
             doing = "migrate ClickHouse"
-            print("migrations applied: " + (", ".join(migrate(settings())) or "none, all are there"))
+            applied = migrate(settings(), lambda advice: print(advice, file=sys.stderr))
+            print("migrations applied: " + (", ".join(applied) or "none, all are there"))
     except Exception as error:  # noqa: BLE001  (of any library: its message is the help)
         sys.exit(f"could not {doing}: {error}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from deploy.settings import Settings
     from schemas.markets import MarketDefinitions
 
@@ -40,11 +42,15 @@ def apply_topics(settings: Settings) -> dict[str, str]:
         raise KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from error
 
 
-def migrate(settings: Settings) -> list[str]:
+def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None) -> list[str]:
     """Apply the missing migrations, and write settings, markets, channels and tracking plan, which the views read.
 
     Rules of segments and channels of the message policy are those in force, if Redis knows of published ones: the views
     are to agree with the workers.
+
+    Args:
+        settings: The deployment's.
+        advise: Called with a text if the views cannot be opened to analysts; all else is done then.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
@@ -57,6 +63,7 @@ def migrate(settings: Settings) -> list[str]:
     from deploy.operations.plans import load_plan, plan_files, plan_rows
     from processors.identity.countries import country_names
     from schemas.events.touchpoint import EVENT_NAMES
+    from sinks.clickhouse.access import define_views
     from sinks.clickhouse.catalogue import publish_plan
     from sinks.clickhouse.channels import publish_channels
     from sinks.clickhouse.client import connect
@@ -69,6 +76,8 @@ def migrate(settings: Settings) -> list[str]:
     client = connect(settings.clickhouse_url)
     try:
         applied = [migration.name for migration in run(client, settings.clickhouse_database)]
+        if advice := define_views(client, settings.clickhouse_database):
+            advise(advice)
         client.database = settings.clickhouse_database
         rules = touch_rules(settings).definitions
         publish_settings(

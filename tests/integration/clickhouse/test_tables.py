@@ -13,9 +13,11 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from deploy.local.clickhouse_server import ClickHouse
+from deploy.settings import Settings
+from sinks.clickhouse.access import define_views
 from sinks.clickhouse.client import connect
-from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.tables import Question, describe, markdown, questions
+from tests.integration.reporting.test_finite_numbers import with_addresses
 from tests.integration.reporting.test_money import sold
 from tests.integration.reporting.test_report_page import fill, profiles_of
 from tests.support.stack import unavailable
@@ -38,12 +40,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     except ModuleNotFoundError as error:
         unavailable(str(error))
     try:
-        client = connect(found.address)
-        migrate(client, "throughline")
-        client.close()
+        fill_and_define_views(found)
         yield found
     finally:
         found.stop(1)
+
+
+def fill_and_define_views(server: ClickHouse) -> None:
+    """Make the tables with events that have addresses, and let the analyst read the views."""
+    database = Warehouse(Settings(clickhouse_url=server.address, clickhouse_database="throughline"))
+    database.store(*with_addresses())
+    assert "" == define_views(database.client, "throughline")
+    database.client.close()
 
 
 def answer(server: ClickHouse, sql: str) -> str:
@@ -137,6 +145,8 @@ def test_the_analyst_may_ask_it(server: ClickHouse, one: Question) -> None:
         pytest.param("SELECT * FROM INFORMATION_SCHEMA.COLUMNS", "ok", id="names of columns"),
         pytest.param("SELECT password FROM system.users", "497", id="users"),
         pytest.param("SELECT identifiers FROM touchpoints", "497", id="addresses"),
+        pytest.param("SELECT context FROM touchpoints", "497", id="contexts of tables"),
+        pytest.param("SELECT count() FROM conversions", "497", id="any table"),
         pytest.param("SELECT document FROM profiles", "497", id="profiles"),
         pytest.param("SELECT value_base64 FROM dead_letters", "497", id="raw records"),
         pytest.param("INSERT INTO spend (date) VALUES ('2026-01-01')", "497", id="write"),
@@ -153,6 +163,50 @@ def test_the_analyst_reads_within_limits(server: ClickHouse, sql: str, code: str
     assert code == answer(server, sql)
 
 
+def test_what_is_no_address_stays(server: ClickHouse) -> None:
+    client = connect(server.address.replace("://", "://analyst:@"), "throughline")
+    properties, context = zip(
+        *client.query("SELECT properties, context FROM v_touchpoints ORDER BY event_id").result_rows, strict=True
+    )
+    message = client.query("SELECT message_id FROM v_messages").result_rows
+    client.close()
+
+    said = json.loads(properties[0])
+    assert ("mail.example", "Call  or mail.example.") == (said["email"], said["comment"])
+    assert "<m1@mail.example>" == json.loads(properties[2])["message_id"] == message[0][0]
+    assert ("203.0.113.0", "2001:db8:1::") == (json.loads(context[0])["ip"], json.loads(context[1])["ip"])
+
+
+def test_the_refusal_names_the_right_that_is_missing(server: ClickHouse) -> None:
+    client = connect(server.address.replace("://", "://analyst:@"), "throughline")
+
+    with pytest.raises(ClickHouseError, match=r"necessary to have the grant SELECT ON throughline\.touchpoints"):
+        client.query("SELECT context FROM touchpoints")
+    client.close()
+
+
+def test_views_have_the_rights_of_who_migrates_and_are_altered_once(server: ClickHouse) -> None:
+    admin = connect(server.address)
+    admin.command("CREATE OR REPLACE VIEW throughline.v_of_a_later_migration AS SELECT 1 AS one")
+    definers = "SELECT name, definer FROM system.tables WHERE database = 'throughline' AND startsWith(name, 'v_')"
+    before = dict(admin.query(definers).result_rows)
+    define_views(admin, "throughline")
+    after = dict(admin.query(definers).result_rows)
+    admin.command("DROP VIEW throughline.v_of_a_later_migration SYNC")
+    admin.close()
+
+    assert {"v_of_a_later_migration"} == {name for name, definer in before.items() if definer != "default"}
+    assert {"default"} == set(after.values())
+
+
+def test_who_may_not_define_views_gets_advice(server: ClickHouse) -> None:
+    client = connect(server.address.replace("://", "://analyst:@"), "throughline")
+    advice = define_views(client, "throughline")
+    client.close()
+
+    assert "GRANT ALTER VIEW MODIFY SQL SECURITY ON throughline.* TO `analyst`" in advice
+
+
 def test_a_bi_tool_finds_the_views_with_their_columns_and_no_other_database(server: ClickHouse) -> None:
     admin = connect(server.address)
     admin.command("CREATE DATABASE IF NOT EXISTS payroll")
@@ -165,6 +219,7 @@ def test_a_bi_tool_finds_the_views_with_their_columns_and_no_other_database(serv
 
     assert {("v_conversions", "net_revenue"), ("v_ltv", "lifetime_value")} <= {tuple(row) for row in columns}
     assert ("throughline", "v_conversions") in {tuple(row) for row in tables}
+    assert [] == [name for schema, name in tables if schema == "throughline" and not name.startswith("v_")]
     assert "salaries" not in {row[0] for row in columns} | {row[1] for row in tables}
 
 

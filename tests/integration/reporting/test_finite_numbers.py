@@ -1,4 +1,4 @@
-"""No view has a NaN or an infinite number: with a history and one event of today, and with that event alone."""
+"""No view has a NaN, an infinite number or an address: with a history and one event of today, and with that alone."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ DEFAULTS = {
     "half_life_ms": "604800000", "half_life_days": "7", "groups": "3",
 }  # fmt: skip
 """Of views with parameters, as a call has them."""
+ADDRESSES = (
+    "jane.doe@mail.example", "jane.doe%40mail.example", "+4915112345678", "+49 151 12345678", "030 12345678",
+    "203.0.113.77", "2001:db8:1:2::9", "tok-0123456789", "Doe-Smith", "Hauptstr. 1",
+)  # fmt: skip
 
 
 def views(tables: Warehouse, *, with_floats: bool = False) -> Iterator[str]:
@@ -59,22 +63,42 @@ def numbers(value: Any) -> Iterator[float]:
             yield from numbers(one)
 
 
-def not_finite(tables: Warehouse, names: Iterator[str]) -> list[str]:
-    """Read views; return the views and columns that have a number which is none."""
+def faults(tables: Warehouse, names: Iterator[str]) -> list[str]:
+    """Read views; return the views and columns that have a number which is none, and the addresses that views show."""
     found = []
     for view in names:
         answer = tables.client.query(f"SELECT * FROM {view}")
         for name, column in zip(answer.column_names, zip(*answer.result_rows, strict=True), strict=False):
             if not all(map(isfinite, numbers(column))):
                 found.append(f"{view}: {name}")
+        shown = str(answer.result_rows)
+        found += [f"{view}: {address}" for address in ADDRESSES if address in shown]
     return found
+
+
+def with_addresses() -> list[dict[str, Any]]:
+    """Return events with addresses wherever producers put them."""
+    mail, link, phone, spaced, local, network, network_6, token, name, street = ADDRESSES
+    said = {"email": mail, "comment": f"Call {spaced} or {mail}.", "phone": local, "lastName": name, "street": street}
+    where = {
+        "ip": network, "traits": {"email": mail, "phone": phone}, "device": {"token": token},
+        "page": {"url": f"https://shop.example/?email={link}&phone={phone}"},
+    }  # fmt: skip
+    known: dict[str, Any] = {"identifiers": [{"type": "email", "value": mail}, {"type": "phone", "value": phone}]}
+    order = {"order_id": "o1", "revenue": "9.00", "currency": "EUR", "shipping_address": said}
+    letter = {"message_id": "<m1@mail.example>", "to": mail}
+    return [
+        resolved("e1", 901, DAY_ONE, event="Lead Submitted", properties=said, context=where, **known),
+        resolved("e2", 901, DAY_ONE, event="Order Completed", properties=order, context={"ip": network_6}, **known),
+        resolved("e3", 901, DAY_ONE, event="Email Delivered", channel="email", properties=letter, **known),
+    ]
 
 
 def today(tables: Warehouse) -> None:
     tables.store(resolved("of today", 900, datetime.now(UTC), "Email"))
 
 
-def test_with_a_history_and_one_event_of_today_every_number_is_finite(tables: Warehouse) -> None:
+def test_with_a_history_and_one_event_of_today_every_number_is_finite_and_no_address_whole(tables: Warehouse) -> None:
     fill(tables)
     store(
         tables, drawn(1, 1, "plain"), drawn(2, 2, "coupon", share=0.5), decision(3, 1, run_id="r1"),
@@ -83,6 +107,7 @@ def test_with_a_history_and_one_event_of_today_every_number_is_finite(tables: Wa
     )  # fmt: skip
     tables.store(bought(1, 1), bought(2, 1, "0.00", "for nothing"))
     today(tables)
+    tables.store(*with_addresses())
     measures = dict.fromkeys(
         ("holdout_orders", "predicted_orders", "mean_absolute_error", "naive_absolute_error", "holdout_days"), 0
     )
@@ -95,10 +120,10 @@ def test_with_a_history_and_one_event_of_today_every_number_is_finite(tables: Wa
         printed = CliRunner().invoke(app, command.split())
         assert 0 == printed.exit_code, printed.output
 
-    assert [] == not_finite(tables, views(tables))
+    assert [] == faults(tables, views(tables))
 
 
 def test_with_one_event_of_today_alone_every_number_is_finite(tables: Warehouse) -> None:
     today(tables)
 
-    assert [] == not_finite(tables, views(tables, with_floats=True))
+    assert [] == faults(tables, views(tables, with_floats=True))
