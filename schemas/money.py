@@ -32,6 +32,9 @@ EXPONENTS: dict[str, int] = {
 }  # fmt: skip
 """Decimal places of the minor unit, ISO 4217: the currencies where it is not 2."""
 
+WHOLE_CURRENCIES = frozenset(code for code, places in EXPONENTS.items() if not places)
+"""Currencies without a smaller unit: nobody pays half a yen."""
+
 STRIPE_EXPONENTS: dict[str, int] = {
     **{code: places for code, places in EXPONENTS.items() if places == 0},
     "MGA": 0, **dict.fromkeys(("ISK", "UGX"), 2), **dict.fromkeys(("BHD", "JOD", "KWD", "OMR", "TND"), 3),

@@ -12,6 +12,10 @@ An order's time and channel are those of its first report. An order event with a
 (`receipt_id`) claims it: that receipt is no sale of its own. Refunds are summed by currency; a running total
 (`refunded_total`) of an order counts as far as it is more than that sum.
 
+A report with a `part_id` tells a part of an order, such as one of the payments of a split bill: the order is worth the
+sum of its parts, of each the report that counts, and those running totals of refunds are of their part. Parts together
+are one report, as new as the newest of them.
+
 The stage `identify` resolves what depends on the source and writes it into the event as `order`: `namespace`, and
 `source_kind` (`server` or `browser`) where `sources.yaml` knows it. Of other events, those of commerce that a server
 tells have `source_kind`, and all of a webhook.
@@ -66,6 +70,7 @@ class OrderEvent(NamedTuple):
             quantity.
         receipt_id: The receipt that it claims; mostly empty.
         source: The event's source if `order_id` is the event's own id; mostly empty.
+        part_id: The part of the order that the amount, or the running total of refunds, is of; mostly empty.
     """
 
     kind: Kind
@@ -79,6 +84,7 @@ class OrderEvent(NamedTuple):
     is_return: bool
     receipt_id: str
     source: str = ""
+    part_id: str = ""
 
     @property
     def key(self) -> str:
@@ -127,7 +133,9 @@ def order_event(event: Mapping[str, Any]) -> OrderEvent | None:
         return OrderEvent(
             kind, namespace, order_id, 0, None if worth is None else abs(worth),
             None if so_far is None else abs(so_far), currency, False, False, "", source,
+            "" if so_far is None else _text(properties.get("part_id")),
         )  # fmt: skip
+    part_id = "" if worth is None else _text(properties.get("part_id"))
     authority = 0 if worth is None else 1 if kind == "receipt" else 3 if _is_server(event) else 2
     return OrderEvent(
         kind,
@@ -138,9 +146,10 @@ def order_event(event: Mapping[str, Any]) -> OrderEvent | None:
         None,
         currency,
         bool(properties.get("coupon")) or (amount(properties, "discount") or _ZERO) > 0,
-        worth is not None and worth < 0 and not _buys(properties.get("products")),
+        worth is not None and worth < 0 and not part_id and not _buys(properties.get("products")),
         receipt_id if authority > 1 and receipt_id != order_id else "",
         source,
+        part_id,
     )
 
 

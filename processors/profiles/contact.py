@@ -8,12 +8,13 @@ marking a message as spam, is a no to the channel.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from processors.profiles.joins import Section, bounded_text, first_by_name, most_recent, nested_join
-from schemas.channels import ADDRESS_TYPES, ADDRESS_TYPES_OF, NO_ADDRESS_TYPES, message_channel
+from schemas.channels import ADDRESS_TYPES, ADDRESS_TYPES_OF, CHANNELS, NO_ADDRESS_TYPES, message_channel
 from schemas.events.bounces import TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
-from schemas.events.messages import message_step
+from schemas.events.messages import Step, message_step, named_step, reached_step
 from schemas.profiles.document import ADDRESS_TYPES_KEPT, ADDRESSES_KEPT, PURPOSES_KEPT
 
 STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Created"})
@@ -91,12 +92,43 @@ def message(addition: dict[str, Any], event: dict[str, Any], properties: dict[st
     if step is None:
         return
     channel = message_channel(kind, event["channel"])
+    _add_step(addition, channel, step, ADDRESS_TYPES_OF[channel], properties, at)
+
+
+def own_message(addition: dict[str, Any], event: dict[str, Any], properties: dict[str, Any], at: int) -> None:
+    """Add the step of an event that a channel names by itself, as in `Viber Bounced`; any other event adds nothing.
+
+    It is one if it happened on that channel, or if it names an address of it: `viber_id`. Of a channel of the
+    deployment's own those are the types that begin with its name, else all that no known channel has.
+    """
+    found = named_step(event["event"])
+    if found is None:
+        return
+    channel, step = found
+    known = addition.get("addresses", {})
+    if channel in CHANNELS:
+        types = [kind for kind in ADDRESS_TYPES_OF.get(channel, ()) if kind in known]
+        if CHANNELS[channel].kind is None or not (types or event["channel"] == channel):
+            return
+    else:
+        types = [kind for kind in known if kind == channel or kind.startswith(f"{channel}_")]
+        if not types and event["channel"] != channel:
+            return
+        types = types or [kind for kind in known if kind not in _KNOWN_TYPES]
+    reached = reached_step(step, properties)
+    if reached is not None:
+        _add_step(addition, bounded_text(channel), reached, types, properties, at)
+
+
+def _add_step(
+    addition: dict[str, Any], channel: str, step: Step, types: Iterable[str], properties: dict[str, Any], at: int
+) -> None:
     addition["messages"] = {channel: {step: [1, at]}}
     if step in ("unsubscribed", "complained"):
         consents = addition.setdefault("consent", {}).setdefault("channels", {})
         join_channel_consent(consents, {channel: [False, at, True]})
     bounce = bounce_class(properties) if step == "bounced" else None
-    for address_type in ADDRESS_TYPES_OF[channel]:
+    for address_type in types:
         named = addition.get("addresses", {}).get(address_type, {})
         if bounce is BounceClass.PERMANENT or step in _ARRIVED:
             for address in named.values():

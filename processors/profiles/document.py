@@ -147,6 +147,8 @@ def profile_of_event(event: Event) -> Document:
         _note_touch(addition, event, at)
     if add_sections := _SECTIONS_BY_EVENT.get(name):
         add_sections(addition, event, properties, at)
+    elif name not in EVENT_NAMES:
+        contact.own_message(addition, event, properties, at)
     return addition
 
 

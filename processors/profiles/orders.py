@@ -6,6 +6,7 @@ same rule in SQL (`order_sales`).
 * Refunds take their amounts off, in the order's currency and never more than the order was worth. Each refund event is
   a refund of its own; a running total counts as far as it is more than their sum. A refund without an amount refunds
   all. What was refunded in another currency is kept apart (`other_refunds`), since a profile knows no exchange rates.
+* The parts of an order, such as the payments of a split bill, add up: each counts once, in the currency of the newest.
 * `Order Cancelled` is final: the order counts nowhere, also when further reports of it follow.
 * A refund or cancellation alone is no order; it waits for the sale.
 * A return, goods without a sale on a receipt of their own, is no purchase: its amount is paid back.
@@ -17,15 +18,18 @@ same rule in SQL (`order_sales`).
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import reduce
 from hashlib import blake2b
 from typing import Any
 
+from processors.profiles.joins import Section, first_by_name, nested_join
 from schemas.orders import OrderEvent, order_event, order_key
-from schemas.profiles.document import NO_CURRENCY, ORDERS_KEPT
+from schemas.profiles.document import NO_CURRENCY, ORDERS_KEPT, PARTS_KEPT
 
 Order = dict[str, Any]
 _ZERO = Decimal(0)
 _MAX_KEY_CHARS = 64
+_REFUNDS = ("refunded_fully", "refunded", "refunds", "refund_totals", "part_refund_totals")
 _RECEIPT = 1
 """The authority of a receipt's amount: a higher one is an order's."""
 
@@ -50,6 +54,8 @@ def section(event: dict[str, Any], at: int, *, is_dated: bool = True) -> dict[st
     else:
         sale = [found.authority, at, text(found.amount or _ZERO), currency, found.discounted]
         order = {"placed" if is_dated else "arrived": [at, event["channel"]], "sale": sale}
+        if found.part_id:
+            order["parts"] = {_bounded(found.part_id): sale}
         if found.is_return:
             order["returned"] = sale
     orders = {_bounded(found.key): order}
@@ -98,7 +104,7 @@ def placement(order: Order) -> list[Any]:
 
 def is_refunded(order: Order) -> bool:
     """Return whether anything was paid back of an order."""
-    return not order.keys().isdisjoint(("refunded_fully", "refunded", "refunds", "refund_totals"))
+    return not order.keys().isdisjoint(_REFUNDS)
 
 
 def refunded(order: Order) -> Decimal:
@@ -106,7 +112,7 @@ def refunded(order: Order) -> Decimal:
     amount, currency = Decimal(order["sale"][2]), order["sale"][3]
     if "refunded_fully" in order:
         return amount
-    if "refunded" in order and "refunds" not in order and "refund_totals" not in order:
+    if "refunded" in order and not _paid_back(order):
         return Decimal(order["refunded"])  # as an earlier version has counted it
     paid = _paid_back(order)
     like = sum((paid[name] for name in paid if _is_like(name, currency)), Decimal(order.get("refunded", 0)))
@@ -132,7 +138,11 @@ def _refund(found: OrderEvent, currency: str) -> Order:
     if found.amount is not None:
         order["refunds"] = {currency: text(found.amount)}
     if found.refunded_total is not None:
-        order["refund_totals"] = {currency: text(found.refunded_total)}
+        total = {currency: text(found.refunded_total)}
+        if found.part_id:
+            order["part_refund_totals"] = {_bounded(found.part_id): total}
+        else:
+            order["refund_totals"] = total
     return order or {"refunded_fully": True}
 
 
@@ -155,6 +165,7 @@ def _join_order(mine: Order, other: Order) -> Order:
     for part in ("sale", "returned"):
         if sales := [order[part] for order in both if part in order]:
             joined[part] = max(sales, key=_rank)
+    joined |= _joined_parts(both)
     if amounts := [Decimal(order["refunded"]) for order in both if "refunded" in order]:
         joined["refunded"] = text(sum(amounts, _ZERO))
     for part in ("refunds", "refund_totals"):
@@ -170,6 +181,39 @@ def _join_order(mine: Order, other: Order) -> Order:
         if flag in mine or flag in other:
             joined[flag] = True
     return joined
+
+
+def _joined_parts(both: tuple[Order, Order]) -> Order:
+    """Join the parts of an order: of each the report that counts; the sale is their sum, or a report of all of it."""
+    totals = [order["part_refund_totals"] for order in both if "part_refund_totals" in order]
+    joined: Order = (
+        {"part_refund_totals": first_by_name(reduce(_join_part_totals, totals), PARTS_KEPT)} if totals else {}
+    )
+    parts: dict[str, list[Any]] = {}
+    for order in both:
+        for part_id, sale in order.get("parts", {}).items():
+            parts[part_id] = max(parts.get(part_id, sale), sale, key=_rank)
+    if not parts:
+        return joined
+    parts = first_by_name(parts, PARTS_KEPT)
+    newest = max(parts.values(), key=_rank)
+    authority, at, _, currency, _ = newest
+    like = [sale for sale in parts.values() if sale[3] == currency]
+    amount = text(sum((Decimal(sale[2]) for sale in like), _ZERO))
+    together = [authority, at, amount, currency, any(sale[4] for sale in like)]
+    wholes = [sale for order in both if (sale := order.get("whole" if "parts" in order else "sale"))]
+    joined |= {"parts": parts, "sale": together}
+    if wholes:
+        joined["whole"] = whole = max(wholes, key=_rank)
+        joined["sale"] = whole if _rank(whole) > _rank(newest) else together
+    return joined
+
+
+def _greater_totals(mine: Section, other: Section) -> Section:
+    return {name: _both("refund_totals", mine.get(name), other.get(name)) for name in sorted({*mine, *other})}
+
+
+_join_part_totals = nested_join(_greater_totals)
 
 
 def _both(part: str, mine: str | None, other: str | None) -> str:
@@ -199,6 +243,12 @@ def _is_like(refund_currency: str, currency: str) -> bool:
 
 def _paid_back(order: Order) -> dict[str, Decimal]:
     singles, totals = order.get("refunds", {}), order.get("refund_totals", {})
+    if parts := order.get("part_refund_totals"):
+        of_parts: dict[str, Decimal] = {}
+        for of_part in parts.values():
+            for name, amount in of_part.items():
+                of_parts[name] = of_parts.get(name, _ZERO) + Decimal(amount)
+        totals = {name: max(of_parts.get(name, _ZERO), Decimal(totals.get(name, 0))) for name in {*of_parts, *totals}}
     return {name: max(Decimal(singles.get(name, 0)), Decimal(totals.get(name, 0))) for name in {*singles, *totals}}
 
 

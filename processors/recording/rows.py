@@ -280,6 +280,7 @@ def _order_event(
         "conversion_id": found.key,
         "order_namespace": found.namespace,
         "order_id": found.order_id,
+        "part_id": found.part_id,
         "claims": order_key(found.namespace, found.receipt_id) if found.receipt_id else "",
         "goals": goals if is_report else [],
         **where._asdict(),

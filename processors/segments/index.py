@@ -8,7 +8,7 @@ from typing import Any
 from processors.profiles.contact import STATEMENTS, has_bounced
 from processors.segments.evaluation import CompiledCondition
 from schemas.channels import CHANNELS_OF_KIND
-from schemas.events.messages import STEPS
+from schemas.events.messages import STEPS, Step, named_step
 from schemas.time import ms_of_text
 
 _MAX_CACHED_KEYS = 20_000
@@ -20,16 +20,24 @@ _SALE_EVENTS = ("Order Completed", "Order Updated", "Receipt Issued")
 
 def _message_triggers() -> dict[str, tuple[str, ...]]:
     """Return the triggers of message events: an answer counts as engagement, unsubscribing withdraws consent."""
-    found = {}
-    for name, (kind, step) in STEPS.items():
-        channels = CHANNELS_OF_KIND[kind]
-        triggers = ["messages", *(f"messages:{channel}" for channel in channels)]
-        if step in ("clicked", "replied", "opened"):
-            triggers += [f"answered:{channel}" for channel in channels]
-        if step in ("unsubscribed", "complained", "bounced"):  # a bounce may be one of the two
-            triggers.append("consent")
-        found[name] = tuple(triggers)
-    return found
+    return {name: _triggers_of_step(CHANNELS_OF_KIND[kind], step) for name, (kind, step) in STEPS.items()}
+
+
+def _triggers_of_step(channels: tuple[str, ...], step: Step) -> tuple[str, ...]:
+    triggers = ["messages", *(f"messages:{channel}" for channel in channels)]
+    if step in ("clicked", "replied", "opened"):
+        triggers += [f"answered:{channel}" for channel in channels]
+    if step in ("unsubscribed", "complained", "bounced"):  # a bounce may be one of the two
+        triggers.append("consent")
+    return tuple(triggers)
+
+
+def _triggers_of_name(name: str) -> tuple[str, ...]:
+    """Return the triggers of an event's name; on channels of their own, messages have events of that name."""
+    if name in _EVENT_TRIGGERS:
+        return _EVENT_TRIGGERS[name]
+    found = named_step(name)
+    return () if found is None else _triggers_of_step((found[0],), found[1])
 
 
 _EVENT_TRIGGERS: dict[str, tuple[str, ...]] = {
@@ -107,7 +115,7 @@ class SegmentIndex:
 
     def _triggered(self, name: str, channel: str, *present: bool) -> list[tuple[str, bool | None]]:
         """Return the segments that are triggered: by members only (True), by others only (False) or by both (None)."""
-        triggers = {"any", f"event:{name}", f"channel:{channel}", *_EVENT_TRIGGERS.get(name, ())}
+        triggers = {"any", f"event:{name}", f"channel:{channel}", *_triggers_of_name(name)}
         parts = ("addresses", "earliest_event", "context", "traits", "consent", "campaign", "store", "first_event")
         triggers |= {part for part, there in zip(parts, present, strict=True) if there}
         found: list[tuple[str, bool | None]] = []

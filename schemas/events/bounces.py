@@ -16,7 +16,9 @@ Sources:
 - Twilio: https://www.twilio.com/docs/api/errors; codes of its own queues and providers (30001, 30009, 30410) say
   nothing about the receiver
 - WhatsApp: https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
-- Firebase and Apple push error codes; RFC 3463, RFC 5321 and RFC 7504 for mail servers
+- Firebase, Apple and Web Push error codes; Telegram (https://core.telegram.org/bots/api, descriptions of errors) and
+  Viber (https://developers.viber.com/docs/api/rest-bot-api/#error-codes), where a person can block the sender
+- RFC 3463, RFC 5321 and RFC 7504 for mail servers
 
 The view `bounce_types` holds the same table for ClickHouse; `tests/integration/decisions/test_bounce_views.py` compares
 the two.
@@ -66,7 +68,10 @@ _NAMES: Final[dict[BounceClass, str]] = {
         550 551 553 521 556 605
         5.1. 5.1.1 5.1.2 5.1.3 5.1.6 5.1.10 5.2.1
         21211 21614 21635 30005 30006 63003 63024
-        unregistered notregistered invalidregistration devicenotregistered baddevicetoken
+        unregistered notregistered invalidregistration devicenotregistered baddevicetoken registrationtokennotregistered
+        messagingregistrationtokennotregistered expiredtoken 410
+        botwasblockedbytheuser forbiddenbotwasblockedbytheuser blockedbyuser userisdeactivated
+        forbiddenuserisdeactivated chatnotfound badrequestchatnotfound receivernotregistered receivernotsubscribed
     """,
     BounceClass.TRANSIENT: """
         soft softbounce transient temporary temporaryfail temporaryfailure deferred deferral delayed greylisted old
@@ -117,10 +122,16 @@ def bounce_class(properties: Mapping[str, Any]) -> BounceClass:
         The mildest class that `FIELDS` state; `UNKNOWN` if the type is in no table; `PERMANENT` if nothing is stated,
         which is what a bounce means by itself.
     """
-    found = [known for name in FIELDS if (value := properties.get(name)) and (known := _class_of(str(value)))]
-    if found:
-        return max(found)
+    stated = stated_class(properties)
+    if stated is not None:
+        return stated
     return BounceClass.UNKNOWN if properties.get("bounce_type") else BounceClass.PERMANENT
+
+
+def stated_class(properties: Mapping[str, Any]) -> BounceClass | None:
+    """Return the mildest class that the report of a failure states; None: it states none that is in the table."""
+    found = [known for name in FIELDS if (value := properties.get(name)) and (known := _class_of(str(value)))]
+    return max(found, default=None)
 
 
 def _class_of(text: str) -> BounceClass | None:

@@ -108,7 +108,8 @@ class Order(Amounts, total=False):
     """An order. It needs its number; it may be worth nothing that is known.
 
     The amount of a refund is what it gives back. `refunded_total` is what was given back of the order so far, in terms
-    of `revenue`: for producers who know no single refunds.
+    of `revenue`: for producers who know no single refunds. With a `part_id` both are of one part of the order, such as
+    one of several payments: the order is worth the sum of its parts.
     """
 
     order_id: Required[RequiredId]
@@ -116,6 +117,7 @@ class Order(Amounts, total=False):
     cart_id: Id
     store_id: Id
     receipt_id: Id
+    part_id: Id
     payment_method: Name
     shipping_method: Name
     refunded_total: Money

@@ -1,8 +1,9 @@
 """Mends the values of an event that have one meaning though they break a rule, and notes what it mended.
 
-`schemas.events.touchpoint.read` comes here only with an event that validation has refused, so valid events pay nothing.
-Each error names a place and a rule; where the value there can mean one thing only, that is put in its place and the
-event is validated again. What may mean two things stays an error: two people must not become one, nor two amounts.
+`schemas.events.touchpoint.read` comes to `read_mended` only with an event that validation has refused, so valid events
+pay nothing. Each error names a place and a rule; where the value there can mean one thing only, that is put in its
+place and the event is validated again. What may mean two things stays an error: two people must not become one, nor two
+amounts.
 
 | rule | what is sent | what is stored |
 | --- | --- | --- |
@@ -13,6 +14,7 @@ event is validated again. What may mean two things stays an error: two people mu
 | `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
 | `surrogate` | half a surrogate pair in free text | U+FFFD |
 | `event_name` | the name of a known event in other case or with other blanks | its name |
+| `whole_currency` | a fraction in what is paid in yen, or in a currency alike | the nearest whole amount |
 | `lines_cut` | more products than an event may have, or products with too many keys in all | the first of them |
 
 `null` is absent everywhere, so it is left out and not noted.
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,7 +32,7 @@ from pydantic import ValidationError
 from schemas.digits import with_ascii_digits
 from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
 from schemas.minor_units import MINOR
-from schemas.money import nearest_amount, plain
+from schemas.money import WHOLE_CURRENCIES, nearest_amount, plain
 from schemas.quantity import MAX_QUANTITY_PLACES
 
 MENDED = "mended"
@@ -54,6 +57,12 @@ _NUMBERS = frozenset({"money", "quantity", "int_parsing", "float_parsing"})
 _NEVER_EMPTY = frozenset({"missing", "extra_forbidden", "string_too_short", "text", "time", "identifier"})
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _GONE = object()
+_PAID = (
+    "revenue", "total", "subtotal", "value", "shipping", "tax", "discount", "refunded_total",
+)  # fmt: skip
+"""Amounts that are paid or given back. A price is not: a screw may cost a quarter of a yen."""
+_DECIMAL = re.compile(r"-?[0-9]{1,12}\.[0-9]{1,4}", re.ASCII)
+_WHOLE = re.compile(r"-?[0-9]+\.0*", re.ASCII)
 
 Note = dict[str, Any]
 Error = Any
@@ -86,6 +95,28 @@ def read_mended(
         else:
             return with_notes(written, copy.notes())
     raise error
+
+
+def in_whole_currency(written: dict[str, Any]) -> dict[str, Any]:
+    """Round the amounts of an event whose currency has no smaller unit, and note it: JPY 49.99 is 50.
+
+    In other currencies up to 4 places stay: sums without tax are computed so, and add up to what was paid.
+
+    Args:
+        written: The canonical form; amounts are changed in it.
+    """
+    properties = written.get("properties")
+    if not properties or properties.get("currency") not in WHOLE_CURRENCIES:
+        return written
+    notes: list[Note] = []
+    for name in _PAID:
+        amount = properties.get(name)
+        # A custom event may have anything there but in `revenue`.
+        if type(amount) is str and _DECIMAL.fullmatch(amount) and not _WHOLE.fullmatch(amount):
+            rounded = Decimal(amount).quantize(Decimal(1), ROUND_HALF_EVEN)
+            properties[name] = plain(rounded if rounded else abs(rounded))
+            notes.append({"field": f"properties.{name}", "rule": "whole_currency", "count": 1})
+    return with_notes(written, notes)
 
 
 def mended_notes(noted: object) -> list[Note]:

@@ -5,13 +5,17 @@ An event's name is a kind of message and a step: `Email Sent`, `Email Link Click
 `Email Marked as Spam` are Segment's own spelling and the others follow it. The longer `WhatsApp Message Sent` is known
 too, and so are Segment's `Unsubscribed` (from e-mail) and `Push Notification Received`, `… Tapped`, `… Bounced`. No
 name is rewritten: `STEPS` tells what each of them means.
+
+A channel that the deployment has added has events of its own name: `Viber Bounced`, `RCS Delivered`. `named_step` reads
+them, and the known channels' events by the channel's name, such as `Telegram Bounced`.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from schemas.channels import KIND_OF_PREFIX, MessageKind
-from schemas.events.bounces import BounceClass, bounce_class
+from schemas.events.bounces import BounceClass, bounce_class, stated_class
 from schemas.events.properties import Properties
 from schemas.text import Id, Name, Text
 
@@ -46,18 +50,54 @@ _STEP_OF_BOUNCE: dict[BounceClass, Step | None] = {
 
 
 def message_step(event: str, properties: Mapping[str, Any]) -> tuple[MessageKind, Step | None]:
-    """Return what a message event means: `STEPS`, except where a bounce is none.
+    """Return what a message event means: `STEPS`, except where a bounce is none, or a failure is one.
 
     Args:
         event: A name of `STEPS`.
         properties: The properties of the event.
 
     Returns:
-        The kind of message; the step it has reached: of a bounce that is a complaint or an unsubscription, that; of an
-        automatic reply None.
+        The kind of message; the step it has reached, as `reached_step` has it.
     """
     kind, step = STEPS[event]
-    return kind, _STEP_OF_BOUNCE.get(bounce_class(properties), step) if step == "bounced" else step
+    return kind, reached_step(step, properties)
+
+
+def reached_step(step: Step, properties: Mapping[str, Any]) -> Step | None:
+    """Return the step that a report means.
+
+    Args:
+        step: What its name says.
+        properties: The properties of the event.
+
+    Returns:
+        Of a bounce that is a complaint or an unsubscription, that, and of an automatic reply None. A failure is a
+        bounce where it says that there is no such address; what may pass may be the sender's own failure. Any other
+        step is itself.
+    """
+    if step == "bounced":
+        return _STEP_OF_BOUNCE.get(bounce_class(properties), step)
+    return "bounced" if step == "failed" and stated_class(properties) is BounceClass.PERMANENT else step
+
+
+_SPELT_STEPS = tuple((f" {said.casefold()}", step) for said, step in _STEPS.items())
+
+
+@lru_cache(maxsize=4096)  # a retailer's own events have few names
+def named_step(event: str) -> tuple[str, Step] | None:
+    """Return the channel and the step that the name of an event would mean if it were about a message.
+
+    Args:
+        event: A name that is not in `STEPS`.
+
+    Returns:
+        The name of the channel, which may be none of the deployment's (`Cheque Bounced`); None for any other name.
+    """
+    words = " ".join(event.split()).casefold()
+    for said, step in _SPELT_STEPS:
+        if words.endswith(said):
+            return words.removesuffix(said).removesuffix(" message").replace(" ", "_"), step
+    return None
 
 
 class Message(Properties, total=False):

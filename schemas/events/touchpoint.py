@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails
 from schemas.events import commerce, engagement, messages
 from schemas.events import limits as bounds
 from schemas.events.envelope import Touchpoint
-from schemas.events.mending import read_mended, with_notes
+from schemas.events.mending import in_whole_currency, read_mended, with_notes
 from schemas.events.properties import WITHOUT_NULLS, Properties, has_defaults, in_major_units
 
 __all__ = [
@@ -84,11 +84,12 @@ def read(event: Any, raw: bytes | None = None) -> Event:
     if isinstance(event, dict) and (known := _known_name(event.get("event"))):
         return with_notes(read({**event, "event": known}), [{"field": "event", "rule": "event_name", "count": 1}])
     try:
-        return read_exact(event, raw)
+        written = read_exact(event, raw)
     except ValidationError as error:
         if not isinstance(event, dict):
             raise
-        return read_mended(event, error, read_exact)
+        written = read_mended(event, error, read_exact)
+    return in_whole_currency(written)
 
 
 def as_known_event(name: object) -> object:

@@ -33,6 +33,8 @@ CART_ENDS_KEPT = 10
 """Carts ordered, or replaced by a snapshot, of which late changes are still recognised."""
 ORDERS_KEPT = 500
 """Orders in detail; older ones stay in the sums, but a second report of one would count again."""
+PARTS_KEPT = 50
+"""Parts of one order, such as payments: those that come first by id."""
 ADDRESS_TYPES_KEPT = 20
 """Types of addresses: those that the product knows, and further ones by name, which anybody's page can make up."""
 ADDRESSES_KEPT = 20
@@ -162,8 +164,11 @@ class Order(_Section):
         arrived: Its first report of those whose time cannot be believed, with the time of arrival.
         sale: The report from which its amount is taken.
         returned: Of its reports that are returns, the one that counts; the same as `sale`: it is a return.
+        parts: Reports of its parts, such as payments, by part; `sale` is their sum, or `whole` if that counts more.
+        whole: Where it has parts: the report of all of it from which its amount would be taken.
         refunds: Sums of its refunds by currency, decimal strings.
         refund_totals: The greatest running total of its refunds by currency.
+        part_refund_totals: The same of its parts: currencies by part.
         refunded: Sum of its refunds, as earlier versions have kept it.
         refunded_fully: A refund came without an amount: all of it.
         cancelled: It was cancelled, which is final; it counts nowhere.
@@ -174,8 +179,11 @@ class Order(_Section):
     arrived: Placement | None = None
     sale: Sale | None = None
     returned: Sale | None = None
+    parts: dict[str, Sale] = Field(default_factory=dict)
+    whole: Sale | None = None
     refunds: dict[str, str] = Field(default_factory=dict)
     refund_totals: dict[str, str] = Field(default_factory=dict)
+    part_refund_totals: dict[str, dict[str, str]] = Field(default_factory=dict)
     refunded: str = "0.00"
     refunded_fully: bool = False
     cancelled: bool = False

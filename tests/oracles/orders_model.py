@@ -44,9 +44,19 @@ def books(events: Iterable[dict[str, Any]]) -> Books:
         if not reports or any(event["event"] == "Order Cancelled" for event in about):
             continue
         best = max(reports, key=_rank)
+        worth = _worth(best)
+        if _part(best):
+            parts = {
+                part: max((one for one in reports if _part(one) == part), key=_rank) for part in map(_part, reports)
+            }
+            currency = best["properties"].get("currency", "")
+            worth = sum(
+                (_worth(one) or Fraction(0) for part, one in parts.items()
+                 if part and one["properties"].get("currency", "") == currency), Fraction(0)
+            )  # fmt: skip
         if place in receipts_of_orders and _trust(best) < 2:
             continue
-        amount, currency = _worth(best) or Fraction(0), best["properties"].get("currency", "")
+        amount, currency = worth or Fraction(0), best["properties"].get("currency", "")
         paid = _paid_back(event for event in about if event["event"] == "Order Refunded")
         if paid is None:
             back, paid = amount, {}
@@ -57,7 +67,7 @@ def books(events: Iterable[dict[str, Any]]) -> Books:
             if name != currency and "" not in (name, currency):
                 elsewhere[name] += paid[name]
         net[currency] += amount - back
-        purchases += not _is_return(best)
+        purchases += not _is_return(best)  # a part is none
     return Books(purchases, _without_zero(net), _without_zero(elsewhere))
 
 
@@ -79,6 +89,13 @@ def _worth(event: dict[str, Any]) -> Fraction | None:
 _AMOUNTS = ("revenue", "total", "tax", "shipping")
 
 
+def _part(event: dict[str, Any]) -> str:
+    """The part of its order that an event's amount is of; empty: all of it."""
+    properties = event["properties"]
+    amount = properties.get("refunded_total") if event["event"] == "Order Refunded" else _worth(event)
+    return "" if amount is None else str(properties.get("part_id", ""))
+
+
 def _trust(event: dict[str, Any]) -> int:
     if _worth(event) is None:
         return 0
@@ -95,20 +112,27 @@ def _rank(event: dict[str, Any]) -> tuple[Any, ...]:
 
 def _is_return(event: dict[str, Any]) -> bool:
     lines = event["properties"].get("products", [])
-    return (_worth(event) or 0) < 0 and not any(line.get("quantity", 1) > 0 for line in lines)
+    return (_worth(event) or 0) < 0 and not _part(event) and not any(line.get("quantity", 1) > 0 for line in lines)
 
 
 def _paid_back(refunds: Iterable[dict[str, Any]]) -> dict[str, Fraction] | None:
     """By currency; None: all of it."""
-    single, so_far = defaultdict[str, Fraction](Fraction), defaultdict[str, Fraction](Fraction)
+    single, so_far = defaultdict[str, Fraction](Fraction), defaultdict[tuple[str, str], Fraction](Fraction)
     for event in refunds:
         amount, total = _worth(event), event["properties"].get("refunded_total")
         currency = event["properties"].get("currency", "")
         if amount is None and total is None:
             return None
         single[currency] += abs(amount or Fraction(0))
-        so_far[currency] = max(so_far[currency], Fraction(total or 0))
-    return {currency: max(single[currency], so_far[currency]) for currency in {*single, *so_far}}
+        so_far[currency, _part(event)] = max(so_far[currency, _part(event)], Fraction(total or 0))
+    return {
+        currency: max(
+            amount,
+            so_far[currency, ""],
+            sum((total for (name, part), total in so_far.items() if name == currency and part), Fraction(0)),
+        )
+        for currency, amount in single.items()
+    }  # fmt: skip
 
 
 def _without_zero(amounts: dict[str, Fraction]) -> dict[str, Fraction]:

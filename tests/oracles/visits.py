@@ -7,7 +7,8 @@ when nothing says that it goes on:
 - it has a session id that was not used since: the visit before has another one already, or the pause was long;
 - it has none, and the pause was long.
 
-Back from paying or signing in, or from an unknown site near a checkout, goes on in any case.
+Back from paying or signing in, or from an unknown site near a checkout, goes on in any case. A step of the checkout
+that a server tells is one of the person: of all browsers whose last event is no older than a pause and half an hour.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class VisitEvent:
         click_id: The same.
         checkout: Whether it is a step of a checkout.
         order: Whether it is an order.
+        step_of: The person whose checkout a server tells, without a browser: no event of a visit; mostly empty.
+        person: Who the device belongs to.
     """
 
     event_id: str
@@ -51,6 +54,8 @@ class VisitEvent:
     click_id: str = ""
     checkout: bool = False
     order: bool = False
+    step_of: str = ""
+    person: str = ""
 
 
 @dataclass
@@ -64,12 +69,16 @@ class Visit:
 def visits(events: Iterable[VisitEvent], pause: timedelta = timedelta(minutes=30)) -> list[Visit]:
     """Return the visits of some events, in no particular order."""
     of_visitor = defaultdict(list)
+    steps = defaultdict(list)
     for event in events:
-        of_visitor[event.visitor].append(event)
-    return [visit for own in of_visitor.values() for visit in _visits_of_one(own, pause)]
+        if event.step_of:
+            steps[event.step_of].append(event)
+        else:
+            of_visitor[event.visitor].append(event)
+    return [visit for own in of_visitor.values() for visit in _visits_of_one(own, steps[own[0].person], pause)]
 
 
-def _visits_of_one(events: list[VisitEvent], pause: timedelta) -> list[Visit]:
+def _visits_of_one(events: list[VisitEvent], steps: list[VisitEvent], pause: timedelta) -> list[Visit]:
     events = sorted(events, key=lambda one: (one.at, one.tie))
     found: list[Visit] = []
     sessions: dict[str, set[str]] = {}  # what each session id has brought, since the last silence
@@ -79,7 +88,9 @@ def _visits_of_one(events: list[VisitEvent], pause: timedelta) -> list[Visit]:
         if since is None or since > SILENCE:
             found.append(Visit())
             sessions = {}
-        elif not _goes_on(event, events) and _begins(event, found[-1], since >= pause, sessions):
+        elif not (_goes_on(event, events) or _near(event, steps, since, pause)) and _begins(
+            event, found[-1], since >= pause, sessions
+        ):
             found.append(Visit())
         visit = found[-1]
         brought = {name for name in (f"campaign {event.campaign}" * bool(event.campaign), event.click_id) if name}
@@ -109,6 +120,17 @@ def _goes_on(event: VisitEvent, events: list[VisitEvent]) -> bool:
         (one.checkout and timedelta(0) <= event.at - one.at <= CHECKOUT and _not_after(one, event))
         or (one.order and timedelta(0) <= one.at - event.at <= ORDER and _not_after(event, one))
         for one in events
+    )
+
+
+def _near(event: VisitEvent, steps: list[VisitEvent], since: timedelta, pause: timedelta) -> bool:
+    return (
+        event.role == "referral"
+        and since <= pause + CHECKOUT
+        and any(
+            timedelta(0) <= event.at - one.at <= CHECKOUT or (one.order and timedelta(0) <= one.at - event.at <= ORDER)
+            for one in steps
+        )
     )
 
 

@@ -40,6 +40,8 @@ def _event(random: Random, who: int, number: int) -> dict[str, Any]:
         if random.random() < 0.8:
             properties["currency"] = random.choice(["EUR", "EUR", "EUR", "USD"])
         properties |= _amounts(random, name)
+        if random.random() < 0.3:
+            properties["part_id"] = random.choice("pq")
     if name not in ("Order Refunded", "Order Cancelled") and (lines := random.choice(LINES)):
         properties["products"] = lines
     event = resolved(

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.events.bounces import BOUNCE_TYPES, FIELDS, TRANSIENT_BOUNCES_IN_A_ROW, BounceClass, bounce_class
 from schemas.events.messages import message_step
+from sinks.clickhouse.channels import publish_channels
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, resolved
 from tests.unit.events.test_bounces import REPORTS
@@ -38,11 +39,16 @@ def test_the_table_is_that_of_the_schema(tables: Warehouse) -> None:
 
 def test_each_report_is_read_as_profiles_read_it(tables: Warehouse) -> None:
     shapes = list(enumerate(SHAPES))
-    tables.store(*(bounced(number, properties) for number, properties in shapes))
+    failed = [(len(shapes) + number, properties) for number, properties in shapes]
+    tables.store(
+        *(bounced(number, properties) for number, properties in shapes),
+        *({**bounced(number, properties), "event": "Email Failed"} for number, properties in failed),
+    )
     expected = {
-        (str(number), step, int(bounce_class(properties)))
-        for number, properties in shapes
-        if (step := message_step("Email Bounced", properties)[1])
+        (str(number), step, 0 if step == "failed" else int(bounce_class(properties)))
+        for name, reports in (("Email Bounced", shapes), ("Email Failed", failed))
+        for number, properties in reports
+        if (step := message_step(name, properties)[1])
     }
 
     assert expected == set(tables.rows("SELECT event_id, step, bounce_class FROM message_events"))
@@ -78,6 +84,36 @@ def test_who_can_be_reached_after_bounces(tables: Warehouse, bounces: list[Any],
 
     [(found,)] = tables.rows("SELECT state FROM contact_states WHERE channel = 'email' AND until > '2099-01-01'")
     assert state == (found if found != "stale" else "reachable")
+
+
+def test_a_bounce_on_a_channel_of_the_policy_is_of_its_address(tables: Warehouse) -> None:
+    publish_channels(tables.client, [("viber", ["viber_id"], 365)])
+    agreed = {"marketing": True, "channels": {"viber": True}}
+    for who in (1, 2, 3):
+        viber = [{"type": "viber_id", "value": str(who), "verified": True}]
+        tables.store(
+            resolved(f"{who}", who, DAY_ONE, event="Signed Up", channel="web", identifiers=viber, consent=agreed)
+        )
+    for who, name, channel in (
+        (1, "Viber Bounced", "viber"),
+        (2, "VIBER Message Bounced", "api"),
+        (3, "Cheque Bounced", "viber"),
+    ):
+        tables.store(resolved(f"b{who}", who, DAY_ONE + timedelta(hours=1), event=name, channel=channel))
+
+    assert [(1, "bounced"), (2, "bounced"), (3, "reachable")] == tables.rows(
+        "SELECT toUInt32(right(toString(profile_id), 3)) AS who, state FROM contact_states"
+        " WHERE channel = 'viber' AND since <= {day:Date} AND until > {day:Date} ORDER BY who", day=DAY_ONE.date(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("channel", "step"), [("telegram", "bounced"), ("web", None)])
+def test_a_known_channel_by_its_name_counts_where_it_happened(
+    tables: Warehouse, channel: str, step: str | None
+) -> None:
+    tables.store(resolved("1", 1, DAY_ONE, event="Telegram Bounced", channel=channel))
+
+    assert [step] * bool(step) == [found for (found,) in tables.rows("SELECT step FROM message_events")]
 
 
 def test_one_message_id_with_three_receivers_is_three_messages_and_one_has_bounced(tables: Warehouse) -> None:

@@ -117,6 +117,18 @@ def test_a_report_is_of_a_class(properties: dict[str, Any], expected: BounceClas
     assert expected is bounce_class(properties)
 
 
+@pytest.mark.parametrize(
+    "properties", [{"reason": "NotRegistered"}, {"code": 21614}, {"reason": "550 5.1.1 no such user"}]
+)
+def test_a_failure_that_names_a_bad_address_is_a_bounce(properties: dict[str, Any]) -> None:
+    assert ("push", "bounced") == message_step("Push Failed", properties)
+
+
+@pytest.mark.parametrize("reason", ["", "421 4.3.2 try later", "5.7.1 refused", "blocked", "InternalServerError"])
+def test_another_failure_is_none(reason: str) -> None:
+    assert ("push", "failed") == message_step("Push Failed", {"reason": reason})
+
+
 def test_only_bounces_are_read_by_their_class() -> None:
     assert ("email", "failed") == message_step("Email Failed", {"bounce_type": "SpamComplaint"})
     assert ("sms", "bounced") == message_step("SMS Bounced", {"error_code": 30007})

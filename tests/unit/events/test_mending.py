@@ -75,6 +75,42 @@ def test_an_amount_with_five_places_of_its_own_or_written_as_text_is_refused(sen
     assert [("properties.revenue", "money")] == refused_types(sale(revenue=sent))
 
 
+@pytest.mark.parametrize(
+    ("currency", "sent", "expected"),
+    [
+        ("JPY", "49.99", "50"), ("JPY", 49.99, "50"), ("jpy", 4999.5, "5000"), ("KRW", "-0.4", "0"), ("CLP", 2.5, "2"),
+        ("VND", "-1250.75", "-1251"),
+    ],
+)  # fmt: skip
+def test_nobody_pays_part_of_a_coin_that_a_currency_has_not(currency: str, sent: object, expected: str) -> None:
+    lines = [{"product_id": "screw", "price": "0.25", "quantity": 400}]
+    event = read(sale(currency=currency, revenue=sent, shipping=sent, products=lines))
+
+    assert [expected] * 2 == [event["properties"][name] for name in ("revenue", "shipping")]
+    assert "0.25" == event["properties"]["products"][0]["price"]
+    assert {(f"properties.{name}", "whole_currency", 1) for name in ("revenue", "shipping")} == set(notes(event))
+    assert event == read(event)
+
+
+@pytest.mark.parametrize(
+    ("currency", "sent", "expected"),
+    [
+        ("JPY", "4999", "4999"), ("JPY", "4999.00", "4999.00"), ("JPY", 4999.0, "4999.0"),
+        ("EUR", "11.3943", "11.3943"),
+        ("KWD", "1.234", "1.234"), ("USD", 0.0625, "0.0625"), ("XXX", "0.5", "0.5"),
+    ],
+)  # fmt: skip
+def test_other_amounts_are_kept_as_they_are(currency: str, sent: object, expected: str) -> None:
+    event = read(sale(currency=currency, revenue=sent))
+
+    assert (expected, []) == (event["properties"]["revenue"], notes(event))
+
+
+@pytest.mark.parametrize(("sent", "expected"), [(19.989999999999998, "20"), (59.000000000000007, "59")])
+def test_a_sum_of_floats_is_read_before_it_is_rounded(sent: float, expected: str) -> None:
+    assert expected == read(sale(currency="JPY", revenue=sent))["properties"]["revenue"]
+
+
 @pytest.mark.parametrize("sent", [5.5, 4990.0000000001, "٤٩٩٠"])
 def test_minor_units_are_never_mended(sent: object) -> None:
     with pytest.raises(ValidationError):

@@ -275,6 +275,7 @@ def test_a_completed_payment_of_square_is_an_order_at_the_till() -> None:
     assert {
         "order_id": "CAISENgvhpdP05f1DWG9H8yMn4kZY",
         "payment_id": "KkAkhdMsgzn59SM8A89WgKwekxLZY",
+        "part_id": "KkAkhdMsgzn59SM8A89WgKwekxLZY",
         "receipt_id": "KkAk",
         "store_id": "L88917AVBK2S5",
         "currency": "USD",

@@ -92,6 +92,80 @@ def test_nobody_else_is_reached(events: list[dict[str, Any]]) -> None:
     assert not holds(someone(*events), can_reach="viber")
 
 
+def told(name: str, hour: int = 2, channel: str = "viber", **properties: str) -> dict[str, Any]:
+    identifiers = {"viber_id": VIBER_ID, "email": "a@shop.example"}
+    return {**resolved(name, channel, occurred_at=at(hours=hour), identifiers=identifiers), "properties": properties}
+
+
+KNOWN = stated(consent=AGREED, viber_id=VIBER_ID, email="a@shop.example")
+SOFT = [told("Viber Bounced", hour, bounce_type="soft") for hour in range(2, 9)]
+
+
+@pytest.mark.parametrize(
+    ("events", "reached"),
+    [
+        pytest.param([told("Viber Bounced")], False, id="a bounce"),
+        pytest.param([told("VIBER MESSAGE BOUNCED")], False, id="spelt in another way"),
+        pytest.param([told("Viber Bounced", channel="api")], False, id="that a server tells on its own channel"),
+        pytest.param([told("Viber Failed", reason="receiverNotRegistered")], False, id="a failure that says why"),
+        pytest.param([told("Viber Failed", reason="Forbidden: bot was blocked by the user")], False, id="blocked"),
+        pytest.param([told("Viber Unsubscribed")], False, id="an unsubscription"),
+        pytest.param(SOFT, False, id="soft ones in a row"),
+        pytest.param(SOFT[1:], True, id="one fewer"),
+        pytest.param([*SOFT, told("Viber Delivered", 9)], True, id="soft ones, then a delivery"),
+        pytest.param([told("Viber Bounced"), told("Viber Delivered", 3)], True, id="a later delivery"),
+        pytest.param([told("Viber Delivered", 1), told("Viber Bounced")], False, id="an earlier one"),
+        pytest.param([told("Viber Failed", reason="internal error")], True, id="a failure that does not"),
+        pytest.param([told("Viber Bounced", bounce_type="blocked")], True, id="of no known meaning"),
+        pytest.param([told("Viber Bounced", bounce_type="AutoReply")], True, id="an automatic reply"),
+        pytest.param([told("Cheque Bounced")], True, id="something else that bounces"),
+        pytest.param([told("RCS Bounced")], True, id="on another channel"),
+        pytest.param([told("Email Bounced", channel="email")], True, id="an e-mail"),
+    ],
+)
+def test_a_bounce_on_an_own_channel_is_of_its_address(events: list[dict[str, Any]], reached: bool) -> None:
+    who = someone(KNOWN, *events)
+    by_mail = {**KNOWN, "consent": {"marketing": True, "channels": {"email": True}}}
+
+    assert reached == holds(who, can_reach="viber")
+    assert ("Email Bounced" != events[0]["event"]) == holds(someone(by_mail, *events), can_reach="email")
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "kind"),
+    [
+        ("Telegram Bounced", "telegram", "telegram_id"), ("Messenger Bounced", "messenger", "messenger_id"),
+        ("Web Push Bounced", "web_push", "push_token"), ("App Push Failed", "app_push", "push_token"),
+        ("Push Failed", "app_push", "push_token"), ("SMS Failed", "sms", "phone"),
+        ("WhatsApp Message Failed", "whatsapp", "whatsapp_id"), ("Push Notification Bounced", "app", "push_token"),
+    ],
+)  # fmt: skip
+def test_a_bounce_on_a_known_channel_is_of_its_address(name: str, channel: str, kind: str) -> None:
+    value = "+4915112345678" if kind in ("phone", "whatsapp_id") else "token-1"
+    identifiers = {kind: value, "email": "a@shop.example"}
+    event = resolved(name, channel, occurred_at=at(hours=2), identifiers=identifiers)
+    addresses = seen({**event, "properties": {"reason": "Unregistered"}})["addresses"]
+
+    assert {"email": [False], kind: [True]} == {
+        kind: [one["bounced"] for one in found] for kind, found in addresses.items()
+    }
+
+
+def test_segments_about_reach_hear_of_an_unsubscription_on_an_own_channel() -> None:
+    definitions = SegmentDefinitions.model_validate(
+        {"segments": [{"name": name, "description": name, "when": {"can_reach": name}} for name in ("viber", "email")]}
+    )
+    engine = DecisionEngine(definitions, (), POLICY).segments
+    document = someone(KNOWN).document
+
+    found = {
+        name: engine._index.affected(told(name), document, {"viber"}, addresses_changed=False)
+        for name in ("Viber Unsubscribed", "Viber Installed")
+    }
+
+    assert {"Viber Unsubscribed": ["viber", "email"], "Viber Installed": []} == found
+
+
 @pytest.mark.parametrize(
     ("kind", "address"), [("viber_id", VIBER_ID), ("viber_phone", "+359888123456")], ids=["its type", "a further type"]
 )

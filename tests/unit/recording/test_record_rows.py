@@ -134,6 +134,7 @@ def test_an_order_is_a_conversion_by_its_own_number(rules: TouchRules) -> None:
         "conversion_id": "o1",
         "order_namespace": "",
         "order_id": "o1",
+        "part_id": "",
         "claims": "",
         "goals": ["purchase"],
         "occurred_at": "2026-11-22T10:15:30.123Z",
