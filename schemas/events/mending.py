@@ -9,6 +9,7 @@ amounts.
 | --- | --- | --- |
 | `float_sum` | a number for money or a quantity that is a decimal but for the noise of binary sums | the decimal |
 | `digits` | decimal digits of another script in a number or a time | the same digits in ASCII |
+| `blanks` | blanks around a number or a time | it without them |
 | `whole_number` | a whole number as a double where an id is expected | its digits |
 | `empty` | an empty text where no text can stand, an empty list where an object belongs | nothing |
 | `nul` | NUL characters in free text | none at its end, elsewhere U+FFFD |
@@ -281,8 +282,9 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
         return None if kept else ("empty", _GONE)
     if kind == "time" or kind in _NUMBERS:
         # The Arabic decimal separator is that and nothing else.
-        digits = with_ascii_digits(value if kind == "time" else value.replace("٫", "."))
-        return None if digits == value else ("digits", digits)
+        written = value.strip()  # fields of fixed width are padded
+        digits = with_ascii_digits(written if kind == "time" else written.replace("٫", "."))
+        return None if digits == value else ("blanks" if digits == written else "digits", digits)
     return None
 
 

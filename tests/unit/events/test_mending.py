@@ -111,6 +111,19 @@ def test_a_sum_of_floats_is_read_before_it_is_rounded(sent: float, expected: str
     assert expected == read(sale(currency="JPY", revenue=sent))["properties"]["revenue"]
 
 
+@pytest.mark.parametrize(("sent", "expected"), [("     12.00", "12.00"), ("12.00 \r\n", "12.00"), ("\t-0.50", "-0.50")])
+def test_a_number_in_a_field_of_fixed_width_is_that_number(sent: str, expected: str) -> None:
+    event = read(sale(revenue=sent, products=[{"product_id": "p", "quantity": "  3 "}]))
+
+    assert (expected, 3) == (event["properties"]["revenue"], event["properties"]["products"][0]["quantity"])
+    assert [("properties.revenue", "blanks", 1)] == notes(event)
+
+
+@pytest.mark.parametrize("sent", ["12 00", "1 2", "- 5", "12.00 EUR", "+5", "1,5"])
+def test_blanks_and_signs_within_a_number_are_not_guessed(sent: str) -> None:
+    assert [("properties.revenue", "money")] == refused_types(sale(revenue=sent))
+
+
 @pytest.mark.parametrize("sent", [5.5, 4990.0000000001, "٤٩٩٠"])
 def test_minor_units_are_never_mended(sent: object) -> None:
     with pytest.raises(ValidationError):
