@@ -12,27 +12,14 @@ import pytest
 from sinks.clickhouse.reports import publish_settings
 from tests.oracles.visits import VisitEvent, visits
 from tests.support.builders import DAY_ONE
-from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
+from tests.support.visits import of_server, seen, step
+from tests.support.warehouse import Warehouse, merged, ordered, person
 
 pytestmark = pytest.mark.integration
 
 Event = dict[str, Any]
 AUTUMN = {"source": "google", "medium": "cpc", "name": "autumn"}
 MAIL = {"source": "crm", "medium": "email", "name": "sale"}
-
-
-def seen(minutes: float, device: str = "a-1", who: int = 1, name: str = "Page Viewed", **fields: Any) -> Event:
-    """One event of a browser; `url`, `referrer` and `session` are put where SDKs put them."""
-    page = {"url": f"https://shop.example/{fields.pop('url', '')}", "referrer": fields.pop("referrer", "")}
-    context = {"page": page, **fields.pop("context", {})}
-    if session := fields.pop("session", ""):
-        context["session_id"] = session
-    event_id = fields.pop("event_id", f"{name} {device} {minutes}")
-    identifiers = [{"type": "anonymous_id", "value": device}] if device else []
-    return resolved(
-        event_id, who, DAY_ONE + timedelta(minutes=minutes), event=name, context=context, identifiers=identifiers,
-        **fields,
-    )  # fmt: skip
 
 
 def touches(tables: Warehouse) -> list[tuple[str, float]]:
@@ -311,17 +298,6 @@ class TestOrdersThatAServerTells:
         assert [("Paid Search", 5.0)] == touches(tables)
 
 
-def step(name: str, minutes: float, who: int = 1, **fields: Any) -> Event:
-    """A step of the checkout as the shop's server tells it: of a person, without the browser."""
-    fields = {"channel": "web", "source": "shopify", "order": {"source_kind": "server"}, **fields}
-    identifiers = [{"type": "user_id", "value": f"u-{who}"}]
-    event_id = fields.pop("event_id", f"{name} of a server {minutes}")
-    return resolved(
-        event_id, who, DAY_ONE + timedelta(minutes=minutes), event=name, identifiers=identifiers,
-        properties={"order_id": "S-1"}, **fields,
-    )  # fmt: skip
-
-
 class TestContinuations:
     @pytest.mark.parametrize("sessions", [("s1", "s2"), ("", "")], ids=["a new session id", "no session id"])
     @pytest.mark.parametrize("referrer", RETURNS)
@@ -379,58 +355,6 @@ class TestContinuations:
         )
 
         assert ["Email", channel] == [found for found, _ in touches(tables)]
-
-    @pytest.mark.parametrize(
-        ("step", "back", "expected"),
-        [
-            pytest.param(step("Checkout Started", 5), 34, ["Email"], id="29 minutes after the server's step"),
-            pytest.param(step("Checkout Started", 5), 36, ["Email", "Referral"], id="31 minutes after it"),
-            pytest.param(step("Payment Info Entered", 40), 58, ["Email"], id="58 minutes after the last page"),
-            pytest.param(step("Payment Info Entered", 40), 61, ["Email", "Referral"], id="61 minutes after it"),
-            pytest.param(step("Order Completed", 5), 20, ["Email"], id="after the order that a webhook tells"),
-            pytest.param(step("Order Completed", 35.9), 35, ["Email"], id="in the minute before it"),
-            pytest.param(step("Order Completed", 36.1), 35, ["Email", "Referral"], id="earlier than that"),
-            pytest.param(step("Payment Info Entered", 35.9), 35, ["Email", "Referral"], id="before a step"),
-            pytest.param(step("Order Updated", 5), 36, ["Email", "Referral"], id="an update is no step"),
-            pytest.param(
-                step("Order Completed", 5, channel="store", source="tills"), 34.9, ["Email", "Referral"], id="a till's"
-            ),
-            pytest.param(step("Checkout Started", 5, who=2), 34.9, ["Email", "Referral"], id="another person's"),
-            pytest.param(
-                step("Checkout Started", 5, context={"time_doubtful": True}), 34.9, ["Email", "Referral"],
-                id="at a doubtful time",
-            ),
-        ],
-    )  # fmt: skip
-    def test_a_server_tells_the_checkout_that_an_unknown_site_is_near(
-        self, tables: Warehouse, step: Event, back: float, expected: list[str]
-    ) -> None:
-        order = ordered("o", 1, DAY_ONE + timedelta(minutes=120), "60", channel="api")
-        tables.store(seen(0, session="s1", campaign=MAIL), step, seen(back, session="s2", referrer=BANK), order)
-
-        credited = revenue_of(tables)["linear"]
-
-        assert expected == [channel for channel, _ in touches(tables)]
-        assert expected == sorted(credited)
-        assert [(len(expected),)] == tables.rows("SELECT count() FROM v_sessions")
-
-    def test_another_browser_of_the_person_was_not_at_the_checkout(self, tables: Warehouse) -> None:
-        tables.store(
-            seen(-600, "phone", campaign=MAIL), seen(0), step("Checkout Started", 5), seen(10, "phone", referrer=BANK)
-        )
-
-        assert ["Email", "Direct", "Referral"] == [channel for channel, _ in touches(tables)]
-
-    def test_a_merge_brings_the_step_to_the_browser(self, tables: Warehouse) -> None:
-        tables.store(
-            seen(0, session="s1", campaign=MAIL), step("Checkout Started", 5, who=2),
-            seen(31, session="s2", referrer=BANK),
-        )  # fmt: skip
-        separate = len(touches(tables))
-
-        tables.change(merged(2, 1, [2]))
-
-        assert (2, 1) == (separate, len(touches(tables)))
 
     def test_a_return_goes_on_after_a_pause_but_not_after_a_day(self, tables: Warehouse) -> None:
         paypal = "https://www.paypal.com/"
@@ -491,14 +415,6 @@ def random_event(random: Random, number: int) -> tuple[Event, Callable[[int, dic
         )  # fmt: skip
 
     return event, defined
-
-
-def of_server(name: str, minutes: float, who: int) -> Callable[[int, dict[int, int]], VisitEvent]:
-    """A step that a server tells, as the definition sees it."""
-    at = DAY_ONE + timedelta(minutes=minutes)
-    return lambda tie, owner: VisitEvent(
-        "", at, tie, "", checkout=True, order=name == "Order Completed", step_of=str(owner.get(who, who))
-    )
 
 
 @pytest.mark.parametrize("seed", range(6))
