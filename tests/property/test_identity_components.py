@@ -30,7 +30,7 @@ PROCESSES = 4
 
 @pytest.fixture
 async def client(stack: Settings) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with Redis.from_url(stack.redis_url, socket_timeout=60) as client:
         yield client
 
 

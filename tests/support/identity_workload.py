@@ -72,7 +72,7 @@ async def deliver(redis_url: str, namespace: str, records: list[Delivery], seed:
         window = records[start : start + 40]
         ordered += chance.sample(window, len(window))
     delivered, position, furthest = 0, 0, 0
-    async with Redis.from_url(redis_url) as client:
+    async with Redis.from_url(redis_url, socket_timeout=60) as client:
         store = RedisIdentityStore(client, namespace, policy)
         while position < len(ordered):
             batch = ordered[position : position + chance.randrange(20, 260)]
