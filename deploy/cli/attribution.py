@@ -80,8 +80,9 @@ def attribution_report(
 ) -> None:
     """Credit conversions and their revenue to what led to them, next to what it cost.
 
-    Days are those of THROUGHLINE_TIMEZONE. With --market only conversions of that market count, and spend is left out:
-    it is of no market. Exit code 1 if the credits do not add up to the conversions.
+    Days are those of THROUGHLINE_TIMEZONE. With --market only conversions and spend of that market count, and what was
+    spent of no market is said. Every row of --json has the currency and the amounts that are in no sum, since there is
+    no rate. Exit code 1 if the credits do not add up to the conversions.
 
     A file of --paths has the columns path, conversions and, if known, revenue and null; one of --events person, time,
     channel, conversion and, if known, revenue, goal, event_id. Both are CSV or JSON Lines. A path is text with a
@@ -126,7 +127,12 @@ def attribution_report(
     if csv_file:
         _write_csv(found.rows, csv_file)
     if as_json:
-        print(json.dumps([asdict(row) for row in found.rows], indent=2, ensure_ascii=False, default=str))
+        said = {
+            "currency": ", ".join(found.currencies),
+            "not_converted": list(found.not_converted),
+            "spend_of_no_market": found.spend_of_no_market,
+        }
+        print(json.dumps([{**asdict(row), **said} for row in found.rows], indent=2, ensure_ascii=False, default=str))
     elif not csv_file:
         show(found, by)
     for warning in found.not_converted:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.arguments import AsJson, By, instant
+from deploy.cli.arguments import AsJson, By, Markets, asked_markets, instant
 from deploy.cli.stores import clickhouse
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def fit(
     from schemas.time import clock_ms, time_of_ms
     from sinks.clickhouse.attribution import insert_learned, latest_run
     from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions
+    from sinks.clickhouse.spend import missing_rates
 
     run = clock_ms()
     start = time_of_ms(run) - timedelta(days=days) if days else FIRST
@@ -61,13 +63,17 @@ def fit(
                 return
             found = shares(database_paths(client, options), models, replicates=bootstrap, seed=seed)
             insert_learned(client, run, wanted, options, learned_rows(found))
+            warnings = missing_rates(client, start.date() if days else None, ceil(days) + 2)
     except (UnknownModelError, TooManyKeysError) as error:
         raise typer.BadParameter(str(error), param_hint="--model") from None
     few = unreliable_keys(found)
     if few:
         typer.echo(f"fewer than 30 converting journeys, so not reliable: {', '.join(few)}", err=True)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
-        print(json.dumps({"run": run, "rows": [row._asdict() for row in found]}, indent=2, ensure_ascii=False))
+        fitted = {"run": run, "rows": [row._asdict() for row in found], "not_converted": warnings}
+        print(json.dumps(fitted, indent=2, ensure_ascii=False))
     else:
         print(f"run {run}: {len(found):,} rows of {', '.join(models)}")
 
@@ -76,6 +82,7 @@ def disagreement(
     by: By = "channel",
     goal: Goal = "",
     days: Annotated[float, typer.Option(min=0, help="Only conversions of the last so many days; 0: all.")] = 0,
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show where models differ most: there the credit depends on the choice of the model.
@@ -88,7 +95,8 @@ def disagreement(
     from sinks.clickhouse.attribution import experiments
 
     with clickhouse() as client:
-        found = disagreements(report(client, _period(by, goal, days), select_models("all")))
+        options = replace(_period(by, goal, days), markets=asked_markets(client, market))
+        found = disagreements(report(client, options, select_models("all")))
         lifts = experiments(client)
     if as_json:
         rows = {"keys": [asdict(row) for row in found], "experiments": lifts}
@@ -110,11 +118,10 @@ def drift(
     by: By = "channel",
     goal: Goal = "",
     model: Annotated[str, typer.Option(help="Models, comma-separated, or all.")] = "all",
+    market: Markets = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how shares changed from one period to the next, largest first; days that may still change are left out."""
-    from dataclasses import replace
-
     from deploy.reporting.attribution import UnknownModelError, report, select_models
     from deploy.reporting.comparison import drifts
     from deploy.settings import settings
@@ -128,7 +135,8 @@ def drift(
     stop = instant(until, ZoneInfo(settings().timezone), "--until", through=True) if until else None
     with clickhouse() as client:
         stop = stop or settled(client).settled_until.replace(tzinfo=UTC)
-        later = AttributionOptions(by=by, goal=goal, start=stop - timedelta(days=days), stop=stop)
+        markets = asked_markets(client, market)
+        later = AttributionOptions(by=by, goal=goal, start=stop - timedelta(days=days), stop=stop, markets=markets)
         earlier = replace(later, start=later.start - timedelta(days=days), stop=later.start)
         found = drifts(report(client, earlier, models), report(client, later, models))
     if as_json:

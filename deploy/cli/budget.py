@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.arguments import AsJson, Markets
+from deploy.cli.arguments import AsJson, Markets, asked_markets
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse
 
@@ -37,23 +37,27 @@ def budget(
     """
     from processors.attribution.response import allocate, expected_revenue, fit
     from sinks.clickhouse.behaviour import spend_and_revenue
+    from sinks.clickhouse.spend import missing_rates
 
-    if market:
-        raise typer.BadParameter("spend is of no market, so its response has none: leave it out", param_hint="--market")
     with clickhouse() as client:
-        days = spend_and_revenue(client, model, _day(first, "--from"), _day(last, "--to"))
+        markets = asked_markets(client, market)
+        days = spend_and_revenue(client, model, _day(first, "--from"), _day(last, "--to"), markets)
+        warnings = missing_rates(client, days[0].first_day, len(days[0].spend)) if days else []
     if not days:
-        fail("no spend is known for these days: `throughline import spend FILE.csv` brings it in")
+        where = f" in {', '.join(markets)}" if markets else ""
+        fail(f"no spend is known for these days{where}: `throughline import spend FILE.csv` brings it in")
     first_day, last_day = days[0].first_day, days[0].first_day + timedelta(days=len(days[0].spend) - 1)
     curves = [curve for one in days if (curve := fit(one.channel, one.spend, one.revenue)) is not None]
     now = {curve.channel: curve.spend for curve in curves}
     split = allocate(curves, sum(now.values()) if total is None else total)
     before, after = expected_revenue(curves, now), expected_revenue(curves, split)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
     if as_json:
         print_json(
             {
                 "model": model, "from": first_day, "to": last_day, "days": len(days[0].spend),
-                "revenue_now": before, "revenue_then": after,
+                "revenue_now": before, "revenue_then": after, "not_converted": warnings,
                 "channels": [{**curve._asdict(), "best_spend": split[curve.channel]} for curve in curves],
             }
         )  # fmt: skip

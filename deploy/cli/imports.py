@@ -77,14 +77,22 @@ def import_spend(
 ) -> None:
     """Import marketing spend, for ROAS, ROMI and CAC.
 
-    Columns: date, channel, spend, currency and, if you have them, source, campaign, creative, impressions, clicks.
-    `channel` is the marketing channel as attribution names it. Nothing is stored unless the whole file is valid; a row
-    that is imported again (same date, channel, source, campaign, creative) replaces the earlier one.
+    Columns: date, channel, spend, currency and, if you have them, source, campaign, creative, impressions, clicks,
+    country or market. `channel` is the marketing channel as attribution names it. Nothing is stored unless the whole
+    file is valid; a row that is imported again (same date, channel, source, campaign, creative, country and market)
+    replaces the earlier one, and one with a country or market also the one without. Spend without either is of no
+    market: it counts in reports of all markets alone.
     """
+    from deploy.operations.definition_files import DefinitionError, load_markets
     from deploy.operations.importers.spend import read_spend
+    from deploy.settings import settings
     from sinks.clickhouse.spend import insert_spend
 
-    _import_table(file, read_spend, insert_spend, as_json)
+    try:
+        markets = load_markets(settings())
+    except DefinitionError as error:
+        fail(str(error))
+    _import_table(file, lambda lines: read_spend(lines, markets), insert_spend, as_json)
 
 
 def import_rates(

@@ -27,7 +27,7 @@ def report(
     """Write all marketing reports as one page: attribution, paths, funnel, cohorts, frequency, reach, ROMI.
 
     With --from, --to and --market everything on it is of these days and markets: orders by the market that they are
-    of, people by theirs. Spend is of no market.
+    of, spend by what its rows say, people by theirs. The page says how much spend is of no market.
 
     The file needs nothing else: open it offline, send it, print it. Needs the extra: pip install 'throughline[report]'.
     """

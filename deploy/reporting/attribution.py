@@ -26,6 +26,7 @@ from processors.attribution.rules import (
 )
 from sinks.clickhouse.attribution import LearnedRow, path_counts
 from sinks.clickhouse.reports import AttributionOptions, AttributionReport, AttributionRow, attribution, attribution_row
+from sinks.clickhouse.spend import spend_of_markets
 
 NOT_ADDITIVE = ("participation",)
 
@@ -72,13 +73,32 @@ def report(
         seed: Seed of the bootstrap.
     """
     # At least one rule model, whose rows have the totals and the spend of each key.
-    found = attribution(client, replace(options, models=models.rules or ("linear",)))
+    options = replace(options, models=models.rules or ("linear",))
+    found = attribution(client, options)
+    if options.markets and options.by != "product":
+        found = _with_spend(found, options, *spend_of_markets(client, options))
     if not models.learned:
         return found
     spend = {row.key: row.spend for row in found.rows}
     learned = shares(database_paths(client, options), models.learned, replicates=replicates, seed=seed)
     rows = [] if not models.rules else found.rows
     return replace(found, rows=[*rows, *_rows(learned, spend, found.margin)])
+
+
+def _with_spend(
+    found: AttributionReport, options: AttributionOptions, spend: dict[str, Decimal], of_no_market: Decimal
+) -> AttributionReport:
+    """Return a report of markets with their spend; keys with spend and without credit have a row too."""
+    credited = {(row.model, row.key): row for row in found.rows}
+    rows = []
+    for model in options.models:
+        keys = dict.fromkeys([*(key for one, key in credited if one == model), *sorted(spend)])
+        for key in keys:
+            row, cost = credited.get((model, key)), spend.get(key, Decimal(0))
+            credit = (row.conversions, row.revenue, row.new_customers) if row else (0.0, 0.0, 0.0)
+            net_revenue = row.net_revenue if row else 0.0
+            rows.append(attribution_row(model, key, *credit, cost, margin=found.margin, net_revenue=net_revenue))
+    return replace(found, rows=rows, spend=sum(spend.values(), Decimal(0)), spend_of_no_market=of_no_market)
 
 
 def database_paths(client: Any, options: AttributionOptions) -> Paths:

@@ -155,7 +155,7 @@ def message_frequency(
 
 
 def spend_and_revenue(
-    client: Any, model: str, first: date | None = None, last: date | None = None
+    client: Any, model: str, first: date | None = None, last: date | None = None, markets: Sequence[str] = ()
 ) -> list[ChannelDays]:
     """Read spend and credited revenue by day of each channel that has any spend, in the currency of reports.
 
@@ -164,16 +164,17 @@ def spend_and_revenue(
         model: The attribution model.
         first: First day of the period; None: the first day on which any channel spent.
         last: Its last day; None: the last one.
+        markets: Only conversions and spend of these markets; empty: all, and spend of no market.
     """
     rows = client.query(
         """
         SELECT channel, day, toFloat64(sum(spend)), sum(revenue)
-        FROM v_marketing_returns
+        FROM marketing_returns(markets = {markets:Array(String)})
         WHERE model = {model:String}
         GROUP BY channel, day
         ORDER BY channel, day
         """,
-        parameters={"model": model},
+        parameters={"model": model, "markets": list(markets)},
     ).result_rows
     spent = [day for _, day, spend, _ in rows if spend and (first or day) <= day <= (last or day)]
     if not spent:

@@ -44,7 +44,7 @@ class AttributionOptions:
         contacts: Which touches count: `views` were only seen or sent, `clicks` are all others.
         only: Marketing channels that count; empty: all.
         without: Marketing channels that do not count.
-        markets: Only conversions of these markets, without spend, which is of no market; empty: all.
+        markets: Only conversions and spend of these markets; empty: all, and spend of no market.
     """
 
     by: Dimension = "channel"
@@ -139,6 +139,7 @@ class AttributionReport:
         not_converted: Amounts that are left out, since there is no rate: a warning for each, empty if there is none.
         not_additive: Models of the report whose credits are not meant to add up.
         margin: Share of revenue that is margin.
+        spend_of_no_market: Money spent in the period that is in no market's share; None: no market was asked for.
     """
 
     rows: list[AttributionRow]
@@ -149,6 +150,7 @@ class AttributionReport:
     not_additive: tuple[str, ...] = field(default=())
     margin: float = 1.0
     not_converted: tuple[str, ...] = ()
+    spend_of_no_market: Decimal | None = None
 
     def discrepancies(self) -> list[str]:
         """List the additive models whose credits differ from the conversions, or by a cent from the revenue."""

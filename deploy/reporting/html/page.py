@@ -98,7 +98,9 @@ def _span(data: ReportData) -> str:
     if data.period:
         said += f" · {data.period}"
     if data.markets:
-        said += f" · {', '.join(data.markets)}: spend is of no market and left out"
+        said += f" · {', '.join(data.markets)}"
+        if totals["spend_of_no_market"]:
+            said += f", without {_money(totals['spend_of_no_market'])} of spend that is of no market"
     return said
 
 

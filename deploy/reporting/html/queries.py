@@ -30,8 +30,12 @@ SELECT
     revenue / orders AS average_order,
     (
         SELECT sum(spend) FROM v_spend
-        WHERE date BETWEEN {first:Date} AND {last:Date} AND empty({markets:Array(String)})
+        WHERE date BETWEEN {first:Date} AND {last:Date}
+            AND (empty({markets:Array(String)}) OR has({markets:Array(String)}, market))
     ) AS spend,
+    (
+        SELECT sum(spend) FROM v_spend WHERE date BETWEEN {first:Date} AND {last:Date} AND market = ''
+    ) AS spend_of_no_market,
     min(day) AS first_day,
     max(day) AS last_day
 FROM sale_values AS v
@@ -54,7 +58,7 @@ FROM
     FROM (SELECT * FROM v_attribution_markov UNION ALL SELECT * FROM v_attribution_shapley) AS learned
     WHERE is_latest AND model IN ('markov_1', 'shapley') AND dimension = 'channel'
         AND goal = (SELECT goal FROM v_attribution_settings)
-        AND (SELECT uniqExact(currency) FROM v_conversions WHERE revenue != 0) = 1
+        AND run >= (SELECT toUnixTimestamp64Milli(max(changed_at)) FROM report_settings) -- in this currency
         AND {whole:UInt8} -- they are fitted to all conversions
 )
 ORDER BY sum(revenue) OVER (PARTITION BY key) DESC, key, model
@@ -184,7 +188,7 @@ def query_report(
         model: The attribution model of ROMI.
         start: Start of the first day of the period, in the time zone of reports.
         stop: End of its last day.
-        markets: Only conversions, and people, of these markets, without spend, which is of no market; empty: all.
+        markets: Only conversions, spend and people of these markets; empty: all, and spend of no market.
     """
     whole = start == FIRST and stop == LAST and not markets
     parameters: dict[str, Any] = {

@@ -23,6 +23,8 @@ def show(report: AttributionReport, by: str) -> None:
     spend = "" if report.spend is None else f", {amount(report.spend)} spent"
     currencies = ", ".join(report.currencies) or "no currency"
     print(f"{_count(report.conversions)} conversions, {amount(report.revenue)} revenue{spend} ({currencies})")
+    if report.spend_of_no_market:
+        print(f"{amount(report.spend_of_no_market)} more was spent that is of no market.")
     if not report.discrepancies():
         print("Every additive model adds up to these conversions and, to the cent, to this revenue.")
 

@@ -247,7 +247,7 @@ def test_commands_report_one_market(tables: Warehouse, tmp_path: Path) -> None:
     ("command", "reason"),
     [
         (("funnel", "--market", "narnia"), "narnia: no such market; the markets are dach, france, others"),
-        (("budget", "--market", "dach"), "spend is of no market"),
+        (("budget", "--market", "narnia"), "narnia: no such market"),
         (("ltv", "fit", "--market", "dach"), "the fit is of all customers"),
     ],
 )

@@ -12,13 +12,14 @@ from deploy.demo.simulator import Options, Simulation
 from deploy.demo.simulator.advertising import SPEND_COLUMNS
 from deploy.operations.importers.spend import read_spend
 from deploy.operations.importers.tables import TableError
+from schemas.markets import MarketDefinitions
 
 HEADER = "date,channel,source,campaign,creative,spend,currency,impressions,clicks\n"
 GOOD = "2026-09-01,Paid Search,google,brand,text-a,12.50,EUR,1000,7\n"
 
 
 def spent(**fields: Any) -> dict[str, Any]:
-    nothing = {"source": "", "campaign": "", "creative": "", "impressions": 0, "clicks": 0}
+    nothing = {"source": "", "campaign": "", "creative": "", "impressions": 0, "clicks": 0, "country": "", "market": ""}
     return {"date": date(2026, 9, 1), "currency": "EUR", **nothing, **fields}
 
 
@@ -26,6 +27,45 @@ def test_a_row_keeps_money_exact() -> None:
     where = {"channel": "Paid Search", "source": "google", "campaign": "brand", "creative": "text-a"}
     expected = spent(**where, spend=Decimal("12.50"), impressions=1000, clicks=7)
     assert [expected] == read_spend([HEADER, GOOD])
+
+
+MARKETS = MarketDefinitions.model_validate(
+    {
+        "default": "others",
+        "markets": {"others": {}, "dach": {"countries": ["DE", "AT"]}, "france": {"countries": ["FR"]}},
+    }
+)
+BY_MARKET = "date,channel,spend,currency,country,market\n"
+TV = "2026-09-01,TV,40,EUR,"
+
+
+@pytest.mark.parametrize(
+    ("stated", "place"),
+    [("Austria,", ("AT", "")), (",DACH", ("", "dach")), ("de,dach", ("DE", "")), (",", ("", "")), ("US,", ("US", ""))],
+)
+def test_a_row_may_say_where_it_was_spent(stated: str, place: tuple[str, str]) -> None:
+    (row,) = read_spend([BY_MARKET, TV + stated], MARKETS)
+
+    assert place == (row["country"], row["market"])
+
+
+@pytest.mark.parametrize(
+    ("stated", "error"),
+    [
+        ("Atlantis,", "line 2, column country: expected a country of ISO 3166 such as FR"),
+        (",benelux", "line 2, column market: expected a market of the table: others, dach, france"),
+        ("FR,dach", "line 2, column market: FR is in france"),
+    ],
+)
+def test_a_place_that_is_none_is_refused(stated: str, error: str) -> None:
+    with pytest.raises(TableError, match=error):
+        read_spend([BY_MARKET, TV + stated], MARKETS)
+
+
+def test_spend_of_two_markets_is_two_rows() -> None:
+    rows = read_spend([BY_MARKET, *(f"{TV}{place}\n" for place in ("DE,", "FR,", ","))], MARKETS)
+
+    assert ["DE", "FR", ""] == [row["country"] for row in rows]
 
 
 def test_what_is_not_known_may_be_left_out() -> None:
@@ -84,7 +124,9 @@ def test_a_wrong_header_is_named(header: str, error: str) -> None:
 
 
 def test_two_rows_of_one_key_are_refused_since_one_would_replace_the_other() -> None:
-    with pytest.raises(TableError, match="line 3: the same date, channel, source, campaign, creative as line 2"):
+    with pytest.raises(
+        TableError, match="line 3: the same date, channel, source, campaign, creative, country, market as line 2"
+    ):
         read_spend([HEADER, GOOD, GOOD.replace("12.50", "3")])
 
 
