@@ -68,7 +68,7 @@ def test_a_stated_cap_on_a_channel_that_is_not_listed_says_what_to_do(tmp_path: 
         load(path, MessagePolicy)
 
     assert (
-        f"{path}:1: (file): caps speaks of whatsapp, which is not among `channels` (viber): add "
+        f"{path}:1:1: (file): caps speaks of whatsapp, which is not among `channels` (viber): add "
         "`whatsapp: {address: …}` there, or remove it from caps"
     ) == str(error.value)
 
