@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from schemas.events.messages import STEPS
+from schemas.channels import CHANNELS
+from schemas.events.messages import STEPS, named_step
 from sinks.clickhouse.channels import publish_channels
 from tests.integration.reporting.test_behaviour import in_segment
 from tests.support.builders import DAY_ONE
@@ -46,9 +47,13 @@ def knows(
 
 
 def test_the_steps_of_messages_are_those_of_the_schema(tables: Warehouse) -> None:
-    assert {(event, *meaning) for event, meaning in STEPS.items()} == set(
-        tables.rows("SELECT event, kind, step FROM message_steps")
-    )
+    on_any = set(tables.rows("SELECT event, kind, step FROM message_steps WHERE channel = ''"))
+    on_one = tables.rows("SELECT event, kind, step, channel FROM message_steps WHERE channel != ''")
+
+    assert {(event, *meaning) for event, meaning in STEPS.items()} == on_any
+    assert {(event, CHANNELS[channel].kind, named_step(event)) for event, _, _, channel in on_one} == {
+        (event, kind, (channel, step)) for event, kind, step, channel in on_one
+    }
 
 
 class TestFrequency:

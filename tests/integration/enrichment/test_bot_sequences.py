@@ -20,6 +20,7 @@ SEEN_LATER = {"a late scan: its first click has counted": 0}
 """Where ClickHouse, which knows what came later, counts otherwise than a profile."""
 
 HUMAN = "SELECT count() FROM v_touchpoints WHERE event = 'Email Link Clicked' AND NOT is_bot"
+LINK_SCANS = "SELECT event_id FROM v_touchpoints WHERE bot_reason = 'link_scan'"
 TOUCHES = (
     "SELECT count() FROM touches(start_ms = 0, stop_ms = 4133980800000, contacts = 'all', only = [], without = [])"
     " WHERE channel = 'Email'"
@@ -119,7 +120,7 @@ def test_acts_are_scans_if_two_links_are_clicked_within_two_seconds_of_them(tabl
     }
 
     assert 0 < len(scans) < len(acts)
-    assert scans == {act for (act,) in tables.rows("SELECT event_id FROM bot_events WHERE reason = 'link_scan'")}
+    assert scans == {act for (act,) in tables.rows(LINK_SCANS)}
 
 
 def test_thousands_of_clicks_of_one_message_are_judged_in_one_pass(tables: Warehouse) -> None:

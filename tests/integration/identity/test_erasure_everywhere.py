@@ -36,15 +36,15 @@ IMPERSONAL_KEYS = {
     "identity:past", "identity:refusals", "identify:refused", "identity:version", "marks:", "seen:", "product_facts:",
     "identity:relay", "outbox:relay", "timers:lease", "delivery:due", "recommend:", "recommend_best",
     "recommend_products", "recommend_turn", "segments:defined", "segments:filled", "segments:checked",
-    "segments:backfill", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive", "definitions", "definitions:",
-    "held", "workers",
+    "segments:backfill", "segments:dated", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive",
+    "definitions", "definitions:", "held", "workers",
 }  # fmt: skip
 """They name nobody: an event or a message is named by a hash."""
 IMPERSONAL_TABLES = {
     "arrivals", "attribution_days", "attribution_models", "attribution_settings", "country_names", "coupon_codes",
     "dead_letter_replays", "definition_changes", "dropped_touchpoints", "event_deliveries", "ltv_calibration",
     "ltv_runs", "margins", "markets", "policy_channels", "product_facts", "product_sightings", "rates",
-    "report_settings", "rfm_settings", "schema_migrations", "score_runs", "spend", "tracking_plan",
+    "report_settings", "rfm_settings", "schema_migrations", "score_runs", "source_starts", "spend", "tracking_plan",
 }  # fmt: skip
 """They have no profile id: sums, settings, products, and events by an id that the erasure removes."""
 EMAIL, BROWSER = "ann@shop.example", "browser-of-ann"
