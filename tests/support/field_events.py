@@ -17,6 +17,7 @@ from deploy.operations.deployment import Deployment, open_deployment
 from deploy.settings import Settings
 from processors.profiles.document import read_profile
 from processors.profiles.view import view
+from sinks.clickhouse.client import connect
 from tests.support.collector import RunningCollector
 from tests.support.pipeline import Pipeline
 
@@ -105,7 +106,7 @@ class Field:
         """Publish all inputs and wait until they are stored."""
         inputs = list(everything)
         self._send([one for part in inputs for one in part.calls], [one for part in inputs for one in part.records])
-        self._forget_seen_events()
+        self._let_marks_expire()
         self._send(
             [one for part in inputs for one in part.late_calls], [one for part in inputs for one in part.late_records]
         )
@@ -120,11 +121,17 @@ class Field:
                 self.rejected[body["batch"][refused["index"]]["messageId"]] = refused
         self._pipeline.drain(120)
 
-    def _forget_seen_events(self) -> None:
+    def _let_marks_expire(self) -> None:
+        """Have it as weeks later: no mark is left, and sources were heard long ago."""
         with redis.Redis.from_url(self.settings.redis_url) as client:
             marks = list(client.scan_iter(f"{{{self.settings.redis_namespace}}}:marks:*", count=1000))
             assert marks
             client.delete(*marks)
+        tables = connect(self.settings.clickhouse_url, self.settings.clickhouse_database)
+        tables.command(
+            "INSERT INTO source_starts SELECT source, first_received_at - toIntervalDay(20) FROM source_starts"
+        )
+        tables.close()
 
     def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Ask ClickHouse."""
