@@ -159,6 +159,8 @@ def waiting_segments(redis_url: str, namespace: str, known: Mapping[str, str] | 
 def late_events_wait(settings: Settings, now_ms: int) -> bool:
     """Return whether events have arrived over a day late that have not dated memberships yet, and no more are coming.
 
+    A store that does not answer within seconds is asked the next time: who asks has workers to watch.
+
     Args:
         settings: Of the deployment.
         now_ms: The time, milliseconds since 1970.
@@ -166,7 +168,7 @@ def late_events_wait(settings: Settings, now_ms: int) -> bool:
     try:
         with Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
             since_ms = read_dated_ms(client, settings.redis_namespace)
-        tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=3)
         try:
             found = late_arrivals(tables, time_of_ms(since_ms))
         finally:

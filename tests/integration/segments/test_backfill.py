@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,6 +151,16 @@ async def test_people_of_before_are_members_of_new_segments_everywhere(shop: Sho
     assert [{ann}, {ann, cat}, set()] == [await shop.members("twice", at(days=day)) for day in (4, 6, 2)]
     assert {ben} == await shop.members("buyers", at(days=7, hours=1))
     assert [] == await shop.differences()
+
+
+def test_whoever_watches_workers_is_not_held_up_by_a_store_that_does_not_answer(stack: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        address = f"http://127.0.0.1:{frozen.getsockname()[1]}"
+        asked = time.monotonic()
+        waits = late_events_wait(stack.model_copy(update={"clickhouse_url": address}), NOW_MS)
+
+    assert not waits
+    assert time.monotonic() - asked < 60
 
 
 async def test_old_events_that_were_imported_date_the_membership(shop: Shop) -> None:
