@@ -5,15 +5,13 @@ Ids are hashes of the message and the attempt, so that a replay writes the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Any
 
 from processors.decisions import labels
 from processors.decisions.gates.candidate import Candidate
 from processors.decisions.sends import LogEntry
 from schemas.decisions.decision import Gate, LedgerOutcome
-from schemas.identity.resolution import uuid_text
+from schemas.identity.resolution import uuid_of
 from schemas.time import text_of_ms
 
 Row = dict[str, Any]
@@ -23,16 +21,12 @@ _SECTION: dict[str, Any] = {}
 
 def idempotency_key(journey: str, version: str, run_id: str, step: str) -> str:
     """Return the key under which a message is delivered at most once, in retries and replays too."""
-    return _hash(("message", journey, version, run_id, step))
+    return uuid_of("message", journey, version, run_id, step)
 
 
 def decision_id(key: str, mark: str) -> str:
     """Return the id of a ledger row: a hash of the message and its attempt, or its result (`failed`, `regretted`)."""
-    return _hash(("decision", key, mark))
-
-
-def _hash(parts: Iterable[str]) -> str:
-    return uuid_text(blake2b("\0".join(parts).encode(), digest_size=16).digest())
+    return uuid_of("decision", key, mark)
 
 
 def row(

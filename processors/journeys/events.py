@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Any
 
 from schemas.decisions.decision import Emit
-from schemas.identity.resolution import uuid_text
+from schemas.identity.resolution import uuid_of
 from schemas.segments.conditions import SegmentChange
 from schemas.time import text_of_ms
 from schemas.topics import JOURNEY_EVENTS
-
-
-def identity(*parts: str) -> str:
-    """Return an id derived from parts: a UUID of their hash."""
-    return uuid_text(blake2b("\0".join(parts).encode(), digest_size=16).digest())
 
 
 def journey_event(
@@ -45,7 +39,7 @@ def journey_event(
     return Emit(
         JOURNEY_EVENTS,
         {
-            "id": identity("journey-event", run_id, kind, step, goal),
+            "id": uuid_of("journey-event", run_id, kind, step, goal),
             "kind": kind,
             "at": text_of_ms(at_ms),
             "profile_id": profile_id,
@@ -66,7 +60,7 @@ def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit
     return Emit(
         JOURNEY_EVENTS,
         {
-            "id": identity(
+            "id": uuid_of(
                 kind,
                 profile_id,
                 change.segment,

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import orjson
 
 from processors.journeys.compiled import CompiledJourney, CompiledStep, Trigger
-from processors.journeys.events import identity, journey_event
+from processors.journeys.events import journey_event
 from processors.journeys.matching import Event, Matcher, concerns
 from processors.journeys.runs import Run, Section, keep
 from schemas.decisions.decision import Decision, Emit, HeldBack, MessageRequest
+from schemas.identity.resolution import uuid_of
 from schemas.journeys.control import Controls, JourneyControl
 from schemas.journeys.definitions import MessageNode
 from schemas.profiles.person import Person
@@ -161,7 +162,7 @@ class StepContext:
     def reject_entry(self, kind: str, journey: CompiledJourney, key: str, cause: str, **detail: Any) -> None:
         """Emit a journey event about why a person does not enter a journey."""
         run = {"journey": journey.definition.name, "version": journey.version, "key": key}
-        self.record(kind, identity(kind, journey.version, self.person.profile_id, key, cause), run, **detail)
+        self.record(kind, uuid_of(kind, journey.version, self.person.profile_id, key, cause), run, **detail)
 
     def _withdraw(self, run_id: str, run: Run, reason: str) -> None:
         """Withdraw the postponed message of a run, so that `postponed` is not its last ledger row."""

@@ -9,7 +9,6 @@ import orjson
 
 from processors.journeys import timers
 from processors.journeys.compiled import END, CompiledJourney, CompiledStep, comparison, draw, draw_detail
-from processors.journeys.events import identity
 from processors.journeys.matching import Matcher
 from processors.journeys.runs import Run
 from processors.journeys.step_context import StepContext, event_data
@@ -19,6 +18,7 @@ from processors.segments.event_filters import values_at
 from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import SECOND_MS
+from schemas.identity.resolution import uuid_of
 from schemas.journeys.definitions import (
     Delay,
     Exit,
@@ -78,7 +78,7 @@ class StepRunner:
             since: Its event time.
         """
         name = journey.definition.name
-        run_id = identity("run", name, journey.version, context.person.profile_id, key, cause)
+        run_id = uuid_of("run", name, journey.version, context.person.profile_id, key, cause)
         runs = context.section.setdefault("runs", {})
         if run_id in runs:
             return
@@ -260,7 +260,7 @@ class StepRunner:
         if self._held(context, run_id, run, journey, step):
             return STOP
         node = cast(Webhook, step.node)
-        key = identity("webhook", run_id, step.id)
+        key = uuid_of("webhook", run_id, step.id)
         context.out.append(
             Emit(
                 ACTIONS,

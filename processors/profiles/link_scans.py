@@ -22,7 +22,6 @@ before verdicts were kept, it judges by the order of arrival.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from processors.enrichment.enrichment import is_bot
@@ -31,7 +30,7 @@ from processors.profiles.joins import bounded_text
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS, MINUTE_MS
 from schemas.events.messages import STEPS
-from schemas.identity.resolution import uuid_text
+from schemas.identity.resolution import uuid_of
 from schemas.profiles.document import TEXT_KEPT
 from schemas.profiles.verdicts import JUDGED, VERDICT, Verdict, without_verdict
 from schemas.time import ms_of_text
@@ -121,11 +120,10 @@ def verdict_record(profile_id: str, event: Event, verdict: Verdict) -> Emit:
         verdict: What it is.
     """
     source, event_id = event["source"], event["event_id"]
-    name = "\0".join((JUDGED, source, event_id, verdict)).encode()
     return Emit(
         JOURNEY_EVENTS,
         {
-            "id": uuid_text(blake2b(name, digest_size=16).digest()),
+            "id": uuid_of(JUDGED, source, event_id, verdict),
             "kind": JUDGED,
             "at": event["received_at"],
             # As the event has it, so that the verdict follows merges and splits as the event does.

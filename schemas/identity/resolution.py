@@ -6,6 +6,7 @@ Those that are made for every event are named tuples: a frozen dataclass takes f
 from __future__ import annotations
 
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 from schemas.durations import DAY_MS
@@ -207,3 +208,8 @@ def uuid_text(raw: bytes) -> str:
     """Write 16 bytes as a UUID's text, faster than `uuid.UUID`."""
     digits = raw.hex()
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def uuid_of(*parts: str) -> str:
+    """Return the UUID of some texts, by their hash: the id of a record that a replay repeats."""
+    return uuid_text(blake2b("\0".join(parts).encode(), digest_size=16).digest())
