@@ -47,5 +47,19 @@ def known_names(name: str, known: Iterable[str]) -> str:
     return f" (known: {', '.join(by_plain[one] for one in listed)}{f' and {further} more' if further else ''})"
 
 
+def suggestion(name: str, known: Iterable[str], similarity: float = 0.6, *, before: str = "; ") -> str:
+    """Return the end of the error about an unknown name: `; did you mean a? (known: a, b)`.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+        similarity: As in `nearest_names`.
+        before: What is before the question.
+    """
+    names = list(known)
+    near = nearest_names(name, names, similarity)
+    return f"{f'{before}did you mean {near[0]}?' if near else ''}{known_names(name, names)}"
+
+
 def _plain(name: str) -> str:
     return _SEPARATORS.sub(" ", name.strip()).casefold()

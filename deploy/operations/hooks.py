@@ -15,7 +15,7 @@ from processors.intake.mapping import CompiledMapping
 from processors.intake.webhook_signatures import SCHEMES, Secrets, SignatureScheme
 from schemas.intake import mappings
 from schemas.intake.sources import Source
-from schemas.spelling import nearest_names
+from schemas.spelling import suggestion
 
 
 class Hook(NamedTuple):
@@ -122,11 +122,10 @@ def _scheme(path: Path, signature: mappings.SignatureCheck) -> tuple[SignatureSc
     """Return the scheme of a mapping and its options, checked."""
     scheme = SCHEMES.get(signature.scheme)
     if scheme is None:
-        near = nearest_names(signature.scheme, SCHEMES)
         position = position_of(path, ("signature", "scheme"))
         raise DefinitionError(
             f"{path}:{position}: signature.scheme: there is no scheme {signature.scheme}"
-            f"{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(SCHEMES)})"
+            f"{suggestion(signature.scheme, SCHEMES)}"
         )
     try:
         return scheme, scheme.options.model_validate(signature.options)

@@ -10,7 +10,7 @@ from deploy.settings import Settings
 from processors.intake.transform import Transforms
 from schemas.intake.sources import Source
 from schemas.intake.transforms import Transform
-from schemas.spelling import known_names, nearest_names
+from schemas.spelling import suggestion
 
 
 def load_transform(path: Path) -> Transform:
@@ -37,8 +37,7 @@ def load_transforms(settings: Settings, sources: Mapping[str, Source]) -> dict[s
         where = f"{settings.sources_file}:{position_of(settings.sources_file, ('sources', name, 'transform'))}"
         path = files.get(source.transform)
         if path is None:
-            near = nearest_names(source.transform, files)
-            meant = f"{f'; did you mean {near[0]}?' if near else ''}{known_names(source.transform, files)}"
+            meant = suggestion(source.transform, files)
             folder = settings.definitions_dir / "transforms"
             raise DefinitionError(f"{where}: sources.{name}.transform: {folder} has no {source.transform}.yaml{meant}")
         found[name] = transform = load_transform(path)

@@ -37,7 +37,7 @@ from schemas.delivery.templates import (
     Rendered,
     TemplateDefinition,
 )
-from schemas.spelling import known_names, nearest_names
+from schemas.spelling import suggestion
 from schemas.time import parse_time
 
 ROOTS = frozenset(NAMES)
@@ -254,7 +254,10 @@ class Templates:
                 for use in uses[:1]
             ]
             errors += [
-                (span.index, f"{filter_name}: there is no such filter{_meant(filter_name, environment.filters)}")
+                (
+                    span.index,
+                    f"{filter_name}: there is no such filter{suggestion(filter_name, sorted(environment.filters))}",
+                )
                 for filter_name, spans in used.filters.items()
                 if filter_name not in environment.filters
                 for span in spans
@@ -267,12 +270,6 @@ class Templates:
 def _error_at(name: str, path: tuple[str, ...], source: str, index: int, message: str) -> TemplateError:
     line, column = source.count("\n", 0, index) + 1, index - source.rfind("\n", 0, index)
     return TemplateError(name, path, line, message, column)
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = nearest_names(name, names)
-    return f"{f'; did you mean {near[0]}?' if near else ''}{known_names(name, names)}"
 
 
 def nearest(locale: str, languages: Iterable[str], default: str) -> str:
@@ -367,7 +364,7 @@ def _column(error: LiquidError) -> int:
 def _words(error: LiquidError) -> str:
     said = str(error.message)
     if unknown := _UNKNOWN_TAG.search(said):
-        return f"{said}{_meant(unknown[1], _TAGS - _PARSER_TAGS)}"
+        return f"{said}{suggestion(unknown[1], sorted(_TAGS - _PARSER_TAGS))}"
     return said.replace(" is undefined", " is not known") if said.endswith(" is undefined") else said
 
 

@@ -30,7 +30,7 @@ from pydantic_core import PydanticCustomError
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
 from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find_attribute
-from schemas.spelling import known_names, nearest_names
+from schemas.spelling import nearest_names, suggestion
 from schemas.time import lenient_time
 
 MAX_TIMES = 200
@@ -391,9 +391,7 @@ def _suggestion(given: Iterable[object]) -> str:
 
 
 def _nearest(name: str) -> str:
-    known = [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)]
-    near = nearest_names(name, known)
-    return f"{f': did you mean {near[0]}?' if near else ''}{known_names(name, known)}"
+    return suggestion(name, [*ATTRIBUTES, *(one.name for one in OPEN_FAMILIES)], before=": ")
 
 
 def _check_performed(condition: Condition) -> str:
@@ -431,8 +429,8 @@ def check_function(function: str, of: str | None, within: int | None) -> str:
 def _check_reach(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; the message policy may name further ones."""
     for name in condition.can_reach or ():
-        if name not in ADDRESSED_CHANNELS and (near := nearest_names(name, ADDRESSED_CHANNELS, 0.75)):
-            return f"no messages are sent on {name!r}: did you mean {near[0]}?{known_names(name, ADDRESSED_CHANNELS)}"
+        if name not in ADDRESSED_CHANNELS and nearest_names(name, ADDRESSED_CHANNELS, 0.75):
+            return f"no messages are sent on {name!r}{suggestion(name, ADDRESSED_CHANNELS, 0.75, before=': ')}"
     return ""
 
 
@@ -448,8 +446,8 @@ def _check_stage(condition: Condition) -> str:
 def _check_engaged(condition: Condition) -> str:
     """Return an error for a channel that looks misspelt; a deployment may have further channels."""
     for name in condition.engaged or ():
-        if name not in TOUCHPOINT_CHANNELS and (near := nearest_names(name, TOUCHPOINT_CHANNELS, 0.75)):
-            return f"there is no channel {name!r}: did you mean {near[0]}?{known_names(name, TOUCHPOINT_CHANNELS)}"
+        if name not in TOUCHPOINT_CHANNELS and nearest_names(name, TOUCHPOINT_CHANNELS, 0.75):
+            return f"there is no channel {name!r}{suggestion(name, TOUCHPOINT_CHANNELS, 0.75, before=': ')}"
     return ""
 
 

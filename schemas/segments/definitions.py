@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from schemas.channels import ADDRESS_TYPES_OF, ADDRESSED_CHANNELS
 from schemas.durations import DAY_MS
 from schemas.segments.conditions import Condition, Duration, Function, Name, Path, Texts, Where, check_function
-from schemas.spelling import known_names, nearest_names
+from schemas.spelling import suggestion
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"\S")]
 Score = Annotated[int, Field(ge=1, le=5)]
@@ -270,17 +270,12 @@ def unknown_names(condition: Condition, segments: Iterable[str], traits: Iterabl
     found, known = [], sorted(segments)
     for one in condition.walk():
         if one.segment is not None and one.segment not in known:
-            found.append(f"there is no segment {one.segment!r}{_meant(one.segment, known)}")
+            found.append(f"there is no segment {one.segment!r}{suggestion(one.segment, known, 0.75)}")
         if one.attribute is not None and one.attribute.startswith("computed."):
             name = one.attribute.removeprefix("computed.")
             if name not in traits:
-                found.append(f"there is no computed trait {name!r}{_meant(name, sorted(traits))}")
+                found.append(f"there is no computed trait {name!r}{suggestion(name, sorted(traits), 0.75)}")
     return found
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    near = nearest_names(name, known, 0.75)
-    return f"{f'; did you mean {near[0]}?' if near else ''}{known_names(name, known)}"
 
 
 def unknown_channels(condition: Condition, channels: Collection[str]) -> list[str]:
