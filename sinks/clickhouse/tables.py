@@ -21,9 +21,9 @@ After `sum(revenue) AS revenue`, a second `sum(revenue)` is a sum of that sum (`
 in `FROM v_sales AS s`, and write `sum(s.revenue)` in both. `SELECT * FROM v_funnel LIMIT 5` says "Empty list of columns
 in projection", since `v_funnel` has parameters: preview `v_funnel_default`.
 
-The user `analyst` reads the views, no table, within limits, and changes nothing: see `deploy/clickhouse/analyst.xml`.
-No view shows a whole e-mail address, phone number or network address. Days are not to be added up where a column says
-so, and rates never.
+The user `analyst` reads all of it but the columns of tables with addresses and traits, within limits, and changes
+nothing: see `deploy/clickhouse/analyst.xml`. No view shows a whole e-mail address, phone number or network address.
+Days are not to be added up where a column says so, and rates never.
 """
 
 
