@@ -223,20 +223,6 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         """,  # noqa: S608 - fixed texts
         parameters=parameters,
     ).first_row
-    # Most reports have no such amount, and which they are takes as long to find out as the credits.
-    warnings = (
-        client.query(
-            f"SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend') AND {_NEAR}"  # noqa: S608
-            " ORDER BY day, currency, what",
-            parameters=parameters,
-        ).result_rows
-        if not_converted
-        or client.query(
-            f"SELECT count() FROM (SELECT date AS day FROM v_spend WHERE spend IS NULL) WHERE {_NEAR}",  # noqa: S608
-            parameters=parameters,
-        ).first_row[0]
-        else []
-    )
     a_model = rows[0].model if rows else ""
     return AttributionReport(
         rows=rows,
@@ -246,10 +232,27 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         if options.by == "product" or options.markets
         else sum((row.spend or Decimal(0) for row in rows if row.model == a_model), Decimal(0)),
         currencies=(currency,),
-        not_converted=tuple(warning for (warning,) in warnings),
+        not_converted=_warnings(client, parameters, not_converted),
         not_additive=tuple(model for model, additive in known if not additive),
         margin=margin,
     )
+
+
+def _warnings(client: Any, parameters: dict[str, Any], not_converted: int) -> tuple[str, ...]:
+    """Return a sentence for each day and currency with amounts of the period, or near it, that have no rate.
+
+    Args:
+        client: A clickhouse-connect client.
+        parameters: Of the report: `start` and `stop`.
+        not_converted: How many such conversions there are.
+    """
+    if not not_converted:  # as in most reports; and which amounts they are takes as long to find out as the credits
+        of_spend = f"SELECT count() FROM (SELECT date AS day FROM v_spend WHERE spend IS NULL) WHERE {_NEAR}"  # noqa: S608
+        if not client.query(of_spend, parameters=parameters).first_row[0]:
+            return ()
+    which = f"SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend') AND {_NEAR}"  # noqa: S608
+    rows = client.query(f"{which} ORDER BY day, currency, what", parameters=parameters).result_rows
+    return tuple(warning for (warning,) in rows)
 
 
 def publish_settings(
