@@ -41,8 +41,9 @@ def accounting(as_json: AsJson = False) -> None:
             )
         )
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from deploy.reporting.terminal.text import plain_console
 
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("source", overflow="fold")  # what does not fit goes on in the next line
@@ -50,7 +51,7 @@ def accounting(as_json: AsJson = False) -> None:
         table.add_column(name.replace("_", "-"), justify="right", no_wrap=True)
     for row in [*found.sources, total]:
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
-    Console(markup=False, emoji=False).print(table)  # names are data, in which a bracket is a bracket
+    plain_console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
     if found.mended:
         print(f"{found.mended:,} of the stored events have a value that was mended; v_mended lists fields and rules")

@@ -170,12 +170,13 @@ def _drift_cells(row: Drift) -> tuple[str, ...]:
 
 def print_comparison(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print a table with names in the first column and numbers in the others."""
-    from rich.console import Console
     from rich.table import Table
+
+    from deploy.reporting.terminal.text import plain_console
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="left" if place == 0 else "right", overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, emoji=False).print(table)  # names are data, in which a bracket is a bracket
+    plain_console().print(table)

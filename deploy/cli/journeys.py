@@ -163,10 +163,11 @@ def _files(paths: list[Path]) -> list[Path]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
+    from deploy.reporting.terminal.text import plain_console
+
+    console = plain_console()
     print(f"{report['journey']} {report['version']}, {report['from']} to {report['to']}: nothing was sent")
     print(f"{report['people_replayed']:,} people and {report['events_replayed']:,} events replayed")
     table = Table("", "this file", "in force", "difference")

@@ -38,11 +38,12 @@ def print_table(
     Where it is too wide, its headings get a line for each word. If that is not enough, its lines are longer than those
     of the terminal, or of a pipe: no column is left out.
     """
-    from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
 
-    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
+    from deploy.reporting.terminal.text import plain_console
+
+    console = plain_console()
     unbounded = console.options.update(max_width=_WIDEST)
 
     def table(headings: Sequence[str]) -> tuple[Table, Measurement]:

@@ -396,14 +396,15 @@ def _preview_json(one: Preview) -> dict[str, Any]:
 
 
 def _table(columns: list[str], rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from deploy.reporting.terminal.text import plain_console
 
     table = Table(*columns)
     order = {"segment": "name", "attribute": "name", "who they are": "description"}
     for row in rows:
         table.add_row(*(_cell(row[order.get(column, column)]) for column in columns))
-    Console(markup=False, emoji=False).print(table)  # names are data, in which a bracket is a bracket
+    plain_console().print(table)
 
 
 def _cell(value: Any) -> str:

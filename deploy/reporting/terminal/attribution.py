@@ -8,6 +8,7 @@ from decimal import Decimal
 from rich.console import Console
 from rich.table import Table
 
+from deploy.reporting.terminal.text import plain_console
 from sinks.clickhouse.reports import AttributionReport, AttributionRow
 
 _HEADINGS = ("conversions", "revenue", "spend", "ROAS", "ROMI", "CPA", "CAC")
@@ -17,7 +18,7 @@ _NARROW = 100
 
 def show(report: AttributionReport, by: str) -> None:
     """Print one table for each model, then the totals."""
-    console = Console(markup=False, emoji=False)  # names are data, in which a bracket is a bracket
+    console = plain_console()
     for model in dict.fromkeys(row.model for row in report.rows):
         _show_model(console, by, model, [row for row in report.rows if row.model == model])
     spend = "" if report.spend is None else f", {amount(report.spend)} spent"
