@@ -40,19 +40,24 @@ def journeys_lint(
 
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.engines import lint_all, lint_what_loads, load_definitions, load_journeys
+    from deploy.operations.plans import load_plan, plan_files
     from deploy.settings import settings
 
     try:
+        plan = load_plan(plan_files(settings()))
+    except DefinitionError as error:
+        fail(str(error))
+    try:
         definitions = load_definitions(settings(), without_journeys=paths is not None)
     except DefinitionError as error:
-        fail("\n".join([str(error), *map(str, lint_what_loads(settings()) if paths is None else ())]))
+        fail("\n".join([str(error), *map(str, lint_what_loads(settings(), plan) if paths is None else ())]))
     if paths is not None:
         try:
             journeys, files = load_journeys(_files(paths))
         except DefinitionError as error:
             fail(str(error))
         definitions = replace(definitions, journeys=journeys, files=files)
-    findings = lint_all(definitions)
+    findings = lint_all(definitions, plan)
     serious = sum(finding.serious for finding in findings)
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2, ensure_ascii=False))

@@ -28,10 +28,12 @@ from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
 from processors.journeys.lint import lint, misspelt_events
+from processors.journeys.planned_properties import unplanned_of_journeys, unplanned_of_segments
 from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
+from schemas.intake.plan import PlanDefinitions
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.segments.definitions import SegmentDefinitions
@@ -335,17 +337,26 @@ def _text_place(folder: Path, error: TemplateError) -> tuple[Path, Position, tup
     return path, position, where, error.message
 
 
-def lint_all(definitions: Definitions) -> list[Finding]:
-    """Check journeys against the segments, templates and channels that they refer to, and the names in the texts."""
-    findings = lint_journeys(definitions)
+def lint_all(definitions: Definitions, plan: PlanDefinitions | None = None) -> list[Finding]:
+    """Check journeys against the segments, templates and channels that they refer to, and the names in the texts.
+
+    Args:
+        definitions: What is checked.
+        plan: The tracking plan, which the properties in segments and journeys are checked against; None: they are not.
+    """
+    findings = [*lint_journeys(definitions), *(_lint_properties(definitions, plan) if plan else ())]
     for error in definitions.templates.unknown_names:
         path, position, where, message = _text_place(definitions.templates_dir, error)
         findings.append(Finding(str(path), *position, ".".join(where), message, True))
     return findings
 
 
-def lint_what_loads(settings: Settings) -> list[Finding]:
+def lint_what_loads(settings: Settings, plan: PlanDefinitions | None = None) -> list[Finding]:
     """Check the journeys whose files are valid, where those of others are not: one error is not to hide another.
+
+    Args:
+        settings: Of the deployment.
+        plan: As of `lint_all`.
 
     Returns:
         The findings; none where segments, policy, delivery or templates are not valid.
@@ -361,7 +372,7 @@ def lint_what_loads(settings: Settings) -> list[Finding]:
         definitions = load_definitions(settings, without_journeys=True)
     except DefinitionError:
         return []
-    return lint_all(replace(definitions, journeys=tuple(journeys), files=files))
+    return lint_all(replace(definitions, journeys=tuple(journeys), files=files), plan)
 
 
 def lint_journeys(definitions: Definitions) -> list[Finding]:
@@ -389,6 +400,16 @@ def lint_journeys(definitions: Definitions) -> list[Finding]:
                 for where, message, serious in _text_findings(step, templates):
                     findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
     return findings
+
+
+def _lint_properties(definitions: Definitions, plan: PlanDefinitions) -> Iterator[Finding]:
+    """Yield hints about properties that the tracking plan does not have, in segments, traits and journeys."""
+    for name, path, message in unplanned_of_segments(definitions.segments, plan):
+        file, place = definitions.places[name]
+        where = (*place, *path)
+        yield Finding(str(file), *position_of(file, where), ".".join((name, *map(str, path))), message, False)
+    for name, path, message in unplanned_of_journeys(definitions.journeys, plan):
+        yield _finding(definitions, name, path, message, False)
 
 
 def _text_findings(step: MessageNode, templates: Templates) -> Iterator[tuple[str, str, bool]]:
