@@ -18,6 +18,8 @@ MAX_CACHED_REFERRERS = 20_000
 MAX_CACHED_REFERRER_CHARS = 200
 """Referrers repeat; those that are cached take at most a few megabytes before the cache is cleared."""
 
+_PASSED = "//"
+"""Stands for the path of a page that visitors only pass through; no pattern of a site covers it."""
 _CONTRADICTING: tuple[SiteKind, ...] = ("search", "social", "assistant")
 """Kinds of referrers that show no advertisements of other networks; but search engines show those of each other."""
 _WORD_ENDS = re.compile(r"[\s_\-/|+:.]+")
@@ -62,6 +64,7 @@ class ArrivalRules:
         self._own: SiteIndex[bool] = SiteIndex()
         self._passed_through: SiteIndex[bool] = SiteIndex()
         self._passed_subdomain = re.compile(definitions.ignored_subdomains or r"(?!)", re.IGNORECASE)
+        self._passed_path = re.compile(definitions.ignored_paths or r"(?!)", re.IGNORECASE)
         self._ad_servers: SiteIndex[Origin] = SiteIndex()
         self._networks: SiteIndex[str] = SiteIndex()
         self._sites: SiteIndex[SiteKind] = SiteIndex()
@@ -76,6 +79,7 @@ class ArrivalRules:
             for kind, patterns in sites.items():
                 self._sites.add(patterns, kind, covers_below=kind != "search")
         self._referrers: dict[str, str] = {}
+        self._listed_networks = {network[0].lower() for network in definitions.networks}
         self._networks_of_click_ids = {name: self.network(click.source) for name, click in self._origins()}
 
     def click_ids_in(self, page: Mapping[str, Any]) -> tuple[str, ...]:
@@ -103,7 +107,10 @@ class ArrivalRules:
         return ""
 
     def referrer(self, text: object) -> str:
-        """Return the referring host, with the part of its path that decides what it is; empty for no address."""
+        """Return the referring host, with the part of its path that decides what it is; empty for no address.
+
+        Of a path that visitors only pass through, on whichever host, that is `_PASSED`.
+        """
         if type(text) is not str:
             return ""
         known = self._referrers.get(text)
@@ -111,7 +118,8 @@ class ArrivalRules:
             return known
         host, path = parse(text)
         indexes = (self._passed_through, self._ad_servers, self._sites)
-        found = host + max((index.deciding_path(host, path.lower()) for index in indexes), key=len)
+        deciding = max((index.deciding_path(host, path.lower()) for index in indexes), key=len)
+        found = host + (_PASSED if self._passed_path.search(path) else deciding)
         if len(text) <= MAX_CACHED_REFERRER_CHARS:
             if len(self._referrers) >= MAX_CACHED_REFERRERS:
                 self._referrers.clear()
@@ -179,16 +187,32 @@ class ArrivalRules:
             return named, next((network for network in reversed(networks) if network != named), "")
         latest = networks[-1]
         if source:
-            return None, latest
+            others = None if self._is_known(source) else self._sender_for_others(click_ids)
+            if others is None:
+                return None, latest
+            return others, next((network for network in reversed(networks) if network != others), "")
         kind = self.site_kind(elsewhere.source, elsewhere.path)
         if kind in _CONTRADICTING and not (kind == "search" and self.site_kind(latest) == "search"):
             return None, latest
         return latest, next((network for network in networks if network != latest), "")
 
+    def _is_known(self, source: str) -> bool:
+        """Whether a source is a site of a known kind, or of a network that is listed."""
+        return self.site_kind(source) is not None or self.network(source) in self._listed_networks
+
+    def _sender_for_others(self, click_ids: tuple[str, ...]) -> str | None:
+        """The network of the last click id of a system that sends for others; None if there is none."""
+        click_id = next((one for one in reversed(click_ids) if self._definitions.click_ids[one].for_others), None)
+        return None if click_id is None else self._network_of(click_id)
+
     def _arrival_by_referrer(self, host: str, path: str, own_host: str) -> Arrival:
         if not host:
             return _NOWHERE
-        if self._passed_through.of_host(host, path) or self._passed_subdomain.search(_subdomain(host)):
+        if (
+            path == _PASSED
+            or self._passed_through.of_host(host, path)
+            or self._passed_subdomain.search(_subdomain(host))
+        ):
             return Arrival("return", "", "", "", "")
         if self._own.of_host(host, path) or (own_host and registrable_domain(host) == registrable_domain(own_host)):
             return _NOWHERE

@@ -209,6 +209,7 @@ def _compile(rule: Conditions, definitions: TouchDefinitions) -> _Test:
     among(rule.message_steps, lambda facts: STEPS.get(facts.event, ("", ""))[1])
     among(rule.arrived_by, lambda facts: facts.arrived_by)
     among(rule.source_kinds, lambda facts: facts.source_kind)
+    matching(rule.source_matches, lambda facts: facts.source)
     matching(rule.medium_matches, lambda facts: facts.medium)
     matching(rule.campaign_matches, lambda facts: facts.campaign)
     if rule.medium is not None:

@@ -70,6 +70,7 @@ class Conditions(_Model):
         message_steps: It is a message event of this step.
         arrived_by: What shows where the visitor came from.
         source: Campaign source, else the click id's, else the referring host.
+        source_matches: Regular expression found in the source.
         source_kinds: What kind of site the source is, by `sites` and the list that ships.
         medium: Campaign medium, else the click id's, else `referral` for a referring host.
         medium_matches: Regular expression found in the medium.
@@ -82,6 +83,7 @@ class Conditions(_Model):
     message_steps: tuple[Step, ...] | None = None
     arrived_by: tuple[ArrivedBy, ...] | None = None
     source: Labels | None = None
+    source_matches: Pattern | None = None
     source_kinds: tuple[SiteKind, ...] | None = None
     medium: Labels | None = None
     medium_matches: Pattern | None = None
@@ -141,9 +143,12 @@ class ClickId(Origin):
 
     Attributes:
         is_id: Whether its value names the click, as an upload of offline conversions wants it; `gad_source=1` does not.
+        for_others: The system sends in the name of others, such as a mailing tool or an affiliate network. Its id
+            agrees with every `utm_source` of no known kind or network.
     """
 
     is_id: bool = True
+    for_others: bool = False
 
 
 class TouchDefinitions(_Model):
@@ -165,6 +170,7 @@ class TouchDefinitions(_Model):
         unpaid_media: Media that contradict a paid click id of the same network.
         ignored_referrers: Sites that visitors only pass through, such as payment pages: coming back is no touch.
         ignored_subdomains: Regular expression of such hosts, found in what is before their registrable domain.
+        ignored_paths: Regular expression of such pages, found in the path of a referrer on whichever site.
         touches: Ordered rules; an event that none matches is no touch.
         marketing_channels: Ordered rules; the last has no conditions.
         goals: Conversions; the first is the one that reports are about unless another is asked for.
@@ -188,6 +194,7 @@ class TouchDefinitions(_Model):
     unpaid_media: tuple[Label, ...] = ()
     ignored_referrers: tuple[Site, ...] = ()
     ignored_subdomains: Pattern | None = None
+    ignored_paths: Pattern | None = None
     touches: Annotated[tuple[TouchRule, ...], Field(min_length=1)]
     marketing_channels: Annotated[tuple[ChannelRule, ...], Field(min_length=1)]
     goals: Annotated[tuple[Goal, ...], Field(min_length=1)]

@@ -42,6 +42,7 @@ def landing(query: str, referrer: str = "", **campaign: str) -> dict[str, Any]:
 
 
 DIRECT, REFERRAL = Touch("session", "Direct"), Touch("referral", "Referral")
+SOCIAL = Touch("session", "Organic Social")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,38 @@ def test_the_retailers_list_knows_its_hosts_without_a_page_address(referrer: str
         "https://acs2.bank.example/challenge",
         "https://3ds-challenge.bank.example/",
         "https://3ds.shop.example/",
+        "https://connect.squareup.com/v2/checkout?c=1",
+        "https://squareup.com/checkout/x",
+        "https://secure.squarespace.com/checkout",
+        "https://www.girogate.de/ti/simplus",
+        "https://hosted.paysafe.com/",
+        "https://customer.paysafecard.com/",
+        "https://services.paytrail.com/",
+        "https://secure.przelewy24.pl/trnRequest/x",
+        "https://secure.payu.com/pay/",
+        "https://ideal.ing.nl/",
+        "https://pay.ideal.nl/",
+        "https://www.mollie.com/checkout/",
+        "https://portal.afterpay.com/",
+        "https://www.affirm.com/checkout",
+        "https://checkout.tabby.ai/",
+        "https://komoju.com/sessions/x",
+        "https://secure-acs2ui-b1.wibmo.com/v1/acs",
+        "https://www.facebook.com/v19.0/dialog/oauth?client_id=1",
+        "https://m.facebook.com/v2.8/dialog/oauth/confirm",
+        "https://www.facebook.com/privacy/consent/gdp/",
+        "https://www.instagram.com/accounts/login/",
+        "https://x.com/i/flow/login",
+        "https://www.linkedin.com/uas/login",
+        "https://discord.com/oauth2/authorize",
+        "https://www.tiktok.com/v2/auth/authorize/",
+        "https://shop.auth.eu-central-1.amazoncognito.com/login",
+        "https://shop.ciamlogin.com/",
+        "https://shopify.com/authentication/1/login",
+        "https://sso.partner.example/realms/shop/protocol/openid-connect/auth",
+        "https://id.partner.example/oauth2/v1/authorize",
+        "https://idp.partner.example/saml2/sso",
+        "https://shop-1.firebaseapp.com/__/auth/handler",
     ],
 )
 def test_coming_back_from_paying_or_signing_in_is_no_touch(rules: TouchRules, referrer: str) -> None:
@@ -132,6 +165,19 @@ def test_coming_back_from_paying_or_signing_in_is_no_touch(rules: TouchRules, re
         pytest.param("https://notpaypal.com/", REFERRAL, id="ends alike"),
         pytest.param("https://paypal.com.blog.example/", REFERRAL, id="begins alike"),
         pytest.param("https://maps3d.bank.example/", REFERRAL, id="not 3-D Secure"),
+        pytest.param("https://squareup.com/us/en", REFERRAL, id="a payment provider's own site"),
+        pytest.param("https://www.squarespace.com/blog", REFERRAL, id="a builder of shops"),
+        pytest.param("https://www.rabobank.nl/magazine", REFERRAL, id="a bank's magazine"),
+        pytest.param("https://paysafe.com.blog.example/", REFERRAL, id="begins like a payment provider"),
+        pytest.param("https://ideal.es/", REFERRAL, id="a newspaper, not iDEAL"),
+        pytest.param("https://www.facebook.com/v19.0/", SOCIAL, id="a version and no dialogue"),
+        pytest.param("https://www.facebook.com/dialogue/", SOCIAL, id="a page that begins like a dialogue"),
+        pytest.param("https://x.com/i/oauth", SOCIAL, id="a path of X that signs nobody in"),
+        pytest.param("https://www.linkedin.com/loginhelp", SOCIAL, id="a path that begins like a sign-in"),
+        pytest.param("https://blog.example.org/oauth/", REFERRAL, id="an article about OAuth"),
+        pytest.param("https://blog.example.org/oauth2/authorize-explained", REFERRAL, id="and a longer one"),
+        pytest.param("https://blog.example.org/?next=/oauth2/authorize", REFERRAL, id="a path in the query"),
+        pytest.param("https://login.benefits.example/", REFERRAL, id="a portal of offers behind a sign-in"),
     ],
 )
 def test_a_site_that_resembles_a_payment_page_brings_visitors(rules: TouchRules, referrer: str, touch: Touch) -> None:
@@ -283,8 +329,43 @@ def test_a_tag_may_name_its_source_by_host(rules: TouchRules, source: str, chann
         pytest.param(landing("gclid=&a=b"), DIRECT, id="no value"),
         pytest.param(landing("xgclid=1&next=gclid"), DIRECT, id="part of a name, a value"),
         pytest.param(visit(gclid="X"), brought("Paid Search"), id="as a field of the campaign"),
-        pytest.param(visit(gclid="X", source="newsletter"), brought("Unassigned", "google"), id="of another's"),
+        pytest.param(visit(gclid="X", source="newsletter"), brought("Email", "google"), id="of another's"),
         pytest.param(visit(click_id="X"), brought("Unassigned"), id="a click id of an unknown network"),
+        pytest.param(landing("tblci=GiB"), brought("Display"), id="Taboola"),
+        pytest.param(landing("tblci=GiB", "https://www.taboola.com/"), brought("Display"), id="and its referrer"),
+        pytest.param(landing("dicbo=v2-1"), brought("Display"), id="Outbrain"),
+        pytest.param(landing("vmcid=X", "https://www.yahoo.com/"), brought("Display"), id="Yahoo's native ads"),
+        pytest.param(landing("qclid=X"), brought("Paid Social"), id="Quora"),
+        pytest.param(landing("ndclid=X", source="nextdoor"), brought("Paid Social"), id="Nextdoor"),
+        pytest.param(landing("qclid=OLD", source="linkedin"), brought("Organic Social", "quora"), id="shared since"),
+        pytest.param(landing("igsh=X"), brought("Organic Social"), id="the button to share of Instagram"),
+        pytest.param(landing("ysclid=X", "https://ya.ru/"), brought("Organic Search"), id="free at Yandex"),
+        pytest.param(landing("dicbox=1&my_kx=2&xmc_cid=3"), DIRECT, id="names that resemble"),
+        pytest.param(landing("mc_cid=1&mc_eid=2"), brought("Email"), id="Mailchimp"),
+        pytest.param(landing("_kx=X.Y"), brought("Email"), id="Klaviyo"),
+        pytest.param(landing("_hsenc=p2&_hsmi=3", "https://mail.google.com/"), brought("Email"), id="HubSpot"),
+        pytest.param(landing("mkt_tok=X", name="autumn"), brought("Email"), id="Marketo, of a tag without a source"),
+        pytest.param(
+            landing("mc_cid=1", source="newsletter", medium="email"), brought("Email"), id="a mailing tool and a tag"
+        ),
+        pytest.param(landing("mc_cid=1", source="spring-sale"), brought("Email"), id="a name of the sender's own"),
+        pytest.param(landing("_kx=X", source="klaviyo", medium="sms"), brought("SMS"), id="a text message's link"),
+        pytest.param(landing("_kx=X", source="crm", medium="cpc"), brought("Paid Other"), id="a medium by hand"),
+        pytest.param(
+            landing("mc_cid=OLD", source="facebook"), brought("Organic Social", "mailchimp"), id="a mail's link, shared"
+        ),
+        pytest.param(
+            landing("mc_cid=OLD", "https://www.facebook.com/"),
+            Touch("session", "Organic Social", "mailchimp"),
+            id="a mail's link, shared without a tag",
+        ),
+        pytest.param(
+            landing("gclid=OLD&mc_cid=1", source="spring-sale"), brought("Email", "google"), id="an old ad's id too"
+        ),
+        pytest.param(landing("irclickid=X", source="coupons"), brought("Affiliates"), id="a publisher of a network"),
+        pytest.param(
+            landing("irclickid=X", source="tiktok"), brought("Organic Social", "impact"), id="no publisher, a network"
+        ),
     ],
 )  # fmt: skip
 def test_a_click_id_vouches_for_its_own_network_only(rules: TouchRules, given: dict[str, Any], touch: Touch) -> None:
