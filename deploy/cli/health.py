@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def health(
-    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, scores or collector.")],
+    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, scores, backfill or collector.")],
 ) -> None:
     """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
     from deploy.home import Home

@@ -290,9 +290,7 @@ def _publish(files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json:
         return
     print(f"{state.rows:,} rows: published {state.published:,} events, {state.unchanged:,} were stored already")
     if state.published:
-        by_itself = (
-            "by itself where `throughline up` runs, else the next time that `throughline segments backfill` does"
-        )
+        by_itself = "by themselves where `throughline up` or the service `backfill` runs, else by the next backfill"
         typer.echo(f"note: segments are dated by when old events happened {by_itself}", err=True)
     if state.mended:
         print(f"{state.mended:,} events have a detail that was mended or set aside: see `context.mended`")

@@ -30,18 +30,16 @@ from deploy.local.recurring import Recurring
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
+from deploy.operations.backfill_schedule import BackfillSchedule
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.predictions import can_fit
 from deploy.operations.roles import ROLES
-from deploy.operations.segment_backfill import late_events_wait, waiting_segments
 from deploy.settings import Settings, home
 from schemas.intake.sources import SourceDefinitions
 from schemas.time import clock_ms, text_of_ms
 
 WORKERS: tuple[str, ...] = ROLES
 _TICK_S = 0.2
-_FILL_EVERY_S, _FILL_AGAIN_S = 5.0, 60.0  # between looks for new segments; after a backfill, which may have failed
-_DATE_EVERY_S = 60.0  # between looks for late events, which read a column of all events
 _SCORE_FIRST_S, _SCORE_AGAIN_S, _SCORE_FAILED_S = 300.0, 600.0, 3600.0
 """From the start to the first look whether predictions are due, by when a first import is in; between looks; after one
 that failed, such as with too few customers."""
@@ -84,7 +82,7 @@ class Supervisor:
         self._listener: socket.socket | None = None
         self._write_keys: dict[str, str] = {}
         self._backfill: ChildProcess | None = None
-        self._fill_from = self._date_from = 0.0
+        self._backfills = BackfillSchedule()
         self._scores: Recurring | None = None
         self._keeper = Keeper(self._report)
         self._started_at = datetime.now(UTC)
@@ -225,21 +223,15 @@ class Supervisor:
 
         Events that arrived long after they happened, as by an import, are history too.
         """
-        now = time.monotonic()
-        if not self._roles or now < self._fill_from or (self._backfill and self._backfill.alive):
+        if not self._roles or (self._backfill and self._backfill.alive):
             return
-        self._fill_from = now + _FILL_EVERY_S
-        if not waiting_segments(self._settings["redis_url"], Settings().redis_namespace):
-            if now < self._date_from:
-                return
-            self._date_from = now + _DATE_EVERY_S
-            if not late_events_wait(Settings().model_copy(update=self._settings), clock_ms()):
-                return
+        deployment = Settings().model_copy(update=self._settings)
+        if not self._backfills.is_due(deployment, time.monotonic(), clock_ms()):
+            return
         command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill"]
         log = self._home.log("backfill")
         self._backfill = ChildProcess("backfill", command, log, environment=self._environment())
         self._backfill.launch()
-        self._fill_from = now + _FILL_AGAIN_S
         self._report(f"taking history into segments: {log}")
 
     def _plan_scores(self) -> Recurring | None:

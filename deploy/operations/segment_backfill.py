@@ -218,6 +218,29 @@ async def backfill(
         NotRebuiltError: The workers did not catch up in time. What is done stays done.
     """
     store, token = deployment.backfills, uuid4().hex
+    if not await store.acquire(token, LEASE_MS):
+        raise BackfillRefusedError(
+            f"another backfill runs, or was killed less than {LEASE_MS // 1000} seconds ago: try again then"
+        )
+    lease = asyncio.create_task(_keep_lease(store, token))
+    try:
+        # Under the lease: what another one has filled just now is not filled again.
+        chosen = await _chosen(store, known, names, late=late)
+        run = _Backfill(deployment, known, decider, token, since_ms if late else None, timeout_s, dry_run, clock)
+        return await run.run(chosen, report)
+    finally:
+        lease.cancel()
+        await store.acquire(token, 1)  # which ends the lease
+
+
+async def _chosen(
+    store: RedisSegmentBackfill, known: Mapping[str, str], names: Sequence[str], *, late: bool
+) -> list[str]:
+    """Return the names of the definitions to fill.
+
+    Raises:
+        BackfillRefusedError: The workers run other definitions of them.
+    """
     in_force = await store.in_force()
     chosen = list(names) or not_filled(known, await store.filled())
     if late:
@@ -225,17 +248,7 @@ async def backfill(
     if in_force and any(in_force.get(name) != known[name] for name in chosen):
         other = ", ".join(name for name in chosen if in_force.get(name) != known[name])
         raise BackfillRefusedError(f"the profile workers run other definitions of {other}: restart them first")
-    if not await store.acquire(token, LEASE_MS):
-        raise BackfillRefusedError(
-            f"another backfill runs, or was killed less than {LEASE_MS // 1000} seconds ago: try again then"
-        )
-    lease = asyncio.create_task(_keep_lease(store, token))
-    try:
-        run = _Backfill(deployment, known, decider, token, since_ms if late else None, timeout_s, dry_run, clock)
-        return await run.run(chosen, report)
-    finally:
-        lease.cancel()
-        await store.acquire(token, 1)  # which ends the lease
+    return chosen
 
 
 async def _keep_lease(store: RedisSegmentBackfill, token: str) -> None:

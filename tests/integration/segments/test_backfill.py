@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
 import pytest
 from redis import Redis
 
+from deploy.local.process import ChildProcess
 from deploy.operations import segment_backfill
 from deploy.operations.deployment import Deployment
+from deploy.operations.engines import load_definitions
 from deploy.operations.lag import LagReader
-from deploy.operations.segment_backfill import BackfillResult, backfill, fingerprints, late_events_wait, not_filled
+from deploy.operations.segment_backfill import (
+    BackfillResult,
+    backfill,
+    fingerprints,
+    late_events_wait,
+    not_filled,
+    waiting_segments,
+)
 from deploy.operations.segment_check import Difference, check_segments
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
@@ -35,6 +47,7 @@ from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.segment_backfill import RedisSegmentBackfill, note_definitions, read_definitions
 from tests.support.builders import at, order, touchpoint
 from tests.support.in_process_pipeline import RECEIVED_MS, Town, town
+from tests.support.pipeline import environment
 
 pytestmark = pytest.mark.integration
 
@@ -161,6 +174,56 @@ def test_whoever_watches_workers_is_not_held_up_by_a_store_that_does_not_answer(
 
     assert not waits
     assert time.monotonic() - asked < 60
+
+
+async def test_of_two_services_one_takes_history_in_when_a_segment_is_published(
+    shop: Shop, stack: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "own.yaml").write_text(NEW.model_dump_json(exclude_unset=True, by_alias=True), "utf-8")
+    settings = stack.model_copy(update={"definitions_dir": tmp_path})
+    own = load_definitions(settings)
+    known = fingerprints(own.segments, [], "UTC", own.markets, own.policy.address_types)
+    note_definitions(shop.redis, stack.redis_namespace, {})
+    await shop.export()
+    command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill", "--every", "1s"]
+    services = [
+        ChildProcess(
+            f"backfill-{number}",
+            command,
+            tmp_path / f"{number}.log",
+            environment={**environment(settings), "THROUGHLINE_HOME": str(tmp_path / f"home-{number}")},
+        )
+        for number in (1, 2)
+    ]
+    try:
+        for service in services:
+            service.launch()
+        beats = [tmp_path / f"home-{number}" / "heartbeats" / "backfill" for number in (1, 2)]
+        await until(lambda: all(beat.exists() for beat in beats))
+        note_definitions(shop.redis, stack.redis_namespace, known)  # as the profile workers do
+        await until(lambda: waiting_segments(stack.redis_url, stack.redis_namespace) == [])
+        await asyncio.sleep(3)  # for the other one to look too
+    finally:
+        for service in services:
+            service.stop(10)
+    logs = [(tmp_path / f"{number}.log").read_text("utf-8") for number in (1, 2)]
+
+    ann, cat = [await shop.town.owner("email", who["email"]) for who in (ANN, CAT)]
+    await shop.published()
+
+    assert [["twice", "2", "2", "0"]] == [
+        line.split() for log in logs for line in log.splitlines() if line.startswith(" twice ")
+    ]
+    assert {ann, cat} == await shop.members("twice", at(days=8))
+
+
+async def until(holds: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
 
 
 async def test_old_events_that_were_imported_date_the_membership(shop: Shop) -> None:

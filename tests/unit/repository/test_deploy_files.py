@@ -69,7 +69,7 @@ def test_secrets_have_no_default() -> None:
 
 
 def test_there_is_one_service_for_each_store_one_shot_and_role() -> None:
-    assert STORES | ONE_SHOTS | set(ROLES) | {"collector", "scores"} == set(SERVICES)
+    assert STORES | ONE_SHOTS | set(ROLES) | {"collector", "scores", "backfill"} == set(SERVICES)
 
 
 @pytest.mark.parametrize("role", ROLES)
