@@ -1,24 +1,16 @@
-"""The exact lag of each consumer group, by partition.
-
-The end offset that a broker reports is taken as a lower bound: the local stack's broker reports a lower one than Apache
-Kafka does (`deploy/local/broker.py`). The reader fetches from there to the end of the partition.
-"""
+"""The exact lag of each consumer group, by partition."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from deploy.operations.roles import ROLES, consumed_topics, group_id
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
-
-_NO_OFFSET = -1001  # librdkafka: nothing committed
-_READ_TO_END_S = 3.0
 
 # Transient: leaders and coordinators are being elected, or a broker restarts.
 _TRANSIENT = frozenset(
@@ -29,8 +21,6 @@ _TRANSIENT = frozenset(
         "_UNKNOWN_TOPIC",
     }
 )  # fmt: skip
-
-TopicPartitionKey = tuple[str, int]
 
 
 class KafkaUnreachableError(RuntimeError):
@@ -64,31 +54,15 @@ class LagReader:
     """
 
     def __init__(self, settings: Settings, timeout_s: float = 10.0) -> None:
-        from confluent_kafka import Consumer
-        from confluent_kafka.admin import AdminClient
+        from sinks.kafka.offsets import OffsetReader
 
         self._settings = settings
         self._timeout_s = timeout_s
-        connection = {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "log_level": 0,
-            "socket.timeout.ms": int(timeout_s * 1000),
-        }
-        self._admin: Any = AdminClient(connection)
-        self._reader: Any = Consumer(
-            {
-                **connection,
-                "group.id": group_id(settings.topic_prefix, "lag"),  # required, and never used: partitions are assigned
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 10,  # most fetches are at the end, where the broker would wait
-                "fetch.queue.backoff.ms": 1,  # the default pauses a partition for a second after each batch
-            }
+        prefix = settings.topic_prefix
+        self._groups = {role: group_id(prefix, role) for role in ROLES}
+        self._offsets = OffsetReader(
+            settings.kafka_bootstrap, self._groups.values(), group_id(prefix, "lag"), timeout_s=timeout_s
         )
-        self._committed: dict[str, Any] = {
-            role: Consumer({**connection, "group.id": group_id(settings.topic_prefix, role)}) for role in ROLES
-        }
 
     def __enter__(self) -> Self:
         return self
@@ -100,8 +74,7 @@ class LagReader:
 
     def close(self) -> None:
         """Close the connections."""
-        for consumer in (self._reader, *self._committed.values()):
-            consumer.close()
+        self._offsets.close()
 
     def lags(self) -> list[PartitionLag]:
         """Measure every partition that the workers read; a topic that does not exist is left out.
@@ -122,81 +95,21 @@ class LagReader:
             time.sleep(0.1)
 
     def _measure(self) -> list[PartitionLag]:
-        wanted = self._partitions()
-        everything = {key for keys in wanted.values() for key in keys}
+        offsets, prefix = self._offsets, self._settings.topic_prefix
+        topics = {role: [prefix + name for name in consumed_topics(role, self._settings.channels)] for role in ROLES}
+        known = offsets.partitions({name for names in topics.values() for name in names})
+        wanted = {role: [place for name in names for place in known.get(name, ())] for role, names in topics.items()}
+        everything = {place for places in wanted.values() for place in places}
         # Committed offsets first: what is committed meanwhile makes the lag too large, never too small.
-        committed = {role: self._committed_offsets(role, keys) for role, keys in wanted.items()}
-        starts, ends = self._offsets(everything)
+        committed = {role: offsets.committed(self._groups[role], places) for role, places in wanted.items()}
+        starts = offsets.starts(everything)
+        ends, unfinished = offsets.read_to_end(offsets.reported_ends(everything))
+        for place in unfinished:
+            ends[place] += 1  # producers write faster than this reads: at least one record follows
         return [
-            PartitionLag(role, *key, max(0, ends[key] - max(committed[role].get(key, 0), starts[key])), ends[key])
-            for role, keys in wanted.items()
-            for key in keys
-        ]
-
-    def _partitions(self) -> dict[str, list[TopicPartitionKey]]:
-        known = self._admin.list_topics(timeout=self._timeout_s).topics
-        prefix = self._settings.topic_prefix
-        return {
-            role: [
-                (prefix + name, partition)
-                for name in consumed_topics(role, self._settings.channels)
-                if prefix + name in known
-                for partition in sorted(known[prefix + name].partitions)
-            ]
-            for role in ROLES
-        }
-
-    def _committed_offsets(self, role: str, keys: list[TopicPartitionKey]) -> dict[TopicPartitionKey, int]:
-        from confluent_kafka import KafkaException, TopicPartition
-
-        if not keys:
-            return {}
-        found = self._committed[role].committed([TopicPartition(*key) for key in keys], timeout=self._timeout_s)
-        for at in found:
-            if at.error is not None:
-                raise KafkaException(at.error)
-        return {(at.topic, at.partition): at.offset for at in found if at.offset != _NO_OFFSET}
-
-    def _offsets(
-        self, keys: Iterable[TopicPartitionKey]
-    ) -> tuple[dict[TopicPartitionKey, int], dict[TopicPartitionKey, int]]:
-        """Return the first offset of each partition, and the offset after its last record."""
-        from confluent_kafka import TopicPartition
-        from confluent_kafka.admin import OffsetSpec
-
-        def ask(spec: Any) -> dict[TopicPartitionKey, int]:
-            answers = self._admin.list_offsets(
-                {TopicPartition(*key): spec for key in keys}, request_timeout=self._timeout_s
+            PartitionLag(
+                role, *place, max(0, ends[place] - max(committed[role].get(place, 0), starts[place])), ends[place]
             )
-            return {(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
-
-        if not keys:
-            return {}, {}
-        return ask(OffsetSpec.earliest()), self._read_to_end(ask(OffsetSpec.latest()))
-
-    def _read_to_end(self, reported: dict[TopicPartitionKey, int]) -> dict[TopicPartitionKey, int]:
-        """Read each partition from the end offset that the broker reports to its true end."""
-        from confluent_kafka import KafkaError, KafkaException, TopicPartition
-
-        ends = dict(reported)
-        unfinished = set(reported)
-        self._reader.assign([TopicPartition(*key, offset) for key, offset in reported.items()])
-        deadline = time.monotonic() + min(_READ_TO_END_S, self._timeout_s)
-        try:
-            while unfinished and time.monotonic() < deadline:
-                for message in self._reader.consume(len(unfinished), timeout=0.1):
-                    error = message.error()
-                    key = (message.topic(), message.partition())
-                    if error is None:
-                        ends[key] = message.offset() + 1
-                    elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  (librdkafka's public name)
-                        unfinished.discard(key)
-                    else:
-                        raise KafkaException(error)
-        finally:
-            self._reader.unassign()
-        for key in unfinished:
-            if ends[key] == reported[key]:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            ends[key] += 1  # producers write faster than this reads: at least one record follows
-        return ends
+            for role, places in wanted.items()
+            for place in places
+        ]
