@@ -33,11 +33,11 @@ from processors.recording.rows import profile_row
 from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
-from processors.stream.ports import ChangedProfiles, Outbox, Publisher, Tables, Timers
+from processors.stream.ports import ChangedProfiles, Outbox, Progress, Publisher, Tables, Timers
 from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
-from processors.stream.watermark import Watermark
+from processors.stream.watermark import MARGIN_MS, Watermark
 from schemas.outcomes import Ok, Outcome
 from schemas.topics import ACTIONS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 
@@ -49,6 +49,11 @@ MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
 FAILED_TIMERS_PAUSE_S = 30.0
 FOLLOW_PAUSE_S = 0.3
+MEASURE_PAUSE_S = 0.5
+MEASURE_REST = 10
+"""How far the log is processed is measured again after the pause, or so many times as long as the last time took."""
+HELD_BACK_MS = 60_000
+"""How long a record may wait to be processed until the log says that timers wait for it."""
 HOUSEKEEPING_S = 60.0
 
 _APPLIED = Ok(None)
@@ -119,10 +124,16 @@ def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identif
 
 
 def register_profile(
-    worker: Worker, *, stage: ProfileUpdate, product_news: ProductNews, timers: Timers, outbox: Outbox
+    worker: Worker,
+    *,
+    stage: ProfileUpdate,
+    product_news: ProductNews,
+    timers: Timers,
+    progress: Progress,
+    outbox: Outbox,
 ) -> None:
     """Register `update_profile` and `fire_timers`; their decisions and actions go through the outbox."""
-    router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark(worker.clock)
+    router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark()
 
     @worker.app.agent(worker.topic(RESOLVED_TOUCHPOINTS), name="update_profile")
     async def update_profile(stream: Any) -> None:
@@ -130,18 +141,20 @@ def register_profile(
             failpoint("profile:taken")
             parsed = [parse_resolved(record) for record in batch.records]
             events = [outcome.value for outcome in parsed if isinstance(outcome, Ok)]
-            watermark.observe(events)
             updated = await stage(events)
             failpoint("profile:written")
             await router.publish(batch.records, _profile_outcomes(parsed, updated))
             await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
             await batch.acknowledge()
-            watermark.advance()
 
-    @worker.app.on_partitions_assigned.connect
-    async def assign(_app: faust.App, assigned: set[Any], **_: Any) -> None:
-        if assigned:
-            watermark.assign()
+    @worker.app.task
+    async def follow_log() -> None:
+        """Move the watermark on, while there is a timer that waits for it."""
+        clock = asyncio.get_running_loop().time
+        while not worker.app.should_stop:
+            started = clock()
+            await _follow_log(worker, timers, progress, watermark)
+            await asyncio.sleep(max(MEASURE_PAUSE_S, MEASURE_REST * (clock() - started)))
 
     @worker.app.task
     async def fire_timers() -> None:
@@ -241,11 +254,24 @@ def _register_follower(worker: Worker, follow: Callable[[], Awaitable[object]]) 
             await asyncio.sleep(FOLLOW_PAUSE_S)
 
 
+async def _follow_log(worker: Worker, timers: Timers, progress: Progress, watermark: Watermark) -> None:
+    """Move the watermark on, if a timer is due; the log says why it stays far behind."""
+    if not await timers.due(worker.clock() - MARGIN_MS, 1):
+        return
+    measured = await progress.measure()
+    if measured is None:
+        return
+    watermark.observe(measured)
+    if waiting := watermark.held_back_by(HELD_BACK_MS):
+        shown = ", ".join(f"{topic}, partition {number}" for topic, number in waiting[:3])
+        log.warning("timers wait for %d partitions of which not everything is processed: %s", len(waiting), shown)
+
+
 async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, watermark: Watermark) -> float:
     """Fire a turn of timers, if this process holds their lease; returns the pause until the next turn, in seconds."""
-    if not (watermark.assigned and await timers.acquire_timers(worker.token, TIMERS_LEASE_MS)):
-        return TIMER_PAUSE_S
     until = watermark.current()
+    if not (until and await timers.acquire_timers(worker.token, TIMERS_LEASE_MS)):
+        return TIMER_PAUSE_S
     due = await timers.due(until, MAX_TIMERS)
     try:
         for error in await stage.fire(due, until):

@@ -19,7 +19,7 @@ from deploy.operations.definition_files import identity_policy, touch_rules, use
 from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
 from deploy.operations.recommendations import refresh_if_due
-from deploy.operations.roles import Role
+from deploy.operations.roles import Role, consumed_topics, group_id
 from deploy.operations.schema_registry import registry_client
 from deploy.operations.sources import load_sources
 from deploy.operations.transforms import transforms_in_force
@@ -35,7 +35,9 @@ from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
 from schemas.time import clock_ms
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
+from sinks.kafka.offsets import OffsetReader
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
+from sinks.kafka.progress import KafkaProgress
 from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.definitions import RedisDefinitions
@@ -59,6 +61,8 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
 )
 MAX_DELIVERY_RECORDS = 500
 """The most actions of one batch. All are claimed when the batch begins, and no claim may expire before its send."""
+PROGRESS_TIMEOUT_S = 5.0
+"""How long a request may take by which timers learn what is processed."""
 
 
 Topic = Callable[..., Any]
@@ -163,6 +167,7 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
         stage=ProfileUpdate(profiles, rules=rules),
         product_news=ProductNews(stores.products()),
         timers=profiles,
+        progress=kafka_progress(settings, worker.clock),
         outbox=stores.profile_outbox(),
     )
 
@@ -212,6 +217,24 @@ WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
     "record": wire_record,
     "deliver": wire_deliver,
 }
+
+
+def kafka_progress(
+    settings: Settings, clock: Callable[[], int], *, timeout_s: float = PROGRESS_TIMEOUT_S
+) -> KafkaProgress:
+    """Return what reads how far the two groups have come that an event passes until its profile has it."""
+    prefix = settings.topic_prefix
+    groups = [
+        (group_id(prefix, role), [prefix + name for name in consumed_topics(role, settings.channels)])
+        for role in ("identify", "profile")
+    ]
+    reader = OffsetReader(
+        settings.kafka_bootstrap,
+        [group for group, _ in groups],
+        group_id(prefix, "progress"),
+        timeout_s=timeout_s,
+    )
+    return KafkaProgress(reader, groups, clock)
 
 
 def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -> Worker:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.intake.registered_schema import RegisteredSchema, SchemaKey
+from schemas.offsets import LogProgress
 from schemas.products import Change, Fact, FactKey
 from schemas.records import Outgoing
 
@@ -67,6 +68,13 @@ class Timers(Protocol):
 
     async def due(self, now_ms: int, count: int) -> list[str]:
         """Return the ids of profiles with a timer that is due, the longest overdue first."""
+
+
+class Progress(Protocol):
+    """Reads how far the pipeline has processed the log."""
+
+    async def measure(self) -> LogProgress | None:
+        """Measure; None: it cannot be known now."""
 
 
 class Products(Protocol):

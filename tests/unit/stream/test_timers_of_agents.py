@@ -10,16 +10,21 @@ import pytest
 
 from processors.agents import (
     FAILED_TIMERS_PAUSE_S,
+    HELD_BACK_MS,
     MAX_TIMERS,
     TIMER_PAUSE_S,
     Batching,
     Worker,
     _fire_due,
+    _follow_log,
 )
 from processors.profiles.stage import ProfileUpdate
-from processors.stream.watermark import Watermark
+from processors.stream.watermark import MARGIN_MS, Watermark
+from schemas.offsets import GroupProgress, LogProgress
 
 NOW_MS = 1_700_000_000_000
+PROCESSED = LogProgress(NOW_MS, [GroupProgress({}, {("touchpoints", 0): 0}), GroupProgress({}, {("resolved", 0): 0})])
+WAITING = LogProgress(NOW_MS, [GroupProgress({}, {("touchpoints", 0): 1}), GroupProgress({}, {("resolved", 0): 0})])
 
 
 class Timers:
@@ -50,14 +55,18 @@ class Stage:
         return []
 
 
-async def fire(timers: Timers, stage: Stage, *, assigned: bool = True) -> tuple[float, list[str]]:
-    """The pause after a turn, and the failpoints that it passed."""
-    passed: list[str] = []
+def process(passed: list[str]) -> Worker:
     nothing: Any = None
-    worker = Worker(nothing, nothing, nothing, "token", lambda: NOW_MS, Batching(1, 1, 0), passed.append)
-    watermark = Watermark(lambda: NOW_MS)
-    if assigned:
-        watermark.assign()
+    return Worker(nothing, nothing, nothing, "token", lambda: NOW_MS, Batching(1, 1, 0), passed.append)
+
+
+async def fire(timers: Timers, stage: Stage, *, known: bool = True) -> tuple[float, list[str]]:
+    """The pause after a turn, and the failpoints that it passed; `known`: what is processed has been measured."""
+    passed: list[str] = []
+    worker = process(passed)
+    watermark = Watermark()
+    if known:
+        watermark.observe(PROCESSED)
     return await _fire_due(worker, cast(ProfileUpdate, stage), timers, watermark), passed
 
 
@@ -70,13 +79,13 @@ async def test_what_is_due_is_fired_at_once_while_there_is_more(due: int, pause_
 
 
 @pytest.mark.parametrize(
-    ("timers", "assigned"),
-    [pytest.param(Timers(3), False, id="no partitions"), pytest.param(Timers(3, leased=False), True, id="no lease")],
+    ("timers", "known"),
+    [pytest.param(Timers(3), False, id="nothing measured"), pytest.param(Timers(3, leased=False), True, id="no lease")],
 )
-async def test_a_worker_that_may_not_fires_nothing(timers: Timers, assigned: bool) -> None:
+async def test_a_worker_that_may_not_fires_nothing(timers: Timers, known: bool) -> None:
     stage = Stage()
 
-    assert (TIMER_PAUSE_S, []) == await fire(timers, stage, assigned=assigned)
+    assert (TIMER_PAUSE_S, []) == await fire(timers, stage, known=known)
     assert [] == stage.fired
 
 
@@ -85,3 +94,44 @@ async def test_a_bug_is_logged_and_tried_again_later(caplog: pytest.LogCaptureFi
         assert (FAILED_TIMERS_PAUSE_S, []) == await fire(Timers(3), Stage(KeyError("newer section")))
 
     assert ["3 timers failed and are tried again in 30 s"] == caplog.messages
+
+
+class Progress:
+    """Says how far the log is processed, and counts how often it was asked."""
+
+    def __init__(self, *answers: LogProgress | None) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def measure(self) -> LogProgress | None:
+        self.asked += 1
+        return self.answers.pop(0)
+
+
+async def follow(progress: Progress, due: int = 1) -> Watermark:
+    watermark = Watermark()
+    while progress.answers:
+        await _follow_log(process([]), Timers(due), progress, watermark)
+        if not progress.asked:
+            break
+    return watermark
+
+
+async def test_the_log_is_followed_only_while_a_timer_waits() -> None:
+    idle, waited = Progress(PROCESSED), Progress(PROCESSED)
+    watermarks = [(await follow(idle, due=0)).current(), (await follow(waited)).current()]
+
+    assert ([0, 1], [0, NOW_MS - MARGIN_MS]) == ([idle.asked, waited.asked], watermarks)
+
+
+async def test_while_the_broker_does_not_answer_the_watermark_stays() -> None:
+    assert NOW_MS - MARGIN_MS == (await follow(Progress(PROCESSED, None, None))).current()
+
+
+async def test_the_log_says_what_timers_have_been_waiting_for(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        await follow(Progress(WAITING, WAITING._replace(at_ms=NOW_MS + HELD_BACK_MS)))
+
+    assert ["timers wait for 1 partitions of which not everything is processed: touchpoints, partition 0"] == (
+        caplog.messages
+    )

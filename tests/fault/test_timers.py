@@ -1,0 +1,103 @@
+"""No timer fires ahead of an order that Kafka had confirmed before, whichever part of the pipeline stands still."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.reminders import Reminders, reminders
+from tests.support.stack import Addresses, corner, local_stack
+
+pytestmark = pytest.mark.fault
+
+CARTS = 24
+ORDERED = range(0, CARTS, 2)
+
+
+def _ready(shop: Reminders) -> None:
+    """Wait until all workers read and everything is in motion, then fill the carts."""
+    shop.warm_up()
+    shop.fill_carts(CARTS)
+
+
+def _identify_stands_still(shop: Reminders) -> None:
+    _ready(shop)
+    shop.pipeline.workers["identify"].pause()
+    shop.order(ORDERED)
+    shop.sleep_until_due()
+    shop.pipeline.workers["identify"].resume()
+
+
+def _a_profile_worker_dies(shop: Reminders) -> None:
+    shop.pipeline.start("profile", "profile 2")
+    shop.wait_until_reading("profile", "profile 2")
+    _ready(shop)
+    shop.pipeline.workers["profile 2"].kill()
+    shop.order(ORDERED)
+    shop.sleep_until_due()
+
+
+def _workers_start_late(shop: Reminders) -> None:
+    _ready(shop)
+    for role in ("identify", "profile"):
+        shop.pipeline.workers[role].kill()
+    shop.order(ORDERED)
+    shop.sleep_until_due(0)
+    shop.pipeline.start("profile")
+    shop.wait_until_reading("profile")
+    time.sleep(3)
+    shop.pipeline.start("identify")
+
+
+DRILLS: dict[str, tuple[Callable[[Reminders], None], int]] = {
+    "identify stands still": (_identify_stands_still, 6),
+    "a profile worker dies": (_a_profile_worker_dies, 20),
+    "workers start late": (_workers_start_late, 6),
+}
+"""What happens, and the session timeout: for so long a dead worker is still a member of its group."""
+
+
+@pytest.fixture(scope="module")
+def drills(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[list[int]]]]:
+    """Do the drills at once: most of the time, each waits."""
+
+    def wrongly_reminded(disturb: Callable[[Reminders], None], shop: Reminders) -> list[int]:
+        disturb(shop)
+        return shop.wrongly_reminded()
+
+    with ExitStack() as opened, ThreadPoolExecutor() as threads:
+        found = {}
+        for name, (disturb, session_s) in DRILLS.items():
+            settings = opened.enter_context(corner(servers))
+            home = tmp_path_factory.mktemp(name.replace(" ", "-"))
+            shop = opened.enter_context(reminders(settings, home, session_timeout_s=session_s))
+            found[name] = threads.submit(wrongly_reminded, disturb, shop)
+        yield found
+
+
+@pytest.mark.parametrize("name", DRILLS)
+def test_nobody_is_reminded_whose_order_was_in_the_log(drills: dict[str, Future[list[int]]], name: str) -> None:
+    assert [] == drills[name].result()
+
+
+def test_while_the_broker_stands_still_no_timer_runs_ahead(tmp_path: Path) -> None:
+    with (
+        local_stack(tmp_path / "servers") as servers,
+        corner(servers.settings) as settings,
+        reminders(settings, tmp_path) as shop,
+    ):
+        _ready(shop)
+        shop.pipeline.workers["identify"].pause()
+        shop.order(ORDERED)
+        servers["kafka"].pause()
+        shop.sleep_until_due()
+        servers["kafka"].resume()
+        time.sleep(3)
+        shop.pipeline.workers["identify"].resume()
+
+        assert [] == shop.wrongly_reminded()
