@@ -54,7 +54,7 @@ def field(event_key: bytes) -> bytes:
 def script(name: str) -> str:
     """Load `sinks/redis/lua/<name>.lua` with the functions of `seen.lua` before it.
 
-    They are `seen_find(prefix, events, key_at, received_at)` → marks, homes; `seen_write(homes, marks)`;
+    They are `seen_find(prefix, keys, received)` → marks, homes; `seen_write(homes, marks)`;
     `seen_applied(mark)`; `seen_and_applied(mark)`; `seen_conflict(mark, other)`. `prefix` is `{namespace}:`.
     """
     constants = f"local GENERATION_MS, BUCKETS, TTL_S = {GENERATION_MS}, {BUCKETS}, {TTL_S}\n"

@@ -96,9 +96,9 @@ class RedisIdentityStore:
         answers: list[Resolution] = []
         for start in range(0, len(requests), EVENTS_A_CALL):
             part = requests[start : start + EVENTS_A_CALL]
-            packed = msgpack.packb([_pack(request) for request in part], use_bin_type=False)
-            raw = await self._run(self._resolve, packed)
-            answers += map(_unpack, part, msgpack.unpackb(raw, raw=True))
+            raw = await self._run(self._resolve, *_pack(part))
+            version, *found = msgpack.unpackb(raw, raw=True)
+            answers += [_unpack(request, answer, version) for request, answer in zip(part, found, strict=True)]
         return answers
 
     async def owner(self, identifier_hash: bytes) -> str | None:
@@ -273,23 +273,27 @@ def _for_script(policy: IdentityPolicy) -> bytes:
     return cast(bytes, msgpack.packb(constants, use_bin_type=False))
 
 
-def _pack(request: ResolveRequest) -> tuple[Any, ...]:
-    claims: list[str | bytes] = []
-    for claim in request.claims:
-        claims += (claim.type, claim.identifier_hash)
+def _pack(requests: Sequence[ResolveRequest]) -> tuple[bytes, bytes, bytes]:
+    """Return what `resolve.lua` takes: the requests as columns, their event ids, their candidates."""
+    columns = (
+        [request.event_key for request in requests],
+        [request.origin + request.content for request in requests],
+        [request.received_ms for request in requests],
+        [request.occurred_ms for request in requests],
+        [request.signed_out for request in requests],
+        [2 * len(request.claims) for request in requests],
+        [part for request in requests for claim in request.claims for part in claim],
+    )
     return (
-        request.event_id,
-        request.event_key,
-        request.origin + request.content,
-        request.received_ms,
-        request.occurred_ms,
-        request.candidate,
-        claims,
-        request.signed_out,
+        msgpack.packb(columns, use_bin_type=False),
+        msgpack.packb([request.event_id for request in requests], use_bin_type=False),
+        b"".join([request.candidate for request in requests]),
     )
 
 
-def _unpack(request: ResolveRequest, answer: Any) -> Resolution:
+def _unpack(request: ResolveRequest, answer: Any, version_before: int) -> Resolution:
+    if type(answer) is bytes:
+        return Resolution(request.event_id, uuid_text(answer), request.claims[0].anchor, version=version_before)
     if answer is False:
         return Resolution(request.event_id, None, None)
     if not isinstance(answer, list):

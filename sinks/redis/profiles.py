@@ -26,6 +26,8 @@ EVENTS_A_CALL = 500
 IDS_A_CALL = 5000
 """The most aliases of one read, which blocks the server for about 2 ms."""
 _ERASED = b"!"
+_DOCUMENT_ALONE = (None, None, (), (), ())
+"""The fields of a change after `events` where nothing but the document and its events is written."""
 
 
 class RedisProfileStore:
@@ -74,23 +76,8 @@ class RedisProfileStore:
         conflicts: list[str] = []
         remaining = iter(changes)
         while part := list(_events_at_most(remaining, EVENTS_A_CALL)):
-            packed = [
-                (
-                    change.profile_id,
-                    change.expected_version,
-                    change.document,
-                    change.absorbed,
-                    tuple(chain.from_iterable(change.events)),
-                    False if change.state is None else change.state,
-                    False if change.due_ms is None else change.due_ms,
-                    tuple(chain.from_iterable([(one.topic, one.key, one.value) for one in change.outgoing])),
-                    change.watches,
-                    change.held,
-                )
-                for change in part
-            ]
             by = "" if definitions is None else definitions
-            conflicts.extend(found.decode() for found in await self._call(self._write, packed, by))
+            conflicts.extend(found.decode() for found in await self._call(self._write, _columns(part), by))
         return conflicts
 
     async def people(self, profile_ids: Sequence[str]) -> ProfileReading:
@@ -159,7 +146,7 @@ class RedisProfileStore:
             change.expected_version,
             change.document,
             change.absorbed,
-            tuple(chain.from_iterable(change.events)),
+            *_event_columns([change]),
             False if change.state is None else change.state,
             False if change.due_ms is None else change.due_ms,
             tuple(chain.from_iterable((one.topic, one.key or b"", one.value) for one in change.outgoing)),
@@ -195,7 +182,9 @@ class RedisProfileStore:
         self, people: list[str], events: list[tuple[bytes, int]], reading: ProfileReading
     ) -> list[str | None]:
         """Read profiles and events into `reading`; return the live profile id of each, None for an erased one."""
-        live, profiles, applied = await self._call(self._read, (people, events))
+        live, profiles, applied = await self._call(
+            self._read, (people, [key for key, _ in events], [received_ms for _, received_ms in events])
+        )
         for profile_id, version, document, state, absorbed in profiles:
             losers = zip(absorbed[::4], absorbed[1::4], absorbed[2::4], absorbed[3::4], strict=True)
             reading.profiles[profile_id.decode()] = StoredProfile(
@@ -215,6 +204,35 @@ class RedisProfileStore:
         # The server's cmsgpack has one type for text and bytes.
         packed = msgpack.packb(argument, use_bin_type=False)
         return await script(keys=[self._changed], args=[self._prefix, packed, *further])
+
+
+def _columns(changes: Sequence[ProfileWrite]) -> tuple[Any, ...]:
+    """Return what `write_profiles.lua` takes: the changes as columns, and by place what only few of them have."""
+    rest = {
+        place: (
+            change.absorbed,
+            False if change.state is None else change.state,
+            False if change.due_ms is None else change.due_ms,
+            tuple(chain.from_iterable([(one.topic, one.key, one.value) for one in change.outgoing])),
+            change.watches,
+            change.held,
+        )
+        for place, change in enumerate(changes, 1)
+        if change[5:] != _DOCUMENT_ALONE or change.absorbed
+    }
+    return (
+        [change.profile_id for change in changes],
+        [change.expected_version for change in changes],
+        [change.document for change in changes],
+        [len(change.events) for change in changes],
+        *_event_columns(changes),
+        rest,
+    )
+
+
+def _event_columns(changes: Sequence[ProfileWrite]) -> tuple[list[bytes], list[int]]:
+    keys = [key for change in changes for key, _ in change.events]
+    return keys, [received_ms for change in changes for _, received_ms in change.events]
 
 
 def _chunks(items: list[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:

@@ -43,9 +43,10 @@ end
 local function derived_id(seed) return uuid_bytes(string.sub(redis.sha1hex(seed), 1, 32)) end
 
 -- The hash of the index that holds an identifier.
+local INDEX, byte = prefix .. 'i:', string.byte
 local function index_key(identifier_hash)
-  local high, low = string.byte(identifier_hash, 1, 2)
-  return prefix .. 'i:' .. (high * 256 + low) % INDEX_BUCKETS
+  local high, low = byte(identifier_hash, 1, 2)
+  return INDEX .. (high * 256 + low) % INDEX_BUCKETS
 end
 
 local function set_fields(key, pairs_)

@@ -1,5 +1,5 @@
 -- Reads live profiles, the profiles that they have yet to absorb, and which events are applied. Writes nothing.
--- ARGV: prefix `{namespace}:`; msgpack [[profile id, …], [[event key, received_ms], …]].
+-- ARGV: prefix `{namespace}:`; msgpack [[profile id, …], [event key, …], [received_ms, …]].
 -- Answer: [[live id or '!', …], [[id, version, document, state, [loser, version, document, state, …]], …],
 -- '0' or '1' for each event].
 local prefix, request = ARGV[1], cmsgpack.unpack(ARGV[2])
@@ -35,6 +35,6 @@ for index, profile_id in ipairs(request[1]) do
 end
 
 local applied = {}
-local marks = seen_find(prefix, request[2], 1, 2)
-for index, event in ipairs(request[2]) do applied[index] = seen_applied(marks[event[1]]) and '1' or '0' end
+local marks = seen_find(prefix, request[2], request[3])
+for index, key in ipairs(request[2]) do applied[index] = seen_applied(marks[key]) and '1' or '0' end
 return {live, profiles, table.concat(applied)}

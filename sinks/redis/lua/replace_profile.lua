@@ -1,10 +1,10 @@
 -- Replaces the stored profile by one that was rebuilt from history. Unlike a write, it may hold events that are applied
 -- already; afterwards all of its events are marked as applied.
 -- ARGV: prefix `{namespace}:`; msgpack [id, expected version, document, [[loser, version], …],
---   [event key, received_ms, …], state | false, due_ms | false, [topic, key, value, … of records to publish]].
+--   [event key, …], [received_ms, …], state | false, due_ms | false, [topic, key, value, … of records to publish]].
 -- Answer: 1; 0 when the profile has changed since it was read, and nothing was written.
 local prefix, change = ARGV[1], cmsgpack.unpack(ARGV[2])
-local profile_id, version, document, absorbed, events, state, due, outgoing = unpack(change)
+local profile_id, version, document, absorbed, keys, received, state, due, outgoing = unpack(change)
 local key, absorb = prefix .. 'profile:' .. profile_id, prefix .. 'absorb:' .. profile_id
 local timers, changed = prefix .. 'timers', prefix .. 'profiles:changed'
 
@@ -26,10 +26,9 @@ for _, loser in ipairs(absorbed) do
   end
 end
 redis.call('DEL', absorb)
-local marks, homes = seen_find(prefix, events)
+local marks, homes = seen_find(prefix, keys, received)
 local new_marks = {}
-for index = 1, #events, 2 do
-  local event_key = events[index]
+for _, event_key in ipairs(keys) do
   if not seen_applied(marks[event_key]) then new_marks[event_key] = seen_and_applied(marks[event_key]) end
 end
 seen_write(homes, new_marks)

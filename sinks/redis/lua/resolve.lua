@@ -1,13 +1,16 @@
 -- Resolves events to profiles, in order, in one atomic step. Put after identity.lua, moves.lua, decide.lua and
 -- seen.lua.
--- ARGV 3: events.
+-- ARGV 3: MessagePack of six lists of the events' keys, origins, received_ms, occurred_ms, signed_out and count of claims,
+-- and the list of all claims (type, identifier hash, …) in that order: a list for each event costs more than what is in
+-- it. ARGV 4: MessagePack of their ids; 5: their candidates, 16 bytes each.
 --
 -- The identifiers of an event are taken from the strongest to the weakest. Each adds itself (it has no owner) or its
 -- owner's profile to a union; one that would break a limit is refused, alone. Nothing is written before the whole event
 -- is decided, because a failing script is not rolled back. A redelivered event changes nothing.
--- Answers MessagePack, one entry an event: 0 = duplicate, 1 = suppressed, 2 = duplicate of another content, false = no
--- identifiers, otherwise {profile or '', anchor: its claim or the anchor itself, profiles merged into it | false, refusals {claim, rule} | false,
--- version}.
+-- Answers MessagePack: the version at the beginning, then one entry an event: 0 = duplicate, 1 = suppressed, 2 = duplicate
+-- of another content, false = no identifiers, a text = the profile, anchored by the first claim and as of that version,
+-- otherwise {profile or '', anchor: its claim or the anchor itself, profiles merged into it | false, refusals {claim,
+-- rule} | false, version}.
 local REFUSALS_LOGGED = 100 -- of one profile: a shared or runaway device must not flood the log
 
 -- Write the unowned identifiers of the union into the index and the profile.
@@ -243,43 +246,62 @@ local function resolve_in_full(event)
   return {p.id, anchor or union.anchor, merged or false, #union.refused > 0 and union.refused or false, version}
 end
 
--- Most events have identifiers of one profile only and change nothing: these are answered without a table of their own.
-local function resolve(packed, redelivered)
-  local claims, owners, occurred = packed[7], {}, packed[5]
-  local first, time = nil, math.min(occurred, packed[4])
-  local signed_out = packed[8] and policy.sign_out
-  local same = not signed_out
-  for i = 1, #claims, 2 do
-    local owner = call('HGET', index_key(claims[i + 1]), claims[i + 1])
+local keys, origins, received, occurred, signed_out, counts, all_claims = unpack(cmsgpack.unpack(ARGV[3]))
+local version_before = version
+
+-- What only an event that changes something needs is read when the first of them asks.
+local ids
+local function id_of(number)
+  ids = ids or cmsgpack.unpack(ARGV[4])
+  return ids[number]
+end
+
+-- Resolve an event by the claims from `from` to `to` of all claims. Most events have identifiers of one profile only and
+-- change nothing: these are answered without a table of their own, and while nothing has changed, by the profile alone.
+local function resolve(number, from, to, redelivered)
+  local happened, arrived = occurred[number], received[number]
+  local time = happened < arrived and happened or arrived
+  local wants_out = signed_out[number] and policy.sign_out
+  local first, owners = nil, from + 1 < to and {}
+  local same = not wants_out
+  for i = from, to, 2 do
+    local identifier_hash = all_claims[i + 1]
+    local owner = call('HGET', index_key(identifier_hash), identifier_hash)
     first = first or owner
-    owners[i] = owner
+    if owners then owners[i - from + 1] = owner end
     same = same and owner and owner == first
   end
   if same and #first == 16 then
     local p = profile(first)
     if not p.first then read_times(p, call('HGET', p.key, 'f')) end
     if time >= p.history_before_ms then
-      if not redelivered then lower_first_seen(p, occurred) end
-      return {first, p.history_before_ms > 0 and anchor_of(p, claims[2]) or 1, false, false, version}
+      if not redelivered and happened < p.first then lower_first_seen(p, happened) end
+      if p.history_before_ms == 0 and version == version_before then return first end
+      local anchor = p.history_before_ms > 0 and anchor_of(p, all_claims[from + 1]) or 1
+      return {first, anchor, false, false, version}
     end
   end
+  local claims = {}
+  for i = from, to do claims[i - from + 1] = all_claims[i] end
   return resolve_in_full({
-    id = packed[1], candidate = packed[6], occurred = occurred, time = time, claims = claims, owners = owners,
-    signed_out = signed_out, redelivered = redelivered, pasts = NONE, former_anchors = NONE, quarantined = NONE,
+    id = id_of(number), candidate = string.sub(ARGV[5], 16 * number - 15, 16 * number), occurred = happened,
+    time = time, claims = claims, owners = owners or {first}, signed_out = wants_out, redelivered = redelivered,
+    pasts = NONE, former_anchors = NONE, quarantined = NONE,
   })
 end
 
-local answers, events, new_marks = {}, cmsgpack.unpack(ARGV[3]), {}
-local marks, homes = seen_find(prefix, events, 2, 4)
-for number, packed in ipairs(events) do
-  local key, origin = packed[2], packed[3]
+local answers, new_marks, from = {version_before}, {}, 1
+local marks, homes = seen_find(prefix, keys, received)
+for number, key in ipairs(keys) do
+  local origin, to = origins[number], from + counts[number] - 1
   local mark = marks[key]
   if mark and string.sub(mark, 1, 8) ~= string.sub(origin, 1, 8) then
-    answers[number] = seen_conflict(mark, origin) and 2 or 0
+    answers[number + 1] = seen_conflict(mark, origin) and 2 or 0
   else
     if not mark then marks[key], new_marks[key] = origin, origin end
-    answers[number] = #packed[7] > 0 and resolve(packed, mark and true)
+    answers[number + 1] = to > from and resolve(number, from, to, mark and true)
   end
+  from = to + 1
 end
 seen_write(homes, new_marks)
 close_log()

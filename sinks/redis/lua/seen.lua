@@ -24,24 +24,23 @@ local function seen_find_former(hash, group, marks)
 end
 
 -- Find the marks of events by event key (absent: not seen), and the hash that holds each mark or is to hold it.
--- `events` is a flat list of event key and received_ms, or a list of tables that have the two at `key_at` and
--- `received_at`. If an event comes twice, in two generations, its first received_ms chooses the hash.
-local function seen_find(prefix, events, key_at, received_at)
+-- `keys` and `received` are lists, in the same order, of event keys and received_ms. If an event comes twice, in two
+-- generations, its first received_ms chooses the hash.
+local function seen_find(prefix, keys, received)
   local marks, homes, groups, open = {}, {}, {}, {}
-  for index = 1, #events, key_at and 1 or 2 do
-    local event = events[index]
-    local key = key_at and event[key_at] or event
-    local received = key_at and event[received_at] or events[index + 1]
-    local generation = math.floor(received / GENERATION_MS)
-    local number = string.byte(key) % BUCKETS
+  local byte, floor = string.byte, math.floor
+  for index, key in ipairs(keys) do
+    local generation = floor(received[index] / GENERATION_MS)
+    local number = byte(key) % BUCKETS
     local id = generation * BUCKETS + number
     local group = open[id]
-    if not group or #group.fields == SEEN_MAX_FIELDS then
-      group = {fields = {}, keys = {}, place = generation .. ':' .. number, before = generation - 1 .. ':' .. number}
+    if not group or group.n == SEEN_MAX_FIELDS then
+      group = {fields = {}, keys = {}, n = 0, place = generation .. ':' .. number, before = generation - 1 .. ':' .. number}
       group.hash = prefix .. 'marks:' .. group.place
       open[id], groups[#groups + 1] = group, group
     end
-    group.fields[#group.fields + 1], group.keys[#group.keys + 1] = seen_field(key), key
+    local n = group.n + 1
+    group.n, group.fields[n], group.keys[n] = n, seen_field(key), key
     homes[key] = homes[key] or group.hash
   end
   local function look(hash, fields, keys)

@@ -1,11 +1,13 @@
 -- Stores profiles, each in full or not at all: only if it has not changed since it was read.
--- ARGV: prefix `{namespace}:`; msgpack of a list of
---   [id, expected version, document, [[loser, version], …], [event key, received_ms, …],
---    state | false, due_ms | false, [topic, key, value, …], [product, …], [held journey, …]];
+-- ARGV: prefix `{namespace}:`; msgpack of columns, since a list for each profile costs more than what is in it:
+--   [id, …], [expected version, …], [document, …], [count of its events, …], [event key, …], [received_ms, …] of all events
+--   in that order, and by place in the lists what only few profiles have:
+--   [[loser, version], …], state | false, due_ms | false, [topic, key, value, …], [product, …], [held journey, …];
 --   number of the definitions by which they were decided, or ''.
 -- Answer: ids of the profiles that have changed since they were read and were not written; all of them, where other
 -- definitions are in force.
-local prefix, changes = ARGV[1], cmsgpack.unpack(ARGV[2])
+local prefix = ARGV[1]
+local ids, versions, documents, counts, event_keys, received, rest = unpack(cmsgpack.unpack(ARGV[2]))
 local call = redis.call
 local timers, changed, outbox = prefix .. 'timers', prefix .. 'profiles:changed', prefix .. 'outbox'
 local MAX_WATCHERS = 10000   -- of one product: the last to look at it
@@ -15,8 +17,7 @@ local GROUP = 25             -- profiles of one EXISTS
 local conflicts = {}
 
 if ARGV[3] ~= '' and (call('HGET', prefix .. 'definitions', 'number') or '0') ~= ARGV[3] then
-  for index, change in ipairs(changes) do conflicts[index] = change[1] end
-  return conflicts
+  return ids
 end
 
 local function key_of(profile_id) return prefix .. 'profile:' .. profile_id end
@@ -24,17 +25,17 @@ local function key_of(profile_id) return prefix .. 'profile:' .. profile_id end
 local function version_of(profile_id) return tonumber(call('HGET', key_of(profile_id), 'version') or 0) end
 
 -- One EXISTS per GROUP profiles: merges are rare. If it hits, check each profile of the group.
-local merged, events = {}, {}
-for from = 1, #changes, GROUP do
-  local group, keys = math.ceil(from / GROUP), {}
-  for index = from, math.min(from + GROUP - 1, #changes) do
-    local profile_id, own_events = changes[index][1], changes[index][5]
+local merged, stored_at = {}, {}
+for from = 1, #ids, GROUP do
+  local keys = {}
+  for index = from, math.min(from + GROUP - 1, #ids) do
+    local profile_id = ids[index]
+    stored_at[index] = key_of(profile_id)
     keys[#keys + 1], keys[#keys + 2] = prefix .. 'alias:' .. profile_id, prefix .. 'absorb:' .. profile_id
-    for at = 1, #own_events do events[#events + 1] = own_events[at] end
   end
-  merged[group] = call('EXISTS', unpack(keys)) > 0
+  merged[math.ceil(from / GROUP)] = call('EXISTS', unpack(keys)) > 0
 end
-local marks, homes = seen_find(prefix, events)
+local marks, homes = seen_find(prefix, event_keys, received)
 local applied, new_versions, rescheduled, unscheduled = {}, {}, {}, {}
 
 -- Whether the profile is live, and has yet to absorb exactly the losers that the new document holds, in these versions.
@@ -49,9 +50,9 @@ local function live_and_absorbs(number, profile_id, absorbed)
   return true
 end
 
-local function none_applied(keys)
-  for index = 1, #keys, 2 do
-    if seen_applied(marks[keys[index]]) then return false end
+local function none_applied(from, to)
+  for index = from, to do
+    if seen_applied(marks[event_keys[index]]) then return false end
   end
   return true
 end
@@ -84,15 +85,17 @@ end
 
 -- First choose the profiles to write, and write the marks of their events: a document without its marks would be
 -- written again by the next try.
-local current = {}
-for number, change in ipairs(changes) do
-  local profile_id, version, absorbed, own_events = change[1], change[2], change[4], change[5]
-  if version_of(profile_id) == version and live_and_absorbs(number, profile_id, absorbed)
-      and none_applied(own_events) then
-    current[#current + 1] = change
-    for index = 1, #own_events, 2 do
-      local mark = seen_and_applied(marks[own_events[index]])
-      marks[own_events[index]], applied[own_events[index]] = mark, mark
+local NOTHING, current, watched_at, to = {}, {}, {}, 0
+for number, profile_id in ipairs(ids) do
+  local from, more = to + 1, rest[number]
+  to = to + counts[number]
+  watched_at[number] = received[to]
+  if tonumber(call('HGET', stored_at[number], 'version') or 0) == versions[number]
+      and live_and_absorbs(number, profile_id, more and more[1] or NOTHING) and none_applied(from, to) then
+    current[#current + 1] = number
+    for index = from, to do
+      local mark = seen_and_applied(marks[event_keys[index]])
+      marks[event_keys[index]], applied[event_keys[index]] = mark, mark
     end
   else
     conflicts[#conflicts + 1] = profile_id
@@ -100,16 +103,9 @@ for number, change in ipairs(changes) do
 end
 seen_write(homes, applied)
 
-for _, change in ipairs(current) do
-  local profile_id, version, document, absorbed, own_events = change[1], change[2], change[3], change[4], change[5]
-  local key, state, due, outgoing = key_of(profile_id), change[6], change[7], change[8]
-  if state and state ~= '' then
-    call('HSET', key, 'version', version + 1, 'document', document, 'state', state)
-  else
-    call('HSET', key, 'version', version + 1, 'document', document)
-    if state then call('HDEL', key, 'state') end
-  end
-  list_change(profile_id, version + 1)
+local function write_more(number, profile_id, more)
+  local absorbed, state, due, outgoing, watched, held = unpack(more)
+  if state == '' then call('HDEL', stored_at[number], 'state') end
   if #absorbed > 0 then absorb(profile_id, absorbed) end
   if due == 0 then
     unscheduled[#unscheduled + 1] = profile_id
@@ -119,11 +115,23 @@ for _, change in ipairs(current) do
   for index = 1, #outgoing, 3 do
     call('XADD', outbox, '*', 't', outgoing[index], 'k', outgoing[index + 1], 'v', outgoing[index + 2])
   end
-  for _, product in ipairs(change[9]) do watch(product, profile_id, own_events[#own_events]) end
-  for _, journey in ipairs(change[10]) do
+  for _, product in ipairs(watched) do watch(product, profile_id, watched_at[number]) end
+  for _, journey in ipairs(held) do
     call('SADD', prefix .. 'held', journey)
     call('SADD', prefix .. 'held:' .. journey, profile_id)
   end
+end
+
+for _, number in ipairs(current) do
+  local profile_id, version, more = ids[number], versions[number] + 1, rest[number]
+  local state = more and more[2]
+  if state and state ~= '' then
+    call('HSET', stored_at[number], 'version', version, 'document', documents[number], 'state', state)
+  else
+    call('HSET', stored_at[number], 'version', version, 'document', documents[number])
+  end
+  list_change(profile_id, version)
+  if more then write_more(number, profile_id, more) end
 end
 call_in_parts('ZADD', changed, new_versions)
 call_in_parts('ZREM', timers, unscheduled)
