@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from schemas.currencies import currency_code
 from schemas.money import from_minor, plain
 
 MINOR = "_minor"
@@ -61,7 +62,7 @@ def _converted(part: dict[str, Any], currency: object, places: Mapping[str, int]
         if part.get(major) is not None:
             continue
         try:
-            amount = plain(from_minor(part[name], currency.upper(), places))
+            amount = plain(from_minor(part[name], currency_code(currency) or currency.upper(), places))
         except PydanticCustomError:
             continue
         changed = {**changed, major: amount}

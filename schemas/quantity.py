@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -19,6 +20,7 @@ MAX_QUANTITY = 1_000_000_000
 MAX_QUANTITY_PLACES = 5
 
 _TEXT = re.compile(r"-?[0-9]{1,10}(?:\.([0-9]{1,5})0{0,20})?", re.ASCII)
+_LONG_TEXT = re.compile(r"-?[0-9]{1,10}\.[0-9]{6,40}", re.ASCII)
 _RULE = f"it should be a decimal of at most {MAX_QUANTITY} in size, with at most {MAX_QUANTITY_PLACES} places"
 
 
@@ -43,6 +45,22 @@ def to_quantity(value: object) -> int | float:
     if exact is None or abs(exact) > MAX_QUANTITY:
         raise PydanticCustomError("quantity", _RULE)
     return int(exact) if exact == exact.to_integral_value() else float(exact)
+
+
+def rounded_quantity(value: object) -> Decimal | None:
+    """Round a quantity of too many decimal places, half to even.
+
+    Args:
+        value: A float, or a plain decimal text.
+
+    Returns:
+        The nearest quantity of 5 places; None for any other value, or if nothing would be left of it.
+    """
+    text = format(Decimal(repr(value)), "f") if type(value) is float and isfinite(value) else value
+    if not isinstance(text, str) or not _LONG_TEXT.fullmatch(text):
+        return None
+    rounded = Decimal(text).quantize(Decimal(1).scaleb(-MAX_QUANTITY_PLACES), ROUND_HALF_EVEN)
+    return rounded if rounded and abs(rounded) <= MAX_QUANTITY else None
 
 
 def plus(first: float, second: float, sign: int = 1) -> int | float:

@@ -79,4 +79,7 @@ def transforms_in_force(
     found = load_transforms(settings, sources)
     secret = settings.identity_secret.get_secret_value().encode()
     units = {name: places for name, source in sources.items() if (places := source.minor_unit_places)}
-    return Transforms(found, secret, last, units) if found or last or units else None
+    currencies = {name: source.currency for name, source in sources.items() if source.currency}
+    if not (found or last or units or currencies):
+        return None
+    return Transforms(found, secret, last, units, currencies)

@@ -1,4 +1,4 @@
-"""Reads the campaign of a call: what the SDK has parsed, completed from the page's address as that was meant.
+"""Reads the campaign of an event: what its producer has parsed, completed from the page's address as that was meant.
 
 Links are broken on their way into mails and pages: an `&` is escaped as HTML once or twice, a parameter is added with a
 second `?`, or all of them come after the `#`. Each has one meaning, so the parameters are read all the same.
@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 _UTM = {"utm_source": "source", "utm_medium": "medium", "utm_campaign": "name", "utm_term": "term",
         "utm_content": "content", "utm_id": "id"}  # fmt: skip
 _UTM_NAMES = frozenset(_UTM)
+_PAGE_VIEWED = "Page Viewed"
 _NOTHING = (None, "")
 _MAX_ADDRESS_CHARS = 8192
 _MAX_CAMPAIGN_CHARS = 500  # a longer UTM parameter of a page's address is cut, not refused
@@ -50,6 +51,27 @@ def campaign_of_call(campaign: object, page: object, properties: object) -> obje
             if isinstance(address, str) and ("utm_" in address or "UTM_" in address):
                 found = _completed(found, _campaign_of_address(address[:_MAX_ADDRESS_CHARS]))
     return found or None
+
+
+def with_campaign_of_page(event: dict[str, Any]) -> dict[str, Any]:
+    """Complete the campaign of a touchpoint from the address of its page, as `campaign_of_call` does for SDKs.
+
+    Args:
+        event: A parsed touchpoint that is not validated yet; it is left alone. The page is `context.page`; of a
+            `Page Viewed` that has none, the properties are the page, as Segment's calls have it.
+
+    Returns:
+        A changed copy; the very event if its page names no campaign that it lacks.
+    """
+    context = event.get("context")
+    page = context.get("page") if isinstance(context, dict) else None
+    if page is None and event.get("event") == _PAGE_VIEWED:
+        page = event.get("properties")
+    if not isinstance(page, dict):
+        return event
+    campaign = event.get("campaign")
+    found = campaign_of_call(campaign, page, None)
+    return event if found is None or found is campaign else {**event, "campaign": found}
 
 
 def _completed(campaign: dict[str, Any], more: Mapping[str, str]) -> dict[str, Any]:

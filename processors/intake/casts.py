@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
+from schemas.currencies import currency_code
 from schemas.intake.mappings import ValueMapping
 from schemas.money import from_minor, nearest_amount, plain, to_money_text
 from schemas.quantity import to_quantity
@@ -19,7 +20,6 @@ _TRUE = frozenset({"true", "yes", "y", "on", "1", "t"})
 _FALSE = frozenset({"false", "no", "n", "off", "0", "f"})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,15})?", re.ASCII)
-_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 _SPACES = str.maketrans("", "", " \u00a0\u202f'’")
 _GROUPED = {
     ".": re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", re.ASCII),
@@ -102,12 +102,13 @@ def _money(value: Any, _: ValueMapping) -> str:
 
 
 def _minor(value: Any, currency: Any, exponents: Mapping[str, int]) -> str:
-    if not (type(currency) is str and _CURRENCY.fullmatch(currency)):
+    code = currency_code(currency)
+    if code is None:
         raise CastError("its currency should be the three letters of ISO 4217, such as EUR")
     if type(value) is str and _WHOLE.fullmatch(value):
         value = int(value)
     try:
-        return plain(from_minor(value, currency.upper(), exponents))
+        return plain(from_minor(value, code, exponents))
     except PydanticCustomError as error:
         raise CastError(error.message()) from None
 

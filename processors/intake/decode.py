@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import orjson
 from pydantic import ValidationError
 
+from processors.intake.call_campaign import with_campaign_of_page
 from processors.intake.other_formats import other_format
+from schemas.currencies import sharing
 from schemas.dead_letters import Reason
 from schemas.events import limits as bounds
 from schemas.events.limits import HALF_PAIR
@@ -24,6 +26,7 @@ from schemas.validation_messages import broken_rule
 
 MAX_VALUE_CHARS = 60
 MAX_FIELD_CHARS = 200
+_MAX_SHARING = 5
 
 _PRIVATE_ROOTS = frozenset({"identifiers", "traits", "received_at"})
 _FORMS = ("dict[", "list[", "tuple[")
@@ -117,8 +120,9 @@ def validate(event: object, value: bytes | None, *, channels: frozenset[str]) ->
             "",
             f"The record is {_kind(event)}: send one JSON object a record, not a list or a text.",
         )
+    completed = with_campaign_of_page(event)
     try:
-        touchpoint = read(event, value)
+        touchpoint = read(completed, value if completed is event else None)
     except ValidationError as error:
         return explain(error)
     if touchpoint["channel"] not in channels:
@@ -189,6 +193,11 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
     # Bounds hold everywhere, also for fields that we do not know and that may hold anything.
     written = _kind(value) if kind == "bounds" else shown(value, path)
     rule = _PATTERNS.get(str(path[-1])) if kind == "string_pattern_mismatch" else None
+    if path[-1:] == ("currency",) and (shared := sharing(value)):
+        named = ", ".join(sorted(shared)[:_MAX_SHARING]) + (", …" if len(shared) > _MAX_SHARING else "")
+        rule = (
+            f"it may be {named}: send the three letters of ISO 4217, or name the currency of the source in sources.yaml"
+        )
     if kind == "bounds" and path == ("event",):  # the bound of all texts is larger than that of names
         rule = "it should have at most 100 characters"
     rule = rule or broken_rule(kind, error["msg"])

@@ -300,7 +300,9 @@ def _properties(call: dict[str, Any], verb: object, source: Source, field_names:
 
 def with_currency(properties: dict[str, Any], source: Source) -> dict[str, Any]:
     """Add the currency of the source to amounts that come without one."""
-    if source.currency and not properties.get("currency") and _has_money(properties):
+    stated = properties.get("currency")
+    is_stated = bool(stated.strip() if isinstance(stated, str) else stated)
+    if source.currency and not is_stated and _has_money(properties):
         return {**properties, "currency": source.currency}
     return properties
 

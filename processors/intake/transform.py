@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from processors.intake.casts import CastError, cast
+from schemas.events.mending import with_shared_symbol_read
 from schemas.intake.expressions import ExpressionError
 from schemas.intake.mappings import ValueMapping
 from schemas.intake.transforms import Transform, TransformStep, lists_of
@@ -38,6 +39,7 @@ class Transforms:
         last: A transform that is applied to the events of all sources, after their own.
         minor_units: Decimal places by currency of each source that declares them: its amounts in minor units are
             converted after all else.
+        currencies: The currency of each source that declares one: a symbol that several share means it.
 
     Attributes:
         digest: Identifies them: part of the mark of validated records. Empty if there are none.
@@ -49,14 +51,17 @@ class Transforms:
         secret: bytes,
         last: Transform | None = None,
         minor_units: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        currencies: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._by_source = {name: _Compiled(one, secret) for name, one in by_source.items()}
         self._last = _Compiled(last, secret) if last else None
         self._minor_units = minor_units
+        self._currencies = currencies
         whole = "\n".join(
             [
                 *(f"{name} {one.model_dump_json()}" for name, one in sorted(by_source.items())),
                 *(f"{name} {sorted(places.items())}" for name, places in sorted(minor_units.items())),
+                *(f"{name} {currency}" for name, currency in sorted(currencies.items())),
             ]
         )
         self.digest = blake2b(whole.encode(), digest_size=8).digest() if whole else b""
@@ -71,6 +76,9 @@ class Transforms:
             event = own(event)
         if self._last is not None:
             event = self._last(event)
+        currency = self._currencies.get(source) if type(source) is str else None
+        if currency is not None:
+            event = with_shared_symbol_read(event, currency)
         places = self._minor_units.get(source) if type(source) is str else None
         return in_units_of(event, places) if places else event
 

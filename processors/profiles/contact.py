@@ -21,6 +21,8 @@ STATEMENTS = frozenset({"Consent Updated", "Identify", "Signed Up", "Account Cre
 """Events that state consent explicitly."""
 
 _KNOWN_TYPES = frozenset(ADDRESS_TYPES)
+_OF_MESSAGES_ALONE = frozenset({"bounced", "unsubscribed", "complained"})
+_OF_MESSAGES = frozenset({"message_id", "campaign_id", "journey_id", "variant_id", "template_id"})
 _ARRIVED = frozenset({"delivered", "opened", "clicked", "replied"})
 
 
@@ -99,7 +101,9 @@ def own_message(addition: dict[str, Any], event: dict[str, Any], properties: dic
     """Add the step of an event that a channel names by itself, as in `Viber Bounced`; any other event adds nothing.
 
     It is one if it happened on that channel, or if it names an address of it: `viber_id`. Of a channel of the
-    deployment's own those are the types that begin with its name, else all that no known channel has.
+    deployment's own those are the types that begin with its name, else all that no known channel has. There it needs
+    both, or a property of messages such as `message_id`, unless the step is of messages alone: a payment fails and a
+    kiosk is opened, too.
     """
     found = named_step(event["event"])
     if found is None:
@@ -112,7 +116,11 @@ def own_message(addition: dict[str, Any], event: dict[str, Any], properties: dic
             return
     else:
         types = [kind for kind in known if kind == channel or kind.startswith(f"{channel}_")]
-        if not types and event["channel"] != channel:
+        is_there = event["channel"] == channel
+        if not types and not is_there:
+            return
+        reached = reached_step(step, properties) if is_there else step
+        if not (types and is_there) and reached not in _OF_MESSAGES_ALONE and _OF_MESSAGES.isdisjoint(properties):
             return
         types = types or [kind for kind in known if kind not in _KNOWN_TYPES]
     reached = reached_step(step, properties)

@@ -16,6 +16,8 @@ amounts.
 | `surrogate` | half a surrogate pair in free text | U+FFFD |
 | `event_name` | the name of a known event in other case or with other blanks | its name |
 | `whole_currency` | a fraction in what is paid in yen, or in a currency alike | the nearest whole amount |
+| `currency` | a currency by its symbol, short name or number, which mean one: `€`, `US$`, `978` | its three letters |
+| `rounded` | a quantity of more than 5 decimal places | the nearest one of 5, half to even |
 | `lines_cut` | more products than an event may have, or products with too many keys in all | the first of them |
 
 `null` is absent everywhere, so it is left out and not noted.
@@ -30,11 +32,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.currencies import currency_code, sharing
 from schemas.digits import with_ascii_digits
 from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
 from schemas.minor_units import MINOR
 from schemas.money import WHOLE_CURRENCIES, nearest_amount, plain
-from schemas.quantity import MAX_QUANTITY_PLACES
+from schemas.quantity import MAX_QUANTITY_PLACES, rounded_quantity
 
 MENDED = "mended"
 """The key of an event's `context` that lists what was mended.
@@ -120,6 +123,26 @@ def in_whole_currency(written: dict[str, Any]) -> dict[str, Any]:
     return with_notes(written, notes)
 
 
+def with_shared_symbol_read(event: dict[str, Any], currency: str) -> dict[str, Any]:
+    """Read a symbol that several currencies share, such as `kr`, as the currency of the event's source, and note it.
+
+    Args:
+        event: A parsed event that is not validated yet; it is left alone.
+        currency: The source's. Where it is none of those that share the symbol, nothing changes.
+    """
+    properties = event.get("properties")
+    if not isinstance(properties, dict) or not sharing(properties.get("currency")):
+        return event
+    if currency_code(properties["currency"], currency) != currency:
+        return event
+    changed = {**event, "properties": {**properties, "currency": currency}}
+    context = event.get("context")
+    if context is None or isinstance(context, dict):
+        changed["context"] = context or {}
+        with_notes(changed, [{"field": "properties.currency", "rule": "currency", "count": 1}])
+    return changed
+
+
 def mended_notes(noted: object) -> list[Note]:
     """Return field and rule of the notes in an event's context; a producer may have put anything there itself."""
     return [
@@ -164,11 +187,16 @@ class _Copy:
             path, value = (*path, *_steps(context["at"])), context.get("value")
         if value is None:
             return kind not in ("missing", "missing_currency", "extra_forbidden") and self._remove_null(path)
-        mended = _mended_value(kind, path, value) if path else None
+        mended = _mended_value(kind, path, value, self._currency()) if path else None
         if mended is None:
             return False
         rule, new = mended
         return self._put(path, new) and self._note(path, rule)
+
+    def _currency(self) -> str:
+        """The currency of the event, which decides what a symbol in one of its lines means."""
+        properties = self.event.get("properties")
+        return currency_code(properties.get("currency")) or "" if isinstance(properties, dict) else ""
 
     def _remove_null(self, path: Path) -> bool:
         """Remove a null; an identifier whose value is null is not given at all."""
@@ -259,7 +287,7 @@ class _Copy:
         return True
 
 
-def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | None:
+def _mended_value(kind: str, path: Path, value: object, currency: str) -> tuple[str, object] | None:
     """Find the one meaning of a value that breaks a rule of this kind: the rule's name and the value, or None."""
     if str(path[-1]).endswith(MINOR) and value != "":
         return None  # a whole number, or nothing: its unit is too small for a mistake
@@ -268,7 +296,12 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
         return None if amount is None else ("float_sum", plain(amount))
     if kind == "quantity" and type(value) is float:
         amount = nearest_amount(value, MAX_QUANTITY_PLACES)
-        return None if amount is None else ("float_sum", plain(amount))
+        if amount is not None:
+            return "float_sum", plain(amount)
+    if kind == "quantity" and (quantity := rounded_quantity(value)) is not None:
+        return "rounded", plain(quantity)
+    if path[-1] == "currency" and path[0] == "properties" and value not in ("", None):
+        return _mended_currency(value, currency)
     if kind == "text":
         digits = _digits_of_whole(value)
         return None if digits is None else ("whole_number", digits)
@@ -286,6 +319,15 @@ def _mended_value(kind: str, path: Path, value: object) -> tuple[str, object] | 
         digits = with_ascii_digits(written if kind == "time" else written.replace("٫", "."))
         return None if digits == value else ("blanks" if digits == written else "digits", digits)
     return None
+
+
+def _mended_currency(value: object, currency: str) -> tuple[str, object] | None:
+    if isinstance(value, str) and not value.strip():
+        return "empty", _GONE
+    code = currency_code(value, currency)
+    if code is None:
+        return None
+    return "blanks" if isinstance(value, str) and code == value.strip().upper() else "currency", code
 
 
 def _digits_of_whole(value: object) -> str | None:

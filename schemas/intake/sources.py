@@ -48,7 +48,8 @@ class Source(BaseModel):
         join_by: Identifier types by which a browser's calls resolve a person, besides `BROWSER_IDENTIFIERS`. An e-mail
             address counts only if it is named here, since anybody can fill any address into a form.
         verified: Identifier types that a server sends only after it has checked that they are the person's.
-        currency: Currency of amounts that come without one, ISO 4217.
+        currency: Currency of amounts that come without one, ISO 4217; of those that share a symbol such as `$` or `kr`,
+            the one that it means in the source's events, whichever way they come.
         max_delay_days: How long a call may have waited in its client, from its `timestamp` to its `sentAt`, in days. A
             call that says more gets the time of its arrival, marked doubtful. None is for a source that sends history
             by an SDK: then `timestamp` counts as it is, without a correction.

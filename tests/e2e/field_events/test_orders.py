@@ -72,6 +72,16 @@ INPUTS.event("""
  "occurred_at": "2026-11-21T09:30:00+01:00", "identifiers": {"loyalty_id": "L-22"},
  "properties": {"order_id": "4-91", "store_id": "S-4", "currency": "EUR", "revenue": "1.00",
   "products": [{"product_id": "tea", "price": "2.00", "quantity": "0.5000001"}]}}
+{"event_id": "till-4-92", "event": "Order Completed", "channel": "store", "source": "pos",
+ "occurred_at": "2026-11-21T09:30:00+01:00", "identifiers": {"loyalty_id": "L-22"},
+ "properties": {"order_id": "4-92", "store_id": "S-4", "currency": "EUR", "revenue": "1.00",
+  "products": [{"product_id": "tea", "price": "2.00", "quantity": "0,5"}]}}
+{"event_id": "till-4-93", "event": "Order Completed", "channel": "store", "source": "pos",
+ "occurred_at": "2026-11-21T09:30:00+01:00", "identifiers": {"loyalty_id": "L-23"},
+ "properties": {"order_id": "4-93", "store_id": "S-4", "currency": "€", "revenue": "3.00"}}
+{"event_id": "till-4-94", "event": "Order Completed", "channel": "store", "source": "pos",
+ "occurred_at": "2026-11-21T09:30:00+01:00", "identifiers": {"loyalty_id": "L-24"},
+ "properties": {"order_id": "4-94", "store_id": "S-4", "currency": "$", "revenue": "3.00"}}
 """)
 
 # Two shops that number alike, each declared with its own numbers; a chain whose stores do; and page and server of one.
@@ -225,11 +235,22 @@ def test_goods_brought_back_are_a_return_and_no_purchase(field: Field) -> None:
     )
 
 
-def test_a_quantity_of_seven_places_is_refused_by_name(field: Field) -> None:
-    ((_, path, message),) = field.dead_letters("till-4-91")
+def test_a_quantity_of_seven_places_is_rounded_and_one_with_a_comma_refused_by_name(field: Field) -> None:
+    ((_, path, message),) = field.dead_letters("till-4-92")
 
+    assert [(0.5,)] == field.rows("SELECT quantity FROM v_order_items WHERE order_id = '4-91'")
+    assert [("properties.products.quantity", "rounded")] == field.mended("till-4-91")
     assert "properties.products.0.quantity" == path
     assert "with at most 5 places" in message
+
+
+def test_a_symbol_of_one_currency_is_its_code_and_one_of_several_refused_by_name(field: Field) -> None:
+    ((_, path, message),) = field.dead_letters("till-4-94")
+
+    assert [(3.0, 3.0, "EUR")] == field.conversion("4-93")
+    assert [("properties.currency", "currency")] == field.mended("till-4-93")
+    assert "properties.currency" == path
+    assert "'$': it may be" in message
 
 
 def test_shops_that_number_alike_have_an_order_each_and_the_refund_is_one_persons(field: Field) -> None:

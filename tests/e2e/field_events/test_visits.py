@@ -184,6 +184,23 @@ INPUTS.call(
 )
 
 
+# The same address in a touchpoint of a producer of its own, on Kafka and over HTTP; one has a campaign by hand.
+RAW = {"raw-kafka": "Email", "raw-http": "Email", "raw-hand": "Paid Search"}
+
+
+def raw(key: str, **fields: Any) -> dict[str, Any]:
+    address = "https://shop.example/?utm_source=newsletter&amp;utm_medium=email&amp;utm_campaign=spring"
+    return {
+        "event_id": key, "event": "Page Viewed", "channel": "web", "source": "shop",
+        "occurred_at": "2026-11-03T10:00:00Z", "identifiers": {"anonymous_id": key},
+        "context": {"page": {"url": address}}, **fields,
+    }  # fmt: skip
+
+
+INPUTS.records += [raw("raw-kafka"), raw("raw-hand", campaign={"source": "google", "medium": "cpc"})]
+INPUTS.add_call("server", "/v1/touchpoints", {"batch": [raw("raw-http")]})
+
+
 # A mail filter opens every link of a message seconds after its delivery; people open one.
 def mail(who: str, step: str, time: str, **properties: Any) -> dict[str, Any]:
     return {
@@ -287,6 +304,11 @@ def test_an_address_is_read_as_it_was_meant(field: Field, key: str) -> None:
     event = field.event(key)
 
     assert ADDRESSES[key] == (event["channel"], event["campaign"])
+
+
+@pytest.mark.parametrize("key", RAW)
+def test_the_address_of_a_raw_touchpoint_is_read_likewise(field: Field, key: str) -> None:
+    assert [RAW[key]] == field.touches(f"anonymous_id:{key}")
 
 
 def test_a_scan_of_a_mail_is_one_click_of_the_person_who_came_later(field: Field) -> None:

@@ -205,7 +205,7 @@ def test_a_time_that_nobody_can_place_is_refused(sent: Any, rule: str) -> None:
             {"identifiers": {"email": [f"{n}@b.example" for n in range(51)]}}, [("identifiers", "too_long")], id="many"
         ),
         pytest.param(
-            {"properties": {"currency": "EURO"}}, [("properties.currency", "string_pattern_mismatch")], id="EURO"
+            {"properties": {"currency": "EURX"}}, [("properties.currency", "string_pattern_mismatch")], id="EURX"
         ),
         pytest.param({"context": {"page": {"url": 5}}}, [("context.page.url", "string_type")], id="url is a number"),
     ],
@@ -226,9 +226,9 @@ def test_what_breaks_the_contract_is_named(fields: dict[str, Any], expected: lis
             id="huge quantity that comes back",
         ),
         pytest.param(
-            {"order_id": "o", "products": [{"quantity": 1.123456}]},
+            {"order_id": "o", "products": [{"quantity": 0.000001}]},
             [("properties.products.0.quantity", "quantity")],
-            id="six places",
+            id="less than five places can say",
         ),
         pytest.param({"order_id": "o", "products": {}}, [("properties.products", "list_type")], id="products"),
     ],

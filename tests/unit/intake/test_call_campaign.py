@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.intake.call_campaign import campaign_of_call
+from processors.intake.decode import decode
+from tests.support.builders import touchpoint
 
 SHOP = "https://shop.example/"
 SPRING = {"source": "newsletter", "medium": "email", "name": "spring"}
@@ -143,3 +146,73 @@ def test_any_address_gives_texts_or_nothing(query: str) -> None:
     found = campaign(query)
 
     assert found is None or (isinstance(found, dict) and found and all(found.values()))
+
+
+def decoded(name: str = "Page Viewed", **fields: Any) -> Any:
+    """A raw touchpoint as a worker reads it from Kafka; the collector validates `/v1/touchpoints` likewise."""
+    event = orjson.dumps(touchpoint(name, **fields))
+    return decode(event, channels=frozenset({"web"}), max_bytes=65_536)
+
+
+SPRING_QUERY = "?utm_source=newsletter&utm_medium=email&utm_campaign=spring"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"context": {"page": {"url": SHOP + SPRING_QUERY}}},
+        {"context": {"page": {"search": SPRING_QUERY}}},
+        {"context": {"page": {"url": SHOP + SPRING_QUERY.replace("&", "&amp;")}}},
+        {"context": {"page": {"url": SHOP + "#" + SPRING_QUERY[1:]}}},
+        {"context": {"page": {"url": SHOP + SPRING_QUERY}}, "campaign": {}},
+        {"context": {"page": {"url": SHOP + SPRING_QUERY}}, "campaign": None},
+        {"context": {"page": {"url": SHOP + SPRING_QUERY}}, "campaign": {"source": "newsletter"}},
+        {"name": "Order Completed", "context": {"page": {"url": SHOP + SPRING_QUERY}}, "properties": {"order_id": "o"}},
+        {"properties": {"url": SHOP + SPRING_QUERY}},
+        {"properties": {"search": SPRING_QUERY}},
+    ],
+    ids=[
+        "url",
+        "search",
+        "escaped",
+        "fragment",
+        "empty",
+        "null",
+        "part of it",
+        "an order",
+        "properties",
+        "their search",
+    ],
+)
+def test_the_campaign_in_the_page_address_of_a_raw_touchpoint_counts(fields: dict[str, Any]) -> None:
+    event = decoded(**fields)
+
+    assert SPRING == event["campaign"]
+    assert event == decode(orjson.dumps(event), channels=frozenset({"web"}), max_bytes=65_536)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"context": {"page": {"url": SHOP + SPRING_QUERY}}, "campaign": {"source": "google", "medium": "cpc"}},
+         {"source": "google", "medium": "cpc"}),
+        ({"context": {"page": {"url": SHOP + SPRING_QUERY}}, "campaign": {"channel": "Radio"}},
+         {"channel": "Radio", **SPRING}),
+        ({"context": {"page": {"url": SHOP, "referrer": "https://a.example/" + SPRING_QUERY}}}, None),
+        ({"context": {"page": {"url": SHOP}}, "properties": {"url": SHOP + SPRING_QUERY}}, None),
+        ({"name": "Product Viewed", "properties": {"url": SHOP + SPRING_QUERY}}, None),
+        ({"name": "Link Clicked", "properties": {"url": SHOP + SPRING_QUERY}}, None),
+        ({"name": "Email Link Clicked", "properties": {"link_url": SHOP + SPRING_QUERY}}, None),
+    ],
+    ids=["another one", "a channel", "a referrer", "not its page", "a product's address", "a link", "a mail's link"],
+)  # fmt: skip
+def test_a_raw_touchpoint_keeps_its_own_campaign_and_gets_none_from_elsewhere(
+    fields: dict[str, Any], expected: object
+) -> None:
+    assert expected == decoded(**fields).get("campaign")
+
+
+def test_what_no_store_keeps_is_mended_in_a_campaign_from_an_address() -> None:
+    event = decoded(context={"page": {"url": SHOP + "?utm_source=news%00letter"}})
+
+    assert {"source": "news\ufffdletter"} == event["campaign"]

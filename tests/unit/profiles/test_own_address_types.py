@@ -132,6 +132,37 @@ def test_a_bounce_on_an_own_channel_is_of_its_address(events: list[dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("name", "channel", "identifiers", "properties", "counted"),
+    [
+        pytest.param("Payment Failed", "web", {"payment_id": "p"}, {}, {}, id="a payment"),
+        pytest.param("Payment Failed", "web", {"payment_id": "p"}, {"reason": "no such account"}, {}, id="and why"),
+        pytest.param("Payment Link Clicked", "web", {"payment_id": "p"}, {}, {}, id="a link to pay"),
+        pytest.param("Invoice Sent", "api", {"invoice_id": "i"}, {}, {}, id="an invoice"),
+        pytest.param("Parcel Delivered", "api", {"parcel_id": "i"}, {}, {}, id="a parcel"),
+        pytest.param("Ticket Replied", "chat", {"ticket_id": "i"}, {}, {}, id="a ticket"),
+        pytest.param("Kiosk Opened", "kiosk", {"user_id": "7"}, {}, {}, id="a kiosk"),
+        pytest.param("Locker Failed", "locker", {"email": "a@shop.example"}, {}, {}, id="a locker"),
+        pytest.param("Store Opened", "store", {"user_id": "7"}, {"message_id": "m"}, {}, id="no channel of messages"),
+        pytest.param("Viber Opened", "viber", {"viber_id": VIBER_ID}, {}, {"viber": "opened"}, id="its address"),
+        pytest.param("Viber Sent", "viber", {"user_id": "7"}, {"message_id": "m"}, {"viber": "sent"}, id="a message"),
+        pytest.param(
+            "Viber Delivered", "api", {"viber_id": VIBER_ID}, {"message_id": "m"}, {"viber": "delivered"},
+            id="that a server tells",
+        ),
+        pytest.param("Viber Unsubscribed", "viber", {"user_id": "7"}, {}, {"viber": "unsubscribed"}, id="a no"),
+        pytest.param("Telegram Opened", "telegram", {"user_id": "7"}, {}, {"telegram": "opened"}, id="a known channel"),
+    ],
+)  # fmt: skip
+def test_an_event_is_about_a_message_of_an_own_channel_if_something_beside_its_name_says_so(
+    name: str, channel: str, identifiers: dict[str, str], properties: dict[str, str], counted: dict[str, str]
+) -> None:
+    event = resolved(name, channel, occurred_at=at(hours=2), identifiers=identifiers, properties=properties)
+    messages = someone(event).document.get("messages", {})
+
+    assert counted == {where: next(iter(steps)) for where, steps in messages.items()}
+
+
+@pytest.mark.parametrize(
     ("name", "channel", "kind"),
     [
         ("Telegram Bounced", "telegram", "telegram_id"), ("Messenger Bounced", "messenger", "messenger_id"),
