@@ -168,7 +168,13 @@ def register_profile(
 
 
 def register_record(
-    worker: Worker, *, tables: Tables, changed: ChangedProfiles, erasures: Erasures, rules: TouchRules
+    worker: Worker,
+    *,
+    tables: Tables,
+    changed: ChangedProfiles,
+    erasures: Erasures,
+    rules: TouchRules,
+    housekeeping: Callable[[], Awaitable[object]],
 ) -> None:
     """Register a recorder for each topic: records become rows of ClickHouse, except those of people erased since."""
     router, failpoint = worker.router("record"), worker.failpoint
@@ -202,6 +208,11 @@ def register_record(
                 failpoint("snapshot:inserted")
                 await changed.mark_exported([(profile_id, version) for profile_id, version, _ in found])
             await asyncio.sleep(snapshot_pause_s(clock() - started))
+
+    @worker.app.timer(HOUSEKEEPING_S)
+    async def run_housekeeping() -> None:
+        """Judge what only several stored events together show, such as bots."""
+        await housekeeping()
 
 
 def register_deliver(

@@ -132,12 +132,15 @@ def drain(
 ) -> None:
     """Wait until everything that was published is processed and stored in ClickHouse."""
     import redis
+    from clickhouse_connect.driver.exceptions import ClickHouseError
     from rich.console import Console
 
+    from deploy.operations.bots import judge_all_bots
     from deploy.operations.completion import drain as wait
     from deploy.operations.completion import pending
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.settings import settings
+    from sinks.clickhouse.client import StoreDown
 
     try:
         with (
@@ -150,8 +153,13 @@ def drain(
                 timeout,
                 progress=lambda found: spinner.update(f"pending: {found.summary()}"),
             )
+            if left.empty:
+                spinner.update("judging which events are bots'")
+                judge_all_bots(settings())
     except (KafkaUnreachableError, redis.RedisError) as error:
         fail(f"Cannot measure what is pending: {error}. `throughline doctor` says more.")
+    except (StoreDown, ClickHouseError) as error:
+        fail(f"Everything is processed, but ClickHouse does not answer: {error}. `throughline doctor` says more.")
     if as_json:
         behind = _by_topic(left.behind)
         print(

@@ -170,6 +170,7 @@ def _import_spend(client: Any, simulation: Simulation) -> None:
 def _drain(settings: Settings, report_progress: Progress) -> None:
     import redis
 
+    from deploy.operations.bots import judge_all_bots
     from deploy.operations.completion import drain, pending
     from deploy.operations.lag import KafkaUnreachableError, LagReader
 
@@ -191,3 +192,4 @@ def _drain(settings: Settings, report_progress: Progress) -> None:
             f"still under way after {DRAIN_S:.0f} s: {left.summary()}.\n"
             "Do the workers run? `throughline status` shows them; `throughline worker all` runs them."
         )
+    judge_all_bots(settings)

@@ -15,6 +15,7 @@ import faust
 import redis.asyncio
 import redis.exceptions
 
+from deploy.operations.bots import BotJudge
 from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
 from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
@@ -181,6 +182,7 @@ def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
         changed=stores.profiles(),
         erasures=stores.erasures(),
         rules=touch_rules(settings),
+        housekeeping=BotJudge(settings).judge,
     )
 
 

@@ -22,6 +22,7 @@ from deploy.reporting.attribution import database_paths
 from deploy.settings import Settings, settings
 from processors.attribution.learned import shares
 from sinks.clickhouse.attribution import refresh
+from sinks.clickhouse.bots import judge_bots
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions, attribution
@@ -55,6 +56,7 @@ def measure(servers: Settings, history: History | None = None) -> dict[str, Any]
         migrate(client, own.clickhouse_database)
         client = connect(own.clickhouse_url, own.clickhouse_database)
         found: dict[str, Any] = {"generate_s": _timed(lambda: generate(client, history or History()))[0]}
+        found["judge_bots_s"] = _timed(lambda: judge_bots(client))[0]
         found["month_six_models_s"], found["month_mb"] = _best(client, lambda: attribution(client, MONTH))
         found["all_six_models_s"], found["all_mb"] = _best(client, lambda: attribution(client, EVERYTHING))
         found["markov_1_s"], found["markov_mb"] = _best(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 
 from deploy.cli.lookup import FoundPerson, UnknownPersonError, find_person
+from deploy.operations.bots import judge_all_bots
 from deploy.operations.deployment import Deployment, open_deployment
 from deploy.settings import Settings
 from processors.profiles.document import read_profile
@@ -120,6 +121,7 @@ class Field:
             for refused in answer.body["rejected"]:
                 self.rejected[body["batch"][refused["index"]]["messageId"]] = refused
         self._pipeline.drain(120)
+        judge_all_bots(self._pipeline.settings)
 
     def _let_marks_expire(self) -> None:
         """Have it as weeks later: no mark is left, and sources were heard long ago."""

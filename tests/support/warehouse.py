@@ -12,6 +12,7 @@ from typing import Any
 from deploy.operations.definition_files import touch_rules
 from deploy.settings import Settings
 from processors.recording.rows import Row, identity_rows, touchpoint_rows
+from sinks.clickhouse.bots import judge_bots
 from sinks.clickhouse.client import ClickHouseSink, connect
 from tests.support.builders import DAY_ONE
 from tests.support.databases import create_database
@@ -107,6 +108,10 @@ class Warehouse:
     def insert(self, table: str, *rows: bytes) -> None:
         """Write rows as they are."""
         self._insert([(table, row) for row in rows])
+
+    def judge(self) -> None:
+        """Judge which events are bots', as the record worker does within a minute."""
+        judge_bots(self.client)
 
     def rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Ask."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
+from deploy.operations.bots import BotJudge
 from schemas.durations import DAY_MS
 from schemas.time import ms_of_time
+from sinks.clickhouse.bots import judge_bots, judge_bots_near
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
 from tests.unit.profiles.test_link_scans import CLICKS, SCAN, clicked, delivered, happened, viewed
@@ -38,6 +41,7 @@ def happened_to(who: int, event: dict[str, Any]) -> dict[str, Any]:
 )
 def test_clicks_are_read_as_profiles_read_them(tables: Warehouse, events: Any, counted: Any) -> None:
     tables.store(*events)
+    tables.judge()
 
     assert [(counted,)] == tables.rows(HUMAN) == tables.rows(TOUCHES)
 
@@ -45,14 +49,18 @@ def test_clicks_are_read_as_profiles_read_them(tables: Warehouse, events: Any, c
 def test_the_order_in_which_events_come_does_not_matter(tables: Warehouse) -> None:
     for event in (clicked(3600), *reversed(SCAN), delivered()):
         tables.store(event)
+        tables.judge()
 
     assert [(1,)] == tables.rows(HUMAN)
 
 
 def test_a_late_visit_restates_a_click(tables: Warehouse) -> None:
     tables.store(delivered(), clicked(3))
+    tables.judge()
     before = tables.rows("SELECT bot_reason FROM v_touchpoints WHERE event = 'Email Link Clicked'")
+    stored_at = datetime.now(UTC)
     tables.store(viewed(5))
+    judge_bots_near(tables.client, stored_at - timedelta(seconds=1))
 
     assert [("instant_click",)] == before
     assert [("",)] == tables.rows("SELECT bot_reason FROM v_touchpoints WHERE event = 'Email Link Clicked'")
@@ -61,8 +69,10 @@ def test_a_late_visit_restates_a_click(tables: Warehouse) -> None:
 def test_a_visit_under_another_profile_confirms_the_click_once_they_are_one(tables: Warehouse) -> None:
     visit = resolved("visit", 2, DAY_ONE + timedelta(seconds=5))
     tables.store(delivered(), clicked(3), visit)
+    tables.judge()
     before = tables.rows(HUMAN)
     tables.change(merged(1, 1, [2]))
+    tables.judge()
 
     assert ([(0,)], [(1,)]) == (before, tables.rows(HUMAN))
 
@@ -81,15 +91,18 @@ def emails_before_orders(tables: Warehouse, days: int) -> int:
 def test_a_report_on_a_month_judges_clicks_as_one_on_a_year_does(tables: Warehouse) -> None:
     clicks = [happened_to(2, click) for click in (delivered(), clicked(3))]
     tables.store(*clicks, delivered(), *SCAN, clicked(3600), ordered("o-1", 1, DAY_ONE + timedelta(days=1)))
+    tables.judge()
     before = [emails_before_orders(tables, days) for days in (30, 365)]
     tables.store(resolved("visit", 3, DAY_ONE + timedelta(seconds=5)))
     tables.change(merged(1, 1, [2, 3]))
+    tables.judge()
 
     assert ([1, 1], [2, 2]) == (before, [emails_before_orders(tables, days) for days in (30, 365)])
 
 
 def test_a_scan_is_neither_a_response_nor_an_unsubscription(tables: Warehouse) -> None:
     tables.store(delivered(), *SCAN, happened("Email Unsubscribed", 2.5))
+    tables.judge()
 
     assert [(1, 0, 0)] == tables.rows("SELECT delivered, responded, unsubscribed FROM v_messages")
     assert [("link_scan", 6)] == tables.rows("SELECT reason, sum(events) FROM v_bots GROUP BY reason")
@@ -111,6 +124,7 @@ def test_acts_are_scans_if_two_links_are_clicked_within_two_seconds_of_them(tabl
             for act, message, is_click, ms, link in acts
         )
     )  # fmt: skip
+    tables.judge()
 
     scans = {
         act
@@ -131,13 +145,14 @@ def test_thousands_of_clicks_of_one_message_are_judged_in_one_pass(tables: Wareh
     )
 
     assert [(13333,)] == tables.rows(
-        "SELECT count() FROM suspected_acts(start_ms = 0, stop_ms = 4133980800000, from_ms = 0, to_ms = 4133980800000,"
-        " goal = '') WHERE is_scan SETTINGS max_memory_usage = 500000000"
+        "SELECT count() FROM suspected_acts(start_ms = 0, stop_ms = 4133980800000)"
+        " WHERE is_scan SETTINGS max_memory_usage = 500000000"
     )
 
 
 def test_a_person_behind_a_filter_responds_and_unsubscribes(tables: Warehouse) -> None:
     tables.store(delivered(), *SCAN, clicked(3600), happened("Email Unsubscribed", 3700))
+    tables.judge()
 
     assert [(1, 1, 1)] == tables.rows("SELECT delivered, responded, unsubscribed FROM v_messages")
 
@@ -145,6 +160,7 @@ def test_a_person_behind_a_filter_responds_and_unsubscribes(tables: Warehouse) -
 def test_two_receivers_of_one_message_id_are_two(tables: Warehouse) -> None:
     other = {**clicked(20.5, "b"), "event_id": "other", "anchor": person(2), "profile_id": person(2)}
     tables.store(delivered(), clicked(20, "a"), other)
+    tables.judge()
 
     assert [(2,)] == tables.rows(HUMAN)
 
@@ -172,6 +188,7 @@ def test_a_device_that_is_faster_than_a_person_is_none(
     tables: Warehouse, events: list[dict[str, Any]], bots: int
 ) -> None:
     tables.store(*events)
+    tables.judge()
 
     assert [(bots, bots)] == tables.rows("SELECT countIf(is_bot), countIf(bot_reason = 'speed') FROM v_touchpoints")
 
@@ -179,12 +196,50 @@ def test_a_device_that_is_faster_than_a_person_is_none(
 def test_pages_that_are_delivered_twice_are_no_speed(tables: Warehouse) -> None:
     for _ in range(3):
         tables.store(*pages(20, 2))
+    tables.judge()
 
     assert [(0,)] == tables.rows("SELECT countIf(is_bot) FROM v_touchpoints")
 
 
 def test_views_leave_fast_devices_out(tables: Warehouse) -> None:
     tables.store(*pages(60, 10), *pages(3, 1, who=2))
+    tables.judge()
 
     assert [(1,)] == tables.rows("SELECT sum(people) FROM v_engagement")
     assert [("speed", 60)] == tables.rows("SELECT reason, events FROM v_bots")
+
+
+def test_what_is_judged_again_is_written_only_if_it_has_changed(tables: Warehouse) -> None:
+    tables.store(delivered(), clicked(3), *pages(60, 10, who=2))
+    judged = [judge_bots(tables.client) for _ in range(2)]
+    tables.store(viewed(5))
+
+    assert [61, 0, 1] == [*judged, judge_bots(tables.client)]
+    assert [("", 1), ("speed", 60)] == tables.rows(
+        "SELECT reason, count() FROM bot_verdicts FINAL GROUP BY reason ORDER BY reason"
+    )
+
+
+def test_an_event_from_long_ago_that_is_stored_now_restates_what_was_near_it(tables: Warehouse) -> None:
+    now = datetime.now(UTC)
+    tables.store(delivered(), clicked(3))
+    tables.judge()
+    judge_bots_near(tables.client, now + timedelta(hours=1))
+    tables.store(viewed(5))
+
+    assert 1 == judge_bots_near(tables.client, now - timedelta(minutes=1))
+
+
+async def test_a_worker_judges_everything_at_first_and_then_what_is_near_to_what_was_stored(tables: Warehouse) -> None:
+    await asyncio.to_thread(tables.store, delivered(), clicked(3))
+    judge = BotJudge(tables.settings)
+    first = await judge.judge()
+    await asyncio.to_thread(tables.store, viewed(5))
+
+    assert (1, 1, 0) == (first, await judge.judge(), await judge.judge())
+
+
+async def test_a_worker_whose_clickhouse_is_down_judges_later(tables: Warehouse) -> None:
+    judge = BotJudge(tables.settings.model_copy(update={"clickhouse_url": "http://127.0.0.1:1"}))
+
+    assert await judge.judge() is None

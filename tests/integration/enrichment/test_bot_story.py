@@ -53,6 +53,7 @@ async def test_a_customer_behind_a_mail_filter_clicks_once(here: Town) -> None:
     await here.live(mail("Delivered", 0), *scan, mail("Unsubscribed", 2.7, method="GET"))
     await here.live(mail("Link Clicked", 3600, link_id="a"))
     await here.live(order("o1", occurred_at=at(hours=2), identifiers=ADA))
+    here.tables.judge()
 
     document, state = await profile(here, "email", "ada@mail.example")
 
