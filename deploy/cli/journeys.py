@@ -104,7 +104,7 @@ def journeys_simulate(
     live = next((journey for journey in definitions.journeys if journey.name == draft.name), None)
 
     def simulation(*chosen: Any) -> Simulation:
-        decider = definitions.decider(settings().timezone, [*others, *chosen])
+        decider = definitions.decider([*others, *chosen])
         return Simulation(decider, [draft.name], ms_of_time(start), ms_of_time(stop), settings().timezone)
 
     runs = [simulation(draft)] + ([simulation(live)] if live and live.version != draft.version else [])

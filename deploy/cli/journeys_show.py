@@ -163,13 +163,13 @@ async def _previews(
     stored = await deployment.profiles.get(profile_id)
     document = read_profile(stored) if stored and stored.document else new_profile(profile_id)
     events = await asyncio.to_thread(read_events, deployment.tables, profile_id)
-    templates, markets = report.definitions.templates, report.definitions.markets
+    templates, territory = report.definitions.templates, report.definitions.territory
     async with Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
         related = RedisRecommendations(redis, settings.redis_namespace)
-        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms, markets)
-        renderer = MessageRenderer(Recommender(related), products, settings.timezone, markets)
+        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms, territory.markets)
+        renderer = MessageRenderer(Recommender(related), products, territory)
         return await preview(
-            journey, step, document, events, templates=templates, renderer=renderer, timezone=settings.timezone
+            journey, step, document, events, templates=templates, renderer=renderer, zone=territory.zone
         )
 
 

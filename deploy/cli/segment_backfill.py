@@ -113,9 +113,7 @@ def _fill(
     with exit_on_store_error():
         in_force = asyncio.run(read_in_force(settings()))
     found = in_force.definitions
-    known = fingerprints(
-        found.segments, in_force.running(), settings().timezone, found.markets, found.policy.address_types
-    )
+    known = fingerprints(found.segments, in_force.running(), found.territory, found.policy.address_types)
     for name in names:
         if name not in known:
             near = nearest_names(name, list(known))

@@ -24,8 +24,8 @@ from deploy.cli.stores import clickhouse
 if TYPE_CHECKING:
     from deploy.settings import Settings
     from processors.segments.preview import Preview
-    from schemas.markets import MarketDefinitions
     from schemas.segments.definitions import Segment, SegmentDefinitions
+    from schemas.territory import Territory
 
 At = Annotated[str, typer.Option("--at", help="A day (its end) or an RFC 3339 time; else now.")]
 
@@ -59,8 +59,8 @@ def segments_list(
     from deploy.operations.segment_backfill import fingerprints, waiting_segments
     from sinks.clickhouse.audiences import count_members
 
-    at, definitions, address_types, markets = _in_force()
-    known = fingerprints(definitions, (), at.timezone, markets, address_types)
+    at, definitions, address_types, territory = _in_force()
+    known = fingerprints(definitions, (), territory, address_types)
     waiting = waiting_segments(at.redis_url, at.redis_namespace, known)
     members: dict[str, int] | None = None
     if market and not counts:
@@ -139,17 +139,15 @@ def segments_preview(
     from sinks.clickhouse.history import read_people
 
     in_force = _in_force()
-    timezone = in_force.settings.timezone
-    moment = _evaluation_time(at, timezone)
+    moment = _evaluation_time(at, in_force.territory.zone)
     chosen, definitions = _to_preview(what, in_force)
     with clickhouse() as client:
         found, people = preview(
             definitions,
             read_people(client, moment),
             ms_of_time(moment),
-            timezone=timezone,
+            territory=in_force.territory,
             address_types=in_force.address_types,
-            markets=in_force.markets,
         )
     shown = {name: found[name] for name in chosen}
     for hint in _name_hints(definitions):
@@ -200,7 +198,7 @@ def segments_export(
         if change == "all":
             people, elsewhere = read_members(client, name, now), set[str]()
         else:
-            then = instant(since, ZoneInfo(in_force.settings.timezone), "--since")
+            then = instant(since, in_force.territory.zone, "--since")
             since_ms = ms_of_time(then)
             if change == "entered":
                 people, elsewhere = read_members(client, name, now), member_ids(client, name, then)
@@ -294,25 +292,25 @@ class _InForce(NamedTuple):
         settings: By which it is read.
         definitions: The segments.
         address_types: The identifier types that messages of each channel are sent to.
-        markets: The table of markets, which is always that of the folder.
+        territory: The markets, which are always those of the folder, and the time zone of the deployment.
     """
 
     settings: Settings
     definitions: SegmentDefinitions
     address_types: dict[str, tuple[str, ...]]
-    markets: MarketDefinitions
+    territory: Territory
 
 
 def _in_force() -> _InForce:
     """Read what is in force, once a command: two readings may be of two versions."""
-    from deploy.operations.definition_files import DefinitionError, load_markets
+    from deploy.operations.definition_files import DefinitionError, load_territory
     from deploy.operations.definitions_report import settings_or_folder
     from deploy.operations.engines import load_address_types, load_segments
     from deploy.settings import settings
 
     at = asyncio.run(settings_or_folder(settings()))
     try:
-        return _InForce(at, load_segments(at), load_address_types(at), load_markets(settings()))
+        return _InForce(at, load_segments(at), load_address_types(at), load_territory(settings()))
     except DefinitionError as error:
         fail(str(error))
 
@@ -369,8 +367,8 @@ def _name_hints(definitions: SegmentDefinitions) -> list[str]:
     return found
 
 
-def _evaluation_time(at: str, timezone: str) -> datetime:
-    return instant(at, ZoneInfo(timezone), "--at", through=True) if at else datetime.now(UTC)
+def _evaluation_time(at: str, zone: ZoneInfo) -> datetime:
+    return instant(at, zone, "--at", through=True) if at else datetime.now(UTC)
 
 
 def _condition_as_written(segment: Segment, settings: Settings) -> Any:

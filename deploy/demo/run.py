@@ -139,7 +139,7 @@ def rehearse(settings: Settings, client: Any) -> tuple[Rehearsal, float]:
     events = int(client.query("SELECT count() FROM touchpoints").first_row[0])
     share = min(1.0, REHEARSED_EVENTS / max(events, 1))
     rehearsed = run_over(
-        definitions.decider(settings.timezone),
+        definitions.decider(),
         [journey.name for journey in definitions.journeys],
         read_people(client, datetime.now(UTC), share),
         ms_of_time(start),

@@ -22,6 +22,7 @@ from schemas.enrichment.bots import BotDefinitions
 from schemas.identity.policy import IdentityPolicy, known_region
 from schemas.markets import MarketDefinitions
 from schemas.recording.touches import TouchDefinitions
+from schemas.territory import Territory
 
 Model = TypeVar("Model", bound=BaseModel)
 Loaded = TypeVar("Loaded")
@@ -197,6 +198,18 @@ def load_markets(settings: Settings) -> MarketDefinitions:
     if problems:
         raise DefinitionError("\n".join(problems))
     return markets
+
+
+def load_territory(settings: Settings) -> Territory:
+    """Read the table of markets, with the time zone of the deployment.
+
+    Raises:
+        DefinitionError: As of `load_markets`, or there is no such time zone.
+    """
+    try:
+        return Territory.of(settings.timezone, load_markets(settings))
+    except ValueError as error:
+        raise DefinitionError(f"THROUGHLINE_TIMEZONE: {error}") from None
 
 
 def user_agents(settings: Settings) -> UserAgents:

@@ -20,7 +20,7 @@ from deploy.operations.definition_files import (
     Position,
     each_loaded,
     load,
-    load_markets,
+    load_territory,
     position_of,
     yaml_files,
 )
@@ -35,8 +35,8 @@ from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.intake.plan import PlanDefinitions
 from schemas.journeys.definitions import Journey, MessageNode
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.topics import deliver_topic, touchpoint_topic
 
 LAYOUT = "_layout"
@@ -80,7 +80,7 @@ class Definitions:
         files: The file of each journey, by name.
         places: The file and place of each segment and trait.
         templates_dir: The folder of the templates.
-        markets: The table of markets.
+        territory: The markets, and the time zone of the deployment.
     """
 
     segments: SegmentDefinitions
@@ -91,25 +91,21 @@ class Definitions:
     files: Mapping[str, Path] = field(default_factory=dict)
     places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
     templates_dir: Path = Path()
-    markets: MarketDefinitions = ONE_MARKET
+    territory: Territory = ONE_TERRITORY
 
     def decider(
         self,
-        timezone: str,
         journeys: Iterable[Journey] | None = None,
         archive: Mapping[str, Journey] | None = None,
     ) -> DecisionEngine:
         """Build the decision engine.
 
         Args:
-            timezone: IANA name of the deployment's time zone.
             journeys: Journeys in place of the deployment's own.
             archive: Former versions of journeys by version, for runs that entered with them.
         """
         chosen = self.journeys if journeys is None else tuple(journeys)
-        return DecisionEngine(
-            self.segments, chosen, self.policy, timezone=timezone, archive=archive, markets=self.markets
-        )
+        return DecisionEngine(self.segments, chosen, self.policy, territory=self.territory, archive=archive)
 
 
 def load_definitions(settings: Settings, *, without_journeys: bool = False) -> Definitions:
@@ -129,10 +125,10 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
             lambda: _segments(settings),
             lambda: _delivery_and_policy(settings),
             lambda: load_templates(settings.definitions_dir / "templates"),
-            lambda: load_markets(settings),
+            lambda: load_territory(settings),
         )
     )
-    (journeys, files), (segments, places), (delivery, policy), templates, markets = parts
+    (journeys, files), (segments, places), (delivery, policy), templates, territory = parts
     _check_segments(segments, places, policy.address_types)
     return Definitions(
         segments=segments,
@@ -143,7 +139,7 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         files=files,
         places=places,
         templates_dir=settings.definitions_dir / "templates",
-        markets=markets,
+        territory=territory,
     )
 
 
@@ -212,7 +208,7 @@ def load_decision_engine(settings: Settings) -> DecisionEngine:
     Raises:
         DefinitionError: As of `load_sound_definitions`.
     """
-    return load_sound_definitions(settings).decider(settings.timezone)
+    return load_sound_definitions(settings).decider()
 
 
 def former_journeys(archived: Mapping[str, bytes]) -> dict[str, Journey]:

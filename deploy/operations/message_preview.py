@@ -47,7 +47,7 @@ async def preview(
     *,
     templates: Templates,
     renderer: MessageRenderer,
-    timezone: str,
+    zone: ZoneInfo,
 ) -> tuple[list[Preview], list[str]]:
     """Render a message on each of its channels.
 
@@ -61,7 +61,7 @@ async def preview(
         events: All events of the person, in order.
         templates: The texts.
         renderer: Renders them.
-        timezone: Of the deployment; IANA name.
+        zone: The time zone of the deployment.
 
     Returns:
         The messages, and what the person lacks for them.
@@ -69,7 +69,7 @@ async def preview(
     Raises:
         UnknownStepError: There is no such message step.
     """
-    compiled = CompiledJourney(journey, ZoneInfo(timezone))
+    compiled = CompiledJourney(journey, zone)
     messages = [(one, one.node) for one in compiled.steps.values() if isinstance(one.node, MessageNode)]
     step = next((one for one, node in messages if step_id in (one.id, node.template)), None)
     if step is None:

@@ -9,7 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.asyncio import Redis
 
-from deploy.operations.definition_files import DefinitionError, load_markets
+from deploy.operations.definition_files import DefinitionError, load_territory
 from deploy.operations.engines import load_message_policy, load_segments
 from deploy.operations.publication import settings_in_force, state_in_force
 from deploy.settings import Settings
@@ -17,9 +17,9 @@ from processors.decisions.reach import obstacles
 from processors.profiles.view import view
 from processors.segments.summary import Summarizer, coupons, product_ids, product_names
 from schemas.decisions.policy import MessagePolicy
-from schemas.markets import ONE_MARKET
 from schemas.profiles.document import StoredProfile
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY
 from sinks.clickhouse.client import StoreDown, connect
 from sinks.clickhouse.history import read_events, read_product_names
 from sinks.redis.definitions import RedisDefinitions
@@ -83,15 +83,19 @@ def person_page(
     """
     incomplete = []
     try:
-        definitions, policy, markets = load_segments(settings), load_message_policy(settings), load_markets(settings)
+        definitions, policy, territory = (
+            load_segments(settings),
+            load_message_policy(settings),
+            load_territory(settings),
+        )
     except DefinitionError as error:
-        definitions, policy, markets = SegmentDefinitions(), MessagePolicy(), ONE_MARKET
+        definitions, policy, territory = SegmentDefinitions(), MessagePolicy(), ONE_TERRITORY
         incomplete.append(
             f"segments, policy and markets are not those of the deployment, whose files have errors: {error}"
         )
     if events is None:
         incomplete.append("names of products, interests, hours and coupons: ClickHouse, which has the events, is down")
-    summarizer = Summarizer(definitions, settings.timezone, markets)
+    summarizer = Summarizer(definitions, territory)
     person = summarizer.person(stored)
     segments = frozenset(person.state.get("segments", {}).get("in", {}))
     return {

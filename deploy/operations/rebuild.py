@@ -50,7 +50,7 @@ async def load_rebuild_decider(settings: Settings) -> DecisionEngine:
         store = RedisDefinitions(client, settings.redis_namespace)
         at = await settings_in_force(settings, store, await state_in_force(settings, store))
         definitions = await asyncio.to_thread(load_sound_definitions, at)
-        return definitions.decider(settings.timezone, archive=former_journeys(await store.archived()))
+        return definitions.decider(archive=former_journeys(await store.archived()))
 
 
 async def rebuild_people(

@@ -34,10 +34,10 @@ from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
 from schemas.durations import MINUTE_MS
 from schemas.journeys.definitions import Journey, SegmentEntry
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import ProfileWrite, StoredProfile
 from schemas.segments.conditions import SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import clock_ms, ms_of_time, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import (
@@ -113,8 +113,7 @@ Report = Callable[[int, int, BackfillResult], None]
 def fingerprints(
     segments: SegmentDefinitions,
     journeys: Iterable[Journey],
-    timezone: str,
-    markets: MarketDefinitions = ONE_MARKET,
+    territory: Territory = ONE_TERRITORY,
     address_types: AddressTypes = ADDRESS_TYPES_OF,
 ) -> dict[str, str]:
     """Return what takes in history: each segment, and `JOURNEY` with each journey that existing members enter.
@@ -122,15 +121,14 @@ def fingerprints(
     Args:
         segments: The segments.
         journeys: The journeys.
-        timezone: Zone of people whose own is unknown, in markets without one; IANA name.
-        markets: The table of markets.
+        territory: Of the deployment.
         address_types: The identifier types that messages of each channel are sent to, as the message policy has them.
 
     Returns:
         Name → a fingerprint, which changes when other people belong to it.
     """
-    by = markets.fingerprint, address_types
-    found = {one.name: segments.fingerprint(one.name, timezone, *by) for one in segments.segments}
+    by = territory.zone.key, territory.markets.fingerprint, address_types
+    found = {one.name: segments.fingerprint(one.name, *by) for one in segments.segments}
     for journey in journeys:
         entry = journey.entry
         if isinstance(entry, SegmentEntry) and entry.existing and journey.enabled and entry.segment in found:

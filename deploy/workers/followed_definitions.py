@@ -169,7 +169,7 @@ def follow_decisions(
     """
 
     def build(loaded: LoadedDefinitions) -> DecisionEngine:
-        engine = loaded.definitions.decider(settings.timezone, archive=loaded.archive)
+        engine = loaded.definitions.decider(archive=loaded.archive)
         _note_segments(settings, loaded.definitions)
         return engine
 
@@ -181,8 +181,8 @@ def follow_decisions(
 
 def _note_segments(settings: Settings, definitions: Definitions) -> None:
     """Note which segments are in force; those that have not taken in history are named in the log."""
-    by = definitions.markets, definitions.policy.address_types
-    known = fingerprints(definitions.segments, definitions.journeys, settings.timezone, *by)
+    by = definitions.territory, definitions.policy.address_types
+    known = fingerprints(definitions.segments, definitions.journeys, *by)
     waiting: list[str] = []
     with (
         suppress(redis.RedisError),  # it is down: this can wait until the next start

@@ -22,10 +22,10 @@ from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.control import Controls
 from schemas.journeys.definitions import Journey
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange, SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import text_of_ms
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
 
@@ -44,9 +44,8 @@ class DecisionEngine:
         segments: The segments in force.
         journeys: The journeys in force.
         policy: The message policy.
-        timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
+        territory: Of the deployment.
         archive: Former journeys by version, for runs that entered with them.
-        markets: The table of markets.
 
     Raises:
         LookupError: A condition of a journey in force refers to an unknown segment or trait.
@@ -65,9 +64,8 @@ class DecisionEngine:
         journeys: Iterable[Journey],
         policy: MessagePolicy,
         *,
-        timezone: str = "UTC",
+        territory: Territory = ONE_TERRITORY,
         archive: Mapping[str, Journey] | None = None,
-        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         current = list(journeys)
         names = [segment.name for segment in segments.segments], [trait.name for trait in segments.traits]
@@ -78,20 +76,15 @@ class DecisionEngine:
             if not any(unknown_names(condition, *names) for _, condition in journey.conditions())
         }
         asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
-        self.markets = markets
-        self.segments = SegmentEngine(
-            segments, timezone=timezone, extra=asked, address_types=policy.address_types, markets=markets
-        )
-        self.resolver = MessageResolver(policy, segments=self.segments, timezone=timezone, markets=markets)
-        self.journeys = JourneyEngine(
-            current, self.segments, self.resolver, timezone=timezone, archive=former, markets=markets
-        )
+        self.markets = territory.markets
+        self.segments = SegmentEngine(segments, territory=territory, extra=asked, address_types=policy.address_types)
+        self.resolver = MessageResolver(policy, segments=self.segments, territory=territory)
+        self.journeys = JourneyEngine(current, self.segments, self.resolver, territory=territory, archive=former)
         self.version = _version(
             segments.model_dump(by_alias=True, exclude_unset=True),
             policy.model_dump(),
             sorted(journey.version for journey in current),
-            timezone,
-            *filter(None, [markets.fingerprint]),
+            *territory.versioned,
         )
 
     def under(self, controls: Controls) -> DecisionEngine:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from processors.decisions import labels, ledger, sends
 from processors.decisions.gates import caps
@@ -21,8 +20,8 @@ from processors.profiles.time_zone import zone_of
 from schemas.channels import event_prefix, message_channel
 from schemas.events.bounces import BounceClass, bounce_class
 from schemas.events.messages import STEPS, Step
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text, text_of_ms, time_of_ms
 
 Event = dict[str, Any]
@@ -45,8 +44,7 @@ class Receipts:
         self,
         channels: Iterable[str],
         visits: frozenset[str],
-        fallback: ZoneInfo,
-        markets: MarketDefinitions = ONE_MARKET,
+        territory: Territory = ONE_TERRITORY,
     ) -> None:
         """Prepare the handlers, by name of event.
 
@@ -54,10 +52,9 @@ class Receipts:
             channels: The channels of the policy; the receipts of a channel without events of its own begin with its
                 name, such as `Direct Mail Failed`.
             visits: Events that show the person at their device.
-            fallback: The time zone of people whose own is unknown, in markets without one.
-            markets: The table of markets.
+            territory: Of the deployment.
         """
-        self._fallback, self._markets = fallback, markets
+        self._territory = territory
         prefixes = {
             prefix: name for name in channels for prefix in (name.replace("_", " ").title(), event_prefix(name))
         }
@@ -99,7 +96,7 @@ class Receipts:
         return []
 
     def _present(self, person: Person, event: Event) -> None:
-        zone = zone_of(person.document, self._fallback, self._markets)
+        zone = zone_of(person.document, self._territory)
         sends.count_active_hour(person.state, time_of_ms(ms_of_text(event["occurred_at"]), zone).hour)
 
 

@@ -32,13 +32,13 @@ from processors.decisions.gates.permission import Consent, Holdout, Suppression
 from processors.decisions.gates.priority import Priority, expiry, expiry_of_wait
 from processors.decisions.gates.timing import QuietGate, SendTimeGate
 from processors.decisions.sends import COUNTED, LogEntry
-from processors.profiles.time_zone import zone_named, zone_of
+from processors.profiles.time_zone import zone_of
 from processors.segments.port import Segments
 from schemas.decisions.decision import Decision, DecisionOutcome, Gate, HeldBack, MessageRequest
 from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.control import JourneyControl
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import text_of_ms
 
 Event = dict[str, Any]
@@ -54,30 +54,22 @@ class MessageResolver:
         policy: MessagePolicy,
         *,
         segments: Segments,
-        timezone: str = "UTC",
-        markets: MarketDefinitions = ONE_MARKET,
+        territory: Territory = ONE_TERRITORY,
     ) -> None:
         """Prepare a policy.
 
         Args:
             policy: The message policy.
             segments: Returns the segments of a person.
-            timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
-            markets: The table of markets.
-
-        Raises:
-            ValueError: There is no such time zone.
+            territory: Of the deployment.
         """
-        zone = zone_named(timezone)
-        if zone is None:
-            raise ValueError(f"{timezone!r} is not a time zone")
         quiet = QuietCalendar(policy.quiet_hours)
         send_time = SendTimeGate(policy.send_time, quiet)
         self._policy = policy
         self._segments = segments
-        self._zone, self._markets = zone, markets
+        self._territory = territory
         self._caps = Caps(policy)
-        self._handlers = receipts.Receipts(policy.channels, policy.send_time.visits, zone, markets).handlers
+        self._handlers = receipts.Receipts(policy.channels, policy.send_time.visits, territory).handlers
         self._reads_segments = bool(
             policy.suppression.segments or any(rule.segments for rule in policy.channels.values())
         )
@@ -210,7 +202,7 @@ class MessageResolver:
             request=request,
             key=ledger.idempotency_key(request.journey, request.journey_version, request.run_id, request.step),
             now_ms=now_ms,
-            zone=zone_of(person.document, self._zone, self._markets),
+            zone=zone_of(person.document, self._territory),
             expires_ms=expires_ms if request.expires_ms is None else min(expires_ms, request.expires_ms),
             channels=[name for name in message.channels or channels if name in channels],
             members=self._segments.members(person) if self._reads_segments else _NO_SEGMENTS,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 from processors.delivery.actions import Action
 from processors.delivery.templates import Templates
 from processors.profiles.time_zone import zone_of
 from processors.profiles.view import view
 from schemas.delivery.templates import Rendered
-from schemas.markets import ONE_MARKET, MarketDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 
 RECOMMENDED = 24
 """The most products that are read for a template with recommendations."""
@@ -37,20 +36,18 @@ class MessageRenderer:
     Args:
         recommendations: Recommends products.
         products: Looks up the product that a message is about.
-        timezone: Time zone of people whose own is unknown, in markets without one; IANA name.
-        markets: The table of markets.
+        territory: Of the deployment.
     """
 
     def __init__(
         self,
         recommendations: ProductRecommender,
         products: ProductLookup,
-        timezone: str = "UTC",
-        markets: MarketDefinitions = ONE_MARKET,
+        territory: Territory = ONE_TERRITORY,
     ) -> None:
         self._recommendations = recommendations
         self._products = products
-        self._zone, self._markets = ZoneInfo(timezone), markets
+        self._territory = territory
 
     async def render(
         self,
@@ -93,7 +90,7 @@ class MessageRenderer:
             channel,
             {**context, "profile": profile, "message": about},
             locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
-            timezone=zone_of(document, self._zone, self._markets).key,
+            timezone=zone_of(document, self._territory).key,
             recommended=recommended,
         )
 

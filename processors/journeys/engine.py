@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from processors.intake.event_time import TIME_DOUBTFUL
 from processors.journeys import runs as state
@@ -25,16 +24,15 @@ from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run, Section
 from processors.journeys.step_context import MAX_HEARD_BYTES, Resolver, StepContext, event_data
 from processors.journeys.steps import StepRunner
-from processors.profiles.time_zone import zone_named
 from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
 from schemas.events.envelope import is_historical
 from schemas.journeys.control import Controls
 from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text, text_of_ms
 
 MAX_KEYS = 20
@@ -51,10 +49,9 @@ class JourneyEngine:
         journeys: The current definitions.
         segments: Evaluates conditions and knows memberships.
         resolver: Decides about messages.
-        timezone: Time zone of a person whose own is not known, in a market without one.
+        territory: Of the deployment.
         archive: Former definitions by version, for runs that entered with them. A run without a definition ends with
             the reason `definition_removed`.
-        markets: The table of markets.
 
     Attributes:
         traits_set: Names of the traits that steps of any version set.
@@ -67,14 +64,12 @@ class JourneyEngine:
         segments: Segments,
         resolver: Resolver,
         *,
-        timezone: str = "UTC",
+        territory: Territory = ONE_TERRITORY,
         archive: Mapping[str, Journey] | None = None,
-        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
-        zone = zone_named(timezone) or ZoneInfo("UTC")
         self._segments = segments
-        current = [CompiledJourney(journey, zone) for journey in journeys]
-        former = [CompiledJourney(journey, zone) for journey in (archive or {}).values()]
+        current = [CompiledJourney(journey, territory.zone) for journey in journeys]
+        former = [CompiledJourney(journey, territory.zone) for journey in (archive or {}).values()]
         self._journeys = {journey.version: journey for journey in (*former, *current)}
         self._by_event: dict[str, list[CompiledJourney]] = {}
         self._by_segment: dict[str, list[CompiledJourney]] = {}
@@ -99,7 +94,7 @@ class JourneyEngine:
             if isinstance(step, SetTrait)
             for name in step.set_trait
         )
-        self._runner = StepRunner(segments, zone, markets)
+        self._runner = StepRunner(segments, territory)
         self._resolver = resolver
         self.controls: Controls = {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -31,9 +30,9 @@ from schemas.journeys.definitions import (
     WaitFor,
     Webhook,
 )
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import TRAIT_BYTES, TRAITS_KEPT
 from schemas.profiles.person import Person
+from schemas.territory import Territory
 from schemas.time import text_of_ms
 from schemas.topics import ACTIONS, DECISIONS
 
@@ -48,13 +47,12 @@ class StepRunner:
 
     Args:
         segments: Evaluates conditions.
-        zone: Time zone of a person whose own is not known, in a market without one.
-        markets: The table of markets.
+        territory: Of the deployment.
     """
 
-    def __init__(self, segments: Segments, zone: ZoneInfo, markets: MarketDefinitions = ONE_MARKET) -> None:
+    def __init__(self, segments: Segments, territory: Territory) -> None:
         self._segments = segments
-        self._zone, self._markets = zone, markets
+        self._territory = territory
         self._enter = {
             Delay: self._delay,
             Until: self._until,
@@ -180,7 +178,7 @@ class StepRunner:
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
         wanted = cast(Until, step.node).until
-        zone = zone_of(context.person.document, self._zone, self._markets)
+        zone = zone_of(context.person.document, self._territory)
         stated = _date_value(wanted.date, run, context.person) if wanted.date else None
         due = timers.due_time(wanted, stated, context.now_ms, zone)
         if due is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from processors.profiles.market import market_of
-from schemas.markets import ONE_MARKET, MarketDefinitions
+from schemas.territory import Territory
 
 
 @lru_cache(maxsize=1024)
@@ -19,16 +19,16 @@ def zone_named(name: str) -> ZoneInfo | None:
         return None
 
 
-def zone_of(document: dict[str, Any], fallback: ZoneInfo, markets: MarketDefinitions = ONE_MARKET) -> ZoneInfo:
+def zone_of(document: dict[str, Any], territory: Territory) -> ZoneInfo:
     """Return the person's time zone: the stated one, else the last one of a device, else that of their market.
 
     Args:
         document: The profile.
-        fallback: Of a market that states none.
-        markets: The table of markets.
+        territory: The markets, and the time zone of a market that states none.
     """
     for section in ("traits", "known"):
         stated = document.get(section, {}).get("timezone")
         if stated and isinstance(stated[0], str) and (zone := zone_named(stated[0])):
             return zone
-    return markets.zones.get(market_of(document, markets), fallback) if markets.zones else fallback
+    zones = territory.markets.zones
+    return zones.get(market_of(document, territory.markets), territory.zone) if zones else territory.zone

@@ -22,7 +22,6 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from processors.profiles.joins import canonical_json
 from processors.segments import scores
@@ -32,10 +31,10 @@ from processors.segments.index import SegmentIndex, address_checksum
 from processors.segments.reachability import AddressTypes
 from processors.segments.series import Series, by_event, join
 from schemas.channels import ADDRESS_TYPES_OF
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition, SegmentChange
 from schemas.segments.definitions import Rfm, SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text
 
 Event = dict[str, Any]
@@ -49,11 +48,9 @@ class SegmentEngine:
 
     Args:
         definitions: Segments, computed traits and parameters.
-        timezone: IANA name of the zone in which dates begin, and of people whose own time zone is not known, in
-            markets without one.
+        territory: Of the deployment.
         extra: Further conditions, such as those of journeys, so that the series that they need are kept too.
         address_types: The identifier types that messages of each channel are sent to, as the message policy has them.
-        markets: The table of markets.
 
     Attributes:
         version: Hash of the definitions.
@@ -66,14 +63,12 @@ class SegmentEngine:
         self,
         definitions: SegmentDefinitions,
         *,
-        timezone: str = "UTC",
+        territory: Territory = ONE_TERRITORY,
         extra: Iterable[Condition] = (),
         address_types: AddressTypes = ADDRESS_TYPES_OF,
-        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
-        self._zone = ZoneInfo(timezone)
-        self._definitions, self._address_types, self._markets = definitions, address_types, markets
-        self._compiler = Compiler(definitions, self._zone)
+        self._definitions, self._address_types, self._territory = definitions, address_types, territory
+        self._compiler = Compiler(definitions, territory.zone)
         self._names = [segment.name for segment in definitions.segments]
         self._conditions: dict[str, CompiledCondition] = {name: self._compiler.segment(name) for name in self._names}
         # By id(), with the condition, so that Python does not give its id() to another object.
@@ -84,16 +79,16 @@ class SegmentEngine:
         self._series_by_event, self._series_of_all_events = by_event(self._series.values())
         self._index = SegmentIndex(self._conditions)
         own = [f"{name}: {', '.join(kinds)}" for name, kinds in address_types.items() if name not in ADDRESS_TYPES_OF]
-        if markets.fingerprint:
-            own.append(f"markets: {markets.fingerprint}")
-        self.version = _hash(definitions.model_dump_json(), timezone, *own)
+        if territory.markets.fingerprint:
+            own.append(f"markets: {territory.markets.fingerprint}")
+        self.version = _hash(definitions.model_dump_json(), territory.zone.key, *own)
         # `version` does not cover extra conditions, but their series have to begin with an evaluation too.
         self._state_version = _hash(self.version, *sorted(self._series))
 
     def part(self, names: Iterable[str]) -> SegmentEngine:
         """Return an engine of some of the segments, and of those that they refer to."""
         chosen = self._definitions.selection(names)
-        return SegmentEngine(chosen, timezone=self._zone.key, address_types=self._address_types, markets=self._markets)
+        return SegmentEngine(chosen, territory=self._territory, address_types=self._address_types)
 
     def observe(self, person: Person, event: Event) -> None:
         """Add an event to the series that the definitions need, at the time at which it happened.
@@ -393,9 +388,8 @@ class SegmentEngine:
             person.document,
             person.state,
             now_ms,
-            self._zone,
+            self._territory,
             self._address_types,
-            self._markets,
         )
 
 

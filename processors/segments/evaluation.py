@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from processors.profiles.time_zone import zone_of
 from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
-from schemas.markets import ONE_MARKET, MarketDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import time_of_ms
 
 NEVER: Final = 1 << 62
@@ -26,16 +26,15 @@ class EvaluationContext:
         features: `state["features"]`: series of events, by key.
         state: The person's whole state.
         now_ms: The time of the evaluation, in milliseconds since 1970; `next_change` moves it ahead.
-        zone: Time zone of a person whose own is not known, in a market without one.
+        territory: Of the deployment.
         address_types: The identifier types that messages of each channel are sent to.
-        markets: The table of markets.
         cache: Intermediate results that several conditions use and that do not depend on `now_ms`, by name.
         exact: Set to False by a condition that only knows a time before which its result cannot change, and not whether
             it changes then.
     """
 
     __slots__ = (
-        "address_types", "cache", "document", "exact", "features", "markets", "now_ms", "profile_id", "state", "zone",
+        "address_types", "cache", "document", "exact", "features", "now_ms", "profile_id", "state", "territory",
     )  # fmt: skip
 
     def __init__(
@@ -44,24 +43,22 @@ class EvaluationContext:
         document: dict[str, Any],
         state: dict[str, Any],
         now_ms: int,
-        zone: ZoneInfo,
+        territory: Territory = ONE_TERRITORY,
         address_types: AddressTypes = ADDRESS_TYPES_OF,
-        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         self.profile_id = profile_id
         self.document = document
         self.features: dict[str, Any] = state.get("features") or {}
         self.state = state
         self.now_ms = now_ms
-        self.zone = zone
+        self.territory = territory
         self.address_types = address_types
-        self.markets = markets
         self.cache: dict[str, Any] = {}
         self.exact = True
 
     def local_zone(self) -> ZoneInfo:
-        """Return the person's own time zone; if it is not known or not valid, that of their market, else `zone`."""
-        return zone_of(self.document, self.zone, self.markets)
+        """Return the person's own time zone; if it is not known or not valid, that of their market."""
+        return zone_of(self.document, self.territory)
 
     def local_time(self) -> datetime:
         """Return the person's date and time."""

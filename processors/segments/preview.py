@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from processors.enrichment.enrichment import is_bot
 from processors.profiles import link_scans
@@ -16,10 +15,10 @@ from processors.segments import scores
 from processors.segments.engine import SegmentEngine
 from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text, time_of_ms
 
 Event = dict[str, Any]
@@ -50,9 +49,8 @@ def preview(
     people: Iterable[tuple[str, list[Event]]],
     at_ms: int,
     *,
-    timezone: str,
+    territory: Territory = ONE_TERRITORY,
     address_types: AddressTypes = ADDRESS_TYPES_OF,
-    markets: MarketDefinitions = ONE_MARKET,
 ) -> tuple[dict[str, Preview], int]:
     """Evaluate segments over the history of all people, up to a time.
 
@@ -60,15 +58,13 @@ def preview(
         definitions: The segments to preview, with the segments and traits that they refer to.
         people: Profile ids, each with the person's events in the order in which they were received.
         at_ms: The time, in milliseconds; later events are ignored.
-        timezone: IANA name of the zone of the days.
+        territory: Of the deployment; the days are those of its zone.
         address_types: The identifier types that messages of each channel are sent to.
-        markets: The table of markets.
 
     Returns:
         A preview of each segment, by name, and the number of people.
     """
-    engine = SegmentEngine(definitions, timezone=timezone, address_types=address_types, markets=markets)
-    zone = ZoneInfo(timezone)
+    engine = SegmentEngine(definitions, territory=territory, address_types=address_types)
     found = {segment.name: Preview() for segment in definitions.segments}
     since: dict[str, list[tuple[int, str]]] = {name: [] for name in found}
     count = 0
@@ -77,7 +73,7 @@ def preview(
         person = Person(profile_id, new_profile(profile_id), {})
         for change in _replay(engine, person, events, at_ms):
             segment = found[change.segment]
-            day = time_of_ms(change.at_ms, zone).date().isoformat()
+            day = time_of_ms(change.at_ms, territory.zone).date().isoformat()
             (segment.entered if change.entered else segment.left)[day] += 1
         for name, entered in person.state.get("segments", {}).get("in", {}).items():
             found[name].members += 1

@@ -45,7 +45,7 @@ def readers() -> dict[str, Reader]:
         "events.names": Reader(_names("events")),
         "traits.names": Reader(_trait_names, frozenset({"traits"})),
         "language": Reader(_language, CONTEXT),
-        "market": Reader(lambda context: market_of(context.document, context.markets), CONTEXT | {"traits"}),
+        "market": Reader(lambda context: market_of(context.document, context.territory.markets), CONTEXT | {"traits"}),
         **{name: Reader(element(section("known", name), 0), CONTEXT) for name in _CONTEXT_FIELDS},
         **_stores(),
         **_loyalty(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -14,11 +13,11 @@ from processors.profiles.document import read_profile
 from processors.segments.computed_attributes import interests
 from processors.segments.engine import SegmentEngine
 from processors.segments.evaluation import EvaluationContext
-from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text, text_of_ms
 
 Event = Mapping[str, Any]
@@ -42,20 +41,17 @@ class Summarizer:
 
     Args:
         definitions: Segments, and the parameters of life cycle, RFM and interests.
-        timezone: IANA name of the zone of people whose own is not known, in markets without one.
-        markets: The table of markets.
+        territory: Of the deployment.
 
     Raises:
         LookupError: A condition refers to an attribute or a segment that does not exist.
     """
 
-    def __init__(
-        self, definitions: SegmentDefinitions, timezone: str = "UTC", markets: MarketDefinitions = ONE_MARKET
-    ) -> None:
+    def __init__(self, definitions: SegmentDefinitions, territory: Territory = ONE_TERRITORY) -> None:
         wanted = [Condition(attribute=name, exists=True) for name in _OF_EVENTS]
-        self._engine = SegmentEngine(definitions, timezone=timezone, extra=wanted, markets=markets)
+        self._engine = SegmentEngine(definitions, territory=territory, extra=wanted)
         self._affinity = definitions.affinity
-        self._zone, self._markets = ZoneInfo(timezone), markets
+        self._territory = territory
 
     def person(self, stored: StoredProfile) -> Person:
         """Return a stored person as after the next write: joined with the profiles that are to be absorbed.
@@ -89,9 +85,7 @@ class Summarizer:
                 self._engine.observe(replayed, event)
         features = {**person.state.get("features", {}), **replayed.state.get("features", {})}
         whole = Person(person.profile_id, person.document, {**person.state, "features": features})
-        context = EvaluationContext(
-            whole.profile_id, whole.document, whole.state, now_ms, self._zone, markets=self._markets
-        )
+        context = EvaluationContext(whole.profile_id, whole.document, whole.state, now_ms, self._territory)
 
         def read(name: str) -> Any:
             return self._engine.attribute(name, whole, now_ms)

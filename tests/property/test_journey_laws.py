@@ -16,6 +16,7 @@ from processors.profiles.document import join, new_profile, profile_of_event
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import HoldoutRules, MessagePolicy
 from schemas.profiles.person import Person
+from schemas.territory import Territory
 from schemas.time import ms_of_text, text_of_ms
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from tests.support.stories import FIRST_DAY, journey, shipped_journeys, shipped_segments
@@ -43,7 +44,7 @@ EVERYTHING = journey(
     """
 )
 DECIDER = DecisionEngine(
-    shipped_segments(), [*shipped_journeys().values(), EVERYTHING], POLICY, timezone="Europe/Berlin"
+    shipped_segments(), [*shipped_journeys().values(), EVERYTHING], POLICY, territory=Territory.of("Europe/Berlin")
 )
 
 

@@ -18,6 +18,7 @@ from schemas.events.touchpoint import read
 from schemas.profiles.person import Person
 from schemas.segments.attributes import ATTRIBUTES
 from schemas.segments.conditions import Condition
+from schemas.territory import Territory
 from schemas.time import ms_of_text
 from tests.oracles.segment_history import person_of
 from tests.support.builders import at
@@ -33,7 +34,7 @@ EXTRA = [
 
 @cache
 def engine() -> SegmentEngine:
-    return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris", extra=EXTRA)
+    return SegmentEngine(load_segments(Settings()), territory=Territory.of("Europe/Paris"), extra=EXTRA)
 
 
 def attributed_events() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -67,7 +67,7 @@ def journey(name: str, **entry: Any) -> Journey:
 
 JOURNEYS = [journey("greeting"), journey("welcome", existing=True)]
 DECIDER = DecisionEngine(NEW, JOURNEYS, MessagePolicy())
-KNOWN = fingerprints(NEW, JOURNEYS, "UTC")
+KNOWN = fingerprints(NEW, JOURNEYS)
 
 
 class _NoLag:
@@ -125,7 +125,7 @@ class Shop:
 async def shop(stack: Settings) -> AsyncIterator[Shop]:
     async with town(stack, decider=DecisionEngine(OLD, [], MessagePolicy())) as found:
         with Redis.from_url(stack.redis_url) as redis:
-            note_definitions(redis, stack.redis_namespace, fingerprints(OLD, [], "UTC"))
+            note_definitions(redis, stack.redis_namespace, fingerprints(OLD, []))
             deployment = Deployment(
                 settings=stack,
                 policy=found.policy,
@@ -183,7 +183,7 @@ async def test_of_two_services_one_takes_history_in_when_a_segment_is_published(
     (tmp_path / "segments" / "own.yaml").write_text(NEW.model_dump_json(exclude_unset=True, by_alias=True), "utf-8")
     settings = stack.model_copy(update={"definitions_dir": tmp_path})
     own = load_definitions(settings)
-    known = fingerprints(own.segments, [], "UTC", own.markets, own.policy.address_types)
+    known = fingerprints(own.segments, [], own.territory, own.policy.address_types)
     note_definitions(shop.redis, stack.redis_namespace, {})
     await shop.export()
     command = [sys.executable, "-m", "deploy.cli.main", "segments", "backfill", "--every", "1s"]
@@ -288,6 +288,6 @@ async def test_an_event_that_history_has_before_the_profile_counts_once(shop: Sh
 
     assert (1, {"twice": 3, "buyers": 1}) == (result.rebuilt, result.members)
     assert [] == await shop.differences()
-    note_definitions(shop.redis, shop.town.namespace, fingerprints(OLD, [], "UTC"))
+    note_definitions(shop.redis, shop.town.namespace, fingerprints(OLD, []))
     with pytest.raises(segment_backfill.BackfillRefusedError, match="run other definitions of twice, buyers"):
         await shop.fill(names=["twice", "buyers"])

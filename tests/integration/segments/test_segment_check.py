@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.demo.simulator.run import Options, Simulation
+from deploy.operations.definition_files import load_territory
 from deploy.operations.engines import load_definitions, load_segments
 from deploy.operations.segment_check import CheckResult, check_segments
 from deploy.settings import Settings, settings
@@ -46,7 +47,7 @@ async def city(stack: Settings, monkeypatch: pytest.MonkeyPatch, backwards: bool
     for name, value in environment(stack).items():
         monkeypatch.setenv(name, value)
     settings.cache_clear()
-    decider = load_definitions(settings()).decider(settings().timezone)
+    decider = load_definitions(settings()).decider()
     async with town(stack, decider=decider) as found:
         events = [orjson.loads(line) for line in Simulation(Options(people=50, days=10, junk=0)).lines()]
         lines = list({(one["source"], one["event_id"]): one for one in events}.values())
@@ -72,13 +73,13 @@ def last_moment(city: Town) -> datetime:
 
 async def checked(city: Town, now: datetime | None = None) -> CheckResult:
     now, client = now or last_moment(city), city.tables.client
-    engine = SegmentEngine(load_segments(settings()), timezone=settings().timezone)
+    engine = SegmentEngine(load_segments(settings()), territory=load_territory(settings()))
     tables = members_by_person(client, now)
     return await check_segments(city.profiles, engine, tables, read_people(client, now), ms_of_time(now))
 
 
 async def rebuild_each_tenth_person(city: Town) -> None:
-    decider, now_ms = load_definitions(settings()).decider(settings().timezone), ms_of_time(last_moment(city))
+    decider, now_ms = load_definitions(settings()).decider(), ms_of_time(last_moment(city))
     people = sorted({one["profile_id"] for one in city.published if one["profile_id"]})
     for profile_id in people[::10]:
         stored = await city.profiles.get(profile_id)

@@ -10,9 +10,10 @@ from processors.decisions.ledger import idempotency_key
 from processors.decisions.resolver import MessageResolver
 from processors.decisions.sends import LOG_KEPT, PENDING_KEPT
 from schemas.decisions.decision import Decision
-from schemas.decisions.policy import CapRule, HoldoutRules, MessagePolicy, ReceiptRules, TransactionalRules
+from schemas.decisions.policy import CapRule, HoldoutRules, ReceiptRules, TransactionalRules
 from schemas.durations import DAY_MS, HOUR_MS, SECOND_MS
-from tests.support.messages import NOON, Note, StatedSegments, ms, person, request, resolver
+from schemas.territory import Territory
+from tests.support.messages import NOON, Note, ms, person, request, resolver
 
 GATES = [
     "transactional",
@@ -361,4 +362,4 @@ def test_a_message_that_nobody_reports_on_counts_unless_the_policy_says_otherwis
 
 def test_a_time_zone_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="Mars"):
-        MessageResolver(MessagePolicy(), segments=StatedSegments(), timezone="Mars/Olympus")
+        Territory.of("Mars/Olympus")

@@ -12,6 +12,7 @@ from processors.profiles.time_zone import zone_of
 from schemas.decisions.policy import WILDCARD, Calendar, MessagePolicy, QuietHours, SendTimeRules
 from schemas.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.markets import MarketDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import text_of_ms, time_of_ms
 from tests.support.messages import NO_HOLDOUT, NOON, Note, StatedSegments, ms, person, request, resolver
 
@@ -125,7 +126,7 @@ def test_the_time_zone_is_the_stated_one_then_the_devices_then_the_deployments(
         "known": {"timezone": [known, 1]} if known else {},
     }
 
-    assert zone == str(zone_of(document, ZoneInfo("UTC")))
+    assert zone == str(zone_of(document, ONE_TERRITORY))
 
 
 def test_a_person_without_a_time_zone_sleeps_when_their_market_does() -> None:
@@ -140,7 +141,7 @@ def test_a_person_without_a_time_zone_sleeps_when_their_market_does() -> None:
         }
     )
     policy = MessagePolicy(holdout=NO_HOLDOUT, quiet_hours={WILDCARD: NIGHT})
-    asked = MessageResolver(policy, segments=StatedSegments(), markets=markets)
+    asked = MessageResolver(policy, segments=StatedSegments(), territory=Territory.of("UTC", markets))
     found = {}
     for name, traits, known in (
         ("seen in Japan", {}, {"country": ["JP", 1]}),

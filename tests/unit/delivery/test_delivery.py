@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
@@ -50,7 +49,7 @@ def test_receipts_are_called_as_everybody_calls_them(channel: str, step: str) ->
 
 
 def test_receipts_of_a_further_channel_are_called_as_the_resolver_expects() -> None:
-    handlers = Receipts(["direct_mail"], frozenset(), ZoneInfo("UTC")).handlers
+    handlers = Receipts(["direct_mail"], frozenset()).handlers
 
     assert told("direct_mail", "Failed")["event"] in handlers
 

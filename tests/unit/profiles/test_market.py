@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,6 +14,7 @@ from schemas.delivery.templates import TemplateDefinition
 from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.profiles.person import Person
 from schemas.segments.definitions import SegmentDefinitions
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import ms_of_text
 
 MARKETS = MarketDefinitions.model_validate(
@@ -27,6 +27,7 @@ MARKETS = MarketDefinitions.model_validate(
         },
     }
 )
+HERE = Territory.of("UTC", MARKETS)
 JAPANESE: dict[str, Any] = {"known": {"country": ["JP", 1]}}
 LATE = ms_of_text("2026-11-22T16:30:00Z")
 """01:30 of the next day in Tokyo, 11:30 in New York."""
@@ -37,7 +38,7 @@ def test_local_days_of_segments_are_those_of_the_market() -> None:
     definitions = SegmentDefinitions.model_validate(wanted)
     found = {}
     for name, document in {"Tokyo": JAPANESE, "New York": {}, "UTC": {"known": {"country": ["FR", 1]}}}.items():
-        engine = SegmentEngine(definitions, markets=MARKETS)
+        engine = SegmentEngine(definitions, territory=HERE)
         found[name] = [engine.attribute(f"local.{part}", Person("p", document, {}), LATE) for part in ("hour", "date")]
 
     assert {"Tokyo": [1, "2026-11-23"], "New York": [11, "2026-11-22"], "UTC": [16, "2026-11-22"]} == found
@@ -54,13 +55,13 @@ def test_local_days_of_segments_are_those_of_the_market() -> None:
     ],
 )
 def test_segments_know_the_market(document: dict[str, Any], market: str) -> None:
-    engine = SegmentEngine(SegmentDefinitions(), markets=MARKETS)
+    engine = SegmentEngine(SegmentDefinitions(), territory=HERE)
 
     assert market == engine.attribute("market", Person("p", document, {}), LATE)
 
 
 def test_the_zones_of_markets_are_part_of_the_version_of_segments() -> None:
-    versions = [SegmentEngine(SegmentDefinitions(), markets=one).version for one in (MARKETS, ONE_MARKET)]
+    versions = [SegmentEngine(SegmentDefinitions(), territory=one).version for one in (HERE, ONE_TERRITORY)]
     fingerprints = [
         SegmentDefinitions.model_validate(
             {"segments": [{"name": "s", "description": "d", "when": {"attribute": "local.hour", "gte": 8}}]}
@@ -90,7 +91,7 @@ async def test_times_in_texts_are_those_of_the_market(timezone: str | None) -> N
         "template": "t", "channel": "sms", "idempotency_key": "k",
         "context": {"event": {"occurred_at": "2026-11-22T16:30:00Z"}},
     }  # fmt: skip
-    rendered = await MessageRenderer(Nothing(), Nothing(), "UTC", MARKETS).render(templates, action, document)
+    rendered = await MessageRenderer(Nothing(), Nothing(), HERE).render(templates, action, document)
 
     assert "1:30 AM" == rendered.text
-    assert "Asia/Tokyo" == zone_of(document, ZoneInfo("UTC"), MARKETS).key
+    assert "Asia/Tokyo" == zone_of(document, HERE).key

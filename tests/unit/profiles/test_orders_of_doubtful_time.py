@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import permutations
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -27,7 +26,7 @@ def undated(order_id: str, hour: int, **properties: Any) -> dict[str, Any]:
 
 
 def attributes(document: dict[str, Any], *names: str, now: str = at(days=10)) -> dict[str, Any]:
-    context = EvaluationContext("p1", document, {}, ms_of_text(now), ZoneInfo("UTC"))
+    context = EvaluationContext("p1", document, {}, ms_of_text(now))
     return {name: READERS[name].read(context) for name in names}
 
 

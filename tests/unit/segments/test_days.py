@@ -23,7 +23,7 @@ UTC, BERLIN = ZoneInfo("UTC"), ZoneInfo("Europe/Berlin")
 def context_of(birthday: Any, timezone: str, section: str, now: str) -> EvaluationContext:
     document: dict[str, Any] = {"traits": {"birthday": [birthday, 1]}}
     document.setdefault(section, {})["timezone"] = [timezone, 1]
-    return EvaluationContext("p", document, {}, ms_of_text(now), UTC)
+    return EvaluationContext("p", document, {}, ms_of_text(now))
 
 
 @pytest.mark.parametrize("section", ["traits", "known"])

@@ -15,6 +15,7 @@ from processors.segments.scores import Prediction, set_scores
 from schemas.profiles.person import Person
 from schemas.segments.conditions import Condition
 from schemas.segments.definitions import Rfm
+from schemas.territory import Territory
 from schemas.time import ms_of_text
 from tests.support.builders import at
 from tests.support.profiles import resolved
@@ -29,7 +30,7 @@ Happened = tuple[float, str, dict[str, Any]]
 
 @cache
 def engine() -> SegmentEngine:
-    return SegmentEngine(load_segments(Settings()), timezone="Europe/Paris")
+    return SegmentEngine(load_segments(Settings()), territory=Territory.of("Europe/Paris"))
 
 
 def happen(person: Person, day: float, name: str, channel: str = "web", **fields: Any) -> None:

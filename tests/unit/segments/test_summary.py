@@ -137,7 +137,7 @@ def test_broken_definitions_do_not_hide_the_person(tmp_path: Any) -> None:
 
 def test_the_shipped_definitions_have_a_summary() -> None:
     settings = Settings()
-    found = Summarizer(load_segments(settings), settings.timezone).summarize(person(), HISTORY, NOON)
+    found = Summarizer(load_segments(settings)).summarize(person(), HISTORY, NOON)
 
     assert {"email", "sms"} <= obstacles(load_message_policy(settings), person(), frozenset(), NOON).keys()
     assert "prospect" == found["lifecycle_stage"]
