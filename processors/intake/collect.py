@@ -17,6 +17,7 @@ import orjson
 
 from processors.intake.call_commerce import give_order_id
 from processors.intake.cloud_events import Circumstances, touchpoint_of
+from processors.intake.cut_lines import cut_to_size
 from processors.intake.decode import too_large, validate
 from processors.intake.json_text import json_of, not_json
 from processors.intake.mapping import CompiledMapping, MappedRecord, Payload, RecordResult
@@ -353,7 +354,10 @@ class Collect:
         except orjson.JSONEncodeError as error:
             return self._validated_with_half_pairs(event, not_json(error))
         if len(sent) > self._max_event_bytes:
-            return sent, too_large(sent, self._max_event_bytes)
+            cut = cut_to_size(event, self._max_event_bytes)
+            if cut is None:
+                return sent, too_large(sent, self._max_event_bytes)
+            event, sent = cut, orjson.dumps(cut)
         return sent, validate(event, sent, channels=self._channels)
 
     def _validated_with_half_pairs(self, event: object, refused: Reject) -> tuple[bytes, Event | Reject]:

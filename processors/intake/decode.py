@@ -14,6 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from processors.intake.call_campaign import with_campaign_of_page
+from processors.intake.cut_lines import MAX_READ_BYTES, cut_to_size
 from processors.intake.other_formats import other_format
 from schemas.currencies import sharing
 from schemas.dead_letters import Reason
@@ -62,7 +63,7 @@ def decode(
     Args:
         value: The record's value; None for a tombstone.
         channels: The channels that this deployment knows.
-        max_bytes: The largest value that is looked at, in bytes.
+        max_bytes: The largest event, in bytes; of one that is larger the last products are cut.
         transform: Corrects the parsed event before it is validated; None: nothing does.
 
     Returns:
@@ -70,11 +71,14 @@ def decode(
     """
     if value is None:
         return Reject(Reason.NOT_AN_OBJECT, "", "The record has no value (a tombstone): send one JSON object a record.")
-    if len(value) > max_bytes:
+    is_too_large = len(value) > max_bytes
+    if len(value) > max(max_bytes, MAX_READ_BYTES):
         return too_large(value, max_bytes)
     try:
         event = orjson.loads(value)
     except orjson.JSONDecodeError as error:
+        if is_too_large:
+            return too_large(value, max_bytes)
         if "surrogate" in error.msg:
             return _with_half_pairs(value, error, channels)
         if "depth limit" in error.msg:
@@ -82,6 +86,11 @@ def decode(
                 Reason.TOO_DEEP, "", f"The event is nested deeper than {bounds.MAX_DEPTH} levels, the most: flatten it."
             )
         return Reject(Reason.NOT_JSON, "", _not_json(error, value))
+    if is_too_large:
+        cut = cut_to_size(event, max_bytes)
+        if cut is None:
+            return too_large(value, max_bytes)
+        return validate(cut if transform is None else transform(cut), None, channels=channels)
     if transform is not None and (changed := transform(event)) is not event:
         return validate(changed, None, channels=channels)  # its bytes are those of the event before
     return validate(event, value, channels=channels)
@@ -194,7 +203,7 @@ def _sentence(kind: str, field: str, path: tuple[int | str, ...], error: Any) ->
     written = _kind(value) if kind == "bounds" else shown(value, path)
     rule = _PATTERNS.get(str(path[-1])) if kind == "string_pattern_mismatch" else None
     if path[-1:] == ("currency",) and (shared := sharing(value)):
-        named = ", ".join(sorted(shared)[:_MAX_SHARING]) + (", …" if len(shared) > _MAX_SHARING else "")
+        named = ", ".join(shared[:_MAX_SHARING]) + (", …" if len(shared) > _MAX_SHARING else "")
         rule = (
             f"it may be {named}: send the three letters of ISO 4217, or name the currency of the source in sources.yaml"
         )

@@ -1,6 +1,6 @@
 """The limits of an event: depth, number of keys, length of texts. Custom events and extra fields have the same.
 
-They bound the memory and the time that later stages need; the size in bytes is bounded before parsing.
+They bound the memory and the time that later stages need; the size in bytes is bounded before that.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ amounts.
 | `whole_currency` | a fraction in what is paid in yen, or in a currency alike | the nearest whole amount |
 | `currency` | a currency by its symbol, short name or number, which mean one: `€`, `US$`, `978` | its three letters |
 | `rounded` | a quantity of more than 5 decimal places | the nearest one of 5, half to even |
-| `lines_cut` | more products than an event may have, or products with too many keys in all | the first of them |
+| `lines_cut` | more products than an event may have, with too many keys or too long a text in all | the first of them |
 
 `null` is absent everywhere, so it is left out and not noted.
 """
@@ -44,6 +44,8 @@ MENDED = "mended"
 
 Each note has `field` (positions in lists left out), `rule`, and `count`: in how many places.
 """
+
+LINES_CUT = "lines_cut"
 
 MAX_NOTES = 50
 """Most notes of one event; further ones are left out."""
@@ -247,7 +249,7 @@ class _Copy:
             kept += 1
         if kept == len(products) or not kept:
             return False
-        return self._put(_PRODUCTS, products[:kept]) and self._note(_PRODUCTS, "lines_cut", len(products) - kept)
+        return self._put(_PRODUCTS, products[:kept]) and self._note(_PRODUCTS, LINES_CUT, len(products) - kept)
 
     def _put(self, path: Path, value: object) -> bool:
         """Put a value in its place; False if the event as it was sent has no such place."""
