@@ -166,10 +166,10 @@ async def _previews(
     templates, territory = report.definitions.templates, report.definitions.territory
     async with Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
         related = RedisRecommendations(redis, settings.redis_namespace)
-        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms, territory.markets)
-        renderer = MessageRenderer(Recommender(related), products, territory)
+        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
+        renderer = MessageRenderer(Recommender(related), products)
         return await preview(
-            journey, step, document, events, templates=templates, renderer=renderer, zone=territory.zone
+            journey, step, document, events, templates=templates, renderer=renderer, territory=territory
         )
 
 

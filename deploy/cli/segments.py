@@ -292,7 +292,7 @@ class _InForce(NamedTuple):
         settings: By which it is read.
         definitions: The segments.
         address_types: The identifier types that messages of each channel are sent to.
-        territory: The markets, which are always those of the folder, and the time zone of the deployment.
+        territory: The markets, and the time zone of the deployment.
     """
 
     settings: Settings
@@ -310,7 +310,7 @@ def _in_force() -> _InForce:
 
     at = asyncio.run(settings_or_folder(settings()))
     try:
-        return _InForce(at, load_segments(at), load_address_types(at), load_territory(settings()))
+        return _InForce(at, load_segments(at), load_address_types(at), load_territory(at))
     except DefinitionError as error:
         fail(str(error))
 

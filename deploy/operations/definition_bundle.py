@@ -1,4 +1,4 @@
-"""The definitions that are published as one version: segments, journeys, templates and the message policy.
+"""The definitions that are published as one version: segments, journeys, templates, message policy and markets.
 
 A version is the hash of the texts of its files. They refer to one another, so they are checked and put in force
 together; how messages leave (`delivery.yaml`), with secrets of its own, belongs to each worker.
@@ -32,13 +32,13 @@ from schemas.journeys.definitions import MessageNode
 from schemas.time import clock_ms
 
 FOLDERS = ("segments", "journeys", "templates")
-POLICY = "policy.yaml"
+POLICY, MARKETS = "policy.yaml", "markets.yaml"
 FOLDERS_KEPT = 10
 """Folders of versions that are kept however long they have not been used."""
 _NAMES_SHOWN = 12
 _VERSION = re.compile(r"[0-9a-f]{12}")
 _GONE = ".gone-"
-_PATH = re.compile(rf"({'|'.join(FOLDERS)})/[\w][\w.-]*\.ya?ml|{re.escape(POLICY)}")
+_PATH = re.compile(rf"({'|'.join(FOLDERS)})/[\w][\w.-]*\.ya?ml|{re.escape(POLICY)}|{re.escape(MARKETS)}")
 
 
 class Bundle(NamedTuple):
@@ -64,12 +64,14 @@ class BundleDifference(NamedTuple):
         changed: Kind → names of which the definition is another one.
         gone: Kind → names that only the other has.
         policy: Whether the message policy is another one.
+        markets: Whether the table of markets is another one.
     """
 
     new: Mapping[str, list[str]]
     changed: Mapping[str, list[str]]
     gone: Mapping[str, list[str]]
     policy: bool
+    markets: bool
 
     def lines(self) -> list[str]:
         """Describe the difference: a line for each kind of change."""
@@ -79,7 +81,8 @@ class BundleDifference(NamedTuple):
             for what, names in (("new", self.new), ("changed", self.changed), ("removed", self.gone))
             if names[kind]
         ]
-        return [*found, *(["message policy changed"] if self.policy else [])]
+        whole = (("message policy", self.policy), ("table of markets", self.markets))
+        return [*found, *(f"{what} changed" for what, is_another in whole if is_another)]
 
 
 def read_bundle(settings: Settings) -> Bundle:
@@ -90,7 +93,7 @@ def read_bundle(settings: Settings) -> Bundle:
     """
     paths = {f"{name}/{path.name}": path for name in FOLDERS for path in yaml_files(settings.definitions_dir / name)}
     files = {}
-    for name, path in {**paths, POLICY: settings.policy_file}.items():
+    for name, path in {**paths, POLICY: settings.policy_file, MARKETS: settings.markets_file}.items():
         try:
             files[name] = path.read_text("utf-8")
         except OSError as error:
@@ -102,6 +105,8 @@ def read_bundle(settings: Settings) -> Bundle:
 
 def settings_of(settings: Settings, bundle: Bundle) -> Settings:
     """Return settings by which the files of a bundle are read, from a folder of its own below `THROUGHLINE_HOME`.
+
+    A version that was published without a table of markets is read with that of the deployment.
 
     Raises:
         DefinitionError: A path is none that a bundle may have, or the folder cannot be written.
@@ -123,7 +128,10 @@ def settings_of(settings: Settings, bundle: Bundle) -> Settings:
             raise DefinitionError(f"{folder}: cannot be written: {error.strerror}") from error
     for one in removed:
         shutil.rmtree(one, ignore_errors=True)
-    return settings.model_copy(update={"definitions_dir": folder, "policy_file": folder / POLICY})
+    files = {"definitions_dir": folder, "policy_file": folder / POLICY}
+    if MARKETS in bundle.files:
+        files["markets_file"] = folder / MARKETS
+    return settings.model_copy(update=files)
 
 
 def note_use(version: str) -> None:
@@ -225,6 +233,7 @@ def difference(new: Definitions, old: Definitions | None) -> BundleDifference:
         },
         {kind: sorted(before[kind].keys() - now[kind].keys()) for kind in FOLDERS},
         old is not None and new.policy != old.policy,
+        old is not None and new.territory.markets != old.territory.markets,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.templates import TemplateError, Templates
@@ -13,6 +12,7 @@ from processors.journeys.matching import Matcher
 from processors.journeys.step_context import event_data
 from schemas.delivery.templates import Rendered
 from schemas.journeys.definitions import Journey, MessageNode
+from schemas.territory import Territory
 
 Event = dict[str, Any]
 
@@ -47,7 +47,7 @@ async def preview(
     *,
     templates: Templates,
     renderer: MessageRenderer,
-    zone: ZoneInfo,
+    territory: Territory,
 ) -> tuple[list[Preview], list[str]]:
     """Render a message on each of its channels.
 
@@ -61,7 +61,7 @@ async def preview(
         events: All events of the person, in order.
         templates: The texts.
         renderer: Renders them.
-        zone: The time zone of the deployment.
+        territory: Of the deployment.
 
     Returns:
         The messages, and what the person lacks for them.
@@ -69,7 +69,7 @@ async def preview(
     Raises:
         UnknownStepError: There is no such message step.
     """
-    compiled = CompiledJourney(journey, zone)
+    compiled = CompiledJourney(journey, territory.zone)
     messages = [(one, one.node) for one in compiled.steps.values() if isinstance(one.node, MessageNode)]
     step = next((one for one, node in messages if step_id in (one.id, node.template)), None)
     if step is None:
@@ -104,7 +104,8 @@ async def preview(
         }
         try:
             coupon = None if node.coupon is None else {**_EXAMPLE_COUPON, "pool": node.coupon.pool}
-            rendered = await renderer.render(templates, action, document, "https://shop.example/unsubscribe", coupon)
+            link = "https://shop.example/unsubscribe"
+            rendered = await renderer.render(templates, action, document, link, coupon, territory)
             previews.append(Preview(channel, variant, rendered))
         except TemplateError as error:
             previews.append(Preview(channel, variant, None, f"template {error}"))

@@ -92,7 +92,7 @@ def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None
         publish_currency(client, settings.currency)
         in_force = asyncio.run(settings_or_folder(settings))
         publish_rfm(client, load_segments(in_force).rfm)
-        publish_markets(client, market_rows(load_markets(settings), settings.timezone), country_names())
+        publish_markets(client, market_rows(load_markets(in_force), settings.timezone), country_names())
         publish_channels(client, _own_channels(in_force))
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
         return applied

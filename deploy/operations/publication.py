@@ -27,10 +27,13 @@ from deploy.operations.definition_bundle import (
 )
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.engines import Definitions, load_definitions
+from deploy.operations.provision import market_rows
 from deploy.settings import Settings
+from processors.identity.countries import country_names
 from schemas.journeys.control import ChangeKind, DefinitionChange, DefinitionsState, JourneyControl
 from sinks.clickhouse.client import StoreDown, connect
 from sinks.clickhouse.definitions import insert_change, read_changes, read_files, read_people_under_way
+from sinks.clickhouse.markets import publish_markets
 from sinks.redis.definitions import RedisDefinitions
 
 ALIVE_MS = 15_000
@@ -197,7 +200,8 @@ class Publication:
                 return Changed(state, (), difference(definitions, old))
             archived = {journey.version: journey.archived() for journey in definitions.journeys}
             if await self.store.change(state.number, following, bundle.files, archived):
-                return Changed(following, names, difference(definitions, old), await self._recorded(change))
+                recorded = await self._recorded(change) and await self._reported(definitions)
+                return Changed(following, names, difference(definitions, old), recorded)
         raise NotPublishedError("others change what is in force all the time: try again")
 
     async def _definitions(self, state: DefinitionsState) -> Definitions | None:
@@ -230,6 +234,16 @@ class Publication:
     async def _recorded(self, change: DefinitionChange) -> bool:
         try:
             await self._tables(lambda tables: insert_change(tables, change))
+        except NotPublishedError:
+            return False
+        return True
+
+    async def _reported(self, definitions: Definitions) -> bool:
+        """Write the table of markets that reports read; return whether ClickHouse has it."""
+        territory = definitions.territory
+        rows = market_rows(territory.markets, territory.zone.key)
+        try:
+            await self._tables(lambda tables: publish_markets(tables, rows, country_names()))
         except NotPublishedError:
             return False
         return True

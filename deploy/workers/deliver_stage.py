@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from deploy.operations.definition_files import DefinitionError, identity_policy, load, load_territory
+from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy
 from deploy.settings import Settings
 from processors.delivery.coupons import CouponPools
@@ -75,7 +75,6 @@ def build_deliver(
         DefinitionError: A file is wrong, or names a destination that the settings do not have.
     """
     definitions = load(settings.delivery_file, DeliveryDefinitions)
-    territory = load_territory(settings)
     load_policy(settings, definitions)  # an undeliverable channel is an error at the start, not at its first message
     return Deliver(
         ledger,
@@ -83,9 +82,7 @@ def build_deliver(
         people=StoredPeople(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()
         ),
-        renderer=MessageRenderer(
-            Recommender(related), ProductCards(catalogue, related, clock, territory.markets), territory
-        ),
+        renderer=MessageRenderer(Recommender(related), ProductCards(catalogue, related, clock)),
         coupons=coupons,
         rules=rules,
         definitions=definitions,

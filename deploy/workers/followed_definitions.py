@@ -204,7 +204,7 @@ def follow_sending(
     """
 
     def apply(definitions: Definitions, controls: Controls, _number: int) -> SendingRules:
-        return SendingRules(definitions.templates, controls)
+        return SendingRules(definitions.templates, controls, definitions.territory)
 
     return FollowedDefinitions(
         settings, store, "deliver", token, build=lambda loaded: loaded.definitions, apply=apply, clock=clock

@@ -40,7 +40,6 @@ class ProductCards:
         catalogue: The facts of products.
         seen: What people saw of them.
         clock: The time, milliseconds since 1970.
-        markets: The table of markets.
     """
 
     def __init__(
@@ -48,20 +47,21 @@ class ProductCards:
         catalogue: Catalogue,
         seen: SeenProducts,
         clock: Callable[[], int],
-        markets: MarketDefinitions = ONE_MARKET,
     ) -> None:
         self._catalogue = catalogue
         self._seen = seen
         self._clock = clock
-        self._markets = markets
         self._kept: dict[str, tuple[int, dict[str, Any]]] = {}
 
-    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def card(
+        self, context: Mapping[str, Any], document: Mapping[str, Any], markets: MarketDefinitions = ONE_MARKET
+    ) -> dict[str, Any] | None:
         """Return the product of a message as JSON values; None: it is about no product.
 
         Args:
             context: Of the action: `event` and `run`.
             document: The person's profile.
+            markets: The table of markets.
 
         Returns:
             `product_id` and what is known: `name`, `sku`, `brand`, `category`, `url`, `image_url`, `stock` (online),
@@ -76,7 +76,7 @@ class ProductCards:
         said = str(properties.get("market") or seen[3] or "")
         currency = properties.get("currency") or seen[2]
         if card.get("prices"):
-            near = partial(nearness, document=document, markets=self._markets, said=said)
+            near = partial(nearness, document=document, markets=markets, said=said)
             shown = price_for(card, near, str(currency or ""))
             card = {**card, **{name: (shown or {}).get(name) or None for name in ("price", "currency")}}
         return {name: value for name, value in card.items() if name != "prices"}

@@ -10,6 +10,7 @@ from processors.delivery.templates import Templates
 from processors.profiles.time_zone import zone_of
 from processors.profiles.view import view
 from schemas.delivery.templates import Rendered
+from schemas.markets import MarketDefinitions
 from schemas.territory import ONE_TERRITORY, Territory
 
 RECOMMENDED = 24
@@ -26,7 +27,9 @@ class ProductRecommender(Protocol):
 class ProductLookup(Protocol):
     """Looks up the product that a message is about."""
 
-    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def card(
+        self, context: Mapping[str, Any], document: Mapping[str, Any], markets: MarketDefinitions
+    ) -> dict[str, Any] | None:
         """Return the product, with its price for the person; None: the message is about no product."""
 
 
@@ -36,18 +39,15 @@ class MessageRenderer:
     Args:
         recommendations: Recommends products.
         products: Looks up the product that a message is about.
-        territory: Of the deployment.
     """
 
     def __init__(
         self,
         recommendations: ProductRecommender,
         products: ProductLookup,
-        territory: Territory = ONE_TERRITORY,
     ) -> None:
         self._recommendations = recommendations
         self._products = products
-        self._territory = territory
 
     async def render(
         self,
@@ -56,6 +56,7 @@ class MessageRenderer:
         document: dict[str, Any],
         unsubscribe_url: str = "",
         coupon: Mapping[str, Any] | None = None,
+        territory: Territory = ONE_TERRITORY,
     ) -> Rendered:
         """Render a message.
 
@@ -65,6 +66,7 @@ class MessageRenderer:
             document: The person's profile.
             unsubscribe_url: The address by which the person unsubscribes; empty: none.
             coupon: The coupon of the message (`coupon_values`); None: it has none.
+            territory: The markets, for prices, and the time zone of people whose own is not known.
 
         Raises:
             TemplateError: The template asks for something that is not known.
@@ -77,7 +79,7 @@ class MessageRenderer:
         if coupon is not None:
             context["coupon"] = coupon
         if templates.uses(template, channel, "product"):
-            context["product"] = await self._products.card(context, document)
+            context["product"] = await self._products.card(context, document, territory.markets)
         about = {
             "id": action["idempotency_key"],
             "channel": channel,
@@ -90,7 +92,7 @@ class MessageRenderer:
             channel,
             {**context, "profile": profile, "message": about},
             locale=str(action.get("language") or _trait(profile, "locale") or _trait(profile, "language")),
-            timezone=zone_of(document, self._territory).key,
+            timezone=zone_of(document, territory).key,
             recommended=recommended,
         )
 

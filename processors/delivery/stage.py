@@ -40,6 +40,7 @@ from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, Outbou
 from schemas.journeys.control import Controls, JourneyState
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
+from schemas.territory import ONE_TERRITORY, Territory
 from schemas.topics import deliver_topic
 
 STAGE = "deliver"
@@ -97,10 +98,12 @@ class SendingRules(NamedTuple):
     Attributes:
         templates: The compiled templates.
         journeys: States of journeys.
+        territory: The markets and the time zone that texts are written by.
     """
 
     templates: Templates
     journeys: Controls = MappingProxyType({})
+    territory: Territory = ONE_TERRITORY
 
 
 class SendingRulesInForce(Protocol):
@@ -356,10 +359,12 @@ class Deliver:
         unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not transactional else ""
         rendered = None
         if channel != WEBHOOK_CHANNEL:
-            templates = (await self._rules.current()).templates
+            rules = await self._rules.current()
             taken = await take_coupon(self._coupons, action, self._clock())
             coupon = None if taken is None else coupon_values(action, taken)
-            rendered = await self._renderer.render(templates, action, document, unsubscribe_url, coupon)
+            rendered = await self._renderer.render(
+                rules.templates, action, document, unsubscribe_url, coupon, rules.territory
+            )
         data = {
             "message_id": key,
             **{name: action.get(name) for name in _DATA_FIELDS},

@@ -115,7 +115,7 @@ class World:
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
         return []
 
-    async def card(self, context: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def card(self, context: Mapping[str, Any], *_: Any) -> dict[str, Any] | None:
         return None
 
     async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:

@@ -63,6 +63,14 @@ class Office:
         finally:
             client.close()
 
+    def markets(self) -> list[str]:
+        """The markets of reports."""
+        client = connect(self.settings.clickhouse_url, self.settings.clickhouse_database)
+        try:
+            return [name for (name,) in client.query("SELECT market FROM v_markets ORDER BY market").result_rows]
+        finally:
+            client.close()
+
 
 @pytest.fixture
 async def office(tables: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Office]:
@@ -72,6 +80,7 @@ async def office(tables: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (folder / name).mkdir(parents=True)
     (folder / "policy.yaml").write_text('holdout: {share: 0}\nquiet_hours: {"*": null}\n')
     (folder / "delivery.yaml").write_text("sender: Shop <news@shop.example>\n")
+    (folder / "markets.yaml").write_text("default: all\nmarkets: {all: {}}\n")
     (folder / "templates" / "hello.yaml").write_text(TEMPLATE)
     settings = tables.settings.model_copy(
         update={
@@ -79,10 +88,16 @@ async def office(tables: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "definitions_dir": folder,
             "policy_file": folder / "policy.yaml",
             "delivery_file": folder / "delivery.yaml",
+            "markets_file": folder / "markets.yaml",
         }
     )
     async with Redis.from_url(settings.redis_url) as redis:
         yield Office(settings, redis)
+
+
+def default_market(rules: DecisionRules) -> str:
+    assert rules.decider is not None
+    return rules.decider.markets.default
 
 
 def versions(rules: DecisionRules) -> list[str]:
@@ -112,6 +127,27 @@ async def test_a_worker_takes_up_what_is_published_and_keeps_it_where_the_next_v
     assert "bad.yaml" in report["refused"]
     (check,) = await asyncio.to_thread(doctor._definitions, office.settings)
     assert (False, True) == (check.ok, check.found.startswith("1 of 1 workers refuse what is in force: profile: "))
+
+
+async def test_markets_are_published_rolled_back_and_reported_with_the_rest(office: Office) -> None:
+    worker, table = office.worker(), office.settings.markets_file
+    await office.publication.publish()
+    table.write_text("default: rest\nmarkets: {rest: {}, south: {countries: [IT], time_zone: Europe/Rome}}\n")
+    before = await worker.current(newest=True)
+
+    changed = await office.publication.publish()
+    after = await worker.current(newest=True)
+
+    assert ["all", "rest"] == [default_market(rules) for rules in (before, after)]
+    assert changed.difference is not None
+    assert (["table of markets changed"], True) == (changed.difference.lines(), changed.recorded)
+    assert ["rest", "south"] == office.markets()
+    table.write_text("default: nowhere\nmarkets: {rest: {}}\n")
+    with pytest.raises(DefinitionError, match=r"markets\.yaml"):
+        await office.publication.publish()
+    await office.publication.roll_back()
+    assert "all" == default_market(await worker.current(newest=True))
+    assert ["all"] == office.markets()
 
 
 async def test_files_with_errors_are_refused_with_all_of_them_and_nothing_changes(office: Office) -> None:

@@ -55,7 +55,7 @@ class Surroundings:
     async def recommend(self, _document: Mapping[str, Any], _count: int) -> list[dict[str, Any]]:
         return []
 
-    async def card(self, _context: Mapping[str, Any], _document: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def card(self, *_: Any) -> dict[str, Any] | None:
         return None
 
     async def send(self, records: Any, _now_ms: int = 0) -> Any:

@@ -98,7 +98,7 @@ DACH, AT = FactKey(PRICE, "DACH", "EUR"), FactKey(PRICE, "at", "EUR")
 )  # fmt: skip
 async def test_the_price_is_that_of_the_market_of_the_person(prices: Any, document: dict[str, Any], shown: str) -> None:
     shelf = Shelf(*prices)
-    card = await ProductCards(shelf, shelf, lambda: 0, MARKETS).card(ABOUT_LAMP, document)
+    card = await ProductCards(shelf, shelf, lambda: 0).card(ABOUT_LAMP, document, MARKETS)
 
     assert card is not None
     assert shown == card["price"]

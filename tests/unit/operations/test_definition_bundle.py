@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.operations.definition_bundle import FOLDERS_KEPT, Bundle, note_use, settings_of
+from deploy.operations.definition_bundle import FOLDERS_KEPT, Bundle, note_use, read_bundle, settings_of
+from deploy.operations.definition_files import load_markets
 from deploy.settings import Settings
 from schemas.durations import DAY_S
 from schemas.time import clock_ms
@@ -89,3 +90,17 @@ def test_a_home_that_may_only_be_read_is_used_as_it_is(folder: Path, monkeypatch
     monkeypatch.setattr("deploy.operations.definition_bundle._locked", refuse)
 
     assert written == settings_of(Settings(), bundle(0))
+
+
+def test_a_version_has_the_table_of_markets_and_an_older_one_that_of_the_deployment(
+    folder: Path, tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours.yaml"
+    ours.write_text("default: all\nmarkets: {all: {}}\n", "utf-8")
+    settings = Settings(markets_file=ours)
+    published = read_bundle(settings)
+    ours.write_text("default: rest\nmarkets: {rest: {}}\n", "utf-8")
+
+    assert "all" == load_markets(settings_of(settings, published)).default
+    assert "rest" == load_markets(settings_of(settings, bundle(0))).default
+    assert published.version != read_bundle(settings).version

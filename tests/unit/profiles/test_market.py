@@ -76,7 +76,7 @@ class Nothing:
     async def recommend(self, document: Any, count: int) -> list[dict[str, Any]]:
         return []
 
-    async def card(self, context: Any, document: Any) -> dict[str, Any] | None:
+    async def card(self, *_: Any) -> dict[str, Any] | None:
         return None
 
 
@@ -91,7 +91,7 @@ async def test_times_in_texts_are_those_of_the_market(timezone: str | None) -> N
         "template": "t", "channel": "sms", "idempotency_key": "k",
         "context": {"event": {"occurred_at": "2026-11-22T16:30:00Z"}},
     }  # fmt: skip
-    rendered = await MessageRenderer(Nothing(), Nothing(), HERE).render(templates, action, document)
+    rendered = await MessageRenderer(Nothing(), Nothing()).render(templates, action, document, territory=HERE)
 
     assert "1:30 AM" == rendered.text
     assert "Asia/Tokyo" == zone_of(document, HERE).key
