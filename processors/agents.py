@@ -33,17 +33,17 @@ from processors.recording.rows import profile_row
 from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
-from processors.stream.ports import ChangedProfiles, Outbox, Progress, Publisher, Tables, Timers
+from processors.stream.ports import ChangedProfiles, Outbox, OwnPeople, Progress, Publisher, Tables, Timers
 from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
 from processors.stream.watermark import MARGIN_MS, Watermark
+from schemas.offsets import Partition
 from schemas.outcomes import Ok, Outcome
 from schemas.topics import ACTIONS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 
 log = logging.getLogger(__name__)
 
-TIMERS_LEASE_MS = 5_000
 MAX_SNAPSHOTS = 1_000
 MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
@@ -129,6 +129,7 @@ def register_profile(
     stage: ProfileUpdate,
     product_news: ProductNews,
     timers: Timers,
+    own: OwnPeople,
     progress: Progress,
     outbox: Outbox,
 ) -> None:
@@ -151,16 +152,21 @@ def register_profile(
     async def follow_log() -> None:
         """Move the watermark on, while there is a timer that waits for it."""
         clock = asyncio.get_running_loop().time
+        told_at = -HELD_BACK_MS / 1000
         while not worker.app.should_stop:
             started = clock()
-            await _follow_log(worker, timers, progress, watermark)
+            waiting = await _follow_log(worker, timers, own, progress, watermark)
+            if waiting and started - told_at > HELD_BACK_MS / 1000:
+                told_at = started
+                shown = ", ".join(f"{topic}, partition {number}" for topic, number in waiting[:3])
+                log.warning("timers wait until %d partitions are processed: %s", len(waiting), shown)
             await asyncio.sleep(max(MEASURE_PAUSE_S, MEASURE_REST * (clock() - started)))
 
     @worker.app.task
     async def fire_timers() -> None:
-        """Fire what is due up to the watermark, one process at a time."""
+        """Fire what is due up to the watermark, of the people whose events this process reads."""
         while not worker.app.should_stop:
-            pause_s = await _fire_due(worker, stage, timers, watermark)
+            pause_s = await _fire_due(worker, stage, timers, own, watermark)
             await asyncio.sleep(pause_s)
 
     _register_relay(worker, outbox, "outbox:published")
@@ -265,25 +271,38 @@ def _register_follower(worker: Worker, follow: Callable[[], Awaitable[object]]) 
             await asyncio.sleep(FOLLOW_PAUSE_S)
 
 
-async def _follow_log(worker: Worker, timers: Timers, progress: Progress, watermark: Watermark) -> None:
-    """Move the watermark on, if a timer is due; the log says why it stays far behind."""
-    if not await timers.due(worker.clock() - MARGIN_MS, 1):
-        return
+async def _follow_log(
+    worker: Worker, timers: Timers, own: OwnPeople, progress: Progress, watermark: Watermark
+) -> Sequence[Partition]:
+    """Move the watermark on, if a timer is due; returns the partitions that have held it back for long."""
+    if not (own.any() and await timers.due(worker.clock() - MARGIN_MS, 1)):
+        return ()
     measured = await progress.measure()
     if measured is None:
-        return
+        return ()
     watermark.observe(measured)
-    if waiting := watermark.held_back_by(HELD_BACK_MS):
-        shown = ", ".join(f"{topic}, partition {number}" for topic, number in waiting[:3])
-        log.warning("timers wait for %d partitions of which not everything is processed: %s", len(waiting), shown)
+    return watermark.held_back_by(HELD_BACK_MS)
 
 
-async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, watermark: Watermark) -> float:
-    """Fire a turn of timers, if this process holds their lease; returns the pause until the next turn, in seconds."""
+async def _own_due(timers: Timers, own: OwnPeople, until: int) -> list[str]:
+    """Return own people with a timer that is due, `MAX_TIMERS` or a few more; others' timers are passed over."""
+    found: list[str] = []
+    start = 0
+    while own.any():
+        due = await timers.due(until, MAX_TIMERS, start)
+        found += own.of(due)
+        if len(due) < MAX_TIMERS or len(found) >= MAX_TIMERS:
+            break
+        start += len(due)
+    return found
+
+
+async def _fire_due(
+    worker: Worker, stage: ProfileUpdate, timers: Timers, own: OwnPeople, watermark: Watermark
+) -> float:
+    """Fire a turn of timers of own people; returns the pause until the next turn, in seconds."""
     until = watermark.current()
-    if not (until and await timers.acquire_timers(worker.token, TIMERS_LEASE_MS)):
-        return TIMER_PAUSE_S
-    due = await timers.due(until, MAX_TIMERS)
+    due = await _own_due(timers, own, until) if until else []
     try:
         for error in await stage.fire(due, until):
             log.error("a timer failed and is tried again in an hour: %s", error)
@@ -292,7 +311,7 @@ async def _fire_due(worker: Worker, stage: ProfileUpdate, timers: Timers, waterm
         return FAILED_TIMERS_PAUSE_S
     if due:
         worker.failpoint("timers:fired")
-    return 0 if len(due) == MAX_TIMERS else TIMER_PAUSE_S
+    return 0 if len(due) >= MAX_TIMERS else TIMER_PAUSE_S
 
 
 def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: UpdateResult) -> list[Outcome[None]]:

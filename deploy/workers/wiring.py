@@ -28,6 +28,7 @@ from deploy.settings import Settings
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
 from deploy.workers.followed_definitions import follow_decisions, follow_sending
+from deploy.workers.own_partitions import OwnPartitions
 from deploy.workers.retry import with_retry
 from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
 from processors.enrichment.enrichment import Enrichment
@@ -35,6 +36,7 @@ from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
 from schemas.time import clock_ms
+from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
 from sinks.kafka.offsets import OffsetReader
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
@@ -163,12 +165,14 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     stores = _Stores(settings)
     profiles, worker = stores.profiles(), _worker(app, topic, settings, stores)
     rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
+    progress, resolved = kafka_progress(settings, worker.clock), settings.topic_prefix + RESOLVED_TOUCHPOINTS
     register_profile(
         worker,
         stage=ProfileUpdate(profiles, rules=rules),
         product_news=ProductNews(stores.products()),
         timers=profiles,
-        progress=kafka_progress(settings, worker.clock),
+        own=OwnPartitions(app, resolved, lambda: progress.partitions(resolved)),
+        progress=progress,
         outbox=stores.profile_outbox(),
     )
 

@@ -63,11 +63,18 @@ class Outbox(Protocol):
 class Timers(Protocol):
     """Keeps the timers of profiles."""
 
-    async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
-        """Acquire or renew the lease of the timers; False while another process holds it."""
+    async def due(self, now_ms: int, count: int, start: int = 0) -> list[str]:
+        """Return the ids of profiles with a timer that is due, the longest overdue first, from a place on."""
 
-    async def due(self, now_ms: int, count: int) -> list[str]:
-        """Return the ids of profiles with a timer that is due, the longest overdue first."""
+
+class OwnPeople(Protocol):
+    """Tells whose events this process reads: the people of its partitions of `resolved-touchpoints`."""
+
+    def any(self) -> bool:
+        """Return whether it reads a partition."""
+
+    def of(self, profile_ids: Sequence[str]) -> list[str]:
+        """Return those whose events it reads."""
 
 
 class Progress(Protocol):

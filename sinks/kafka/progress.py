@@ -50,18 +50,23 @@ class KafkaProgress:
         self._groups = groups
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, "kafka-progress")
-        self._known: set[Partition] = set()
+        self._known: frozenset[Partition] = frozenset()
         self._ends: dict[Partition, tuple[int, int]] = {}  # as the broker reports it, and as it was read
         self._halts: dict[Partition, _Halt] = {}
+        self._told = ""
 
     async def measure(self) -> LogProgress | None:
         """Measure; None: the broker does not answer, or not with everything."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._measure)
         except KafkaException as error:
-            log.warning("timers wait, since Kafka does not say what is processed: %s", error.args[0].str())
             self._ends.clear()
+            self._tell(f"Kafka does not say what is processed: {error.args[0].str()}")
             return None
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has; 0: nothing was measured yet."""
+        return sum(name == topic for name, _ in self._known)
 
     def close(self) -> None:
         """Close the connections."""
@@ -72,10 +77,10 @@ class KafkaProgress:
         at_ms = self._clock()
         found = self._offsets.partitions({name for _, topics in self._groups for name in topics})
         if missing := self._missing(found):
-            log.warning("timers wait, since Kafka does not know %s: `throughline topics apply`", missing)
+            self._tell(f"Kafka does not know {missing}: `throughline topics apply`")
             return None
         places = [[place for name in topics for place in found.get(name, ())] for _, topics in self._groups]
-        self._known.update(place for ours in places for place in ours)
+        self._known = self._known.union(*places)  # a new set: another thread may be counting
         # Committed before ends: what `identify` has committed now is in the topics whose ends are read next.
         committed = [
             self._offsets.committed(group, ours) for (group, _), ours in zip(self._groups, places, strict=True)
@@ -83,9 +88,16 @@ class KafkaProgress:
         ends = self._read_ends(self._known)
         if ends is None:
             return None
+        self._told = ""
         by_place = {place: offset for theirs in committed for place, offset in theirs.items()}
         done = self._skip_empty(by_place, ends)
         return LogProgress(at_ms, [GroupProgress(done, {place: ends[place] for place in ours}) for ours in places])
+
+    def _tell(self, reason: str) -> None:
+        """Say once why nothing can be measured."""
+        if reason != self._told:
+            self._told = reason
+            log.warning("timers wait, since %s", reason)
 
     def _missing(self, found: dict[str, list[Partition]]) -> str:
         """Name what is missing: a broker that has just started may not know all yet."""

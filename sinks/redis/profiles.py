@@ -18,7 +18,6 @@ from redis.asyncio import Redis
 
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite, StoredProfile
 from sinks.redis import deduplication as seen
-from sinks.redis.lease import Lease
 from sinks.redis.lua import source
 
 EVENTS_A_CALL = 500
@@ -48,7 +47,6 @@ class RedisProfileStore:
         self._list = redis.register_script(source("changed_profiles"))
         self._exported = redis.register_script(source("exported_profiles"))
         self._erase = redis.register_script(source("erase_profile"))
-        self._timers_lease = Lease(redis, f"{self._timers}:lease")
         self._replace = redis.register_script(seen.script("replace_profile"))
 
     async def read(self, requests: Sequence[ProfileRequest]) -> ProfileReading:
@@ -91,19 +89,21 @@ class RedisProfileStore:
             reading.live.extend(await self._read_people(list(profile_ids[start : start + EVENTS_A_CALL]), [], reading))
         return reading
 
-    async def due(self, now_ms: int, count: int) -> list[str]:
-        """List profiles with a timer that is due by `now_ms`, the longest overdue first; at most `count`."""
-        found: Any = await self._redis.zrange(self._timers, 0, now_ms, byscore=True, offset=0, num=count)
+    async def due(self, now_ms: int, count: int, start: int = 0) -> list[str]:
+        """List profiles with a timer that is due by `now_ms`, the longest overdue first.
+
+        Args:
+            now_ms: Milliseconds since 1970.
+            count: The most profiles.
+            start: Leave out so many.
+        """
+        found: Any = await self._redis.zrange(self._timers, 0, now_ms, byscore=True, offset=start, num=count)
         return [profile_id.decode() for profile_id in found]
 
     async def forget_timers(self, profile_ids: Sequence[str]) -> None:
         """Remove the timers of profiles that were merged away or erased."""
         if profile_ids:
             await self._redis.zrem(self._timers, *profile_ids)
-
-    async def acquire_timers(self, token: str, ttl_ms: int) -> bool:
-        """Acquire or renew the lease of the timers for `ttl_ms` milliseconds; False while another token holds it."""
-        return await self._timers_lease.acquire(token, ttl_ms)
 
     async def get(self, profile_id: str) -> StoredProfile | None:
         """Read a profile by any id that it ever had.

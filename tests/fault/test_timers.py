@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reminders import Reminders, reminders
+from tests.support.reminders import Reminders, definitions, reminders
 from tests.support.stack import Addresses, corner, local_stack
 
 pytestmark = pytest.mark.fault
@@ -75,7 +75,7 @@ def drills(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iter
         for name, (disturb, session_s) in DRILLS.items():
             settings = opened.enter_context(corner(servers))
             home = tmp_path_factory.mktemp(name.replace(" ", "-"))
-            shop = opened.enter_context(reminders(settings, home, session_timeout_s=session_s))
+            shop = opened.enter_context(reminders(settings, home, changes={"session_timeout_s": session_s}))
             found[name] = threads.submit(wrongly_reminded, disturb, shop)
         yield found
 
@@ -101,3 +101,32 @@ def test_while_the_broker_stands_still_no_timer_runs_ahead(tmp_path: Path) -> No
         shop.pipeline.workers["identify"].resume()
 
         assert [] == shop.wrongly_reminded()
+
+
+FLAG = """
+segments:
+  - name: flag
+    description: Looks a lot.
+    when: {{performed: Product Viewed, at_least: {views}, within: 90d}}
+  - name: viewer
+    description: Looks now.
+    when: {{performed: Product Viewed, within: 2s}}
+"""
+VERSIONS = {"old": FLAG.format(views=1), "new": FLAG.format(views=150)}
+
+
+def test_workers_with_different_definitions_do_not_undo_each_other(servers: Addresses, tmp_path: Path) -> None:
+    """As while workers are replaced one by one: each decides about the people whose events it reads, by timers too."""
+    old, new = (definitions(tmp_path / name, **{"segments/own.yaml": text}) for name, text in VERSIONS.items())
+    with corner(servers) as settings, reminders(settings, tmp_path, changes=old) as shop:
+        shop.warm_up()
+        shop.pipeline.start("profile", "profile 2", **{name: str(path) for name, path in new.items()})
+        shop.wait_until_reading("profile", "profile 2")
+        for turn in range(3):
+            shop.look_at_lamps(CARTS, turn)
+            time.sleep(6)  # they are no viewers any more, which a timer finds out
+        shop.pipeline.wait(lambda: [6] * CARTS == [*map(len, shop.segment_changes("viewer").values())])
+        flagged = shop.segment_changes("flag").values()
+
+        assert 0 < len(flagged) < CARTS
+        assert [] == [changes for changes in flagged if changes != ["segment_entered"]]

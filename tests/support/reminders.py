@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -87,6 +88,18 @@ class Reminders:
         self._happen("Order Completed", sorted(self.ordered), revenue="1.10", currency="EUR")
         assert time.time() < self.due_from, "too slow: the orders come after the reminders"
 
+    def look_at_lamps(self, people: int, turn: int) -> None:
+        """Let people look at a product."""
+        self._happen("Product Viewed", range(people), turn=str(turn), product_id="lamp")
+
+    def segment_changes(self, segment: str) -> dict[str, list[str]]:
+        """What became of each person in a segment: kinds of changes, in order, by profile id."""
+        found: dict[str, list[str]] = {}
+        for row in sorted(self.published(JOURNEY_EVENTS), key=lambda row: str(row["at"])):
+            if row.get("segment") == segment:
+                found.setdefault(row["profile_id"], []).append(row["kind"])
+        return found
+
     def sleep_until_due(self, and_s: float = 4.0) -> None:
         """Sleep until all reminders are due, and so many seconds more."""
         time.sleep(max(0.0, self.due_from + and_s - time.time()))
@@ -99,7 +112,9 @@ class Reminders:
 
     def reminded(self) -> list[int]:
         """Numbers of the carts of which people were reminded, in order."""
-        carts = {row["run_id"]: int(row["key"]) for row in self.published(JOURNEY_EVENTS) if row["key"]}
+        carts = {
+            row["run_id"]: int(row["key"]) for row in self.published(JOURNEY_EVENTS) if row.get("run_id") and row["key"]
+        }
         return sorted(carts[row["run_id"]] for row in self.published(DECISIONS) if row["outcome"] == "sent")
 
     def wrongly_reminded(self) -> list[int]:
@@ -143,7 +158,7 @@ class Reminders:
                 touchpoint(
                     name,
                     identifiers={"email": f"p{number}@shop.example"},
-                    event_id=f"{name} {number}",
+                    event_id=f"{name} {number} {properties.get('turn', '')}",
                     occurred_at=now,
                     consent={"marketing": True, "channels": {"email": True}},
                     properties={"cart_id": str(number), "order_id": f"o{number}", **properties},
@@ -168,7 +183,10 @@ def definitions(folder: Path, **more: str) -> dict[str, Path]:
 
 @contextmanager
 def reminders(
-    settings: Settings, home: Path, roles: Sequence[str] = ("identify", "profile"), **changes: Any
+    settings: Settings,
+    home: Path,
+    roles: Sequence[str] = ("identify", "profile"),
+    changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Reminders]:
     """Open the shop with these workers; `changes` are settings."""
     changed = settings.model_copy(update={**definitions(home / "definitions"), **changes})

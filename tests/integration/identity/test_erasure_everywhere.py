@@ -34,7 +34,7 @@ MARKS_OF_AN_ERASURE = {
 """They have profile ids and keyed hashes of identifiers, so that no replay restores the person; never clear text."""
 IMPERSONAL_KEYS = {
     "identity:past", "identity:refusals", "identify:refused", "identity:version", "marks:", "seen:", "product_facts:",
-    "identity:relay", "outbox:relay", "timers:lease", "delivery:due", "recommend:", "recommend_best",
+    "identity:relay", "outbox:relay", "delivery:due", "recommend:", "recommend_best",
     "recommend_products", "recommend_turn", "segments:defined", "segments:filled", "segments:checked",
     "segments:backfill", "segments:dated", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive",
     "definitions", "definitions:", "held", "workers",

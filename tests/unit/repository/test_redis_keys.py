@@ -7,7 +7,7 @@ from pathlib import Path
 
 STORES = Path(__file__).parents[3] / "sinks" / "redis"
 IN_LUA = re.compile(r"prefix \.\. '([a-z_:]+)'")
-IN_PYTHON = re.compile(r"\{self\._prefix\}([a-z_:]+)|\{\{\{namespace\}\}\}:([a-z_:]+)|\{self\._timers\}(:lease)")
+IN_PYTHON = re.compile(r"\{self\._prefix\}([a-z_:]+)|\{\{\{namespace\}\}\}:([a-z_:]+)")
 IN_TABLE = re.compile(r"`([a-z_:]+?)(?:<[^`]*)?`")
 
 
@@ -15,9 +15,7 @@ def named_in_code() -> set[str]:
     """Return the constant first part of every key."""
     lua = {name for file in (STORES / "lua").glob("*.lua") for name in IN_LUA.findall(file.read_text("utf-8"))}
     python = {
-        first or second or f"timers{third}"
-        for file in STORES.glob("*.py")
-        for first, second, third in IN_PYTHON.findall(file.read_text("utf-8"))
+        first or second for file in STORES.glob("*.py") for first, second in IN_PYTHON.findall(file.read_text("utf-8"))
     }
     return lua | python
 
