@@ -42,7 +42,7 @@ def budget(
     with clickhouse() as client:
         markets = asked_markets(client, market)
         days = spend_and_revenue(client, model, _day(first, "--from"), _day(last, "--to"), markets)
-        warnings = missing_rates(client, days[0].first_day, len(days[0].spend)) if days else []
+        warnings = missing_rates(client, days[0].first_day, len(days[0].spend), markets) if days else []
     if not days:
         where = f" in {', '.join(markets)}" if markets else ""
         fail(f"no spend is known for these days{where}: `throughline import spend FILE.csv` brings it in")

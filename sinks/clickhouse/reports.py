@@ -169,10 +169,11 @@ class AttributionReport:
 
 
 _NEAR = (
-    "day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC')) - 1"
+    "(empty({markets:Array(String)}) OR has({markets:Array(String)}, toString(market)))"
+    " AND day >= toDate32(fromUnixTimestamp64Milli({start:Int64}, 'UTC')) - 1"
     " AND day <= toDate32(fromUnixTimestamp64Milli({stop:Int64}, 'UTC')) + 1"
 )
-"""In the period or a day before or after it: days are those of the time zone of reports."""
+"""Of the markets, and in the period or a day before or after it: days are those of the time zone of reports."""
 
 
 def models(client: Any) -> list[str]:
@@ -211,7 +212,7 @@ def attribution(client: Any, options: AttributionOptions) -> AttributionReport:
         SELECT countIf(wanted), sumIf(ifNull(revenue, 0), wanted), countIf(revenue IS NULL AND {_NEAR})
         FROM
         (
-            SELECT revenue, day, {{goal:String}} IN ('all', conversion_type)
+            SELECT revenue, day, market, {{goal:String}} IN ('all', conversion_type)
                 AND converted_at >= fromUnixTimestamp64Milli({{start:Int64}}, 'UTC')
                 AND converted_at < fromUnixTimestamp64Milli({{stop:Int64}}, 'UTC')
                 {"AND has({markets:Array(String)}, toString(market))" if options.markets else ""} AS wanted
@@ -243,15 +244,15 @@ def _warnings(client: Any, parameters: dict[str, Any], not_converted: int) -> tu
 
     Args:
         client: A clickhouse-connect client.
-        parameters: Of the report: `start` and `stop`.
+        parameters: Of the report: `start`, `stop` and `markets`.
         not_converted: How many such conversions there are.
     """
     if not not_converted:  # as in most reports; and which amounts they are takes as long to find out as the credits
-        of_spend = f"SELECT count() FROM (SELECT date AS day FROM v_spend WHERE spend IS NULL) WHERE {_NEAR}"  # noqa: S608
+        of_spend = f"SELECT count() FROM (SELECT date AS day, market FROM v_spend WHERE spend IS NULL) WHERE {_NEAR}"  # noqa: S608
         if not client.query(of_spend, parameters=parameters).first_row[0]:
             return ()
     which = f"SELECT warning FROM v_missing_rates WHERE what IN ('conversions', 'spend') AND {_NEAR}"  # noqa: S608
-    rows = client.query(f"{which} ORDER BY day, currency, what", parameters=parameters).result_rows
+    rows = client.query(f"{which} ORDER BY day, currency, what, market", parameters=parameters).result_rows
     return tuple(warning for (warning,) in rows)
 
 

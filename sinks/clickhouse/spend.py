@@ -119,19 +119,21 @@ def publish_currency(client: Any, currency: str) -> bool:
     return True
 
 
-def missing_rates(client: Any, first: date | None = None, days: int = 0) -> list[str]:
+def missing_rates(client: Any, first: date | None = None, days: int = 0, markets: Sequence[str] = ()) -> list[str]:
     """List the amounts that no sum contains because they have no exchange rate: one sentence a day and currency.
 
     Args:
         client: A clickhouse-connect client, connected to the product's database.
         first: The first day; None: all days.
         days: How many days from then on.
+        markets: Only of these markets; empty: of all, and of none.
     """
     rows = client.query(
         "SELECT warning FROM v_missing_rates"
-        " WHERE {days:Int64} = 0 OR (day >= {first:Date} AND day < {first:Date} + {days:Int64})"
-        " ORDER BY day, currency, what",
-        parameters={"first": first or date(1970, 1, 1), "days": days if first else 0},
+        " WHERE ({days:Int64} = 0 OR (day >= {first:Date} AND day < {first:Date} + {days:Int64}))"
+        " AND (empty({markets:Array(String)}) OR has({markets:Array(String)}, market))"
+        " ORDER BY day, currency, what, market",
+        parameters={"first": first or date(1970, 1, 1), "days": days if first else 0, "markets": list(markets)},
     ).result_rows
     return [warning for (warning,) in rows]
 

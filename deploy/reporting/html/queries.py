@@ -125,7 +125,11 @@ ORDER BY channel != '(all)', channel, messages
 """
 
 WARNINGS = """
-SELECT warning FROM v_missing_rates WHERE day BETWEEN {first:Date} AND {last:Date} ORDER BY day, currency, what
+SELECT warning
+FROM v_missing_rates
+WHERE day BETWEEN {first:Date} AND {last:Date}
+    AND (empty({markets:Array(String)}) OR has({markets:Array(String)}, market))
+ORDER BY day, currency, what, market
 """
 
 

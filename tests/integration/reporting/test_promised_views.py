@@ -60,6 +60,8 @@ PROMISES = [
     Promise("v_rfm", "profile_id", "recency_days frequency monetary r f m"),
     Promise("v_ltv", "profile_id", "orders revenue margin"),
     Promise("v_cac", "month model channel", "spend new_customers cac"),
+    Promise("v_cac_by_market", "month model channel market", "spend new_customers cac"),
+    Promise("v_payback_by_market", "cohort model channel market months", "customers cac paid_back"),
     Promise("v_product_performance", "product_id", "orders quantity revenue"),
     Promise("v_purchase_times", "weekday hour", "orders revenue"),
     Promise("v_message_frequency", "segment channel messages", "people conversions revenue unsubscribes"),

@@ -111,9 +111,9 @@ def test_reports_of_a_market_have_its_spend_and_say_unknown_rates(story: Warehou
     assert {("32.1000", "7.0600")} == {(row["spend"], row["spend_of_no_market"]) for row in found}
     assert [pytest.approx(35.015 / 32.1)] * 3 == [row["roas"] for row in found]  # 20.01 EUR and 30.01 USD
     assert {"67.1500"} == {row["spend"] for row in whole if row["key"] == "Display"}
-    for row in (*found, *whole):
+    for row, lacking in (*((row, []) for row in found), *((row, ["GBP of 1 conversions"]) for row in whole)):
         assert "EUR" == row["currency"]
-        assert ["GBP of 1 conversions"] == [text[text.index("GBP") :][:20] for text in row["not_converted"]]
+        assert lacking == [text[text.index("GBP") :][:20] for text in row["not_converted"]]
 
     fitted = json.loads(run("attribution", "fit", "--model", "markov_1,shapley", "--bootstrap", "0", "--json").stdout)
     days = {"first": DAY, "last": DAY, "markets": [], "whole": 1}
@@ -124,4 +124,60 @@ def test_reports_of_a_market_have_its_spend_and_say_unknown_rates(story: Warehou
     run("report", "--html", str(page), "--market", "dach")
     assert "of spend that is of no market" in page.read_text("utf-8")
     budget = json.loads(run("budget", "--market", "france", "--json").stdout)
-    assert (str(DAY), 1, 1) == (budget["from"], budget["days"], len(budget["not_converted"]))
+    assert (str(DAY), 1, []) == (budget["from"], budget["days"], budget["not_converted"])
+
+
+def test_a_customer_costs_and_pays_back_by_market(story: Warehouse) -> None:
+    story.store(ordered("A-1b", 1, DAY_ONE + timedelta(days=40), revenue="60.00", context={"geo": {"country": "DE"}}))
+    cac = "SELECT market, channel, spend, new_customers, cac FROM v_cac_by_market WHERE model = 'linear'"
+    payback = (
+        "SELECT market, months, customers, cac, margin_per_customer, paid_back FROM v_payback_by_market"
+        " WHERE model = 'linear' AND channel = 'Display' ORDER BY market, months"
+    )
+
+    assert [
+        ("", "(all)", Decimal("7.06"), 0.0, None),
+        ("dach", "(all)", Decimal("32.10"), 2.0, pytest.approx(16.05)),
+        ("france", "(all)", Decimal("30.01"), 1.0, pytest.approx(30.01)),
+        ("others", "(all)", Decimal("5.04"), 1.0, pytest.approx(5.04)),
+    ] == story.rows(f"{cac} AND channel = '(all)' AND month = toStartOfMonth(toDate('{DAY}')) ORDER BY market")
+    found = story.rows(payback)
+    assert [
+        ("dach", 0, 2.0, pytest.approx(16.05), 1),
+        ("dach", 1, 2.0, pytest.approx(16.05), 1),
+        ("france", 0, 1.0, pytest.approx(30.01), 0),
+        ("france", 1, 1.0, pytest.approx(30.01), 1),  # with the order in Germany: the customer was won in France
+        ("others", 0, 1.0, pytest.approx(5.04), 0),
+        ("others", 1, 1.0, pytest.approx(5.04), 0),
+    ] == [(market, months, customers, cost, paid) for market, months, customers, cost, _, paid in found]
+    (whole,) = story.rows(
+        "SELECT customers, cac, margin_per_customer FROM v_payback"
+        " WHERE model = 'linear' AND channel = '(all)' AND months = 1"
+    )
+    assert (4.0, pytest.approx(74.21 / 4), pytest.approx(sum(row[2] * row[4] for row in found if row[1]) / 4)) == whole
+
+
+def test_amounts_without_a_rate_name_market_and_about_what_they_are_worth(story: Warehouse) -> None:
+    insert_rates(story.client, [{"date": DAY - timedelta(days=90), "currency": "GBP", "rate": Decimal("1.2")},
+                                {"date": DAY - timedelta(days=90), "currency": "EUR", "rate": Decimal(1)}])  # fmt: skip
+    insert_spend(story.client, [spent("9.00", "FR", channel="TV", currency="JPY")])
+    insert_spend(story.client, [spent("8.00", channel="Radio", currency="JPY")])
+    refund = {"order_id": "A-1", "revenue": "5.00", "currency": "GBP"}
+    story.store(resolved("refund", 1, DAY_ONE + timedelta(hours=9), event="Order Refunded", properties=refund))
+
+    assert [
+        ("conversions", "others", "GBP", Decimal("40.01"), Decimal("48.012")),
+        ("refunds", "france", "GBP", Decimal("5.00"), Decimal("6.00")),
+        ("spend", "", "JPY", Decimal("8.00"), None),
+        ("spend", "france", "JPY", Decimal("9.00"), None),
+    ] == story.rows("SELECT what, market, currency, total, estimate FROM v_missing_rates ORDER BY what, market")
+    assert [
+        f"40.01 GBP of 1 conversions of others on {DAY} are in no sum of money: there is no rate"
+        " (about 48.01 EUR by the nearest)",
+        f"8 JPY of 1 spend of no market on {DAY} are in no sum of money: there is no rate",
+    ] == [
+        warning
+        for (warning,) in story.rows(
+            "SELECT warning FROM v_missing_rates WHERE market IN ('', 'others') ORDER BY what, market"
+        )
+    ]
