@@ -212,7 +212,7 @@ def register_record(
             if found:
                 await tables.insert_all("profiles", [profile_row(*snapshot) for snapshot in found], "")
                 failpoint("snapshot:inserted")
-                await changed.mark_exported([(profile_id, version) for profile_id, version, _ in found])
+                await changed.mark_exported([(profile_id, version) for profile_id, version, *_ in found])
             await asyncio.sleep(snapshot_pause_s(clock() - started))
 
     @worker.app.timer(HOUSEKEEPING_S)

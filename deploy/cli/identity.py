@@ -312,9 +312,10 @@ def _change_text(change: dict[str, Any], profile_id: str) -> str:
         "transfer": f"transfer from {before} to {after or 'no profile'}: {about}",
         "refuse": f"refuse: {about}" + (f", which is of {before}" if before else ""),
         "erase": f"erase: {about}",
+        "release": f"release from quarantine: {about}",
     }[change["kind"]]
     evidence = f"event {change['event_id']}" if change["event_id"] else "an operator's command"
-    if change["kind"] in ("split", "erase"):
+    if change["kind"] in ("split", "erase", "release"):
         evidence = "an operator's command"
     return f"{what} (by {evidence}; {change['rule']})"
 

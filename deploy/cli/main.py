@@ -27,6 +27,7 @@ MODULES = (
     "simulate",
     "imports",
     "demo",
+    "rebuild",
     "profile",
     "identity",
     "segments",

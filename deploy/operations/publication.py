@@ -304,6 +304,26 @@ async def settings_in_force(settings: Settings, store: RedisDefinitions, state: 
     return settings_of(settings, Bundle(files))
 
 
+async def restore_archive(settings: Settings, store: RedisDefinitions) -> None:
+    """Put the journeys of every version that was ever published, and of the folder, into the archive: runs need them.
+
+    Raises:
+        StoreDown: ClickHouse does not answer.
+    """
+    changes = await asyncio.to_thread(_with_tables, settings, read_changes)
+    for version in dict.fromkeys(change.version for change in changes if change.version):
+        files = await asyncio.to_thread(_with_tables, settings, partial(read_files, version=version))
+        if files is not None:
+            await _archive(store, settings_of(settings, Bundle(files)))
+    await _archive(store, settings)
+
+
+async def _archive(store: RedisDefinitions, at: Settings) -> None:
+    with suppress(DefinitionError):  # a version that this release cannot read: runs that entered with it end
+        journeys = load_definitions(at).journeys
+        await store.archive({journey.version: journey.archived() for journey in journeys})
+
+
 def _restored(settings: Settings) -> tuple[DefinitionsState, dict[str, str] | None]:
     state = DefinitionsState()
     try:

@@ -15,7 +15,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from deploy.operations.deployment import Deployment, Progress
-from deploy.operations.engines import former_journeys, load_sound_definitions
+from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
 from deploy.operations.publication import settings_in_force, state_in_force
 from deploy.operations.roles import Role
 from deploy.settings import Settings
@@ -23,6 +23,7 @@ from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
 from processors.profiles.rebuild import rebuild, replacement, restore, state_anew
 from processors.segments.preview import history_of
+from schemas.journeys.definitions import Journey
 from schemas.segments.conditions import SegmentHistory
 from schemas.time import clock_ms
 from sinks.clickhouse.history import read_events
@@ -46,11 +47,22 @@ async def load_rebuild_decider(settings: Settings) -> DecisionEngine:
         DefinitionError: A definition file is not valid.
         redis.RedisError: Redis does not answer.
     """
+    definitions, former = await load_rebuild_definitions(settings)
+    return definitions.decider(archive=former)
+
+
+async def load_rebuild_definitions(settings: Settings) -> tuple[Definitions, dict[str, Journey]]:
+    """Load the definitions in force, and the former versions of journeys.
+
+    Raises:
+        DefinitionError: A definition file is not valid.
+        redis.RedisError: Redis does not answer.
+    """
     async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
         store = RedisDefinitions(client, settings.redis_namespace)
         at = await settings_in_force(settings, store, await state_in_force(settings, store))
         definitions = await asyncio.to_thread(load_sound_definitions, at)
-        return definitions.decider(archive=former_journeys(await store.archived()))
+        return definitions, former_journeys(await store.archived())
 
 
 async def rebuild_people(

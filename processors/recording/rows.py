@@ -192,19 +192,21 @@ def dead_letter_rows(letter: dict[str, Any]) -> list[Row]:
     return [("dead_letters", orjson.dumps(letter))]
 
 
-def profile_row(profile_id: str, version: int, document: bytes) -> bytes:
+def profile_row(profile_id: str, version: int, document: bytes, state: bytes = b"") -> bytes:
     """Write a snapshot of a profile.
 
     Args:
         profile_id: The person.
         version: The profile's version; the highest stays.
         document: The profile, JSON; `gone` marks one that was merged away or erased.
+        state: What the decider remembers, JSON; empty: nothing.
     """
     gone = b'"gone"' in document and _is_gone(document)  # rare, and parsing takes long
     row = {
         "profile_id": profile_id,
         "version": version,
         "document": orjson.Fragment(document),
+        **({"state": orjson.Fragment(state)} if state else {}),
         "is_deleted": int(gone),
     }
     return orjson.dumps(row)

@@ -113,8 +113,8 @@ class Tables(Protocol):
 class ChangedProfiles(Protocol):
     """Keeps which profiles have changed since their last snapshot."""
 
-    async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
-        """Return some of them: profile id, version, document."""
+    async def changed(self, count: int) -> list[tuple[str, int, bytes, bytes]]:
+        """Return some of them: profile id, version, document, state."""
 
     async def mark_exported(self, snapshots: Sequence[tuple[str, int]]) -> None:
         """Remove stored versions from the list; a profile that has changed again stays listed."""

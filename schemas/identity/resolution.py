@@ -166,7 +166,7 @@ class ErasedPerson(NamedTuple):
     version: int
 
 
-ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse"]
+ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse", "release"]
 
 
 class IdentityChange(NamedTuple):
@@ -186,7 +186,8 @@ class IdentityChange(NamedTuple):
         occurred_at: Time of that event, RFC 3339 in UTC with milliseconds.
         rule: Why. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
             `new_anonymous`, `sign_out`, `oldest` (it made room), `quarantined` (what had joined it
-            is no device); a refusal: as `Refusal.rule`.
+            is no device); a refusal: as `Refusal.rule`; a release from quarantine: `request`; an erasure:
+            `request`, before it `merged` for each profile that had been merged into the person.
     """
 
     version: int

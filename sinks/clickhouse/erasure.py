@@ -1,8 +1,8 @@
 """Deletes a person from ClickHouse: from every table that names a person, also of later migrations.
 
 A table names a person if it has a column `profile_id`. With an `anchor` beside it, its rows follow merges and splits,
-as they do in the views. Two things stay: the log entry of the erasure (keyed hashes only), and the `gone` row of
-the profile in `profiles`.
+as they do in the views. Three things stay: the log entries of the erasure and of identifiers that had
+passed to other people (ids and keyed hashes only), and the `gone` row of the profile in `profiles`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schemas.identity.erasure import LetterPlace
+from schemas.identity.resolution import NIL_UUID
 
 IDENTITY_LOG, OVERRIDES, PROFILES = "identity_log", "identity_overrides", "profiles"
 
@@ -23,7 +24,9 @@ _OWNER_CONDITION = (
     " toString(anchor) IN {{mine:Array(String)}}, profile_id IN {{people:Array(UUID)}})"
 )
 _OWN_CONDITIONS = {
-    IDENTITY_LOG: "(profile_id IN {people:Array(UUID)} OR from_profile_id IN {people:Array(UUID)}) AND kind != 'erase'",
+    # What others got from the person stays: without it, a rebuild would not know whose those identifiers are.
+    IDENTITY_LOG: "(profile_id IN {people:Array(UUID)} OR (from_profile_id IN {people:Array(UUID)}"
+    f" AND (kind NOT IN ('transfer', 'split') OR profile_id = '{NIL_UUID}'))) AND kind != 'erase'",
     OVERRIDES: "profile_id IN {people:Array(UUID)}",
     PROFILES: "profile_id IN {people:Array(UUID)} AND NOT is_deleted",
 }

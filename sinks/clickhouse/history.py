@@ -134,6 +134,17 @@ def _by_person(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, list[dict[s
         yield str(person), [_event(dict(zip(_EVENT_COLUMNS, row[1:], strict=True))) for row in theirs]
 
 
+def read_events_named(client: Any, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Read all events with one of some names, as `read_events` returns them, in order of receipt."""
+    query = f"""
+        SELECT t.{", t.".join(_COLUMNS)} FROM touchpoints AS t FINAL
+        WHERE t.event IN {{names:Array(String)}} ORDER BY {_ARRIVAL}
+    """  # noqa: S608 - our own column names
+    with client.query_rows_stream(query, {"names": list(names)}) as rows:
+        for row in rows:
+            yield _event(dict(zip(_COLUMNS, row, strict=True)))
+
+
 def read_product_names(client: Any, product_ids: Iterable[str]) -> dict[str, str]:
     """Return the names of products by id, as far as they are known now: of the catalogue, else as people saw them."""
     lines = b"\n".join(orjson.dumps([product_id]) for product_id in product_ids)

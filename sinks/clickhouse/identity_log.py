@@ -47,7 +47,7 @@ def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | No
         SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
             toUnixTimestamp64Milli(occurred_at), version
         FROM identity_log FINAL
-        WHERE kind = 'erase' AND (toString(profile_id) = {profile:String}
+        WHERE kind = 'erase' AND rule != 'merged' AND (toString(profile_id) = {profile:String}
             OR arrayExists(one -> toString(one.1) = {anchor:String}, anchors))
         ORDER BY version DESC LIMIT 1
         """,

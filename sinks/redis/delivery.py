@@ -88,6 +88,12 @@ class RedisDeliveryLedger:
         if keys:
             await self._call("acknowledge", *keys)
 
+    async def close_entries(self, keys: Sequence[str], now_ms: int) -> None:
+        """Close the entries of messages whose outcome is known from history: none of them is sent again."""
+        for key in keys:
+            await self.settle(key, b"", b"", now_ms, 0)
+        await self.acknowledge(keys)
+
     async def forget(self, profile_ids: Collection[str]) -> int:
         """Close the entries of a person's messages that wait or are being sent: none of them is tried again.
 

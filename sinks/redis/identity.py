@@ -75,13 +75,13 @@ class RedisIdentityStore:
         self._prefix = f"{{{namespace}}}:"
         self._log = identity_outbox(namespace).stream
         self._version = f"{self._prefix}identity:version"
-        self._policy = _for_script(policy)
+        self._policy = policy_for_script(policy)
         # redis-py calls a registered script by its hash, and loads it when the server does not know it.
-        self._resolve = redis.register_script(_identity_script("moves", "decide", seen.script("resolve")))
-        self._split = redis.register_script(_identity_script("split"))
-        self._erase = redis.register_script(_identity_script("erase_identity"))
-        self._separated = redis.register_script(_identity_script("separated"))
-        self._release = redis.register_script(_identity_script("release_identifier"))
+        self._resolve = redis.register_script(identity_script("moves", "decide", seen.script("resolve")))
+        self._split = redis.register_script(identity_script("leave", "split"))
+        self._erase = redis.register_script(identity_script("leave", "erase_identity"))
+        self._separated = redis.register_script(identity_script("separated"))
+        self._release = redis.register_script(identity_script("leave", "release_identifier"))
         self._follow = redis.register_script(source("follow"))
 
     async def resolve(self, requests: Sequence[ResolveRequest]) -> list[Resolution]:
@@ -219,7 +219,7 @@ class RedisIdentityStore:
     ) -> tuple[str, str, tuple[TypedAnchor, ...], tuple[TypedAnchor, ...], int]:
         if not identifier_hashes:
             raise ImpossibleSplitError("name at least one identifier to split off")
-        token = blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
+        token = separation_token(op_id)
         target = blake2b(op_id.encode(), digest_size=16, person=b"split").digest()
         asked = msgpack.packb(list(dict.fromkeys(identifier_hashes)), use_bin_type=False)
         evidence = msgpack.packb((op_id, occurred_ms), use_bin_type=False)
@@ -243,14 +243,20 @@ def index_bucket(identifier_hash: bytes) -> int:
     return int.from_bytes(identifier_hash[:2], "big") % BUCKETS
 
 
-def _identity_script(*parts: str) -> str:
+def separation_token(op_id: str) -> bytes:
+    """Return the token by which a split keeps its two profiles apart: of the name of the operation."""
+    return blake2b(op_id.encode(), digest_size=16, person=b"separation").digest()
+
+
+def identity_script(*parts: str) -> str:
     """Return scripts after `lua/identity.lua` and its constants; each part is a file's name or a script's text."""
     constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
     texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
     return constants + "".join(texts)
 
 
-def _for_script(policy: IdentityPolicy) -> bytes:
+def policy_for_script(policy: IdentityPolicy) -> bytes:
+    """Pack what the scripts need to know of a policy."""
     rules = {}
     for rule in policy.types:
         makes_room, sharing = policy.makes_room(rule), policy.sharing(rule)

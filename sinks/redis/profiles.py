@@ -153,17 +153,27 @@ class RedisProfileStore:
         )
         return bool(await self._call(self._replace, packed))
 
-    async def changed(self, count: int) -> list[tuple[str, int, bytes]]:
+    async def put_back(self, change: ProfileWrite, version: int) -> bool:
+        """Store a profile that was lost, under a version of which no later one was ever stored.
+
+        Returns:
+            False, with nothing done, when something is stored of it, or it was merged away.
+        """
+        if version > 1:
+            await self._redis.hset(f"{self._prefix}profile:{change.profile_id}", "version", str(version - 1))
+        return await self.replace(change._replace(expected_version=version - 1))
+
+    async def changed(self, count: int) -> list[tuple[str, int, bytes, bytes]]:
         """List profiles that have changed since their last snapshot (`mark_exported`); at most `count`.
 
         Returns:
-            Profile id, version and document. The document of a profile that was merged into another, or erased, is
-            `{"profile_id": …, "event_count": 0, "gone": true}`.
+            Profile id, version, document and state. The document of a profile that was merged into another, or
+            erased, is `{"profile_id": …, "event_count": 0, "gone": true}`.
         """
         found: Any = await self._list(keys=[self._changed], args=[self._prefix, count])
         return [
-            (name, version, document or _gone(name))
-            for name, version, document in ((one[0].decode(), *one[1:]) for one in found)
+            (name, version, document or _gone(name), state or b"")
+            for name, version, document, state in ((one[0].decode(), *one[1:]) for one in found)
         ]
 
     async def mark_exported(self, snapshots: Sequence[tuple[str, int]]) -> None:

@@ -1,5 +1,5 @@
 -- Splits identifiers off a profile into a new one, and separates the two: no event merges them again. Put after
--- identity.lua.
+-- identity.lua and leave.lua.
 -- ARGV 3: token of the operation (16 bytes); 4: candidate for the new profile's id; 5: identifier hashes, MessagePack;
 -- 6: evidence, MessagePack {operation, time (ms)}; 7: '1' = preview, which writes nothing.
 -- Answers MessagePack: {source, new profile | '', moved {anchor, type, …}, stayed {anchor, type, …}, version}, or
@@ -27,31 +27,10 @@ local function plan()
 end
 
 local function execute(found)
-  local source, members, target, fields, gone = found.source, found.members, create_profile(ARGV[4]), {}, {}
-  for identifier_hash in pairs(found.leaving) do
-    local id_type, anchor = members.types[identifier_hash], members.anchors[identifier_hash]
-    set_owner(identifier_hash, target.id, members.quarantined[identifier_hash])
-    fields[#fields + 1], fields[#fields + 2] = '@' .. identifier_hash, members.values[identifier_hash]
-    if anchor then fields[#fields + 1], fields[#fields + 2] = '>' .. identifier_hash, anchor end
-    if members.quarantined[identifier_hash] then
-      fields[#fields + 1], fields[#fields + 2] = '?' .. identifier_hash, 1
-    end
-    for _, mark in ipairs({'@', '>', '?', '!'}) do gone[#gone + 1] = mark .. identifier_hash end
-    target.n, target.counts[id_type] = target.n + 1, (target.counts[id_type] or 0) + 1
-    source.n = source.n - 1
-    source.counts[id_type] = source.counts[id_type] - 1
-  end
-  for from = 1, #gone, MAX_ARGUMENTS do
-    call('HDEL', source.key, unpack(gone, from, math.min(from + MAX_ARGUMENTS - 1, #gone)))
-  end
-  -- It is not known when each part was first seen: both may be as old as the whole.
-  target.first, target.history_before_ms, target.shared = source.first, source.history_before_ms, source.shared
-  for earlier, side in pairs(source.separations) do target.separations[earlier] = side end
-  source.separations[token], target.separations[token] = '0', '1'
-  save(source, {})
-  save(target, fields)
+  local target = create_profile(ARGV[4])
+  split_off(found.source, found.members, found.leaving, target, token)
   local evidence = cmsgpack.unpack(ARGV[6])
-  write_log('split', target.id, source.id, found.moved, {id = evidence[1], occurred = evidence[2]}, 'unmerge')
+  write_log('split', target.id, found.source.id, found.moved, {id = evidence[1], occurred = evidence[2]}, 'unmerge')
   close_log()
   return target.id
 end

@@ -37,7 +37,7 @@ IMPERSONAL_KEYS = {
     "identity:relay", "outbox:relay", "delivery:due", "recommend:", "recommend_best",
     "recommend_products", "recommend_turn", "segments:defined", "segments:filled", "segments:checked",
     "segments:backfill", "segments:dated", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive",
-    "definitions", "definitions:", "held", "workers",
+    "definitions", "definitions:", "held", "workers", "replay:anchors", "replay:free", "rebuild",
 }  # fmt: skip
 """They name nobody: an event or a message is named by a hash."""
 IMPERSONAL_TABLES = {
