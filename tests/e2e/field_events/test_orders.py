@@ -51,6 +51,10 @@ INPUTS.records += [
     big("big-501", "B-501", 501),
     big("big-5000", "B-5000", 5000),
 ]
+_LONG = big("big-long", "B-long", 400)
+for _line in _LONG["properties"]["products"]:
+    _line["description"] = "n" * 1000  # 400 KB in all
+INPUTS.records.append(_LONG)
 
 # A scale at the counter, and goods that were exchanged or brought back.
 INPUTS.event("""
@@ -206,7 +210,16 @@ def test_a_large_order_keeps_its_lines_up_to_the_documented_number(field: Field,
 
 def test_how_many_lines_were_cut_is_said(field: Field) -> None:
     assert [[], [("properties.products", "lines_cut")]] == [field.mended("big-500"), field.mended("big-501")]
-    assert [(2,)] == field.rows("SELECT sum(events) FROM v_mended WHERE rule = 'lines_cut'")
+    assert [(3,)] == field.rows("SELECT sum(events) FROM v_mended WHERE rule = 'lines_cut'")
+
+
+def test_an_order_of_long_texts_keeps_its_head_and_as_many_lines_as_fit(field: Field) -> None:
+    ((lines,),) = field.rows("SELECT count() FROM v_order_items WHERE order_id = 'B-long'")
+
+    assert [(120.0, 120.0, "EUR")] == field.conversion("B-long")
+    assert {"EUR": "120.00"} == field.net("user_id:c-big-long")
+    assert 200 <= lines < 400
+    assert [("properties.products", "lines_cut")] == field.mended("big-long")
 
 
 def test_weighed_and_exchanged_goods_add_up_to_the_receipt(field: Field) -> None:
