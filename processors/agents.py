@@ -44,7 +44,7 @@ from schemas.topics import ACTIONS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 
 log = logging.getLogger(__name__)
 
-MAX_SNAPSHOTS = 1_000
+MAX_SNAPSHOTS = 3_000
 MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
 FAILED_TIMERS_PAUSE_S = 30.0
@@ -69,7 +69,7 @@ class Batching:
     Attributes:
         records: The most records of a batch of a stage that writes to Redis.
         rows: The most records of a batch that is inserted into ClickHouse.
-        linger_s: Longest wait for such a batch to fill, seconds.
+        linger_s: Wait for such a batch to fill, seconds; longer under load (`processors/stream/batches.py`).
     """
 
     records: int
