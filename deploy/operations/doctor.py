@@ -53,7 +53,13 @@ class _FailedError(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
-    stores = [*servers(settings), *_definitions(settings), *_segments(settings), *_predictions(settings)]
+    stores = [
+        *servers(settings),
+        *_people(settings),
+        *_definitions(settings),
+        *_segments(settings),
+        *_predictions(settings),
+    ]
     return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
 
 
@@ -134,6 +140,33 @@ def _definitions(settings: Settings) -> list[Check]:
         return [Check("definitions", False, found, hint)]
     versions = sorted({one["version"] or "of the folder" for one in workers})
     return [Check("definitions", True, f"{', '.join(versions)} in {len(workers)} workers, number {state.number}")]
+
+
+def _people(settings: Settings) -> list[Check]:
+    """Check that Redis has not lost the people whom ClickHouse has; a store that does not answer is no fault here."""
+    import redis
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.rebuild import has_people
+    from sinks.redis.rebuild import is_under_way, knows_people
+
+    try:
+        with redis.Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+            if is_under_way(client, settings.redis_namespace):
+                return [Check("people", False, "a rebuild of Redis has not ended", "repeat `throughline rebuild`")]
+            if knows_people(client, settings.redis_namespace):
+                return []
+        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=_TIMEOUT_S)
+        try:
+            lost = has_people(tables)
+        finally:
+            tables.close()
+    except (redis.RedisError, StoreDown, ClickHouseError, OSError):
+        return []
+    found = "Redis knows nobody, and ClickHouse has people"
+    hint = "stop all workers but `record` at once, then `throughline rebuild`"
+    return [Check("people", False, found, hint)] if lost else []
 
 
 def _segments(settings: Settings) -> list[Check]:

@@ -1,0 +1,38 @@
+"""`throughline doctor` says when Redis has lost the people whom ClickHouse has, and what to run."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis
+
+from deploy.operations.doctor import examine
+from deploy.operations.provision import migrate
+from deploy.settings import Settings
+from sinks.clickhouse.client import connect
+from tests.support.databases import create_database
+
+pytestmark = pytest.mark.integration
+
+
+def people(settings: Settings) -> list[tuple[str, str]]:
+    return [(check.found, check.hint) for check in examine(settings) if check.name == "people"]
+
+
+async def test_people_whom_redis_does_not_know_any_more_are_a_fault(stack: Settings) -> None:
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
+    await asyncio.to_thread(migrate, stack)
+    fresh = await asyncio.to_thread(people, stack)
+    tables = connect(stack.clickhouse_url, stack.clickhouse_database)
+    tables.command("INSERT INTO identity_log (version, kind) VALUES (7, 'bind')")
+    tables.close()
+    lost = await asyncio.to_thread(people, stack)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.set(f"{{{stack.redis_namespace}}}:identity:version", 7)
+        back = await asyncio.to_thread(people, stack)
+
+    assert ([], []) == (fresh, back)
+    ((found, hint),) = lost
+    assert "ClickHouse has people" in found
+    assert "throughline rebuild" in hint
