@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.demo.simulator import Options, Simulation
 from deploy.settings import Settings
+from tests.e2e.test_identity_operations import replay
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline, environment
 from tests.support.redis_contents import contents, differences
@@ -154,3 +155,25 @@ def test_a_lost_redis_is_made_again_as_it_was(stack: Settings, tmp_path: Path, m
             run("profile", "show", f"email:{who}@shop.example")["event_count"] - extra
             for who, extra in (("cem", 0), ("ben", 1))
         ]
+        waiting = {
+            row[0]
+            for row in pipeline.rows(
+                "SELECT profile_id FROM v_journey_events WHERE kind = 'journey_entered'"
+                " AND journey = 'cart_abandonment'"
+            )
+        }
+        assert {run("profile", "show", f"email:{who}@shop.example")["profile_id"] for who in ("ann", "ben", "cem")} <= {
+            str(one) for one in waiting
+        }
+
+        # Whatever is read from the beginning again is known.
+        stop(pipeline, "identify", "profile", "record", "deliver")
+        replay(stack)
+        for role in ("identify", "profile", "record", "deliver"):
+            pipeline.start(role)
+        pipeline.drain(240)
+        assert (events + 1, decisions) == (
+            pipeline.value("SELECT count() FROM touchpoints FINAL"),
+            pipeline.rows(decided),
+        )
+        assert 0 == pipeline.value("SELECT sum(difference) FROM v_accounting")
