@@ -152,12 +152,12 @@ def register_profile(
     async def follow_log() -> None:
         """Move the watermark on, while there is a timer that waits for it."""
         clock = asyncio.get_running_loop().time
-        told_at = -HELD_BACK_MS / 1000
+        reported_at = -HELD_BACK_MS / 1000
         while not worker.app.should_stop:
             started = clock()
             waiting = await _follow_log(worker, timers, own, progress, watermark)
-            if waiting and started - told_at > HELD_BACK_MS / 1000:
-                told_at = started
+            if waiting and started - reported_at > HELD_BACK_MS / 1000:
+                reported_at = started
                 shown = ", ".join(f"{topic}, partition {number}" for topic, number in waiting[:3])
                 log.warning("timers wait until %d partitions are processed: %s", len(waiting), shown)
             await asyncio.sleep(max(MEASURE_PAUSE_S, MEASURE_REST * (clock() - started)))

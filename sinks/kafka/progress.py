@@ -53,7 +53,7 @@ class KafkaProgress:
         self._known: frozenset[Partition] = frozenset()
         self._ends: dict[Partition, tuple[int, int]] = {}  # as the broker reports it, and as it was read
         self._halts: dict[Partition, _Halt] = {}
-        self._told = ""
+        self._reported = ""
 
     async def measure(self) -> LogProgress | None:
         """Measure; None: the broker does not answer, or not with everything."""
@@ -88,15 +88,15 @@ class KafkaProgress:
         ends = self._read_ends(self._known)
         if ends is None:
             return None
-        self._told = ""
+        self._reported = ""
         by_place = {place: offset for theirs in committed for place, offset in theirs.items()}
         done = self._skip_empty(by_place, ends)
         return LogProgress(at_ms, [GroupProgress(done, {place: ends[place] for place in ours}) for ours in places])
 
     def _tell(self, reason: str) -> None:
         """Say once why nothing can be measured."""
-        if reason != self._told:
-            self._told = reason
+        if reason != self._reported:
+            self._reported = reason
             log.warning("timers wait, since %s", reason)
 
     def _missing(self, found: dict[str, list[Partition]]) -> str:
