@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from schemas.time import ms_of_time
 from sinks.clickhouse.client import without_deduplication
 
 EVERYTHING = datetime(1900, 1, 1, tzinfo=UTC)
@@ -47,7 +48,7 @@ def judge_bots(client: Any, start: datetime = EVERYTHING) -> int:
         GROUP BY event_hash
         HAVING reason != anyIf(verdict, NOT is_new)
         """,
-        parameters={"start": int(start.timestamp() * 1000), "stop": _STOP_MS},
+        parameters={"start": ms_of_time(start), "stop": _STOP_MS},
         settings=without_deduplication(),
     )
     return int(found.written_rows)
