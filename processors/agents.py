@@ -69,7 +69,7 @@ class Batching:
     Attributes:
         records: The most records of a batch of a stage that writes to Redis.
         rows: The most records of a batch that is inserted into ClickHouse.
-        linger_s: Wait for such a batch to fill, seconds; longer under load (`processors/stream/batches.py`).
+        linger_s: Longest wait for such a batch to fill, seconds.
     """
 
     records: int

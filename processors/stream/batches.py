@@ -11,11 +11,6 @@ from schemas.records import Record
 
 WAITING_EVENTS = 8
 """Record batches that are read ahead, each of up to 1,000 records."""
-BUSY_RECORDS = 1_500
-"""Records within a linger that make it worth another one: the cost of an insert is mostly that of an insert, not of its
-rows."""
-MAX_LINGERS = 3
-"""The most lingers of a batch."""
 
 
 class Batch:
@@ -47,15 +42,13 @@ class Batch:
 async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> AsyncIterator[Batch]:
     """Yield the records that have arrived on a Faust stream, batch by batch.
 
-    A batch does not wait to be filled, unless `linger_s` is set; under load it waits up to `MAX_LINGERS` times that.
-    `Batch.acknowledge` alone acknowledges an event, and leaving the loop does not. Faust's own stream acknowledges on
-    an exception too, which loses the event.
+    A batch does not wait to be filled, unless `linger_s` is set. `Batch.acknowledge` alone acknowledges an event, and
+    leaving the loop does not. Faust's own stream acknowledges on an exception too, which loses the event.
 
     Args:
         stream: The agent's stream; its events carry record batches (`deploy/workers/transport.py`).
         max_records: Stop collecting when the batch has this many records (one event may go over it).
-        linger_s: Wait so long, in seconds, from the first event on for the batch to fill; and so long again while
-            `BUSY_RECORDS` came in the last wait.
+        linger_s: Wait so long, in seconds, from the first event on for the batch to fill.
 
     Yields:
         Batches, in order.
@@ -74,22 +67,18 @@ async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> As
             if first is None:
                 return
             events, count = [first], len(first.value.records)
-            clock = asyncio.get_running_loop().time
-            deadline, lingers, before = clock() + linger_s, 1, 0
+            deadline = asyncio.get_running_loop().time() + linger_s
             while count < max_records:
                 try:
                     event = waiting.get_nowait()
                 except asyncio.QueueEmpty:
-                    pause = deadline - clock()
+                    pause = deadline - asyncio.get_running_loop().time()
                     if pause <= 0:
-                        if lingers == MAX_LINGERS or count - before < BUSY_RECORDS:
-                            break
-                        deadline, lingers, before = clock() + linger_s, lingers + 1, count
-                        continue
+                        break
                     try:
                         event = await asyncio.wait_for(waiting.get(), pause)
                     except TimeoutError:
-                        continue
+                        break
                 events.append(event)
                 count += len(event.value.records)
             yield Batch(manual, events)

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from deploy.workers.transport import BatchScheduler, RecordBatch
-from processors.stream.batches import BUSY_RECORDS, batches
+from processors.stream.batches import batches
 
 
 def record(topic: str, partition: int, offset: int) -> Any:
@@ -61,31 +61,6 @@ async def test_a_batch_does_not_grow_past_its_limit_by_more_than_one_event() -> 
     sizes = [len(batch.records) async for batch in batches(stream, max_records=4, linger_s=0.05)]
 
     assert [6, 3] == sizes
-
-
-async def test_under_load_a_batch_waits_on_while_records_keep_coming() -> None:
-    stream = Stream(*(event(BUSY_RECORDS * n, BUSY_RECORDS) for n in range(2)), pause=0.1)
-
-    sizes = [len(batch.records) async for batch in batches(stream, max_records=100_000, linger_s=0.08)]
-
-    assert [2 * BUSY_RECORDS] == sizes
-
-
-async def test_a_few_records_wait_one_linger() -> None:
-    stream = Stream(event(0, 3), event(3, 3), pause=0.1)
-
-    sizes = [len(batch.records) async for batch in batches(stream, max_records=100_000, linger_s=0.08)]
-
-    assert [3, 3] == sizes
-
-
-async def test_a_batch_under_lasting_load_ends() -> None:
-    stream = Stream(*(event(BUSY_RECORDS * n, BUSY_RECORDS) for n in range(10)), pause=0.05)
-
-    sizes = [len(batch.records) async for batch in batches(stream, max_records=100_000, linger_s=0.05)]
-
-    assert len(sizes) > 1
-    assert 10 * BUSY_RECORDS == sum(sizes)
 
 
 async def test_nothing_is_acknowledged_before_done() -> None:
