@@ -15,15 +15,15 @@ from sinks.clickhouse.client import without_deduplication
 EVERYTHING = datetime(1900, 1, 1, tzinfo=UTC)
 """A start for `judge_bots` before every event."""
 
-_NEAR = timedelta(minutes=15)
-"""An event decides about others that are at most ten minutes before it."""
+_NEAR = timedelta(hours=1)
+"""An event decides about others before it: a visit about clicks, too fast pages about that hour of their device."""
 _STOP_MS = 4_133_980_800_000  # 2101: after every event
 
 
 def judge_bots(client: Any, start: datetime = EVERYTHING) -> int:
     """Judge the events from a time on, and store what has changed.
 
-    Two processes that judge at once do no harm: both find the same.
+    Two processes that judge at once do no harm: the verdict of the one that began last counts.
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.

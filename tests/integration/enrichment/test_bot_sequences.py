@@ -230,6 +230,21 @@ def test_an_event_from_long_ago_that_is_stored_now_restates_what_was_near_it(tab
     assert 1 == judge_bots_near(tables.client, now - timedelta(minutes=1))
 
 
+def test_a_device_that_becomes_too_fast_is_none_in_the_whole_hour(tables: Warehouse) -> None:
+    hour = DAY_ONE.replace(minute=0, second=0, microsecond=0)
+    slow = resolved("slow", 1, hour, session_id="s")
+    fast = [resolved(f"fast {n}", 1, hour + timedelta(minutes=50, seconds=n / 10), session_id="s") for n in range(60)]
+    tables.store(slow)
+    tables.judge()
+    now = datetime.now(UTC)
+    tables.client.command(
+        "ALTER TABLE touchpoints UPDATE stored_at = stored_at - INTERVAL 1 DAY WHERE 1", settings={"mutations_sync": 2}
+    )
+    tables.store(*fast)
+
+    assert 61 == judge_bots_near(tables.client, now - timedelta(minutes=1))
+
+
 async def test_a_worker_judges_everything_at_first_and_then_what_is_near_to_what_was_stored(tables: Warehouse) -> None:
     await asyncio.to_thread(tables.store, delivered(), clicked(3))
     judge = BotJudge(tables.settings)
