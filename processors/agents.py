@@ -184,6 +184,7 @@ def register_record(
 ) -> None:
     """Register a recorder for each topic: records become rows of ClickHouse, except those of people erased since."""
     router, failpoint = worker.router("record"), worker.failpoint
+    _register_housekeeping(worker, housekeeping)
 
     def register_recorder(recorder: Recorder) -> None:
         @worker.app.agent(worker.topic(recorder.topic), name=f"record_{recorder.topic.replace('-', '_')}")
@@ -215,11 +216,6 @@ def register_record(
                 await changed.mark_exported([(profile_id, version) for profile_id, version, *_ in found])
             await asyncio.sleep(snapshot_pause_s(clock() - started))
 
-    @worker.app.timer(HOUSEKEEPING_S)
-    async def run_housekeeping() -> None:
-        """Judge what only several stored events together show, such as bots."""
-        await housekeeping()
-
 
 def register_deliver(
     worker: Worker,
@@ -230,6 +226,7 @@ def register_deliver(
 ) -> None:
     """Register `deliver`: actions become messages, each sent at most once; their receipts are touchpoints."""
     _register_follower(worker, follow)
+    _register_housekeeping(worker, housekeeping)
 
     @worker.app.agent(worker.topic(ACTIONS), name="deliver")
     async def deliver(stream: Any) -> None:
@@ -244,11 +241,6 @@ def register_deliver(
         while not worker.app.should_stop:
             tried = await stage.send_due()
             await asyncio.sleep(0 if tried == DUE_PER_TURN else 1)
-
-    @worker.app.timer(HOUSEKEEPING_S)
-    async def run_housekeeping() -> None:
-        """Refresh the data that templates read, such as recommendations."""
-        await housekeeping()
 
 
 def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:
@@ -269,6 +261,13 @@ def _register_follower(worker: Worker, follow: Callable[[], Awaitable[object]]) 
         while not worker.app.should_stop:
             await follow()
             await asyncio.sleep(FOLLOW_PAUSE_S)
+
+
+def _register_housekeeping(worker: Worker, housekeeping: Callable[[], Awaitable[object]]) -> None:
+    @worker.app.timer(HOUSEKEEPING_S)
+    async def run_housekeeping() -> None:
+        """Do what is due now and then, such as judging bots or refreshing recommendations."""
+        await housekeeping()
 
 
 async def _follow_log(

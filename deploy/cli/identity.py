@@ -158,13 +158,14 @@ def identity_refusals(
     An identifier with too many refusals (quarantine_after in the policy) is in quarantine: identity resolution ignores
     it until it is released.
     """
+    from schemas.identity.resolution import uuid_bytes
 
     async def read(stores: Stores) -> list[tuple[str, str, int, bool]]:
         if release:
             anchor = release.lower()
             named = PROFILE_ID.fullmatch(anchor)
             hashes = (
-                [bytes.fromhex(anchor.replace("-", ""))]
+                [uuid_bytes(anchor)]
                 if named
                 else await _identifier_hashes(stores, *required_identifier(release), "", stored_only=False)
             )

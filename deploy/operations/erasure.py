@@ -27,7 +27,7 @@ from deploy.operations.deployment import Deployment, Progress
 from processors.identity.claims import all_claims
 from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.erasure import LetterPlace
-from schemas.identity.resolution import ErasedPerson
+from schemas.identity.resolution import ErasedPerson, uuid_bytes
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
 from sinks.clickhouse.erasure import PersonRows, count_rows, delete_letters, delete_rows, find_letters, person_rows
@@ -163,9 +163,7 @@ async def _erase_identity(
     if request.erased is not None:
         return request.erased, {"identifiers": 0, "profiles": 0}
     # An anchor is the identifier hash, unless the identifier had a former owner: then clear text gives the hash.
-    anchors = [
-        bytes.fromhex(anchor.replace("-", "")) for anchor, _ in await deployment.identities.members(request.profile_id)
-    ]
+    anchors = [uuid_bytes(anchor) for anchor, _ in await deployment.identities.members(request.profile_id)]
     for identifier_hash in [*_identifier_hashes(deployment, clear), *anchors]:
         if await deployment.identities.owner(identifier_hash) == request.profile_id:
             erased = await deployment.identities.erase(identifier_hash, now_ms)

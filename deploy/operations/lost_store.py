@@ -11,10 +11,8 @@ A rebuild goes on where it broke off: the version of the log and the finished pa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -22,12 +20,12 @@ from deploy.operations.deployment import Deployment
 from deploy.operations.lost_profiles import rebuild_profiles
 from deploy.operations.publication import restore_archive
 from deploy.operations.rebuild import NotRebuiltError, load_rebuild_definitions
-from deploy.operations.segment_backfill import fingerprints
+from deploy.operations.segment_backfill import batches, fingerprints
 from deploy.operations.unread import ResolvedTopic, read_resolved
 from processors.identity.claims import all_claims, content_key, event_key, origin_key
 from processors.profiles.fold import WATCHED_EVENTS
 from schemas.durations import DAY_S
-from schemas.identity.resolution import NIL_UUID
+from schemas.identity.resolution import NIL_UUID, uuid_bytes
 from schemas.products import ABOUT_PRODUCTS, facts_of
 from schemas.time import clock_ms, ms_of_time, time_of_ms
 from sinks.clickhouse import rebuild as history
@@ -116,7 +114,7 @@ async def rebuild_store(
     if "messages" not in done:
         sent = RedisDeliveryLedger(redis, settings.redis_namespace)
         since = time_of_ms(clock_ms() - KEPT_MS)
-        for keys in _parts(history.read_delivered(deployment.tables, since), _ROWS):
+        for keys in batches(history.read_delivered(deployment.tables, since), _ROWS):
             await sent.close_entries(keys, clock_ms())
         await progress.note("messages")
     if "products" not in done:
@@ -162,7 +160,7 @@ async def _replay_log(deployment: Deployment, replay: RedisIdentityReplay, repor
     total = await asyncio.to_thread(history.count_changes, tables, after)
     erased = await asyncio.to_thread(history.erased_profiles, tables)
     batch: list[LoggedChange] = []
-    for rows in _parts(history.read_log(tables, after), _ROWS):
+    for rows in batches(history.read_log(tables, after), _ROWS):
         for row in rows:
             if len(batch) >= CHANGES_A_CALL and (not row.event_id or row.event_id != batch[-1].event_id):
                 await replay.apply(batch)
@@ -175,7 +173,7 @@ async def _replay_log(deployment: Deployment, replay: RedisIdentityReplay, repor
         report(f"{done:,} of {total:,} changes of identity")
     if batch:
         await replay.apply(batch)
-    for first in _parts(history.read_first_seen(tables), _ROWS):
+    for first in batches(history.read_first_seen(tables), _ROWS):
         await replay.lower_first_seen((_raw(profile_id), ms) for profile_id, ms in first)
     return done
 
@@ -220,7 +218,7 @@ async def _mark_seen(
     since, marked = time_of_ms(clock_ms() - TTL_S * 1000), 0
     derived = [SeenEvent(key, received_ms, UNKNOWN_ORIGIN, True) for key, received_ms in resolved.derived]
     await replay.mark_seen([one for one in derived if one.received_ms >= ms_of_time(since)])
-    for rows in _parts(history.read_seen(deployment.tables, since), _ROWS):
+    for rows in batches(history.read_seen(deployment.tables, since), _ROWS):
         await replay.mark_seen([_seen(row, resolved.unread) for row in rows])
         marked += len(rows)
         report(f"{marked:,} events marked as seen")
@@ -237,18 +235,12 @@ def _seen(row: history.SeenRow, unread: set[bytes]) -> SeenEvent:
 async def _rebuild_catalogue(deployment: Deployment, redis: Redis, progress: RedisRebuild) -> None:
     """State the facts of products again, and who looked at which."""
     products = RedisProducts(redis, deployment.settings.redis_namespace)
-    for events in _parts(read_events_named(deployment.tables, ABOUT_PRODUCTS), _ROWS):
+    for events in batches(read_events_named(deployment.tables, ABOUT_PRODUCTS), _ROWS):
         await products.state([fact for event in events for fact in facts_of(event)])
     since = time_of_ms(clock_ms() - WATCHED_S * 1000)
-    for looks in _parts(history.read_watchers(deployment.tables, sorted(WATCHED_EVENTS), since), _ROWS):
+    for looks in batches(history.read_watchers(deployment.tables, sorted(WATCHED_EVENTS), since), _ROWS):
         await progress.watch(looks)
 
 
-def _parts(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    remaining = iter(rows)
-    while part := list(islice(remaining, size)):
-        yield part
-
-
 def _raw(uuid: str) -> bytes:
-    return b"" if uuid == NIL_UUID else bytes.fromhex(uuid.replace("-", ""))
+    return b"" if uuid == NIL_UUID else uuid_bytes(uuid)

@@ -211,6 +211,11 @@ def uuid_text(raw: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def uuid_bytes(text: str) -> bytes:
+    """Return the 16 bytes of a UUID's text."""
+    return bytes.fromhex(text.replace("-", ""))
+
+
 def uuid_of(*parts: str) -> str:
     """Return the UUID of some texts, by their hash: the id of a record that a replay repeats."""
     return uuid_text(blake2b("\0".join(parts).encode(), digest_size=16).digest())

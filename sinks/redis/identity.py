@@ -31,6 +31,7 @@ from schemas.identity.resolution import (
     Split,
     SplitPreview,
     TypedAnchor,
+    uuid_bytes,
     uuid_text,
 )
 from sinks.redis import deduplication as seen
@@ -154,7 +155,7 @@ class RedisIdentityStore:
 
     async def separated(self, profile_id: str, others: Sequence[str]) -> set[str]:
         """Return those of `others` that a split separated from a profile, or that merged with such a profile."""
-        ids = [bytes.fromhex(one.replace("-", "")) for one in (profile_id, *others)]
+        ids = [uuid_bytes(one) for one in (profile_id, *others)]
         return {others[at - 1] for at in await self._run(self._separated, msgpack.packb(ids, use_bin_type=False))}
 
     async def erase(self, identifier_hash: bytes, at_ms: int) -> ErasedPerson | None:

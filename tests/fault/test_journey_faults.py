@@ -13,10 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 from pydantic import SecretStr
 
 from deploy.local.process import ChildProcess
@@ -27,6 +25,7 @@ from tests.support.builders import touchpoint
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
+from tests.support.topic_reader import distinct_records
 
 pytestmark = pytest.mark.fault
 
@@ -137,22 +136,7 @@ class Shop:
 
     def published(self, topic: str) -> list[dict[str, Any]]:
         """Every record of a topic; copies, which the relay may make, count once."""
-        settings = self.pipeline.settings
-        reader = Consumer(
-            {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "look", "enable.partition.eof": True}
-        )
-        reader.assign([TopicPartition(settings.topic_prefix + topic, one, 0) for one in range(settings.partitions)])
-        found, unfinished = set(), settings.partitions
-        while unfinished:
-            message = reader.poll(10)
-            assert message is not None
-            if (error := message.error()) is None:
-                found.add(message.value())
-            else:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                unfinished -= 1
-        reader.close()
-        return list(map(orjson.loads, found))
+        return distinct_records(self.pipeline.settings, topic)
 
     def assert_each_step_happened_once(self, *, doubt: bool = False) -> None:
         """Compare with what must follow from the carts; with `doubt`, it may be unknown whether a mail was sent."""

@@ -12,14 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import orjson
 import redis
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from deploy.settings import Settings
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
+from tests.support.topic_reader import distinct_records
 
 WAIT_S = 8.0
 """How long a cart waits for its order until the reminder is due."""
@@ -134,22 +133,7 @@ class Reminders:
 
     def published(self, topic: str) -> list[dict[str, Any]]:
         """Every record of a topic; copies, which the relay may make, count once."""
-        settings = self.pipeline.settings
-        reader = Consumer(
-            {"bootstrap.servers": settings.kafka_bootstrap, "group.id": "look", "enable.partition.eof": True}
-        )
-        reader.assign([TopicPartition(settings.topic_prefix + topic, one, 0) for one in range(settings.partitions)])
-        found, unfinished = set(), settings.partitions
-        while unfinished:
-            message = reader.poll(10)
-            assert message is not None
-            if (error := message.error()) is None:
-                found.add(message.value())
-            else:
-                assert error.code() == KafkaError._PARTITION_EOF, error
-                unfinished -= 1
-        reader.close()
-        return list(map(orjson.loads, found))
+        return distinct_records(self.pipeline.settings, topic)
 
     def _happen(self, name: str, numbers: Iterable[int], **properties: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import orjson
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from deploy.settings import Settings
@@ -46,4 +47,11 @@ def everything(settings: Settings, named: str = "touchpoints.") -> Arrived:
             else:
                 raise AssertionError(str(error))
     consumer.close()
+    assert len(ended) == len(partitions), "not read to the end within a minute"
     return found
+
+
+def distinct_records(settings: Settings, topic: str) -> list[dict[str, Any]]:
+    """Read the records of one topic; copies, which the relay may make, count once."""
+    values = {value for name, _, _, value in everything(settings, topic) if name == topic}
+    return [orjson.loads(value) for value in values]
