@@ -155,7 +155,7 @@ def drain(
             )
             if left.empty:
                 spinner.update("judging which events are bots'")
-                judge_all_bots(settings())
+                judge_all_bots(settings(), timeout_s=timeout)
     except (KafkaUnreachableError, redis.RedisError) as error:
         fail(f"Cannot measure what is pending: {error}. `throughline doctor` says more.")
     except (StoreDown, ClickHouseError) as error:

@@ -60,13 +60,18 @@ class BotJudge:
         return changed
 
 
-def judge_all_bots(settings: Settings) -> int:
+def judge_all_bots(settings: Settings, *, timeout_s: float = 300) -> int:
     """Judge all events of a deployment now; returns how many verdicts have changed.
+
+    Args:
+        settings: Of the deployment.
+        timeout_s: Longest wait for an answer, in seconds; at least one.
 
     Raises:
         StoreDown: ClickHouse does not answer.
+        ClickHouseError: It does not answer in time.
     """
-    client = connect(settings.clickhouse_url, settings.clickhouse_database)
+    client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=max(1, int(timeout_s)))
     try:
         return judge_bots(client)
     finally:

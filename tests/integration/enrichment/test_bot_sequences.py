@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
-from deploy.operations.bots import BotJudge
+from deploy.operations.bots import BotJudge, judge_all_bots
 from schemas.durations import DAY_MS
 from schemas.time import ms_of_time
 from sinks.clickhouse.bots import judge_bots, judge_bots_near
+from sinks.clickhouse.client import StoreDown
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, merged, ordered, person, resolved
 from tests.unit.profiles.test_link_scans import CLICKS, SCAN, clicked, delivered, happened, viewed
@@ -258,3 +261,14 @@ async def test_a_worker_whose_clickhouse_is_down_judges_later(tables: Warehouse)
     judge = BotJudge(tables.settings.model_copy(update={"clickhouse_url": "http://127.0.0.1:1"}))
 
     assert await judge.judge() is None
+
+
+def test_a_clickhouse_that_stands_still_is_waited_for_no_longer_than_asked(tables: Warehouse) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = tables.settings.model_copy(update={"clickhouse_url": address})
+        begun = time.monotonic()
+        with pytest.raises(StoreDown):
+            judge_all_bots(settings, timeout_s=1)
+
+    assert time.monotonic() - begun < 30
