@@ -1,4 +1,4 @@
-"""The command group `markets`: list the markets, check the table of markets."""
+"""The command group `markets`: list the markets in force, check the table of markets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail, print_json, print_table
+from deploy.cli.stores import exit_on_store_error
 
 if TYPE_CHECKING:
     from schemas.markets import MarketDefinitions
@@ -23,25 +24,34 @@ def register(app: typer.Typer) -> None:
 
 
 def markets_list(as_json: AsJson = False) -> None:
-    """Print the markets of the file: default, countries, currency, time zone, languages, stores."""
-    from deploy.operations.provision import market_rows
+    """List the markets in force: countries, currency, time zone, languages, stores; and how the file differs."""
+    import asyncio
+
+    from deploy.operations.definitions_report import read_market_rows
     from deploy.settings import settings
 
-    rows = market_rows(_markets(None), settings().timezone)
+    with exit_on_store_error():
+        rows = asyncio.run(read_market_rows(settings()))
+    states = {row["state"] for row in rows}
+    if states == {"in the file"}:
+        typer.echo("Redis does not answer: these are the markets of the file.", err=True)
     if as_json:
         print_json(rows)
-        return
-    print_table(
-        ("market", "countries", "currency", "time zone", "languages", "stores", ""),
-        [
-            (
-                row["market"], " ".join(row["countries"]) or "all others", row["currency"], row["timezone"],
-                " ".join(row["languages"]), str(len(row["stores"])), "default" if row["is_default"] else "",
-            )
-            for row in rows
-        ],
-        text_columns=5,
-    )  # fmt: skip
+    else:
+        print_table(
+            ("market", "state", "countries", "currency", "time zone", "languages", "stores", ""),
+            [
+                (
+                    row["market"], row["state"], " ".join(row["countries"]) or "all others", row["currency"],
+                    row["timezone"], " ".join(row["languages"]), str(len(row["stores"])),
+                    "default" if row["is_default"] else "",
+                )
+                for row in rows
+            ],
+            text_columns=6,
+        )  # fmt: skip
+    if states - {"in force", "in the file"}:
+        typer.echo("The file differs from what is in force. `throughline journeys publish` puts it in force.", err=True)
 
 
 def markets_lint(

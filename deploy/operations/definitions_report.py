@@ -8,7 +8,9 @@ from redis import RedisError
 from redis.asyncio import Redis
 
 from deploy.operations.definition_bundle import difference, read_bundle
+from deploy.operations.definition_files import load_markets
 from deploy.operations.engines import Definitions, load_definitions
+from deploy.operations.provision import market_rows
 from deploy.operations.publication import ALIVE_MS, settings_in_force, state_in_force
 from deploy.settings import Settings
 from schemas.journeys.control import DefinitionsState
@@ -69,6 +71,36 @@ async def settings_or_folder(settings: Settings) -> Settings:
             return await settings_in_force(settings, store, state) if state else settings
     except (RedisError, StoreDown, OSError):
         return settings
+
+
+async def read_market_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Read the markets in force, and those of the file: the columns of `provision.market_rows`, and `state`.
+
+    Returns:
+        A row for each market with `state` "in force". Where the file says something else, a row with "in force, not as
+        in the file" and one with "in the file, not published"; one of the two where only one of them has the market.
+        Where Redis does not answer, the markets of the file with "in the file".
+
+    Raises:
+        DefinitionError: The file, or what is in force, is not valid.
+    """
+    rows = [market_rows(load_markets(settings), settings.timezone)]
+    try:
+        async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+            store = RedisDefinitions(redis, settings.redis_namespace)
+            at = await settings_in_force(settings, store, await state_in_force(settings, store))
+    except (RedisError, StoreDown, OSError):
+        return [{**row, "state": "in the file"} for row in rows[0]]
+    rows.append(market_rows(load_markets(at), settings.timezone))
+    in_file, in_force = ({row["market"]: row for row in one} for one in rows)
+    found = []
+    for name in dict.fromkeys((*in_force, *in_file)):
+        ours, theirs = in_force.get(name), in_file.get(name)
+        if ours is not None:
+            found.append({**ours, "state": "in force" if ours == theirs else "in force, not as in the file"})
+        if theirs is not None and theirs != ours:
+            found.append({**theirs, "state": "in the file, not published"})
+    return found
 
 
 async def read_workers(settings: Settings) -> tuple[DefinitionsState, list[dict[str, Any]]]:

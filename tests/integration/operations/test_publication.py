@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from deploy.operations import doctor, publication
 from deploy.operations.definition_bundle import Bundle
 from deploy.operations.definition_files import DefinitionError
+from deploy.operations.definitions_report import read_market_rows
 from deploy.operations.provision import migrate
 from deploy.operations.publication import NotPublishedError, Publication, state_in_force
 from deploy.settings import Settings
@@ -148,6 +149,38 @@ async def test_markets_are_published_rolled_back_and_reported_with_the_rest(offi
     await office.publication.roll_back()
     assert "all" == default_market(await worker.current(newest=True))
     assert ["all"] == office.markets()
+
+
+async def test_markets_are_listed_as_they_are_in_force_and_as_the_file_has_them(office: Office) -> None:
+    table = office.settings.markets_file
+    table.write_text("default: rest\nmarkets: {rest: {}, south: {countries: [IT]}, north: {countries: [SE]}}\n")
+
+    async def listed() -> list[tuple[str, str, str]]:
+        rows = await read_market_rows(office.settings)
+        return [(row["market"], row["state"], " ".join(row["countries"])) for row in rows]
+
+    before = await listed()
+    await office.publication.publish()
+    published = await listed()
+    table.write_text("default: rest\nmarkets: {rest: {}, south: {countries: [IT, ES]}, west: {countries: [PT]}}\n")
+
+    same = [("rest", "in force", ""), ("south", "in force", "IT"), ("north", "in force", "SE")]
+    assert same == before == published
+    assert [
+        ("rest", "in force", ""),
+        ("south", "in force, not as in the file", "IT"),
+        ("south", "in the file, not published", "IT ES"),
+        ("north", "in force, not as in the file", "SE"),
+        ("west", "in the file, not published", "PT"),
+    ] == await listed()
+
+
+async def test_markets_of_the_file_are_listed_where_redis_does_not_answer(office: Office) -> None:
+    alone = office.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+
+    rows = await read_market_rows(alone)
+
+    assert [("all", "in the file")] == [(row["market"], row["state"]) for row in rows]
 
 
 async def test_files_with_errors_are_refused_with_all_of_them_and_nothing_changes(office: Office) -> None:
