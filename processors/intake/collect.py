@@ -19,9 +19,15 @@ from processors.intake.call_commerce import give_order_id
 from processors.intake.cloud_events import Circumstances, touchpoint_of
 from processors.intake.cut_lines import cut_to_size
 from processors.intake.decode import too_large, validate
-from processors.intake.json_text import json_of, not_json
+from processors.intake.json_text import json_of, not_json, parsed
 from processors.intake.mapping import CompiledMapping, MappedRecord, Payload, RecordResult
-from processors.intake.odd_details import MAX_DETAILS, OddDetail, note_details, set_aside
+from processors.intake.odd_details import (
+    MAX_DETAILS,
+    OddDetail,
+    note_details,
+    set_aside,
+    without_foreign_numbers,
+)
 from processors.intake.refused_calls import (
     CLOUD_EVENT,
     WHOLE,
@@ -315,36 +321,44 @@ class Collect:
 
     def _judged(self, event: object, *, lenient: bool, of_call: bool = False) -> tuple[bytes, Event | Reject]:
         """Transform and validate an event, set odd details aside if it is lenient, and hold it to the tracking plan."""
-        if self._transforms is not None:
-            event = self._transforms(event)
-        sent, validated = self._validated(event)
-        if isinstance(validated, Reject) and lenient:
-            sent, validated = self._without_odd_details(sent, validated, of_call=of_call)
-        if self._plan is not None and not isinstance(validated, Reject):
-            validated = self._plan.apply(validated) or validated
+        try:
+            if self._transforms is not None:
+                event = self._transforms(event)
+            sent, validated = self._validated(event)
+            if isinstance(validated, Reject) and lenient:
+                sent, validated = self._without_odd_details(event, sent, validated, of_call=of_call)
+            if self._plan is not None and not isinstance(validated, Reject):
+                validated = self._plan.apply(validated) or validated
+        except Exception as error:  # noqa: BLE001 - a bug of ours costs this event, not its neighbours
+            return b"", rejected_for_bug(error)
         return sent, validated
 
-    def _without_odd_details(self, sent: bytes, refused: Reject, *, of_call: bool) -> tuple[bytes, Event | Reject]:
+    def _without_odd_details(
+        self, event: object, sent: bytes, refused: Reject, *, of_call: bool
+    ) -> tuple[bytes, Event | Reject]:
         """Validate a copy of a refused event without the details that are refused; those are noted in its context.
 
         An order of a call without a number gets one. A webhook's does not: its mapping is to read the number.
         """
         details: list[OddDetail] = []
+        validated: Event | Reject = refused
+        mended = sent
+        if refused.reason is Reason.NOT_JSON:
+            event, details = without_foreign_numbers(event, of_call=of_call)
+            mended, validated = self._validated(event)
         reasons = (Reason.INVALID_FIELD, Reason.MISSING_FIELD) if of_call else (Reason.INVALID_FIELD,)
-        copy, rejected = orjson.loads(sent) if sent and refused.reason in reasons else None, refused
-        for _ in range(MAX_DETAILS):
-            if of_call and copy and (order_id := give_order_id(copy, rejected)):
-                found = [order_id]
-            else:
-                found = set_aside(copy, rejected, of_call=of_call)
-            if not found:
-                break
-            details += found
-            sent_without, validated = self._validated(copy)
+        may_mend = isinstance(validated, Reject) and validated.reason in reasons
+        copy = parsed(mended) if mended and may_mend else None
+        for _ in range(MAX_DETAILS + 1):
             if not isinstance(validated, Reject):
                 note_details(validated, details)
-                return sent_without, validated
-            rejected = validated
+                return mended, validated
+            if of_call and copy and (order_id := give_order_id(copy, validated)):
+                found = [order_id]
+            elif not (found := set_aside(copy, validated, of_call=of_call)):
+                break
+            details += found
+            mended, validated = self._validated(copy)
         return sent, refused
 
     def _validated(self, event: object) -> tuple[bytes, Event | Reject]:
@@ -393,10 +407,7 @@ class Collect:
             The records of touchpoints, several for a webhook alone, or refusals. There is no new dead letter: the old
             one stays.
         """
-        try:
-            kept = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            kept = None
+        kept = parsed(value)
         if not isinstance(kept, dict):
             return _refused(Reject(Reason.NOT_AN_OBJECT, "", "What is kept is no JSON object."))
         name = kept.get("source")

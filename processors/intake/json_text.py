@@ -7,6 +7,7 @@ one event with such a value is refused alone.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import orjson
 
@@ -25,6 +26,16 @@ def json_of(event: object) -> bytes | None:
         return json.dumps(event, default=str).encode()
     except (RecursionError, ValueError):
         return None
+
+
+def parsed(text: bytes) -> Any:
+    """Parse what `json_of` has written, also half a surrogate pair, which is an escape there; None: it is no JSON."""
+    for parser in (orjson.loads, json.loads):
+        try:
+            return parser(text)
+        except (RecursionError, ValueError):
+            continue
+    return None
 
 
 def not_json(error: orjson.JSONEncodeError) -> Reject:

@@ -9,11 +9,13 @@ worth is read from: its revenue (without one, its total, tax and shipping), what
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.dead_letters import Reason
+from schemas.events.limits import MAX_DEPTH
 from schemas.events.mending import MAX_NOTES, MENDED
 from schemas.events.touchpoint import EVENT_NAMES, Event, as_known_event
 from schemas.minor_units import MINOR
@@ -96,6 +98,46 @@ def set_aside(event: Any, rejected: Reject, *, of_call: bool = False) -> list[Od
         del one[name]
     kept = _json_text(value) if above[0] in _KEPT_PARTS else ""
     return [OddDetail(field, SET_ASIDE, kept)] * len(alike)
+
+
+def without_foreign_numbers(event: Any, *, of_call: bool) -> tuple[Any, list[OddDetail]]:
+    """Copy an event without the numbers of its details that JSON cannot hold, such as the NaN of a Python client.
+
+    `null` takes their place, as in what a browser writes for them. A number that the event is about stays, so that the
+    event is refused.
+
+    Args:
+        event: The event; it stays as it is.
+        of_call: As of `set_aside`.
+
+    Returns:
+        The copy, and what was set aside of it.
+    """
+    details: list[OddDetail] = []
+
+    def copied(value: object, path: tuple[str, ...]) -> object:
+        if len(path) > MAX_DEPTH:
+            return value
+        if isinstance(value, dict):
+            return {key: copied(inner, (*path, str(key))) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [copied(inner, (*path, str(place))) for place, inner in enumerate(value)]
+        if _is_of_json(value) or path[0] not in _DETAILED_PARTS or not path[1:]:
+            return value
+        above, name = list(path[:-1]), path[-1]
+        if not name.isdecimal() and _is_head(event, above, name, of_call=of_call):
+            return value
+        field = ".".join(step for step in path if not step.isdecimal())
+        details.append(OddDetail(field, SET_ASIDE, _json_text(str(value)) if above[0] in _KEPT_PARTS else ""))
+        return None
+
+    return copied(event, ()), details
+
+
+def _is_of_json(value: object) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str)
 
 
 def _is_head(event: dict[str, Any], above: list[str], name: str, *, of_call: bool) -> bool:

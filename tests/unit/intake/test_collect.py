@@ -111,9 +111,7 @@ def test_the_answer_names_the_calls_field_and_the_dead_letter_the_field_of_the_t
     ],
 )  # fmt: skip
 def test_a_value_that_json_cannot_hold_refuses_its_own_event_alone(value: bytes, cause: str) -> None:
-    batch = parse(
-        b'[{"type":"track","userId":"u","event":"E","properties":{"a":%b}}, %b]' % (value, orjson.dumps(GOOD)), 1 << 20
-    )
+    batch = parse(b'[{"type":"track","userId":%b,"event":"E"}, %b]' % (value, orjson.dumps(GOOD)), 1 << 20)
     collected = calls(*batch)
 
     assert (1, ["not_json"]) == (collected.accepted, [one.rejected.reason.value for one in collected.refusals])
@@ -201,3 +199,26 @@ def test_a_call_with_half_a_surrogate_pair_in_a_name_is_published_without_it_and
         event["traits"]["first_name"], [note["rule"] for note in event["context"]["mended"]],
     )  # fmt: skip
     assert ["not_json"] == [one.rejected.reason.value for one in collected.refusals]
+
+
+def test_the_letter_of_a_call_with_half_a_surrogate_pair_is_judged_again_when_it_is_replayed() -> None:
+    [letter] = letters(calls({**GOOD, "userId": "\ud83d", "anonymousId": ""}))
+
+    again = COLLECT.replay(letter.value, {"shop": WEB}, arrivals(1)[0], {})
+
+    assert [letter.message] == [one.rejected.message for one in again.refusals]
+
+
+def test_a_bug_in_judging_an_event_costs_this_event_alone() -> None:
+    def broken(event: object) -> object:
+        if isinstance(event, dict) and event["event"] == "Broken":
+            raise ZeroDivisionError
+        return event
+
+    collect = Collect(
+        channels=frozenset(TOUCHPOINT_CHANNELS), max_event_bytes=65_536, key=lambda _: b"k", topic_prefix="",
+        mark=ValidationMark(b"secret"), transforms=broken,  # type: ignore[arg-type]
+    )  # fmt: skip
+    collected = calls({**GOOD, "event": "Broken"}, GOOD, collect=collect)
+
+    assert (1, ["bug"]) == (collected.accepted, [one.rejected.reason.value for one in collected.refusals])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import orjson
 import pytest
 
+from deploy.collector.body import parse
 from processors.intake.odd_details import MAX_DETAILS
 from schemas.dead_letters import DeadLetter
 from tests.support.builders import touchpoint
@@ -188,3 +190,54 @@ def test_touchpoints_are_held_to_the_contract_in_every_detail() -> None:
     assert ["context.os"] == [
         one.rejected.field for one in COLLECT.touchpoints("shop", SERVER, [event], [ARRIVAL]).refusals
     ]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "1" * 400])
+@pytest.mark.parametrize(
+    "field", ["properties.discount", "properties.size", "properties.products.price", "context.score", "traits.age"]
+)
+def test_a_number_that_json_cannot_hold_costs_its_detail_alone(number: str, field: str) -> None:
+    """As Python writes what is missing in a table of pandas, and `null` takes its place, as a browser writes it."""
+    call: dict[str, Any] = {
+        "event": "Order Completed",
+        "properties": {**ORDER, "products": [{"sku": "p"}, {"sku": "q"}]},
+    }
+    part, *above, name = field.split(".")
+    inside = call["properties"]["products"][1] if above else call.setdefault(part, {})
+    inside[name] = "number"
+    verb = "identify" if part == "traits" else "track"
+
+    event = stored(parse(orjson.dumps(call).replace(b'"number"', number.encode()), 1 << 20), verb)
+
+    assert [(field, "set_aside", 1)] == notes(event)
+    assert part == "traits" or name not in (event.get(part) or {})
+    assert None is (event.get("traits") or {}).get(name)
+    assert part == "traits" or Decimal(10) == Decimal(event["properties"]["revenue"])
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+@pytest.mark.parametrize("field", ["revenue", "order_id"])
+def test_a_number_that_json_cannot_hold_is_no_worth_and_no_id(number: str, field: str) -> None:
+    call = {"event": "Order Completed", "properties": {**ORDER, field: "number"}}
+
+    found = collected(parse(orjson.dumps(call).replace(b'"number"', number.encode()), 1 << 20))
+
+    assert ["not_json"] == [one.rejected.reason.value for one in found.refusals]
+
+
+def test_odd_details_beside_a_number_that_json_cannot_hold_are_set_aside_as_well() -> None:
+    call = parse(
+        b'{"event":"Order Completed","properties":{"order_id":"1","revenue":10,"currency":"EUR",'
+        b'"tax":NaN,"ratio":Infinity,"coupon":["A"],"note":"\\ud83d"}}', 1 << 20,
+    )  # fmt: skip
+
+    event = stored(call)
+
+    assert {"order_id": "1", "revenue": "10", "currency": "EUR", "note": "\ufffd"} == event["properties"]
+
+
+def test_an_odd_detail_beside_half_a_surrogate_pair_is_set_aside() -> None:
+    event = stored({"event": "Order Completed", "properties": {**ORDER, "coupon": ["A"], "note": "Ada \ud83d"}})
+
+    assert [("properties.note", "surrogate", 1), ("properties.coupon", "set_aside", 1)] == notes(event)
+    assert "Ada \ufffd" == event["properties"]["note"]
