@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import MINUTE_MS, parse_duration
+from schemas.shards import SHARDS
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 
@@ -83,7 +84,9 @@ class Settings(BaseSettings):
     channels: Annotated[tuple[str, ...], NoDecode] = Field(
         TOUCHPOINT_CHANNELS, description="Known channels, comma-separated."
     )
-    partitions: int = Field(12, ge=1, description="Partitions of a topic when it is created.")
+    partitions: int = Field(
+        12, ge=1, description="Partitions of a topic when it is created: a divisor of 192, such as 12, 24, 48 or 96."
+    )
     replication_factor: int = Field(1, ge=1, description="Replicas of a topic when it is created.")
     identity_secret: SecretStr = Field(
         SecretStr("throughline-local-secret"),
@@ -219,6 +222,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("partitions")
+    @classmethod
+    def _divides_shards(cls, value: int) -> int:
+        if SHARDS % value:
+            raise ValueError(f"{value} does not divide the {SHARDS} shards of people evenly: take 12, 24, 48 or 96")
+        return value
 
     @field_validator("scores_every")
     @classmethod

@@ -20,6 +20,8 @@ DECISIONS = "decisions"
 ACTIONS = "actions"
 JOURNEY_EVENTS = "journey-events"
 DEAD_LETTERS = "dead-letters"
+PARTITIONED_BY_SHARD = frozenset({RESOLVED_TOUCHPOINTS})
+"""Topics whose records are in the partition of their person's shard (`schemas/shards.py`)."""
 
 
 @dataclass(frozen=True, slots=True)

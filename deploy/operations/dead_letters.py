@@ -171,7 +171,7 @@ def replay(
     if dry_run:
         outcome.published = sum(1 for _ in records())
     else:
-        outcome.published, outcome.failure = _publish(records(), settings.kafka_bootstrap, mark or (lambda keys: None))
+        outcome.published, outcome.failure = _publish(records(), settings, mark or (lambda keys: None))
     return outcome
 
 
@@ -183,10 +183,11 @@ class _Unconfirmed:
     records: int
 
 
-def _publish(records: Iterable[tuple[_Unconfirmed, ReplayRecord]], bootstrap: str, mark: Mark) -> tuple[int, str]:
+def _publish(records: Iterable[tuple[_Unconfirmed, ReplayRecord]], settings: Settings, mark: Mark) -> tuple[int, str]:
     """Publish records, mark their letters; return how many were confirmed, and the first failure or an empty text."""
     from confluent_kafka import KafkaException, Producer
 
+    from sinks.kafka.placement import Placement
     from sinks.kafka.producer import DELIVERY_TIMEOUT_S, producer_config
 
     confirmed = 0
@@ -206,11 +207,13 @@ def _publish(records: Iterable[tuple[_Unconfirmed, ReplayRecord]], bootstrap: st
 
         return delivered
 
-    producer: Any = Producer(producer_config(bootstrap))
+    producer: Any = Producer(producer_config(settings.kafka_bootstrap))
+    placement = Placement(settings.topic_prefix)
     for waiting, (topic, key, value, headers) in records:
         while not failures:
             try:
-                producer.produce(topic, value, key, on_delivery=delivery_of(waiting), headers=list(headers))
+                partition = placement.partition(producer, topic, key or b"")
+                producer.produce(topic, value, key, partition, on_delivery=delivery_of(waiting), headers=list(headers))
                 break
             except BufferError:
                 producer.poll(0.1)

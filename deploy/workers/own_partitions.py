@@ -1,7 +1,7 @@
 """Tells whose events a worker reads, so that it fires the timers of these people and of no others.
 
-A record of a person has the person's id as its key, and the producers' partitioner (`sinks/kafka/producer.py`) chooses
-the partition. During a rebalance two workers may take a person for theirs: the profile store refuses the later write.
+A record of a person is in the partition of the person's shard (`schemas/shards.py`). During a rebalance two workers may
+take a person for theirs: the profile store refuses the later write.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import faust
-from aiokafka.partitioner import murmur2
 from faust.exceptions import ConsumerNotStarted
+
+from schemas.shards import partition_of
 
 
 class OwnPartitions:
@@ -36,7 +37,7 @@ class OwnPartitions:
         partitions, count = self._partitions(), self._count()
         if not (partitions and count):
             return []
-        return [profile_id for profile_id in profile_ids if partition_of(profile_id, count) in partitions]
+        return [profile_id for profile_id in profile_ids if partition_of(profile_id.encode(), count) in partitions]
 
     def _partitions(self) -> frozenset[int]:
         try:
@@ -44,8 +45,3 @@ class OwnPartitions:
         except ConsumerNotStarted:
             return frozenset()
         return frozenset(place.partition for place in assigned if place.topic == self._topic)
-
-
-def partition_of(profile_id: str, partitions: int) -> int:
-    """Return the partition to which the partitioner `murmur2_random` sends a record with this key."""
-    return int(murmur2(profile_id.encode()) & 0x7FFFFFFF) % partitions

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from schemas.records import Outgoing, RecordsTooLargeError
 from schemas.topics import Topic
+from sinks.kafka.placement import Placement
 
 DELIVERY_TIMEOUT_S = 30.0
 
@@ -64,6 +65,7 @@ class KafkaPublisher:
         )
         self._producer = Producer(self._config)
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
+        self._placement = Placement(topic_prefix)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Publish `records` and return when the broker has confirmed every one.
@@ -107,15 +109,17 @@ class KafkaPublisher:
             else:
                 failures.append(error)
 
-        produce, prefix = self._producer.produce, self._prefix
+        producer, prefix, partition_of = self._producer, self._prefix, self._placement.partition
         for place in places:
             topic, key, value, headers = records[place]
+            name = prefix + topic
             while True:
                 try:
+                    partition = partition_of(producer, name, key)
                     if headers:
-                        produce(prefix + topic, value, key, on_delivery=delivered, headers=list(headers))
+                        producer.produce(name, value, key, partition, on_delivery=delivered, headers=list(headers))
                     else:
-                        produce(prefix + topic, value, key, on_delivery=delivered)
+                        producer.produce(name, value, key, partition, on_delivery=delivered)
                     break
                 except BufferError:
                     self._producer.poll(0.1)
@@ -138,6 +142,7 @@ class KafkaPublisher:
     def _abandon(self, failures: Iterable[KafkaError]) -> None:
         """Forget what is not confirmed; where the producer itself is lost, the next call uses a new one."""
         self._producer.purge()
+        self._placement.forget()
         if any(error.name() in _PRODUCER_LOST or error.fatal() for error in failures):
             self._producer = Producer(self._config)
 

@@ -7,8 +7,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
-from deploy.workers.own_partitions import partition_of
 from schemas.records import Outgoing
+from schemas.shards import partition_of
 from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.kafka.producer import KafkaPublisher
 
@@ -31,4 +31,4 @@ async def test_a_person_is_in_the_partition_of_the_records(stack: Settings) -> N
         found[message.key().decode()] = message.partition()
     reader.close()
 
-    assert {person: partition_of(person, stack.partitions) for person in people} == found
+    assert {person: partition_of(person.encode(), stack.partitions) for person in people} == found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,6 +11,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.dead_letters import RECORD_LIMIT_BYTES
 from schemas.records import Outgoing, RecordsTooLargeError
+from schemas.shards import partition_of
+from schemas.topics import DECISIONS, RESOLVED_TOUCHPOINTS
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 
 
@@ -19,6 +22,7 @@ class Sent(NamedTuple):
     at_topic: str
     of_key: bytes
     of_value: bytes
+    partition: int
     on_delivery: Callable[[KafkaError, Any], None]
 
     def topic(self) -> str:
@@ -35,17 +39,26 @@ class Client:
     """A librdkafka producer whose broker takes batches up to a size, and refuses a larger one as a whole."""
 
     batch_limit_bytes = 100
+    partitions_of_topic = 12
     down = False
     lost: int | None = None
 
     def __init__(self, _config: object) -> None:
         self.batch: list[Sent] = []
         self.confirmed: list[bytes] = []
+        self.partitions: dict[bytes, int] = {}
 
-    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
+    def list_topics(self, topic: str, _timeout_s: float) -> Any:
+        if self.down:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        found = SimpleNamespace(partitions=range(self.partitions_of_topic), error=None)
+        return SimpleNamespace(topics={topic: found})
+
+    def produce(self, topic: str, value: bytes, key: bytes, partition: int, *, on_delivery: Any) -> None:
         if len(value) > RECORD_LIMIT_BYTES:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
-        self.batch.append(Sent(topic, key, value, on_delivery))
+        self.batch.append(Sent(topic, key, value, partition, on_delivery))
+        self.partitions[key] = partition
 
     def flush(self, _timeout_s: float) -> int:
         batch, self.batch = self.batch, []
@@ -134,3 +147,40 @@ async def test_a_failure_that_passes_leaves_the_producer_in_place(publisher: Kaf
         await publisher.send(records(10))
 
     assert client(publisher) is same
+
+
+PEOPLE = [b"p%d" % number for number in range(50)]
+
+
+def resolved() -> list[Outgoing]:
+    return [Outgoing(RESOLVED_TOUCHPOINTS, person, b"{}") for person in PEOPLE]
+
+
+async def test_a_resolved_event_goes_to_the_partition_of_its_persons_shard(publisher: KafkaPublisher) -> None:
+    await publisher.send([*resolved(), Outgoing(DECISIONS, b"other", b"{}")])
+
+    expected = {**{person: partition_of(person, 12) for person in PEOPLE}, b"other": -1}
+    assert expected == client(publisher).partitions
+
+
+async def test_after_a_failure_it_is_asked_again_how_many_partitions_there_are(publisher: KafkaPublisher) -> None:
+    await publisher.send(resolved())
+    client(publisher).partitions_of_topic = 24
+    client(publisher).down = True
+    with pytest.raises(PublishFailedError):
+        await publisher.send(resolved())
+    client(publisher).down = False
+    await publisher.send(resolved())
+
+    assert {person: partition_of(person, 24) for person in PEOPLE} == client(publisher).partitions
+
+
+@pytest.mark.parametrize("broken", ["down", "topic"])
+async def test_without_a_known_topic_nothing_is_published(publisher: KafkaPublisher, broken: str) -> None:
+    client(publisher).down = broken == "down"
+    client(publisher).partitions_of_topic = 0 if broken == "topic" else 12
+
+    with pytest.raises(PublishFailedError):
+        await publisher.send(resolved())
+
+    assert [] == client(publisher).confirmed

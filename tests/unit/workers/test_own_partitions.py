@@ -8,7 +8,8 @@ import pytest
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
-from deploy.workers.own_partitions import OwnPartitions, partition_of
+from deploy.workers.own_partitions import OwnPartitions
+from schemas.shards import partition_of
 
 PEOPLE = [f"p{number}" for number in range(100)]
 
@@ -40,7 +41,7 @@ def test_every_person_is_of_exactly_one_of_all_workers() -> None:
 
     assert set(PEOPLE) == set.union(*found)
     assert len(PEOPLE) == sum(map(len, found))
-    assert {number for number in PEOPLE if partition_of(number, 4) == 1} == found[1]
+    assert {number for number in PEOPLE if partition_of(number.encode(), 4) == 1} == found[1]
 
 
 @pytest.mark.parametrize(
