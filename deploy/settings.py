@@ -209,6 +209,14 @@ class Settings(BaseSettings):
     store_retry_max_s: float = Field(
         10.0, gt=0, description="Longest pause between two retries of a store that is down, seconds."
     )
+    redis_durability: Literal["off", "disk", "replica"] = Field(
+        "off",
+        description="Where writes to Redis have to be before the events that made them are committed: disk (appendonly"
+        " yes), replica, or off: wherever the server has them. Also before a claimed message is sent.",
+    )
+    redis_durability_timeout_s: float = Field(
+        10.0, gt=0, lt=30, description="How long they may take until the log says that nothing is committed, seconds."
+    )
     scores_every: str = Field(
         "24h",
         description="How old predictions of people become before the local stack makes new ones; empty: it makes none.",

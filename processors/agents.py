@@ -33,7 +33,8 @@ from processors.recording.rows import profile_row
 from processors.recording.stage import snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
-from processors.stream.ports import ChangedProfiles, Outbox, OwnPeople, Progress, Publisher, Tables, Timers
+from processors.stream.commits import Commits
+from processors.stream.ports import ChangedProfiles, Durability, Outbox, OwnPeople, Progress, Publisher, Tables, Timers
 from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
@@ -90,6 +91,7 @@ class Worker:
         batching: Sizes of batches.
         failpoint: Called at each failpoint with its name.
         topic_prefix: The deployment's prefix of topic names.
+        durability: Waits until writes to Redis are durable, before a batch is acknowledged; None: none is waited for.
     """
 
     app: faust.App
@@ -100,6 +102,7 @@ class Worker:
     batching: Batching
     failpoint: Failpoint
     topic_prefix: str = ""
+    durability: Durability | None = None
 
     def router(self, stage: str) -> Router:
         """Return the router of one stage's outcomes."""
@@ -108,17 +111,18 @@ class Worker:
 
 def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identify, outbox: Outbox) -> None:
     """Register `identify`: producers' records become resolved touchpoints; its outbox has the identity changes."""
-    router, failpoint = worker.router("identify"), worker.failpoint
+    router, failpoint, commits = worker.router("identify"), worker.failpoint, _register_commits(worker)
 
     @worker.app.agent(worker.topic(*(touchpoint_topic(channel) for channel in channels)), name="identify")
     async def identify(stream: Any) -> None:
         async for batch in batches(stream, max_records=worker.batching.records):
             failpoint("identify:taken")
+            mark = await commits.begin()
             outcomes = await stage(batch.records)
             failpoint("identify:resolved")
             await router.publish(batch.records, outcomes)
             failpoint("identify:published")
-            await batch.acknowledge()
+            await commits.acknowledge(batch, mark)
 
     _register_relay(worker, outbox, "relay:published")
 
@@ -135,18 +139,20 @@ def register_profile(
 ) -> None:
     """Register `update_profile` and `fire_timers`; their decisions and actions go through the outbox."""
     router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark()
+    commits = _register_commits(worker)
 
     @worker.app.agent(worker.topic(RESOLVED_TOUCHPOINTS), name="update_profile")
     async def update_profile(stream: Any) -> None:
         async for batch in batches(stream, max_records=worker.batching.records):
             failpoint("profile:taken")
+            mark = await commits.begin()
             parsed = [parse_resolved(record) for record in batch.records]
             events = [outcome.value for outcome in parsed if isinstance(outcome, Ok)]
             updated = await stage(events)
             failpoint("profile:written")
             await router.publish(batch.records, _profile_outcomes(parsed, updated))
             await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
-            await batch.acknowledge()
+            await commits.acknowledge(batch, mark)
 
     @worker.app.task
     async def follow_log() -> None:
@@ -227,13 +233,15 @@ def register_deliver(
     """Register `deliver`: actions become messages, each sent at most once; their receipts are touchpoints."""
     _register_follower(worker, follow)
     _register_housekeeping(worker, housekeeping)
+    commits = _register_commits(worker)
 
     @worker.app.agent(worker.topic(ACTIONS), name="deliver")
     async def deliver(stream: Any) -> None:
         async for batch in batches(stream, max_records=worker.batching.records):
             worker.failpoint("deliver:taken")
+            mark = await commits.begin()
             await stage(batch.records)
-            await batch.acknowledge()
+            await commits.acknowledge(batch, mark)
 
     @worker.app.task
     async def deliver_due() -> None:
@@ -241,6 +249,17 @@ def register_deliver(
         while not worker.app.should_stop:
             tried = await stage.send_due()
             await asyncio.sleep(0 if tried == DUE_PER_TURN else 1)
+
+
+def _register_commits(worker: Worker) -> Commits:
+    commits = Commits(worker.durability)
+
+    @worker.app.task
+    async def acknowledge_durable() -> None:
+        """Acknowledge batches when their writes are durable; an error stops the worker, and they are read again."""
+        await commits.run()
+
+    return commits
 
 
 def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:

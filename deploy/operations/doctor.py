@@ -55,6 +55,7 @@ def examine(settings: Settings) -> list[Check]:
     """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
     stores = [
         *servers(settings),
+        *_durability(settings),
         *_people(settings),
         *_definitions(settings),
         *_segments(settings),
@@ -140,6 +141,38 @@ def _definitions(settings: Settings) -> list[Check]:
         return [Check("definitions", False, found, hint)]
     versions = sorted({one["version"] or "of the folder" for one in workers})
     return [Check("definitions", True, f"{', '.join(versions)} in {len(workers)} workers, number {state.number}")]
+
+
+def _durability(settings: Settings) -> list[Check]:
+    """Check that writes to Redis become durable where the settings want them, by a write; off is no fault."""
+    import redis
+
+    from sinks.redis.durability import PLACES, add_wait, is_durable
+
+    level = settings.redis_durability
+    if level == "off":
+        found = "off: what a power cut takes from Redis is not read again from Kafka"
+        return [Check("durability", True, found, "production sets THROUGHLINE_REDIS_DURABILITY to disk or replica")]
+    key = f"{{{settings.redis_namespace}}}:durable"
+    try:
+        with redis.Redis.from_url(settings.redis_url, socket_timeout=2 * _TIMEOUT_S) as client:
+            pipeline = client.pipeline(transaction=False)
+            add_wait(pipeline, key, level, _TIMEOUT_S * 1000)
+            *_, confirmed = pipeline.execute()
+    except redis.ResponseError as error:  # no append-only file, or a server before 7.2
+        hint = "set appendonly yes (Valkey, or Redis from 7.2 on), or THROUGHLINE_REDIS_DURABILITY=replica"
+        return [Check("durability", False, str(error), hint)]
+    except (redis.RedisError, OSError):  # which the check of Redis says
+        return []
+    if is_durable(confirmed, level):
+        return [Check("durability", True, f"a write is on {PLACES[level]} before its events are committed")]
+    found = f"a write was not on {PLACES[level]} within {_TIMEOUT_S} s: workers commit nothing"
+    hint = (
+        "look at the server's disk; appendfsync has to be everysec or always"
+        if level == "disk"
+        else "INFO replication lists the replicas: start one, or set THROUGHLINE_REDIS_DURABILITY=disk"
+    )
+    return [Check("durability", False, found, hint)]
 
 
 def _people(settings: Settings) -> list[Check]:

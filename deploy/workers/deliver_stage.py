@@ -15,8 +15,8 @@ from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import Adapter, Deliver, DeliveryLedger, SendingRulesInForce
 from processors.identity.claims import claim
 from processors.profiles.document import read_profile
-from processors.stream.ports import Publisher
-from schemas.delivery.outbound import DeliveryDefinitions
+from processors.stream.ports import Durability, Publisher
+from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.document import StoredProfile
 from sinks.channels.smtp import SmtpAdapter
@@ -64,10 +64,42 @@ class StoredPeople:
         return owner is None or owner == await self._identities.follow(profile_id)
 
 
+class DurableLedger:
+    """A ledger whose claims are durable before their messages are sent: a claim that is lost would let them go twice.
+
+    Args:
+        ledger: The ledger.
+        durability: Waits until its writes are durable.
+    """
+
+    def __init__(self, ledger: DeliveryLedger, durability: Durability) -> None:
+        self._ledger = ledger
+        self._durability = durability
+        self.postpone, self.hold = ledger.postpone, ledger.hold
+        self.settle, self.acknowledge = ledger.settle, ledger.acknowledge
+
+    async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> DeliveryClaim:
+        """Claim a message; return when the claim is durable."""
+        server = await self._durability.begin()
+        claim = await self._ledger.claim(key, action, now_ms, lease_ms)
+        if claim.state == "claimed":
+            await self._durability.reached(server)
+        return claim
+
+    async def due(self, now_ms: int, lease_ms: int, count: int) -> list[tuple[str, DeliveryClaim]]:
+        """Claim messages that are due; return when the claims are durable."""
+        server = await self._durability.begin()
+        claims = await self._ledger.due(now_ms, lease_ms, count)
+        if any(claim.state == "claimed" for _, claim in claims):
+            await self._durability.reached(server)
+        return claims
+
+
 def build_deliver(
     settings: Settings, *, rules: SendingRulesInForce, ledger: DeliveryLedger, publisher: Publisher,
     profiles: Profiles, identities: Identities, related: RelatedProducts, catalogue: Catalogue,
     coupons: CouponPools, clock: Callable[[], int], failpoint: Callable[[str], None],
+    durability: Durability | None = None,
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -77,7 +109,7 @@ def build_deliver(
     definitions = load(settings.delivery_file, DeliveryDefinitions)
     load_policy(settings, definitions)  # an undeliverable channel is an error at the start, not at its first message
     return Deliver(
-        ledger,
+        ledger if durability is None else DurableLedger(ledger, durability),
         publisher,
         people=StoredPeople(
             profiles, identities, identity_policy(settings), settings.identity_secret.get_secret_value().encode()

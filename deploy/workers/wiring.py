@@ -45,6 +45,7 @@ from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.delivery import RedisDeliveryLedger
+from sinks.redis.durability import RedisDurability
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
@@ -115,6 +116,12 @@ class _Stores:
 
     def definitions(self) -> RedisDefinitions:
         return self._with_retry(RedisDefinitions(self._redis, self._namespace), down=REDIS_DOWN)
+
+    def durability(self) -> RedisDurability | None:
+        level, timeout_s = self._settings.redis_durability, self._settings.redis_durability_timeout_s
+        if level == "off":
+            return None
+        return self._with_retry(RedisDurability(self._redis, self._namespace, level, timeout_s), down=REDIS_DOWN)
 
     def recommendations(self) -> RedisRecommendations:
         return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
@@ -207,6 +214,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
         coupons=stores.coupons(),
         clock=worker.clock,
         failpoint=worker.failpoint,
+        durability=worker.durability,
     )
     batching = replace(worker.batching, records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
     register_deliver(
@@ -253,4 +261,5 @@ def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -
         Batching(settings.batch_records, settings.record_flush_rows, settings.record_flush_s),
         make_failpoint(settings.crash_at),
         settings.topic_prefix,
+        stores.durability(),
     )

@@ -48,6 +48,8 @@ LEASE_MS = 180_000
 """Lease of a claim, milliseconds: longer than any adapter waits for an answer."""
 CONCURRENT_SENDS = 32
 """Messages that one worker sends at the same time."""
+CLAIMED_MESSAGES = 2 * CONCURRENT_SENDS
+"""Messages that are claimed or sent at the same time: a claim may wait for the disk, but not long to be sent."""
 DUE_PER_TURN = 200
 """Messages whose retry is due that one call of `Deliver.send_due` takes."""
 HELD_MS = 5_000
@@ -175,6 +177,7 @@ class Deliver:
         self._clock = clock
         self._failpoint = failpoint
         self._sends = asyncio.Semaphore(CONCURRENT_SENDS)
+        self._claims = asyncio.Semaphore(CLAIMED_MESSAGES)
 
     async def __call__(self, records: Sequence[Record]) -> None:
         """Handle a batch of actions; when it returns, the batch may be acknowledged.
@@ -216,11 +219,15 @@ class Deliver:
             action = parse_action(record.value or b"")
         except (ValueError, TypeError, KeyError) as error:
             return Effect(Reject(Reason.NOT_JSON, "", f"{type(error).__name__}: {error}"))
-        async with self._sends:
-            key = action["idempotency_key"]
-            if self._adapter(action) is None and await self._state(journey_of(action)) != "paused":
+        async with self._claims:
+            return await self._claim_and_send(action, record.value or b"")
+
+    async def _claim_and_send(self, action: Action, written: bytes) -> Effect:
+        if self._adapter(action) is None and await self._state(journey_of(action)) != "paused":
+            async with self._sends:
                 return await self._rendered_effect(action)
-            claim = await self._ledger.claim(key, record.value or b"", self._clock(), LEASE_MS)
+        claim = await self._ledger.claim(action["idempotency_key"], written, self._clock(), LEASE_MS)
+        async with self._sends:
             held = claim.state == "claimed" and await self._state(journey_of(action)) == "paused"
             if held and await self._is_erased(action):  # its address would stay in the ledger while the pause lasts
                 return await self._settle(action, Settlement("", "erased", self._clock()))

@@ -60,6 +60,16 @@ class Outbox(Protocol):
         """Remove records up to `last_id`; False when the lease was lost."""
 
 
+class Durability(Protocol):
+    """Tells when what was written to a store outlives the store's process."""
+
+    async def begin(self) -> str:
+        """Return the server that answers now."""
+
+    async def reached(self, server: str) -> None:
+        """Return when all writes before this call are durable; an error when another server answers than before."""
+
+
 class Timers(Protocol):
     """Keeps the timers of profiles."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-_KEPT = ("definitions", "journeys:archive", "workers", "coupons:", "coupon_", "rebuild", "identify:refused")
+_KEPT = ("definitions", "journeys:archive", "workers", "coupons:", "coupon_", "rebuild", "identify:refused", "durable")
 """What ClickHouse does not have, or what says nothing about people: not wiped, and no sign of a store in use."""
 _LEASES = ("identity:relay", "outbox:relay")
 _KEYS_A_CALL = 1000
