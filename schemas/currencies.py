@@ -2,6 +2,10 @@
 
 A symbol of one currency stands for it; one that several share, such as `$` or `kr`, does so only where the currency of
 the source or of the order is known and is one of them. What nobody knows is not guessed: 100 kr are 9 or 13 euros.
+
+Known are the codes of ISO 4217 of today and before, as the Unicode CLDR lists them, and some of no list that shops use.
+Other letters, such as `XYZ` or `POINTS`, are a currency of their own: an order in it is kept, and no sum of another
+currency has it without a rate.
 """
 
 from __future__ import annotations
@@ -10,13 +14,26 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_CODE = re.compile(r"[A-Za-z]{3}", re.ASCII)
+from babel.core import get_global
+from pydantic_core import PydanticCustomError
+
+CODE_PATTERN = "^[A-Za-z]{3,10}$"
+_CODE = re.compile(r"[A-Za-z]{3,10}", re.ASCII)
 _MAX_CHARS = 40
+NO_CODE = "it should be the three letters of ISO 4217, such as EUR"
+
+KNOWN: frozenset[str] = frozenset(get_global("all_currencies")) | {
+    "BTC", "XBT", "ETH", "LTC", "BCH", "XRP", "DOGE", "USDT", "USDC", "DAI", "EURC",  # coins
+    "GGP", "IMP", "JEP", "IRT", "PRB", "TVD", "FOK", "KID", "SLS",  # of islands, of no states, and the toman
+    "GBX", "ZAC", "ILA",  # pence, cents and agorot: a hundredth of the currency, with rates of their own
+}  # fmt: skip
+"""Codes that a list has."""
 
 _DOLLARS = (
     "USD", "AUD", "CAD", "NZD", "SGD", "HKD", "TWD", "MXN", "ARS", "CLP", "COP", "UYU", "DOP", "CUP", "NIO", "BBD",
     "BMD", "BND", "BSD", "BZD", "FJD", "GYD", "JMD", "KYD", "LRD", "NAD", "SBD", "SRD", "TTD", "XCD",
 )  # fmt: skip
+_PESOS = ("MXN", "ARS", "CLP", "COP", "UYU", "DOP", "CUP", "PHP")
 _CROWNS = ("SEK", "NOK", "DKK", "ISK")
 _RUPEES = ("INR", "PKR", "LKR", "NPR", "MUR", "SCR")
 _POUNDS = ("GBP", "EGP", "LBP", "SYP", "SDG", "SSP", "GIP", "FKP", "SHP")
@@ -29,6 +46,9 @@ _ONE: dict[str, str] = {
     **dict.fromkeys(("sfr", "756"), "CHF"), **dict.fromkeys(("zł", "zl", "zloty", "złoty", "985"), "PLN"),
     **dict.fromkeys(("kč", "203"), "CZK"), **dict.fromkeys(("ft", "forint", "348"), "HUF"),
     **dict.fromkeys(("лв", "975"), "BGN"), "дин": "RSD", "ден": "MKD", **dict.fromkeys(("₺", "tl", "949"), "TRY"),
+    **dict.fromkeys(("yen", "jpyen"), "JPY"), **dict.fromkeys(("rmb", "cnrmb"), "CNY"), "nis": "ILS", "ntd": "TWD",
+    "ukp": "GBP", "won": "KRW", "baht": "THB", "rand": "ZAR", "reais": "BRL", "₿": "BTC",
+    **dict.fromkeys(("bitcoin", "bitcoins"), "BTC"),
     **dict.fromkeys(("₽", "643"), "RUB"), **dict.fromkeys(("₴", "грн", "980"), "UAH"), "₸": "KZT", "₾": "GEL",
     "֏": "AMD", "₼": "AZN", "₪": "ILS", "د.إ": "AED", "ر.س": "SAR", "د.ك": "KWD", "ج.م": "EGP", "e£": "EGP",
     **dict.fromkeys(("ca$", "cdn$", "124"), "CAD"), **dict.fromkeys(("a$", "au$", "036", "36"), "AUD"),
@@ -47,6 +67,7 @@ _SEVERAL: dict[str, tuple[str, ...]] = {
     "元": ("CNY", "TWD", "HKD"), **dict.fromkeys(("kr", "krone", "kroner"), _CROWNS), "krona": ("SEK", "ISK"),
     **dict.fromkeys(("rs", "rupee", "rupees"), _RUPEES), **dict.fromkeys(("£", "pound", "pounds"), _POUNDS),
     **dict.fromkeys(("fr", "franc", "francs"), _FRANCS), **dict.fromkeys(("cfa", "fcfa"), ("XOF", "XAF")),
+    **dict.fromkeys(("peso", "pesos"), _PESOS), **dict.fromkeys(("rubel", "ruble", "rubles"), ("RUB", "BYN")),
     **dict.fromkeys(("lei", "leu"), ("RON", "MDL")), "руб": ("RUB", "BYN"), "r": ("ZAR",), "bs": ("BOB", "VES"),
     "ریال": ("SAR", "IRR", "QAR", "OMR", "YER"),
 }  # fmt: skip
@@ -61,16 +82,35 @@ def currency_code(stated: object, known: str = "") -> str | None:
         known: The currency of the source or of the order; decides between those that share the symbol.
 
     Returns:
-        Three capital letters; None if it is no currency that is known, or several share it.
+        Capital letters, three of a code of ISO 4217; None if it is no currency, or several share it.
     """
     text = _plain(stated)
     if text is None:
         return None
-    if _CODE.fullmatch(text) and text not in _SEVERAL:
+    if text.upper() in KNOWN:
         return text.upper()
     if known in _SEVERAL.get(text, ()):
         return known
-    return _ONE.get(text) or _with_its_code(text)
+    found = _ONE.get(text) or _with_its_code(text)
+    return found or (text.upper() if _CODE.fullmatch(text) and text not in _SEVERAL else None)
+
+
+def read_code(stated: object) -> str:
+    """Read the letters of a currency, in any case; what only means a currency is for `currency_code`.
+
+    Raises:
+        PydanticCustomError: It is no letters, or what several currencies or another one are called.
+    """
+    if isinstance(stated, str):
+        code = stated.upper()
+        if code in KNOWN or (_CODE.fullmatch(stated) and currency_code(stated) == code):
+            return code
+    raise PydanticCustomError("currency", NO_CODE)
+
+
+def is_unknown(code: object) -> bool:
+    """Return whether a value is the letters of a currency that no list has."""
+    return isinstance(code, str) and code.upper() not in KNOWN and _CODE.fullmatch(code) is not None
 
 
 def sharing(stated: object) -> tuple[str, ...]:
@@ -82,7 +122,7 @@ def sharing(stated: object) -> tuple[str, ...]:
 def _with_its_code(text: str) -> str | None:
     """Read a code beside its own symbol, as in `EUR €`; a symbol of another currency contradicts it."""
     for code, symbol in ((text[:3], text[3:]), (text[-3:], text[:-3])):
-        if _CODE.fullmatch(code) and (_ONE.get(symbol) == code.upper() or code.upper() in _SEVERAL.get(symbol, ())):
+        if code.upper() in KNOWN and (_ONE.get(symbol) == code.upper() or code.upper() in _SEVERAL.get(symbol, ())):
             return code.upper()
     return None
 

@@ -20,8 +20,6 @@ from zoneinfo import ZoneInfo
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from schemas.money import Currency
-
 
 def _known_country(country: str) -> str:
     if country not in SUPPORTED_REGIONS:
@@ -39,6 +37,7 @@ def _known_zone(zone: str) -> str:
 
 MarketName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Country = Annotated[str, AfterValidator(_known_country)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$")]
 StoreId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Any
 
-from pydantic import PlainValidator, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from schemas.currencies import CODE_PATTERN, KNOWN, NO_CODE, read_code
 
 MAX_DECIMAL_PLACES = 4
 MAX_WHOLE_DIGITS = 12
@@ -221,5 +223,18 @@ Money = Annotated[
 ]
 """An amount in major units of the event's currency, as `plain` writes it."""
 
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]
-"""ISO 4217, three letters; lower case is read as upper case."""
+
+class _CurrencyCode:
+    """Validates the letters of a currency; those of a list in capitals, which most are, by a look-up."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.union_schema(
+            [core_schema.literal_schema(sorted(KNOWN)), core_schema.no_info_plain_validator_function(read_code)],
+            mode="left_to_right",
+            custom_error_type="currency",
+            custom_error_message=NO_CODE,
+        )
+
+
+Currency = Annotated[str, _CurrencyCode(), WithJsonSchema({"type": "string", "pattern": CODE_PATTERN})]
+"""The three letters of ISO 4217, or those of a currency of the shop's own; lower case is read as upper case."""

@@ -10,13 +10,19 @@ from pydantic_core import CoreSchema, core_schema
 MAX_TEXT = 8192
 """Longest string anywhere in an event, keys included, in characters."""
 
+CUT_TO = "cut_to"
+
 
 class _TextOrInteger:
-    """Validates a string, or an integer, which becomes its digits. A float is refused: it may have lost digits."""
+    """Validates a string, or an integer, which becomes its digits. A float is refused: it may have lost digits.
 
-    def __init__(self, max_length: int, min_length: int | None = None) -> None:
+    The error about a text that may be cut to its limit says so: `ctx` has `cut_to`.
+    """
+
+    def __init__(self, max_length: int, min_length: int | None = None, *, may_be_cut: bool = False) -> None:
         self.max_length = max_length
         self.min_length = min_length
+        self.may_be_cut = may_be_cut
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.union_schema(
@@ -29,6 +35,7 @@ class _TextOrInteger:
             custom_error_message=(
                 f"it should be a text of {self.min_length or 0} to {self.max_length} characters, or an integer"
             ),
+            custom_error_context={CUT_TO: self.max_length} if self.may_be_cut else {},
         )
 
 
@@ -38,7 +45,7 @@ Id = Annotated[str, _TextOrInteger(200)]
 RequiredId = Annotated[str, _TextOrInteger(200, min_length=1)]
 """An `Id` that must not be empty."""
 
-Name = Annotated[str, _TextOrInteger(500)]
+Name = Annotated[str, _TextOrInteger(500, may_be_cut=True)]
 """A short human text: a name, a category, a campaign."""
 
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT)]

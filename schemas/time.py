@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import time_ns
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from pydantic_core import PydanticCustomError
 
@@ -52,6 +52,9 @@ _CLOCK = re.compile(
 )
 _EPOCH_S, _EPOCH_MS = range(946_684_800, 4_133_980_800), range(946_684_800_000, 4_133_980_800_000)
 """Numbers that are seconds, or milliseconds, from 1970 to a time of the years 2000 to 2100."""
+UNSET_CLOCK = "1970-01-01T00:00:00.000Z"
+"""What clocks count from, and show before they are set."""
+
 _ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
 
 
@@ -112,6 +115,19 @@ def parse_text(value: object) -> str:
     elif isinstance(value, str) and not value.isascii():
         raise PydanticCustomError("time", f"it should be a time: {_ADVICE}")
     return text_of_time(parse_time(value))
+
+
+def is_of_no_year(value: object) -> TypeGuard[str]:
+    """Return whether a text is a time with an offset, of a year before 1970 or after 2100: what stands for none."""
+    found = _RFC_3339.fullmatch(value) if isinstance(value, str) else None
+    if found is None or found["offset"] is None:
+        return False
+    if not FIRST_YEAR <= int(found[0][:4]) <= LAST_YEAR:
+        return True
+    try:
+        return not FIRST_YEAR <= datetime.fromisoformat(found[0].upper()).astimezone(UTC).year <= LAST_YEAR
+    except ValueError:
+        return False
 
 
 def lenient_time(text: str, zone: tzinfo | None) -> datetime:

@@ -26,7 +26,7 @@ from processors.identity.claims import (
     keep_unknown_phone,
     origin_key,
 )
-from processors.intake.event_time import clamp_to_arrival
+from processors.intake.event_time import clamp_to_arrival, doubt_unset_clock
 from processors.intake.frames import Frames
 from processors.intake.order_sources import note_order
 from processors.intake.record_forms import decode_record
@@ -175,6 +175,7 @@ class Identify:
             if isinstance(event, Reject):
                 return event
             clamp_to_arrival(event, record.timestamp)
+            doubt_unset_clock(event, record.timestamp)
             note_order(event, self._sources)
             if self._enrich is not None:
                 self._enrich(event)

@@ -63,7 +63,7 @@ def decode(
     Args:
         value: The record's value; None for a tombstone.
         channels: The channels that this deployment knows.
-        max_bytes: The largest event, in bytes; of one that is larger the last products are cut.
+        max_bytes: The largest event, in bytes; of one that is larger texts and the last products are cut.
         transform: Corrects the parsed event before it is validated; None: nothing does.
 
     Returns:
@@ -87,10 +87,8 @@ def decode(
             )
         return Reject(Reason.NOT_JSON, "", _not_json(error, value))
     if is_too_large:
-        cut = cut_to_size(event, max_bytes)
-        if cut is None:
-            return too_large(value, max_bytes)
-        return validate(cut if transform is None else transform(cut), None, channels=channels)
+        cut = cut_to_size(event if transform is None else transform(event), max_bytes)
+        return too_large(value, max_bytes) if cut is None else validate(cut, None, channels=channels)
     if transform is not None and (changed := transform(event)) is not event:
         return validate(changed, None, channels=channels)  # its bytes are those of the event before
     return validate(event, value, channels=channels)

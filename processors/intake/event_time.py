@@ -14,12 +14,10 @@ from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from schemas.events.envelope import ORIGINAL_TIMESTAMP, is_historical
 from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
 from schemas.time import clock_times, ms_of_text, parse_time, text_of_ms, text_of_time
-
-ORIGINAL_TIMESTAMP = "original_timestamp"
-"""The key of an event's `context` that keeps the producer's own time where ours differs from it noticeably."""
 
 NOTICEABLE_MS = 1000
 """The smallest difference that is recorded: smaller ones come from synchronised clocks and the way to the broker."""
@@ -34,6 +32,15 @@ _NO_DELAY, _NOTICEABLE = timedelta(), timedelta(milliseconds=NOTICEABLE_MS)
 _MIN_DELAY = timedelta(days=-1)
 """A local time that is taken for UTC is up to 14 hours ahead; a time that is further ahead of its sending says nothing
 of when the event happened."""
+
+# A day begins 14 hours before its midnight in UTC, and ends 12 hours after the next one.
+_UNIX_DAY_END = "1970-01-02T12:00:00.000Z"
+"""The end of the day from which Unix counts, in all zones: a clock that was never set, or a date that is none."""
+_GPS_DAY_END = "1980-01-07T12:00:00.000Z"
+"""The end of the last first day of the clocks of PCs and of GPS; no source was live before."""
+_RTC_DAY = "1999-12-31T10:00:00.000Z", "2000-01-02T12:00:00.000Z"
+"""The day at which the clock of a till starts after its battery was flat, 1 January 2000, in all zones."""
+_DAY_MS = 86_400_000
 
 
 class CallTime(NamedTuple):
@@ -101,6 +108,29 @@ def _is_rfc_3339(stated: object) -> bool:
     except PydanticCustomError:
         return False
     return True
+
+
+def doubt_unset_clock(event: Event, received_ms: int) -> None:
+    """Date an event by its arrival, and mark it doubtful, if its time is what a clock shows that was never set.
+
+    The day of 1 January 1970 is no time of any event. An event that is not marked as history (`context.historical`)
+    claims to be live: then no time before the epoch of GPS is one either, nor is 1 January 2000.
+
+    Args:
+        event: An event in its canonical form; it is changed. The producer's time goes to `context.original_timestamp`.
+        received_ms: The broker's time of the record, milliseconds since 1970.
+    """
+    occurred_at = event["occurred_at"]
+    if occurred_at >= _RTC_DAY[1]:  # texts of this form sort in the order of their times
+        return
+    if occurred_at >= _UNIX_DAY_END and (
+        is_historical(event) or not (occurred_at < _GPS_DAY_END or occurred_at >= _RTC_DAY[0])
+    ):
+        return
+    if received_ms - ms_of_text(occurred_at) < _DAY_MS:  # the broker's clock says the same
+        return
+    event["occurred_at"] = text_of_ms(received_ms)
+    event["context"] = {ORIGINAL_TIMESTAMP: occurred_at, **(event.get("context") or {}), TIME_DOUBTFUL: True}
 
 
 def clamp_to_arrival(event: Event, received_ms: int) -> None:

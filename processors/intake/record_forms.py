@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from processors.intake.cloud_events import Circumstances, of_record, touchpoint_of
+from processors.intake.cut_lines import MAX_READ_BYTES, cut_to_size
 from processors.intake.decode import decode, too_large, validate
 from processors.intake.frames import Frames, frame_of, with_header
 from processors.intake.json_text import json_of
@@ -49,7 +50,7 @@ def decode_record(
         record: The record.
         mark: Verifies marks.
         channels: The channels that this deployment knows.
-        max_bytes: The largest value that is read, in bytes.
+        max_bytes: The largest event, in bytes; of one that is larger texts and the last products are cut.
         plan: The tracking plan, which marked records keep to.
         frames: Decodes values in Confluent's wire format.
         transforms: Those of sources, which were applied to marked records.
@@ -68,8 +69,13 @@ def decode_record(
         decoded = None
     if decoded is None:
         decoded = decode(value, channels=channels, max_bytes=max_bytes, transform=transforms)
-        if isinstance(decoded, Reject) and value is not None and len(value) <= max_bytes and _SPECVERSION in value:
-            decoded = _unlabelled_cloud_event(record, channels, transforms) or decoded
+        if (
+            isinstance(decoded, Reject)
+            and value is not None
+            and _is_readable(value, max_bytes)
+            and _SPECVERSION in value
+        ):
+            decoded = _unlabelled_cloud_event(record, channels, max_bytes, transforms) or decoded
     if plan is None or isinstance(decoded, Reject):
         return decoded
     return plan.apply(decoded) or decoded
@@ -83,33 +89,43 @@ def _other_form(
     data: dict[str, Any] | None = None
     frame = frame_of(value, record.headers)
     if value is not None and frame is not None and not (value[:1] in _MAGIC and other_format(value)):
-        if len(value) > max_bytes:
+        if not _is_readable(value, max_bytes):
             return too_large(value, max_bytes)
         read = frames.decode(frame)
         if isinstance(read, Reject):
             return read._replace(kept=with_header(value, record.headers))
         data = read
-    found = of_record(value, record.headers, data) if record.headers else None
+    found = of_record(value, record.headers, data) if record.headers and _is_readable(value, max_bytes) else None
     if isinstance(found, Reject):
         return found
     if found is not None:
-        return (
-            too_large(value, max_bytes)
-            if value and len(value) > max_bytes
-            else _completed(found, record, channels, transforms)
-        )
+        return _completed(found, record, channels, max_bytes, transforms)
     if data is None:
         return None
-    if transforms is not None:
-        data = transforms(data)
-    text = json_of(data)
-    large = text is not None and len(text) > max_bytes
-    judged = too_large(text or b"", max_bytes) if large else validate(data, text, channels=channels)
+    judged = _judged(data, channels, max_bytes, transforms)
     return judged._replace(kept=with_header(value or b"", record.headers)) if isinstance(judged, Reject) else judged
 
 
+def _is_readable(value: bytes | None, max_bytes: int) -> bool:
+    return value is None or len(value) <= max(max_bytes, MAX_READ_BYTES)
+
+
+def _judged(
+    event: dict[str, Any], channels: frozenset[str], max_bytes: int, transforms: Transforms | None
+) -> Event | Reject:
+    """Transform and validate an event that was not sent as JSON; the largest are cut, as `decode` cuts them."""
+    changed: dict[str, Any] | None = event if transforms is None else transforms(event)
+    text = json_of(changed)
+    if text is not None and len(text) > max_bytes:
+        changed = cut_to_size(changed, max_bytes)
+        if changed is None:
+            return too_large(text, max_bytes)
+        text = None
+    return validate(changed, text, channels=channels)
+
+
 def _unlabelled_cloud_event(
-    record: Record, channels: frozenset[str], transforms: Transforms | None
+    record: Record, channels: frozenset[str], max_bytes: int, transforms: Transforms | None
 ) -> Event | Reject | None:
     """Read a record that is a CloudEvent in the structured mode but for its header."""
     try:
@@ -117,14 +133,18 @@ def _unlabelled_cloud_event(
     except orjson.JSONDecodeError:
         return None
     return (
-        _completed(parsed, record, channels, transforms)
+        _completed(parsed, record, channels, max_bytes, transforms)
         if isinstance(parsed, dict) and "specversion" in parsed
         else None
     )
 
 
 def _completed(
-    cloud_event: dict[str, object], record: Record, channels: frozenset[str], transforms: Transforms | None
+    cloud_event: dict[str, object],
+    record: Record,
+    channels: frozenset[str],
+    max_bytes: int,
+    transforms: Transforms | None,
 ) -> Event | Reject:
     channel = record.topic.rpartition(TOUCHPOINTS_PREFIX)[2]
     around = Circumstances(text_of_ms(record.timestamp), channel if channel in channels else None)
@@ -132,8 +152,7 @@ def _completed(
     if isinstance(completed, Reject):
         outcome: Event | Reject = completed
     else:
-        event = completed.event if transforms is None else transforms(completed.event)
-        validated = validate(event, json_of(event), channels=channels)
+        validated = _judged(completed.event, channels, max_bytes, transforms)
         outcome = in_fields_of_call(validated, completed.field_names) if isinstance(validated, Reject) else validated
     # Half of an event in the binary mode is in the headers, which a dead letter has no place for.
     return outcome._replace(kept=json_of(cloud_event) or b"") if isinstance(outcome, Reject) else outcome

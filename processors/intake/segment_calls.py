@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from processors.intake.call_campaign import campaign_of_call
 from processors.intake.call_commerce import with_current_names
-from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL, CallTime, time_of_call
+from processors.intake.event_time import TIME_DOUBTFUL, CallTime, time_of_call
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.dead_letters import Reason
-from schemas.events.envelope import MAX_IDENTIFIERS
+from schemas.events.envelope import MAX_IDENTIFIERS, ORIGINAL_TIMESTAMP
 from schemas.events.touchpoint import as_known_event
 from schemas.intake.sources import Source
 from schemas.outcomes import Reject

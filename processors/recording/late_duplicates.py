@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from processors.intake.event_time import ORIGINAL_TIMESTAMP, TIME_DOUBTFUL
+from processors.intake.event_time import TIME_DOUBTFUL
 from schemas.durations import DAY_MS
+from schemas.events.envelope import ORIGINAL_TIMESTAMP
 from schemas.identity.resolution import DUPLICATES_FOUND_MS
 from schemas.time import ms_of_text, text_of_ms
 

@@ -125,6 +125,9 @@ class Context(Open, total=False):
     session_id: Id
 
 
+ORIGINAL_TIMESTAMP = "original_timestamp"
+"""The key of an event's `context` that keeps the producer's own time where ours differs from it noticeably."""
+
 HISTORICAL = "historical"
 """The key of an event's `context` that is true where the event is told later, as of an import: it starts no journey."""
 

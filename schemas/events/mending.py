@@ -17,6 +17,9 @@ amounts.
 | `event_name` | the name of a known event in other case or with other blanks | its name |
 | `whole_currency` | a fraction in what is paid in yen, or in a currency alike | the nearest whole amount |
 | `currency` | a currency by its symbol, short name or number, which mean one: `€`, `US$`, `978` | its three letters |
+| `unknown_currency` | letters for a currency that no list has: `XYZ`, `POINTS` | those; no sum has it without a rate |
+| `cut` | a text of more characters than its field takes, or than any text may have | the first of them |
+| `clock` | a time of no year from 1970 to 2100: `0001-01-01T00:00:00Z` | 1970: the event is dated by its arrival |
 | `rounded` | a quantity of more than 5 decimal places | the nearest one of 5, half to even |
 | `lines_cut` | more products than an event may have, with too many keys or too long a text in all | the first of them |
 
@@ -32,12 +35,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.currencies import currency_code, sharing
+from schemas.currencies import currency_code, is_unknown, sharing
 from schemas.digits import with_ascii_digits
+from schemas.events.envelope import ORIGINAL_TIMESTAMP
 from schemas.events.limits import MAX_DEPTH, MAX_KEYS, MAX_PRODUCTS, Path
 from schemas.minor_units import MINOR
 from schemas.money import WHOLE_CURRENCIES, nearest_amount, plain
 from schemas.quantity import MAX_QUANTITY_PLACES, rounded_quantity
+from schemas.text import CUT_TO, MAX_TEXT
+from schemas.time import UNSET_CLOCK, is_of_no_year
 
 MENDED = "mended"
 """The key of an event's `context` that lists what was mended.
@@ -46,6 +52,8 @@ Each note has `field` (positions in lists left out), `rule`, and `count`: in how
 """
 
 LINES_CUT = "lines_cut"
+CUT = "cut"
+UNKNOWN_CURRENCY = "unknown_currency"
 
 MAX_NOTES = 50
 """Most notes of one event; further ones are left out."""
@@ -125,6 +133,27 @@ def in_whole_currency(written: dict[str, Any]) -> dict[str, Any]:
     return with_notes(written, notes)
 
 
+def with_unknown_currencies(written: dict[str, Any]) -> dict[str, Any]:
+    """Note the currencies of an event and of its products that no list has, once."""
+    properties = written.get("properties")
+    if not properties:
+        return written
+    counts = {"properties.currency": 1} if "currency" in properties and is_unknown(properties["currency"]) else {}
+    products = properties.get("products")
+    if type(products) is list:
+        found = [line["currency"] for line in products if type(line) is dict and "currency" in line]
+        counts["properties.products.currency"] = sum(map(is_unknown, found)) if found else 0
+    if not any(counts.values()):
+        return written
+    known = [(note["field"], note["rule"]) for note in mended_notes((written.get("context") or {}).get(MENDED))]
+    notes: list[Note] = [
+        {"field": field, "rule": UNKNOWN_CURRENCY, "count": count}
+        for field, count in counts.items()
+        if count and (field, UNKNOWN_CURRENCY) not in known
+    ]
+    return with_notes(written, notes)
+
+
 def with_shared_symbol_read(event: dict[str, Any], currency: str) -> dict[str, Any]:
     """Read a symbol that several currencies share, such as `kr`, as the currency of the event's source, and note it.
 
@@ -162,6 +191,7 @@ class _Copy:
         self._is_copy = False
         self._counts: dict[tuple[str, str], int] = {}
         self._containers: set[Path] = set()
+        self._cut_texts: set[Path] = set()
 
     def notes(self) -> list[Note]:
         """What was mended, in the order of the fields' first notes."""
@@ -187,6 +217,10 @@ class _Copy:
         value = error["input"]
         if "at" in context:  # a rule over several fields names the one at fault in its context
             path, value = (*path, *_steps(context["at"])), context.get("value")
+        if kind == "text" and CUT_TO in context and isinstance(value, str):
+            return self._cut(path, value, context[CUT_TO])
+        if path == ("occurred_at",) and is_of_no_year(value):
+            return self._set_clock(value)
         if value is None:
             return kind not in ("missing", "missing_currency", "extra_forbidden") and self._remove_null(path)
         mended = _mended_value(kind, path, value, self._currency()) if path else None
@@ -221,10 +255,35 @@ class _Copy:
                     changed = self._put(place, digits) and self._note(place, "whole_number")
         return changed
 
+    def _cut(self, path: Path, text: str, longest: int) -> bool:
+        """Cut a free text; of an id or an address no part is the same."""
+        if path[0] not in _FREE_PARTS or _is_id(path) or path in _ADDRESSES:
+            return False
+        known = path in self._cut_texts
+        self._cut_texts.add(path)
+        return self._put(path, text[:longest]) and (known or self._note(path, CUT))
+
+    def _set_clock(self, stated: str) -> bool:
+        """Write the time that a clock has before it is set, by which the event is dated by its arrival."""
+        if not self._put(("occurred_at",), UNSET_CLOCK):
+            return False
+        context = self.event.get("context")
+        if context is None or isinstance(context, dict):
+            self.event["context"] = {ORIGINAL_TIMESTAMP: stated, **(context or {})}
+        return self._note(("occurred_at",), "clock")
+
+    def cut_texts(self) -> bool:
+        """Cut all free texts that are longer than any text may be."""
+        cut = [self._cut(path, text, MAX_TEXT) for path, text in self._free_texts() if len(text) > MAX_TEXT]
+        return any(cut)
+
+    def _free_texts(self) -> list[tuple[Path, str]]:
+        return [found for part in _FREE_PARTS for found in _texts(self.event.get(part), (part,))]
+
     def _mend_texts(self) -> bool:
-        """Take what no store can keep out of all free texts."""
-        changed = False
-        for path, text in [found for part in _FREE_PARTS for found in _texts(self.event.get(part), (part,))]:
+        """Take what no store can keep out of all free texts, and cut those that are too long."""
+        changed = self.cut_texts()
+        for path, text in self._free_texts():
             mended = _mended_text(path, text)
             if mended is not None:
                 rule, new = mended
@@ -347,12 +406,16 @@ def _mended_text(path: Path, text: str) -> tuple[str, str] | None:
     padded = text.rstrip("\0")
     if path in _ADDRESSES:
         return None
-    is_id = path[-1] in ("id", "sku") or str(path[-1]).endswith("_id")
+    is_id = _is_id(path)
     if "\0" in text:
         return None if is_id and "\0" in padded else ("nul", padded.replace("\0", "\ufffd"))
     if is_id or text.isascii() or not _HALF_PAIR.search(text):
         return None
     return "surrogate", _HALF_PAIR.sub("\ufffd", text)
+
+
+def _is_id(path: Path) -> bool:
+    return path[-1] in ("id", "sku") or str(path[-1]).endswith("_id")
 
 
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
@@ -370,6 +433,12 @@ def _key_count(value: object, depth: int) -> int:
         return 0
     inner = value.values() if isinstance(value, dict) else value
     return (len(value) if isinstance(value, dict) else 0) + sum(_key_count(one, depth + 1) for one in inner)
+
+
+def with_texts_cut(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event whose free texts are no longer than any text may be, with notes; the event itself if all are."""
+    copy = _Copy(event)
+    return with_notes(copy.event, copy.notes()) if copy.cut_texts() else event
 
 
 def _copied(value: Any, depth: int) -> Any:

@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails
 from schemas.events import commerce, engagement, messages
 from schemas.events import limits as bounds
 from schemas.events.envelope import Touchpoint
-from schemas.events.mending import in_whole_currency, read_mended, with_notes
+from schemas.events.mending import in_whole_currency, read_mended, with_notes, with_unknown_currencies
 from schemas.events.properties import WITHOUT_NULLS, Properties, has_defaults, in_major_units
 
 __all__ = [
@@ -89,7 +89,7 @@ def read(event: Any, raw: bytes | None = None) -> Event:
         if not isinstance(event, dict):
             raise
         written = read_mended(event, error, read_exact)
-    return in_whole_currency(written)
+    return with_unknown_currencies(in_whole_currency(written))
 
 
 def as_known_event(name: object) -> object:

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from deploy.operations.importers.tables import TableError, rows, value
+from schemas.currencies import read_code
 
 RATES = ("date", "currency", "rate")
 MARGINS = ("kind", "key", "margin")
@@ -89,14 +90,12 @@ def read_margins(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def currency(text: str) -> str:
-    """Read an ISO 4217 code.
+    """Read an ISO 4217 code, or the letters of a currency of the shop's own.
 
     Raises:
-        ValueError: It does not look like one.
+        ValueError: It is none.
     """
-    if len(text) != 3 or not text.isascii() or not text.isalpha():
-        raise ValueError
-    return text.upper()
+    return read_code(text)
 
 
 def _table(

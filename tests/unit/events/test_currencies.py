@@ -37,6 +37,7 @@ def notes(event: dict[str, Any]) -> list[tuple[str, str, int]]:
         ("Ft", "HUF"), ("₹", "INR"), ("R$", "BRL"), ("CA$", "CAD"), ("₺", "TRY"), ("₩", "KRW"), ("CN¥", "CNY"),
         ("Euro", "EUR"), ("EUROS", "EUR"), ("978", "EUR"), (840, "USD"), (36, "AUD"), ("EUR €", "EUR"), ("$USD", "USD"),
         ("￡", "GBP"), ("\u200e€", "EUR"), ("zł.", "PLN"), ("ＥＵＲ", "EUR"),
+        ("yen", "JPY"), ("RMB", "CNY"), ("NIS", "ILS"), ("UKP", "GBP"), ("Bitcoin", "BTC"), ("EURO", "EUR"),
     ],
 )  # fmt: skip
 def test_what_means_one_currency_is_its_code(sent: object, code: str) -> None:
@@ -70,10 +71,14 @@ def test_small_letters_and_blanks_are_no_obstacle(sent: str, code: str, rules: l
         "R",
         "元",
         "USD €",
-        "EURX",
+        "EUR/USD",
+        "E",
+        "EUR1",
+        "MY OWN LOYALTY",
         "?",
         "¤",
-        "bitcoin",
+        "peso",
+        "rubles",
         0,
         5.5,
         True,
@@ -96,7 +101,7 @@ def test_the_refusal_says_whose_symbol_it_is_and_what_to_do() -> None:
         "currency of the source in sources.yaml." == refused.message
     )
     assert "it may be USD, AUD, CAD, NZD, SGD, …: send" in decoded(sale("$")).message
-    assert "it should be the three letters of ISO 4217, such as EUR" in decoded(sale("EURX")).message
+    assert "it should be the three letters of ISO 4217, such as EUR" in decoded(sale("EUR/USD")).message
 
 
 @pytest.mark.parametrize(
@@ -139,6 +144,36 @@ def test_a_line_has_a_currency_by_its_symbol_and_shares_that_of_its_order() -> N
 
     assert ["AUD", "EUR"] == [line["currency"] for line in event["properties"]["products"]]
     assert isinstance(decoded(sale("EUR", products=lines[:1])), Reject)
+
+
+@pytest.mark.parametrize("sent", ["DEM", "itl", "BTC", "usdt", "GBX", "CNH", "JEP", "XCG", "ZWG", "HRK"])
+def test_a_code_that_a_list_has_is_a_currency_of_today_before_or_of_no_state(sent: str) -> None:
+    event = read(sale(sent))
+
+    assert (sent.upper(), []) == (event["properties"]["currency"], notes(event))
+
+
+@pytest.mark.parametrize("sent", ["XYZ", "abc", "EURX", "Points", "ERU"])
+def test_letters_that_no_list_has_are_a_currency_of_their_own_and_noted(sent: str) -> None:
+    event = decoded(sale(sent, products=[{"product_id": "p", "price": "5", "currency": sent}, {"product_id": "q"}]))
+
+    assert ("o", "5", sent.upper()) == tuple(event["properties"][name] for name in ("order_id", "revenue", "currency"))
+    assert [
+        ("properties.currency", "unknown_currency", 1), ("properties.products.currency", "unknown_currency", 1),
+    ] == notes(event)  # fmt: skip
+    assert event == read(event)
+
+
+def test_an_unknown_currency_is_noted_where_what_a_producer_noted_is_no_note() -> None:
+    event = read({**sale("XYZ"), "context": {"mended": ["odd"]}})
+
+    assert {"field": "properties.currency", "rule": "unknown_currency", "count": 1} in event["context"]["mended"]
+
+
+def test_what_a_custom_event_calls_the_currency_of_its_lines_is_its_own_affair() -> None:
+    event = touchpoint("Quote Asked", properties={"products": [{"currency": ["EUR"]}, {"currency": 5}, "line"]})
+
+    assert [] == notes(read(event))
 
 
 def test_a_code_is_no_symbol() -> None:

@@ -99,6 +99,34 @@ async def test_the_identity_store_is_asked_with_the_time_that_goes_on() -> None:
     assert "2099-01-01T00:00:00.000Z" == event["context"]["original_timestamp"]
 
 
+async def test_a_till_whose_clock_was_never_set_sells_when_its_receipt_arrives_and_begins_nothing() -> None:
+    store = OnePerson()
+    times = ("1970-01-01T00:05:00Z", "0001-01-01T00:00:00Z", "2000-01-01T00:03:00+01:00")
+    sales = [
+        touchpoint("Order Completed", "store", occurred_at=time, properties={"order_id": str(number), "revenue": "5"})
+        for number, time in enumerate(times)
+    ]
+
+    profile = told(events := await identified(*arrived(*sales), store=store))
+
+    arrivals = [RECEIVED_MS + number * MINUTE_MS for number in range(3)]
+    assert arrivals == [request.occurred_ms for request in store.requests]
+    assert [text_of_ms(at) for at in arrivals] == [event["occurred_at"] for event in events]
+    assert ["1970-01-01T00:05:00.000Z", "0001-01-01T00:00:00Z", "1999-12-31T23:03:00.000Z"] == [
+        event["context"]["original_timestamp"] for event in events
+    ]
+    assert (3, None) == (profile["orders"]["count"], profile["first_seen"])
+
+
+async def test_an_old_order_happened_on_its_day() -> None:
+    old = [touchpoint("Order Completed", occurred_at=f"{year}-01-01T00:00:00Z", properties={"order_id": str(year)})
+           for year in (1996, 2001, 2005)]  # fmt: skip
+
+    assert [f"{year}-01-01T00:00:00.000Z" for year in (1996, 2001, 2005)] == [
+        event["occurred_at"] for event in await identified(*arrived(*old))
+    ]
+
+
 async def test_an_event_that_the_collector_has_validated_is_held_to_the_same() -> None:
     value = orjson.dumps(read(touchpoint(occurred_at="2099-01-01T00:00:00.000Z")))
     headers: Headers = ValidationMark(SECRET).headers(value)

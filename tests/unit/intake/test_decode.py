@@ -65,7 +65,7 @@ def test_a_good_record_becomes_the_event_that_parse_makes() -> None:
         pytest.param(b"[]", Reason.NOT_AN_OBJECT, "The record is a list", id="list"),
         pytest.param(b'"{}"', Reason.NOT_AN_OBJECT, "The record is a text", id="double-encoded"),
         pytest.param(b"5", Reason.NOT_AN_OBJECT, "The record is a number", id="number"),
-        pytest.param(b"{}" + b" " * MAX_BYTES, Reason.TOO_LARGE, "65538 bytes: at most 65536", id="too large"),
+        pytest.param(b'"' + b"x" * MAX_BYTES + b'"', Reason.TOO_LARGE, "65538 bytes: at most 65536", id="too large"),
         pytest.param(b"[" * 30_000 + b"]" * 30_000, Reason.TOO_DEEP, "flatten it", id="30,000 lists"),
         pytest.param(b'{"a":' * 8_000 + b"1" + b"}" * 8_000, Reason.TOO_DEEP, "flatten it", id="8,000 objects"),
         pytest.param(b"[" * 60_000, Reason.TOO_DEEP, "flatten it", id="lists that never end"),
@@ -83,7 +83,7 @@ def test_a_record_that_is_no_object_is_refused_as_a_whole(value: bytes | None, r
     [
         pytest.param(b"[" * 15 + b"]" * 15, Reason.TOO_DEEP, "properties.x" + ".0" * 14, id="17 levels"),
         pytest.param(b"[" + b'{"":1},' * 12_000 + b"0]", Reason.TOO_MANY_KEYS, "properties.x.11991", id="12,000 keys"),
-        pytest.param(b'"' + b"y" * 9000 + b'"', Reason.INVALID_FIELD, "properties.x", id="long text"),
+        pytest.param(b'{"' + b"y" * 9000 + b'":1}', Reason.INVALID_FIELD, "properties.x", id="long key"),
         pytest.param(b'{"a\\u0000": 1}', Reason.INVALID_FIELD, "properties.x", id="escaped NUL in a key"),
     ],
 )
