@@ -69,6 +69,20 @@ class Change(NamedTuple):
     before: str | None = None
 
 
+class Look(NamedTuple):
+    """A person watches a product.
+
+    Attributes:
+        product_id: The product.
+        profile_id: The live profile of the person.
+        at_ms: When the event arrived by which they do, milliseconds since 1970.
+    """
+
+    product_id: str
+    profile_id: str
+    at_ms: int
+
+
 def facts_of(event: Mapping[str, Any]) -> Iterator[Fact]:
     """Read the facts that an event about a product states.
 

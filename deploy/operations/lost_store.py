@@ -23,7 +23,7 @@ from deploy.operations.rebuild import NotRebuiltError, load_rebuild_definitions
 from deploy.operations.segment_backfill import batches, fingerprints
 from deploy.operations.unread import ResolvedTopic, read_resolved
 from processors.identity.claims import all_claims, content_key, event_key, origin_key
-from processors.profiles.fold import WATCHED_EVENTS
+from processors.profiles.product_news import WATCHED_EVENTS
 from schemas.durations import DAY_S
 from schemas.identity.resolution import NIL_UUID, uuid_bytes
 from schemas.products import ABOUT_PRODUCTS, facts_of

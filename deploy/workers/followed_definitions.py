@@ -174,7 +174,7 @@ def follow_decisions(
         return engine
 
     def apply(engine: DecisionEngine, controls: Controls, number: int) -> DecisionRules:
-        return DecisionRules(engine.under(controls), number)
+        return DecisionRules(engine.under(controls), number, engine.segments.reads_catalogue)
 
     return FollowedDefinitions(settings, store, "profile", token, build=build, apply=apply, clock=clock)
 

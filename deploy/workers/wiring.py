@@ -171,12 +171,13 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     """Wire `profile`: resolved touchpoints become profiles, segments and journeys."""
     stores = _Stores(settings)
     profiles, worker = stores.profiles(), _worker(app, topic, settings, stores)
+    products = stores.products()
     rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
     progress, resolved = kafka_progress(settings, worker.clock), settings.topic_prefix + RESOLVED_TOUCHPOINTS
     register_profile(
         worker,
-        stage=ProfileUpdate(profiles, rules=rules),
-        product_news=ProductNews(stores.products()),
+        stage=ProfileUpdate(profiles, rules=rules, catalogue=products),
+        product_news=ProductNews(products),
         timers=profiles,
         own=OwnPartitions(app, resolved, lambda: progress.partitions(resolved)),
         progress=progress,

@@ -110,8 +110,7 @@ class DecisionEngine:
         out = self.on_time(person, now_ms) if person.state else []
         if is_bot(event):
             return out
-        if not event.get("derived"):
-            self.segments.observe(person, event)
+        self.segments.observe(person, event)
         changes = self.segments.evaluate(person, now_ms, event)
         out += [Emit(DECISIONS, row) for row in self.resolver.on_event(person, event, now_ms)]
         return self._follow(person, event, changes, now_ms, out)

@@ -13,22 +13,20 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from processors.enrichment.enrichment import is_bot
 from processors.profiles import link_scans
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import canonical_json
-from processors.profiles.product_news import news_for
+from processors.profiles.product_news import news_for, watched_product
 from schemas.decisions.decision import Emit
 from schemas.markets import MarketDefinitions
 from schemas.outcomes import Reject
+from schemas.products import Fact
 from schemas.profiles.document import ProfileRequest, StoredProfile
 from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
 from schemas.records import Outgoing
 from schemas.topics import JOURNEY_EVENTS
 
-WATCHED_EVENTS = frozenset({"Product Viewed", "Product Added", "Product Added to Wishlist"})
-"""Events that make a person a watcher of a product, who gets an event when its price falls or it is in stock again."""
 TIMER_PAUSE_MS = 1
 BUSY_TIMER_PAUSE_MS = 1000
 """Shortest time between two timers of a person, milliseconds: a timer that is due again at once would fire in a
@@ -68,12 +66,14 @@ class PendingEvent:
         event: The event.
         addition: The profile of this one event, until a join has used it; None: not made yet.
         rejected: Why its decisions were lost in an attempt that the store has answered by a conflict.
+        facts: What the catalogue says of the product that the person watches by this event, where segments ask for it.
     """
 
     request: ProfileRequest
     event: Event
     addition: Document | None = None
     rejected: Reject | None = None
+    facts: Sequence[Fact] = ()
 
     def take_addition(self) -> Document:
         """Give away what the event adds to a profile; the next time it is made again."""
@@ -183,7 +183,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
                 emits += decider.on_event(person, counted, at_ms)
         else:
             join(document, one.take_addition())
-            if (news := news_for(document, event, decider.markets)) is not None:
+            if (news := news_for(document, event, decider.markets, one.facts)) is not None:
                 emits += decider.on_event(person, news, at_ms)
         due_ms = due_time(decider, person)
         if product := watched_product(event):
@@ -291,12 +291,3 @@ def timer_from_ms(due_ms: int | None, now_ms: int) -> int:
     """Return the earliest time of a person's next timer after one fired at `now_ms`."""
     still_due = due_ms is not None and due_ms <= now_ms
     return now_ms + (BUSY_TIMER_PAUSE_MS if still_due else TIMER_PAUSE_MS)
-
-
-def watched_product(event: Event) -> str | None:
-    """Return the product that a person viewed; None: the event is no product view, or has no product id."""
-    if event["event"] not in WATCHED_EVENTS or is_bot(event):
-        return None
-    properties = event.get("properties")
-    product = properties.get("product_id") if type(properties) is dict else None
-    return product if type(product) is str else None

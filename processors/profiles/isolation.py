@@ -34,9 +34,8 @@ from processors.profiles.fold import (
     held_journeys,
     read_state,
     timer_from_ms,
-    watched_product,
 )
-from processors.profiles.product_news import news_for
+from processors.profiles.product_news import news_for, watched_product
 from schemas.decisions.decision import Emit
 from schemas.durations import HOUR_MS
 from schemas.markets import ONE_MARKET
@@ -222,7 +221,7 @@ class _IsolatedFold:
         if self._decider is None or self.suspended is not None or not link_scans.concerns(state, event):
             join(document, addition)
             markets = ONE_MARKET if self._decider is None else self._decider.markets
-            if (news := news_for(document, event, markets)) is not None:
+            if (news := news_for(document, event, markets, one.facts)) is not None:
                 counted.append(news)
             return ()
         admitted = link_scans.admit(document, state, event, addition)

@@ -6,6 +6,9 @@ product (people who looked at it lately) gets an event: `Product Price Dropped` 
 the catalogue knows of the product. Such an event has `derived`: true. Journeys start from it, but the person did
 nothing, so neither the profile nor the tables count it.
 
+Each other price, and a stock that begins or ends, becomes `Product Facts Changed`: for segments alone, which have
+conditions on what the catalogue says (`processors/segments/product_conditions.py`).
+
 Whether it concerns the person is decided with their profile (`news_for`): the price that they saw, where they buy. So
 a price that is the first one known becomes an event of every watcher, and one that is older than the known one of none.
 """
@@ -18,17 +21,25 @@ from typing import Any
 
 import orjson
 
+from processors.enrichment.enrichment import is_bot
 from processors.profiles.market import is_market_of
 from processors.stream.ports import Products
-from schemas.events.envelope import is_historical
+from schemas.events.envelope import HISTORICAL, is_historical
 from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
-from schemas.products import ABOUT_PRODUCTS, DETAILS, PRICE, STOCK, Change, Fact, facts_of
+from schemas.products import ABOUT_PRODUCTS, DETAILS, PRICE, STOCK, Change, Fact, FactKey, facts_of
 from schemas.records import Outgoing, Record
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
+FACTS_CHANGED = "Product Facts Changed"
+WATCHED_EVENTS = frozenset(
+    {"Product Viewed", "Product Added", "Product Added to Wishlist", "Wishlist Product Added to Cart"}
+)
+"""Events that make a person a watcher of a product, who gets an event when its price falls or it is in stock again."""
+CATALOGUE = "catalogue"
+"""The part of such an event with what was known of its product then, as `fact_row` writes it; it is nowhere stored."""
 CHUNK_RECORDS = 500
 """Derived events that are in memory at once: about 1 KB each."""
 ONLINE_CHANNELS = frozenset({"web", "app", "chat", "social", "messenger", "whatsapp", "telegram"})
@@ -74,6 +85,9 @@ class ProductNews:
                 if isinstance(changes, Exception):
                     raise changes
                 for fact, change in zip(facts, changes, strict=True):
+                    if is_change(fact, change):
+                        async for chunk in self._changed(event, fact):
+                            yield record, Ok(chunk)
                     if properties := _news(event, fact, change):
                         async for chunk in self._chunks(event, fact, properties):
                             yield record, Ok(chunk)
@@ -97,6 +111,15 @@ class ProductNews:
         else:
             for one in stated:
                 yield one, [next(changes) for _ in one[2]]
+
+    async def _changed(self, event: Event, fact: Fact) -> AsyncIterator[list[Outgoing]]:
+        watchers = await self._products.watchers(fact.product_id)
+        for start in range(0, len(watchers), CHUNK_RECORDS):
+            chunk = watchers[start : start + CHUNK_RECORDS]
+            yield [
+                Outgoing(RESOLVED_TOUCHPOINTS, one.encode(), orjson.dumps(facts_changed(event, fact, one)))
+                for one in chunk
+            ]
 
     async def _chunks(self, event: Event, fact: Fact, properties: dict[str, Any]) -> AsyncIterator[list[Outgoing]]:
         watchers = await self._products.watchers(fact.product_id)
@@ -125,10 +148,42 @@ def _news(event: Event, fact: Fact, change: Change) -> dict[str, Any] | None:
     return None
 
 
+def is_change(fact: Fact, change: Change) -> bool:
+    """Return whether a fact says another price than before, or that a stock begins or ends."""
+    if not change.stands or fact.key.name not in (PRICE, STOCK):
+        return False
+    if change.before is None:
+        return True
+    if fact.key.name == STOCK:
+        return (float(change.before) > 0) is not (float(fact.value) > 0)
+    return Decimal(change.before) != Decimal(fact.value)
+
+
+def fact_row(fact: Fact) -> list[Any]:
+    """Write a fact as JSON values: name, market, currency, store, time in ms, event, value."""
+    return [*fact.key, fact.at_ms, fact.event, fact.value]
+
+
+def facts_changed(event: Event, fact: Fact, profile_id: str) -> Event:
+    """Return the derived event that brings a fact to a watcher of its product."""
+    properties = {"product_id": fact.product_id, "fact": fact_row(fact)}
+    value = _derived_value(event, fact, FACTS_CHANGED, properties, profile_id)
+    value["event_id"] = f"{event['source']}:{event['event_id']}:{fact.key.name} is:{profile_id}"
+    if is_historical(event):
+        value["context"] = {HISTORICAL: True}
+    return value
+
+
 def _derived(event: Event, fact: Fact, properties: dict[str, Any], profile_id: str) -> Outgoing:
-    value = {
+    name = PRICE_DROPPED if fact.key.name == PRICE else BACK_IN_STOCK
+    value = _derived_value(event, fact, name, properties, profile_id)
+    return Outgoing(RESOLVED_TOUCHPOINTS, profile_id.encode(), orjson.dumps(value))
+
+
+def _derived_value(event: Event, fact: Fact, name: str, properties: dict[str, Any], profile_id: str) -> Event:
+    return {
         "event_id": f"{event['source']}:{event['event_id']}:{fact.key.name}:{profile_id}",
-        "event": PRICE_DROPPED if fact.key.name == PRICE else BACK_IN_STOCK,
+        "event": name,
         "derived": True,
         "channel": event["channel"],
         "source": event["source"],
@@ -140,11 +195,24 @@ def _derived(event: Event, fact: Fact, properties: dict[str, Any], profile_id: s
         "properties": properties,
         "origin": event["origin"],
     }
-    return Outgoing(RESOLVED_TOUCHPOINTS, profile_id.encode(), orjson.dumps(value))
 
 
-def news_for(document: Mapping[str, Any], event: Event, markets: MarketDefinitions = ONE_MARKET) -> Event | None:
-    """Return a derived event as it concerns a person; None: it does not.
+def watched_product(event: Event) -> str | None:
+    """Return the product that a person looked at or put somewhere; None: the event is none such, or has no product."""
+    if event["event"] not in WATCHED_EVENTS or is_bot(event):
+        return None
+    properties = event.get("properties")
+    product = properties.get("product_id") if type(properties) is dict else None
+    return product if type(product) is str else None
+
+
+def news_for(
+    document: Mapping[str, Any],
+    event: Event,
+    markets: MarketDefinitions = ONE_MARKET,
+    facts: Sequence[Fact] = (),
+) -> Event | None:
+    """Return an event as it concerns a person; None: it is a derived one that does not.
 
     * A price has dropped if it is lower than the one that the person saw last, of the same currency and market. Who saw
       none in any currency is told if the price known before was higher.
@@ -155,13 +223,18 @@ def news_for(document: Mapping[str, Any], event: Event, markets: MarketDefinitio
         document: The person's profile.
         event: Any event; one that is not derived concerns its person.
         markets: The table of markets.
+        facts: What is known of the product of an event by which the person watches it: added to the event as
+            `CATALOGUE`, without the stock of stores in which the person never was.
     """
     if not event.get("derived"):
-        return event
+        theirs = [fact_row(one) for one in facts if _concerns(document, one.key)]
+        return {**event, CATALOGUE: theirs} if theirs else event
+    if event["event"] == FACTS_CHANGED:
+        return event if _concerns(document, FactKey(*event["properties"]["fact"][:4])) else None
     if event["event"] == PRICE_DROPPED:
         return _dropped(document, event, markets)
     if event["event"] == BACK_IN_STOCK:
-        return event if _buys_at(document, event["properties"].get("store_id") or "") else None
+        return event if buys_at(document, event["properties"].get("store_id") or "") else None
     return event
 
 
@@ -181,7 +254,12 @@ def _dropped(document: Mapping[str, Any], event: Event, markets: MarketDefinitio
     return event if old is not None and price < Decimal(old) else None
 
 
-def _buys_at(document: Mapping[str, Any], store: str) -> bool:
+def _concerns(document: Mapping[str, Any], key: FactKey) -> bool:
+    return key.name == PRICE or (key.name == STOCK and (not key.store_id or key.store_id in document.get("stores", ())))
+
+
+def buys_at(document: Mapping[str, Any], store: str) -> bool:
+    """Return whether the stock of a store concerns a person; without a store: of the shop itself, online."""
     if store:
         return store in document.get("stores", ())
     ordered: Iterable[str] = document.get("orders", {}).get("channels", ())

@@ -22,7 +22,10 @@ from processors.profiles.commit import ProfileStore, commit
 from processors.profiles.document import Document, Event
 from processors.profiles.fold import Decider, FoldedProfile, PendingEvent, addition_of_event, fold_events, fold_time
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
+from processors.profiles.product_news import watched_product
+from processors.stream.ports import WatchedProducts
 from schemas.outcomes import Reject, rejected_for_bug
+from schemas.products import Look
 from schemas.profiles.document import ProfileRequest
 from schemas.time import ms_of_text
 
@@ -66,10 +69,12 @@ class DecisionRules(NamedTuple):
     Attributes:
         decider: Decides what follows from events and time; None: nothing does.
         number: Number of the definitions of which it is made, as the store of profiles knows it; None: of none.
+        reads_catalogue: Whether it asks what the catalogue says of products that people watch.
     """
 
     decider: Decider | None
     number: int | None = None
+    reads_catalogue: bool = False
 
 
 class RulesInForce(Protocol):
@@ -104,6 +109,7 @@ class ProfileUpdate:
         store: Where the profiles are.
         decider: Decides what follows; None: nothing does.
         rules: Returns the decider that is in force, in the place of one for ever.
+        catalogue: What is known of products; None: the decider never asks.
         cached_bytes: Bound of the cache of profiles, in bytes of their JSON.
     """
 
@@ -113,9 +119,11 @@ class ProfileUpdate:
         decider: Decider | None = None,
         *,
         rules: RulesInForce | None = None,
+        catalogue: WatchedProducts | None = None,
         cached_bytes: int = CACHED_BYTES,
     ) -> None:
         self._store = store
+        self._catalogue = catalogue
         self._rules_in_force: RulesInForce = rules or ConstantRules(DecisionRules(decider))
         self._rules: DecisionRules | None = None
         self._cached_bytes = cached_bytes
@@ -149,6 +157,8 @@ class ProfileUpdate:
                 return updated
             rules, cache = await self.follow()
             people = await self._find(pending, updated, cache)
+            if rules.reads_catalogue and self._catalogue is not None:
+                await _bring_facts(self._catalogue, people)
             folds = [_fold(profile, theirs, rules.decider) for profile, theirs in people]
             changed = [one for one in folds if one.applied or one.outgoing]
             conflicts = await commit(self._store, cache, changed, rules.number)
@@ -224,6 +234,23 @@ class ProfileUpdate:
                         people[live] = (OpenProfile(reading.profiles[live]), [])
                     people[live][1].append(one)
         return list(people.values())
+
+
+async def _bring_facts(catalogue: WatchedProducts, people: Sequence[tuple[OpenProfile, list[PendingEvent]]]) -> None:
+    """Add to each event by which a person watches a product what the catalogue says of it.
+
+    The person is a watcher before the catalogue is read: what is stated later becomes an event for them.
+    """
+    found = [
+        (one, Look(product, profile.stored.profile_id, one.request.received_ms))
+        for profile, theirs in people
+        for one in theirs
+        if (product := watched_product(one.event))
+    ]
+    if found:
+        facts = await catalogue.watch([look for _, look in found])
+        for one, look in found:
+            one.facts = facts.get(look.product_id, ())
 
 
 async def update(store: ProfileStore, events: Sequence[Event]) -> UpdateResult:

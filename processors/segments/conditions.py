@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from processors.segments import profile_attributes
+from processors.segments import product_conditions, profile_attributes
 from processors.segments.attribute_catalogue import Catalogue
 from processors.segments.comparison import change_times, milliseconds_of, predicate, thresholds
 from processors.segments.evaluation import NEVER, CompiledCondition, Evaluation, EvaluationContext
@@ -32,6 +32,7 @@ MAX_LOOKAHEADS = 64
 
 NO_TRIGGERS: frozenset[str] = frozenset()
 FIRST_EVENT: frozenset[str] = frozenset({"first_event"})
+ANY_EVENT: frozenset[str] = frozenset({"any"})
 
 
 class Compiler:
@@ -68,6 +69,7 @@ class Compiler:
             "rfm": lambda condition: self._among("rfm.class", condition.rfm),
             "segment": lambda condition: self.segment(condition.segment or ""),
             "bucket": self._bucket,
+            "product": self._product,
         }
 
     def compile(self, condition: Condition) -> CompiledCondition:
@@ -207,6 +209,12 @@ class Compiler:
         part, name = ("channels", channel) if head == "channels" and channel else ("purposes", condition.consent or "")
         read, wanted = profile_attributes.consent_reader(part, name).read, condition.granted
         return CompiledCondition(lambda context: (read(context) is wanted, NEVER), profile_attributes.CONSENT)
+
+    def _product(self, condition: Condition) -> CompiledCondition:
+        self._require([product_conditions.products()])
+        # Where a person buys, and in which market, follows from any event; who watches nothing costs one look.
+        times_of = product_conditions.times_of(condition)
+        return CompiledCondition(_count_in_window(times_of, 1, None, condition.within), ANY_EVENT)
 
     def _bucket(self, condition: Condition) -> CompiledCondition:
         salt = condition.bucket or ""

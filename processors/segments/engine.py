@@ -24,10 +24,12 @@ from hashlib import blake2b
 from typing import Any
 
 from processors.profiles.joins import canonical_json
+from processors.profiles.product_news import FACTS_CHANGED
 from processors.segments import scores
 from processors.segments.conditions import Compiler, next_change
 from processors.segments.evaluation import NEVER, CompiledCondition, EvaluationContext
 from processors.segments.index import SegmentIndex, address_checksum
+from processors.segments.product_conditions import PRODUCTS
 from processors.segments.reachability import AddressTypes
 from processors.segments.series import Series, by_event, join
 from schemas.channels import ADDRESS_TYPES_OF
@@ -77,6 +79,7 @@ class SegmentEngine:
         }
         self._series: dict[str, Series] = dict(self._compiler.series)
         self._series_by_event, self._series_of_all_events = by_event(self._series.values())
+        self._series_of_products = tuple(one for one in self._series.values() if one.key == PRODUCTS)
         self._index = SegmentIndex(self._conditions)
         own = [f"{name}: {', '.join(kinds)}" for name, kinds in address_types.items() if name not in ADDRESS_TYPES_OF]
         if territory.markets.fingerprint:
@@ -95,9 +98,12 @@ class SegmentEngine:
 
         Args:
             person: Its `state["features"]` is changed.
-            event: A resolved touchpoint that was not observed before.
+            event: A resolved touchpoint that was not observed before; or a derived event.
         """
-        wanted = self._series_by_event.get(event["event"], self._series_of_all_events)
+        if event.get("derived"):  # nothing that the person did: it may bring facts of a product
+            wanted: Sequence[Series] = self._series_of_products if event["event"] == FACTS_CHANGED else ()
+        else:
+            wanted = self._series_by_event.get(event["event"], self._series_of_all_events)
         if not wanted:
             return
         at = ms_of_text(event["occurred_at"])
@@ -150,6 +156,11 @@ class SegmentEngine:
     def names(self) -> frozenset[str]:
         """The segments."""
         return frozenset(self._names)
+
+    @property
+    def reads_catalogue(self) -> bool:
+        """Whether a condition is about what the catalogue says of products."""
+        return bool(self._series_of_products)
 
     def due(self, person: Person) -> int | None:
         """Return the time of the next `evaluate` without an event, in milliseconds; None: time changes nothing.

@@ -14,6 +14,8 @@ gives the same series.
 * `e` **ends**: the first and the last value of all time. Exact.
 * `s` **steps**: the `STEPS_KEPT` latest times of each step of a sequence. Exact for that many.
 * `h` **hours**: how many visits and clicks in each of the 24 hours, UTC. Exact.
+* `p` **products**: the `PRODUCTS_KEPT` products watched last, each with `FACTS_KEPT` facts of the catalogue. Exact for
+  that many; see `product_conditions.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +36,10 @@ DAYS_KEPT = 400
 """How many days of older values are kept as sums."""
 STEPS_KEPT = 50
 """How many of the latest times of each step of a sequence are kept."""
+PRODUCTS_KEPT = 40
+"""How many watched products are kept: twice as many as the profile keeps of what was viewed or put into a cart."""
+FACTS_KEPT = 12
+"""How many facts of one product are kept, those stated last."""
 
 EVERY_EVENT = "*"
 
@@ -239,6 +245,36 @@ def _join_hours(mine: list[int], other: list[int], keep: int) -> list[int]:
     return [one + two for one, two in zip(mine, other, strict=True)]
 
 
+def merged_products(series: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Bound a series of products."""
+    for product in series.values():
+        if len(product[3]) > FACTS_KEPT:
+            product[3] = sorted(sorted(product[3], key=_age_of_fact)[-FACTS_KEPT:])
+    if len(series) > PRODUCTS_KEPT:
+        for name in sorted(series, key=lambda name: (max(series[name][:3]), name))[:-PRODUCTS_KEPT]:
+            del series[name]
+    return series
+
+
+def _join_products(mine: dict[str, list[Any]], other: dict[str, list[Any]], keep: int) -> dict[str, list[Any]]:
+    for name, product in other.items():
+        known = mine.get(name)
+        if known is None:
+            mine[name] = product
+            continue
+        facts = {tuple(fact[:4]): fact for fact in known[3]}
+        for fact in product[3]:
+            before = facts.get(key := tuple(fact[:4]))
+            facts[key] = fact if before is None else max(before, fact, key=_age_of_fact)
+        mine[name] = [*map(max, known[:3], product[:3]), sorted(facts.values())]
+    return merged_products(mine)
+
+
+def _age_of_fact(fact: list[Any]) -> tuple[int, str, list[Any]]:
+    """Order facts as the catalogue does: the one stated last, then the one of the later event in the alphabet."""
+    return fact[4], fact[5], fact
+
+
 _JOINS: dict[str, Callable[[Any, Any, int], Any]] = {
     "t": _join_times,
     "n": _join_numbers,
@@ -247,6 +283,7 @@ _JOINS: dict[str, Callable[[Any, Any, int], Any]] = {
     "e": _join_ends,
     "s": _join_steps,
     "h": _join_hours,
+    "p": _join_products,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.intake.registered_schema import RegisteredSchema, SchemaKey
 from schemas.offsets import LogProgress
-from schemas.products import Change, Fact, FactKey
+from schemas.products import Change, Fact, FactKey, Look
 from schemas.records import Outgoing
 
 
@@ -105,6 +105,13 @@ class Products(Protocol):
 
     async def watchers(self, product_id: str) -> list[str]:
         """Return the ids of profiles that looked at a product, the last 10,000."""
+
+
+class WatchedProducts(Protocol):
+    """Keeps who watches a product, and what is known of it."""
+
+    async def watch(self, looks: Sequence[Look]) -> Mapping[str, Sequence[Fact]]:
+        """Note that people watch products, then return the facts of these; of one without facts none."""
 
 
 class Tables(Protocol):

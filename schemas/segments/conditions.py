@@ -150,6 +150,8 @@ Function = Literal["count", "sum", "average", "min", "max", "unique_count", "fir
 
 STAGES = ("visitor", "prospect", "new", "active", "loyal", "at_risk", "lapsed")
 """Stages of the life cycle; `schemas.segments.definitions.Lifecycle` says which is which."""
+PRODUCT_LISTS = ("viewed", "cart", "wishlist")
+"""The lists of a person's products."""
 NUMERIC_FUNCTIONS = frozenset({"count", "sum", "average", "min", "max"})
 
 
@@ -241,6 +243,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "rfm": (),
     "segment": (),
     "bucket": ("from", "to"),
+    "product": ("within", "in_stock", "cheaper", "cheaper_by"),
 }
 """Operators, each with the keys that may qualify it."""
 
@@ -265,6 +268,10 @@ class Condition(Comparison):
         segment: Is in another segment.
         bucket: A hash of the person, from 0 up to 100, is at least `from` and below `to`. The same name gives a person
             the same number, another name another.
+        product: One of the products that the person `viewed`, or has in the `cart` or on the `wishlist`, of which all
+            that is said is true by the catalogue of now: it is `in_stock` (false: sold out) where the person buys; it
+            is `cheaper` than when the person saw it last (false: it is not), or `cheaper_by` so many percent. `within`:
+            viewed or put in so lately.
     """
 
     all: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = None
@@ -291,6 +298,10 @@ class Condition(Comparison):
     rfm: Texts | None = None
     segment: Name | None = None
     bucket: Text | None = None
+    product: Texts | None = None
+    in_stock: bool | None = None
+    cheaper: bool | None = None
+    cheaper_by: Annotated[float, Field(gt=0, lt=100)] | None = None
     from_: Annotated[float, Field(ge=0, le=100)] = Field(0, alias="from")
     to: Annotated[float, Field(ge=0, le=100)] = 100
 
@@ -451,7 +462,19 @@ def _check_engaged(condition: Condition) -> str:
     return ""
 
 
+def _check_product(condition: Condition) -> str:
+    unknown = [name for name in condition.product or () if name not in PRODUCT_LISTS]
+    if unknown:
+        return f"there is no list of products {unknown[0]!r}: use {', '.join(PRODUCT_LISTS)}"
+    if condition.in_stock is None and condition.cheaper is None and condition.cheaper_by is None:
+        return "say what the product should be, such as `in_stock: true` or `cheaper: true`"
+    if condition.cheaper is False and condition.cheaper_by is not None:
+        return "`cheaper: false` does not go with `cheaper_by`"
+    return ""
+
+
 _CHECKS = {
+    "product": _check_product,
     "stage": _check_stage,
     "engaged": _check_engaged,
     "attribute": _check_attribute,

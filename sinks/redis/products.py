@@ -12,11 +12,14 @@ from typing import Any
 import msgpack
 from redis.asyncio import Redis
 
-from schemas.products import Change, Fact, FactKey
+from schemas.durations import DAY_S
+from schemas.products import Change, Fact, FactKey, Look
 from sinks.redis.lua import source
 
 FACTS_A_CALL = 500
 """The most facts of one script call, which blocks the server for about 2 ms."""
+WATCHED_S = 90 * DAY_S
+"""As in `lua/write_profiles.lua`: for how long a product is watched."""
 _SEPARATOR = "\x1f"
 
 
@@ -75,10 +78,33 @@ class RedisProducts:
             if facts
         }
 
+    async def watch(self, looks: Sequence[Look]) -> dict[str, list[Fact]]:
+        """Note that people watch products, then read the facts of these, in one round trip.
+
+        The write of a profile notes it again, and bounds how many watch a product.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for look in looks:
+            pipeline.zadd(key := f"{self._prefix}watch:{look.product_id}", {look.profile_id: look.at_ms})
+            pipeline.expire(key, WATCHED_S)
+        asked = list(dict.fromkeys(look.product_id for look in looks))
+        for product in asked:
+            pipeline.hgetall(f"{self._prefix}product_facts:{product}")
+        found: list[Any] = (await pipeline.execute())[-len(asked) :]
+        return {
+            product: [_fact(product, field, packed) for field, packed in facts.items()]
+            for product, facts in zip(asked, found, strict=True)
+        }
+
     async def watchers(self, product_id: str) -> list[str]:
         """List the profiles that looked at a product, the latest first."""
         found: Any = await self._redis.zrange(f"{self._prefix}watch:{product_id}", 0, -1, desc=True)
         return [profile_id.decode() for profile_id in found]
+
+
+def _fact(product: str, field: bytes, packed: bytes) -> Fact:
+    at_ms, event, value = msgpack.unpackb(packed)[0][:3]
+    return Fact(product, FactKey(*field.decode().split(_SEPARATOR)), str(value), str(event), int(at_ms))
 
 
 def _latest(packed: bytes) -> str:
