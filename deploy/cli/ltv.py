@@ -30,7 +30,7 @@ def ltv_fit(
     """Fit how often customers will buy again and for how much, and store the prediction of each person: v_scores.
 
     Needs the extra: pip install 'throughline[ltv]'. Its error is that of a fit without the last days on those days:
-    `throughline ltv card`.
+    `throughline ltv card`. A fit that is no better there than no model, or far off, is not used: exit code 1.
     """
     from deploy.operations.predictions import NotFittedError, fit_and_store
 
@@ -48,12 +48,16 @@ def ltv_fit(
     for note in run["notes"]:
         typer.echo(f"note: {note}", err=True)
     if as_json:
-        print_json({"run_id": found.run_id, **run, "revenue": found.revenue})
+        print_json({"run_id": found.run_id, **run, "revenue": found.revenue, "objection": found.objection})
+        if found.objection:
+            raise typer.Exit(1)
         return
     typer.echo(
         f"{run['customers']:,} customers, {found.revenue:,.2f} expected within {horizon_days} days (run {found.run_id})"
     )
     typer.echo(_judgement(run))
+    if found.objection:
+        fail(f"not used: {found.objection}. The predictions of the fit before it stay; `ltv card` shows this one")
 
 
 def ltv_card(as_json: AsJson = False) -> None:
@@ -74,6 +78,8 @@ def ltv_card(as_json: AsJson = False) -> None:
     print(f"looks ahead {card['horizon_days']} days")
     print("parameters: " + ", ".join(f"{name} {value:,.4g}" for name, value in card["parameters"].items()))
     print(_judgement(card))
+    if card["objection"]:
+        print(f"not used: {card['objection']}")
     for note in card["notes"]:
         print(f"note: {note}")
     if card["calibration"]:
@@ -99,10 +105,15 @@ def _judgement(run: dict[str, Any]) -> str:
             f"not validated: the last {run['holdout_days']} days have no order of an earlier customer: --holdout-days"
         )
     off = f" ({predicted / orders - 1:+.1%})" if orders else ""
-    error, naive = run["mean_absolute_error"], run["naive_absolute_error"]
+    error, naive = run["mean_squared_error"], run["naive_squared_error"]
     compared = "better" if error < naive else "not better"
+    judged = (
+        f"; mean squared error a customer {error:.3f}, {compared} than {naive:.3f} if every customer had gone on as"
+        " before"
+        if error or naive  # a fit of an older version has neither
+        else ""
+    )
     return (
         f"validated on the last {run['holdout_days']} days: {predicted:,.1f} orders predicted, {orders:,.0f} came{off};"
-        f" revenue {run['predicted_revenue']:,.2f} predicted, {run['holdout_revenue']:,.2f} came; mean absolute error"
-        f" a customer {error:.3f}, {compared} than {naive:.3f} if every customer had gone on as before"
+        f" revenue {run['predicted_revenue']:,.2f} predicted, {run['holdout_revenue']:,.2f} came{judged}"
     )

@@ -72,7 +72,9 @@ def _score_if_due(period_ms: int, not_before_ms: int, as_json: bool) -> int:
         state = fit_state(client)
         if pause_ms(state.fitted_ms, period_ms, clock_ms()) == 0 and clock_ms() >= not_before_ms:
             try:
-                fit_and_store(client)
+                if objection := fit_and_store(client).objection:
+                    typer.echo(f"no new predictions: {objection} (`throughline ltv card`)", err=True)
+                    return clock_ms() + min(period_ms, HOUR_MS)
             except NotFittedError as error:
                 typer.echo(f"no new predictions: {error}", err=True)
                 return clock_ms() + min(period_ms, HOUR_MS)

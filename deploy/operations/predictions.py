@@ -36,15 +36,20 @@ class StoredFit(NamedTuple):
         run_id: Its name.
         run: Its columns of `ltv_runs`.
         revenue: Revenue expected of all customers within the horizon.
+        objection: Why it is not used; empty: it is.
     """
 
     run_id: str
     run: dict[str, Any]
     revenue: float
+    objection: str = ""
 
 
 def fit_and_store(client: Any, *, horizon_days: int = 90, holdout_days: int | None = None) -> StoredFit:
     """Fit the lifetime value to all orders, and store the predictions of each person with the model card.
+
+    A fit that did no better on held-out days than no model, or was far off there, is not used: its card is stored, and
+    the predictions of the last one that was used stay.
 
     Args:
         client: Of the deployment's database, as `sinks.clickhouse.client.connect` opens it.
@@ -75,10 +80,14 @@ def fit_and_store(client: Any, *, horizon_days: int = 90, holdout_days: int | No
         "holdout_orders": validation.orders, "predicted_orders": validation.predicted,
         "holdout_revenue": validation.revenue, "predicted_revenue": validation.predicted_revenue,
         "mean_absolute_error": validation.mean_absolute_error,
-        "naive_absolute_error": validation.naive_absolute_error, "notes": list(found.notes),
+        "naive_absolute_error": validation.naive_absolute_error,
+        "mean_squared_error": validation.mean_squared_error, "naive_squared_error": validation.naive_squared_error,
+        "notes": list(found.notes),
     }  # fmt: skip
-    run_id = store_ltv(client, run, ((*one, one.revenue) for one in found.forecasts), validation.deciles)
-    return StoredFit(run_id, run, sum(one.revenue for one in found.forecasts))
+    objection = validation.objection
+    expected = ((*one, one.revenue) for one in found.forecasts)
+    run_id = store_ltv(client, run, () if objection else expected, validation.deciles, objection=objection)
+    return StoredFit(run_id, run, sum(one.revenue for one in found.forecasts), objection)
 
 
 def can_fit() -> bool:
@@ -107,7 +116,7 @@ def examine_predictions(settings: Settings, now_ms: int) -> Predictions | None:
             client.close()
     except (StoreDown, ClickHouseError):
         return None
-    return describe(state.fitted_ms, state.is_scored, now_ms, period_of(settings))
+    return describe(state.fitted_ms, state.is_scored, now_ms, period_of(settings), is_used=state.is_used)
 
 
 def period_of(settings: Settings) -> int | None:
@@ -117,7 +126,9 @@ def period_of(settings: Settings) -> int | None:
     return prediction_period_ms(settings.scores_every) if settings.scores_every else None
 
 
-def describe(fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | None) -> Predictions:
+def describe(
+    fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | None, *, is_used: bool = True
+) -> Predictions:
     """Say how old predictions are.
 
     Args:
@@ -125,6 +136,7 @@ def describe(fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | 
         is_scored: Whether it was written into the profiles.
         now_ms: The time.
         period: How old a fit may become, in ms; None: as old as it likes.
+        is_used: Whether the newest fit is used, and not the one before it.
     """
     from schemas.durations import HOUR_MS
 
@@ -132,6 +144,8 @@ def describe(fitted_ms: int | None, is_scored: bool, now_ms: int, period: int | 
         return Predictions("none yet", "`throughline ltv fit`, then `throughline segments score`")
     hours = max(0, now_ms - fitted_ms) / HOUR_MS
     age = f"{hours:,.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+    if not is_used:
+        return Predictions(f"the newest fit, {age} ago, is not used", "`throughline ltv card` says why")
     found = f"fitted {age} ago, {'and' if is_scored else 'not'} written into the profiles"
     if not is_scored:
         return Predictions(found, "`throughline segments score`")

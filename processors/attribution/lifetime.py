@@ -17,6 +17,15 @@ Where customers buy at nearly one rate, or hardly any stops, the likelihood of M
 `r` and `alpha`, or `a` and `b`, grow together until no digit is left. So each parameter has a weak prior, a log-normal
 distribution around 1 with `_PRIOR_SD` (a penalised likelihood, as Gelman, Jakulin, Pittau and Su argue for in "A weakly
 informative default prior distribution", Annals of Applied Statistics 2, 2008). What is still not finite is an error.
+
+Customers who came before and after a long pause of the whole shop (an old sample beside a season, a change of shops)
+are often of **several populations**, with one set of parameters for each: fitted together, those who never came back
+make everybody look lost. Parameters by acquisition cohort are the usual remedy (Fader and Hardie, "Fitting Mixed Models
+to Multi-Cohort Data", 2007).
+
+A forecast is a mean, so its error is the **mean squared** one, which the mean minimises (Gneiting, "Making and
+Evaluating Point Forecasts", JASA 106, 2011). The absolute error does not: where most customers do not buy in the days
+held out, "nobody will" has the smallest.
 """
 
 from __future__ import annotations
@@ -26,7 +35,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from math import exp, isfinite, log
+from itertools import pairwise
+from math import exp, isfinite, log, sqrt
 from typing import Any, NamedTuple
 
 MIN_REPEAT_CUSTOMERS = 30
@@ -34,6 +44,12 @@ MIN_REPEAT_CUSTOMERS = 30
 
 PURCHASE_MODEL, AMOUNT_MODEL, LOG_NORMAL = "MBG/NBD", "Gamma-Gamma", "log-normal amounts"
 DECILES = 10
+PAUSE_DAYS = 60
+"""Days without an order of anybody, after which new customers may be another population."""
+_MIN_CUSTOMERS = 30
+"""Fewest customers of a population."""
+_MAX_BIAS, _SCATTER = 1 / 3, 3
+"""Share of the orders by which their prediction may be off, or so many standard deviations of a Poisson number."""
 _MIN_DROPOUT = 1e-6
 """Dropout probability after a purchase below which the NBD model is used."""
 _MAX_SHAPE = 1e6
@@ -95,6 +111,8 @@ class Validation(NamedTuple):
         predicted: Number that the fit predicted.
         mean_absolute_error: Mean absolute error for a customer.
         naive_absolute_error: The same, if every customer is predicted to keep their rate.
+        mean_squared_error: Mean squared error for a customer.
+        naive_squared_error: The same, if every customer is predicted to keep their rate.
         deciles: Prediction and outcome by tenths of the customers.
     """
 
@@ -103,6 +121,8 @@ class Validation(NamedTuple):
     predicted: float = 0.0
     mean_absolute_error: float = 0.0
     naive_absolute_error: float = 0.0
+    mean_squared_error: float = 0.0
+    naive_squared_error: float = 0.0
     deciles: tuple[Decile, ...] = ()
 
     @property
@@ -115,19 +135,32 @@ class Validation(NamedTuple):
         """Revenue that was predicted."""
         return sum(one.predicted_revenue for one in self.deciles)
 
+    @property
+    def objection(self) -> str:
+        """Why the forecasts should not be used; empty: nothing is known against them."""
+        if not self.days:
+            return ""
+        off = abs(self.predicted - self.orders)
+        if off > max(_MAX_BIAS * self.orders, _SCATTER * sqrt(max(self.orders, self.predicted))):
+            return "the number of orders predicted is too far from that which came"
+        if self.orders and self.mean_squared_error >= self.naive_squared_error:
+            return "its error is not smaller than if every customer had gone on as before"
+        return ""
+
 
 class Lifetime(NamedTuple):
     """A fit.
 
     Attributes:
         forecasts: A forecast for each customer.
-        parameters: Parameters of both models, by name.
+        parameters: Parameters of both models, by name; of an older population with ` before <day>`.
         validation: The validation on held-out days.
-        model: Name of the models: amounts may be log-normal.
+        model: Name of the models: amounts may be log-normal, also those of one population of several.
         orders: Number of orders that it was fitted to.
         since: Day of the first one.
         left_out: Orders without revenue, as after a full refund, which it was not fitted to.
-        notes: Warnings of the library about violated assumptions, such as that heavy buyers spend more.
+        notes: Which populations there are, and warnings of the library about violated assumptions, such as that heavy
+            buyers spend more.
     """
 
     forecasts: list[CustomerForecast]
@@ -169,18 +202,10 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
         holdout_days = min(horizon_days, (until - days[len(days) * 3 // 4]).days) if days else 0
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
-        base = _base(orders, until)
-        purchase_model = _purchase_model(base)
+        found = _forecast(orders, until, horizon_days)
         validation = _validate(orders, until, holdout_days)
-        purchases, alive = _purchases(purchase_model, base, horizon_days / _DAYS)
-        amount_model, amount_parameters, value = _order_values(base, orders)
-    forecasts = [
-        CustomerForecast(
-            str(profile_id), float(alive[profile_id]), float(purchases[profile_id]), float(value[profile_id])
-        )
-        for profile_id in purchases.index
-    ]
-    parameters = {name: float(number) for name, number in (*purchase_model.params_.items(), *amount_parameters.items())}
+    forecasts = [CustomerForecast(key, *numbers) for key, numbers in found.expected.items()]
+    parameters = found.parameters
     unusable = sum(not all(isfinite(number) and number >= 0 for number in one[1:]) for one in forecasts)
     if unusable or not all(map(isfinite, parameters.values())):
         shown = ", ".join(f"{name}={number:.3g}" for name, number in parameters.items())
@@ -188,11 +213,103 @@ def fit(orders: Sequence[Order], until: date, *, horizon_days: int = 90, holdout
             f"the fit is degenerate ({shown}): {unusable:,} of {len(forecasts):,} customers have no finite forecast."
             " Nothing was stored. Orders of a longer time, or of customers who differ more, are needed"
         )
-    notes = tuple(
-        dict.fromkeys(str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning)
-    )
-    model = f"{PURCHASE_MODEL} and {amount_model}"
+    warned = [str(one.message).split("\n")[0] for one in raised if one.category is not RuntimeWarning]
+    notes = tuple(dict.fromkeys([*found.notes, *warned]))
+    model = f"{PURCHASE_MODEL} and {found.amount_model}"
     return Lifetime(forecasts, parameters, validation, model, len(orders), first, given - len(orders), notes)
+
+
+class _Forecast(NamedTuple):
+    """Of each customer: probability of being alive, orders expected, value of one; and their repeat orders a week."""
+
+    expected: dict[str, tuple[float, float, float]]
+    rates: dict[str, float]
+    parameters: dict[str, float]
+    amount_model: str
+    notes: tuple[str, ...]
+
+
+class _Population(NamedTuple):
+    """Customers with one set of parameters."""
+
+    orders: Sequence[Order]
+    since: date
+    base: Any
+    model: Any
+
+
+def _forecast(orders: Sequence[Order], until: date, days: int) -> _Forecast:
+    """Fit each population, and predict its customers for some days.
+
+    Raises:
+        TooFewCustomersError, DegenerateFitError: As of `fit`.
+    """
+    expected: dict[str, tuple[float, float, float]] = {}
+    rates: dict[str, float] = {}
+    parameters: dict[str, float] = {}
+    amount_models: dict[str, None] = {}
+    base = _base(orders, until)
+    populations = _populations(orders, until, base)
+    everybody = _order_values(base, orders)
+    notes = tuple(
+        f"{one.base.to_pandas().shape[0]:,} customers who came before {following.since} are a population of their own"
+        for one, following in pairwise(populations)
+    )
+    for one, following in zip(populations, [*populations[1:], None], strict=True):
+        history = one.base.to_pandas()
+        own = len(populations) > 1 and (history["frequency"] > 0).sum() >= MIN_REPEAT_CUSTOMERS
+        amount_model, amounts, value = _order_values(one.base, one.orders) if own else everybody
+        purchases, alive = _purchases(one.model, one.base, days / _DAYS)
+        behind = f" before {following.since}" if following else ""
+        fitted = {**one.model.params_, **amounts}
+        parameters |= {f"{name}{behind}": float(number) for name, number in fitted.items()}
+        amount_models[amount_model] = None
+        weekly = (history["frequency"] / history["T"].where(history["T"] > 0)).fillna(0.0)
+        for key in purchases.index:
+            expected[str(key)] = float(alive[key]), float(purchases[key]), float(value[key])
+            rates[str(key)] = float(weekly[key])
+    return _Forecast(expected, rates, parameters, " or ".join(amount_models), notes)
+
+
+def _populations(orders: Sequence[Order], until: date, everybody: Any) -> list[_Population]:
+    """Fit the customers who came before and after each long pause of the shop by themselves; oldest first.
+
+    Args:
+        orders: All.
+        until: The last day of the history.
+        everybody: The customer base of all orders.
+
+    Raises:
+        TooFewCustomersError, DegenerateFitError: As of `fit`.
+    """
+    repeaters = int((everybody.to_pandas()["frequency"] > 0).sum())
+    if repeaters < MIN_REPEAT_CUSTOMERS:
+        raise TooFewCustomersError(
+            f"{repeaters} customers ordered on two days, at least {MIN_REPEAT_CUSTOMERS} are needed"
+        )
+    parts = _divided(orders)
+    bases = [everybody] if len(parts) == 1 else [_base(part, until) for _, part in parts]
+    return [
+        _Population(part, since, base, _purchase_model(base)) for (since, part), base in zip(parts, bases, strict=True)
+    ]
+
+
+def _divided(orders: Sequence[Order]) -> list[tuple[date, Sequence[Order]]]:
+    """Divide orders by when their customers came: before or after a pause with enough of them on both sides."""
+    first: dict[str, date] = {}
+    for order in orders:
+        first[order.profile_id] = min(order.day, first.get(order.profile_id, order.day))
+    days = sorted({order.day for order in orders})
+    cuts = [days[0]]
+    for before, after in pairwise(days):
+        arrived = sum(cuts[-1] <= day < after for day in first.values())
+        to_come = sum(day >= after for day in first.values())
+        if (after - before).days >= PAUSE_DAYS and min(arrived, to_come) >= _MIN_CUSTOMERS:
+            cuts.append(after)
+    return [
+        (cut, [one for one in orders if cut <= first[one.profile_id] < following])
+        for cut, following in zip(cuts, [*cuts[1:], date.max], strict=True)
+    ]
 
 
 def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
@@ -201,24 +318,21 @@ def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
     if days < _DAYS or not known:
         return Validation()
     try:
-        base = _base(known, end)
-        predicted, _ = _purchases(_purchase_model(base), base, days / _DAYS)
-        _, _, value = _order_values(base, known)
+        found = _forecast(known, end, days)
     except (TooFewCustomersError, DegenerateFitError):
         return Validation()
-    if not isfinite(float(predicted.sum())):
+    predicted = {key: orders for key, (_, orders, _) in found.expected.items()}
+    if not isfinite(sum(predicted.values())):
         return Validation()
-    seen: dict[str, set[date]] = {str(key): set() for key in predicted.index}
+    seen: dict[str, set[date]] = {key: set() for key in predicted}
     revenue = dict.fromkeys(seen, 0.0)
     for order in orders:
         if order.day > end and order.profile_id in seen:
             seen[order.profile_id].add(order.day)
             revenue[order.profile_id] += order.revenue
-    history = base.to_pandas()
-    rates = (history["frequency"] / history["T"].where(history["T"] > 0)).fillna(0.0) * days / _DAYS
-    errors = [abs(float(predicted[key]) - len(seen[str(key)])) for key in predicted.index]
-    naive = [abs(float(rates[key]) - len(seen[str(key)])) for key in predicted.index]
-    ranked = sorted((float(predicted[key]), str(key), float(value[key])) for key in predicted.index)
+    errors = [number - len(seen[key]) for key, number in predicted.items()]
+    naive = [found.rates[key] * days / _DAYS - len(days_of) for key, days_of in seen.items()]
+    ranked = sorted((number, key, found.expected[key][2]) for key, number in predicted.items())
     tenths = [
         ranked[number * len(ranked) // DECILES : (number + 1) * len(ranked) // DECILES] for number in range(DECILES)
     ]
@@ -236,9 +350,11 @@ def _validate(orders: Sequence[Order], until: date, days: int) -> Validation:
     return Validation(
         days,
         sum(map(len, seen.values())),
-        float(predicted.sum()),
-        sum(errors) / len(errors),
-        sum(naive) / len(naive),
+        sum(predicted.values()),
+        sum(map(abs, errors)) / len(errors),
+        sum(map(abs, naive)) / len(naive),
+        sum(error**2 for error in errors) / len(errors),
+        sum(error**2 for error in naive) / len(naive),
         deciles,
     )
 
@@ -259,12 +375,6 @@ def _base(orders: Sequence[Order], until: date) -> Any:
 
 def _purchase_model(base: Any) -> Any:
     from clvkit import MBGNBD
-
-    repeaters = int((base.to_pandas()["frequency"] > 0).sum())
-    if repeaters < MIN_REPEAT_CUSTOMERS:
-        raise TooFewCustomersError(
-            f"{repeaters} customers ordered on two days, at least {MIN_REPEAT_CUSTOMERS} are needed"
-        )
 
     class PenalisedMBGNBD(MBGNBD):
         @staticmethod

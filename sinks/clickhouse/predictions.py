@@ -39,6 +39,8 @@ def store_ltv(
     run: Mapping[str, Any],
     expected: Iterable[tuple[str, float, float, float, float]],
     deciles: Sequence[tuple[Any, ...]] = (),
+    *,
+    objection: str = "",
 ) -> str:
     """Store a fit of the lifetime value: its predictions first, so that the views never see half a run.
 
@@ -47,6 +49,7 @@ def store_ltv(
         run: Columns of `ltv_runs` but `run_id`; `fitted_at` a datetime, `parameters` a mapping.
         expected: For each person the columns of `ltv_predictions` but `run_id`.
         deciles: The columns of `ltv_calibration` but `run_id`.
+        objection: Why the fit is not used, so that the one before it stays in use; empty: it is used.
 
     Returns:
         The run's id: fitting the same to the same orders gives the same id.
@@ -68,7 +71,14 @@ def store_ltv(
             settings=without_deduplication(),
         )
     columns = {**run, "run_id": run_id, "parameters": json.dumps(run["parameters"])}
-    client.insert("ltv_runs", [list(columns.values())], column_names=list(columns), settings=without_deduplication())
+    if objection:
+        columns["objection"] = objection
+    client.insert(
+        "ltv_refused_runs" if objection else "ltv_runs",
+        [list(columns.values())],
+        column_names=list(columns),
+        settings=without_deduplication(),
+    )
     return run_id
 
 
@@ -91,22 +101,32 @@ def newest_fit(client: Any) -> dict[str, Any] | None:
 
 
 class FitState(NamedTuple):
-    """The newest fit: when it was stored, in ms (None: there is none), and whether it was written into profiles."""
+    """How far the predictions are.
+
+    Attributes:
+        fitted_ms: When the newest fit was stored, in ms; None: there is none.
+        is_scored: Whether the fit in use was written into profiles; True where none is in use.
+        is_used: Whether the newest fit is the one in use.
+    """
 
     fitted_ms: int | None
     is_scored: bool
+    is_used: bool = True
 
 
 def fit_state(client: Any) -> FitState:
-    """Return when the newest fit was stored, and whether its predictions were written into the profiles."""
-    fitted_ms, is_scored = client.query(
+    """Return when the newest fit was stored, whether it is in use, and whether that in use is in the profiles."""
+    used_ms, refused_ms, is_scored = client.query(
         """
         SELECT toUnixTimestamp64Milli(maxOrNull(fitted_at)),
+            (SELECT toUnixTimestamp64Milli(maxOrNull(fitted_at)) FROM ltv_refused_runs),
             argMax(run_id, fitted_at) IN (SELECT run_id FROM score_runs)
         FROM ltv_runs
         """
     ).first_row
-    return FitState(fitted_ms, bool(is_scored))
+    fitted_ms = max((at for at in (used_ms, refused_ms) if at is not None), default=None)
+    is_scored = bool(is_scored) or (used_ms is None and refused_ms is not None)
+    return FitState(fitted_ms, is_scored, fitted_ms == used_ms)
 
 
 def store_score_run(client: Any, run: Mapping[str, Any]) -> None:

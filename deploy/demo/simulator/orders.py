@@ -81,7 +81,7 @@ def order(
         properties["coupon"] = coupon
     if channel != "store":
         properties["shipping_address"] = {"country": person.store.country}  # where the person goes shopping, too
-    sale = Sale(person, order_id, revenue, 0, channel, source, slots, store)
+    sale = Sale(person, order_id, revenue, 0, channel, source, slots, store, ms)
     world.sales[order_key(store.store_id if store and store.closes_days else "", order_id)] = sale
     if channel == "web" and "email" in person.slots:
         _report_twice(world, ms, sale, properties, context or {}, campaign)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from hashlib import blake2b
 from typing import Any
 
@@ -88,6 +88,12 @@ class Simulation:
         """
         for key, sale in self._world.sales.items():
             yield key, money(sale.revenue_cents), money(sale.refunded_cents)
+
+    def purchases(self) -> Iterator[tuple[int, date, float]]:
+        """Yield who has ordered, on which day, and for how much after refunds, whatever identities are known."""
+        for sale in self._world.sales.values():
+            day = self.options.start + timedelta(days=sale.ms // DAY_MS)
+            yield sale.person.index, day, (sale.revenue_cents - sale.refunded_cents) / 100
 
     def truth(self) -> Iterator[dict[str, Any]]:
         """Yield the expected result of identity resolution: for each person, the groups of linked identifiers.

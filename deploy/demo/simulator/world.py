@@ -34,6 +34,7 @@ class Sale:
         source: Who reports what becomes of it.
         slots: Slots of the identifiers in those reports.
         store: The shop; None: it was not ordered in one.
+        ms: When, in milliseconds since the start.
     """
 
     person: Person
@@ -44,6 +45,7 @@ class Sale:
     source: str
     slots: tuple[str, ...]
     store: Store | None
+    ms: int
 
     @property
     def is_numbered_by_store(self) -> bool:

@@ -6,6 +6,7 @@ import json
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from schemas.events.touchpoint import read
+from sinks.clickhouse.predictions import fit_state, newest_run
 from sinks.clickhouse.reports import publish_settings
 from sinks.clickhouse.spend import insert_margins, insert_rates, insert_spend, missing_rates, publish_currency
 from tests.support.builders import DAY_ONE
@@ -278,19 +280,53 @@ class TestCommands:
         days = [TODAY + timedelta(days=day) for day in range(56)]
         insert_spend(tables.client, [spent("Display", f"{10 + day.day % 7}.00", day=day) for day in days])
 
+    def steady_orders(self, tables: Warehouse) -> None:
+        """A hundred and twenty customers who buy at rates of their own for ten weeks."""
+        rng, events = Random(1), []
+        for who in range(1, 121):
+            rate, day = rng.gammavariate(1.5, 1 / 40), rng.uniform(0, 60)
+            while day < 70:
+                at = DAY_ONE + timedelta(days=int(day))
+                events.append(sold(f"o{who}-{int(day)}", who, f"{20 + who}.00", at=at))
+                day += rng.expovariate(rate) + 1
+        tables.store(*events)
+
     def test_lifetime_value_is_fitted_and_judged(self, tables: Warehouse) -> None:
         pytest.importorskip("clvkit")
-        self.orders(tables)
+        self.steady_orders(tables)
 
         printed = CliRunner().invoke(app, ["ltv", "fit", "--horizon-days", "30", "--holdout-days", "14", "--json"])
 
         assert 0 == printed.exit_code, printed.output
         run = json.loads(printed.stdout)
-        assert (60, 14, 30) == (run["customers"], run["holdout_days"], run["horizon_days"])
+        assert (120, 14, 30) == (run["customers"], run["holdout_days"], run["horizon_days"])
         assert [(run["run_id"], run["holdout_orders"])] == tables.rows("SELECT run_id, holdout_orders FROM v_ltv_runs")
         ((predicted, people),) = tables.rows("SELECT sum(predicted_revenue), countIf(predicted_orders >= 0) FROM v_ltv")
-        assert (60, run["revenue"]) == (people, pytest.approx(predicted))
+        assert (120, run["revenue"]) == (people, pytest.approx(predicted))
         self.has_a_card(tables, run)
+
+    def test_a_fit_that_is_far_off_on_held_out_days_is_not_used_and_the_one_before_it_stays(
+        self, tables: Warehouse
+    ) -> None:
+        pytest.importorskip("clvkit")
+        self.steady_orders(tables)
+        fit = ["ltv", "fit", "--horizon-days", "30", "--holdout-days", "14", "--json"]
+        used = json.loads(CliRunner().invoke(app, fit).stdout)
+        before = tables.rows("SELECT profile_id, predicted_orders FROM v_ltv ORDER BY profile_id")
+        tables.store(resolved("a visit, and nobody buys any more", 1, DAY_ONE + timedelta(days=200), "Display"))
+        fit[5] = "160"
+
+        printed = CliRunner().invoke(app, fit)
+
+        refused, card = (
+            json.loads(printed.stdout),
+            json.loads(CliRunner().invoke(app, ["ltv", "card", "--json"]).stdout),
+        )
+        assert (1, "the number of orders") == (printed.exit_code, refused["objection"][:20])
+        assert (refused["run_id"], refused["objection"], 0) == (card["run_id"], card["objection"], card["is_used"])
+        assert before == tables.rows("SELECT profile_id, predicted_orders FROM v_ltv ORDER BY profile_id")
+        assert (used["run_id"], False) == (newest_run(tables.client), fit_state(tables.client).is_used)
+        assert "not used: the number" in CliRunner().invoke(app, ["ltv", "card"]).stdout
 
     @staticmethod
     def has_a_card(tables: Warehouse, run: dict[str, Any]) -> None:
@@ -302,7 +338,7 @@ class TestCommands:
         )
         assert 10 == len(card["calibration"])
         assert run["holdout_orders"] == sum(one["orders"] for one in card["calibration"])
-        assert f"{run['orders']:,} orders of 60 customers" in text
+        assert f"{run['orders']:,} orders of 120 customers" in text
         assert "validated on the last 14 days" in text
         assert [(10, pytest.approx(run["predicted_orders"]))] == tables.rows(
             "SELECT count(), sum(predicted_orders) FROM v_ltv_calibration"

@@ -135,7 +135,7 @@ def test_scores_are_columns_and_a_scored_fit_is_not_scored_again(
         rows = house.rows(f"SELECT {columns} FROM v_scores ORDER BY profile_id")
         ages = house.rows("SELECT DISTINCT age_hours >= 0, horizon_days FROM v_scores")
 
-    assert (None, False) == before
+    assert (None, False, True) == before
     assert (False, True) == (fitted.is_scored, scored.is_scored)
     assert {"changed": 0, "unchanged": 0, "missing": 1, "busy": 0} == json.loads(printed.stdout)
     likelihood = Prediction(0.8, 0.5, 40.0).scores()["purchase_likelihood"]
