@@ -35,6 +35,7 @@ def accounting(as_json: AsJson = False) -> None:
                     "conflicts": found.conflicts,
                     "mended": found.mended,
                     "doubtful": found.doubtful,
+                    "profiles": asdict(found.profiles),
                     "sources": [asdict(row) for row in found.sources],
                 },
                 indent=2,
@@ -53,6 +54,16 @@ def accounting(as_json: AsJson = False) -> None:
         table.add_row(row.source or "(not readable)", *(f"{getattr(row, name):,}" for name in COUNTS))
     plain_console().print(table)
     print(f"{found.missing:,} records have no outcome (yet); v_missing_offsets lists them")
+    profiles = found.profiles
+    print(
+        f"{profiles.people:,} people have {profiles.stored:,} stored events; profiles have counted {profiles.counted:,}"
+    )
+    if profiles.differing:
+        print(
+            f"{profiles.differing:,} profiles differ though nothing has changed for ten minutes: they lack "
+            f"{profiles.missing:,} events and have counted {profiles.excess:,} too often. If `throughline status` shows "
+            "no lag, v_profile_accounting lists them, and `throughline profile rebuild` mends one"
+        )
     if found.mended:
         print(f"{found.mended:,} of the stored events have a value that was mended; v_mended lists fields and rules")
     if found.doubtful:

@@ -57,6 +57,7 @@ def examine(settings: Settings) -> list[Check]:
         *servers(settings),
         *_durability(settings),
         *_people(settings),
+        *_profiles(settings),
         *_definitions(settings),
         *_segments(settings),
         *_predictions(settings),
@@ -200,6 +201,39 @@ def _people(settings: Settings) -> list[Check]:
     found = "Redis knows nobody, and ClickHouse has people"
     hint = "stop all workers but `record` at once, then `throughline rebuild`"
     return [Check("people", False, found, hint)] if lost else []
+
+
+def _profiles(settings: Settings) -> list[Check]:
+    """Check that profiles have counted the events that are stored, where none waits for a profile worker."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.reports import accounting_of_profiles
+
+    try:
+        with LagReader(settings, _TIMEOUT_S) as reader:
+            if any(lag.records for lag in reader.lags() if lag.role == "profile"):
+                return []
+        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=2 * _TIMEOUT_S)
+        try:
+            found = accounting_of_profiles(tables, timeout_s=_TIMEOUT_S)
+        finally:
+            tables.close()
+    except (
+        KafkaUnreachableError,
+        StoreDown,
+        ClickHouseError,
+        OSError,
+    ):  # too many events, or a check of a server says it
+        return []
+    if not found.people:
+        return []
+    if not found.differing:
+        return [Check("profiles", True, f"{found.people - found.moving:,} have counted the events that are stored")]
+    said = f"{found.differing:,} lack {found.missing:,} stored events and have counted {found.excess:,} too often"
+    hint = "v_profile_accounting lists them; `throughline profile rebuild` mends one"
+    return [Check("profiles", False, said, hint)]
 
 
 def _segments(settings: Settings) -> list[Check]:

@@ -309,6 +309,29 @@ class AccountingRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileAccounting:
+    """What profiles have counted beside what is stored.
+
+    Attributes:
+        people: People with events or a profile.
+        stored: Distinct events of theirs.
+        counted: Events that their profiles have counted, as of their snapshots.
+        moving: People of whom something has changed within ten minutes: they are not compared.
+        differing: Profiles, of the others, that have counted other events than are stored.
+        missing: Events that these lack.
+        excess: Events that these have counted too often.
+    """
+
+    people: int = 0
+    stored: int = 0
+    counted: int = 0
+    moving: int = 0
+    differing: int = 0
+    missing: int = 0
+    excess: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Accounting:
     """The outcomes of all producers' records.
 
@@ -318,6 +341,7 @@ class Accounting:
         conflicts: Duplicates that were another event than the stored one: their source uses an id twice.
         mended: Stored events with a value that was mended.
         doubtful: Stored events whose own time cannot be believed.
+        profiles: What profiles have counted of them.
     """
 
     sources: list[AccountingRow]
@@ -325,6 +349,7 @@ class Accounting:
     conflicts: int = 0
     mended: int = 0
     doubtful: int = 0
+    profiles: ProfileAccounting = ProfileAccounting()
 
     def total(self) -> AccountingRow:
         """Sum up all sources."""
@@ -346,7 +371,25 @@ def accounting(client: Any) -> Accounting:
         "SELECT uniqExactIf((source, event_id), notEmpty(mended)), uniqExactIf((source, event_id), time_doubtful)"
         " FROM touchpoints"
     ).first_row
-    return Accounting([AccountingRow(*row) for row in rows], missing, conflicts, mended, doubtful)
+    sources = [AccountingRow(*row) for row in rows]
+    return Accounting(sources, missing, conflicts, mended, doubtful, accounting_of_profiles(client))
+
+
+def accounting_of_profiles(client: Any, *, timeout_s: int = 0) -> ProfileAccounting:
+    """Compare what profiles have counted with what is stored of their people.
+
+    Raises:
+        ClickHouseError: It took longer than `timeout_s`, if that is not 0.
+    """
+    row = client.query(
+        """
+        SELECT count(), sum(stored), sum(counted), countIf(NOT settled), countIf(difference != 0),
+            -sumIf(difference, difference < 0), sumIf(difference, difference > 0)
+        FROM v_profile_accounting
+        """,
+        settings={"max_execution_time": timeout_s},
+    ).first_row
+    return ProfileAccounting(*row)
 
 
 def attribution_row(

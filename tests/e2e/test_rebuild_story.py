@@ -177,3 +177,4 @@ def test_a_lost_redis_is_made_again_as_it_was(stack: Settings, tmp_path: Path, m
             pipeline.rows(decided),
         )
         assert 0 == pipeline.value("SELECT sum(difference) FROM v_accounting")
+        assert 0 == pipeline.value("SELECT count() FROM v_profile_accounting WHERE counted != stored")
