@@ -24,6 +24,11 @@ PARTITIONED_BY_SHARD = frozenset({RESOLVED_TOUCHPOINTS})
 """Topics whose records are in the partition of their person's shard (`schemas/shards.py`)."""
 
 
+# Events must not be read again after their marks have expired (`deploy/operations/retention.py`), and a broker deletes
+# whole segments.
+_EVENT_SEGMENTS = {"segment.ms": str(DAY_MS)}
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """One Kafka topic.
@@ -54,13 +59,13 @@ def deliver_topic(channel: str) -> str:
 def topics(channels: Iterable[str] = TOUCHPOINT_CHANNELS) -> list[Topic]:
     """List every topic of a deployment that knows `channels`, producers' topics first."""
     # Broker time, so that `received_at` cannot be set by a client.
-    inbound = {"message.timestamp.type": "LogAppendTime"}
+    inbound = {"message.timestamp.type": "LogAppendTime", **_EVENT_SEGMENTS}
     return [
         *(
-            Topic(touchpoint_topic(channel), "the producer's strongest identifier", 30 * DAY_MS, dict(inbound))
+            Topic(touchpoint_topic(channel), "the producer's strongest identifier", 12 * DAY_MS, dict(inbound))
             for channel in channels
         ),
-        Topic(RESOLVED_TOUCHPOINTS, "profile_id", 7 * DAY_MS),
+        Topic(RESOLVED_TOUCHPOINTS, "profile_id", 7 * DAY_MS, dict(_EVENT_SEGMENTS)),
         Topic(IDENTITY_CHANGES, "profile_id", 30 * DAY_MS),
         Topic(DROPPED_TOUCHPOINTS, "event_id", 7 * DAY_MS),
         Topic(DECISIONS, "profile_id", 30 * DAY_MS),

@@ -61,8 +61,8 @@ def accounting(as_json: AsJson = False) -> None:
     if profiles.differing:
         print(
             f"{profiles.differing:,} profiles differ though nothing has changed for ten minutes: they lack "
-            f"{profiles.missing:,} events and have counted {profiles.excess:,} too often. If `throughline status` shows "
-            "no lag, v_profile_accounting lists them, and `throughline profile rebuild` mends one"
+            f"{profiles.missing:,} events and have counted {profiles.excess:,} too often. If `throughline status` "
+            "shows no lag, v_profile_accounting lists them, and `throughline profile rebuild` mends one"
         )
     if found.mended:
         print(f"{found.mended:,} of the stored events have a value that was mended; v_mended lists fields and rules")

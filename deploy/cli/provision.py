@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
@@ -19,18 +20,32 @@ def register(app: typer.Typer) -> None:
     app.command("migrate")(migrate_command)
 
 
-def topics_apply(as_json: AsJson = False) -> None:
-    """Create the Kafka topics that are missing; run it as often as you like."""
+def topics_apply(
+    shorten: Annotated[
+        bool, typer.Option("--shorten-retention", help="Shorten how long topics keep events, where it is too long.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Create the Kafka topics that are missing; run it as often as you like.
+
+    Topics of former releases keep events for 30 days, longer than events are recognised. --shorten-retention lets Kafka
+    delete what is older than in new topics: all workers should have read it, so that `throughline status` shows no lag.
+    """
     from deploy.operations.provision import apply_topics
+    from deploy.operations.retention import shorten_retention
     from deploy.settings import settings
 
     with exit_on_store_error():
         outcome = apply_topics(settings())
+        if shorten:
+            outcome |= dict.fromkeys(shorten_retention(settings()), "shortened")
     if as_json:
         print(json.dumps(outcome, indent=2))
     else:
         created = sum(state == "created" for state in outcome.values())
         print(f"{created} topics created, {len(outcome) - created} were there")
+        if shortened := sum(state == "shortened" for state in outcome.values()):
+            print(f"{shortened} topics keep events less long now")
 
 
 def topics_list(as_json: AsJson = False) -> None:

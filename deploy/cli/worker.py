@@ -27,11 +27,14 @@ def worker(
         run_workers(settings())
     elif role in ROLES:
         from deploy.operations.definition_files import DefinitionError
+        from deploy.operations.retention import KeptTooLongError, check_retention
         from deploy.workers.app import run
 
         try:
+            if role in ("identify", "profile"):
+                check_retention(settings())
             run(role, settings())
-        except DefinitionError as error:
+        except (DefinitionError, KeptTooLongError) as error:
             fail(str(error))
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")

@@ -307,6 +307,7 @@ def _kafka(settings: Settings) -> tuple[str, str]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from deploy.operations.retention import KeptTooLongError, check_retention
     from schemas.topics import topics
 
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
@@ -316,7 +317,13 @@ def _kafka(settings: Settings) -> tuple[str, str]:
         raise _FailedError(error.args[0].str(), _START_OR_SET.format("THROUGHLINE_KAFKA_BOOTSTRAP")) from error
     missing = [t.name for t in topics(settings.channels) if settings.topic_prefix + t.name not in metadata.topics]
     found = f"{len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
-    return found, f"{len(missing)} topics are missing: `throughline topics apply`" if missing else ""
+    if missing:
+        return found, f"{len(missing)} topics are missing: `throughline topics apply`"
+    try:
+        check_retention(settings, _TIMEOUT_S)
+    except KeptTooLongError as error:
+        return found, str(error)
+    return found, ""
 
 
 def _redis(settings: Settings) -> tuple[str, str]:

@@ -29,6 +29,8 @@ BUCKETS = 16
 memory: a mark takes 54 bytes; in hashes that are small enough for the server to pack it would take 23."""
 TTL_S = 3 * GENERATION_MS // 1000
 """Life of a bucket, seconds: its own generation and two more."""
+KNOWN_MS = TTL_S * 1000 - GENERATION_MS
+"""For how long after its arrival an event is known at least, milliseconds: its bucket may be a generation older."""
 UNKNOWN_ORIGIN = bytes(8)
 """The origin of a mark that had expired before the profile store applied its event."""
 APPLIED = b"!"

@@ -37,7 +37,7 @@ def tables(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Warehou
 def store(tables: Warehouse, *events: dict[str, Any], ago: int = 20) -> None:
     """Store events as if it had been so many minutes ago."""
     stored_at = text_of_ms(clock_ms() - ago * MINUTE_MS)
-    rules = tables._rules  # noqa: SLF001
+    rules = tables._rules
     for table, row in (row for event in events for row in touchpoint_rows(event, rules)):
         tables.insert(table, orjson.dumps({**orjson.loads(row), "stored_at": stored_at}))
 
