@@ -27,14 +27,18 @@ def worker(
         run_workers(settings())
     elif role in ROLES:
         from deploy.operations.definition_files import DefinitionError
+        from deploy.operations.lost_people import check_people
         from deploy.operations.retention import KeptTooLongError, check_retention
         from deploy.workers.app import run
+        from sinks.redis.people import LostPeopleError
 
         try:
             if role in ("identify", "profile"):
                 check_retention(settings())
+            if role != "record":  # which a rebuild needs
+                check_people(settings())
             run(role, settings())
-        except (DefinitionError, KeptTooLongError) as error:
+        except (DefinitionError, KeptTooLongError, LostPeopleError) as error:
             fail(str(error))
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")

@@ -49,6 +49,7 @@ from sinks.redis.durability import RedisDurability
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
+from sinks.redis.people import LedgerOfPeople, ProfilesOfPeople
 from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
@@ -88,13 +89,13 @@ class _Stores:
 
     def identities(self) -> RedisIdentityStore:
         policy = identity_policy(self._settings)
-        return self._with_retry(RedisIdentityStore(self._redis, self._namespace, policy), down=REDIS_DOWN)
+        return self._with_retry(RedisIdentityStore(self._redis, self._namespace, policy, guarded=True), down=REDIS_DOWN)
 
     def refused_share(self) -> RedisRefusedShare:
         return self._with_retry(RedisRefusedShare(self._redis, self._namespace), down=REDIS_DOWN)
 
     def profiles(self) -> RedisProfileStore:
-        return self._with_retry(RedisProfileStore(self._redis, self._namespace), down=REDIS_DOWN)
+        return self._with_retry(ProfilesOfPeople(self._redis, self._namespace), down=REDIS_DOWN)
 
     def products(self) -> RedisProducts:
         return self._with_retry(RedisProducts(self._redis, self._namespace), down=REDIS_DOWN)
@@ -112,7 +113,7 @@ class _Stores:
         return self._with_retry(RedisErasures(self._redis, self._namespace), down=REDIS_DOWN)
 
     def delivery_ledger(self) -> RedisDeliveryLedger:
-        return self._with_retry(RedisDeliveryLedger(self._redis, self._namespace), down=REDIS_DOWN)
+        return self._with_retry(LedgerOfPeople(self._redis, self._namespace), down=REDIS_DOWN)
 
     def definitions(self) -> RedisDefinitions:
         return self._with_retry(RedisDefinitions(self._redis, self._namespace), down=REDIS_DOWN)

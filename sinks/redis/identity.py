@@ -37,6 +37,7 @@ from schemas.identity.resolution import (
 from sinks.redis import deduplication as seen
 from sinks.redis.lua import source
 from sinks.redis.outbox import identity_outbox
+from sinks.redis.people import LOST
 
 EVENTS_A_CALL = 500
 """The most events of one script call: a call of 500 events blocks the server for about 7 ms."""
@@ -67,16 +68,17 @@ class RedisIdentityStore:
         redis: A client that answers bytes (`decode_responses=False`).
         namespace: The hash tag of all keys.
         policy: Limits and order of identifier types.
+        guarded: Resolve nothing in a store that has lost its people (`sinks/redis/people.py`).
     """
 
-    def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy) -> None:
+    def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy, *, guarded: bool = False) -> None:
         if redis.connection_pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the identity store keeps raw bytes: give it a client with decode_responses=False")
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
         self._log = identity_outbox(namespace).stream
         self._version = f"{self._prefix}identity:version"
-        self._policy = policy_for_script(policy)
+        self._policy = policy_for_script(policy, guarded=guarded)
         # redis-py calls a registered script by its hash, and loads it when the server does not know it.
         self._resolve = redis.register_script(identity_script("moves", "decide", seen.script("resolve")))
         self._split = redis.register_script(identity_script("leave", "split"))
@@ -252,12 +254,13 @@ def separation_token(op_id: str) -> bytes:
 def identity_script(*parts: str) -> str:
     """Return scripts after `lua/identity.lua` and its constants; each part is a file's name or a script's text."""
     constants = f"local INDEX_BUCKETS, ERASED_S, REFUSED_KEPT = {BUCKETS}, {ERASED_S}, {REFUSED_KEPT}\n"
+    constants += f"local LOST_PEOPLE = '{LOST}'\n"
     texts = [part if "\n" in part else source(part) for part in ("identity", *parts)]
     return constants + "".join(texts)
 
 
-def policy_for_script(policy: IdentityPolicy) -> bytes:
-    """Pack what the scripts need to know of a policy."""
+def policy_for_script(policy: IdentityPolicy, *, guarded: bool = False) -> bytes:
+    """Pack what the scripts need to know of a policy, and whether they are to refuse a store that lost its people."""
     rules = {}
     for rule in policy.types:
         makes_room, sharing = policy.makes_room(rule), policy.sharing(rule)
@@ -276,6 +279,7 @@ def policy_for_script(policy: IdentityPolicy) -> bytes:
         "sign_out": policy.on_sign_out == "new_anonymous",
         "quarantine": policy.quarantine_after or _NO_LIMIT,
         "installs_window": INSTALLS_WINDOW_MS,
+        "guarded": guarded,
     }
     return cast(bytes, msgpack.packb(constants, use_bin_type=False))
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from sinks.redis.people import key_of
+
 _KEPT = ("definitions", "journeys:archive", "workers", "coupons:", "coupon_", "rebuild", "identify:refused", "durable")
 """What ClickHouse does not have, or what says nothing about people: not wiped, and no sign of a store in use."""
 _LEASES = ("identity:relay", "outbox:relay")
@@ -25,6 +27,7 @@ class RedisRebuild:
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
         self._done = f"{self._prefix}rebuild"
+        self._people = key_of(namespace)
 
     async def begun(self) -> bool:
         """Return whether a rebuild has begun and not ended."""
@@ -40,7 +43,8 @@ class RedisRebuild:
         await self._redis.sadd(self._done, step)
 
     async def end(self) -> None:
-        """Forget the progress: the store is whole."""
+        """Forget the progress: the store is whole, and workers may start."""
+        await self._redis.set(self._people, 1)
         await self._redis.delete(self._done)
 
     async def running(self) -> list[str]:

@@ -13,6 +13,10 @@
 -- rule} | false, version}.
 local REFUSALS_LOGGED = 100 -- of one profile: a shared or runaway device must not flood the log
 
+if policy.guarded and call('EXISTS', prefix .. 'people') == 0 then
+  return redis.error_reply('LOSTPEOPLE ' .. LOST_PEOPLE)
+end
+
 -- Write the unowned identifiers of the union into the index and the profile.
 local function bind(p, union, event, created)
   local claims, fields, anchors = event.claims, {}, {}

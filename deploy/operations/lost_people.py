@@ -1,0 +1,103 @@
+"""Refuses to start workers on a Redis that has lost its people."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from schemas.topics import IDENTITY_CHANGES
+from sinks.redis.people import LOST, LostPeopleError, has_its_people, keep_people
+
+if TYPE_CHECKING:
+    from deploy.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 5.0
+_TIMEOUT_S = 5.0
+
+
+def check_people(settings: Settings, *, tries: int | None = None) -> None:
+    """Return when workers may start; a new deployment is told from one that has lost its people.
+
+    A store that does not answer is asked again, since only its answer tells.
+
+    Args:
+        settings: Of the deployment.
+        tries: How often; None: until it answers.
+
+    Raises:
+        LostPeopleError: Redis knows nobody, and ClickHouse or Kafka has people; or a rebuild has not ended.
+        OSError: A store did not answer in so many tries.
+    """
+    tried = 0
+    while (waits_for := _try(settings)) and (tries is None or (tried := tried + 1) < tries):
+        log.warning("waiting for %s, to know whether Redis has lost its people", waits_for)
+        time.sleep(_PAUSE_S)
+    if waits_for:
+        raise OSError(f"{waits_for} does not answer")
+
+
+def _try(settings: Settings) -> str:
+    """Check once; return the name of a store that did not answer, or nothing."""
+    import redis
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from confluent_kafka import KafkaException
+
+    from sinks.clickhouse.client import StoreDown
+    from sinks.redis.rebuild import is_under_way, knows_people
+
+    namespace = settings.redis_namespace
+    try:
+        with redis.Redis.from_url(
+            settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        ) as client:
+            if has_its_people(client, namespace):
+                return ""
+            if is_under_way(client, namespace):
+                raise LostPeopleError("a rebuild of Redis has not ended: repeat `throughline rebuild`")
+            if not knows_people(client, namespace) and (_in_clickhouse(settings) or _in_kafka(settings)):
+                raise LostPeopleError(LOST)
+            keep_people(client, namespace)
+    except (redis.ConnectionError, redis.TimeoutError):
+        return "Redis"
+    except (StoreDown, ClickHouseError):
+        return "ClickHouse"
+    except KafkaException:
+        return "Kafka"
+    return ""
+
+
+def _in_clickhouse(settings: Settings) -> bool:
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    from sinks.clickhouse.client import connect
+    from sinks.clickhouse.rebuild import has_people
+
+    tables = connect(settings.clickhouse_url, timeout_s=int(_TIMEOUT_S))
+    try:
+        tables.database = settings.clickhouse_database
+        return has_people(tables)
+    except DatabaseError as error:
+        if "UNKNOWN_DATABASE" in str(error) or "UNKNOWN_TABLE" in str(error):  # before the first `migrate`
+            return False
+        raise
+    finally:
+        tables.close()
+
+
+def _in_kafka(settings: Settings) -> bool:
+    """Return whether a change of identity was ever published, also one that has expired since."""
+    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka.admin import AdminClient
+
+    name = settings.topic_prefix + IDENTITY_CHANGES
+    connection = {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0}
+    topic = AdminClient(connection).list_topics(timeout=_TIMEOUT_S).topics.get(name)
+    consumer = Consumer({**connection, "group.id": f"{settings.topic_prefix}people", "enable.auto.commit": False})
+    try:
+        partitions = [TopicPartition(name, number) for number in (topic.partitions if topic else ())]
+        return any(consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)[1] > 0 for one in partitions)
+    finally:
+        consumer.close()
