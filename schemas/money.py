@@ -60,7 +60,9 @@ _FLOAT_NOISE = Decimal("1e-9")  # a double has 15 digits; a sum of thousands of 
 _PLAIN = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 # Most amounts: nothing to check but the pattern.
 _USUAL = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
-_AS_WRITTEN = re.compile(r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?", re.ASCII)  # what `plain` writes, without a sign
+PLAIN_AMOUNT = r"(?:0|[1-9][0-9]{0,11})(?:\.[0-9]{1,4})?"
+"""Pattern of what `plain` writes, without a sign."""
+_AS_WRITTEN = re.compile(PLAIN_AMOUNT, re.ASCII)
 _PATTERN = r"^-?[0-9]{1,12}(\.[0-9]{1,4}0*)?$"
 _ADVICE = 'send a decimal string in major units such as "49.90", or minor units in the field with the suffix _minor'
 

@@ -45,7 +45,10 @@ Id = Annotated[str, _TextOrInteger(200)]
 RequiredId = Annotated[str, _TextOrInteger(200, min_length=1)]
 """An `Id` that must not be empty."""
 
-Name = Annotated[str, _TextOrInteger(500, may_be_cut=True)]
+MAX_NAME = 500
+"""Longest `Name`, in characters."""
+
+Name = Annotated[str, _TextOrInteger(MAX_NAME, may_be_cut=True)]
 """A short human text: a name, a category, a campaign."""
 
 Text = Annotated[str, StringConstraints(strict=True, max_length=MAX_TEXT)]

@@ -23,7 +23,12 @@ MAX_IDENTIFIERS = 50
 Time = Annotated[str, PlainValidator(parse_text), WithJsonSchema({"type": "string", "format": "date-time"})]
 """A time, which is written as `schemas.time` writes all times of records."""
 
-IdentifierType = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-z][a-z0-9_.]{0,49}$")]
+IDENTIFIER_TYPE = r"^[a-z][a-z0-9_.]{0,49}$"
+"""Pattern of the name of an identifier type."""
+IdentifierType = Annotated[str, StringConstraints(strict=True, pattern=IDENTIFIER_TYPE)]
+
+NOT_BLANK = r"\S"
+"""Pattern of a text that is not blank."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -180,8 +185,8 @@ class Touchpoint(TypedDict, total=False):
         received_at: Accepted and ignored; the broker's time counts.
     """
 
-    event_id: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]]
-    event: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=r"\S")]]
+    event_id: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=NOT_BLANK)]]
+    event: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100, pattern=NOT_BLANK)]]
     channel: Required[Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)]]
     source: Annotated[str, StringConstraints(strict=True, max_length=100), Field(default="")]
     occurred_at: Required[Time]
