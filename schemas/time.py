@@ -55,6 +55,11 @@ _EPOCH_S, _EPOCH_MS = range(946_684_800, 4_133_980_800), range(946_684_800_000, 
 UNSET_CLOCK = "1970-01-01T00:00:00.000Z"
 """What clocks count from, and show before they are set."""
 
+EXCEL = "excel"
+"""The form of a number of days since the end of 1899, with the time of day as a fraction, as Excel exports cells."""
+_SERIAL = re.compile(r"[0-9]{1,5}(?:[.,][0-9]{1,15})?", re.ASCII)
+_EXCEL_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - a spreadsheet knows no zone
+
 _ADVICE = "send RFC 3339 with an offset, such as 2026-11-22T10:15:30.123Z"
 
 
@@ -209,13 +214,15 @@ def foreign_time(value: object, form: str = "", zone: tzinfo | None = None) -> s
 
     Args:
         value: A text of RFC 3339, ISO 8601 or the form of e-mail; or seconds or milliseconds since 1970.
-        form: The form of a text that is none of these, in the codes of `strftime`.
+        form: The form of a text that is none of these, in the codes of `strftime`; or `EXCEL`.
         zone: The zone of a text that states none.
 
     Raises:
         PydanticCustomError: Of type `time`: it is no time, has no zone, or a year out of range.
     """
     text = value.strip() if isinstance(value, str) else ""
+    if form == EXCEL and type(value) in (int, float):
+        text = str(value)
     if form and text:
         return _zoned_text(_time_of_form(text, form), zone)
     if text and not text.isdecimal():  # `20261128` is a day in ISO 8601, and here a number
@@ -239,8 +246,8 @@ def foreign_day(value: object, form: str = "") -> str:
     Raises:
         PydanticCustomError: Of type `time`: it is no day, or has no year.
     """
-    if form and isinstance(value, str):
-        return _time_of_form(value.strip(), form).date().isoformat()
+    if form and (isinstance(value, str) or (form == EXCEL and type(value) in (int, float))):
+        return _time_of_form(str(value).strip(), form).date().isoformat()
     day = stated_day(value, UTC)
     if day is None or not day.year:
         raise PydanticCustomError("time", "it should be a day such as 2026-11-28: name its `format`")
@@ -248,7 +255,9 @@ def foreign_day(value: object, form: str = "") -> str:
 
 
 def is_of_form(text: str, form: str = "") -> bool:
-    """Return whether a text is a time in a form, in the codes of `strftime`; without one: in ISO 8601."""
+    """Return whether a text is a time in a form, in the codes of `strftime` or `EXCEL`; without one: in ISO 8601."""
+    if form == EXCEL:
+        return _SERIAL.fullmatch(text) is not None
     try:
         datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 - only its form counts
     except ValueError:
@@ -257,6 +266,11 @@ def is_of_form(text: str, form: str = "") -> bool:
 
 
 def _time_of_form(text: str, form: str) -> datetime:
+    if form == EXCEL:
+        days = float(text.replace(",", ".")) if _SERIAL.fullmatch(text) else 0
+        if days < 1:
+            raise PydanticCustomError("time", "it should be days as Excel counts them, such as 46347.5")
+        return _EXCEL_EPOCH + timedelta(seconds=round(days * 86_400))
     try:
         return datetime.strptime(text, form)  # noqa: DTZ007 - its zone is added where it has none
     except ValueError:

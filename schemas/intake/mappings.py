@@ -74,7 +74,7 @@ class ValueMapping(BaseModel):
         currency: Of `minor_money`: the expression of its currency.
         decimal: Of `money`, `number` and `quantity` as a text: the decimal separator. Where it is given, spaces and the
             other one separate thousands. Without it a text is a plain decimal number with a point.
-        format: Of `time` and `date` as a text: its form, in the codes of `strftime`.
+        format: Of `time` and `date`: the form of a text, in the codes of `strftime`; or `excel`, days since 1899.
         zone: Of `time` as a text without an offset: the time zone, IANA name.
         default: A constant where it is not given.
     """

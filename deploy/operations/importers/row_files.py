@@ -14,6 +14,8 @@ from datetime import date, datetime, timedelta
 from datetime import time as day_time
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -24,6 +26,7 @@ from schemas.intake.file_mappings import ROWS, FileFormat
 CSV, JSON_LINES, PARQUET = "csv", "jsonl", "parquet"
 _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".txt": CSV, ".jsonl": JSON_LINES, ".ndjson": JSON_LINES, ".parquet": PARQUET}
 _DELIMITERS = ",;\t|"
+_STATED_DELIMITER = re.compile(r"sep=(.)", re.IGNORECASE)
 _CHUNK_BYTES = 1 << 20
 _PARQUET_ROWS = 1_000
 _MAX_GROUP_ROWS = 2_000
@@ -143,7 +146,8 @@ class RowFile:
         self.size, self.position = path.stat().st_size, 0
         self.columns: tuple[str, ...] = ()
         if self._type == CSV:
-            self.delimiter = form.delimiter or _delimiter(path, form.encoding)
+            header, self._lines_before, stated = _header_line(path, form.encoding)
+            self.delimiter = form.delimiter or stated or _delimiter(header)
             self.columns = self._header()
         else:
             self.columns = tuple(dict.fromkeys(name for row in self._first(100) for name in row.values))
@@ -168,7 +172,7 @@ class RowFile:
             yield raw.removeprefix("\ufeff") if number == 0 else raw
 
     def _reader(self, file: IO[bytes]) -> Any:
-        return csv.reader(_whole_lines(self._lines(file)), delimiter=self.delimiter)
+        return csv.reader(islice(_whole_lines(self._lines(file)), self._lines_before, None), delimiter=self.delimiter)
 
     def _header(self) -> tuple[str, ...]:
         with self._path.open("rb") as file:
@@ -189,7 +193,7 @@ class RowFile:
             reader = self._reader(file)
             next(reader, None)
             while True:
-                line = reader.line_num + 1
+                line = self._lines_before + reader.line_num + 1
                 try:
                     values = next(reader, None)
                 except csv.Error as error:
@@ -263,10 +267,26 @@ def _whole_lines(parts: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def _delimiter(path: Path, encoding: str) -> str:
-    """Find the delimiter of a header: the one that it has most of outside of quotes."""
+def _header_line(path: Path, encoding: str) -> tuple[str, int, str]:
+    """Find the header of a CSV file.
+
+    Returns:
+        The line; how many are before it, which are empty or `sep=;` as Excel writes it; the delimiter that this states.
+    """
     with path.open("rb") as file:
-        header = file.readline(_CHUNK_BYTES).decode(encoding, "replace")
+        beginning = file.read(_CHUNK_BYTES).decode(encoding, "replace").removeprefix("\ufeff")
+    stated = ""
+    for number, line in enumerate(beginning.split("\n")):
+        text = line.strip(" \r\0")
+        if found := _STATED_DELIMITER.fullmatch(text):
+            stated = found[1]
+        elif text:
+            return line, number, stated
+    return "", 0, stated
+
+
+def _delimiter(header: str) -> str:
+    """Find the delimiter of a header: the one that it has most of outside of quotes."""
     counts = {one: len(next(csv.reader([header], delimiter=one), [])) for one in _DELIMITERS}
     return max(_DELIMITERS, key=lambda one: counts[one])
 
@@ -319,6 +339,8 @@ def _json_value(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, float) and not isfinite(value):  # how data frames write that a number is missing
+        return None
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, dict):

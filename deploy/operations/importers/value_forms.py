@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from schemas.time import is_of_form
+from schemas.time import EXCEL, is_of_form
 
 DateOrder = Literal["day-first", "month-first"]
 
@@ -15,6 +15,7 @@ _DATES = ("%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%d %b %Y"
 _SLASHED = {"day-first": ("%d/%m/%Y", "%d/%m/%y"), "month-first": ("%m/%d/%Y", "%m/%d/%y")}
 _WITH_ZONE = ("%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M %z", "%Y-%m-%d %H:%M:%S %Z")
 _EPOCH = re.compile(r"[0-9]{9,13}(\.[0-9]+)?")
+_SERIAL_DAY = re.compile(r"[1-7][0-9]{4}([.,][0-9]+)?")  # of the years 1927 to 2118
 _CURRENCY_SIGNS = ("€", "$", "£", "¥", "EUR", "USD", "CHF", "GBP")
 _SPACES = str.maketrans("", "", " \u00a0\u202f'’")
 _SEPARATED = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
@@ -35,8 +36,8 @@ def time_form(column: str, values: Sequence[Any], order: DateOrder | None) -> di
         order: What comes first in dates such as 04/05/2026.
 
     Returns:
-        What a mapping says beside `get` and `as`: the `format` of most values, or nothing for ISO 8601 and for seconds
-        since 1970. None: they are of no known form.
+        What a mapping says beside `get` and `as`: the `format` of most values, `excel` for days as a spreadsheet counts
+        them, or nothing for ISO 8601 and for seconds since 1970. None: they are of no known form.
 
     Raises:
         AmbiguousFormError: Day and month cannot be told apart.
@@ -56,6 +57,8 @@ def time_form(column: str, values: Sequence[Any], order: DateOrder | None) -> di
             )
         likely = max(fitting, key=lambda name: fitting[name][1])
         return {"format": fitting[order if order in fitting else likely][0]}
+    if 2 * sum(_SERIAL_DAY.fullmatch(text) is not None for text in texts) >= len(texts):
+        return {"format": EXCEL}
     form, _ = _best([*_WITH_ZONE, *(one + part for one in _DATES for part in _TIME_PARTS)], texts)
     return {"format": form} if form else None
 

@@ -297,11 +297,50 @@ def test_what_every_event_needs_is_asked_for(tmp_path: Path, kind: ImportKind, h
         pytest.param(["04/05/2026", "05/13/2026"], None, {"format": "%m/%d/%Y"}, id="a month of 13 decides"),
         pytest.param(["04/05/2026"], "day-first", {"format": "%d/%m/%Y"}, id="said"),
         pytest.param(["Oct 3, 2026", "Nov 4, 2026"], None, {"format": "%b %d, %Y"}, id="American words"),
+        pytest.param(["46354.42743", "45230"], None, {"format": "excel"}, id="days as Excel counts them"),
+        pytest.param(["31079,5", "", "29579"], None, {"format": "excel"}, id="the same with a comma"),
         pytest.param(["soon", "later"], None, None, id="no time at all"),
+        pytest.param(["80331", "01067"], None, None, id="postal codes"),
     ],
 )
 def test_forms_of_times(values: list[str], order: Any, expected: dict[str, str] | None) -> None:
     assert expected == time_form("when", values, order)
+
+
+@pytest.mark.parametrize(
+    ("before", "delimiter"), [("", ";"), ("\n\r\n", ";"), ("sep=;\r\n", ";"), ("SEP=\t\n", "\t"), ("sep=|\n\n", "|")]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_what_excel_writes_before_a_header_is_no_header(
+    tmp_path: Path, before: str, delimiter: str, encoding: str
+) -> None:
+    text = before + GERMAN.replace(";", delimiter)
+    rows = mapped(tmp_path, "people", text, encoding)
+
+    assert ["juergen@shop.example", "aenne@shop.example"] == [
+        next(one["value"] for one in event["identifiers"] if one["type"] == "email") for event in events(rows)
+    ]
+    first = 2 + before.count("\n")
+    assert [first, first + 1] == [row.row.line for row in rows]
+
+
+def test_orders_with_days_as_excel_counts_them_are_of_those_days(tmp_path: Path) -> None:
+    text = (
+        "order_id,email,order_date,total,currency\nE1,a@shop.example,46354.5,10.00,EUR\nE2,b@shop.example,44927,2,EUR\n"
+    )
+
+    assert ["2026-11-28T11:00:00.000Z", "2022-12-31T23:00:00.000Z"] == [
+        event["occurred_at"] for event in events(mapped(tmp_path, "orders", text))
+    ]
+
+
+def test_a_number_that_a_data_frame_lacks_is_not_given(tmp_path: Path) -> None:
+    parquet, table = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow").table
+    parquet.write_table(table({"email": ["a@shop.example"], "total": [float("nan")]}), tmp_path / "rows.parquet")
+
+    assert [{"email": "a@shop.example", "total": None}] == [
+        row.values for row in RowFile(tmp_path / "rows.parquet", FileFormat())
+    ]
 
 
 def test_a_date_with_two_readings_is_asked() -> None:
