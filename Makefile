@@ -13,11 +13,12 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PEERS := .peers/installed
 
-.PHONY: help setup demo up down test check lint types arch format bench kafka pin clean
+.PHONY: help setup demo up down test check lint types arch format bench bench-peers kafka pin clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)
 
@@ -81,6 +82,16 @@ format: $(INSTALLED) ## Rewrite the code the way `make lint` wants it
 bench: $(INSTALLED) ## Measure events a second and latency; writes bench.json
 	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
+bench-peers: $(INSTALLED) $(PEERS) ## Measure other stream frameworks at the same job; writes bench-peers.json
+	@$(BIN)/python -m tests.benchmarks.peers.run $(ARGS)
+
+# An environment of their own: their packages and ours do not agree on versions.
+$(PEERS): tests/benchmarks/peers/requirements.txt
+	@echo 'Installing the peers into .peers (about a minute, once) …'
+	@"$(PYTHON)" -m venv --clear .peers
+	@.peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 kafka: $(INSTALLED) ## Start a real Apache Kafka (needs Java 17 and Maven)
 	@$(BIN)/python -m deploy.local.kafka $(ARGS)
 
@@ -92,6 +103,6 @@ pin: ## Refresh deploy/constraints.txt from the newest versions that pyproject.t
 
 clean: ## Stop the local stack and remove everything that these targets made
 	@if [ -x $(BIN)/throughline ]; then $(BIN)/throughline down --wipe; fi
-	@rm -rf .venv .throughline .kafka build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache bench.json
+	@rm -rf .venv .peers .throughline .kafka build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache bench.json bench-peers.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,7 +42,7 @@ ROOMS = sorted(
 )
 LONGER_ROOMS = {"sinks/redis": 66}
 """Rooms with more lines, and why: the table of all keys."""
-MADE_ON_THE_WAY = (".venv", ".throughline", ".kafka", "bench.json", "deploy/.env")
+MADE_ON_THE_WAY = (".venv", ".peers", ".throughline", ".kafka", "bench.json", "deploy/.env")
 
 
 def named_paths(text: str) -> set[str]:
