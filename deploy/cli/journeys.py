@@ -84,6 +84,7 @@ def journeys_simulate(
 
     It competes for frequency caps with the other journeys in force, and is compared with its own version in force.
     """
+    from deploy.operations.catalogue_history import read_catalogue
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.definitions_report import read_in_force
     from deploy.operations.engines import load_journeys
@@ -110,7 +111,9 @@ def journeys_simulate(
     runs = [simulation(draft)] + ([simulation(live)] if live and live.version != draft.version else [])
     people = events = 0
     with clickhouse() as client:
-        for profile_id, theirs in read_people(client, datetime.now(UTC) if timely else stop):
+        catalogue = read_catalogue(client, definitions.decider([*others, draft]).segments)
+        for profile_id, events_of in read_people(client, datetime.now(UTC) if timely else stop):
+            theirs = catalogue.around(profile_id, events_of, "occurred_at" if timely else "received_at")
             people, events = people + 1, events + len(theirs)
             for run in runs:
                 run.replay(profile_id, received_when_happened(theirs) if timely else theirs)

@@ -134,6 +134,8 @@ def segments_preview(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a segment over all history: members, people who entered and left by day, and examples."""
+    from deploy.operations.catalogue_history import read_catalogue
+    from processors.segments.engine import SegmentEngine
     from processors.segments.preview import preview
     from schemas.time import ms_of_time
     from sinks.clickhouse.history import read_people
@@ -148,6 +150,7 @@ def segments_preview(
             ms_of_time(moment),
             territory=in_force.territory,
             address_types=in_force.address_types,
+            catalogue=read_catalogue(client, SegmentEngine(definitions)),
         )
     shown = {name: found[name] for name in chosen}
     for hint in _name_hints(definitions):
@@ -228,6 +231,7 @@ def segments_check(as_json: AsJson = False) -> None:
 
     from deploy.cli.output import print_table
     from deploy.cli.stores import Stores, exit_on_store_error, with_stores
+    from deploy.operations.catalogue_history import read_catalogue
     from deploy.operations.rebuild import load_rebuild_decider
     from deploy.operations.segment_check import CheckResult, check_segments
     from deploy.settings import settings
@@ -244,8 +248,11 @@ def segments_check(as_json: AsJson = False) -> None:
         with clickhouse() as client:
             members = members_by_person(client, now)
 
+            catalogue = read_catalogue(client, engine)
+
             async def check(stores: Stores) -> CheckResult:
-                return await check_segments(stores.profiles, engine, members, read_people(client, now), ms_of_time(now))
+                people, at_ms = read_people(client, now), ms_of_time(now)
+                return await check_segments(stores.profiles, engine, members, people, at_ms, catalogue)
 
             return with_stores(check)
 

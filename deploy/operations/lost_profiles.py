@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
 from deploy.operations.rebuild import separated_identifiers
 from processors.decisions.engine import DecisionEngine
@@ -74,6 +75,7 @@ class _Work:
         tables = self._deployment.tables
         snapshots = await asyncio.to_thread(read_snapshots, tables, part, parts)
         versions = await asyncio.to_thread(read_last_versions, tables, part, parts)
+        self._catalogue = await asyncio.to_thread(read_catalogue, tables, self._decider.segments)
         now_ms = clock_ms()
         waiting: list[Any] = []
         people = read_people(tables, time_of_ms(now_ms), 1.0, (part, parts))
@@ -107,7 +109,8 @@ class _Work:
                 if profile_id in self._divided
                 else frozenset[tuple[str, str]]()
             )
-            rebuilt = restore(stored, applied, self._decider, now_ms, foreign=foreign)
+            received = self._catalogue.around(profile_id, applied)
+            rebuilt = restore(stored, received, self._decider, now_ms, foreign=foreign)
         change = replacement(stored, rebuilt, decided=True, marked_since_ms=now_ms)
         version = max(last, 1) if decided else last + 1
         await self._profiles.put_back(change, version)

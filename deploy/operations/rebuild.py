@@ -14,6 +14,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment, Progress
 from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
 from deploy.operations.publication import settings_in_force, state_in_force
@@ -21,6 +22,7 @@ from deploy.operations.roles import Role
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
+from processors.profiles.catalogue_history import NO_CATALOGUE
 from processors.profiles.rebuild import rebuild, replacement, restore, state_anew
 from processors.segments.preview import history_of
 from schemas.journeys.definitions import Journey
@@ -125,17 +127,22 @@ async def _rebuild(
         await wait_for(deployment, "record", timeout_s, progress)
         progress("history")
         events = await asyncio.to_thread(read_events, deployment.tables, stored.profile_id)
+        catalogue = NO_CATALOGUE
+        if decider is not None:
+            catalogue = await asyncio.to_thread(read_catalogue, deployment.tables, decider.segments)
+        received = catalogue.around(stored.profile_id, events)
         foreign = await separated_identifiers(deployment, stored.profile_id, events)
         now_ms = clock_ms()
         if decider is None or split:
-            rebuilt = rebuild(stored.profile_id, events, foreign=foreign, decider=decider, until_ms=now_ms)
+            rebuilt = rebuild(stored.profile_id, received, foreign=foreign, decider=decider, until_ms=now_ms)
             if decider is not None:
                 names = decider.segments.names
-                changes = history_of(decider.segments, stored.profile_id, events, now_ms)
+                happened = catalogue.around(stored.profile_id, events, "occurred_at")
+                changes = history_of(decider.segments, stored.profile_id, happened, now_ms)
                 rebuilt = state_anew(stored, rebuilt, decider, now_ms, SegmentHistory(names, changes, names))
         else:
             dated = history(stored.profile_id, events, now_ms) if history else None
-            rebuilt = restore(stored, events, decider, now_ms, foreign=foreign, history=dated)
+            rebuilt = restore(stored, received, decider, now_ms, foreign=foreign, history=dated)
         since_ms = now_ms - TTL_S * 1000
         change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)
         if await deployment.profiles.replace(change):

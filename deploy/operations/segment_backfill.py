@@ -23,6 +23,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
 from deploy.operations.rebuild import rebuild_people, wait_for
 from deploy.settings import Settings
@@ -317,6 +318,7 @@ class _Backfill:
                 return
         versions, again = await self._versions(people)
         asked = {*versions}
+        self._catalogue = await asyncio.to_thread(read_catalogue, tables, self._decider.segments)
         self._on_record = await asyncio.to_thread(segments_on_record, tables, sorted(self._names), part)
         await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
         stop = time_of_ms(self._clock() + MINUTE_MS)  # clocks differ
@@ -383,7 +385,8 @@ class _Backfill:
                 now_ms = self._clock()
                 try:
                     history = self._history(profile_id, events, now_ms)
-                    rebuilt = refill(stored, events, self._decider, now_ms, history)
+                    received = self._catalogue.around(profile_id, events)
+                    rebuilt = refill(stored, received, self._decider, now_ms, history)
                 except Exception as error:  # noqa: BLE001  (one person that cannot be read must not stop the others)
                     self._result.failed[profile_id] = f"{type(error).__name__}: {error}"[:200]
                     continue
@@ -396,7 +399,8 @@ class _Backfill:
         return again | {profile_id for profile_id, version in waiting.items() if version}
 
     def _history(self, profile_id: str, events: list[Event], now_ms: int) -> SegmentHistory:
-        changes = history_of(self._engine, profile_id, events, now_ms) if self._names else ()
+        happened = self._catalogue.around(profile_id, events, "occurred_at")
+        changes = history_of(self._engine, profile_id, happened, now_ms) if self._names else ()
         dated = {one.segment for one in changes}
         stated = self._on_record.get(profile_id, frozenset()) - dated
         if any(event["profile_id"] != profile_id for event in events):

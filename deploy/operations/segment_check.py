@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from deploy.operations.segment_backfill import batches
+from processors.profiles.catalogue_history import NO_CATALOGUE, CatalogueHistory
 from processors.segments.engine import SegmentEngine
 from processors.segments.preview import members_by_history
 from schemas.profiles.document import StoredProfile
@@ -72,7 +73,12 @@ class _Compared:
 
 
 async def check_segments(
-    store: RedisProfileStore, engine: SegmentEngine, tables: Mapping[str, set[str]], people: People, at_ms: int
+    store: RedisProfileStore,
+    engine: SegmentEngine,
+    tables: Mapping[str, set[str]],
+    people: People,
+    at_ms: int,
+    catalogue: CatalogueHistory = NO_CATALOGUE,
 ) -> CheckResult:
     """Compare the members of all segments.
 
@@ -82,6 +88,7 @@ async def check_segments(
         tables: The segments of each person in v_segment_memberships, by profile id.
         people: The history of each person.
         at_ms: The time of both, milliseconds since 1970.
+        catalogue: What was known of products, by `read_catalogue`.
     """
     result, names = CheckResult(), engine.names
     different: dict[str, _Compared] = {}
@@ -96,7 +103,8 @@ async def check_segments(
                 continue
             result.people += 1
             members = engine.members(Person(profile_id, {}, state)) & names
-            in_history = members_by_history(engine, profile_id, events, at_ms, state.get("scores"))
+            around = catalogue.around(profile_id, events)
+            in_history = members_by_history(engine, profile_id, around, at_ms, state.get("scores"))
             found = _differences(members, tables.get(profile_id, set()) & names, in_history)
             if found:
                 different[profile_id] = _Compared(0 if stored is None else stored.version, found)

@@ -151,7 +151,7 @@ class DecisionEngine:
 
     def observe(self, person: Person, event: Event) -> None:
         """Take an event of history into the series of the segments. Nothing is decided."""
-        if not is_bot(event) and not event.get("derived"):
+        if not is_bot(event):
             self.segments.observe(person, event)
 
     def restate(self, person: Person, now_ms: int, history: SegmentHistory | None = None) -> list[Emit]:

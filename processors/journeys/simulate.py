@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from processors.decisions.engine import DecisionEngine
 from processors.profiles import link_scans
 from processors.profiles.document import join, new_profile, profile_of_event
+from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
 from schemas.events.envelope import HISTORICAL, is_historical
 from schemas.profiles.person import Person
@@ -124,15 +125,22 @@ class Simulation:
                 break
             # As in the profile stage: steps that were due before an event see the profile without it.
             self._count(replayed, self._decider.on_time(person, now_ms))
+            if event.get("derived"):
+                self._decide(replayed, event, now_ms)
+                continue
             admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
             if admitted.added:
                 join(person.document, admitted.added)
             for counted, addition in admitted.events:
                 join(person.document, addition)
-                self._count(replayed, self._decider.on_event(person, counted, now_ms))
+                self._decide(replayed, counted, now_ms)
         self._count(replayed, self._decider.on_time(person, self._stop_ms - 1))
         self._settle(replayed)
         return replayed
+
+    def _decide(self, replayed: Replay, event: Event, now_ms: int) -> None:
+        if (news := news_for(replayed.person.document, event, self._decider.markets)) is not None:
+            self._count(replayed, self._decider.on_event(replayed.person, news, now_ms))
 
     def _count(self, replayed: Replay, emits: Iterable[Emit]) -> None:
         for topic, value in emits:

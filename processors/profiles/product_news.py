@@ -224,11 +224,13 @@ def news_for(
         event: Any event; one that is not derived concerns its person.
         markets: The table of markets.
         facts: What is known of the product of an event by which the person watches it: added to the event as
-            `CATALOGUE`, without the stock of stores in which the person never was.
+            `CATALOGUE`, without the stock of stores in which the person never was. An event of a replay has it already.
     """
     if not event.get("derived"):
-        theirs = [fact_row(one) for one in facts if _concerns(document, one.key)]
-        return {**event, CATALOGUE: theirs} if theirs else event
+        rows = [fact_row(one) for one in facts] or event.get(CATALOGUE)
+        if not rows:
+            return event
+        return {**event, CATALOGUE: [row for row in rows if _concerns(document, FactKey(*row[:4]))]}
     if event["event"] == FACTS_CHANGED:
         return event if _concerns(document, FactKey(*event["properties"]["fact"][:4])) else None
     if event["event"] == PRICE_DROPPED:

@@ -12,21 +12,16 @@ from typing import Any, NamedTuple, Protocol
 
 from processors.identity.claims import event_key
 from processors.profiles import link_scans
+from processors.profiles.catalogue_history import arrival
 from processors.profiles.document import Document, Event, encode, join, new_profile, profile_of_event, read_profile
 from processors.profiles.fold import Decider, combine_states, encode_emits, encode_state, read_state
 from processors.profiles.joins import first_by_name
+from processors.profiles.product_news import news_for
 from schemas.decisions.decision import Emit
 from schemas.profiles.document import TRAITS_KEPT, ProfileWrite, StoredProfile
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentHistory
 from schemas.time import ms_of_text
-
-
-def arrival(event: Event) -> tuple[Any, ...]:
-    """Return the key that sorts events as they arrived: of one millisecond, in the order of their partition."""
-    origin = event.get("origin") or {}
-    place = origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)
-    return event["received_at"], *place, event["event_id"]
 
 
 class RebuiltProfile(NamedTuple):
@@ -68,8 +63,8 @@ def rebuild(
         foreign: Identifiers (type, value) of people from whom this one was separated. The event that had joined them
             still names them; they are no addresses of this person.
         decider: Replays segments and journeys beside the profile, in the order of receipt. What it wants to publish
-            is dropped: it was published when the events were first applied. Price and stock changes, which are events
-            of no person, are not replayed.
+            is dropped: it was published when the events were first applied. Of changes of price and stock, which are
+            events of no person, those are replayed that `CatalogueHistory` has added to the events.
         until_ms: With a decider: timers due by then have fired already, so they are replayed too.
     """
     in_order = sorted(events, key=arrival)
@@ -83,13 +78,18 @@ def rebuild(
         event = without(event, foreign)
         if decider is not None and person.state:
             decider.on_time(person, received_ms)  # what was due before must not see the event
+        if event.get("derived"):
+            del marks[key]
+            if decider is not None and (news := news_for(person.document, event)) is not None:
+                decider.on_event(person, news, received_ms)
+            continue
         admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
         if admitted.added:
             join(person.document, admitted.added)
         for counted, addition in admitted.events:
             join(person.document, addition)
-            if decider is not None:
-                decider.on_event(person, counted, received_ms)
+            if decider is not None and (news := news_for(person.document, counted)) is not None:
+                decider.on_event(person, news, received_ms)
     if decider is not None and person.state:
         decider.on_time(person, until_ms)
     due_ms = decider.due(person) if decider is not None else None
@@ -215,6 +215,10 @@ def _take_in(
         key = event_key(event["source"], event["event_id"])
         if key in marks:
             continue
+        if event.get("derived"):
+            if (news := news_for(person.document, event)) is not None:
+                decider.observe(person, news)
+            continue
         marks[key] = ms_of_text(event["received_at"])
         event = without(event, foreign)
         admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
@@ -222,7 +226,8 @@ def _take_in(
             join(person.document, admitted.added)
         for counted, addition in admitted.events:
             join(person.document, addition)
-            decider.observe(person, counted)
+            if (news := news_for(person.document, counted)) is not None:
+                decider.observe(person, news)
     return marks
 
 

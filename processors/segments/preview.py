@@ -9,8 +9,9 @@ from typing import Any
 
 from processors.enrichment.enrichment import is_bot
 from processors.profiles import link_scans
+from processors.profiles.catalogue_history import NO_CATALOGUE, CatalogueHistory, arrival
 from processors.profiles.document import join, new_profile, profile_of_event
-from processors.profiles.rebuild import arrival
+from processors.profiles.product_news import news_for
 from processors.segments import scores
 from processors.segments.engine import SegmentEngine
 from processors.segments.reachability import AddressTypes
@@ -51,6 +52,7 @@ def preview(
     *,
     territory: Territory = ONE_TERRITORY,
     address_types: AddressTypes = ADDRESS_TYPES_OF,
+    catalogue: CatalogueHistory = NO_CATALOGUE,
 ) -> tuple[dict[str, Preview], int]:
     """Evaluate segments over the history of all people, up to a time.
 
@@ -60,6 +62,7 @@ def preview(
         at_ms: The time, in milliseconds; later events are ignored.
         territory: Of the deployment; the days are those of its zone.
         address_types: The identifier types that messages of each channel are sent to.
+        catalogue: What was known of products.
 
     Returns:
         A preview of each segment, by name, and the number of people.
@@ -71,7 +74,7 @@ def preview(
     for profile_id, events in people:
         count += 1
         person = Person(profile_id, new_profile(profile_id), {})
-        for change in _replay(engine, person, events, at_ms):
+        for change in _replay(engine, person, catalogue.around(profile_id, events), at_ms):
             segment = found[change.segment]
             day = time_of_ms(change.at_ms, territory.zone).date().isoformat()
             (segment.entered if change.entered else segment.left)[day] += 1
@@ -91,7 +94,8 @@ def members_by_history(
     Args:
         engine: The segments.
         profile_id: The person.
-        events: In the order in which they were received; later ones than `at_ms` are ignored.
+        events: In the order in which they were received, with what `CatalogueHistory` adds to them; later ones than
+            `at_ms` are ignored.
         at_ms: The time, in milliseconds.
         known_scores: The predictions in the person's state, which no event holds.
     """
@@ -112,7 +116,7 @@ def history_of(
     Args:
         engine: The segments.
         profile_id: The person.
-        events: In any order.
+        events: In any order, with what `CatalogueHistory` adds to them by the time at which they happened.
         until_ms: Up to when, in milliseconds.
     """
     person = Person(profile_id, new_profile(profile_id), {})
@@ -132,6 +136,9 @@ def _replay(
             continue
         seen.add(key)
         yield from _evaluate_due(engine, person, now)
+        if event.get("derived"):
+            yield from _observe(engine, person, event, now)
+            continue
         admitted = link_scans.admit(person.document, person.state, event, profile_of_event(event), replayed=True)
         if admitted.added:
             join(person.document, admitted.added)
@@ -139,9 +146,14 @@ def _replay(
             join(person.document, addition)
             if is_bot(counted):
                 continue
-            engine.observe(person, counted)
-            yield from engine.evaluate(person, now, counted)
+            yield from _observe(engine, person, counted, now)
     yield from _evaluate_due(engine, person, at_ms)
+
+
+def _observe(engine: SegmentEngine, person: Person, event: Event, now: int) -> Iterable[SegmentChange]:
+    if (news := news_for(person.document, event)) is not None:
+        engine.observe(person, news)
+        yield from engine.evaluate(person, now, news)
 
 
 def _evaluate_due(engine: SegmentEngine, person: Person, until: int) -> Iterable[SegmentChange]:

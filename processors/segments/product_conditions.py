@@ -23,6 +23,7 @@ from schemas.products import PRICE, STOCK, price_for
 from schemas.segments.conditions import Condition
 
 UNWISHED = "Product Removed from Wishlist"
+_TAKES_OFF = frozenset({UNWISHED, "Wishlist Product Added to Cart"})
 PRODUCTS = key_of("p")
 """The key of the series."""
 
@@ -115,6 +116,6 @@ def _extract(event: Event, at: int) -> dict[str, list[Any]] | None:
     if name == FACTS_CHANGED:
         return {product: [0, 0, 0, [event["properties"]["fact"]]]} if event.get("derived") else None
     wished = at if name == "Product Added to Wishlist" else 0
-    if name == UNWISHED or name == "Wishlist Product Added to Cart":
-        return {product: [0 if name == UNWISHED else at, 0, at, event.get(CATALOGUE) or []]}
-    return merged_products({product: [at, wished, 0, list(event.get(CATALOGUE) or ())]})
+    unwished = at if name in _TAKES_OFF else 0
+    watched = 0 if name == UNWISHED else at
+    return merged_products({product: [watched, wished, unwished, sorted(event.get(CATALOGUE) or ())]})

@@ -8,12 +8,20 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from processors.profiles.product_news import BACK_IN_STOCK, CHUNK_RECORDS, PRICE_DROPPED, ProductNews, news_for
+from processors.profiles.product_news import (
+    BACK_IN_STOCK,
+    CATALOGUE,
+    CHUNK_RECORDS,
+    FACTS_CHANGED,
+    PRICE_DROPPED,
+    ProductNews,
+    news_for,
+)
 from processors.stream.routing import Router
 from schemas.dead_letters import DeadLetter, Reason
 from schemas.markets import MarketDefinitions
 from schemas.outcomes import Ok, Outcome, Reject
-from schemas.products import Change, Fact
+from schemas.products import Change, Fact, facts_of
 from schemas.records import Headers, Outgoing, Record
 from schemas.topics import DEAD_LETTERS
 from tests.oracles.catalogue import Catalogue
@@ -41,6 +49,11 @@ def parsed(*events: dict[str, Any]) -> list[tuple[Record, Outcome[dict[str, Any]
 
 
 async def derived(products: Catalogue, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    """The news that follow from events, without the facts for segments."""
+    return [one for one in await all_derived(products, *events) if one["event"] != FACTS_CHANGED]
+
+
+async def all_derived(products: Catalogue, *events: dict[str, Any]) -> list[dict[str, Any]]:
     """The events that follow from events."""
     found: list[Outgoing] = []
     async for _, outcome in ProductNews(products)(parsed(*events)):
@@ -152,7 +165,7 @@ async def test_the_news_of_a_price_list_are_in_memory_a_chunk_at_a_time() -> Non
 
     await Router(kafka, "update_profile", lambda: 0).publish_derived(watched())
 
-    assert 7 * 2_000 == sum(kafka.sizes)
+    assert 2 * 7 * 2_000 == sum(kafka.sizes)  # what segments know of the price, and the news
     assert CHUNK_RECORDS == most == max(kafka.sizes)
 
 
@@ -182,7 +195,7 @@ async def test_an_error_costs_one_event_its_news_and_is_recorded(bad: dict[str, 
     events = [price("8"), {**price("8"), "properties": bad}, price("7", 2)]
     await Router(kafka, "update_profile", lambda: 0).publish_derived(ProductNews(products)(parsed(*events)))
 
-    assert [1, 2, 2] == sorted(kafka.sizes)
+    assert [1, 2, 2, 2, 2] == sorted(kafka.sizes)
     assert [(Reason.BUG, 1)] == [(letter.reason, letter.offset) for letter in kafka.letters]
 
 
@@ -205,6 +218,57 @@ async def test_an_imported_price_is_known_and_no_news() -> None:
 
     assert [] == await derived(products, imported)
     assert ["10.00", "10.00"] == [one["properties"]["old_price"] for one in await derived(products, price("8"))]
+
+
+@pytest.mark.parametrize(
+    ("event", "before", "value"),
+    [
+        pytest.param(price("8"), price("10", 0), "8", id="a price falls"),
+        pytest.param(price("10"), price("8", 0), "10", id="a price rises"),
+        pytest.param(price("10"), None, "10", id="a price that is the first"),
+        pytest.param(price("10"), price("10.00", 0), "", id="a price stays"),
+        pytest.param(price("8"), price("9", 2), "", id="a later price is known"),
+        pytest.param(stock(3), stock(0, 0), "3", id="a product is back"),
+        pytest.param(stock(0), stock(3, 0), "0", id="a product is sold out"),
+        pytest.param(stock(0), None, "0", id="a stock that is the first"),
+        pytest.param(stock(2), stock(3, 0), "", id="one was sold"),
+        pytest.param(stock(0), stock(0, 0), "", id="still sold out"),
+        pytest.param(updated(name="Lamp"), None, "", id="a name"),
+    ],
+)
+async def test_another_price_and_the_begin_and_end_of_a_stock_are_brought_to_those_who_watch_for_their_segments(
+    event: dict[str, Any], before: dict[str, Any] | None, value: str
+) -> None:
+    products = shop()
+    if before is not None:
+        await all_derived(products, before)
+    found = [one for one in await all_derived(products, event) if one["event"] == FACTS_CHANGED]
+
+    assert ([("ann", value), ("bob", value)] if value else []) == [
+        (one["profile_id"], one["properties"]["fact"][-1]) for one in found
+    ]
+    assert all(one["derived"] for one in found)
+
+
+async def test_an_imported_price_moves_watchers_without_starting_a_journey() -> None:
+    imported = {**price("10.00", 0), "context": {"historical": True}}
+    (first, _) = await all_derived(shop(), imported)
+
+    assert (FACTS_CHANGED, {"historical": True}) == (first["event"], first["context"])
+
+
+def test_the_stock_of_a_store_in_which_the_person_never_was_is_not_kept() -> None:
+    document = told(looked(0), resolved("Store Visited", "store", properties={"store_id": "berlin"}))
+    facts = [one for where in ("", "berlin", "paris") for one in facts_of(stock(1, 0, store_id=where))]
+
+    found = news_for(document, looked(1), facts=facts)
+
+    assert found is not None
+    assert ["", "berlin"] == [row[3] for row in found[CATALOGUE]]
+    changed = {"event": FACTS_CHANGED, "derived": True, "properties": {"product_id": "lamp"}}
+    rows = [[*one.key, one.at_ms, one.event, one.value] for one in facts]
+    news = [news_for(document, {**changed, "properties": {"product_id": "lamp", "fact": row}}) for row in rows]
+    assert [True, True, False] == [one is not None for one in news]
 
 
 # Whom it concerns

@@ -83,6 +83,23 @@ INVALID = {
         "{performed: Order Completed, exactly: 2, at_least: 1}",
         "7: segments.0.when.all.1: `exactly` does not go with `at_least` and `at_most`",
     ),
+    "a list of products that is none": (
+        "{product: basket, in_stock: true}",
+        "7: segments.0.when.all.1: there is no list of products 'basket': use viewed, cart, wishlist",
+    ),
+    "a product of which nothing is said": (
+        "{product: cart, within: 7d}",
+        "7: segments.0.when.all.1: say what the product should be, such as `in_stock: true` or `cheaper: true`",
+    ),
+    "not cheaper, by ten percent": (
+        "{product: viewed, cheaper: false, cheaper_by: 10}",
+        "7: segments.0.when.all.1: `cheaper: false` does not go with `cheaper_by`",
+    ),
+    "cheaper by all of it": ("{product: viewed, cheaper_by: 100}", "7: segments.0.when.all.1.cheaper_by: "),
+    "a price in no currency": (
+        "{product: viewed, lt: 50}",
+        "7: segments.0.when.all.1: `lt` does not go with `product`, which takes within, in_stock, cheaper, cheaper_by",
+    ),
     "a text where a condition should be": (
         "vip",
         "7: segments.0.when.all.1: should be a condition, such as `performed: Order Completed`",
@@ -108,6 +125,8 @@ VALID: dict[str, dict[str, Any]] = {
     "an event with a dot in its name": {"attribute": "events.Shop 2.0 Opened.count", "gte": 1},
     "a part of a trait": {"attribute": "traits.address.city", "eq": "Lyon"},
     "any channel": {"can_reach": ["email", "sms"]},
+    "a product in the cart that is sold out": {"product": "cart", "in_stock": False},
+    "a watched product that is cheaper": {"product": ["viewed", "wishlist"], "cheaper_by": 12.5, "within": "30d"},
     "a refusal": {"consent": "channels.email", "granted": False},
 }
 
