@@ -34,6 +34,7 @@ class Valkey(Server):
             *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
             *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
             *("--lazyfree-lazy-expire", "yes"),  # marks of a week expire as a few large hashes
+            *("--hash-max-listpack-value", "1024"),  # packs the profile of a visitor, who takes a seventh less then
         ]
 
     def answers(self) -> bool:

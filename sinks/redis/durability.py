@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Any, Literal
 
 from redis.asyncio import Redis
@@ -20,6 +21,7 @@ from redis.asyncio import Redis
 log = logging.getLogger(__name__)
 
 Level = Literal["disk", "replica"]
+_LOOK_S = 1.0
 
 
 class LostWritesError(RuntimeError):
@@ -43,14 +45,18 @@ class RedisDurability:
         self._key = f"{{{namespace}}}:durable"
         self._level = level
         self._timeout_ms = int(timeout_s * 1000)
-        self._server = ""
+        self._server, self._looked_at = "", -_LOOK_S
         self._turn = asyncio.Lock()
         self._asked = self._answered = 0
 
     async def begin(self) -> str:
-        """Return the server's run id, to be taken before the writes; a round trip the first time only."""
-        if not self._server:
-            self._server = run_id(await self._redis.info("server"))
+        """Return the server's run id, to be taken before the writes.
+
+        It is at most a second old: a server that was restarted while nothing was written costs nothing.
+        """
+        now = monotonic()
+        if now - self._looked_at > _LOOK_S:
+            self._server, self._looked_at = run_id(await self._redis.info("server")), now
         return self._server
 
     async def reached(self, server: str) -> None:
@@ -83,8 +89,9 @@ class RedisDurability:
     async def _wait(self) -> bool:
         pipeline = self._redis.pipeline(transaction=False)  # one connection, one after the other
         add_wait(pipeline, self._key, self._level, self._timeout_ms)
+        now = monotonic()
         info, _, confirmed = await pipeline.execute()
-        self._server = run_id(info)
+        self._server, self._looked_at = run_id(info), now
         return is_durable(confirmed, self._level)
 
 

@@ -20,6 +20,7 @@ from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import ResolveRequest
 from sinks.redis.identity import EVENTS_A_CALL, RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, identity_outbox
+from tests.benchmarks.visitors import visitors
 from tests.oracles.identity_model import RECEIVED_MS, TypedAnchor, request
 
 _RELAY = "bench"
@@ -36,6 +37,7 @@ def identity(settings: Settings, server_pid: int | None, events: int = 100_000) 
     Returns:
         `cold` and `warm`, each with `events_per_s` and `server_us_per_event`; `bytes_per_identifier`: of the index and
         the profiles. Marks of seen events and the outbox are not in it: the one expires, the other is relayed.
+        `visitor`: what a visitor with one page view costs (`visitors.py`).
     """
     return asyncio.run(_measure(settings, server_pid, events))
 
@@ -65,12 +67,15 @@ async def _measure(settings: Settings, server_pid: int | None, events: int) -> d
         cold = await _pass(store, outbox, population(events, "cold-"), server_pid)
         warm = await _pass(store, outbox, population(events, "warm-"), server_pid)
         identifiers, size = await _memory(client, f"{{{settings.redis_namespace}}}:")
+        elsewhere = settings.model_copy(update={"redis_namespace": f"{settings.redis_namespace}-visitors"})
+        visitor = await visitors(client, elsewhere)
     return {
         "events": events,
         "cold": cold,
         "warm": warm,
         "identifiers": identifiers,
         "bytes_per_identifier": round(size / identifiers, 1),
+        "visitor": visitor,
     }
 
 

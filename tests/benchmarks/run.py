@@ -5,7 +5,7 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `end_to_end`: events are published before the clock starts; it stops when ClickHouse and the profiles hold them all.
 - `faust_loop`: a Faust loop that only counts: how fast this machine is at this hour (`faust_loop.py`).
 - `plain_faust`: the same stages, written the way Faust's guide shows, one event at a time (`plain_faust.py`).
-- `identity`: what one client of the identity store gets through, and what an identifier costs in memory.
+- `identity`: what one client of the identity store gets through, and what an identifier and a visitor cost in memory.
 - `attribution`: reports over ten million touches.
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
 - `collector`: events over HTTP, beside the Kafka client that publishes the same (`collector.py`).

@@ -98,6 +98,16 @@ async def test_a_write_of_another_connection_is_waited_for(tmp_path: Path, valke
         assert await returns(waits.reached(before), 5)
 
 
+async def test_a_restart_while_nothing_was_written_costs_nothing(valkey: Server, client: Redis) -> None:
+    waits = durability(client, timeout_s=5)
+    await waits.reached(await waits.begin())
+    valkey.restart()
+    await client.connection_pool.disconnect()
+    await asyncio.sleep(1.1)
+
+    await waits.reached(await waits.begin())
+
+
 async def test_waits_at_the_same_time_are_one(client: Redis) -> None:
     waits = durability(client, timeout_s=5)
     before = await waits.begin()
