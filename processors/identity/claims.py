@@ -139,7 +139,8 @@ class _ClaimMaker:
         rule = policy.rule(identifier_type)
         if policy.blocks(rule, value):
             return None
-        normal = _NORMALISERS[rule.normalise](value, guessed._replace(stated=policy.regions.get(source, "")))
+        stated = policy.regions.get(source, "")
+        normal = _NORMALISERS[rule.normalise](value, guessed._replace(stated=stated) if stated else guessed)
         if not normal:
             return None
         counted_type = rule.same_as or identifier_type
