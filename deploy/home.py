@@ -24,6 +24,10 @@ class Home:
         """Return the log file of one process."""
         return self.logs / f"{name}.log"
 
+    def metrics(self, process: str) -> Path:
+        """Return the file with the address at which a worker or the collector serves its metrics."""
+        return self.path / "metrics" / process
+
     def heartbeat(self, role: str) -> Path:
         """Return the file that a worker or the collector touches while Kafka answers; `throughline health` reads it."""
         return self.path / "heartbeats" / role

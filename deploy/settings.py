@@ -221,6 +221,12 @@ class Settings(BaseSettings):
         "24h",
         description="How old predictions of people become before the local stack makes new ones; empty: it makes none.",
     )
+    metrics_address: str = Field(
+        "127.0.0.1:9464",
+        pattern=r"^(.+:[0-9]{1,5})?$",
+        description="Where metrics are served, host:port: `/metrics` of `identify`, then `profile`, `record`, `deliver`"
+        " and the collector on the next ports, or the next free ones; empty: nowhere.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     crash_at: str = Field(
         "", description="For fault tests: stage:point:n ends the process at the n-th pass of that failpoint."

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +40,10 @@ from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
 from processors.stream.watermark import MARGIN_MS, Watermark
+from schemas.metrics import DELAY, NO_METER, SNAPSHOT_AGE, STAGE_DURATION, WATERMARK, Meter
 from schemas.offsets import Partition
 from schemas.outcomes import Ok, Outcome
+from schemas.time import ms_of_text
 from schemas.topics import ACTIONS, RESOLVED_TOUCHPOINTS, touchpoint_topic
 
 log = logging.getLogger(__name__)
@@ -91,6 +94,7 @@ class Worker:
         batching: Sizes of batches.
         failpoint: Called at each failpoint with its name.
         topic_prefix: The deployment's prefix of topic names.
+        meter: Counts and measures what the agents do.
         durability: Waits until writes to Redis are durable, before a batch is acknowledged; None: none is waited for.
     """
 
@@ -103,10 +107,24 @@ class Worker:
     failpoint: Failpoint
     topic_prefix: str = ""
     durability: Durability | None = None
+    meter: Meter = NO_METER
 
     def router(self, stage: str) -> Router:
         """Return the router of one stage's outcomes."""
-        return Router(self.publisher, stage, self.clock, topic_prefix=self.topic_prefix)
+        return Router(self.publisher, stage, self.clock, topic_prefix=self.topic_prefix, meter=self.meter)
+
+    @contextmanager
+    def measured(self, stage: str) -> Iterator[None]:
+        """Measure how long a batch takes."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        yield
+        self.meter.observe(STAGE_DURATION, clock() - started, stage)
+
+    def note_delay(self, event: Mapping[str, Any] | None, to: str) -> None:
+        """Measure how long ago an event arrived; None: there is none."""
+        if event is not None:
+            self.meter.observe(DELAY, max(0, self.clock() - ms_of_text(event["received_at"])) / 1000, to)
 
 
 def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identify, outbox: Outbox) -> None:
@@ -118,9 +136,10 @@ def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identif
         async for batch in batches(stream, max_records=worker.batching.records):
             failpoint("identify:taken")
             mark = await commits.begin()
-            outcomes = await stage(batch.records)
-            failpoint("identify:resolved")
-            await router.publish(batch.records, outcomes)
+            with worker.measured("identify"):
+                outcomes = await stage(batch.records)
+                failpoint("identify:resolved")
+                await router.publish(batch.records, outcomes)
             failpoint("identify:published")
             await commits.acknowledge(batch, mark)
 
@@ -146,12 +165,14 @@ def register_profile(
         async for batch in batches(stream, max_records=worker.batching.records):
             failpoint("profile:taken")
             mark = await commits.begin()
-            parsed = [parse_resolved(record) for record in batch.records]
-            events = [outcome.value for outcome in parsed if isinstance(outcome, Ok)]
-            updated = await stage(events)
-            failpoint("profile:written")
-            await router.publish(batch.records, _profile_outcomes(parsed, updated))
-            await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
+            with worker.measured("update_profile"):
+                parsed = [parse_resolved(record) for record in batch.records]
+                events = [outcome.value for outcome in parsed if isinstance(outcome, Ok)]
+                updated = await stage(events)
+                failpoint("profile:written")
+                worker.note_delay(events[0] if events else None, "profile")
+                await router.publish(batch.records, _profile_outcomes(parsed, updated))
+                await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
             await commits.acknowledge(batch, mark)
 
     @worker.app.task
@@ -198,8 +219,12 @@ def register_record(
             batching = worker.batching
             async for batch in batches(stream, max_records=batching.rows, linger_s=batching.linger_s):
                 failpoint("record:taken")
-                outcomes = await store(tables, erasures, batch, recorder)
-                await router.publish(batch.records, outcomes)
+                with worker.measured("record"):
+                    outcomes = await store(tables, erasures, batch, recorder)
+                    await router.publish(batch.records, outcomes)
+                if recorder.topic == RESOLVED_TOUCHPOINTS:
+                    first = parse_resolved(batch.records[0])
+                    worker.note_delay(first.value if isinstance(first, Ok) else None, "tables")
                 failpoint("record:inserted")
                 await batch.acknowledge()
 
@@ -213,6 +238,7 @@ def register_record(
         A turn takes at most a fifth of the time: under load, a profile changes many times between two snapshots.
         """
         clock = asyncio.get_running_loop().time
+        complete_at = clock()
         while not worker.app.should_stop:
             started = clock()
             found = await changed.changed(MAX_SNAPSHOTS)
@@ -220,6 +246,9 @@ def register_record(
                 await tables.insert_all("profiles", [profile_row(*snapshot) for snapshot in found], "")
                 failpoint("snapshot:inserted")
                 await changed.mark_exported([(profile_id, version) for profile_id, version, *_ in found])
+            if len(found) < MAX_SNAPSHOTS:
+                complete_at = started
+            worker.meter.set(SNAPSHOT_AGE, clock() - complete_at if found else 0)
             await asyncio.sleep(snapshot_pause_s(clock() - started))
 
 
@@ -240,7 +269,8 @@ def register_deliver(
         async for batch in batches(stream, max_records=worker.batching.records):
             worker.failpoint("deliver:taken")
             mark = await commits.begin()
-            await stage(batch.records)
+            with worker.measured("deliver"):
+                await stage(batch.records)
             await commits.acknowledge(batch, mark)
 
     @worker.app.task
@@ -299,6 +329,7 @@ async def _follow_log(
     if measured is None:
         return ()
     watermark.observe(measured)
+    worker.meter.set(WATERMARK, watermark.current() / 1000)
     return watermark.held_back_by(HELD_BACK_MS)
 
 

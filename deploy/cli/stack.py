@@ -99,6 +99,7 @@ def status(as_json: AsJson = False) -> None:
     """Show addresses, processes, versions and the lag of each worker; exit code 1 when nothing answers."""
     from deploy.local.state import LocalHome
     from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.operations.metrics import addresses
     from deploy.settings import home, settings
 
     state = LocalHome(home()).read()
@@ -113,6 +114,7 @@ def status(as_json: AsJson = False) -> None:
         "settings": _addresses_of(settings(), with_collector="collector" in (state or {}).get("processes", {})),
         **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "write_keys", "notices") if state},
         "processes": _processes(state) if state else [],
+        "metrics": addresses(state["processes"]) if state else {},
         "kafka_answers": kafka,
         "lag": lags,
         "definitions": _definitions(settings()),

@@ -20,8 +20,11 @@ from deploy.collector.routes import Collector
 from deploy.collector.till_sums import TillSums
 from deploy.home import Home
 from deploy.operations.hooks import load_hooks
+from deploy.operations.metrics import PrometheusMeter
+from deploy.operations.metrics import serve as serve_metrics
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
+from schemas.metrics import COLLECTED, Meter
 from schemas.topics import topics
 from sinks.kafka.group_commit import GroupCommitPublisher
 from sinks.kafka.producer import KafkaPublisher
@@ -37,6 +40,7 @@ PROBE_INTERVAL_S = 2.0
 NOT_READY_AFTER_S = 10.0
 """Seconds of failed probes of Kafka after which the collector is not ready."""
 TALLY_INTERVAL_S = 10.0
+_OUTCOMES = ("accepted", "refused", "ignored", "tried again")
 
 
 def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
@@ -80,6 +84,8 @@ async def serve(settings: Settings) -> None:
         auto_decompress=False,
     )  # fmt: skip
     await runner.setup()
+    meter = PrometheusMeter()
+    serve_metrics(meter, settings, "collector")
     asyncio.get_running_loop().set_exception_handler(AcceptErrors(raise_limit()))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -91,7 +97,7 @@ async def serve(settings: Settings) -> None:
         log.info("the collector listens on %s", ", ".join(site.name for site in listening))
         background = [
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
-            asyncio.create_task(_log_tally(collector.tally)),
+            asyncio.create_task(_log_tally(collector.tally, meter)),
         ]
         await stop.wait()
         for task in background:
@@ -144,12 +150,14 @@ def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
     return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
 
 
-async def _log_tally(tally: Counter[str]) -> None:
-    """Log every few seconds how many events each source has sent, and the codes of those that were refused."""
+async def _log_tally(tally: Counter[str], meter: Meter) -> None:
+    """Log and count every few seconds what each source has sent, and the codes of what was refused."""
     while True:
         await asyncio.sleep(TALLY_INTERVAL_S)
         if tally:
             log.info(
                 "in %g s: %s", TALLY_INTERVAL_S, ", ".join(f"{name} {count:,}" for name, count in sorted(tally.items()))
             )
+            for name, count in tally.items():
+                meter.add(COLLECTED, count, next((one for one in _OUTCOMES if f" {one}" in name), "other"))
             tally.clear()

@@ -15,8 +15,10 @@ import faust
 from mode.supervisors import CrashingSupervisor
 
 from deploy.home import Home
+from deploy.operations.metrics import PrometheusMeter, serve
 from deploy.operations.roles import Role, group_id
 from deploy.settings import Settings, home
+from deploy.workers.gauges import register_gauges
 from deploy.workers.transport import BatchScheduler, BatchSchema, Transport
 from deploy.workers.wiring import WIRING
 
@@ -24,7 +26,7 @@ POLL_SILENCE_S = 30.0
 """Seconds without a poll of Kafka after which the heartbeat file is no longer touched."""
 
 
-def build_app(role: Role, settings: Settings) -> faust.App:
+def build_app(role: Role, settings: Settings, meter: PrometheusMeter | None = None) -> faust.App:
     """Build the Faust app of one role; nothing connects before it is started."""
     app = faust.App(
         group_id(settings.topic_prefix, role),
@@ -53,7 +55,9 @@ def build_app(role: Role, settings: Settings) -> faust.App:
         full = [settings.topic_prefix + name for name in names]
         return app.topic(*full, schema=BatchSchema(), allow_empty=True)
 
-    WIRING[role](app, topic, settings)
+    meter = meter or PrometheusMeter()
+    WIRING[role](app, topic, settings, meter)
+    register_gauges(app, role, settings, meter)
     _write_heartbeat(app, role)
     return app
 
@@ -73,7 +77,9 @@ def _write_heartbeat(app: faust.App, role: str) -> None:
 
 def run(role: Role, settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT; exit code 1 when it cannot go on and is to be restarted."""
-    app = build_app(role, settings)
+    meter = PrometheusMeter()
+    app = build_app(role, settings, meter)
+    serve(meter, settings, role)
     app.conf.datadir.mkdir(parents=True, exist_ok=True)
     # A batch makes hundreds of thousands of short-lived objects and no cycles. The collector's default threshold walks
     # all of them several times a batch, which doubled the cost of an event; so it starts later, and skips what is

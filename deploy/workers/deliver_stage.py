@@ -18,6 +18,7 @@ from processors.profiles.document import read_profile
 from processors.stream.ports import Durability, Publisher
 from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions
 from schemas.identity.policy import IdentityPolicy
+from schemas.metrics import NO_METER, Meter
 from schemas.profiles.document import StoredProfile
 from sinks.channels.smtp import SmtpAdapter
 from sinks.channels.webhook import Destinations, WebhookAdapter
@@ -99,7 +100,7 @@ def build_deliver(
     settings: Settings, *, rules: SendingRulesInForce, ledger: DeliveryLedger, publisher: Publisher,
     profiles: Profiles, identities: Identities, related: RelatedProducts, catalogue: Catalogue,
     coupons: CouponPools, clock: Callable[[], int], failpoint: Callable[[str], None],
-    durability: Durability | None = None,
+    durability: Durability | None = None, meter: Meter = NO_METER,
 ) -> Deliver:  # fmt: skip
     """Read the definitions and build the stage.
 
@@ -122,6 +123,7 @@ def build_deliver(
         clock=clock,
         failpoint=failpoint,
         topic_prefix=settings.topic_prefix,
+        meter=meter,
     )
 
 

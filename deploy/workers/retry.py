@@ -13,13 +13,18 @@ from typing import Any, TypeVar, cast
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_random_exponential
 
+from schemas.metrics import NO_METER, RETRIES, Meter
+
 log = logging.getLogger(__name__)
 Port = TypeVar("Port")
 
 
 class _RetryingPort:
-    def __init__(self, port: object, down: tuple[type[BaseException], ...], longest_pause_s: float) -> None:
+    def __init__(
+        self, port: object, down: tuple[type[BaseException], ...], longest_pause_s: float, meter: Meter
+    ) -> None:
         self._port = port
+        self._meter = meter
         self._down = down
         self._longest_pause_s = longest_pause_s
 
@@ -34,7 +39,7 @@ class _RetryingPort:
                 retry=retry_if_exception_type(self._down),
                 wait=wait_random_exponential(multiplier=0.1, max=self._longest_pause_s),
                 stop=stop_never,
-                before_sleep=functools.partial(_log_retry, f"{type(self._port).__name__}.{name}"),
+                before_sleep=functools.partial(_log_retry, type(self._port).__name__, name, self._meter),
             )
             return await retrying(found, *args, **kwargs)
 
@@ -42,18 +47,22 @@ class _RetryingPort:
         return retried
 
 
-def _log_retry(call: str, state: RetryCallState) -> None:
+def _log_retry(port: str, method: str, meter: Meter, state: RetryCallState) -> None:
+    meter.add(RETRIES, 1, port)
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s failed, attempt %d, retry in %.1f s: %r", call, state.attempt_number, pause_s, error)
+    log.warning("%s.%s failed, attempt %d, retry in %.1f s: %r", port, method, state.attempt_number, pause_s, error)
 
 
-def with_retry(port: Port, *, down: tuple[type[BaseException], ...], longest_pause_s: float) -> Port:
+def with_retry(
+    port: Port, *, down: tuple[type[BaseException], ...], longest_pause_s: float, meter: Meter = NO_METER
+) -> Port:
     """Wrap a port so that each of its coroutine methods is retried until the store answers.
 
     Args:
         port: Any object with coroutine methods that are safe to repeat.
         down: Exceptions that mean "not reachable now"; any other is raised at once.
         longest_pause_s: Cap of the growing pause between two attempts, in seconds.
+        meter: Counts the retries.
     """
-    return cast(Port, _RetryingPort(port, down, longest_pause_s))
+    return cast(Port, _RetryingPort(port, down, longest_pause_s, meter))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from processors.enrichment.enrichment import Enrichment
 from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
+from schemas.metrics import ROWS, Meter
 from schemas.time import clock_ms
 from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.clickhouse.client import ClickHouseSink, StoreDown
@@ -74,6 +75,25 @@ Topic = Callable[..., Any]
 """Returns the Faust topic of names without the deployment's prefix."""
 
 
+class CountedTables:
+    """Tables of which the rows that were taken are counted.
+
+    Args:
+        tables: The tables.
+        meter: Counts.
+    """
+
+    def __init__(self, tables: ClickHouseSink, meter: Meter) -> None:
+        self._tables, self._meter = tables, meter
+        self.sources_heard_by, self.first_deliveries = tables.sources_heard_by, tables.first_deliveries
+
+    async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
+        """Insert rows; returns those that the server refuses, as (index, message)."""
+        refused = await self._tables.insert_all(table, rows, token)
+        self._meter.add(ROWS, len(rows) - len(refused), table)
+        return refused
+
+
 class _Stores:
     """The stores of one worker; each call is retried while its server is down.
 
@@ -81,11 +101,11 @@ class _Stores:
     acknowledged.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, meter: Meter) -> None:
+        self._settings, self.meter = settings, meter
         self._namespace = settings.redis_namespace
         self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5)
-        self._with_retry = partial(with_retry, longest_pause_s=settings.store_retry_max_s)
+        self._with_retry = partial(with_retry, longest_pause_s=settings.store_retry_max_s, meter=meter)
 
     def identities(self) -> RedisIdentityStore:
         policy = identity_policy(self._settings)
@@ -127,9 +147,9 @@ class _Stores:
     def recommendations(self) -> RedisRecommendations:
         return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
 
-    def tables(self) -> ClickHouseSink:
+    def tables(self) -> CountedTables:
         sink = ClickHouseSink(self._settings.clickhouse_url, self._settings.clickhouse_database)
-        return self._with_retry(sink, down=(StoreDown,))
+        return CountedTables(self._with_retry(sink, down=(StoreDown,)), self.meter)
 
     def schema_registry(self) -> SchemaRegistryClient | None:
         if not self._settings.schema_registry_url:
@@ -142,9 +162,9 @@ class _Stores:
         return self._with_retry(publisher, down=(PublishFailedError,))
 
 
-def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
+def wire_identify(app: faust.App, topic: Topic, settings: Settings, meter: Meter) -> None:
     """Wire `identify`: touchpoints of all channels become resolved touchpoints."""
-    stores, sources = _Stores(settings), load_sources(settings)
+    stores, sources = _Stores(settings, meter), load_sources(settings)
     register_identify(
         _worker(app, topic, settings, stores),
         channels=settings.channels,
@@ -168,16 +188,16 @@ def wire_identify(app: faust.App, topic: Topic, settings: Settings) -> None:
     )
 
 
-def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
+def wire_profile(app: faust.App, topic: Topic, settings: Settings, meter: Meter) -> None:
     """Wire `profile`: resolved touchpoints become profiles, segments and journeys."""
-    stores = _Stores(settings)
+    stores = _Stores(settings, meter)
     profiles, worker = stores.profiles(), _worker(app, topic, settings, stores)
     products = stores.products()
     rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
     progress, resolved = kafka_progress(settings, worker.clock), settings.topic_prefix + RESOLVED_TOUCHPOINTS
     register_profile(
         worker,
-        stage=ProfileUpdate(profiles, rules=rules, catalogue=products),
+        stage=ProfileUpdate(profiles, rules=rules, catalogue=products, meter=meter),
         product_news=ProductNews(products),
         timers=profiles,
         own=OwnPartitions(app, resolved, lambda: progress.partitions(resolved)),
@@ -186,9 +206,9 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings) -> None:
     )
 
 
-def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
+def wire_record(app: faust.App, topic: Topic, settings: Settings, meter: Meter) -> None:
     """Wire `record`: all topics but the producers' become rows of ClickHouse."""
-    stores = _Stores(settings)
+    stores = _Stores(settings, meter)
     register_record(
         _worker(app, topic, settings, stores),
         tables=stores.tables(),
@@ -199,9 +219,9 @@ def wire_record(app: faust.App, topic: Topic, settings: Settings) -> None:
     )
 
 
-def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
+def wire_deliver(app: faust.App, topic: Topic, settings: Settings, meter: Meter) -> None:
     """Wire `deliver`: actions become messages to mail servers and webhooks."""
-    stores = _Stores(settings)
+    stores = _Stores(settings, meter)
     worker = _worker(app, topic, settings, stores)
     rules = follow_sending(settings, stores.definitions(), worker.token, worker.clock)
     stage = build_deliver(
@@ -227,7 +247,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings) -> None:
     )
 
 
-WIRING: dict[Role, Callable[[faust.App, Topic, Settings], None]] = {
+WIRING: dict[Role, Callable[[faust.App, Topic, Settings, Meter], None]] = {
     "identify": wire_identify,
     "profile": wire_profile,
     "record": wire_record,
@@ -264,4 +284,5 @@ def _worker(app: faust.App, topic: Topic, settings: Settings, stores: _Stores) -
         make_failpoint(settings.crash_at),
         settings.topic_prefix,
         stores.durability(),
+        stores.meter,
     )

@@ -38,6 +38,7 @@ from schemas.channels import DELIVERABLE_CHANNELS, WEBHOOK_CHANNEL
 from schemas.dead_letters import Reason
 from schemas.delivery.outbound import DeliveryClaim, DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.journeys.control import Controls, JourneyState
+from schemas.metrics import MESSAGES, NO_METER, Meter
 from schemas.outcomes import Ok, Outcome, Reject
 from schemas.records import Outgoing, Record
 from schemas.territory import ONE_TERRITORY, Territory
@@ -158,16 +159,18 @@ class Deliver:
         clock: The time, milliseconds since 1970.
         failpoint: Called with the name of a point, where a fault test can end the process.
         topic_prefix: The deployment's prefix of topic names.
+        meter: Counts messages.
     """
 
     def __init__(
         self, ledger: DeliveryLedger, publisher: Publisher, *, people: People, renderer: MessageRenderer,
         coupons: CouponPools, rules: SendingRulesInForce, definitions: DeliveryDefinitions,
         adapters: Mapping[str, Adapter], clock: Callable[[], int],
-        failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "",
+        failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "", meter: Meter = NO_METER,
     ) -> None:  # fmt: skip
         self._ledger = ledger
-        self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix)
+        self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix, meter=meter)
+        self._meter = meter
         self._people = people
         self._renderer = renderer
         self._coupons = coupons
@@ -316,6 +319,7 @@ class Deliver:
         if not await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS):
             return Effect()  # its receipt would name the person again
         self._failpoint("deliver:settled")
+        self._meter.add(MESSAGES, 1, action["channel"], settled.step.lower() or "dropped")
         return await self._receipt_effect(action, settled)
 
     async def _receipt_effect(self, action: Action, settled: Settlement) -> Effect:
@@ -324,6 +328,8 @@ class Deliver:
 
     async def _rendered_effect(self, action: Action, ledger_key: str = "") -> Effect:
         record = await self._rendered_record(action)
+        if record is not None:
+            self._meter.add(MESSAGES, 1, action["channel"], "handed_over")
         coupon = await self._coupon_record(action) if record is not None else None
         return Effect(Ok(record), ledger_key, journey_of(action), coupon)
 

@@ -25,7 +25,7 @@ from schemas.products import Fact
 from schemas.profiles.document import ProfileRequest, StoredProfile
 from schemas.profiles.person import STATE_SECTIONS, UNMERGED, Person
 from schemas.records import Outgoing
-from schemas.topics import JOURNEY_EVENTS
+from schemas.topics import DECISIONS, JOURNEY_EVENTS
 
 TIMER_PAUSE_MS = 1
 BUSY_TIMER_PAUSE_MS = 1000
@@ -102,6 +102,7 @@ class FoldedProfile(NamedTuple):
         suspended: The reason why nothing could be decided for this person; None: decided.
         unreadable: The document cannot be read, so that nothing was applied and `document` is what is stored.
         held: Paused journeys that hold a run of the person since this fold.
+        decided: Outcome and gate of each decision about a message.
     """
 
     stored: StoredProfile
@@ -118,6 +119,7 @@ class FoldedProfile(NamedTuple):
     suspended: Reject | None = None
     unreadable: bool = False
     held: Sequence[str] = ()
+    decided: Sequence[tuple[str, str]] = ()
 
 
 def addition_of_event(event: Event) -> Document:
@@ -200,6 +202,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
         tuple(watches),
         pending,
         held=held_journeys(emits) if emits else (),
+        decided=decisions_in(emits) if emits else (),
     )
 
 
@@ -222,6 +225,7 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
         timer_from_ms(due_ms, now_ms),
         encode_emits(person.profile_id, emits),
         held=held_journeys(emits),
+        decided=decisions_in(emits),
     )
 
 
@@ -278,6 +282,11 @@ def encode_emits(profile_id: str, emits: Sequence[Emit]) -> list[Outgoing]:
     """Return the emits of a decider about a person as records."""
     key = profile_id.encode()
     return [Outgoing(emit.topic, key, orjson.dumps(emit.value)) for emit in emits]
+
+
+def decisions_in(emits: Iterable[Emit]) -> list[tuple[str, str]]:
+    """Return outcome and gate of each decision about a message."""
+    return [(emit.value["outcome"], emit.value["gate"]) for emit in emits if emit.topic == DECISIONS]
 
 
 def held_journeys(emits: Iterable[Emit]) -> list[str]:

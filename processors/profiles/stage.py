@@ -24,6 +24,7 @@ from processors.profiles.fold import Decider, FoldedProfile, PendingEvent, addit
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
 from processors.profiles.product_news import watched_product
 from processors.stream.ports import WatchedProducts
+from schemas.metrics import DECISIONS_MADE, NO_METER, Meter
 from schemas.outcomes import Reject, rejected_for_bug
 from schemas.products import Look
 from schemas.profiles.document import ProfileRequest
@@ -110,6 +111,7 @@ class ProfileUpdate:
         decider: Decides what follows; None: nothing does.
         rules: Returns the decider that is in force, in the place of one for ever.
         catalogue: What is known of products; None: the decider never asks.
+        meter: Counts decisions.
         cached_bytes: Bound of the cache of profiles, in bytes of their JSON.
     """
 
@@ -120,10 +122,11 @@ class ProfileUpdate:
         *,
         rules: RulesInForce | None = None,
         catalogue: WatchedProducts | None = None,
+        meter: Meter = NO_METER,
         cached_bytes: int = CACHED_BYTES,
     ) -> None:
         self._store = store
-        self._catalogue = catalogue
+        self._catalogue, self._meter = catalogue, meter
         self._rules_in_force: RulesInForce = rules or ConstantRules(DecisionRules(decider))
         self._rules: DecisionRules | None = None
         self._cached_bytes = cached_bytes
@@ -171,6 +174,7 @@ class ProfileUpdate:
                     pending += theirs
                 else:
                     _count(folded, updated)
+                    self._count_decisions(folded)
         raise ProfilesContendedError(f"{len(pending)} events could not be applied in {MAX_ATTEMPTS} rounds")
 
     async def fire(self, profile_ids: Sequence[str], now_ms: int) -> list[str]:
@@ -201,8 +205,16 @@ class ProfileUpdate:
         if gone:
             await self._store.forget_timers(gone)
         fired = [one for one in folds if one.stored.profile_id not in stuck]
-        self._outdated |= bool(await commit(self._store, cache, fired, rules.number))
+        conflicts = await commit(self._store, cache, fired, rules.number)
+        self._outdated |= bool(conflicts)
+        for one in fired:
+            if one.stored.profile_id not in conflicts:
+                self._count_decisions(one)
         return [f"{one.stored.profile_id}: {one.suspended.message}" for one in folds if one.suspended]
+
+    def _count_decisions(self, folded: FoldedProfile) -> None:
+        for outcome, gate in folded.decided:
+            self._meter.add(DECISIONS_MADE, 1, outcome, gate)
 
     async def _find(
         self, pending: Sequence[PendingEvent], updated: UpdateResult, cache: ProfileCache

@@ -13,6 +13,7 @@ import orjson
 
 from processors.stream.ports import Publisher
 from schemas.dead_letters import Kept, Reason, dead_letter
+from schemas.metrics import DEAD_LETTERED, DROPPED, NO_METER, PUBLISHED, RECEIVED, Meter
 from schemas.outcomes import Drop, Ok, Outcome, Reject
 from schemas.records import NO_PARTITION, Outgoing, Record, RecordsTooLargeError, UnloggedRecord, unlogged_offset
 from schemas.time import text_of_ms
@@ -46,10 +47,20 @@ class Router:
         stage: The agent, for dead letters.
         clock: The time, milliseconds since 1970.
         topic_prefix: The deployment's prefix of topic names; a dead letter has the full name.
+        meter: Counts the outcomes, once a batch.
     """
 
-    def __init__(self, publisher: Publisher, stage: str, clock: Callable[[], int], *, topic_prefix: str = "") -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        stage: str,
+        clock: Callable[[], int],
+        *,
+        topic_prefix: str = "",
+        meter: Meter = NO_METER,
+    ) -> None:
         self._publisher = publisher
+        self._meter = meter
         self._stage = stage
         self._clock = clock
         self._topic_prefix = topic_prefix
@@ -62,6 +73,7 @@ class Router:
             outcomes: The stage's outcome of each; an `Ok` of None leads to no record.
         """
         routed = route(self._stage, records, outcomes)
+        count(self._meter, self._stage, outcomes)
         try:
             await self._publisher.send([outgoing for outgoing in routed if outgoing is not None])
         except RecordsTooLargeError as error:
@@ -117,6 +129,18 @@ class Router:
         topic = self._topic_prefix + outgoing.topic
         offset = unlogged_offset(outgoing.topic.encode() + outgoing.key + outgoing.value)
         return UnloggedRecord(topic, NO_PARTITION, offset, self._clock(), outgoing.key, outgoing.value)
+
+
+def count(meter: Meter, stage: str, outcomes: Sequence[Outcome[object]]) -> None:
+    """Count the outcomes of a batch."""
+    meter.add(RECEIVED, len(outcomes), stage)
+    aside = [one for one in outcomes if not isinstance(one, Ok)]
+    meter.add(PUBLISHED, sum(isinstance(one, Ok) and one.value is not None for one in outcomes), stage)
+    for one in aside:
+        if isinstance(one, Reject):
+            meter.add(DEAD_LETTERED, 1, stage, one.reason.value)
+        else:
+            meter.add(DROPPED, 1, stage, one.reason)
 
 
 def _too_large(outgoing: Outgoing | None) -> Reject:

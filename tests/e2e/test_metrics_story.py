@@ -1,0 +1,67 @@
+"""Metrics of running workers add up, and name nobody."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.home import Home
+from deploy.operations.roles import ROLES
+from deploy.settings import Settings
+from tests.support.builders import order, touchpoint
+from tests.support.pipeline import Pipeline
+
+pytestmark = pytest.mark.e2e
+
+TABLES = ("touchpoints", "conversions", "dead_letters", "dropped_touchpoints")
+ANN = {"email": "ann@shop.example"}
+
+
+def scraped(home: Path, role: str) -> tuple[dict[str, float], str]:
+    """Sums of the samples of a worker, by name and the label that tells most; and the text."""
+    with urllib.request.urlopen(Home(home).metrics(role).read_text("utf-8"), timeout=10) as answer:
+        text = answer.read().decode()
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[" ".join((sample.name.removeprefix("throughline_"), *sample.labels.values()))] += sample.value
+    return found, text
+
+
+def test_what_comes_in_goes_out_and_is_counted_where_it_happens(stack: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Pipeline(stack, home) as pipeline:
+        view = touchpoint("Product Viewed", identifiers=ANN, properties={"product_id": "p1"})
+        pipeline.publish(view, view, order("o1", identifiers=ANN))
+        pipeline.send("web", b"{ no JSON")
+        pipeline.drain()
+        found = {role: scraped(home, role) for role in ROLES}
+        deadline = time.monotonic() + 60
+        while "consumer_lag_records record resolved-touchpoints" not in found["record"][0]:
+            assert time.monotonic() < deadline, "the lag is never measured"
+            time.sleep(1)
+            found["record"] = scraped(home, "record")
+        stored = {name: pipeline.value(f"SELECT count() FROM {name}") for name in TABLES}
+        pipeline.wait(lambda: "outbox_records profile" in scraped(home, "profile")[0])
+        found["profile"] = scraped(home, "profile")
+
+    identify, profile, record, _ = (found[role][0] for role in ROLES)
+    assert 4 == identify["records_received_total identify"]
+    assert 2 == identify["records_published_total identify"]
+    assert 1 == identify["records_dropped_total duplicate identify"]
+    assert 1 == identify["dead_letters_total not_json identify"]
+    assert 2 == profile["records_received_total update_profile"]
+    assert stored == {name: record[f"rows_written_total {name}"] for name in stored}
+    assert {"touchpoints": 2, "dead_letters": 1, "dropped_touchpoints": 1}.items() <= stored.items()
+    assert 0 == record["consumer_lag_records record resolved-touchpoints"]
+    assert 0 == profile["outbox_records profile"] == profile["timers_due"]
+    for counts, name in ((profile, "profile"), (record, "tables")):
+        assert counts[f"delay_seconds_count {name}"] >= 1
+    assert identify["stage_duration_seconds_count identify"] >= 1
+    for _, text in found.values():
+        assert "ann" not in text.replace("channel", "")
