@@ -227,7 +227,7 @@ def _profiles(settings: Settings) -> list[Check]:
         OSError,
     ):  # too many events, or a check of a server says it
         return []
-    if not found.people:
+    if found.people == found.moving:
         return []
     if not found.differing:
         return [Check("profiles", True, f"{found.people - found.moving:,} have counted the events that are stored")]
