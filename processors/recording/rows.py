@@ -22,11 +22,15 @@ from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
 from schemas.money import plain, revenue
 from schemas.orders import KINDS, REPORTS, OrderEvent, conversion_id_of_event, namespace_of, order_event, order_key
+from schemas.products import ABOUT_PRODUCTS, facts_of
+from schemas.time import ms_of_text
 
 Row = tuple[str, bytes]
 """A table's name and one JSON object."""
 
 
+MAX_UINT64 = 2**64 - 1
+"""`delivery` of a row is this less its time of arrival: the higher, that is the one received first, stays."""
 _USUAL_MONEY = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,4})?", re.ASCII)
 _NOTHING: Mapping[str, Any] = {}
 _NO_SESSIONS = frozenset(("-1", "0"))
@@ -61,7 +65,8 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
 
     Returns:
         A row of `touchpoints`; of `order_events` when it is about an order, else of `conversions` for each goal that
-        it reaches; and a row of `messages` when it is a step of a message that has an id. A derived event gives none.
+        it reaches; a row of `messages` when it is a step of a message that has an id; and a row of `product_facts` for
+        each fact that it states of a product. A derived event gives none.
     """
     if event.get("derived"):
         return []  # derived by the pipeline: not an action of the person
@@ -112,9 +117,9 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
     if campaign := campaign_of(event):
         _add_campaign(row, campaign)
     rows = [("touchpoints", orjson.dumps(row))]
-    if goals or about_order is not None:
-        rows.extend(_goal_rows(event, about_order, row, goals))
-    if name in STEPS and not (enriched and "bot" in enriched):
+    if goals or about_order is not None or name in ABOUT_PRODUCTS:
+        rows.extend(_rows_of_subject(event, about_order, row, goals))
+    if name in STEPS:
         rows.extend(_message(row, properties))
     return rows
 
@@ -230,11 +235,11 @@ def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, ord
     )
 
 
-def _goal_rows(
+def _rows_of_subject(
     event: Mapping[str, Any], about_order: OrderEvent | None, row: Mapping[str, Any], goals: list[str]
 ) -> list[Row]:
-    """Write the goals of an event: those that reports of an order reach are read from `order_events`."""
-    rows: list[Row] = []
+    """Write what an event says of an order, a goal or a product: reports' goals are read from `order_events`."""
+    rows = _product_facts(event) if row["event"] in ABOUT_PRODUCTS else []
     where = geography(event)
     if about_order is not None:
         rows.append(("order_events", _order_event(about_order, row, goals, event.get("properties") or _NOTHING, where)))
@@ -299,9 +304,33 @@ def _order_event(
     return orjson.dumps(written)
 
 
+def _product_facts(event: Mapping[str, Any]) -> list[Row]:
+    stated = {
+        **{name: event[name] for name in ("occurred_at", "source", "event_id")},
+        "delivery": MAX_UINT64 - ms_of_text(event["received_at"]),
+    }
+    return [
+        (
+            "product_facts",
+            orjson.dumps(
+                {
+                    "product_id": fact.product_id,
+                    "fact": fact.key.name,
+                    "market": fact.key.market,
+                    "currency": fact.key.currency,
+                    "store_id": fact.key.store_id,
+                    "value": fact.value,
+                    **stated,
+                }
+            ),
+        )
+        for fact in facts_of(event)
+    ]
+
+
 def _message(row: dict[str, Any], properties: Mapping[str, Any]) -> list[Row]:
     message_id = _text(properties.get("message_id"))
-    if not message_id:
+    if not message_id or "bot" in row.get("enrichment", ()):
         return []
     kind, step = message_step(row["event"], properties)
     if step is None:

@@ -64,6 +64,7 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
     built = [_build(record, recorder) for record in batch.records]  # one pass, while a parsed value is in the CPU cache
     if recorder.delivery is not None:
         await _leave_out_duplicates(built, batch.records, recorder, tables)
+        await tables.note_source_starts(_source_starts(built))  # before the events: one of them may come again at once
     if recorder.erasure_trace is not None:
         await _leave_out_erased(built, batch.records, recorder, erasures)
     outcomes: list[Outcome[None]] = [_STORED] * len(built)
@@ -117,6 +118,15 @@ async def _leave_out_duplicates(
         kept = recorder.rows_of_duplicate
         rows = [] if kept is None else _rows(kept, orjson.loads(records[place].value or b""))
         built[place] = built[place]._replace(rows=rows)
+
+
+def _source_starts(built: Sequence[Built]) -> dict[str, str]:
+    """Return when the first event of each source was received."""
+    starts: dict[str, str] = {}
+    for source, at in ((one.delivery.key[0], one.delivery.received_at) for one in built if one.delivery is not None):
+        if type(source) is str and (source not in starts or at < starts[source]):
+            starts[source] = at
+    return starts
 
 
 async def _leave_out_erased(

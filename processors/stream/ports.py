@@ -120,6 +120,9 @@ class Tables(Protocol):
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         """Insert JSON rows; returns those that the server refuses, as (index, message)."""
 
+    async def note_source_starts(self, starts: Mapping[str, str]) -> None:
+        """Record when the first of these events of each source was received, as a text with milliseconds."""
+
     async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> Collection[str]:
         """Return those sources of which an event was received and recorded by this time, milliseconds since 1970."""
 

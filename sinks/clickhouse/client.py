@@ -35,6 +35,8 @@ INSERT_SETTINGS = {
     "max_partitions_per_insert_block": "0",  # years of history may arrive in one insert
 }
 
+MAX_KNOWN_SOURCES = 10_000
+"""The most sources whose starts a sink keeps in memory; producers may name any."""
 MAX_ROWS_TRIED_ALONE = 8
 """The most refused rows of a batch that are found one by one; after that, the batch is halved."""
 
@@ -142,6 +144,7 @@ class ClickHouseSink:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=5)
         self._session: aiohttp.ClientSession | None = None
         self._source_starts: dict[str, int] = {}
+        self._noted_starts: dict[str, str] = {}
 
     async def insert(self, table: str, rows: Sequence[bytes], token: str) -> None:
         """Insert all rows or none; the server is atomic for each partition, which is a month.
@@ -198,6 +201,28 @@ class ClickHouseSink:
                 refused[suspect] = message
                 waiting.remove(suspect)
         return sorted(refused.items())
+
+    async def note_source_starts(self, starts: Mapping[str, str]) -> None:
+        """Record when the first of these events of each source was received: only what is news to this sink.
+
+        The table keeps the earliest time of each source, so it does not matter in which order, how often and by how
+        many workers it is written.
+
+        Args:
+            starts: Source → the time, as an event has it; texts sort as their times.
+
+        Raises:
+            StoreDown: Retry later.
+        """
+        known = self._noted_starts
+        news = {source: at for source, at in starts.items() if source not in known or at < known[source]}
+        if not news:
+            return
+        rows = [orjson.dumps({"source": source, "first_received_at": at}) for source, at in news.items()]
+        await self.insert_all("source_starts", rows, "")  # a time that is refused is so in its event's own row too
+        if len(known) + len(news) > MAX_KNOWN_SOURCES:
+            known.clear()
+        known.update(news)
 
     async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> set[str]:
         """Return those sources of which an event is recorded that was received at a time or before.

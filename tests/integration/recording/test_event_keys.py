@@ -81,7 +81,9 @@ class Stages:
         self.tables = tables
         self.log: dict[str, list[Arrived]] = {}
         self._redis, self._namespace = redis, settings.redis_namespace
+        self._settings = settings
         self.sink = ClickHouseSink(settings.clickhouse_url, settings.clickhouse_database)
+        self._former_sinks: list[ClickHouseSink] = []
         self.recorders = recorders(touch_rules(settings))
         self._identify = Identify(
             RedisIdentityStore(redis, settings.redis_namespace, IdentityPolicy()),
@@ -120,9 +122,11 @@ class Stages:
         await self.record(self.recorders[0], log[::-1] if backwards else log)
 
     def empty(self) -> None:
-        """Let the history be lost."""
+        """Let the history be lost, and the worker begin anew."""
         for table in ("touchpoints", "arrivals", "event_deliveries", "source_starts", "dropped_touchpoints"):
             self.tables.client.command(f"TRUNCATE TABLE {table}")
+        self._former_sinks.append(self.sink)
+        self.sink = ClickHouseSink(self._settings.clickhouse_url, self._settings.clickhouse_database)
 
     async def forget(self) -> None:
         """Let the marks of seen events expire."""
@@ -130,7 +134,8 @@ class Stages:
             await self._redis.delete(key)
 
     async def close(self) -> None:
-        await self.sink.close()
+        for sink in (*self._former_sinks, self.sink):
+            await sink.close()
 
 
 class Nobody:
@@ -259,9 +264,20 @@ async def test_a_source_is_old_as_soon_as_an_earlier_event_of_it_is_recorded(sta
     assert (set(), {"phone"}) == (await heard_by(first_ms - 1), await heard_by(first_ms))
 
 
+async def test_the_start_of_a_source_is_written_once_until_an_earlier_one_is_known(stages: Stages) -> None:
+    written = []
+    for at in ("2026-11-02T00:00:00.000Z", "2026-11-03T00:00:00.000Z", "2026-11-01T00:00:00.000Z", "yesterday"):
+        await stages.sink.note_source_starts({"phone": at})
+        written.append(stages.tables.rows("SELECT count() FROM source_starts")[0][0])
+
+    starts = stages.tables.rows("SELECT source, toString(min(first_received_at)) FROM source_starts GROUP BY source")
+    assert [("phone", "2026-11-01 00:00:00.000")] == starts
+    assert [1, 1, 2, 2] == written
+
+
 async def test_a_batch_that_comes_again_tells_what_a_crash_left_out(stages: Stages) -> None:
     await stages.arrive(FIRST[0], at_ms=ms_of_time(FIRST[1]))
-    stages.tables.client.command("TRUNCATE TABLE source_starts")  # as if the server ended between two of its tables
+    stages.empty()  # and as if the worker had ended before it acknowledged anything
 
     await stages.replay()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +72,9 @@ class Tables:
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         self.rows[table] += len(rows)
         return []
+
+    async def note_source_starts(self, starts: Mapping[str, str]) -> None:
+        pass
 
     async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> Collection[str]:
         return ()

@@ -62,6 +62,30 @@ def test_an_event_is_one_row_with_its_place_in_the_log(rules: TouchRules) -> Non
     assert ("touchpoints.web", 3, 42) == (row["origin_topic"], row["origin_partition"], row["origin_offset"])
 
 
+def test_each_fact_of_a_product_is_a_row_of_which_the_first_delivery_stays(rules: TouchRules) -> None:
+    stated = {
+        "product_id": "lamp",
+        "price": "9.00",
+        "currency": "EUR",
+        "market": "de",
+        "url": "javascript:",
+        "quantity": 3,
+    }
+    earlier, later = (
+        [
+            orjson.loads(row)
+            for table, row in touchpoint_rows(resolved("Product Updated", properties=stated, received_at=at), rules)
+            if table == "product_facts"
+        ]
+        for at in ("2026-11-22T10:15:31.000Z", "2026-11-23T10:15:31.000Z")
+    )
+
+    assert [("price", "9.00", "de", "EUR", ""), ("stock", "3", "", "", "")] == [
+        (row["fact"], row["value"], row["market"], row["currency"], row["store_id"]) for row in earlier
+    ]
+    assert [one["delivery"] for one in earlier] > [one["delivery"] for one in later]
+
+
 def test_who_it_was_is_in_the_row_of_the_event_and_in_no_other(rules: TouchRules) -> None:
     campaign = {"channel": "Email", "name": "weekly", "audience": "loyal"}
     rows = tables(resolved("Order Completed", properties={"order_id": "o1"}, campaign=campaign), rules)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
@@ -52,10 +52,14 @@ class Tables:
         self.recorded: dict[EventKey, int] = {}
         self.starts: dict[str, int] = {}
         self.asked: list[list[EventKey]] = []
+        self.noted: list[dict[str, str]] = []
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         self.rows += [(table, orjson.loads(row)) for row in rows]
         return []
+
+    async def note_source_starts(self, starts: Mapping[str, str]) -> None:
+        self.noted.append(dict(starts))
 
     async def sources_heard_by(self, sources: Collection[str], received_ms: int) -> set[str]:
         return {one for one in sources if one in self.starts and self.starts[one] <= received_ms}
@@ -157,6 +161,20 @@ async def test_records_that_name_nobody_are_not_asked_about() -> None:
 
 def test_snapshots_take_a_fifth_of_the_time_and_an_outage_does_not_stop_them_for_long() -> None:
     assert [0.5, 0.5, 4.0, 10.0, 10.0] == [snapshot_pause_s(turn_s) for turn_s in (0.0, 0.1, 1.0, 2.5, 300.0)]
+
+
+async def test_the_start_of_each_source_is_noted_whatever_else_is_in_the_batch() -> None:
+    tables = Tables()
+    events = [
+        resolved("b", 1, DAY_ONE + timedelta(days=1), source="till"),
+        resolved("a", 1, DAY_ONE, source="till"),
+        resolved("c", 1, DAY_ONE, source="shop"),
+        resolved("odd", 1, DAY_ONE, source={"name": "till"}),
+    ]
+    batch = OneBatch([*map(orjson.dumps, events), b"{"])
+    await store(tables, Erasures(), cast(Batch, batch), Recorder("a-topic", as_row, delivery=delivery))
+
+    assert [{"till": events[1]["received_at"], "shop": events[2]["received_at"]}] == tables.noted
 
 
 def late(event_id: str, source: str) -> bytes:
