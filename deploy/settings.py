@@ -198,8 +198,10 @@ class Settings(BaseSettings):
     # The workers
     batch_records: int = Field(4000, ge=1, description="Maximum number of records in a batch.")
     session_timeout_s: int = Field(30, ge=6, description="Kafka group session timeout, seconds.")
-    record_flush_rows: int = Field(10_000, ge=1, description="ClickHouse insert size, rows.")
-    record_flush_s: float = Field(1.0, gt=0, description="Longest wait to fill an insert, seconds.")
+    record_flush_rows: int = Field(20_000, ge=1, description="ClickHouse insert size, rows.")
+    record_flush_s: float = Field(
+        1.0, gt=0, description="Wait to fill an insert, seconds; up to three times that while inserts take long."
+    )
     dead_letter_limit_ratio: float = Field(
         0.5,
         gt=0,

@@ -31,7 +31,7 @@ from processors.profiles.stage import ProfileUpdate, UpdateResult
 from processors.recording.erasure_filter import Erasures
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import profile_row
-from processors.recording.stage import snapshot_pause_s, store
+from processors.recording.stage import Linger, snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.commits import Commits
@@ -73,7 +73,7 @@ class Batching:
     Attributes:
         records: The most records of a batch of a stage that writes to Redis.
         rows: The most records of a batch that is inserted into ClickHouse.
-        linger_s: Longest wait for such a batch to fill, seconds.
+        linger_s: Shortest wait for such a batch to fill, seconds (`processors/recording/stage.py`, `Linger`).
     """
 
     records: int
@@ -210,17 +210,19 @@ def register_record(
     housekeeping: Callable[[], Awaitable[object]],
 ) -> None:
     """Register a recorder for each topic: records become rows of ClickHouse, except those of people erased since."""
-    router, failpoint = worker.router("record"), worker.failpoint
+    router, failpoint, linger = worker.router("record"), worker.failpoint, Linger(worker.batching.linger_s)
     _register_housekeeping(worker, housekeeping)
 
     def register_recorder(recorder: Recorder) -> None:
         @worker.app.agent(worker.topic(recorder.topic), name=f"record_{recorder.topic.replace('-', '_')}")
         async def record(stream: Any) -> None:
-            batching = worker.batching
-            async for batch in batches(stream, max_records=batching.rows, linger_s=batching.linger_s):
+            clock = asyncio.get_running_loop().time
+            async for batch in batches(stream, max_records=worker.batching.rows, linger_s=linger.seconds):
+                started = clock()
                 failpoint("record:taken")
                 with worker.measured("record"):
                     outcomes = await store(tables, erasures, batch, recorder)
+                    linger.note(clock() - started)
                     await router.publish(batch.records, outcomes)
                 if recorder.topic == RESOLVED_TOUCHPOINTS:
                     first = parse_resolved(batch.records[0])

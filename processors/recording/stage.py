@@ -27,6 +27,8 @@ from schemas.topics import DEAD_LETTERS
 
 MIN_PAUSE_S = 0.5
 MAX_PAUSE_S = 10.0
+MAX_LINGERS = 3
+"""How many times the shortest linger the longest one is."""
 
 _STORED = Ok(None)
 _NO_TRACE = Trace()
@@ -44,6 +46,30 @@ class Built(NamedTuple):
     rows: list[Row] | Reject
     trace: Trace
     delivery: Delivery | None = None
+
+
+class Linger:
+    """How long the recorders of a worker wait for their inserts to fill: longer, the longer inserts take.
+
+    An insert costs the server some ten milliseconds of CPU time however few rows it has, and a table that few records
+    come for costs as much as the others. So all recorders wait as long as the slowest one of them needs for its turns
+    to take a tenth of the time; at most `MAX_LINGERS` times as long as they wait on an idle machine.
+
+    Args:
+        least_s: The shortest linger, seconds.
+    """
+
+    def __init__(self, least_s: float) -> None:
+        self._least_s = least_s
+        self._turn_s = 0.0
+
+    def seconds(self) -> float:
+        """Return how long to wait for a batch to fill, in seconds."""
+        return min(max(self._least_s, 9 * self._turn_s), MAX_LINGERS * self._least_s)
+
+    def note(self, turn_s: float) -> None:
+        """Note how long a recorder has taken for a batch, in seconds: a slow turn counts for some turns to come."""
+        self._turn_s = max(turn_s, 0.8 * self._turn_s)
 
 
 async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Recorder) -> list[Outcome[None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -39,7 +39,9 @@ class Batch:
             await self._stream.ack(event)
 
 
-async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> AsyncIterator[Batch]:
+async def batches(
+    stream: Any, *, max_records: int, linger_s: Callable[[], float] = lambda: 0.0
+) -> AsyncIterator[Batch]:
     """Yield the records that have arrived on a Faust stream, batch by batch.
 
     A batch does not wait to be filled, unless `linger_s` is set. `Batch.acknowledge` alone acknowledges an event, and
@@ -48,7 +50,8 @@ async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> As
     Args:
         stream: The agent's stream; its events carry record batches (`deploy/workers/transport.py`).
         max_records: Stop collecting when the batch has this many records (one event may go over it).
-        linger_s: Wait so long, in seconds, from the first event on for the batch to fill.
+        linger_s: Returns how long to wait, in seconds, from the first event on for the batch to fill; asked anew for
+            each batch.
 
     Yields:
         Batches, in order.
@@ -67,7 +70,7 @@ async def batches(stream: Any, *, max_records: int, linger_s: float = 0.0) -> As
             if first is None:
                 return
             events, count = [first], len(first.value.records)
-            deadline = asyncio.get_running_loop().time() + linger_s
+            deadline = asyncio.get_running_loop().time() + linger_s()
             while count < max_records:
                 try:
                     event = waiting.get_nowait()

@@ -18,7 +18,7 @@ from processors.recording.erasure_filter import (
 from processors.recording.late_duplicates import EventKey, delivery
 from processors.recording.recorders import Recorder, recorders
 from processors.recording.rows import Row, dead_letter_rows, dropped_rows, identity_rows
-from processors.recording.stage import snapshot_pause_s, store
+from processors.recording.stage import Linger, snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import Batch
 from schemas.dead_letters import Reason
@@ -175,6 +175,32 @@ async def test_the_start_of_each_source_is_noted_whatever_else_is_in_the_batch()
     await store(tables, Erasures(), cast(Batch, batch), Recorder("a-topic", as_row, delivery=delivery))
 
     assert [{"till": events[1]["received_at"], "shop": events[2]["received_at"]}] == tables.noted
+
+
+@pytest.mark.parametrize(
+    ("turn_s", "linger_s"),
+    [
+        pytest.param(0.05, 1.0, id="a quick insert waits no longer"),
+        pytest.param(0.2, 1.8, id="a slow one takes a tenth of the time"),
+        pytest.param(60.0, 3.0, id="an outage does not keep rows back"),
+    ],
+)
+def test_recorders_wait_for_larger_inserts_while_inserts_are_slow(turn_s: float, linger_s: float) -> None:
+    linger = Linger(1.0)
+    linger.note(turn_s)
+
+    assert pytest.approx(linger_s) == linger.seconds()
+
+
+def test_a_slow_insert_is_forgotten_after_some_quick_ones() -> None:
+    linger = Linger(1.0)
+    linger.note(0.4)
+    linger.note(0.01)  # of another recorder
+    soon = linger.seconds()
+    for _ in range(7):
+        linger.note(0.01)
+
+    assert (2.88, 1.0) == (round(soon, 9), linger.seconds())
 
 
 def late(event_id: str, source: str) -> bytes:

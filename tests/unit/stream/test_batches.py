@@ -48,7 +48,7 @@ async def test_what_is_waiting_is_one_batch_in_order() -> None:
 
     taken = [
         [(r.partition, r.offset) for r in batch.records]
-        async for batch in batches(stream, max_records=100, linger_s=0.05)
+        async for batch in batches(stream, max_records=100, linger_s=lambda: 0.05)
     ]
 
     assert [[(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]] == taken
@@ -58,7 +58,7 @@ async def test_what_is_waiting_is_one_batch_in_order() -> None:
 async def test_a_batch_does_not_grow_past_its_limit_by_more_than_one_event() -> None:
     stream = Stream(event(0, 3), event(3, 3), event(6, 3))
 
-    sizes = [len(batch.records) async for batch in batches(stream, max_records=4, linger_s=0.05)]
+    sizes = [len(batch.records) async for batch in batches(stream, max_records=4, linger_s=lambda: 0.05)]
 
     assert [6, 3] == sizes
 
@@ -107,7 +107,7 @@ async def test_without_linger_a_lone_event_does_not_wait_for_company() -> None:
 async def test_the_token_names_every_range_of_the_batch() -> None:
     stream = Stream(event(10, 3), event(5, 1, partition=2))
 
-    tokens = [batch.token async for batch in batches(stream, max_records=100, linger_s=0.05)]
+    tokens = [batch.token async for batch in batches(stream, max_records=100, linger_s=lambda: 0.05)]
 
     assert ["t:0:10-12,t:2:5-5"] == tokens
 
