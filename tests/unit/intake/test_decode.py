@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import orjson
@@ -300,3 +301,26 @@ def test_a_missing_field_without_a_likely_name_is_only_missing() -> None:
     del event["occurred_at"]
 
     assert "occurred_at is missing: every event of this kind needs it; send it." == refused(dumped(event)).message
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(touchpoint("Custom", occurred_at="yesterday"), id="refused"),
+        pytest.param(touchpoint("Custom", properties={"revenue": 836.9999999999998}), id="mended"),
+        pytest.param(touchpoint("Custom", channel="pigeon"), id="of an unknown channel"),
+        pytest.param(["a list"], id="no object"),
+    ],
+)
+def test_an_event_leaves_nothing_to_the_garbage_collector(event: Any) -> None:
+    """Workers collect rarely, and what an error's traceback holds is the whole batch that the event came in."""
+    value = dumped(event)
+    decode(value, channels=CHANNELS, max_bytes=MAX_BYTES)  # makes the validators
+    gc.collect()
+    gc.disable()
+    try:
+        decode(value, channels=CHANNELS, max_bytes=MAX_BYTES)
+
+        assert 0 == gc.collect()
+    finally:
+        gc.enable()
