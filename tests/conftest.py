@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as property_settings
+from xdist.scheduler import LoadFileScheduling
 
 from deploy.local.kafka import missing_tools
 from deploy.local.servers import Servers
 from deploy.settings import Settings
 from tests.support.stack import Addresses, addresses, corner, local_stack, unavailable
+
+ONE_RUN = "tests/e2e/field_events/"
+"""Its files share a run of the pipeline."""
 
 # A property is about what comes out, not about how soon: on a loaded machine any example may take a second. CI's own
 # profile of Hypothesis, where it is in force, keeps its other settings.
@@ -19,6 +24,18 @@ property_settings.register_profile(
     "loaded machine", property_settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 property_settings.load_profile("loaded machine")
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc] # not typed
+    """Gives the tests of a file to one process, and those of files that share a run of the pipeline."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return ONE_RUN if nodeid.startswith(ONE_RUN) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Distribute `--dist loadfile` by `_ByFile`: the groups of xdist have no effect with pytest 9.2."""
+    return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

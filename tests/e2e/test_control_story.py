@@ -22,7 +22,7 @@ from tests.support.mail_server import MailServer, mail_server
 from tests.support.pipeline import Pipeline
 from tests.support.topic_reader import everything
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 JOURNEY = """
 name: spring

@@ -18,7 +18,7 @@ from tests.support.builders import touchpoint
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.pipeline import Pipeline
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
 HURRY = {
     # The shipped journeys, with seconds for hours, e-mail alone and nobody held out.

@@ -53,6 +53,7 @@ def test_a_day_with_three_kills_of_the_collector_is_confirmed_to_the_cent(
     assert [(1_000, 4995.0)] == pipeline.rows("SELECT count(), toFloat64(sum(revenue)) FROM v_conversions")
 
 
+@pytest.mark.timed
 def test_a_day_is_contested_while_a_receipt_is_refused_and_confirmed_when_it_is_corrected(
     running: tuple[Pipeline, RunningCollector], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from deploy.settings import Settings
 from tests.support.collector import RunningCollector, collector
 from tests.support.topic_reader import everything
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timed]
 
 
 @pytest.fixture

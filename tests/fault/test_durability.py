@@ -18,7 +18,7 @@ from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(300), pytest.mark.timed]
 
 PEOPLE = 40
 

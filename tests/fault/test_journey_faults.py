@@ -27,7 +27,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
 from tests.support.topic_reader import distinct_records
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timed]
 
 FILES = {
     "journeys/nudge.yaml": """

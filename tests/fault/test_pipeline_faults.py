@@ -155,6 +155,7 @@ def test_a_store_that_is_down_costs_delay_and_no_data(store: str, own_servers: S
         assert 300 == pipeline.value("SELECT count() FROM dropped_touchpoints FINAL")
 
 
+@pytest.mark.timed
 def test_an_idle_pipeline_delivers_a_lone_event_within_half_a_second(stack: Settings, tmp_path: Path) -> None:
     resolved = Consumer({"bootstrap.servers": stack.kafka_bootstrap, "group.id": "idle", "fetch.wait.max.ms": 10})
     with Pipeline(stack, tmp_path, roles=["identify"]) as pipeline:

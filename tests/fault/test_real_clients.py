@@ -22,7 +22,7 @@ from tests.support.collector import RunningCollector, collector
 from tests.support.packages import java_packages, npm_packages
 from tests.support.pipeline import Pipeline
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(600), pytest.mark.timed]
 
 EVENTS = 1_000
 PAUSE_MS = 20
@@ -110,15 +110,12 @@ Run = Callable[[RunningCollector, threading.Barrier], set[str]]
 
 
 @pytest.fixture(scope="module")
-def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clients of npm."""
-    return npm_packages(tmp_path_factory.mktemp("npm"), *NPM)
-
-
-@pytest.fixture(scope="module")
-def jars(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The client of Maven Central, and Groovy to write its program in: it needs no compiler."""
-    return java_packages(tmp_path_factory.mktemp("maven"), *MAVEN)
+def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The clients of npm and that of Maven Central, with Groovy to write its program in, which needs no compiler."""
+    with ThreadPoolExecutor() as threads:  # each waits for the other's registry else
+        modules = threads.submit(npm_packages, tmp_path_factory.mktemp("npm"), *NPM)
+        jars = threads.submit(java_packages, tmp_path_factory.mktemp("maven"), *MAVEN)
+        return modules.result(), jars.result()
 
 
 @pytest.fixture
@@ -198,9 +195,9 @@ def browser(shop: Shop, mark: str, profile: Path) -> Run:
 
 
 def test_what_seven_clients_had_acknowledged_is_stored_once_through_three_kills(
-    running: tuple[Pipeline, RunningCollector], modules: Path, jars: Path, tmp_path: Path
+    packages: tuple[Path, Path], running: tuple[Pipeline, RunningCollector], tmp_path: Path
 ) -> None:
-    pipeline, service = running
+    (modules, jars), (pipeline, service) = packages, running
     shop = Shop(
         {
             "segment": modules / "@segment/analytics-next/dist/umd",

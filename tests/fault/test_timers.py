@@ -13,7 +13,7 @@ import pytest
 from tests.support.reminders import Reminders, definitions, reminders
 from tests.support.stack import Addresses, corner, local_stack
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.timed]
 
 CARTS = 24
 ORDERED = range(0, CARTS, 2)
@@ -54,53 +54,50 @@ def _workers_start_late(shop: Reminders) -> None:
     shop.pipeline.start("identify")
 
 
-DRILLS: dict[str, tuple[Callable[[Reminders], None], int]] = {
+Disturb = Callable[[Reminders], None]
+
+DRILLS: dict[str, tuple[Disturb, int]] = {
     "identify stands still": (_identify_stands_still, 6),
     "a profile worker dies": (_a_profile_worker_dies, 20),
     "workers start late": (_workers_start_late, 6),
 }
 """What happens, and the session timeout: for so long a dead worker is still a member of its group."""
+THE_BROKER = "the broker stands still"
 
 
 @pytest.fixture(scope="module")
 def drills(servers: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[list[int]]]]:
     """Do the drills at once: most of the time, each waits."""
 
-    def wrongly_reminded(disturb: Callable[[Reminders], None], shop: Reminders) -> list[int]:
+    def wrongly_reminded(disturb: Disturb, shop: Reminders) -> list[int]:
         disturb(shop)
         return shop.wrongly_reminded()
 
-    with ExitStack() as opened, ThreadPoolExecutor() as threads:
+    with ExitStack() as opened, ThreadPoolExecutor(len(DRILLS) + 1) as threads:
+        own = opened.enter_context(local_stack(tmp_path_factory.mktemp("servers")))
+
+        def the_broker_stands_still(shop: Reminders) -> None:
+            _ready(shop)
+            shop.pipeline.workers["identify"].pause()
+            shop.order(ORDERED)
+            own["kafka"].pause()
+            shop.sleep_until_due()
+            own["kafka"].resume()
+            time.sleep(3)
+            shop.pipeline.workers["identify"].resume()
+
         found = {}
-        for name, (disturb, session_s) in DRILLS.items():
-            settings = opened.enter_context(corner(servers))
+        for name, (disturb, session_s) in {**DRILLS, THE_BROKER: (the_broker_stands_still, 6)}.items():
+            settings = opened.enter_context(corner(own.settings if name == THE_BROKER else servers))
             home = tmp_path_factory.mktemp(name.replace(" ", "-"))
             shop = opened.enter_context(reminders(settings, home, changes={"session_timeout_s": session_s}))
             found[name] = threads.submit(wrongly_reminded, disturb, shop)
         yield found
 
 
-@pytest.mark.parametrize("name", DRILLS)
+@pytest.mark.parametrize("name", [*DRILLS, THE_BROKER])
 def test_nobody_is_reminded_whose_order_was_in_the_log(drills: dict[str, Future[list[int]]], name: str) -> None:
     assert [] == drills[name].result()
-
-
-def test_while_the_broker_stands_still_no_timer_runs_ahead(tmp_path: Path) -> None:
-    with (
-        local_stack(tmp_path / "servers") as servers,
-        corner(servers.settings) as settings,
-        reminders(settings, tmp_path) as shop,
-    ):
-        _ready(shop)
-        shop.pipeline.workers["identify"].pause()
-        shop.order(ORDERED)
-        servers["kafka"].pause()
-        shop.sleep_until_due()
-        servers["kafka"].resume()
-        time.sleep(3)
-        shop.pipeline.workers["identify"].resume()
-
-        assert [] == shop.wrongly_reminded()
 
 
 FLAG = """
