@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from datetime import datetime
 
 import faust
 from redis import Redis
@@ -15,7 +14,7 @@ from deploy.operations.lag import KafkaUnreachableError, LagReader
 from deploy.operations.roles import Role
 from deploy.settings import Settings
 from schemas.metrics import LAG, OUTBOX, SEGMENT_CHECK, SEGMENT_DIFFERENCES, SNAPSHOTS_BEHIND, TIMERS_DUE, Meter
-from schemas.time import clock_ms
+from schemas.time import clock_ms, ms_of_text
 from sinks.redis.outbox import identity_outbox, profile_outbox
 from sinks.redis.segment_backfill import read_check
 
@@ -72,4 +71,4 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
             meter.set(TIMERS_DUE, client.zcount(f"{{{namespace}}}:timers", 0, clock_ms()))
             if (check := read_check(client, namespace)) is not None:
                 meter.set(SEGMENT_DIFFERENCES, check["differences"])
-                meter.set(SEGMENT_CHECK, datetime.fromisoformat(check["at"]).timestamp())
+                meter.set(SEGMENT_CHECK, ms_of_text(check["at"]) / 1000)
