@@ -86,6 +86,7 @@ class CountedTables:
     def __init__(self, tables: ClickHouseSink, meter: Meter) -> None:
         self._tables, self._meter = tables, meter
         self.sources_heard_by, self.first_deliveries = tables.sources_heard_by, tables.first_deliveries
+        self.note_source_starts = tables.note_source_starts
 
     async def insert_all(self, table: str, rows: Sequence[bytes], token: str) -> list[tuple[int, str]]:
         """Insert rows; returns those that the server refuses, as (index, message)."""
