@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 
 import faust
 from redis import Redis
@@ -30,26 +31,26 @@ def register_gauges(app: faust.App, role: Role, settings: Settings, meter: Meter
 
     @app.task  # type: ignore[untyped-decorator]
     async def measure_gauges() -> None:
+        # Kept, since its connections cost more than what they ask; not closed, since a thread may be using them.
+        reader = LagReader(settings, _TIMEOUT_S, [role])
         while not app.should_stop:
             await asyncio.sleep(PAUSE_S)
-            for measure in (measure_lag, measure_redis):
+            for measure in (partial(measure_lag, reader), measure_redis):
                 try:
                     await asyncio.to_thread(measure, role, settings, meter)
                 except (KafkaUnreachableError, RedisError, OSError) as error:
                     log.debug("not measured: %s", error)
 
 
-def measure_lag(role: Role, settings: Settings, meter: Meter) -> None:
+def measure_lag(reader: LagReader, role: Role, settings: Settings, meter: Meter) -> None:
     """Measure how many records the workers of a role have to read, by topic.
 
     Raises:
         KafkaUnreachableError: The broker does not answer.
     """
-    with LagReader(settings, _TIMEOUT_S) as reader:
-        behind: Counter[str] = Counter()
-        for one in reader.lags():
-            if one.role == role:
-                behind[one.topic.removeprefix(settings.topic_prefix)] += one.records
+    behind: Counter[str] = Counter()
+    for one in reader.lags(exact=False):
+        behind[one.topic.removeprefix(settings.topic_prefix)] += one.records
     for topic, records in behind.items():
         meter.set(LAG, records, role, topic)
 
