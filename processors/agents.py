@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,9 +122,13 @@ class Worker:
         self.meter.observe(STAGE_DURATION, clock() - started, stage)
 
     def note_delay(self, event: Mapping[str, Any] | None, to: str) -> None:
-        """Measure how long ago an event arrived; None: there is none."""
-        if event is not None:
-            self.meter.observe(DELAY, max(0, self.clock() - ms_of_text(event["received_at"])) / 1000, to)
+        """Measure how long ago an event arrived; None: there is none.
+
+        An event without a time that can be read is not measured: the stage judges it.
+        """
+        with suppress(LookupError, TypeError, ValueError):
+            if event is not None:
+                self.meter.observe(DELAY, max(0, self.clock() - ms_of_text(event["received_at"])) / 1000, to)
 
 
 def register_identify(worker: Worker, *, channels: Sequence[str], stage: Identify, outbox: Outbox) -> None:

@@ -60,7 +60,7 @@ def test_records_of_every_size_and_their_neighbours(
 ) -> None:
     settings = stack.model_copy(update={"max_event_bytes": 900_000})
     monkeypatch.setattr("deploy.settings.settings", lambda: settings)
-    refused = orjson.dumps({**touchpoint(), "properties": {"text": "x" * 889_000}})
+    refused = orjson.dumps({**touchpoint(), "identifiers": {"user_id": "x" * 889_000}})
     grown = growing(890_000)
     oversized: dict[str, Any] = {"not JSON": b"x" * 760_000, "refused": refused, "grown": grown}
     with Pipeline(settings, tmp_path, roles=("identify", "profile", "record")) as pipeline:
