@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from schemas.durations import DAY_MS
 from schemas.events.envelope import ORIGINAL_TIMESTAMP, is_historical
 from schemas.events.touchpoint import Event
 from schemas.intake.sources import Source
-from schemas.time import clock_times, ms_of_text, parse_time, text_of_ms, text_of_time
+from schemas.time import FIRST_YEAR, clock_times, ms_of_text, parse_time, text_of_ms, text_of_time
 
 NOTICEABLE_MS = 1000
 """The smallest difference that is recorded: smaller ones come from synchronised clocks and the way to the broker."""
@@ -40,7 +41,6 @@ _GPS_DAY_END = "1980-01-07T12:00:00.000Z"
 """The end of the last first day of the clocks of PCs and of GPS; no source was live before."""
 _RTC_DAY = "1999-12-31T10:00:00.000Z", "2000-01-02T12:00:00.000Z"
 """The day at which the clock of a till starts after its battery was flat, 1 January 2000, in all zones."""
-_DAY_MS = 86_400_000
 
 
 class CallTime(NamedTuple):
@@ -81,7 +81,7 @@ def time_of_call(stated: object, sent_at: object, received: datetime, source: So
         delay = sent - time
         if delay >= _MIN_DELAY and (limit_days is None or delay <= timedelta(limit_days)):
             corrected = received - delay if delay > _NO_DELAY else received
-            if corrected.year >= _SDK_FIRST_YEAR or source.max_delay_days is None:
+            if corrected.year >= (FIRST_YEAR if source.max_delay_days is None else _SDK_FIRST_YEAR):
                 noticeable = written_otherwise or not -_NOTICEABLE < corrected - time < _NOTICEABLE
                 return CallTime(text_of_time(corrected), _original(stated) if noticeable else None)
     return CallTime(text_of_time(received), _original(stated), doubtful=True)
@@ -127,7 +127,7 @@ def doubt_unset_clock(event: Event, received_ms: int) -> None:
         is_historical(event) or not (occurred_at < _GPS_DAY_END or occurred_at >= _RTC_DAY[0])
     ):
         return
-    if received_ms - ms_of_text(occurred_at) < _DAY_MS:  # the broker's clock says the same
+    if received_ms - ms_of_text(occurred_at) < DAY_MS:  # the broker's clock says the same
         return
     event["occurred_at"] = text_of_ms(received_ms)
     event["context"] = {ORIGINAL_TIMESTAMP: occurred_at, **(event.get("context") or {}), TIME_DOUBTFUL: True}

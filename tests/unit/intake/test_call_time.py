@@ -138,6 +138,12 @@ def test_history_keeps_its_times_and_is_not_corrected(source: Source, sent_at: o
     assert ("2019-05-01T08:00:00.000Z", None, False) == dated("2019-05-01T10:00:00+02:00", sent_at, source)
 
 
+@pytest.mark.parametrize("stated", ["1-1-1", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z"])
+def test_a_year_that_stands_for_no_time_is_the_arrivals_in_history_too(stated: str) -> None:
+    assert (ARRIVED, stated, True) == dated(stated, None, HISTORY)
+    assert ("1970-06-01T00:00:00.000Z", None, False) == dated("1970-06-01T00:00:00Z", None, HISTORY)
+
+
 @pytest.mark.parametrize("source", [HISTORY, SERVER, APP])
 def test_no_source_dates_an_event_after_its_arrival(source: Source) -> None:
     assert ARRIVED == dated("2027-01-01T00:00:00Z", None, source).occurred_at
