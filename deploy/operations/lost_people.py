@@ -89,15 +89,12 @@ def _in_clickhouse(settings: Settings) -> bool:
 
 def _in_kafka(settings: Settings) -> bool:
     """Return whether a change of identity was ever published, also one that has expired since."""
-    from confluent_kafka import Consumer, TopicPartition
-    from confluent_kafka.admin import AdminClient
+    from sinks.kafka.offsets import OffsetReader
 
-    name = settings.topic_prefix + IDENTITY_CHANGES
-    connection = {"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0}
-    topic = AdminClient(connection).list_topics(timeout=_TIMEOUT_S).topics.get(name)
-    consumer = Consumer({**connection, "group.id": f"{settings.topic_prefix}people", "enable.auto.commit": False})
+    topic = settings.topic_prefix + IDENTITY_CHANGES
+    reader = OffsetReader(settings.kafka_bootstrap, (), f"{settings.topic_prefix}people", timeout_s=_TIMEOUT_S)
     try:
-        partitions = [TopicPartition(name, number) for number in (topic.partitions if topic else ())]
-        return any(consumer.get_watermark_offsets(one, timeout=_TIMEOUT_S)[1] > 0 for one in partitions)
+        places = reader.partitions([topic]).get(topic, [])
+        return any(reader.reported_ends(places).values())
     finally:
-        consumer.close()
+        reader.close()

@@ -1,7 +1,7 @@
 """Sets aside a detail of a call that breaks a rule: who, what, when and how much are worth more than a coupon's form.
 
 SDKs read no answers and Segment takes any value, so a call that is refused for a detail is an order that is lost. What
-is set aside is noted in `context.mended` with the rule `set_aside`, and kept as JSON in `context.set_aside`; a text
+is set aside is noted in `context.mended` with the rule `set_aside`, and kept as JSON in `context.set_aside`; a name
 that is too long is cut, with the rule `cut`. Never set aside: consent, the last identifier, ids, and what the event's
 worth is read from: its revenue (without one, its total, tax and shipping), what was refunded, and their currency.
 """
@@ -16,11 +16,10 @@ import orjson
 
 from schemas.dead_letters import Reason
 from schemas.events.limits import MAX_DEPTH
-from schemas.events.mending import MAX_NOTES, MENDED
+from schemas.events.mending import CUT, MAX_NOTES, MENDED, is_id_field
 from schemas.events.touchpoint import EVENT_NAMES, Event, as_known_event
 from schemas.minor_units import MINOR
 from schemas.outcomes import Reject
-from schemas.text import MAX_TEXT
 
 SET_ASIDE = "set_aside"
 MAX_DETAILS = 10
@@ -29,7 +28,6 @@ _MAX_KEPT_CHARS = 500
 
 _DETAILED_PARTS = frozenset({"campaign", "context", "properties", "traits"})
 _KEPT_PARTS = frozenset({"campaign", "event", "properties"})  # of others only the note is kept: they may name a person
-_IDS = frozenset({"id", "sku"})
 _LINES = ["properties", "products"]
 _WORTH = frozenset({"revenue", "refunded_total"})
 _WORTH_WITHOUT_REVENUE = frozenset({"total", "tax", "shipping"})
@@ -45,7 +43,7 @@ class OddDetail(NamedTuple):
 
     Attributes:
         field: Where it was, without positions in lists.
-        rule: `set_aside`, or `cut` if the first part of a text stays.
+        rule: `set_aside`, or `cut` if the first part of a name stays.
         kept: Its value as JSON; empty if it may name a person, or stays in part.
     """
 
@@ -83,9 +81,6 @@ def set_aside(event: Any, rejected: Reject, *, of_call: bool = False) -> list[Od
     found = _inside(event, above)
     field = ".".join(step for step in (*above, name) if not step.isdecimal())
     value = _inside(found, [name])
-    if isinstance(value, str) and len(value) > MAX_TEXT and not _is_id(name):
-        found[int(name) if isinstance(found, list) else name] = value[:MAX_TEXT]
-        return [OddDetail(field, "cut")]
     if name.isdecimal() and above == _LINES:
         return _without_lines(event, found)
     if not isinstance(found, dict) or name not in found or _is_head(event, above, name, of_call=of_call):
@@ -149,7 +144,7 @@ def _is_head(event: dict[str, Any], above: list[str], name: str, *, of_call: boo
     if name == "currency":
         known = as_known_event(event.get("event")) in EVENT_NAMES
         return _has_amounts(event["properties"], _MONEY if known else _WORTH | _WORTH_WITHOUT_REVENUE)
-    if _is_id(name):
+    if is_id_field(name):
         return True
     if above[:2] == _LINES:
         return False
@@ -157,10 +152,6 @@ def _is_head(event: dict[str, Any], above: list[str], name: str, *, of_call: boo
     return amount in _WORTH or (
         amount in _WORTH_WITHOUT_REVENUE and own.get("revenue") is None and own.get("revenue" + MINOR) is None
     )
-
-
-def _is_id(name: str) -> bool:
-    return name in _IDS or name.endswith("_id")
 
 
 def _has_amounts(properties: dict[str, Any], amounts: frozenset[str]) -> bool:
@@ -209,7 +200,7 @@ def _cut_name(event: dict[str, Any]) -> list[OddDetail]:
     if not isinstance(name, str) or len(name) <= _MAX_EVENT_CHARS or not name[:_MAX_EVENT_CHARS].strip():
         return []
     event["event"] = name[:_MAX_EVENT_CHARS].rstrip()
-    return [OddDetail("event", "cut", _json_text(name))]
+    return [OddDetail("event", CUT, _json_text(name))]
 
 
 def note_details(event: Event, details: list[OddDetail]) -> None:

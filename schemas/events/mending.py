@@ -262,7 +262,7 @@ class _Copy:
 
     def _cut(self, path: Path, text: str, longest: int) -> bool:
         """Cut a free text; of an id or an address no part is the same."""
-        if path[0] not in _FREE_PARTS or _is_id(path) or path in _ADDRESSES:
+        if path[0] not in _FREE_PARTS or is_id_field(path[-1]) or path in _ADDRESSES:
             return False
         known = path in self._cut_texts
         self._cut_texts.add(path)
@@ -411,7 +411,7 @@ def _mended_text(path: Path, text: str) -> tuple[str, str] | None:
     padded = text.rstrip("\0")
     if path in _ADDRESSES:
         return None
-    is_id = _is_id(path)
+    is_id = is_id_field(path[-1])
     if "\0" in text:
         return None if is_id and "\0" in padded else ("nul", padded.replace("\0", "\ufffd"))
     if is_id or text.isascii() or not _HALF_PAIR.search(text):
@@ -419,8 +419,9 @@ def _mended_text(path: Path, text: str) -> tuple[str, str] | None:
     return "surrogate", _HALF_PAIR.sub("\ufffd", text)
 
 
-def _is_id(path: Path) -> bool:
-    return path[-1] in ("id", "sku") or str(path[-1]).endswith("_id")
+def is_id_field(name: str | int) -> bool:
+    """Return whether a field of an event, by its last name, holds an id: of one, no part is the same."""
+    return name in ("id", "sku") or str(name).endswith("_id")
 
 
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:

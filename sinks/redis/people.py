@@ -40,7 +40,7 @@ class ProfilesOfPeople(RedisProfileStore):
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         super().__init__(redis, namespace)
-        self._client, self._people = redis, key_of(namespace)
+        self._people = key_of(namespace)
 
     async def write(self, changes: Sequence[ProfileWrite], definitions: int | None = None) -> list[str]:
         """Store profiles, each in full or not at all.
@@ -48,7 +48,7 @@ class ProfilesOfPeople(RedisProfileStore):
         Raises:
             LostPeopleError: The store has lost its people.
         """
-        await check_people(self._client, self._people)
+        await check_people(self._redis, self._people)
         return await super().write(changes, definitions)
 
 
@@ -57,7 +57,7 @@ class LedgerOfPeople(RedisDeliveryLedger):
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         super().__init__(redis, namespace)
-        self._client, self._people = redis, key_of(namespace)
+        self._people = key_of(namespace)
 
     async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> DeliveryClaim:
         """Claim a message for its first attempt.
@@ -65,7 +65,7 @@ class LedgerOfPeople(RedisDeliveryLedger):
         Raises:
             LostPeopleError: The store has lost its people.
         """
-        await check_people(self._client, self._people)
+        await check_people(self._redis, self._people)
         return await super().claim(key, action, now_ms, lease_ms)
 
 

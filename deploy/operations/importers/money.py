@@ -52,7 +52,7 @@ def read_rates(lines: Iterable[str], *, inverse: bool = False) -> list[dict[str,
     def row(line: int, found: dict[str, str]) -> dict[str, Any]:
         return {
             "date": value(line, "date", found["date"], date.fromisoformat, "expected a date such as 2026-09-01"),
-            "currency": value(line, "currency", found["currency"], currency, "expected an ISO 4217 code such as EUR"),
+            "currency": value(line, "currency", found["currency"], read_code, "expected an ISO 4217 code such as EUR"),
             "rate": value(line, "rate", found["rate"], rate, "expected a rate such as 0.8571, above 0, below 10^9"),
         }
 
@@ -87,15 +87,6 @@ def read_margins(lines: Iterable[str]) -> list[dict[str, Any]]:
         }
 
     return _table(lines, MARGINS, ("kind", "key"), row)
-
-
-def currency(text: str) -> str:
-    """Read an ISO 4217 code, or the letters of a currency of the shop's own.
-
-    Raises:
-        ValueError: It is none.
-    """
-    return read_code(text)
 
 
 def _table(

@@ -14,9 +14,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from deploy.operations.importers.money import currency
 from deploy.operations.importers.tables import TableError, rows, value
 from processors.identity.countries import region_of
+from schemas.currencies import read_code
 from schemas.markets import ONE_MARKET, MarketDefinitions
 
 REQUIRED = ("date", "channel", "spend", "currency")
@@ -52,7 +52,7 @@ def read_spend(lines: Iterable[str], markets: MarketDefinitions = ONE_MARKET) ->
             **row,
             "date": value(line, "date", row["date"], date.fromisoformat, _DATE),
             "spend": value(line, "spend", row["spend"], _money, _MONEY),
-            "currency": value(line, "currency", row["currency"], currency, "expected an ISO 4217 code such as EUR"),
+            "currency": value(line, "currency", row["currency"], read_code, "expected an ISO 4217 code such as EUR"),
             "impressions": value(line, "impressions", row["impressions"] or "0", _count, _COUNT),
             "clicks": value(line, "clicks", row["clicks"] or "0", _count, _COUNT),
             **_place(line, row, markets),

@@ -26,7 +26,7 @@ from schemas.topics import Topic
 from sinks.clickhouse.client import connect
 from sinks.kafka.producer import create_topics, producer_config
 from tests.benchmarks.peers.oracle import Outcome, of_peer, of_throughline
-from tests.benchmarks.race import Usage, page_view, race, wait
+from tests.benchmarks.race import Usage, figures, page_view, race, wait
 from tests.support.pipeline import Pipeline
 from tests.support.stack import corner
 
@@ -246,13 +246,7 @@ def _timed(
     wait(done, 900, every_s=0.5)
     seconds = time.monotonic() - started
     usage.stop()
-    return {
-        "events": published,
-        "seconds": round(seconds, 2),
-        "events_per_s": round(published / seconds),
-        "cpu_us_per_event": {name: round(cpu / published * 1e6, 1) for name, cpu in usage.cpu_s.items()},
-        "peak_mb": {name: round(peak) for name, peak in usage.peak_mb.items()},
-    }
+    return figures(usage, published, seconds)
 
 
 def measure_throughline(servers: Servers, home: Path, lines: Sequence[bytes], wanted: Outcome) -> dict[str, Any]:
