@@ -366,7 +366,7 @@ class Collect:
         try:
             sent = orjson.dumps(event)
         except orjson.JSONEncodeError as error:
-            return self._validated_with_half_pairs(event, not_json(error))
+            return self._validated_with_half_pairs(event, not_json(error, event))
         if len(sent) > self._max_event_bytes:
             cut = cut_to_size(event, self._max_event_bytes)
             if cut is None:

@@ -9,11 +9,11 @@ worth is read from: its revenue (without one, its total, tax and shipping), what
 from __future__ import annotations
 
 import re
-from math import isfinite
 from typing import Any, NamedTuple
 
 import orjson
 
+from processors.intake.json_text import is_of_json
 from schemas.dead_letters import Reason
 from schemas.events.limits import MAX_DEPTH
 from schemas.events.mending import CUT, MAX_NOTES, MENDED, is_id_field
@@ -117,7 +117,7 @@ def without_foreign_numbers(event: Any, *, of_call: bool) -> tuple[Any, list[Odd
             return {key: copied(inner, (*path, str(key))) for key, inner in value.items()}
         if isinstance(value, list):
             return [copied(inner, (*path, str(place))) for place, inner in enumerate(value)]
-        if _is_of_json(value) or path[0] not in _DETAILED_PARTS or not path[1:]:
+        if is_of_json(value) or path[0] not in _DETAILED_PARTS or not path[1:]:
             return value
         above, name = list(path[:-1]), path[-1]
         if not name.isdecimal() and _is_head(event, above, name, of_call=of_call):
@@ -127,12 +127,6 @@ def without_foreign_numbers(event: Any, *, of_call: bool) -> tuple[Any, list[Odd
         return None
 
     return copied(event, ()), details
-
-
-def _is_of_json(value: object) -> bool:
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**64
-    return isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str)
 
 
 def _is_head(event: dict[str, Any], above: list[str], name: str, *, of_call: bool) -> bool:

@@ -222,7 +222,9 @@ def test_a_number_that_json_cannot_hold_is_no_worth_and_no_id(number: str, field
 
     found = collected(parse(orjson.dumps(call).replace(b'"number"', number.encode()), 1 << 20))
 
-    assert ["not_json"] == [one.rejected.reason.value for one in found.refusals]
+    [refused] = [one.rejected for one in found.refusals]
+    assert ("not_json", f"properties.{field}") == (refused.reason.value, refused.field)
+    assert f"in properties.{field}: leave the field out" in refused.message
 
 
 def test_odd_details_beside_a_number_that_json_cannot_hold_are_set_aside_as_well() -> None:
