@@ -176,7 +176,9 @@ def register_profile(
                 failpoint("profile:written")
                 worker.note_delay(events[0] if events else None, "profile")
                 await router.publish(batch.records, _profile_outcomes(parsed, updated))
-                await router.publish_derived(product_news(zip(batch.records, parsed, strict=True)))
+                rules, _ = await stage.follow()
+                news = product_news(zip(batch.records, parsed, strict=True), for_segments=rules.reads_catalogue)
+                await router.publish_derived(news)
             await commits.acknowledge(batch, mark)
 
     @worker.app.task

@@ -318,9 +318,9 @@ class _Backfill:
                 return
         versions, again = await self._versions(people)
         asked = {*versions}
-        self._catalogue = await asyncio.to_thread(read_catalogue, tables, self._decider.segments)
         self._on_record = await asyncio.to_thread(segments_on_record, tables, sorted(self._names), part)
         await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
+        self._catalogue = await asyncio.to_thread(read_catalogue, tables, self._decider.segments)
         stop = time_of_ms(self._clock() + MINUTE_MS)  # clocks differ
         if self._late and len(asked) <= FEW_PEOPLE:
             again |= asked

@@ -6,8 +6,8 @@ product (people who looked at it lately) gets an event: `Product Price Dropped` 
 the catalogue knows of the product. Such an event has `derived`: true. Journeys start from it, but the person did
 nothing, so neither the profile nor the tables count it.
 
-Each other price, and a stock that begins or ends, becomes `Product Facts Changed`: for segments alone, which have
-conditions on what the catalogue says (`processors/segments/product_conditions.py`).
+Each other price, and a stock that begins or ends, becomes `Product Facts Changed`: for segments alone, while one in
+force has a condition on what the catalogue says (`processors/segments/product_conditions.py`).
 
 Whether it concerns the person is decided with their profile (`news_for`): the price that they saw, where they buy. So
 a price that is the first one known becomes an event of every watcher, and one that is older than the known one of none.
@@ -60,7 +60,7 @@ class ProductNews:
         self._products = products
 
     async def __call__(
-        self, parsed: Iterable[tuple[Record, Outcome[Event]]]
+        self, parsed: Iterable[tuple[Record, Outcome[Event]]], *, for_segments: bool = True
     ) -> AsyncIterator[tuple[Record, Outcome[Sequence[Outgoing]]]]:
         """Store the facts of a batch in one call, and derive what follows; the same batch again gives the same.
 
@@ -68,6 +68,8 @@ class ProductNews:
 
         Args:
             parsed: Records of `resolved-touchpoints` with their events.
+            for_segments: A segment in force has a condition on products. Without one `Product Facts Changed` would be
+                an event of every watcher that nobody reads: more events than all others where prices change often.
 
         Yields:
             A record, and up to `CHUNK_RECORDS` of the records that follow from it; or the record and why none does.
@@ -85,7 +87,7 @@ class ProductNews:
                 if isinstance(changes, Exception):
                     raise changes
                 for fact, change in zip(facts, changes, strict=True):
-                    if is_change(fact, change):
+                    if for_segments and is_change(fact, change):
                         async for chunk in self._changed(event, fact):
                             yield record, Ok(chunk)
                     if properties := _news(event, fact, change):

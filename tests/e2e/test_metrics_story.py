@@ -49,6 +49,9 @@ def test_what_comes_in_goes_out_and_is_counted_where_it_happens(stack: Settings,
         stored = {name: pipeline.value(f"SELECT count() FROM {name}") for name in TABLES}
         pipeline.wait(lambda: "outbox_records profile" in scraped(home, "profile")[0])
         found["profile"] = scraped(home, "profile")
+        pipeline.publish(touchpoint("Stock Changed", "api", properties={"product_id": "p1", "quantity": 5}))
+        pipeline.drain()
+        later, _ = scraped(home, "profile")
 
     identify, profile, record, _ = (found[role][0] for role in ROLES)
     assert 4 == identify["records_received_total identify"]
@@ -56,6 +59,7 @@ def test_what_comes_in_goes_out_and_is_counted_where_it_happens(stack: Settings,
     assert 1 == identify["records_dropped_total duplicate identify"]
     assert 1 == identify["dead_letters_total not_json identify"]
     assert 2 == profile["records_received_total update_profile"]
+    assert 3 == later["records_received_total update_profile"]  # no segment asks for stock: no event for who watches p1
     assert stored == {name: record[f"rows_written_total {name}"] for name in stored}
     assert {"touchpoints": 2, "dead_letters": 1, "dropped_touchpoints": 1}.items() <= stored.items()
     assert 0 == record["consumer_lag_records record resolved-touchpoints"]

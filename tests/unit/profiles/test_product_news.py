@@ -169,6 +169,15 @@ async def test_the_news_of_a_price_list_are_in_memory_a_chunk_at_a_time() -> Non
     assert CHUNK_RECORDS == most == max(kafka.sizes)
 
 
+async def test_no_watcher_gets_an_event_for_segments_where_none_asks() -> None:
+    names = []
+    async for _, outcome in ProductNews(Crowd())(parsed(price("8")), for_segments=False):
+        assert isinstance(outcome, Ok)
+        names += [orjson.loads(one.value)["event"] for one in outcome.value]
+
+    assert 2_000 * [PRICE_DROPPED] == names
+
+
 class Broken(Catalogue):
     """A store that fails for one product, and counts its calls."""
 
