@@ -56,6 +56,7 @@ def examine(settings: Settings) -> list[Check]:
     stores = [
         *servers(settings),
         *_durability(settings),
+        *_refusals(settings),
         *_people(settings),
         *_profiles(settings),
         *_definitions(settings),
@@ -174,6 +175,32 @@ def _durability(settings: Settings) -> list[Check]:
         else "INFO replication lists the replicas: start one, or set THROUGHLINE_REDIS_DURABILITY=disk"
     )
     return [Check("durability", False, found, hint)]
+
+
+def _refusals(settings: Settings) -> list[Check]:
+    """Check that so few of the latest records were refused that the identify workers go on."""
+    from redis import RedisError
+    from redis.asyncio import Redis
+
+    from processors.identity.stage import Identify
+    from sinks.redis.refused_share import RedisRefusedShare
+
+    async def load() -> tuple[int, int]:
+        async with Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+            return await RedisRefusedShare(client, settings.redis_namespace).load()
+
+    try:
+        records, refused = asyncio.run(load())
+    except (RedisError, OSError):  # which the check of Redis says
+        return []
+    if records < Identify.WINDOW or refused <= settings.dead_letter_limit_ratio * records:
+        return []
+    found = f"{refused:,} of the latest {records:,} records were refused: identify workers stop at a batch of such"
+    hint = (
+        "`throughline dead-letters list` says why: mend their producer; to let all of them pass, start identify with"
+        " THROUGHLINE_DEAD_LETTER_LIMIT_RATIO=1"
+    )
+    return [Check("refusals", False, found, hint)]
 
 
 def _people(settings: Settings) -> list[Check]:
