@@ -165,7 +165,7 @@ def _run(
 
     from redis.asyncio import Redis
 
-    from deploy.operations.publication import NotPublishedError, Publication
+    from deploy.operations.publication import NotPublishedError, Publication, wait_for_workers
     from deploy.settings import settings
     from schemas.time import clock_ms
     from sinks.redis.definitions import RedisDefinitions
@@ -175,7 +175,7 @@ def _run(
             store = RedisDefinitions(redis, settings().redis_namespace)
             publication = Publication(settings(), store, by or getpass.getuser(), clock_ms)
             changed = await task(publication)
-            return changed, *await publication.wait_for_workers(changed.state.number, WAIT_S)
+            return changed, *await wait_for_workers(store, changed.state.number, WAIT_S, clock_ms)
 
     with exit_on_store_error():
         try:

@@ -18,6 +18,7 @@ from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.identity_log import has_version
+from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.outbox import RedisOutbox, profile_outbox
@@ -39,6 +40,7 @@ class Deployment:
         profiles: The live profiles.
         erasures: Traces of erased people.
         backfills: Which segments have taken in history.
+        definitions: Which definitions are in force, and what the workers have of them.
         outbox: Records of profiles that are not in Kafka yet.
         tables: A client of the ClickHouse database.
         lags: Reads the lags of the workers.
@@ -50,6 +52,7 @@ class Deployment:
     profiles: RedisProfileStore
     erasures: RedisErasures
     backfills: RedisSegmentBackfill
+    definitions: RedisDefinitions
     outbox: RedisOutbox
     tables: Any
     lags: LagReader
@@ -105,6 +108,7 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
                     profiles=RedisProfileStore(redis, namespace),
                     erasures=RedisErasures(redis, namespace),
                     backfills=RedisSegmentBackfill(redis, namespace),
+                    definitions=RedisDefinitions(redis, namespace),
                     outbox=RedisOutbox(redis, profile_outbox(namespace)),
                     tables=tables,
                     lags=lags,

@@ -166,23 +166,6 @@ class Publication:
                 await self.store.wake(name, people, self.clock())
         return changed
 
-    async def wait_for_workers(
-        self, number: int, timeout_s: float
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Wait until every worker that is alive has taken up a change.
-
-        Returns:
-            The reports of those that have, and of those that have not within the time.
-        """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + timeout_s
-        while True:
-            reports = await self.store.reports(self.clock() - ALIVE_MS)
-            late = [report for report in reports if report["number"] < number]
-            if not late or clock() > deadline:
-                return [report for report in reports if report not in late], late
-            await asyncio.sleep(0.05)
-
     async def _put(
         self, kind: ChangeKind, names: Sequence[str], wanted: Callable[[DefinitionsState], Awaitable[Bundle]]
     ) -> Changed:
@@ -271,6 +254,30 @@ def after(state: DefinitionsState, change: DefinitionChange) -> DefinitionsState
         elif change.kind == "resume" or (change.kind == "publish" and stopped):
             controls[name] = JourneyControl("running", change.at_ms, before.stopped_ms, change.by)
     return DefinitionsState(change.number, change.version, controls)
+
+
+async def wait_for_workers(
+    store: RedisDefinitions, number: int, timeout_s: float, clock: Callable[[], int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Wait until every worker that is alive has taken up a change.
+
+    Args:
+        store: What is in force.
+        number: Of the change.
+        timeout_s: Longest wait, seconds.
+        clock: The time, milliseconds since 1970.
+
+    Returns:
+        The reports of those that have, and of those that have not within the time.
+    """
+    seconds = asyncio.get_running_loop().time
+    deadline = seconds() + timeout_s
+    while True:
+        reports = await store.reports(clock() - ALIVE_MS)
+        late = [report for report in reports if report["number"] < number]
+        if not late or seconds() > deadline:
+            return [report for report in reports if report not in late], late
+        await asyncio.sleep(0.05)
 
 
 async def state_in_force(settings: Settings, store: RedisDefinitions) -> DefinitionsState:

@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
+from deploy.operations.publication import wait_for_workers
 from deploy.operations.rebuild import rebuild_people, wait_for
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
@@ -213,7 +214,7 @@ async def backfill(
         report: Called after each part.
 
     Raises:
-        BackfillRefusedError: Another one runs, or the workers run other definitions.
+        BackfillRefusedError: Another one runs, or workers run other definitions or do not take up those in force.
         NotRebuiltError: The workers did not catch up in time. What is done stays done.
     """
     store, token = deployment.backfills, uuid4().hex
@@ -293,6 +294,7 @@ class _Backfill:
         self._names = frozenset(self._result.segments)
         self._engine = self._decider.segments.part(self._result.segments)
         if chosen:
+            await self._wait_for_definitions()
             await wait_for(self._deployment, "identify", self._timeout_s, lambda _: None)
         if self._late:  # who has late events is asked of the tables
             await wait_for(self._deployment, "record", self._timeout_s, lambda _: None)
@@ -307,6 +309,20 @@ class _Backfill:
             await asyncio.to_thread(publish_rfm, self._deployment.tables, self._decider.segments.rfm)
             await store.finish({} if self._late else wanted, until_ms if self._late else None)
         return self._result
+
+    async def _wait_for_definitions(self) -> None:
+        """Wait until all workers have what is in force: before that, one may make no events of a price for a segment.
+
+        Raises:
+            BackfillRefusedError: They have not in time.
+        """
+        store = self._deployment.definitions
+        state = await store.state()
+        _, late = await wait_for_workers(store, state.number if state else 0, self._timeout_s, self._clock)
+        if late:
+            raise BackfillRefusedError(
+                f"{len(late)} workers have not taken up the definitions in force: `throughline status` shows them"
+            )
 
     async def _fill_part(self, part: tuple[int, int]) -> None:
         tables = self._deployment.tables

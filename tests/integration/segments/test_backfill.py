@@ -22,6 +22,7 @@ from deploy.operations.deployment import Deployment
 from deploy.operations.engines import load_definitions
 from deploy.operations.lag import LagReader
 from deploy.operations.segment_backfill import (
+    BackfillRefusedError,
     BackfillResult,
     backfill,
     fingerprints,
@@ -36,12 +37,14 @@ from processors.profiles.stage import ProfileUpdate
 from processors.recording.decision_rows import journey_event_rows
 from processors.recording.rows import profile_row
 from schemas.decisions.policy import MessagePolicy
+from schemas.journeys.control import DefinitionsState
 from schemas.journeys.definitions import Journey
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import text_of_ms, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import members_by_person
 from sinks.clickhouse.history import read_people
+from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.outbox import RedisOutbox, profile_outbox
 from sinks.redis.segment_backfill import RedisSegmentBackfill, note_definitions, read_definitions
@@ -133,6 +136,7 @@ async def shop(stack: Settings) -> AsyncIterator[Shop]:
                 profiles=found.profiles,
                 erasures=RedisErasures(found.redis, stack.redis_namespace),
                 backfills=RedisSegmentBackfill(found.redis, stack.redis_namespace),
+                definitions=RedisDefinitions(found.redis, stack.redis_namespace),
                 outbox=RedisOutbox(found.redis, profile_outbox(stack.redis_namespace)),
                 tables=found.tables.client,
                 lags=cast("LagReader", _NoLag()),
@@ -147,6 +151,25 @@ async def shop(stack: Settings) -> AsyncIterator[Shop]:
             note_definitions(redis, stack.redis_namespace, KNOWN)
             found._update = ProfileUpdate(found.profiles, DECIDER)  # the workers have restarted
             yield here
+
+
+async def test_a_backfill_waits_for_workers_that_have_not_taken_up_the_definitions_in_force(shop: Shop) -> None:
+    store = shop.deployment.definitions
+    behind = {"role": "profile", "at": NOW_MS, "number": 0, "version": "", "refused": ""}
+    await store.change(0, DefinitionsState(1))
+    await store.report("one", behind | {"number": 1})
+    await store.report("two", behind)
+
+    with pytest.raises(BackfillRefusedError, match="1 workers have not taken up the definitions in force"):
+        await shop.fill(timeout_s=0.1)
+    filling = asyncio.create_task(shop.fill(timeout_s=20))
+    await asyncio.sleep(0.5)
+    waited = not filling.done()
+    await store.report("two", behind | {"number": 1})
+    result = await filling
+
+    assert waited
+    assert {"twice": 2, "buyers": 1} == result.members
 
 
 async def test_people_of_before_are_members_of_new_segments_everywhere(shop: Shop) -> None:
