@@ -25,6 +25,7 @@ from typing import Any
 import faust
 
 from processors.delivery.stage import DUE_PER_TURN, Deliver
+from processors.identity.changes import CountedChanges
 from processors.identity.stage import Identify
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate, UpdateResult
@@ -227,7 +228,7 @@ def register_record(
                 started = clock()
                 failpoint("record:taken")
                 with worker.measured("record"):
-                    outcomes = await store(tables, erasures, batch, recorder)
+                    outcomes = await store(tables, erasures, batch, recorder, worker.meter)
                     linger.note(clock() - started)
                     await router.publish(batch.records, outcomes)
                 if recorder.topic == RESOLVED_TOUCHPOINTS:
@@ -301,7 +302,7 @@ def _register_commits(worker: Worker) -> Commits:
 
 
 def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:
-    router = worker.router("relay")
+    router = CountedChanges(worker.router("relay"), worker.meter)
 
     @worker.app.task
     async def relay() -> None:

@@ -73,22 +73,52 @@ MESSAGES = Counter(
     "Messages `sent`, `failed`, `bounced`, `dropped` (the person was erased) or `handed_over` to a topic.",
 )  # fmt: skip
 RETRIES = Counter(
-    "throughline_store_retries_total",
-    "calls",
-    ("store",),
-    "Calls that a store did not answer, made again.",
+    "throughline_store_retries_total", "calls", ("store",),
+    "Calls made again that `kafka` (or its schema registry), `redis` or `clickhouse` did not answer.",
+)  # fmt: skip
+IDENTITY_CHANGES = Counter(
+    "throughline_identity_changes_total", "changes", ("kind",),
+    "Changes of who is who that were published: `bind`, `merge`, `split`, `transfer`, `erase`, `refuse`, `release`.",
+)  # fmt: skip
+SOURCE_EVENTS = Counter(
+    "throughline_source_events_total", "events", ("source",), "Events of a source that were stored."
 )
+SOURCE_LAST_EVENT = Gauge(
+    "throughline_source_last_event_timestamp_seconds", "seconds since 1970", ("source",),
+    "When the last stored event of a source arrived; absent: none has since the start of the process.",
+)  # fmt: skip
 COLLECTED = Counter(
     "throughline_collector_events_total", "events", ("outcome",),
     "Events that the collector `accepted`, `refused` or `ignored`; requests `tried again`.",
 )  # fmt: skip
+COLLECTOR_ANSWERS = Counter(
+    "throughline_collector_answers_total", "requests", ("route", "status"),
+    "Requests that the collector has answered, by HTTP status.",
+)  # fmt: skip
+COLLECTOR_DURATION = Histogram(
+    "throughline_collector_request_duration_seconds", "seconds", ("route",),
+    "From the head of a request to its answer, and to Kafka's confirmation if it has events.", DURATIONS_S,
+)  # fmt: skip
+COLLECTOR_IN_FLIGHT = Gauge(
+    "throughline_collector_requests_in_flight", "requests", (), "Requests that wait for their answer."
+)
+COLLECTOR_WAITING = Gauge(
+    "throughline_collector_waiting_bytes", "bytes", (), "Keys and values that Kafka has not confirmed yet."
+)
 LAG = Gauge(
     "throughline_consumer_lag_records", "records", ("role", "topic"), "Records that the workers of a role are behind."
 )
+LAG_AGE = Gauge(
+    "throughline_consumer_lag_seconds", "seconds", ("role", "topic"),
+    "How long the oldest record waits that they have not handled; 0: none waits.",
+)  # fmt: skip
 WATERMARK = Gauge(
     "throughline_watermark_timestamp_seconds", "seconds since 1970", (), "Up to when timers may fire; 0: not known yet."
 )
 OUTBOX = Gauge("throughline_outbox_records", "records", ("outbox",), "Records that wait in Redis to be published.")
+OUTBOX_AGE = Gauge(
+    "throughline_outbox_age_seconds", "seconds", ("outbox",), "How long the oldest of them waits; 0: none waits."
+)
 SNAPSHOTS_BEHIND = Gauge(
     "throughline_snapshots_waiting", "profiles", (), "Profiles that have changed since their last snapshot."
 )
@@ -99,6 +129,42 @@ SNAPSHOT_AGE = Gauge(
     "How long a profile may have waited for its snapshot; 0: not at all.",
 )
 TIMERS_DUE = Gauge("throughline_timers_due", "people", (), "People with a timer that is due.")
+TIMERS_LATE = Gauge(
+    "throughline_timers_late_seconds", "seconds", (), "How long the earliest timer has been due; 0: none is."
+)
+REDIS_MEMORY = Gauge("throughline_redis_memory_bytes", "bytes", (), "Memory that Redis uses.")
+REDIS_MEMORY_LIMIT = Gauge(
+    "throughline_redis_memory_limit_bytes", "bytes", (),
+    "What it may use: `maxmemory`, else the memory of its machine; absent: it does not say.",
+)  # fmt: skip
+DISK_FREE = Gauge("throughline_disk_free_bytes", "bytes", ("disk",), "Free space of a disk of ClickHouse.")
+DISK_SIZE = Gauge("throughline_disk_size_bytes", "bytes", ("disk",), "All space of a disk of ClickHouse.")
+ACCOUNTING_DIFFERENCE = Gauge(
+    "throughline_accounting_difference_records", "records", (),
+    "Of the last two days, received - stored - duplicate - suppressed - dead-lettered, of each hour and source: their "
+    "amounts added up.",
+)  # fmt: skip
+ACCOUNTING_MISSING = Gauge(
+    "throughline_accounting_missing_records", "records", (),
+    "Records of the last two days that have no outcome, while later ones of their partition had one 15 minutes ago.",
+)  # fmt: skip
+PROFILES_DIFFERING = Gauge(
+    "throughline_profiles_differing", "profiles", (),
+    "Profiles that have not counted what is stored of their person, by `v_profile_accounting`.",
+)  # fmt: skip
+ACCOUNTED_AT = Gauge(
+    "throughline_accounting_timestamp_seconds", "seconds since 1970", ("account",),
+    "When the account of `records`, of `profiles` was last taken.",
+)  # fmt: skip
+EMAILS = Gauge(
+    "throughline_email_events_of_a_day", "events", ("step",),
+    "E-mail events of the last 24 hours: `sent`, `bounced`, `complained`.",
+)  # fmt: skip
+CERTIFICATE_END = Gauge(
+    "throughline_certificate_expiry_timestamp_seconds", "seconds since 1970", ("server",),
+    "Until when the certificate is valid with which `redis`, `clickhouse`, `registry` or the `collector`'s proxy "
+    "answers; absent: without TLS.",
+)  # fmt: skip
 SEGMENT_DIFFERENCES = Gauge(
     "throughline_segment_differences", "segments", (),
     "Segments whose members differed at the last `throughline segments check`; absent: there was none.",
@@ -117,8 +183,12 @@ DELAY = Histogram(
 )  # fmt: skip
 
 METRICS: tuple[Metric, ...] = (
-    RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, COLLECTED, LAG, WATERMARK,
-    OUTBOX, SNAPSHOTS_BEHIND, SNAPSHOT_AGE, TIMERS_DUE, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION, DELAY,
+    RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
+    SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT,
+    COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND, SNAPSHOT_AGE, TIMERS_DUE,
+    TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE, DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTING_MISSING,
+    PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS, CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION,
+    DELAY,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +35,7 @@ from processors.intake.tracking_plan import AGAINST_PLAN
 from processors.intake.transform import TRANSFORMED
 from schemas.events.mending import MENDED
 from schemas.intake.sources import Source
+from schemas.metrics import COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT, NO_METER, Meter
 from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class Collector:
         trusts_proxy: Use `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
         hooks: The webhook sources, by name.
         public_url: The address of the collector as pages and vendors call it; empty: that of each request.
+        meter: Measures requests.
 
     Attributes:
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
@@ -75,13 +78,13 @@ class Collector:
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
-        hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "",
+        hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "", meter: Meter = NO_METER,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
         self.idle.set()
         self.tally: Counter[str] = Counter()
-        self._unanswered = 0
+        self._unanswered, self._meter = 0, meter
         self._sources = sources
         self._keys = keys
         self._collect = collect
@@ -99,6 +102,11 @@ class Collector:
     def unhealthy(self) -> bool:
         """Return whether Kafka has lately confirmed nothing of what was sent."""
         return self._publication.unhealthy
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Return the bytes of the records that Kafka has not confirmed yet."""
+        return self._publication.waiting_bytes
 
     def app(self) -> web.Application:
         """Return the aiohttp application."""
@@ -184,7 +192,9 @@ class Collector:
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turn every refusal into an answer of one form, and let the pages of all sources read the answer."""
         response: web.StreamResponse
+        started = perf_counter()
         self._unanswered += 1
+        self._meter.set(COLLECTOR_IN_FLIGHT, self._unanswered)
         self.idle.clear()
         try:
             preflight = request.method == "OPTIONS"  # a browser asks before it sends; whatever the path
@@ -200,8 +210,12 @@ class Collector:
             response = refusal_answer(500, "bug", "The collector could not answer this: it is our mistake.")
         finally:
             self._unanswered -= 1
+            self._meter.set(COLLECTOR_IN_FLIGHT, self._unanswered)
             if not self._unanswered:
                 self.idle.set()
+        route = _route(request)
+        self._meter.add(COLLECTOR_ANSWERS, 1, route, str(response.status))
+        self._meter.observe(COLLECTOR_DURATION, perf_counter() - started, route)
         if self.stopping:
             response.force_close()
         response.headers["Server"] = "throughline"
@@ -280,6 +294,12 @@ def _add(add: Callable[[str, Handler], object], path: str, handler: Handler) -> 
     """Add a path, and its forms in SDKs whose host is written with a slash at the end."""
     for form in (path, f"{path}/", f"/{path}"):
         add(form, handler)
+
+
+def _route(request: web.Request) -> str:
+    """Return the pattern of the path that was asked, such as `/v1/hooks/{source}`; `other`: there is no such path."""
+    resource = request.match_info.route.resource
+    return f"/{resource.canonical.strip('/')}" if resource is not None else "other"
 
 
 def _preflight_answer(request: web.Request) -> web.Response:

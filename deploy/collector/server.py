@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections import Counter
 from contextlib import suppress
 
 from aiohttp import web
@@ -24,7 +23,7 @@ from deploy.operations.metrics import PrometheusMeter
 from deploy.operations.metrics import serve as serve_metrics
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings, home
-from schemas.metrics import COLLECTED, Meter
+from schemas.metrics import COLLECTED, COLLECTOR_WAITING, NO_METER, Meter
 from schemas.topics import topics
 from sinks.kafka.group_commit import GroupCommitPublisher
 from sinks.kafka.producer import KafkaPublisher
@@ -43,7 +42,7 @@ TALLY_INTERVAL_S = 10.0
 _OUTCOMES = ("accepted", "refused", "ignored", "tried again")
 
 
-def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
+def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter = NO_METER) -> Collector:
     """Wire a collector; nothing connects before it is used.
 
     Raises:
@@ -64,6 +63,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher) -> Collector:
         trusts_proxy=settings.collector_trusts_proxy,
         hooks=hooks,
         public_url=settings.collector_public_url,
+        meter=meter,
     )
 
 
@@ -77,14 +77,14 @@ async def serve(settings: Settings) -> None:
     logging.getLogger("aiohttp.server").addFilter(_hide_request_bytes)
     publish_s = max(PUBLISH_TIMEOUT_S, settings.collector_confirm_s)
     publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
-    collector = build_collector(settings, publisher)
+    meter = PrometheusMeter()
+    collector = build_collector(settings, publisher, meter)
     # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.
     runner = JsonRunner(
         collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1,
         auto_decompress=False,
     )  # fmt: skip
     await runner.setup()
-    meter = PrometheusMeter()
     serve_metrics(meter, settings, "collector")
     asyncio.get_running_loop().set_exception_handler(AcceptErrors(raise_limit()))
     stop = asyncio.Event()
@@ -97,7 +97,7 @@ async def serve(settings: Settings) -> None:
         log.info("the collector listens on %s", ", ".join(site.name for site in listening))
         background = [
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
-            asyncio.create_task(_log_tally(collector.tally, meter)),
+            asyncio.create_task(_log_tally(collector, meter)),
         ]
         await stop.wait()
         for task in background:
@@ -150,10 +150,12 @@ def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
     return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
 
 
-async def _log_tally(tally: Counter[str], meter: Meter) -> None:
+async def _log_tally(collector: Collector, meter: Meter) -> None:
     """Log and count every few seconds what each source has sent, and the codes of what was refused."""
+    tally = collector.tally
     while True:
         await asyncio.sleep(TALLY_INTERVAL_S)
+        meter.set(COLLECTOR_WAITING, collector.waiting_bytes)
         if tally:
             log.info(
                 "in %g s: %s", TALLY_INTERVAL_S, ", ".join(f"{name} {count:,}" for name, count in sorted(tally.items()))

@@ -25,6 +25,10 @@ _TRANSIENT = frozenset(
 )  # fmt: skip
 
 
+MAX_PEEKED = 16
+"""The most partitions of which the oldest waiting record is read: each read costs a batch of a producer."""
+
+
 class KafkaUnreachableError(RuntimeError):
     """The broker did not answer; the message names the address."""
 
@@ -104,6 +108,34 @@ class LagReader:
                     reason = f"Kafka at {self._settings.kafka_bootstrap}: {error.args[0].str()}"
                     raise KafkaUnreachableError(reason) from error
             time.sleep(0.1)
+
+    def ages(self, lags: Collection[PartitionLag], now_ms: int) -> dict[tuple[str, str], int]:
+        """Measure how long the oldest record of each role and topic waits, in milliseconds; left out where none does.
+
+        Of the partitions, those are asked that have the most records to read: `MAX_PEEKED` at most.
+
+        Args:
+            lags: As `lags` has measured them.
+            now_ms: The time, milliseconds since 1970.
+
+        Raises:
+            KafkaUnreachableError: The broker did not answer.
+        """
+        from confluent_kafka import KafkaException
+
+        waiting = sorted((lag for lag in lags if lag.records), key=lambda lag: -lag.records)[:MAX_PEEKED]
+        found: dict[tuple[str, str], int] = {}
+        for role in {lag.role for lag in waiting}:  # two groups may have come to two places of one partition
+            own = [lag for lag in waiting if lag.role == role]
+            try:
+                times = self._offsets.times({(lag.topic, lag.partition): lag.end - lag.records for lag in own})
+            except KafkaException as error:
+                raise KafkaUnreachableError(
+                    f"Kafka at {self._settings.kafka_bootstrap}: {error.args[0].str()}"
+                ) from error
+            for (topic, _), at in times.items():
+                found[role, topic] = max(found.get((role, topic), 0), now_ms - at)
+        return found
 
     def _measure(self, *, exact: bool) -> list[PartitionLag]:
         offsets, prefix = self._offsets, self._settings.topic_prefix

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
@@ -39,6 +39,7 @@ class PrometheusMeter:
         self._made: dict[str, Any] = {}
         self._series: dict[tuple[str, ...], Any] = {}
         self._numbers: dict[str, int] = {}
+        self._making = Lock()  # gauges are measured in threads
 
     def add(self, metric: Counter, amount: float, *labels: str) -> None:
         """Add to a counter."""
@@ -54,17 +55,21 @@ class PrometheusMeter:
         self._of(metric, labels).observe(value)
 
     def _of(self, metric: Metric, labels: tuple[str, ...]) -> Any:
+        return self._series.get((metric.name, *labels)) or self._new(metric, labels)
+
+    def _new(self, metric: Metric, labels: tuple[str, ...]) -> Any:
         key = (metric.name, *labels)
-        found = self._series.get(key)
-        if found is None:
+        with self._making:
+            if key in self._series:
+                return self._series[key]
             made = self._made.get(metric.name)
             if made is None:  # a metric is served once it was measured: a zero of what is not measured would be a lie
                 made = self._made[metric.name] = _made(metric, self.registry)
             number = self._numbers[metric.name] = self._numbers.get(metric.name, 0) + 1
             if number > MAX_SERIES:
                 return made.labels(*(_OTHER for _ in labels))
-            found = self._series[key] = made.labels(*labels) if labels else made
-        return found
+            self._series[key] = made.labels(*labels) if labels else made
+            return self._series[key]
 
 
 def _made(metric: Metric, registry: CollectorRegistry) -> Any:

@@ -1,75 +1,96 @@
-"""Measures what a worker cannot count: lag, what waits in Redis, and the last check of segments."""
+"""Measures what a worker cannot count: lag, what waits in Redis, memory, disks, accounts, certificates.
+
+The functions are those of `deploy/operations/measures.py`; each role has its share. Several workers of a role measure
+the same, so whoever reads a gauge takes the highest.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections import Counter
+import time
+from collections.abc import Callable
 from functools import partial
+from threading import Thread
+from typing import NamedTuple
 
 import faust
-from redis import Redis
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.exceptions import RedisError
 
 from deploy.operations.lag import KafkaUnreachableError, LagReader
+from deploy.operations.measures import (
+    TIMEOUT_S,
+    measure_certificates,
+    measure_disks,
+    measure_lag,
+    measure_profiles,
+    measure_records,
+    measure_redis,
+)
 from deploy.operations.roles import Role
 from deploy.settings import Settings
-from schemas.metrics import LAG, OUTBOX, SEGMENT_CHECK, SEGMENT_DIFFERENCES, SNAPSHOTS_BEHIND, TIMERS_DUE, Meter
-from schemas.time import clock_ms, ms_of_text
-from sinks.redis.outbox import identity_outbox, profile_outbox
-from sinks.redis.segment_backfill import read_check
+from schemas.metrics import Meter
+from sinks.clickhouse.client import StoreDown
 
 log = logging.getLogger(__name__)
 
-PAUSE_S = 10.0
-"""Between two measurements; Prometheus asks every 15 to 60 seconds."""
-_TIMEOUT_S = 5.0
+SOON_S = 10.0
+"""Between two measurements of what costs little; Prometheus asks every 15 to 60 seconds."""
+DISKS_S = 60.0
+RECORDS_S = 300.0
+"""Between two accounts, which read the records of two days."""
+PROFILES_S = 3_600.0
+"""Between two accounts of profiles, which read all events."""
+CERTIFICATES_S = 3_600.0
+
+
+class Measurement(NamedTuple):
+    """Something that is measured again and again.
+
+    Attributes:
+        measure: Sets gauges, in a thread.
+        every_s: The pause after it, in seconds.
+    """
+
+    measure: Callable[[Settings, Meter], None]
+    every_s: float
+
+
+def measurements(role: Role, settings: Settings) -> list[Measurement]:
+    """Return what the workers of a role measure."""
+    # Kept open, since its connections cost more than what they ask; not closed, since a thread may be using them.
+    found = [
+        Measurement(partial(measure_lag, LagReader(settings, TIMEOUT_S, [role])), SOON_S),
+        Measurement(partial(measure_redis, role), SOON_S),
+    ]
+    if role == "record":
+        found += [
+            Measurement(measure_disks, DISKS_S),
+            Measurement(measure_records, RECORDS_S),
+            Measurement(measure_profiles, PROFILES_S),
+        ]
+    elif role == "deliver":
+        found += [Measurement(measure_certificates, CERTIFICATES_S)]
+    return found
 
 
 def register_gauges(app: faust.App, role: Role, settings: Settings, meter: Meter) -> None:
-    """Measure every few seconds, in a thread; a server that is down is asked the next time."""
+    """Measure again and again, in threads; a server that is down is asked the next time."""
 
     @app.task  # type: ignore[untyped-decorator]
     async def measure_gauges() -> None:
-        # Kept, since its connections cost more than what they ask; not closed, since a thread may be using them.
-        reader = LagReader(settings, _TIMEOUT_S, [role])
-        while not app.should_stop:
-            await asyncio.sleep(PAUSE_S)
-            for measure in (partial(measure_lag, reader), measure_redis):
-                try:
-                    await asyncio.to_thread(measure, role, settings, meter)
-                except (KafkaUnreachableError, RedisError, OSError) as error:
-                    log.debug("not measured: %s", error)
+        # A thread for each, so that an account that takes a minute holds up no lag; none that a stop would wait for.
+        for one in measurements(role, settings):
+            Thread(target=_repeat, args=(app, one, settings, meter), name="gauges", daemon=True).start()
 
 
-def measure_lag(reader: LagReader, role: Role, settings: Settings, meter: Meter) -> None:
-    """Measure how many records the workers of a role have to read, by topic.
-
-    Raises:
-        KafkaUnreachableError: The broker does not answer.
-    """
-    behind: Counter[str] = Counter()
-    for one in reader.lags(exact=False):
-        behind[one.topic.removeprefix(settings.topic_prefix)] += one.records
-    for topic, records in behind.items():
-        meter.set(LAG, records, role, topic)
-
-
-def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
-    """Measure what waits in Redis for the workers of a role, and the outcome of the last check of segments.
-
-    Raises:
-        redis.exceptions.RedisError: Redis does not answer.
-    """
-    namespace = settings.redis_namespace
-    with Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S) as client:
-        if role == "identify":
-            meter.set(OUTBOX, client.xlen(identity_outbox(namespace).stream), "identity")
-        elif role == "record":
-            meter.set(SNAPSHOTS_BEHIND, client.zcard(f"{{{namespace}}}:profiles:changed"))
-        elif role == "profile":
-            meter.set(OUTBOX, client.xlen(profile_outbox(namespace).stream), "profile")
-            meter.set(TIMERS_DUE, client.zcount(f"{{{namespace}}}:timers", 0, clock_ms()))
-            if (check := read_check(client, namespace)) is not None:
-                meter.set(SEGMENT_DIFFERENCES, check["differences"])
-                meter.set(SEGMENT_CHECK, ms_of_text(check["at"]) / 1000)
+def _repeat(app: faust.App, measurement: Measurement, settings: Settings, meter: Meter) -> None:
+    time.sleep(SOON_S)
+    while not app.should_stop:
+        try:
+            measurement.measure(settings, meter)
+        except (KafkaUnreachableError, RedisError, StoreDown, ClickHouseError, OSError) as error:
+            log.debug("not measured: %s", error)
+        except Exception:  # a bug: what is not measured stops no events
+            log.exception("a measurement failed")
+        time.sleep(measurement.every_s)

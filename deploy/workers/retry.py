@@ -24,6 +24,7 @@ class _RetryingPort:
         self, port: object, down: tuple[type[BaseException], ...], longest_pause_s: float, meter: Meter
     ) -> None:
         self._port = port
+        self._store = _store(port)
         self._meter = meter
         self._down = down
         self._longest_pause_s = longest_pause_s
@@ -39,7 +40,9 @@ class _RetryingPort:
                 retry=retry_if_exception_type(self._down),
                 wait=wait_random_exponential(multiplier=0.1, max=self._longest_pause_s),
                 stop=stop_never,
-                before_sleep=functools.partial(_log_retry, type(self._port).__name__, name, self._meter),
+                before_sleep=functools.partial(
+                    _log_retry, f"{type(self._port).__name__}.{name}", self._store, self._meter
+                ),
             )
             return await retrying(found, *args, **kwargs)
 
@@ -47,11 +50,17 @@ class _RetryingPort:
         return retried
 
 
-def _log_retry(port: str, method: str, meter: Meter, state: RetryCallState) -> None:
-    meter.add(RETRIES, 1, port)
+def _store(port: object) -> str:
+    """Return which store a port reaches: the room of `sinks` that it is from."""
+    layer, _, module = type(port).__module__.partition(".")
+    return module.partition(".")[0] if layer == "sinks" else "other"
+
+
+def _log_retry(method: str, store: str, meter: Meter, state: RetryCallState) -> None:
+    meter.add(RETRIES, 1, store)
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s.%s failed, attempt %d, retry in %.1f s: %r", port, method, state.attempt_number, pause_s, error)
+    log.warning("%s failed, attempt %d, retry in %.1f s: %r", method, state.attempt_number, pause_s, error)
 
 
 def with_retry(

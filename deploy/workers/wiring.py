@@ -238,6 +238,7 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings, meter: Meter)
         clock=worker.clock,
         failpoint=worker.failpoint,
         durability=worker.durability,
+        meter=meter,
     )
     batching = replace(worker.batching, records=min(settings.batch_records, MAX_DELIVERY_RECORDS))
     register_deliver(

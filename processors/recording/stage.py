@@ -8,7 +8,10 @@ that were sent again after weeks (`processors/recording/late_duplicates.py`).
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,10 +24,14 @@ from processors.stream.batches import Batch
 from processors.stream.ports import Tables
 from schemas.dead_letters import Reason
 from schemas.identity.erasure import Trace
+from schemas.metrics import NO_METER, SOURCE_EVENTS, SOURCE_LAST_EVENT, Meter
 from schemas.outcomes import Ok, Outcome, Reject, rejected_for_bug
 from schemas.records import Record
+from schemas.time import ms_of_text
 from schemas.topics import DEAD_LETTERS
 
+SOURCE_LABEL = re.compile(r"[a-z][a-z_.-]{0,39}[0-9]{0,3}", re.IGNORECASE | re.ASCII)
+"""The names of sources that metrics show; any other, which may be an address or an id, is `other` there."""
 MIN_PAUSE_S = 0.5
 MAX_PAUSE_S = 10.0
 MAX_LINGERS = 3
@@ -72,7 +79,9 @@ class Linger:
         self._turn_s = max(turn_s, 0.8 * self._turn_s)
 
 
-async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Recorder) -> list[Outcome[None]]:
+async def store(
+    tables: Tables, erasures: Erasures, batch: Batch, recorder: Recorder, meter: Meter = NO_METER
+) -> list[Outcome[None]]:
     """Insert the rows of a batch, table by table.
 
     Args:
@@ -80,6 +89,7 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
         erasures: Reads the traces of erased people.
         batch: The records.
         recorder: How records of their topic are stored.
+        meter: Counts the events of each source.
 
     Returns:
         For each record in order: `Ok` when all its rows are stored or left out, or why one of them cannot be.
@@ -106,6 +116,8 @@ async def store(tables: Tables, erasures: Erasures, batch: Batch, recorder: Reco
     for table, (inserted, places) in by_table.items():
         for index, message in await tables.insert_all(table, inserted, f"{table}:{batch.token}"):
             outcomes[places[index]] = Reject(Reason.REFUSED_BY_STORE, "", f"{table}: {message}")
+    if recorder.delivery is not None:
+        _count_sources(built, meter)
     if recorder.topic == DEAD_LETTERS:
         _stop_if_rejected(batch.records, outcomes)
     return outcomes
@@ -153,6 +165,23 @@ def _source_starts(built: Sequence[Built]) -> dict[str, str]:
         if type(source) is str and (source not in starts or at < starts[source]):
             starts[source] = at
     return starts
+
+
+def _count_sources(built: Sequence[Built], meter: Meter) -> None:
+    """Count the events of each source, and note when the last one was received."""
+    events: Counter[str] = Counter()
+    last: dict[str, str] = {}
+    for source, at in ((one.delivery.key[0], one.delivery.received_at) for one in built if one.delivery is not None):
+        if type(source) is not str:
+            continue
+        events[source] += 1
+        if at > last.get(source, ""):
+            last[source] = at
+    for source, number in events.items():
+        shown = source if SOURCE_LABEL.fullmatch(source) else "other"
+        meter.add(SOURCE_EVENTS, number, shown)
+        with suppress(ValueError):  # a time that cannot be read is the stage's to judge
+            meter.set(SOURCE_LAST_EVENT, ms_of_text(last[source]) / 1000, shown)
 
 
 async def _leave_out_erased(

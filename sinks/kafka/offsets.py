@@ -35,6 +35,9 @@ class OffsetReader:
     def __init__(self, bootstrap: str, groups: Iterable[str], reader_group: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         connection = {"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": int(timeout_s * 1000)}
+        self._connection = connection
+        self._reader_group = reader_group
+        self._peeker: Any = None
         self._admin: Any = AdminClient(connection)
         self._reader: Any = Consumer(
             {
@@ -51,8 +54,9 @@ class OffsetReader:
 
     def close(self) -> None:
         """Close the connections."""
-        for consumer in (self._reader, *self._committed.values()):
-            consumer.close()
+        for consumer in (self._reader, self._peeker, *self._committed.values()):
+            if consumer is not None:
+                consumer.close()
 
     def partitions(self, topics: Collection[str]) -> dict[str, list[Partition]]:
         """List the partitions of topics; a topic that does not exist is left out.
@@ -109,6 +113,44 @@ class OffsetReader:
             found.setdefault(place, offset)
             if len(found) == len(offsets):
                 break
+        return found
+
+    def times(self, offsets: Offsets) -> dict[Partition, int]:
+        """Return when the first record of each partition from an offset on was written, milliseconds since 1970.
+
+        A broker sends one batch of a producer for each partition. One that has no record there, or was not read in 3 s,
+        is left out.
+        """
+        if not offsets:
+            return {}
+        if self._peeker is None:  # of its own, since it fetches as little as a broker can send
+            self._peeker = Consumer(
+                {
+                    **self._connection,
+                    "group.id": self._reader_group,
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "earliest",
+                    "fetch.message.max.bytes": 1,
+                    "fetch.wait.max.ms": 10,
+                    "queued.min.messages": 1,
+                }
+            )
+        found: dict[Partition, int] = {}
+        missing = set(offsets)
+        deadline = time.monotonic() + min(_READ_S, self._timeout_s)
+        self._peeker.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+        try:
+            while missing and time.monotonic() < deadline:
+                for message in self._peeker.consume(len(offsets), timeout=0.1):
+                    place = (message.topic(), message.partition())
+                    if message.error() is None:
+                        found.setdefault(place, message.timestamp()[1])
+                    elif message.error().code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
+                        raise KafkaException(message.error())
+                    missing.discard(place)
+        finally:
+            self._peeker.unassign()
         return found
 
     def _read(self, offsets: Offsets) -> Iterator[tuple[Partition, int, bool]]:

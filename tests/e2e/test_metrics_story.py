@@ -37,33 +37,46 @@ def test_what_comes_in_goes_out_and_is_counted_where_it_happens(stack: Settings,
     home = tmp_path / "home"
     with Pipeline(stack, home) as pipeline:
         view = touchpoint("Product Viewed", identifiers=ANN, properties={"product_id": "p1"})
-        pipeline.publish(view, view, order("o1", identifiers=ANN))
+        signed_in = touchpoint("Signed In", identifiers={**ANN, "user_id": "u1"})
+        other = touchpoint("Signed In", identifiers={"user_id": "u1"}, source="ann@shop.example")
+        pipeline.publish(other, key="ann")
+        pipeline.drain()
+        pipeline.publish(view, view, order("o1", identifiers=ANN), signed_in, key="ann")
         pipeline.send("web", b"{ no JSON")
         pipeline.drain()
         found = {role: scraped(home, role) for role in ROLES}
         deadline = time.monotonic() + 60
-        while "consumer_lag_records record resolved-touchpoints" not in found["record"][0]:
-            assert time.monotonic() < deadline, "the lag is never measured"
+        while not {"consumer_lag_records record resolved-touchpoints", "profiles_differing"} <= {*found["record"][0]}:
+            assert time.monotonic() < deadline, "the lag or the account is never measured"
             time.sleep(1)
             found["record"] = scraped(home, "record")
         stored = {name: pipeline.value(f"SELECT count() FROM {name}") for name in TABLES}
         pipeline.wait(lambda: "outbox_records profile" in scraped(home, "profile")[0])
+        pipeline.wait(lambda: "redis_memory_bytes" in scraped(home, "identify")[0])
+        found["identify"] = scraped(home, "identify")
         found["profile"] = scraped(home, "profile")
         pipeline.publish(touchpoint("Stock Changed", "api", properties={"product_id": "p1", "quantity": 5}))
         pipeline.drain()
         later, _ = scraped(home, "profile")
 
     identify, profile, record, _ = (found[role][0] for role in ROLES)
-    assert 4 == identify["records_received_total identify"]
-    assert 2 == identify["records_published_total identify"]
+    assert 6 == identify["records_received_total identify"]
+    assert 4 == identify["records_published_total identify"]
     assert 1 == identify["records_dropped_total duplicate identify"]
     assert 1 == identify["dead_letters_total not_json identify"]
-    assert 2 == profile["records_received_total update_profile"]
-    assert 3 == later["records_received_total update_profile"]  # no segment asks for stock: no event for who watches p1
+    assert 1 == identify["identity_changes_total merge"]
+    assert 4 == profile["records_received_total update_profile"]
+    assert 5 == later["records_received_total update_profile"]  # no segment asks for stock: no event for who watches p1
     assert stored == {name: record[f"rows_written_total {name}"] for name in stored}
-    assert {"touchpoints": 2, "dead_letters": 1, "dropped_touchpoints": 1}.items() <= stored.items()
+    assert {"touchpoints": 4, "dead_letters": 1, "dropped_touchpoints": 1}.items() <= stored.items()
     assert 0 == record["consumer_lag_records record resolved-touchpoints"]
-    assert 0 == profile["outbox_records profile"] == profile["timers_due"]
+    assert 0 == record["consumer_lag_seconds record resolved-touchpoints"]
+    assert (3, 1) == (record["source_events_total test"], record["source_events_total other"])
+    assert record["source_last_event_timestamp_seconds test"] == pytest.approx(time.time(), abs=120)
+    assert 0 == profile["outbox_records profile"] == profile["timers_due"] == profile["timers_late_seconds"]
+    assert 0 == record["accounting_difference_records"] == record["profiles_differing"]
+    assert identify["redis_memory_bytes"] > 0
+    assert record["disk_free_bytes default"] > 0
     for counts, name in ((profile, "profile"), (record, "tables")):
         assert counts[f"delay_seconds_count {name}"] >= 1
     assert identify["stage_duration_seconds_count identify"] >= 1

@@ -6,6 +6,7 @@ import gzip
 import http.client
 import io
 import time
+import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import psutil
 import pytest
 from aiokafka import TopicPartition
 
+from deploy.home import Home
 from deploy.settings import Settings
 from deploy.workers.transport import FetchedRecord
 from processors.intake.validation_mark import ValidationMark
@@ -441,3 +443,23 @@ def test_an_order_of_five_hundred_lines_of_twenty_keys_comes_whole(
     [event] = stored(place, one)
     assert products == event["properties"]["products"]
     assert len(orjson.dumps(event)) > 200_000
+
+
+def test_requests_are_measured_by_route_and_status_whatever_their_path(
+    place: Settings, tmp_path: Path, ids: Ids
+) -> None:
+    with collector(place, tmp_path) as service:
+        service.post("/v1/track", track(ids()))
+        service.post("//v1/track", track(ids()))
+        service.post("/v1/track", b"{")
+        service.get("/ann@shop.example")
+        address = Home(tmp_path).metrics("collector").read_text("utf-8")
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            text = answer.read().decode()
+
+    assert 'throughline_collector_answers_total{route="/v1/track",status="200"} 2.0' in text
+    assert 'throughline_collector_answers_total{route="/v1/track",status="400"} 1.0' in text
+    assert 'throughline_collector_answers_total{route="other",status="404"} 1.0' in text
+    assert 'throughline_collector_request_duration_seconds_count{route="/v1/track"} 3.0' in text
+    assert "throughline_collector_requests_in_flight 0.0" in text
+    assert "ann" not in text

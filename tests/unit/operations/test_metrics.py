@@ -22,6 +22,10 @@ from schemas.metrics import DEAD_LETTERED, DELAY, DROPPED, LAG, METRICS, PUBLISH
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject
 
 ROOT = Path(__file__).parents[3]
+FEW_VALUES = {
+    "account", "channel", "disk", "gate", "kind", "outbox", "outcome", "reason", "role", "route", "server", "source",
+    "stage", "status", "step", "store", "table", "to", "topic",
+}  # fmt: skip
 
 
 def samples(meter: PrometheusMeter) -> dict[tuple[Any, ...], float]:
@@ -44,9 +48,7 @@ def test_a_metric_has_a_name_as_prometheus_wants_it_and_few_labels(metric: Any) 
     assert re.fullmatch(r"throughline_[a-z_]+", metric.name)
     assert metric.name.endswith("_total") is isinstance(metric, Counter)
     assert metric.meaning.endswith(".")
-    assert {"stage", "reason", "table", "outcome", "gate", "channel", "store", "role", "topic", "outbox", "to"} >= {
-        *metric.labels
-    }
+    assert FEW_VALUES >= {*metric.labels}
 
 
 def test_every_metric_is_listed_once() -> None:

@@ -2,8 +2,12 @@
 
 import pytest
 
+from deploy.operations.metrics import PrometheusMeter
 from deploy.workers.failpoints import make_failpoint
 from deploy.workers.retry import with_retry
+from sinks.clickhouse.client import ClickHouseSink
+from sinks.kafka.producer import KafkaPublisher
+from sinks.redis.people import LedgerOfPeople
 
 
 class Store:
@@ -37,6 +41,19 @@ async def test_an_error_that_waiting_cannot_mend_goes_through_at_once() -> None:
         await with_retry(store, down=(ConnectionError,), longest_pause_s=0.01).write(7)
 
     assert 1 == store.calls
+
+
+@pytest.mark.parametrize(
+    ("port", "store"),
+    [(KafkaPublisher, "kafka"), (LedgerOfPeople, "redis"), (ClickHouseSink, "clickhouse"), (Store, "other")],
+)
+async def test_a_retry_is_counted_for_the_store_that_did_not_answer(port: type, store: str) -> None:
+    meter, down = PrometheusMeter(), Store(ConnectionError("one"), ConnectionError("two"))
+    down.__class__ = type(port.__name__, (Store,), {"__module__": port.__module__})
+
+    await with_retry(down, down=(ConnectionError,), longest_pause_s=0.01, meter=meter).write(7)
+
+    assert 2 == meter.registry.get_sample_value("throughline_store_retries_total", {"store": store})
 
 
 def test_what_is_no_coroutine_is_left_alone() -> None:

@@ -1,0 +1,187 @@
+"""Measures a deployment from outside its workers: lag, what waits in Redis, memory, disks, accounts, certificates.
+
+Workers serve these numbers (`deploy/workers/gauges.py`) and `throughline status` shows them: one function for each,
+which sets gauges of `schemas/metrics.py`. None changes anything.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from schemas.metrics import (
+    ACCOUNTED_AT,
+    ACCOUNTING_DIFFERENCE,
+    ACCOUNTING_MISSING,
+    CERTIFICATE_END,
+    DISK_FREE,
+    DISK_SIZE,
+    EMAILS,
+    LAG,
+    LAG_AGE,
+    OUTBOX,
+    OUTBOX_AGE,
+    PROFILES_DIFFERING,
+    REDIS_MEMORY,
+    REDIS_MEMORY_LIMIT,
+    SEGMENT_CHECK,
+    SEGMENT_DIFFERENCES,
+    SNAPSHOTS_BEHIND,
+    TIMERS_DUE,
+    TIMERS_LATE,
+    Meter,
+)
+from schemas.time import clock_ms, ms_of_text
+
+if TYPE_CHECKING:
+    from deploy.operations.lag import LagReader
+    from deploy.operations.roles import Role
+    from deploy.settings import Settings
+
+TIMEOUT_S = 5.0
+_TLS_PORTS = {"redis": 6379, "clickhouse": 8443, "registry": 443, "collector": 443}
+
+
+def measure_lag(reader: LagReader, settings: Settings, meter: Meter, *, exact: bool = False) -> None:
+    """Measure how many records the workers of each role of the reader have to read, and how long the oldest waits.
+
+    Raises:
+        KafkaUnreachableError: The broker does not answer.
+    """
+    behind: dict[tuple[str, str], int] = {}
+    lags = reader.lags(exact=exact)
+    for one in lags:
+        place = one.role, one.topic.removeprefix(settings.topic_prefix)
+        behind[place] = behind.get(place, 0) + one.records
+    ages = reader.ages(lags, clock_ms())
+    for (role, topic), records in behind.items():
+        meter.set(LAG, records, role, topic)
+        meter.set(LAG_AGE, ages.get((role, settings.topic_prefix + topic), 0) / 1000, role, topic)
+
+
+def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
+    """Measure what waits in Redis for the workers of a role; `identify` also its memory, `profile` the segments' check.
+
+    Raises:
+        redis.exceptions.RedisError: Redis does not answer.
+    """
+    from redis import Redis
+
+    from sinks.redis import measures
+    from sinks.redis.outbox import identity_outbox, profile_outbox
+    from sinks.redis.segment_backfill import read_check
+
+    namespace, now_ms = settings.redis_namespace, clock_ms()
+    with Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+        if role == "identify":
+            _set_outbox(meter, "identity", measures.waiting_records(client, identity_outbox(namespace), now_ms))
+            used, limit = measures.memory(client)
+            meter.set(REDIS_MEMORY, used)
+            if limit:
+                meter.set(REDIS_MEMORY_LIMIT, limit)
+        elif role == "record":
+            meter.set(SNAPSHOTS_BEHIND, measures.changed_profiles(client, namespace))
+        elif role == "profile":
+            _set_outbox(meter, "profile", measures.waiting_records(client, profile_outbox(namespace), now_ms))
+            due, late_ms = measures.due_timers(client, namespace, now_ms)
+            meter.set(TIMERS_DUE, due)
+            meter.set(TIMERS_LATE, late_ms / 1000)
+            if (check := read_check(client, namespace)) is not None:
+                meter.set(SEGMENT_DIFFERENCES, check["differences"])
+                meter.set(SEGMENT_CHECK, ms_of_text(check["at"]) / 1000)
+
+
+def measure_disks(settings: Settings, meter: Meter) -> None:
+    """Measure the disks of ClickHouse; for the errors, see `_tables`."""
+    from sinks.clickhouse import measures
+
+    with _tables(settings) as client:
+        for disk in measures.disks(client):
+            meter.set(DISK_FREE, disk.free_bytes, disk.name)
+            meter.set(DISK_SIZE, disk.size_bytes, disk.name)
+
+
+def measure_records(settings: Settings, meter: Meter) -> None:
+    """Take the account of the records of the last days, and count the e-mail events of a day; errors: `_tables`."""
+    from sinks.clickhouse import measures
+
+    with _tables(settings) as client:
+        account = measures.account_of_records(client)
+        meter.set(ACCOUNTING_DIFFERENCE, account.difference)
+        meter.set(ACCOUNTING_MISSING, account.missing)
+        meter.set(ACCOUNTED_AT, clock_ms() / 1000, "records")
+        for step, events in measures.emails_of_a_day(client).items():
+            meter.set(EMAILS, events, step)
+
+
+def measure_profiles(settings: Settings, meter: Meter) -> None:
+    """Take the account of the profiles, which reads all events; for the errors, see `_tables`."""
+    from sinks.clickhouse import measures
+
+    with _tables(settings) as client:
+        meter.set(PROFILES_DIFFERING, measures.differing_profiles(client))
+        meter.set(ACCOUNTED_AT, clock_ms() / 1000, "profiles")
+
+
+def measure_certificates(settings: Settings, meter: Meter) -> None:
+    """Measure until when the certificates of servers with TLS are valid; one that does not answer is left out."""
+    addresses = {
+        "redis": settings.redis_url,
+        "clickhouse": settings.clickhouse_url,
+        "registry": settings.schema_registry_url,
+        "collector": settings.collector_public_url,
+    }
+    for server, url in addresses.items():
+        parts = urlsplit(url)
+        if parts.hostname and parts.scheme in ("https", "rediss"):
+            try:
+                ends = certificate_end(parts.hostname, parts.port or _TLS_PORTS[server])
+            except (OSError, ValueError):
+                continue  # that a server does not answer is for other metrics to say
+            meter.set(CERTIFICATE_END, ends, server)
+
+
+def certificate_end(host: str, port: int) -> float:
+    """Return until when the certificate of a server is valid, seconds since 1970, whoever has signed it.
+
+    Raises:
+        OSError: It does not answer, or not in TLS.
+    """
+    from cryptography import x509
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # one that has ended is to be read too
+    with (
+        socket.create_connection((host, port), timeout=TIMEOUT_S) as connection,
+        context.wrap_socket(connection, server_hostname=host) as secured,
+    ):
+        certificate = secured.getpeercert(binary_form=True)
+    if certificate is None:
+        raise OSError("no certificate")
+    return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+
+
+def _set_outbox(meter: Meter, outbox: str, queue: Any) -> None:
+    meter.set(OUTBOX, queue.entries, outbox)
+    meter.set(OUTBOX_AGE, queue.waiting_ms / 1000, outbox)
+
+
+@contextmanager
+def _tables(settings: Settings) -> Iterator[Any]:
+    """Open a client of ClickHouse.
+
+    Raises:
+        StoreDown: ClickHouse does not answer.
+        ClickHouseError: It refuses, or a query took too long.
+    """
+    from sinks.clickhouse.client import connect
+
+    client = connect(settings.clickhouse_url, settings.clickhouse_database)
+    try:
+        yield client
+    finally:
+        client.close()
