@@ -28,17 +28,21 @@ def worker(
     elif role in ROLES:
         from deploy.operations.definition_files import DefinitionError
         from deploy.operations.lost_people import check_people
+        from deploy.operations.provision import wait_for_schema
         from deploy.operations.retention import KeptTooLongError, check_retention
         from deploy.workers.app import run
+        from sinks.clickhouse.migrate import SchemaMismatchError
         from sinks.redis.people import LostPeopleError
 
         try:
             if role in ("identify", "profile"):
                 check_retention(settings())
-            if role != "record":  # which a rebuild needs
+            if role == "record":
+                wait_for_schema(settings())
+            else:  # a rebuild needs the recorder
                 check_people(settings())
             run(role, settings())
-        except (DefinitionError, KeptTooLongError, LostPeopleError) as error:
+        except (DefinitionError, KeptTooLongError, LostPeopleError, SchemaMismatchError) as error:
             fail(str(error))
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")

@@ -393,6 +393,8 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
     import clickhouse_connect
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
+    from sinks.clickhouse.migrate import SchemaMismatchError, check_schema
+
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # the hint of the check is enough
     try:
         client = clickhouse_connect.get_client(
@@ -408,10 +410,9 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
         raise _FailedError(reason, hint) from error
     try:
         found = f"ClickHouse {client.server_version}"
-        tables = client.query(
-            "SELECT count() FROM system.tables WHERE database = {database:String}",
-            parameters={"database": settings.clickhouse_database},
-        ).result_rows[0][0]
+        check_schema(client, settings.clickhouse_database)
+    except SchemaMismatchError as error:
+        return found, str(error)
     finally:
         client.close()
-    return found, "" if tables else f"the database {settings.clickhouse_database} is empty: `throughline migrate`"
+    return found, ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,8 +12,11 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
     from schemas.markets import MarketDefinitions
 
+log = logging.getLogger(__name__)
+
 LONGEST_WAIT_S = 10.0
 """How long Kafka may take to answer."""
+_PAUSE_S = 5.0
 
 
 def apply_topics(settings: Settings) -> dict[str, str]:
@@ -98,6 +103,29 @@ def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None
         return applied
     finally:
         client.close()
+
+
+def wait_for_schema(settings: Settings) -> None:
+    """Return when workers of this release can write to ClickHouse; one that does not answer is waited for.
+
+    Raises:
+        SchemaMismatchError: Its tables are older than this release, or too new for it.
+    """
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.migrate import check_schema
+
+    while True:
+        try:
+            client = connect(settings.clickhouse_url)
+            try:
+                return check_schema(client, settings.clickhouse_database)
+            finally:
+                client.close()
+        except (StoreDown, ClickHouseError) as error:
+            log.warning("waiting for ClickHouse, to know whether its tables are those of this release: %s", error)
+            time.sleep(_PAUSE_S)
 
 
 def market_rows(markets: MarketDefinitions, timezone: str) -> list[dict[str, Any]]:

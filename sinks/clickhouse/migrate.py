@@ -20,6 +20,7 @@ from sinks.clickhouse.client import without_deduplication
 LEDGER = "schema_migrations"
 
 _BEFORE_ALL = "1970-01-01 00:00:00.000"
+_NEEDS = re.compile(r"^-- needs: (\d{4})$", re.MULTILINE)
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -42,6 +43,10 @@ class MigrationError(Exception):
     """The migrations cannot be applied as they are; the message names the file and what to do."""
 
 
+class SchemaMismatchError(Exception):
+    """Workers of this release cannot write to a database; the message says why, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One file of migrations.
@@ -60,6 +65,14 @@ class Migration:
     def checksum(self) -> str:
         """SHA-256 of the text before substitution, so that it is the same on a cluster and on one server."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def needs(self) -> int:
+        """The migration that a release has to have for its workers to write to the database after this one; 0: none.
+
+        A line `-- needs: 0190` says so. Without one, workers of the former release go on while they are replaced.
+        """
+        return max(map(int, _NEEDS.findall(self.sql)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +117,7 @@ def migrate(
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", database):
         raise MigrationError(f"database name {database!r}: use letters, digits and underscores")
-    known = _applied(client, database)
+    known = _ledger(client, database)
     values = {
         "replicated": "",
         "on_cluster": "",
@@ -114,29 +127,55 @@ def migrate(
     }
     todo: list[AppliedMigration] = []
     for migration in migrations(folder):
-        checksum = known.get(migration.number)
-        if checksum is None:
+        applied_before = known.get(migration.number)
+        if applied_before is None:
             statements = split(_substitute(migration, values))
             todo.append(AppliedMigration(migration.number, migration.name, tuple(statements)))
-        elif checksum != migration.checksum:
+        elif applied_before["checksum"] != migration.checksum:
             raise MigrationError(
                 f"{migration.name} was changed after it had been applied to {database}: "
                 "restore the file and put the change into a new one"
             )
     if todo and not dry_run:
-        checksums = {migration.number: migration.checksum for migration in migrations(folder)}
+        of = {migration.number: migration for migration in migrations(folder)}
         _prepare(client, values)
         for applied in todo:
             for statement in applied.statements:
                 client.command(statement)
             client.insert(
                 LEDGER,
-                [[applied.number, applied.name, checksums[applied.number]]],
-                column_names=["number", "name", "checksum"],
+                [[applied.number, applied.name, of[applied.number].checksum, of[applied.number].needs]],
+                column_names=["number", "name", "checksum", "needs"],
                 database=database,
                 settings=without_deduplication(),
             )
     return todo
+
+
+def check_schema(client: Any, database: str, *, folder: Traversable | None = None) -> None:
+    """Return when workers of this release can write to a database.
+
+    Args:
+        client: A clickhouse-connect client, connected to any database.
+        database: The database of the deployment.
+        folder: Where the migrations of this release are; the package's own by default.
+
+    Raises:
+        SchemaMismatchError: A migration is missing, or a newer release has applied one that this one has to know.
+    """
+    applied, known = _ledger(client, database), migrations(folder)
+    missing = [migration.name for migration in known if migration.number not in applied]
+    if missing:
+        raise SchemaMismatchError(
+            f"the database {database} lacks {len(missing)} of {len(known)} migrations, the first is {missing[0]}:"
+            " run `throughline migrate` of this release, then start the workers"
+        )
+    newest = max(migration.number for migration in known)
+    if newer := [row["name"] for row in applied.values() if row.get("needs", 0) > newest]:
+        raise SchemaMismatchError(
+            f"the database {database} was migrated by a newer release ({max(newer)}), and workers of this one cannot"
+            " write to it: start those of that release"
+        )
 
 
 def migrations(folder: Traversable | None = None) -> list[Migration]:
@@ -202,16 +241,16 @@ def _substitute(migration: Migration, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(value, migration.sql)
 
 
-def _applied(client: Any, database: str) -> dict[int, str]:
-    """Read the checksums of the applied migrations, by number."""
+def _ledger(client: Any, database: str) -> dict[int, dict[str, Any]]:
+    """Read the applied migrations by number: `name`, `checksum`, and `needs`, which older releases did not write."""
     exists = client.query(
         "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {name:String}",
         parameters={"database": database, "name": LEDGER},
     )
     if not exists.first_row[0]:
         return {}
-    rows = client.query(f"SELECT number, checksum FROM {database}.{LEDGER} FINAL").result_rows  # noqa: S608
-    return {int(number): str(checksum) for number, checksum in rows}
+    rows = client.query(f"SELECT * FROM {database}.{LEDGER} FINAL").named_results()  # noqa: S608
+    return {row["number"]: row for row in rows}
 
 
 def _now(client: Any) -> str:
@@ -228,10 +267,17 @@ def _prepare(client: Any, values: Mapping[str, str]) -> None:
             number UInt32 COMMENT 'Place in the order: the digits of the file name',
             name String COMMENT 'File name',
             checksum String COMMENT 'SHA-256 of the file: an applied file must not change',
-            applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was applied'
+            applied_at DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it was applied',
+            needs UInt32 DEFAULT 0 COMMENT 'The migration that a release has to have to write after it; 0: none'
         )
         ENGINE = {values["replicated"]}ReplacingMergeTree(applied_at) ORDER BY number
         COMMENT 'Which migrations this database has'
+        """
+    )
+    client.command(  # of a database that an older release migrated
+        f"""
+        ALTER TABLE {values["database"]}.{LEDGER} {values["on_cluster"]} ADD COLUMN IF NOT EXISTS
+            needs UInt32 DEFAULT 0 COMMENT 'The migration that a release has to have to write after it; 0: none'
         """
     )
 

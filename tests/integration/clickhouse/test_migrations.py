@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
+from deploy.operations.doctor import examine
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
-from sinks.clickhouse.migrate import MigrationError, migrate, migrations
+from sinks.clickhouse.migrate import MigrationError, SchemaMismatchError, check_schema, migrate, migrations
 from tests.support.databases import create_database
 
 pytestmark = pytest.mark.integration
@@ -129,3 +132,57 @@ def test_a_file_that_changed_after_it_was_applied_is_an_error(client: Any, stack
 
     with pytest.raises(MigrationError, match=r"0001_one.sql was changed after it had been applied"):
         migrate(client, stack.clickhouse_database, folder=tmp_path)
+
+
+def test_a_worker_starts_on_the_tables_of_its_release_alone(client: Any, stack: Settings, tmp_path: Path) -> None:
+    of = stack.clickhouse_database
+    (tmp_path / "0001_one.sql").write_text("SELECT 1", "utf-8")
+    with pytest.raises(SchemaMismatchError, match=r"lacks 1 of 1 migrations, the first is 0001_one\.sql: run"):
+        check_schema(client, of, folder=tmp_path)
+    migrate(client, of, folder=tmp_path)
+    check_schema(client, of, folder=tmp_path)
+
+    (newer := tmp_path / "newer").mkdir()
+    (newer / "0001_one.sql").write_text("SELECT 1", "utf-8")
+    (newer / "0002_two.sql").write_text("-- Adds what the former release need not know.\nSELECT 2", "utf-8")
+    migrate(client, of, folder=newer)
+    check_schema(client, of, folder=tmp_path)  # the former release goes on while its workers are replaced
+
+    (newer / "0003_three.sql").write_text("-- Removes what it writes.\n-- needs: 0002\nSELECT 3", "utf-8")
+    migrate(client, of, folder=newer)
+    check_schema(client, of, folder=newer)
+    with pytest.raises(SchemaMismatchError, match=r"newer release \(0003_three\.sql\).*start those of that release"):
+        check_schema(client, of, folder=tmp_path)
+
+
+def test_a_database_that_an_older_release_migrated_is_read(client: Any, stack: Settings, tmp_path: Path) -> None:
+    of = stack.clickhouse_database
+    file = tmp_path / "0001_one.sql"
+    file.write_text("SELECT 1", "utf-8")
+    migrate(client, of, folder=tmp_path)
+    client.command(f"ALTER TABLE {of}.schema_migrations DROP COLUMN needs")
+
+    check_schema(client, of, folder=tmp_path)
+    (tmp_path / "0002_two.sql").write_text("-- needs: 0002\nSELECT 2", "utf-8")
+    migrate(client, of, folder=tmp_path)
+
+    check_schema(client, of, folder=tmp_path)
+    (tmp_path / "0002_two.sql").unlink()
+    with pytest.raises(SchemaMismatchError, match="newer release"):
+        check_schema(client, of, folder=tmp_path)
+
+
+def test_a_recorder_says_which_migration_is_missing_and_doctor_too(
+    client: Any, stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
+    client.command(f"DELETE FROM {stack.clickhouse_database}.schema_migrations WHERE number = 12")
+
+    run = CliRunner().invoke(app, ["worker", "record"])
+    (check,) = (check for check in examine(stack) if check.name == "clickhouse")
+
+    assert 1 == run.exit_code
+    assert "lacks 1 of" in run.output
+    assert "throughline migrate" in run.output
+    assert (False, True) == (check.ok, "the first is 0012_" in check.hint)
