@@ -23,6 +23,7 @@ import orjson
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.operations.definition_files import DefinitionError, identity_policy
 from deploy.settings import Settings
 from processors.identity.claims import all_claims, event_key
@@ -101,7 +102,7 @@ async def open_resolver(
     if name == found.redis_namespace:
         raise ValueError(f"{name!r} is the name space of the live deployment: choose another one to try things out")
     effective = effective_policy(policy, found)
-    async with Redis.from_url(found.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
+    async with async_redis_client(found, timeout_s=30) as redis:
         resolver = Resolver(redis, name, effective, found.identity_secret.get_secret_value().encode())
         await resolver.sign_in()
         try:

@@ -1,7 +1,7 @@
 """Every setting: its name, its default, its unit and its meaning. The only file that reads the environment.
 
-A value comes from, in this order of precedence: the environment (`THROUGHLINE_…`), the file `stack.json` of a running
-local stack in `THROUGHLINE_HOME`, the default.
+A value comes from, in this order of precedence: for secrets, the file that `THROUGHLINE_…_FILE` names; the environment
+(`THROUGHLINE_…`); the file `stack.json` of a running local stack in `THROUGHLINE_HOME`; the default.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.channels import TOUCHPOINT_CHANNELS
@@ -21,6 +21,7 @@ from schemas.durations import MINUTE_MS, parse_duration
 from schemas.shards import SHARDS
 
 DEFINITIONS = Path(__file__).parent / "definitions"
+_URLS_WITH_PASSWORDS = frozenset({"redis_url", "clickhouse_url", "schema_registry_url"})
 
 
 def home() -> Path:
@@ -47,6 +48,34 @@ def prediction_period_ms(written: str) -> int:
     return period_ms
 
 
+class _Unreadable(str):
+    """Why a secret cannot be read from its file; a validator turns it into the error of that setting."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Source of settings: for each secret, the file that `THROUGHLINE_…_FILE` names, without its last line break."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        """Required by the base class and not used: `__call__` returns all fields."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in secret_settings():
+            variable = f"THROUGHLINE_{name.upper()}"
+            if not (path := os.environ.get(f"{variable}_FILE")):
+                continue
+            if os.environ.get(variable):
+                found[name] = _Unreadable(f"set either it or {variable}_FILE, not both")
+                continue
+            try:
+                found[name] = Path(path).read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                found[name] = _Unreadable(f"{variable}_FILE={path} cannot be read: {reason}")
+        return found
+
+
 class _StackFile(PydanticBaseSettingsSource):
     """Source of settings: the addresses of the local stack that runs in `THROUGHLINE_HOME`, if one does."""
 
@@ -70,9 +99,52 @@ class Settings(BaseSettings):
 
     # Addresses of the three servers
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis or Valkey.")
-    clickhouse_url: str = Field(
-        "http://127.0.0.1:8123", description="URL of ClickHouse over HTTP, with user and password."
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis or Valkey; rediss://… with TLS.")
+    clickhouse_url: str = Field("http://127.0.0.1:8123", description="URL of ClickHouse over HTTP; https://… with TLS.")
+
+    # Their security; those of Kafka are librdkafka's properties, and every Kafka client gets them
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL (TLS), SASL_PLAINTEXT or SASL_SSL (TLS and a user)."
+    )
+    kafka_sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "", description="With SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER (OpenID Connect)."
+    )
+    kafka_sasl_username: str = Field("", description="User for PLAIN and SCRAM; the API key of Confluent Cloud.")
+    kafka_sasl_password: SecretStr = Field(SecretStr(""), description="Its password; the secret of that key.")
+    kafka_sasl_oauthbearer_token_endpoint_url: str = Field(
+        "", description="OAUTHBEARER: where tokens are asked for, with client credentials."
+    )
+    kafka_sasl_oauthbearer_client_id: str = Field("", description="OAUTHBEARER: the client's id.")
+    kafka_sasl_oauthbearer_client_secret: SecretStr = Field(
+        SecretStr(""), description="OAUTHBEARER: the client's secret."
+    )
+    kafka_sasl_oauthbearer_scope: str = Field("", description="OAUTHBEARER: scope of the token, if one is needed.")
+    kafka_sasl_oauthbearer_extensions: str = Field(
+        "", description="OAUTHBEARER: key=value, comma-separated, such as logicalCluster=lkc-…,identityPoolId=pool-…"
+    )
+    kafka_https_ca_location: str = Field(
+        "", description="OAUTHBEARER: CA certificates (PEM) of the token endpoint; empty: those of the system."
+    )
+    kafka_ssl_ca_location: str = Field(
+        "", description="File of CA certificates (PEM) that sign the brokers'; empty: those of the system."
+    )
+    kafka_ssl_certificate_location: str = Field("", description="File of the client's certificate (PEM), if asked for.")
+    kafka_ssl_key_location: str = Field("", description="File of its private key (PEM).")
+    kafka_ssl_key_password: SecretStr = Field(SecretStr(""), description="Password of that key, if it has one.")
+    kafka_ssl_endpoint_identification_algorithm: Literal["https", "none"] = Field(
+        "https", description="https: a broker's certificate has to name its host; none: it need not."
+    )
+    redis_username: str = Field("", description="ACL user of Redis, if REDIS_URL names none; empty: default.")
+    redis_password: SecretStr = Field(SecretStr(""), description="Its password, if REDIS_URL has none.")
+    redis_ssl_ca_location: str = Field(
+        "", description="With rediss://: file of CA certificates (PEM); empty: those of the system."
+    )
+    redis_ssl_certificate_location: str = Field("", description="File of the client's certificate (PEM), if asked for.")
+    redis_ssl_key_location: str = Field("", description="File of its private key (PEM).")
+    clickhouse_user: str = Field("", description="User of ClickHouse, if CLICKHOUSE_URL names none; empty: default.")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password, if CLICKHOUSE_URL has none.")
+    clickhouse_ssl_ca_location: str = Field(
+        "", description="With https://: file of CA certificates (PEM); empty: those of the system."
     )
 
     # Names, so that several deployments can share servers
@@ -234,6 +306,59 @@ class Settings(BaseSettings):
         "", description="For fault tests: stage:point:n ends the process at the n-th pass of that failpoint."
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_readable(cls, value: object) -> object:
+        if isinstance(value, _Unreadable):
+            raise ValueError(value)
+        return value
+
+    @field_validator("kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _are_brokers(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError("write host:port; THROUGHLINE_KAFKA_SECURITY_PROTOCOL says whether with TLS")
+        return value
+
+    @model_validator(mode="after")
+    def _has_what_kafka_needs(self) -> Self:
+        protocol, mechanism = self.kafka_security_protocol, self.kafka_sasl_mechanism
+        needed: tuple[str, ...] = ()
+        if protocol.startswith("SASL"):
+            needed = ("kafka_sasl_mechanism",)
+            if mechanism == "OAUTHBEARER":
+                needed = tuple(
+                    f"kafka_sasl_oauthbearer_{name}" for name in ("token_endpoint_url", "client_id", "client_secret")
+                )
+            elif mechanism:
+                needed = ("kafka_sasl_username", "kafka_sasl_password")
+        elif mechanism or self.kafka_sasl_username:
+            raise ValueError(
+                f"THROUGHLINE_KAFKA_SECURITY_PROTOCOL is {protocol}, which has no users: set SASL_SSL (or"
+                " SASL_PLAINTEXT), or leave THROUGHLINE_KAFKA_SASL_MECHANISM and _USERNAME empty"
+            )
+        if missing := [name for name in needed if not _text(getattr(self, name))]:
+            named = " and ".join(f"THROUGHLINE_{name.upper()}" for name in missing)
+            raise ValueError(f"THROUGHLINE_KAFKA_SECURITY_PROTOCOL={protocol} needs {named}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_password_each(self) -> Self:
+        for url, user, password in (
+            ("redis_url", "redis_username", "redis_password"),
+            ("clickhouse_url", "clickhouse_user", "clickhouse_password"),
+        ):
+            parts = urlsplit(getattr(self, url))
+            for name, in_url in ((user, parts.username), (password, parts.password)):
+                if in_url and _text(getattr(self, name)):
+                    raise ValueError(f"THROUGHLINE_{url.upper()} has one too: leave THROUGHLINE_{name.upper()} empty")
+        return self
+
     @field_validator("channels", "webhook_hosts", "webhook_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -286,14 +411,27 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order the sources: arguments, the environment, the running local stack, defaults."""
-        return init_settings, env_settings, _StackFile(settings_cls)
+        """Order the sources: arguments, files of secrets, the environment, the running local stack, defaults."""
+        return init_settings, _SecretFiles(settings_cls), env_settings, _StackFile(settings_cls)
+
+
+def secret_settings() -> list[str]:
+    """List the settings that are secret or may hold a password: each is also read from a file, by `…_FILE`."""
+    fields = Settings.model_fields.items()
+    return [name for name, field in fields if field.annotation is SecretStr or name in _URLS_WITH_PASSWORDS]
+
+
+def _text(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def setting_errors(error: ValidationError) -> str:
     """Say which settings are wrong and what they mean, a line for each; without their values, which may be secrets."""
     lines = []
     for one in error.errors(include_input=False, include_url=False):
+        if not one["loc"]:  # of several settings, which the message names
+            lines.append(one["msg"].removeprefix("Value error, "))
+            continue
         name = str(one["loc"][0])
         meaning = Settings.model_fields[name].description if name in Settings.model_fields else ""
         lines.append(f"THROUGHLINE_{name.upper()}: {one['msg'].removeprefix('Value error, ')} ({meaning})")

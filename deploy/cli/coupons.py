@@ -13,6 +13,7 @@ from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.publish import SummaryAsJson
 from deploy.cli.stores import clickhouse, exit_on_store_error
+from deploy.connections.redis import async_redis_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,13 +139,11 @@ def _with_pools(task: Callable[[RedisCoupons], Awaitable[Any]]) -> Any:
     """Run a coroutine on the pools in Redis."""
     import asyncio
 
-    from redis.asyncio import Redis
-
     from deploy.settings import settings
     from sinks.redis.coupons import RedisCoupons
 
     async def run() -> Any:
-        async with Redis.from_url(settings().redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        async with async_redis_client(settings(), timeout_s=10) as redis:
             return await task(RedisCoupons(redis, settings().redis_namespace))
 
     with exit_on_store_error():

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.output import fail
+from deploy.connections.clickhouse import clickhouse_client
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +29,6 @@ def demo(
     from deploy.demo.run import DemoError, period, rehearse, run
     from deploy.settings import home, settings
     from sinks.clickhouse import overview, reports
-    from sinks.clickhouse.client import connect
 
     try:
         with Console(stderr=True).status("starting") as spinner:
@@ -36,7 +36,7 @@ def demo(
     except DemoError as error:
         fail(str(error))
     console = Console()
-    client = connect(settings().clickhouse_url, settings().clickhouse_database)
+    client = clickhouse_client(settings())
     demo_page.show_flow(console, flow)
     demo_page.show_totals(console, overview.totals(client))
     demo_page.show_identity(console, overview.identity(client))

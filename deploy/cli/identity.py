@@ -17,6 +17,7 @@ from deploy.cli.lookup import PROFILE_ID, find_person
 from deploy.cli.output import fail
 from deploy.cli.profile import erase
 from deploy.cli.stores import Stores, WaitNotice, exit_on_store_error, with_deployment, with_stores
+from deploy.connections.clickhouse import clickhouse_client
 
 if TYPE_CHECKING:
     from deploy.identity import Resolver
@@ -327,11 +328,11 @@ def _changes(profile_id: str, members: list[TypedAnchor]) -> list[dict[str, Any]
 
     from deploy.settings import settings
     from schemas.time import text_of_ms
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.identity_log import read_changes
 
     try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        client = clickhouse_client(settings())
         try:
             changes = read_changes(client, profile_id, [anchor for anchor, _ in members])
         finally:

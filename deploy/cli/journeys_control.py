@@ -10,6 +10,7 @@ import typer
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse, exit_on_store_error
+from deploy.connections.redis import async_redis_client
 
 if TYPE_CHECKING:
     from deploy.operations.publication import Changed, Publication
@@ -163,15 +164,13 @@ def _run(
     import asyncio
     import getpass
 
-    from redis.asyncio import Redis
-
     from deploy.operations.publication import NotPublishedError, Publication, wait_for_workers
     from deploy.settings import settings
     from schemas.time import clock_ms
     from sinks.redis.definitions import RedisDefinitions
 
     async def run() -> tuple[Changed, list[dict[str, Any]], list[dict[str, Any]]]:
-        async with Redis.from_url(settings().redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        async with async_redis_client(settings(), timeout_s=10) as redis:
             store = RedisDefinitions(redis, settings().redis_namespace)
             publication = Publication(settings(), store, by or getpass.getuser(), clock_ms)
             changed = await task(publication)

@@ -11,6 +11,8 @@ from deploy.cli.arguments import AsJson, Source
 from deploy.cli.lookup import find_person
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import exit_on_store_error, with_deployment
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import async_redis_client
 
 if TYPE_CHECKING:
     from deploy.operations.definitions_report import DefinitionsReport
@@ -147,7 +149,6 @@ def journeys_preview(
 async def _previews(
     deployment: Deployment, report: DefinitionsReport, journey: Journey, step: str, profile_id: str
 ) -> tuple[list[Preview], list[str]]:
-    from redis.asyncio import Redis
 
     from deploy.operations.message_preview import preview
     from processors.delivery.products import ProductCards
@@ -164,7 +165,7 @@ async def _previews(
     document = read_profile(stored) if stored and stored.document else new_profile(profile_id)
     events = await asyncio.to_thread(read_events, deployment.tables, profile_id)
     templates, territory = report.definitions.templates, report.definitions.territory
-    async with Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+    async with async_redis_client(settings, timeout_s=10) as redis:
         related = RedisRecommendations(redis, settings.redis_namespace)
         products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
         renderer = MessageRenderer(Recommender(related), products)
@@ -200,11 +201,11 @@ def _runs() -> dict[str, dict[str, int]] | None:
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from deploy.settings import settings
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.definitions import read_runs_under_way
 
     try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        client = clickhouse_client(settings())
         try:
             return read_runs_under_way(client)
         finally:

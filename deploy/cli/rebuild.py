@@ -33,15 +33,13 @@ def rebuild(
     """
 
     async def work(deployment: Deployment) -> RebuiltStore:
-        from redis.asyncio import Redis
-
+        from deploy.connections.redis import async_redis_client
         from deploy.operations.lost_store import rebuild_store
 
         def report(line: str) -> None:
             typer.echo(f"  {line}", err=True)
 
-        url = deployment.settings.redis_url
-        async with Redis.from_url(url, socket_timeout=60, socket_connect_timeout=5) as redis:
+        async with async_redis_client(deployment.settings, timeout_s=60) as redis:
             return await rebuild_store(deployment, redis, wipe=wipe, timeout_s=timeout_s, report=report)
 
     made = with_deployment(work)

@@ -20,6 +20,7 @@ from deploy.cli.output import fail
 from deploy.cli.scores import segments_score
 from deploy.cli.segment_backfill import segments_backfill
 from deploy.cli.stores import clickhouse
+from deploy.connections.redis import redis_client
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -61,7 +62,7 @@ def segments_list(
 
     at, definitions, address_types, territory = _in_force()
     known = fingerprints(definitions, (), territory, address_types)
-    waiting = waiting_segments(at.redis_url, at.redis_namespace, known)
+    waiting = waiting_segments(at, known)
     members: dict[str, int] | None = None
     if market and not counts:
         raise typer.BadParameter("members are counted with --counts alone", param_hint="--market")
@@ -227,8 +228,6 @@ def segments_check(as_json: AsJson = False) -> None:
     between the stores differs too, so a difference is looked at twice; `throughline drain` waits for events. History
     knows no traits that a journey has set. `doctor` shows the latest outcome, so run it on a schedule.
     """
-    from redis import Redis
-
     from deploy.cli.output import print_table
     from deploy.cli.stores import Stores, exit_on_store_error, with_stores
     from deploy.operations.catalogue_history import read_catalogue
@@ -261,7 +260,7 @@ def segments_check(as_json: AsJson = False) -> None:
         time.sleep(_ON_THEIR_WAY_S)
         result = look(now := datetime.now(UTC))
     outcome = {"at": text_of_time(now), "people": result.people, "differences": len(result.differences)}
-    with exit_on_store_error(), Redis.from_url(deployed.redis_url, socket_timeout=10) as client:
+    with exit_on_store_error(), redis_client(deployed, timeout_s=10) as client:
         note_check(client, deployed.redis_namespace, outcome)
     if as_json:
         print(json.dumps(asdict(result), indent=2))

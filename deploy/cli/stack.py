@@ -11,6 +11,7 @@ import typer
 
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail
+from deploy.connections.redis import redis_client
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -147,7 +148,7 @@ def drain(
     try:
         with (
             LagReader(settings()) as reader,
-            redis.Redis.from_url(settings().redis_url, socket_timeout=10) as client,
+            redis_client(settings(), timeout_s=10) as client,
             Console(stderr=True).status("checking") as spinner,
         ):
             left = wait(

@@ -12,6 +12,8 @@ import typer
 
 from deploy.cli.lookup import UnknownPersonError
 from deploy.cli.output import fail
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import async_redis_client
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
@@ -45,10 +47,10 @@ def clickhouse() -> Iterator[Any]:
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from deploy.settings import settings
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
 
     try:
-        client = connect(settings().clickhouse_url, settings().clickhouse_database)
+        client = clickhouse_client(settings())
         try:
             yield client
         finally:
@@ -64,8 +66,6 @@ def clickhouse() -> Iterator[Any]:
 
 def with_stores(task: Callable[[Stores], Awaitable[Result]]) -> Result:
     """Run a coroutine on the two stores in Redis."""
-    from redis.asyncio import Redis
-
     from deploy.operations.definition_files import identity_policy
     from deploy.settings import settings
     from sinks.redis.identity import RedisIdentityStore
@@ -73,7 +73,7 @@ def with_stores(task: Callable[[Stores], Awaitable[Result]]) -> Result:
 
     async def run() -> Result:
         policy, namespace = identity_policy(settings()), settings().redis_namespace
-        async with Redis.from_url(settings().redis_url, socket_timeout=10, socket_connect_timeout=5) as redis:
+        async with async_redis_client(settings(), timeout_s=10) as redis:
             stores = Stores(
                 RedisIdentityStore(redis, namespace, policy),
                 RedisProfileStore(redis, namespace),

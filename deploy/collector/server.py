@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -17,6 +18,8 @@ from deploy.collector.protocol import JsonRunner
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
 from deploy.collector.till_sums import TillSums
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.kafka import kafka_connection
 from deploy.home import Home
 from deploy.operations.hooks import load_hooks
 from deploy.operations.metrics import PrometheusMeter
@@ -58,7 +61,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
         keys=keys,
         collect=collect_for(settings),
         publication=Publication(GroupCommitPublisher(publisher, MAX_WAITING_BYTES), settings.collector_confirm_s),
-        till_sums=TillSums(settings.clickhouse_url, settings.clickhouse_database),
+        till_sums=TillSums(partial(clickhouse_client, settings)),
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
         hooks=hooks,
@@ -76,7 +79,7 @@ async def serve(settings: Settings) -> None:
     """
     logging.getLogger("aiohttp.server").addFilter(_hide_request_bytes)
     publish_s = max(PUBLISH_TIMEOUT_S, settings.collector_confirm_s)
-    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix, timeout_s=publish_s)
+    publisher = KafkaPublisher(kafka_connection(settings), settings.topic_prefix, timeout_s=publish_s)
     meter = PrometheusMeter()
     collector = build_collector(settings, publisher, meter)
     # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from deploy.collector.refusal import RefusedError
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.till_sums import read_till_sum
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,11 @@ class TillSums:
     """Reads `v_till_sums`, one question at a time: all tills of a chain close at the same minute.
 
     Args:
-        url: ClickHouse, as for `connect`; it is connected to when the first till asks.
-        database: The database of the views.
+        connect: Opens a client of the database of the views; called when the first till asks, and after a failure.
     """
 
-    def __init__(self, url: str, database: str) -> None:
-        self._url = url
-        self._database = database
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
         self._client: Any = None
         self._lock = asyncio.Lock()
 
@@ -63,5 +61,5 @@ class TillSums:
 
     def _read(self, source: str, till: str, day: str) -> dict[str, Any]:
         if self._client is None:
-            self._client = connect(self._url, self._database)
+            self._client = self._connect()
         return read_till_sum(self._client, source, till, day)

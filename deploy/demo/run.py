@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import redis_client
 from schemas.time import clock_ms, ms_of_time
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def run(settings: Settings, people: int, cache: Path, report_progress: Progress)
 
     from deploy.demo.simulator import Options, Simulation
     from deploy.operations.publish import KafkaNotReadyError, publish
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.overview import outcomes
 
     report_progress(f"simulating {people:,} people")
@@ -77,7 +79,7 @@ def run(settings: Settings, people: int, cache: Path, report_progress: Progress)
     sample, missing = _sample(cache)
     lines += sample
     try:
-        client = connect(settings.clickhouse_url, settings.clickhouse_database)
+        client = clickhouse_client(settings)
         _import_spend(client, simulation)
         report_progress(f"publishing {len(lines):,} events")
         since_ms, started = clock_ms(), time.perf_counter()
@@ -177,7 +179,7 @@ def _drain(settings: Settings, report_progress: Progress) -> None:
     try:
         with (
             LagReader(settings) as reader,
-            redis.Redis.from_url(settings.redis_url, socket_timeout=10) as client,
+            redis_client(settings, timeout_s=10) as client,
         ):
             left = drain(
                 lambda: pending(settings, reader, client),

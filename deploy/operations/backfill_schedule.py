@@ -37,7 +37,7 @@ class BackfillSchedule:
         if now_s < self._look_from:
             return False
         self._look_from = now_s + self._look_each_s
-        if not waiting_segments(settings.redis_url, settings.redis_namespace):
+        if not waiting_segments(settings):
             if now_s < self._late_from:
                 return False
             self._late_from = now_s + max(LATE_EACH_S, self._look_each_s)

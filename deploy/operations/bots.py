@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from deploy.connections.clickhouse import clickhouse_client
 from deploy.settings import Settings
 from sinks.clickhouse.bots import judge_bots, judge_bots_near
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class BotJudge:
 
     def _judge(self, now: datetime) -> int | None:
         try:
-            client = connect(self._settings.clickhouse_url, self._settings.clickhouse_database, timeout_s=60)
+            client = clickhouse_client(self._settings, timeout_s=60)
         except StoreDown as error:
             log.warning("bots are not judged: %s", error)
             return None
@@ -71,7 +72,7 @@ def judge_all_bots(settings: Settings, *, timeout_s: float = 300) -> int:
         StoreDown: ClickHouse does not answer.
         ClickHouseError: It does not answer in time.
     """
-    client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=max(1, int(timeout_s)))
+    client = clickhouse_client(settings, timeout_s=max(1, int(timeout_s)))
     try:
         return judge_bots(client)
     finally:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.hooks import load_hooks
 from deploy.operations.plans import plan_in_force
 from deploy.operations.sources import collect_for, load_sources
@@ -207,7 +208,7 @@ def _publish(records: Iterable[tuple[_Unconfirmed, ReplayRecord]], settings: Set
 
         return delivered
 
-    producer: Any = Producer(producer_config(settings.kafka_bootstrap))
+    producer: Any = Producer(producer_config(kafka_connection(settings)))
     placement = Placement(settings.topic_prefix)
     for waiting, (topic, key, value, headers) in records:
         while not failures:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from redis import RedisError
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.operations.definition_bundle import difference, read_bundle
 from deploy.operations.definition_files import load_markets
 from deploy.operations.engines import Definitions, load_definitions
@@ -55,7 +55,7 @@ async def read_in_force(settings: Settings) -> DefinitionsReport:
         DefinitionError: This release cannot read it.
         redis.RedisError: Redis does not answer.
     """
-    async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+    async with async_redis_client(settings, timeout_s=5, connect_timeout_s=2) as redis:
         store = RedisDefinitions(redis, settings.redis_namespace)
         state = await state_in_force(settings, store)
         definitions = load_definitions(await settings_in_force(settings, store, state))
@@ -65,7 +65,7 @@ async def read_in_force(settings: Settings) -> DefinitionsReport:
 async def settings_or_folder(settings: Settings) -> Settings:
     """Return settings by which the definitions in force are read; those of the folder where it is not known."""
     try:
-        async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+        async with async_redis_client(settings, timeout_s=5, connect_timeout_s=2) as redis:
             store = RedisDefinitions(redis, settings.redis_namespace)
             state = await store.state()
             return await settings_in_force(settings, store, state) if state else settings
@@ -86,7 +86,7 @@ async def read_market_rows(settings: Settings) -> list[dict[str, Any]]:
     """
     rows = [market_rows(load_markets(settings), settings.timezone)]
     try:
-        async with Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
+        async with async_redis_client(settings, timeout_s=5, connect_timeout_s=2) as redis:
             store = RedisDefinitions(redis, settings.redis_namespace)
             at = await settings_in_force(settings, store, await state_in_force(settings, store))
     except (RedisError, StoreDown, OSError):
@@ -109,7 +109,7 @@ async def read_workers(settings: Settings) -> tuple[DefinitionsState, list[dict[
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    async with Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2) as redis:
+    async with async_redis_client(settings, timeout_s=2, connect_timeout_s=2) as redis:
         store = RedisDefinitions(redis, settings.redis_namespace)
         return await store.state() or DefinitionsState(), await store.reports(clock_ms() - ALIVE_MS)
 
@@ -138,7 +138,7 @@ async def folder_is_in_force(settings: Settings) -> bool | None:
         DefinitionError: A file is no text.
         redis.RedisError: Redis does not answer.
     """
-    async with Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2) as redis:
+    async with async_redis_client(settings, timeout_s=2, connect_timeout_s=2) as redis:
         state = await RedisDefinitions(redis, settings.redis_namespace).state()
     return read_bundle(settings).version == state.version if state and state.version else None
 

@@ -8,15 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import async_redis_client
 from deploy.operations.completion import catch_up
 from deploy.operations.definition_files import identity_policy
 from deploy.operations.lag import LagReader
 from deploy.operations.roles import Role
 from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
-from sinks.clickhouse.client import connect
 from sinks.clickhouse.identity_log import has_version
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
@@ -97,9 +96,9 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
         redis.RedisError: Redis does not answer.
     """
     policy, namespace = identity_policy(settings), settings.redis_namespace
-    tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+    tables = clickhouse_client(settings)
     try:
-        async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
+        async with async_redis_client(settings, timeout_s=30) as redis:
             with LagReader(settings) as lags:
                 yield Deployment(
                     settings=settings,

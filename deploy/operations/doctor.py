@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.kafka import kafka_connection
+from deploy.connections.redis import async_redis_client, redis_client
+
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
@@ -157,7 +161,7 @@ def _durability(settings: Settings) -> list[Check]:
         return [Check("durability", True, found, "production sets THROUGHLINE_REDIS_DURABILITY to disk or replica")]
     key = f"{{{settings.redis_namespace}}}:durable"
     try:
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=2 * _TIMEOUT_S) as client:
+        with redis_client(settings, timeout_s=2 * _TIMEOUT_S) as client:
             pipeline = client.pipeline(transaction=False)
             add_wait(pipeline, key, level, _TIMEOUT_S * 1000)
             *_, confirmed = pipeline.execute()
@@ -180,13 +184,12 @@ def _durability(settings: Settings) -> list[Check]:
 def _refusals(settings: Settings) -> list[Check]:
     """Check that so few of the latest records were refused that the identify workers go on."""
     from redis import RedisError
-    from redis.asyncio import Redis
 
     from processors.identity.stage import Identify
     from sinks.redis.refused_share import RedisRefusedShare
 
     async def load() -> tuple[int, int]:
-        async with Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+        async with async_redis_client(settings, timeout_s=_TIMEOUT_S) as client:
             return await RedisRefusedShare(client, settings.redis_namespace).load()
 
     try:
@@ -208,17 +211,17 @@ def _people(settings: Settings) -> list[Check]:
     import redis
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.rebuild import has_people
     from sinks.redis.rebuild import is_under_way, knows_people
 
     try:
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+        with redis_client(settings, timeout_s=_TIMEOUT_S) as client:
             if is_under_way(client, settings.redis_namespace):
                 return [Check("people", False, "a rebuild of Redis has not ended", "repeat `throughline rebuild`")]
             if knows_people(client, settings.redis_namespace):
                 return []
-        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=_TIMEOUT_S)
+        tables = clickhouse_client(settings, timeout_s=_TIMEOUT_S)
         try:
             lost = has_people(tables)
         finally:
@@ -235,14 +238,14 @@ def _profiles(settings: Settings) -> list[Check]:
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from deploy.operations.lag import KafkaUnreachableError, LagReader
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.reports import accounting_of_profiles
 
     try:
         with LagReader(settings, _TIMEOUT_S) as reader:
             if any(lag.records for lag in reader.lags() if lag.role == "profile"):
                 return []
-        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=2 * _TIMEOUT_S)
+        tables = clickhouse_client(settings, timeout_s=2 * _TIMEOUT_S)
         try:
             found = accounting_of_profiles(tables, timeout_s=_TIMEOUT_S)
         finally:
@@ -265,19 +268,17 @@ def _profiles(settings: Settings) -> list[Check]:
 
 def _segments(settings: Settings) -> list[Check]:
     """Check that segments have taken in history, if a profile worker has run, and tell what the latest check found."""
-    import redis
-
     from deploy.operations.segment_backfill import waiting_segments
     from sinks.redis.segment_backfill import read_check
 
-    waiting = waiting_segments(settings.redis_url, settings.redis_namespace)
+    waiting = waiting_segments(settings)
     if waiting is None:
         return []
     checks = [Check("segments", True, "all have taken in history")]
     if waiting:
         found = f"not filled with history yet: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
         checks = [Check("segments", True, found, "`throughline segments backfill`")]
-    with redis.Redis.from_url(settings.redis_url, socket_timeout=_TIMEOUT_S) as client:
+    with redis_client(settings, timeout_s=_TIMEOUT_S) as client:
         outcome = read_check(client, settings.redis_namespace)
     if outcome is not None:
         differ = outcome["differences"]
@@ -337,7 +338,7 @@ def _kafka(settings: Settings) -> tuple[str, str]:
     from deploy.operations.retention import KeptTooLongError, check_retention
     from schemas.topics import topics
 
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    admin = AdminClient(kafka_connection(settings))
     try:
         metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
@@ -357,8 +358,8 @@ def _redis(settings: Settings) -> tuple[str, str]:
     import redis
 
     try:
-        with redis.Redis.from_url(
-            settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, decode_responses=True
+        with redis_client(
+            settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S, decode_responses=True
         ) as client:
             info = client.info("everything")
     except redis.AuthenticationError as error:
@@ -390,17 +391,13 @@ def _schema_registry(settings: Settings) -> tuple[str, str]:
 
 
 def _clickhouse(settings: Settings) -> tuple[str, str]:
-    import clickhouse_connect
-    from clickhouse_connect.driver.exceptions import ClickHouseError
-
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.migrate import SchemaMismatchError, check_schema
 
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # the hint of the check is enough
     try:
-        client = clickhouse_connect.get_client(
-            dsn=settings.clickhouse_url, connect_timeout=_TIMEOUT_S, send_receive_timeout=_TIMEOUT_S
-        )
-    except ClickHouseError as error:
+        client = clickhouse_client(settings, None, timeout_s=_TIMEOUT_S)
+    except StoreDown as error:
         reason = "does not answer" if _NO_ANSWER.search(str(error)) else str(error).strip().splitlines()[0]
         hint = (
             "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"

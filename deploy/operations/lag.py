@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.roles import ROLES, Role, consumed_topics, group_id
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class LagReader:
         prefix = settings.topic_prefix
         self._groups = {role: group_id(prefix, role) for role in roles}
         self._offsets = OffsetReader(
-            settings.kafka_bootstrap, self._groups.values(), group_id(prefix, "lag"), timeout_s=timeout_s
+            kafka_connection(settings), self._groups.values(), group_id(prefix, "lag"), timeout_s=timeout_s
         )
 
     def __enter__(self) -> Self:

@@ -6,6 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.kafka import kafka_connection
+from deploy.connections.redis import redis_client
 from schemas.topics import IDENTITY_CHANGES
 from sinks.redis.people import LOST, LostPeopleError, has_its_people, keep_people
 
@@ -50,9 +53,7 @@ def _try(settings: Settings) -> str:
 
     namespace = settings.redis_namespace
     try:
-        with redis.Redis.from_url(
-            settings.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
-        ) as client:
+        with redis_client(settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S) as client:
             if has_its_people(client, namespace):
                 return ""
             if is_under_way(client, namespace):
@@ -72,10 +73,9 @@ def _try(settings: Settings) -> str:
 def _in_clickhouse(settings: Settings) -> bool:
     from clickhouse_connect.driver.exceptions import DatabaseError
 
-    from sinks.clickhouse.client import connect
     from sinks.clickhouse.rebuild import has_people
 
-    tables = connect(settings.clickhouse_url, timeout_s=int(_TIMEOUT_S))
+    tables = clickhouse_client(settings, None, timeout_s=int(_TIMEOUT_S))
     try:
         tables.database = settings.clickhouse_database
         return has_people(tables)
@@ -92,7 +92,7 @@ def _in_kafka(settings: Settings) -> bool:
     from sinks.kafka.offsets import OffsetReader
 
     topic = settings.topic_prefix + IDENTITY_CHANGES
-    reader = OffsetReader(settings.kafka_bootstrap, (), f"{settings.topic_prefix}people", timeout_s=_TIMEOUT_S)
+    reader = OffsetReader(kafka_connection(settings), (), f"{settings.topic_prefix}people", timeout_s=_TIMEOUT_S)
     try:
         places = reader.partitions([topic]).get(topic, [])
         return any(reader.reported_ends(places).values())

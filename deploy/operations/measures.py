@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import redis_client
 from schemas.metrics import (
     ACCOUNTED_AT,
     ACCOUNTING_DIFFERENCE,
@@ -69,14 +71,12 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
     Raises:
         redis.exceptions.RedisError: Redis does not answer.
     """
-    from redis import Redis
-
     from sinks.redis import measures
     from sinks.redis.outbox import identity_outbox, profile_outbox
     from sinks.redis.segment_backfill import read_check
 
     namespace, now_ms = settings.redis_namespace, clock_ms()
-    with Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S) as client:
+    with redis_client(settings, timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S) as client:
         if role == "identify":
             _set_outbox(meter, "identity", measures.waiting_records(client, identity_outbox(namespace), now_ms))
             used, limit = measures.memory(client)
@@ -178,9 +178,7 @@ def _tables(settings: Settings) -> Iterator[Any]:
         StoreDown: ClickHouse does not answer.
         ClickHouseError: It refuses, or a query took too long.
     """
-    from sinks.clickhouse.client import connect
-
-    client = connect(settings.clickhouse_url, settings.clickhouse_database)
+    client = clickhouse_client(settings)
     try:
         yield client
     finally:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from redis.asyncio import Redis
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import async_redis_client
 from deploy.operations.definition_files import DefinitionError, load_territory
 from deploy.operations.engines import load_message_policy, load_segments
 from deploy.operations.publication import settings_in_force, state_in_force
@@ -20,7 +21,7 @@ from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.document import StoredProfile
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.territory import ONE_TERRITORY
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.history import read_events, read_product_names
 from sinks.redis.definitions import RedisDefinitions
 
@@ -35,7 +36,7 @@ async def read_person_page(stored: StoredProfile, settings: Settings, now_ms: in
     """
     events, catalogue = await asyncio.to_thread(_history, stored.profile_id, settings)
     incomplete = ""
-    async with Redis.from_url(settings.redis_url, socket_timeout=10, socket_connect_timeout=5) as client:
+    async with async_redis_client(settings, timeout_s=10) as client:
         definitions = RedisDefinitions(client, settings.redis_namespace)
         try:
             settings = await settings_in_force(settings, definitions, await state_in_force(settings, definitions))
@@ -51,7 +52,7 @@ async def read_person_page(stored: StoredProfile, settings: Settings, now_ms: in
 def _history(profile_id: str, settings: Settings) -> tuple[list[dict[str, Any]] | None, dict[str, str]]:
     """Read a person's events and the names of their products; None while ClickHouse is down or has no tables yet."""
     try:
-        client = connect(settings.clickhouse_url, settings.clickhouse_database)
+        client = clickhouse_client(settings)
         try:
             events = read_events(client, profile_id)
             return events, read_product_names(client, product_ids(events))

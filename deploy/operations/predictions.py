@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deploy.connections.clickhouse import clickhouse_client
+
 if TYPE_CHECKING:
     from deploy.settings import Settings
 
@@ -104,12 +106,12 @@ def examine_predictions(settings: Settings, now_ms: int) -> Predictions | None:
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.predictions import FitState, fit_state
 
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # None says enough
     try:
-        client = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=_TIMEOUT_S)
+        client = clickhouse_client(settings, timeout_s=_TIMEOUT_S)
         try:
             state: FitState = fit_state(client)
         finally:

@@ -6,6 +6,9 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.kafka import kafka_connection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,7 +39,7 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 
     try:
         return create_topics(
-            settings.kafka_bootstrap,
+            kafka_connection(settings),
             topics(settings.channels),
             prefix=settings.topic_prefix,
             partitions=settings.partitions,
@@ -71,14 +74,13 @@ def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None
     from sinks.clickhouse.access import define_views
     from sinks.clickhouse.catalogue import publish_plan
     from sinks.clickhouse.channels import publish_channels
-    from sinks.clickhouse.client import connect
     from sinks.clickhouse.markets import publish_markets
     from sinks.clickhouse.migrate import migrate as run
     from sinks.clickhouse.reports import publish_settings
     from sinks.clickhouse.rfm import publish_rfm
     from sinks.clickhouse.spend import publish_currency
 
-    client = connect(settings.clickhouse_url)
+    client = clickhouse_client(settings, None)
     try:
         applied = [migration.name for migration in run(client, settings.clickhouse_database)]
         if advice := define_views(client, settings.clickhouse_database):
@@ -113,12 +115,12 @@ def wait_for_schema(settings: Settings) -> None:
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    from sinks.clickhouse.client import StoreDown, connect
+    from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.migrate import check_schema
 
     while True:
         try:
-            client = connect(settings.clickhouse_url)
+            client = clickhouse_client(settings, None)
             try:
                 return check_schema(client, settings.clickhouse_database)
             finally:

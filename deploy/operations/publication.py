@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from deploy.connections.clickhouse import clickhouse_client
 from deploy.operations.definition_bundle import (
     Bundle,
     BundleDifference,
@@ -31,7 +32,7 @@ from deploy.operations.provision import market_rows
 from deploy.settings import Settings
 from processors.identity.countries import country_names
 from schemas.journeys.control import ChangeKind, DefinitionChange, DefinitionsState, JourneyControl
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.definitions import insert_change, read_changes, read_files, read_people_under_way
 from sinks.clickhouse.markets import publish_markets
 from sinks.redis.definitions import RedisDefinitions
@@ -350,7 +351,7 @@ def _with_tables(settings: Settings, task: Callable[[Any], Any]) -> Any:
     Raises:
         StoreDown: It does not answer, or cannot now; a worker that waits for a version has to ask it again.
     """
-    tables = connect(settings.clickhouse_url, settings.clickhouse_database)
+    tables = clickhouse_client(settings)
     try:
         return task(tables)
     except (ClickHouseError, OSError) as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from deploy.connections.kafka import kafka_connection
 from processors.intake.routing import routing_key
 from schemas.topics import touchpoint_topic
 
@@ -149,7 +150,7 @@ class _Sender:
         extra: dict[str, Any] = {"linger.ms": 10, "queue.buffering.max.messages": 100_000, "log_level": 0}
         # Only errors are reported back: one callback into Python for each success would halve the speed.
         extra["delivery.report.only.error"] = True
-        self._producer = Producer(producer_config(settings.kafka_bootstrap, **extra))
+        self._producer = Producer(producer_config(kafka_connection(settings), **extra))
         self._check(settings)
 
     def _check(self, settings: Settings) -> None:

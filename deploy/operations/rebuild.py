@@ -12,8 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from redis.asyncio import Redis
-
+from deploy.connections.redis import async_redis_client
 from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment, Progress
 from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
@@ -60,7 +59,7 @@ async def load_rebuild_definitions(settings: Settings) -> tuple[Definitions, dic
         DefinitionError: A definition file is not valid.
         redis.RedisError: Redis does not answer.
     """
-    async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+    async with async_redis_client(settings, timeout_s=30) as client:
         store = RedisDefinitions(client, settings.redis_namespace)
         at = await settings_in_force(settings, store, await state_in_force(settings, store))
         definitions = await asyncio.to_thread(load_sound_definitions, at)

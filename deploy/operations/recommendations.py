@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from redis.asyncio import Redis
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.recommendations import compute_recommendations
 from sinks.redis.recommendations import RedisRecommendations
 
@@ -47,7 +48,7 @@ async def refresh(settings: Settings, client: Any, *, days: int = 180, now: date
         now: The end of those days; the present by default.
     """
     found = await asyncio.to_thread(compute_recommendations, client, now or datetime.now(UTC), days=days)
-    async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
+    async with async_redis_client(settings, timeout_s=30) as redis:
         await RedisRecommendations(redis, settings.redis_namespace).store(found)
     return RefreshCounts(len(found.products), sum(map(len, found.together.values())), len(found.best))
 
@@ -62,13 +63,13 @@ async def refresh_if_due(settings: Settings, *, now: datetime | None = None) -> 
     Returns:
         Counts of the refresh; None when it is not due, or ClickHouse does not answer.
     """
-    async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as redis:
+    async with async_redis_client(settings, timeout_s=30) as redis:
         stored = RedisRecommendations(redis, settings.redis_namespace)
         if not await stored.acquire_refresh(REFRESH_INTERVAL_S):
             return None
         found = None
         try:
-            client = await asyncio.to_thread(connect, settings.clickhouse_url, settings.clickhouse_database)
+            client = await asyncio.to_thread(clickhouse_client, settings)
             try:
                 found = await refresh(settings, client, now=now)
             finally:

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from itertools import compress
 from typing import Any
 
+from deploy.connections.clickhouse import clickhouse_sink
 from deploy.operations.definition_files import touch_rules
 from deploy.operations.deployment import Deployment
 from processors.recording.erasure_filter import person_trace
@@ -62,7 +63,7 @@ async def restate(
         RuntimeError: ClickHouse refuses a row.
     """
     rules, result = touch_rules(deployment.settings), RestatementResult()
-    sink = ClickHouseSink(deployment.settings.clickhouse_url, deployment.settings.clickhouse_database)
+    sink = clickhouse_sink(deployment.settings)
     try:
         for day, events in await asyncio.to_thread(events_by_day, deployment.tables, start, stop):
             found = await asyncio.to_thread(_of_day, deployment.tables, day, start, stop, rules)

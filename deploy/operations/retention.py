@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deploy.connections.kafka import kafka_connection
 from schemas.durations import DAY_MS
 from schemas.topics import RESOLVED_TOUCHPOINTS, topics, touchpoint_topic
 from sinks.redis.deduplication import KNOWN_MS
@@ -48,7 +49,7 @@ def kept_too_long(settings: Settings, timeout_s: float = 10.0) -> dict[str, int]
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    admin = AdminClient(kafka_connection(settings))
     found: dict[str, int] = {}
     try:
         existing = admin.list_topics(timeout=timeout_s).topics
@@ -83,7 +84,7 @@ def shorten_retention(settings: Settings, timeout_s: float = 10.0) -> list[str]:
             ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()
         ]
         changes.append(ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries))
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    admin = AdminClient(kafka_connection(settings))
     try:
         for future in admin.incremental_alter_configs(changes).values() if changes else ():
             future.result(timeout_s)

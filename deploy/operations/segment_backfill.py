@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from redis import Redis
 from redis.exceptions import RedisError
 
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.redis import redis_client
 from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
 from deploy.operations.publication import wait_for_workers
@@ -49,7 +50,7 @@ from sinks.clickhouse.audiences import (
     people_of_part,
     segments_on_record,
 )
-from sinks.clickhouse.client import StoreDown, connect
+from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.history import read_events_of, read_people
 from sinks.clickhouse.rfm import publish_rfm
 from sinks.redis.segment_backfill import RedisSegmentBackfill, read_dated_ms, read_definitions
@@ -138,17 +139,16 @@ def fingerprints(
     return found
 
 
-def waiting_segments(redis_url: str, namespace: str, known: Mapping[str, str] | None = None) -> list[str] | None:
+def waiting_segments(settings: Settings, known: Mapping[str, str] | None = None) -> list[str] | None:
     """Return what has not taken in history yet; None: Redis does not answer, or no profile worker has run yet.
 
     Args:
-        redis_url: Of the deployment.
-        namespace: Its hash tag of Redis keys.
+        settings: Of the deployment.
         known: `fingerprints` of the files; None: of what the profile workers run.
     """
     try:
-        with Redis.from_url(redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
-            in_force, filled = read_definitions(client, namespace)
+        with redis_client(settings, timeout_s=3, connect_timeout_s=3) as client:
+            in_force, filled = read_definitions(client, settings.redis_namespace)
     except RedisError:
         return None
     if not in_force:
@@ -166,9 +166,9 @@ def late_events_wait(settings: Settings, now_ms: int) -> bool:
         now_ms: The time, milliseconds since 1970.
     """
     try:
-        with Redis.from_url(settings.redis_url, socket_timeout=3, socket_connect_timeout=3) as client:
+        with redis_client(settings, timeout_s=3, connect_timeout_s=3) as client:
             since_ms = read_dated_ms(client, settings.redis_namespace)
-        tables = connect(settings.clickhouse_url, settings.clickhouse_database, timeout_s=3)
+        tables = clickhouse_client(settings, timeout_s=3)
         try:
             found = late_arrivals(tables, time_of_ms(since_ms))
         finally:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.lag import KafkaUnreachableError, LagReader
 from deploy.operations.roles import group_id
 from processors.identity.claims import event_key
@@ -53,8 +54,7 @@ def read_resolved(settings: Settings, lags: LagReader) -> ResolvedTopic:
         return found
     consumer: Any = Consumer(
         {
-            "bootstrap.servers": settings.kafka_bootstrap,
-            "log_level": 0,
+            **kafka_connection(settings),
             "group.id": group_id(settings.topic_prefix, "lag"),  # required, and never used: partitions are assigned
             "enable.auto.commit": False,
             "enable.partition.eof": True,

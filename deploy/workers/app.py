@@ -14,6 +14,7 @@ from typing import Any
 import faust
 from mode.supervisors import CrashingSupervisor
 
+from deploy.connections.kafka import faust_credentials
 from deploy.home import Home
 from deploy.operations.metrics import PrometheusMeter, serve
 from deploy.operations.roles import Role, group_id
@@ -31,6 +32,7 @@ def build_app(role: Role, settings: Settings, meter: PrometheusMeter | None = No
     app = faust.App(
         group_id(settings.topic_prefix, role),
         broker=[f"kafka://{address.strip()}" for address in settings.kafka_bootstrap.split(",")],
+        broker_credentials=faust_credentials(settings),
         store="memory://",
         datadir=home() / "faust" / role,
         web_enabled=False,

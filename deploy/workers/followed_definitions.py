@@ -15,8 +15,8 @@ from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import redis
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client, redis_client
 from deploy.operations.definition_bundle import note_use
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.engines import Definitions, former_journeys, load_sound_definitions
@@ -186,7 +186,7 @@ def _note_segments(settings: Settings, definitions: Definitions) -> None:
     waiting: list[str] = []
     with (
         suppress(redis.RedisError),  # it is down: this can wait until the next start
-        redis.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client,
+        redis_client(settings, timeout_s=30) as client,
     ):
         waiting = not_filled(known, note_definitions(client, settings.redis_namespace, known))
     if waiting:
@@ -234,7 +234,7 @@ async def _built(at: Settings, store: RedisDefinitions, build: Callable[[LoadedD
 async def _first_version(
     settings: Settings, build: Callable[[LoadedDefinitions], Built]
 ) -> tuple[DefinitionsState, Built]:
-    async with Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5) as client:
+    async with async_redis_client(settings, timeout_s=30) as client:
         store = RedisDefinitions(client, settings.redis_namespace)
         state = await _while_down(lambda: state_in_force(settings, store))
         at = await _while_down(lambda: settings_in_force(settings, store, state))

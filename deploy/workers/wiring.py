@@ -15,6 +15,9 @@ import faust
 import redis.asyncio
 import redis.exceptions
 
+from deploy.connections.clickhouse import clickhouse_sink
+from deploy.connections.kafka import kafka_connection
+from deploy.connections.redis import async_redis_client
 from deploy.operations.bots import BotJudge
 from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
 from deploy.operations.locations import open_locations
@@ -105,7 +108,7 @@ class _Stores:
     def __init__(self, settings: Settings, meter: Meter) -> None:
         self._settings, self.meter = settings, meter
         self._namespace = settings.redis_namespace
-        self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=30, socket_connect_timeout=5)
+        self._redis = async_redis_client(settings, timeout_s=30)
         self._with_retry = partial(with_retry, longest_pause_s=settings.store_retry_max_s, meter=meter)
 
     def identities(self) -> RedisIdentityStore:
@@ -149,7 +152,7 @@ class _Stores:
         return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
 
     def tables(self) -> CountedTables:
-        sink = ClickHouseSink(self._settings.clickhouse_url, self._settings.clickhouse_database)
+        sink = clickhouse_sink(self._settings)
         return CountedTables(self._with_retry(sink, down=(StoreDown,)), self.meter)
 
     def schema_registry(self) -> SchemaRegistryClient | None:
@@ -159,7 +162,7 @@ class _Stores:
         return self._with_retry(client, down=(RegistryDown,))
 
     def publisher(self) -> KafkaPublisher:
-        publisher = KafkaPublisher(self._settings.kafka_bootstrap, self._settings.topic_prefix)
+        publisher = KafkaPublisher(kafka_connection(self._settings), self._settings.topic_prefix)
         return self._with_retry(publisher, down=(PublishFailedError,))
 
 
@@ -267,7 +270,7 @@ def kafka_progress(
         for role in ("identify", "profile")
     ]
     reader = OffsetReader(
-        settings.kafka_bootstrap,
+        kafka_connection(settings),
         [group for group, _ in groups],
         group_id(prefix, "progress"),
         timeout_s=timeout_s,

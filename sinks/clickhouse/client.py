@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import ssl
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -94,13 +95,14 @@ class RowsRefused(Exception):  # noqa: N818 - an outcome that callers tell from 
         self.row = row
 
 
-def connect(url: str, database: str | None = None, *, timeout_s: int = 300) -> Any:
+def connect(url: str, database: str | None = None, *, timeout_s: int = 300, ca_file: str = "") -> Any:
     """Open a synchronous clickhouse-connect client, for queries and migrations.
 
     Args:
         url: `http://user:password@host:8123` or `https://…`; the path is ignored.
         database: The client's default database.
         timeout_s: Longest wait for an answer, in seconds.
+        ca_file: CA certificates (PEM) that sign the server's; empty: those of the system.
 
     Raises:
         StoreDown: No server answers there, or it refuses this user.
@@ -114,6 +116,7 @@ def connect(url: str, database: str | None = None, *, timeout_s: int = 300) -> A
             username=unquote(parts.username or "default"),
             password=unquote(parts.password or ""),
             secure=secure,
+            ca_cert=(ca_file or ssl.get_default_verify_paths().cafile) if secure else None,
             database=database or "__default__",
             autogenerate_session_id=False,  # a session would forbid two queries at once
             connect_timeout=min(timeout_s, 5),
@@ -130,10 +133,12 @@ class ClickHouseSink:
         url: As for `connect`.
         database: The database of the tables.
         timeout_s: Longest wait for one insert, in seconds.
+        ca_file: As for `connect`.
     """
 
-    def __init__(self, url: str, database: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, database: str, *, timeout_s: float = 60.0, ca_file: str = "") -> None:
         parts = urlsplit(url)
+        self._ca_file = ca_file
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         self._address = f"{parts.scheme}://{host}:{parts.port or (8443 if parts.scheme == 'https' else 8123)}/"
         self._headers = {
@@ -278,7 +283,9 @@ class ClickHouseSink:
 
     async def _post(self, settings: Mapping[str, str], data: bytes | aiohttp.FormData, what: str) -> bytes:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
+            self._session = aiohttp.ClientSession(
+                timeout=self._timeout, headers=self._headers, connector=aiohttp.TCPConnector(ssl=self._tls())
+            )
         try:
             async with self._session.post(self._address, params=settings, data=data) as response:
                 if response.status != 200:
@@ -292,6 +299,13 @@ class ClickHouseSink:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Return how the server is verified."""
+        try:
+            return ssl.create_default_context(cafile=self._ca_file) if self._ca_file else True
+        except OSError as error:
+            raise StoreDown(f"the CA file {self._ca_file}: {error}") from error
 
     async def _refusal(self, table: str, row: bytes, token: str) -> str | None:
         """Insert one row; return the server's message when it is refused, None when it is stored."""

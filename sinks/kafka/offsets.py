@@ -26,15 +26,17 @@ class OffsetReader:
     `timeout_s` seconds.
 
     Args:
-        bootstrap: Addresses of brokers.
+        connection: librdkafka's properties of the connection.
         groups: The consumer groups.
         reader_group: A group id of its own, which Kafka requires and nothing uses.
         timeout_s: Longest wait for an answer, seconds.
     """
 
-    def __init__(self, bootstrap: str, groups: Iterable[str], reader_group: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], groups: Iterable[str], reader_group: str, *, timeout_s: float
+    ) -> None:
         self._timeout_s = timeout_s
-        connection = {"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": int(timeout_s * 1000)}
+        connection = {**connection, "socket.timeout.ms": int(timeout_s * 1000)}
         self._connection = connection
         self._reader_group = reader_group
         self._peeker: Any = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,10 +31,15 @@ class PublishFailedError(Exception):
     """Some records are not confirmed by the broker, which may be down; all of the call's records must be sent again."""
 
 
-def producer_config(bootstrap: str, **extra: Any) -> dict[str, Any]:
-    """Return the settings of every producer: idempotent, all replicas, partitioned as Java clients do."""
+def producer_config(connection: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+    """Return the settings of every producer: idempotent, all replicas, partitioned as Java clients do.
+
+    Args:
+        connection: librdkafka's properties of the connection, as `deploy/connections/kafka.py` makes them.
+        extra: Further properties.
+    """
     return {
-        "bootstrap.servers": bootstrap,
+        **connection,
         "enable.idempotence": True,
         "acks": "all",
         "partitioner": "murmur2_random",
@@ -51,12 +56,14 @@ class KafkaPublisher:
 
     unavailable = (PublishFailedError,)
 
-    def __init__(self, bootstrap: str, topic_prefix: str = "", *, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], topic_prefix: str = "", *, timeout_s: float = DELIVERY_TIMEOUT_S
+    ) -> None:
         self._prefix = topic_prefix
         self._timeout_s = timeout_s
         # Only errors are reported back: a callback into Python for each success costs more than the send.
         self._config = producer_config(
-            bootstrap,
+            connection,
             **{
                 "linger.ms": 1000,
                 "delivery.report.only.error": True,
@@ -162,7 +169,7 @@ class KafkaPublisher:
 
 
 def create_topics(
-    bootstrap: str,
+    connection: Mapping[str, Any],
     topics: Iterable[Topic],
     *,
     prefix: str = "",
@@ -178,7 +185,7 @@ def create_topics(
     Raises:
         KafkaException: The broker cannot be reached or refuses; the message names the topic.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})  # what it would log, the error says
+    admin = AdminClient(dict(connection))
     existing = set(admin.list_topics(timeout=timeout_s).topics)
     outcome: dict[str, str] = {prefix + topic.name: "exists" for topic in topics if prefix + topic.name in existing}
     wanted = [topic for topic in topics if prefix + topic.name not in existing]

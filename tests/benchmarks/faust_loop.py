@@ -19,6 +19,7 @@ import faust
 import orjson
 from confluent_kafka import Producer
 
+from deploy.connections.kafka import kafka_connection
 from deploy.local.servers import Servers
 from schemas.topics import Topic
 from sinks.kafka.producer import create_topics, producer_config
@@ -33,8 +34,10 @@ def bare_loop(servers: Servers, home: Path, count: int) -> dict[str, Any]:
     with corner(servers.settings) as settings:
         topic = f"{settings.topic_prefix}loop"
         names = [Topic("loop", key="the event's number", retention_ms=-1)]
-        create_topics(settings.kafka_bootstrap, names, prefix=settings.topic_prefix, partitions=PARTITIONS, replicas=1)
-        producer = Producer(producer_config(settings.kafka_bootstrap, **{"linger.ms": 50}))
+        create_topics(
+            kafka_connection(settings), names, prefix=settings.topic_prefix, partitions=PARTITIONS, replicas=1
+        )
+        producer = Producer(producer_config(kafka_connection(settings), **{"linger.ms": 50}))
         for number, line in enumerate(lines(count)):
             producer.produce(topic, line, str(number).encode())
             if number % 1000 == 0:

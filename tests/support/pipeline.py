@@ -12,12 +12,14 @@ from typing import Any, Self
 
 import orjson
 import pytest
-import redis
 from confluent_kafka import Producer
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.kafka import kafka_connection
+from deploy.connections.redis import redis_client
 from deploy.local.process import ChildProcess
 from deploy.operations.completion import drain, pending
 from deploy.operations.lag import LagReader
@@ -26,7 +28,6 @@ from deploy.operations.publish import publish
 from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.topics import touchpoint_topic
-from sinks.clickhouse.client import connect
 from sinks.kafka.producer import producer_config
 from tests.support.databases import create_database
 
@@ -51,7 +52,7 @@ class Pipeline:
         self.home = home
         self.workers: dict[str, ChildProcess] = {}
         self._roles = roles
-        self._producer = Producer(producer_config(settings.kafka_bootstrap, **{"linger.ms": 5}))
+        self._producer = Producer(producer_config(kafka_connection(settings), **{"linger.ms": 5}))
 
     def __enter__(self) -> Self:
         apply_topics(self.settings)
@@ -120,7 +121,7 @@ class Pipeline:
 
     def drain(self, timeout_s: float = 60.0) -> None:
         """Wait until everything published is processed and visible in ClickHouse."""
-        with redis.Redis.from_url(self.settings.redis_url) as client, LagReader(self.settings) as reader:
+        with redis_client(self.settings, timeout_s=30) as client, LagReader(self.settings) as reader:
             left = drain(lambda: pending(self.settings, reader, client), timeout_s, progress=lambda _: self.check())
         assert left.empty, f"not drained after {timeout_s} s: {left.summary()}"
 
@@ -155,7 +156,7 @@ class Pipeline:
 
     def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Ask ClickHouse."""
-        client = connect(self.settings.clickhouse_url, self.settings.clickhouse_database)
+        client = clickhouse_client(self.settings)
         try:
             return [tuple(row) for row in client.query(sql, parameters=parameters).result_rows]
         finally:

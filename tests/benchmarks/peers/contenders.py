@@ -16,6 +16,7 @@ import orjson
 import yaml
 from confluent_kafka import Producer
 
+from deploy.connections.kafka import kafka_connection
 from deploy.local.ports import free_port
 from deploy.local.process import ROOT, ChildProcess
 from deploy.local.servers import Servers
@@ -124,7 +125,7 @@ class Run:
         self.settings = settings
         self.workers = workers
         self._topic = f"{settings.topic_prefix}events"
-        self._producer = Producer(producer_config(settings.kafka_bootstrap, **{"linger.ms": 50}))
+        self._producer = Producer(producer_config(kafka_connection(settings), **{"linger.ms": 50}))
         self._clickhouse = connect(settings.clickhouse_url, settings.clickhouse_database)
 
     def publish(self, lines: Iterable[bytes]) -> int:
@@ -178,7 +179,7 @@ def running(
     """Make the topic and the table and start the peer's workers; end them afterwards."""
     topic = Topic("events", key="the strongest identifier", retention_ms=-1)
     create_topics(
-        settings.kafka_bootstrap, [topic], prefix=settings.topic_prefix, partitions=settings.partitions, replicas=1
+        kafka_connection(settings), [topic], prefix=settings.topic_prefix, partitions=settings.partitions, replicas=1
     )
     ddl = subprocess.run(
         [python, "-c", "from tests.benchmarks.peers.job import CREATE_TABLE; print(CREATE_TABLE)"],

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from deploy.collector import hooks as collector_hooks
 from deploy.collector.refusal import RefusedError
 from deploy.collector.server import build_collector
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from sinks.kafka.producer import KafkaPublisher
@@ -200,7 +201,7 @@ def amazon(monkeypatch: pytest.MonkeyPatch) -> Amazon:
 async def ses(place: Settings, amazon: Amazon) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """A collector in this process, which asks no server of Amazon."""
     settings = place.model_copy(update={"hook_secrets": SecretStr(SECRETS)})
-    publisher = KafkaPublisher(settings.kafka_bootstrap, settings.topic_prefix)
+    publisher = KafkaPublisher(kafka_connection(settings), settings.topic_prefix)
     async with TestClient(TestServer(build_collector(settings, publisher).app())) as client:
         yield client
     await asyncio.to_thread(publisher.close)

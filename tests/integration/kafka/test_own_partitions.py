@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from schemas.records import Outgoing
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.integration
 async def test_a_person_is_in_the_partition_of_the_records(stack: Settings) -> None:
     apply_topics(stack)
     people = [f"{'person' * (number % 4)}{number:x}" for number in range(1, 200)]
-    publisher = KafkaPublisher(stack.kafka_bootstrap, stack.topic_prefix)
+    publisher = KafkaPublisher(kafka_connection(stack), stack.topic_prefix)
     await publisher.send([Outgoing(RESOLVED_TOUCHPOINTS, person.encode(), b"{}") for person in people])
     publisher.close()
     reader = Consumer({"bootstrap.servers": stack.kafka_bootstrap, "group.id": "look"})

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.connections.kafka import kafka_connection
 from deploy.settings import Settings
 from schemas.dead_letters import RECORD_LIMIT_BYTES, truncation
 from schemas.records import Outgoing, RecordsTooLargeError
@@ -44,9 +45,9 @@ def growing(bytes_sent: int) -> bytes:
 
 async def test_the_publisher_names_what_is_too_large_and_sends_the_others(stack: Settings) -> None:
     create_topics(
-        stack.kafka_bootstrap, [Topic("decisions", "key", -1)], prefix=stack.topic_prefix, partitions=1, replicas=1
+        kafka_connection(stack), [Topic("decisions", "key", -1)], prefix=stack.topic_prefix, partitions=1, replicas=1
     )
-    publisher = KafkaPublisher(stack.kafka_bootstrap, stack.topic_prefix)
+    publisher = KafkaPublisher(kafka_connection(stack), stack.topic_prefix)
     sizes = [10, RECORD_LIMIT_BYTES, 20, RECORD_LIMIT_BYTES + 1, 30]
     with pytest.raises(RecordsTooLargeError, match="2 records of decisions") as raised:
         await publisher.send([Outgoing("decisions", b"k", b"v" * size) for size in sizes])
@@ -103,7 +104,7 @@ def test_malformed_resolved_records_cost_no_neighbour_its_profile_or_its_row(sta
         "received_at": "later",
     }
     malformed = [b"{", b"[]", b"{}", orjson.dumps(newer), orjson.dumps({**newer, "profile_id": {"shard": 7}})]
-    publisher = KafkaPublisher(stack.kafka_bootstrap, stack.topic_prefix)
+    publisher = KafkaPublisher(kafka_connection(stack), stack.topic_prefix)
     with Pipeline(stack, tmp_path, roles=("identify", "profile", "record")) as pipeline:
         asyncio.run(publisher.send([Outgoing(RESOLVED_TOUCHPOINTS, b"p", value) for value in malformed]))
         pipeline.publish(*(touchpoint(event_id=f"good-{number}") for number in range(3)))

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.connections.kafka import kafka_connection
 from deploy.operations.provision import migrate
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
@@ -46,7 +47,7 @@ def web(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The full name of a topic, three of whose records are dead letters; one of them was written twice."""
     monkeypatch.setattr("deploy.settings.settings", lambda: stack)
     topic = stack.topic_prefix + "touchpoints.web"
-    create_topics(stack.kafka_bootstrap, [Topic(topic, "key", -1)], partitions=1, replicas=1)
+    create_topics(kafka_connection(stack), [Topic(topic, "key", -1)], partitions=1, replicas=1)
     create_database(stack.clickhouse_url, stack.clickhouse_database)
     migrate(stack)
     client = connect(stack.clickhouse_url, stack.clickhouse_database)

@@ -225,7 +225,7 @@ async def test_of_two_services_one_takes_history_in_when_a_segment_is_published(
         beats = [tmp_path / f"home-{number}" / "heartbeats" / "backfill" for number in (1, 2)]
         await until(lambda: all(beat.exists() for beat in beats))
         note_definitions(shop.redis, stack.redis_namespace, known)  # as the profile workers do
-        await until(lambda: waiting_segments(stack.redis_url, stack.redis_namespace) == [])
+        await until(lambda: waiting_segments(stack) == [])
         await asyncio.sleep(3)  # for the other one to look too
     finally:
         for service in services:

@@ -81,7 +81,7 @@ class Client:
 @pytest.fixture
 def publisher(monkeypatch: pytest.MonkeyPatch) -> KafkaPublisher:
     monkeypatch.setattr("sinks.kafka.producer.Producer", Client)
-    return KafkaPublisher("127.0.0.1:9", "t-")
+    return KafkaPublisher({"bootstrap.servers": "127.0.0.1:9"}, "t-")
 
 
 def client(publisher: KafkaPublisher) -> Client:
