@@ -29,12 +29,14 @@ def worker(
         from deploy.operations.definition_files import DefinitionError
         from deploy.operations.lost_people import check_people
         from deploy.operations.provision import wait_for_schema
+        from deploy.operations.reachable_kafka import wait_for_kafka
         from deploy.operations.retention import KeptTooLongError, check_retention
         from deploy.workers.app import run
         from sinks.clickhouse.migrate import SchemaMismatchError
         from sinks.redis.people import LostPeopleError
 
         try:
+            wait_for_kafka(settings())
             if role in ("identify", "profile"):
                 check_retention(settings())
             if role == "record":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -130,7 +132,45 @@ def test_kafka_is_the_version_that_the_tests_run_on() -> None:
 def test_our_image_has_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
-    assert {f"throughline:{version}"} == {service["image"] for service in SERVICES.values() if "build" in service}
+    ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("throughline:")}
+
+    assert {f"throughline:{version}"} == ours
+
+
+def test_our_image_is_built_once_and_never_pulled() -> None:
+    policies = {
+        name: (service["pull_policy"], "build" in service)
+        for name, service in SERVICES.items()
+        if service["image"].startswith("throughline:")
+    }
+
+    assert policies == dict.fromkeys(policies, ("never", False)) | {"topics": ("build", True)}
+
+
+def test_clickhouse_is_the_version_that_the_tests_run_on() -> None:
+    pinned = re.search(r"^chdb-core==(\d+\.\d+)", (ROOT / "deploy/constraints.txt").read_text("utf-8"), re.MULTILINE)
+
+    assert pinned
+    assert f"clickhouse/clickhouse-server:{pinned[1]}" == SERVICES["clickhouse"]["image"]
+
+
+def test_the_image_takes_no_setuptools_that_the_file_does_not_name() -> None:
+    installs = re.findall(r"pip install (.+)", DOCKERFILE.read_text("utf-8"))
+
+    assert re.fullmatch(r"setuptools==[\d.]+", installs[0])
+    assert [] == [line for line in installs[1:] if "--no-build-isolation" not in line]
+
+
+def test_valkey_keeps_an_append_only_file_and_no_snapshots() -> None:
+    command = shlex.split(SERVICES["valkey"]["command"])
+
+    assert ["yes", ""] == [command[command.index(option) + 1] for option in ("--appendonly", "--save")]
+
+
+def test_no_log_of_clickhouse_grows_for_ever() -> None:
+    logs = ElementTree.parse(ROOT / "deploy/clickhouse/system-logs.xml").getroot()
+
+    assert {True} == {log.get("remove") == "1" or log.find("ttl") is not None for log in logs}
 
 
 def test_base_images_have_a_patch_version() -> None:
