@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from deploy.operations.metrics import PROCESSES
+from deploy.settings import Settings
 from schemas.metrics import METRICS, Histogram
 from tests.support.stack import unavailable
 
@@ -266,10 +268,21 @@ def test_an_alert(alert: str, case: Case, fires: bool, promtool: str, tmp_path: 
     assert 0 == tested.returncode, tested.stdout + tested.stderr
 
 
-def test_the_file_is_one_that_prometheus_loads(promtool: str) -> None:
-    checked = subprocess.run([promtool, "check", "rules", str(FILE)], capture_output=True, text=True, check=False)
+def test_the_files_are_such_as_prometheus_loads(promtool: str) -> None:
+    file = FILE.with_name("prometheus.yaml")  # with its rules
+    checked = subprocess.run([promtool, "check", "config", str(file)], capture_output=True, text=True, check=False)
 
     assert 0 == checked.returncode, checked.stdout + checked.stderr
+
+
+def test_prometheus_asks_every_service_at_the_port_of_its_process() -> None:
+    config = yaml.safe_load(FILE.with_name("prometheus.yaml").read_text("utf-8"))
+    [job] = config["scrape_configs"]
+    first = int(Settings.model_fields["metrics_address"].default.rpartition(":")[2])
+    asked = {name: one["port"] for one in job["dns_sd_configs"] for name in one["names"]}
+
+    assert {process: first + number for number, process in enumerate(PROCESSES)} == asked
+    assert asked.keys() <= yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))["services"].keys()
 
 
 @pytest.mark.parametrize("alert", RULES)
