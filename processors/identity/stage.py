@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import orjson
-
 from processors.identity.claims import (
     all_claims,
     candidate_profile,
@@ -38,6 +36,7 @@ from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Resolution, ResolveRequest
 from schemas.intake.sources import Source
+from schemas.json_bytes import json_bytes
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
 from schemas.records import Outgoing, Record
 from schemas.time import ms_of_text, text_of_ms
@@ -299,4 +298,4 @@ def _write(resolved: Resolved) -> Outcome[Outgoing]:
     event["identity_version"] = resolution.version
     event["origin"] = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     key = resolution.profile_id or event["event_id"]
-    return Ok(Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), orjson.dumps(event)))
+    return Ok(Outgoing(RESOLVED_TOUCHPOINTS, key.encode(), json_bytes(event)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from schemas.json_bytes import json_bytes
 from schemas.profiles.document import TEXT_KEPT
 
 Section = dict[str, Any]
@@ -112,4 +113,4 @@ def first_by_name(section: Section, limit: int, known: frozenset[str] = frozense
 
 def canonical_json(value: object) -> bytes:
     """Encode a value as canonical JSON: equal values are equal bytes."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return json_bytes(value, orjson.OPT_SORT_KEYS)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from processors.recording.rows import Row
+from schemas.json_bytes import json_bytes
 from schemas.profiles.verdicts import JUDGED
 
 SEGMENT_KINDS = {"segment_entered": 1, "segment_left": 0}
@@ -39,7 +40,7 @@ def decision_rows(value: dict[str, Any]) -> list[Row]:
     row = {name: value[name] for name in _DECISION if value.get(name) is not None}
     row["decision_id"] = value["decision_id"]
     row["gates"] = orjson.dumps(value.get("gates") or []).decode()
-    return [("decisions", orjson.dumps(row))]
+    return [("decisions", json_bytes(row))]
 
 
 def journey_event_rows(value: dict[str, Any]) -> list[Row]:
@@ -68,11 +69,11 @@ def journey_event_rows(value: dict[str, Any]) -> list[Row]:
             "sequence": value.get("sequence") or 0,
             "replaces_before": value.get("replaces_before") or 0,
         }
-        return [("segment_changes", orjson.dumps(change))]
+        return [("segment_changes", json_bytes(change))]
     if kind == JUDGED:
         verdict = {name: value[name] for name in _VERDICT if value.get(name) is not None}
-        return [("click_verdicts", orjson.dumps({**verdict, "is_final": int(value["verdict"] != "held")}))]
+        return [("click_verdicts", json_bytes({**verdict, "is_final": int(value["verdict"] != "held")}))]
     row = {name: value[name] for name in _JOURNEY_EVENT if value.get(name) is not None}
     row["id"] = value["id"]
     row["detail"] = orjson.dumps(value.get("detail") or {}).decode()
-    return [("journey_events", orjson.dumps(row))]
+    return [("journey_events", json_bytes(row))]

@@ -20,6 +20,7 @@ from processors.recording.touch_rules import Touch, TouchRules, campaign_of
 from schemas.events.mending import MENDED, mended_notes
 from schemas.events.messages import STEPS, message_step
 from schemas.identity.resolution import NIL_UUID
+from schemas.json_bytes import json_bytes
 from schemas.money import plain, revenue
 from schemas.orders import KINDS, REPORTS, OrderEvent, conversion_id_of_event, namespace_of, order_event, order_key
 from schemas.products import ABOUT_PRODUCTS, facts_of
@@ -116,7 +117,7 @@ def touchpoint_rows(event: dict[str, Any], rules: TouchRules) -> list[Row]:
         row["enrichment"] = enriched
     if campaign := campaign_of(event):
         _add_campaign(row, campaign)
-    rows = [("touchpoints", orjson.dumps(row))]
+    rows = [("touchpoints", json_bytes(row))]
     if goals or about_order is not None or name in ABOUT_PRODUCTS:
         rows.extend(_rows_of_subject(event, about_order, row, goals))
     if name in STEPS:
@@ -179,22 +180,22 @@ def identity_rows(change: dict[str, Any]) -> list[Row]:
         "occurred_at": change["occurred_at"],
         "rule": change["rule"],
     }
-    rows = [("identity_log", orjson.dumps(logged))]
+    rows = [("identity_log", json_bytes(logged))]
     if change["kind"] in ("merge", "split"):
         for anchor, _ in change["anchors"]:
             override = {"anchor": anchor, "profile_id": change["profile_id"], "version": change["version"]}
-            rows.append(("identity_overrides", orjson.dumps(override)))
+            rows.append(("identity_overrides", json_bytes(override)))
     return rows
 
 
 def dropped_rows(dropped: dict[str, Any]) -> list[Row]:
     """Write one event that was dropped: a value of the topic `dropped-touchpoints`, parsed."""
-    return [("dropped_touchpoints", orjson.dumps(dropped))]
+    return [("dropped_touchpoints", json_bytes(dropped))]
 
 
 def dead_letter_rows(letter: dict[str, Any]) -> list[Row]:
     """Write one record that could not be processed: a value of the topic `dead-letters`, parsed."""
-    return [("dead_letters", orjson.dumps(letter))]
+    return [("dead_letters", json_bytes(letter))]
 
 
 def profile_row(profile_id: str, version: int, document: bytes, state: bytes = b"") -> bytes:
@@ -214,7 +215,7 @@ def profile_row(profile_id: str, version: int, document: bytes, state: bytes = b
         **({"state": orjson.Fragment(state)} if state else {}),
         "is_deleted": int(gone),
     }
-    return orjson.dumps(row)
+    return json_bytes(row)
 
 
 def _is_gone(document: bytes) -> bool:
@@ -253,7 +254,7 @@ def _doubt(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conversion(goal: str, row: Mapping[str, Any], where: Geography) -> bytes:
-    return orjson.dumps(
+    return json_bytes(
         {
             "conversion_id": row["conversion_id"],
             "conversion_type": goal,
@@ -301,7 +302,7 @@ def _order_event(
     }
     if is_report and (products := properties.get("products")):
         written["products"] = products
-    return orjson.dumps(written)
+    return json_bytes(written)
 
 
 def _product_facts(event: Mapping[str, Any]) -> list[Row]:
@@ -312,7 +313,7 @@ def _product_facts(event: Mapping[str, Any]) -> list[Row]:
     return [
         (
             "product_facts",
-            orjson.dumps(
+            json_bytes(
                 {
                     "product_id": fact.product_id,
                     "fact": fact.key.name,
@@ -345,7 +346,7 @@ def _message(row: dict[str, Any], properties: Mapping[str, Any]) -> list[Row]:
         "journey_id": _text(properties.get("journey_id")),
         f"{step}_at": row["occurred_at"],
     }
-    return [("messages", orjson.dumps(written))]
+    return [("messages", json_bytes(written))]
 
 
 def _revenue_text(properties: Mapping[str, Any]) -> str:
