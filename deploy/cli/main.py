@@ -20,6 +20,7 @@ app = typer.Typer(
 MODULES = (
     "stack",
     "provision",
+    "permissions",
     "worker",
     "collector",
     "health",

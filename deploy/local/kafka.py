@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,14 +35,31 @@ _CLUSTER_ID = "dGhyb3VnaGxpbmUtbG9jYQ"  # any 16 bytes in base64url: "throughlin
 
 
 class Kafka(Server):
-    """One Apache Kafka node, broker and controller, on loopback."""
+    """One Apache Kafka node, broker and controller, on loopback.
+
+    Args:
+        name: As for `Server`, like `data`, `log` and `port`.
+        data: Its directory.
+        log: Its log.
+        port: That of its listener without TLS and users.
+        properties: Further properties, which win over its own.
+    """
 
     standard_port: ClassVar[int] = 9092
     setting: ClassVar[str] = "kafka_bootstrap"
     ready_within_s: ClassVar[float] = 60.0
 
-    def __init__(self, name: str, data: Path, log: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: Path,
+        log: Path,
+        port: int | None = None,
+        *,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(name, data, log, port)
+        self.properties = dict(properties or {})
         self.controller_port = free_port(taken=[self.port])
 
     @property
@@ -93,6 +111,7 @@ class Kafka(Server):
             # After kill -9 the node waits until the session of its former process has expired: 9 s by default.
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
+            **self.properties,
         }
 
 
