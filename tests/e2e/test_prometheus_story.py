@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from deploy.observability.dashboards import dashboards
 from deploy.operations.metrics import PROCESSES
 from deploy.settings import Settings
+from schemas.metrics import METRICS
+from sinks.clickhouse.client import connect
 from tests.support.builders import order, touchpoint
 from tests.support.collector import collector, track
 from tests.support.pipeline import Pipeline
@@ -16,6 +21,37 @@ from tests.support.prometheus import Prometheus
 pytestmark = pytest.mark.e2e
 
 ANN = {"email": "ann@shop.example"}
+SQL_MACROS = {
+    r"\$__timeInterval\((\w+)\)": r"toStartOfInterval(toDateTime(\1), INTERVAL 3600 second)",
+    r"\$__timeFilter\((\w+)\)": r"\1 >= toDateTime(0) AND \1 <= toDateTime(4000000000)",
+    r"\$__dateFilter\((\w+)\)": r"\1 >= toDate('1970-01-01') AND \1 <= toDate('2100-01-01')",
+}
+"""What Grafana's ClickHouse data source makes of its macros."""
+
+
+def check_panels(prometheus: Prometheus, settings: Settings) -> None:
+    """Ask the query of every panel; one of a metric that a process serves shows something."""
+    now = time.time()
+    client = connect(settings.clickhouse_url, settings.clickhouse_database)
+    served = set(prometheus.ask("label/__name__/values"))
+    silent = []
+    for panel in (panel for dashboard in dashboards().values() for panel in dashboard["panels"]):
+        for target in panel.get("targets", ()):
+            if "rawSql" in target:
+                sql = target["rawSql"]
+                for macro, text in SQL_MACROS.items():
+                    sql = re.sub(macro, text, sql)
+                assert "$__" not in sql
+                client.query(sql)
+                continue
+            asked = target["expr"].replace("$__rate_interval", "1m")
+            found = prometheus.ask("query_range", query=asked, start=f"{now - 60}", end=f"{now}", step="5")["result"]
+            if not found and set(re.findall(r"throughline_\w+", asked)) <= served:
+                silent.append(panel["title"])
+    client.close()
+
+    assert [] == silent
+    assert len(served & {metric.name for metric in METRICS}) > 20
 
 
 def test_an_alert_fires_when_a_worker_stops_and_ends_when_it_is_back(stack: Settings, tmp_path: Path) -> None:
@@ -29,6 +65,7 @@ def test_an_alert_fires_when_a_worker_stops_and_ends_when_it_is_back(stack: Sett
             pipeline.wait(lambda: prometheus.up() == {*PROCESSES}, said=lambda: f"up: {prometheus.up()}")
             # A lag is measured some seconds after a start, and a third of three records is many.
             pipeline.wait(lambda: prometheus.firing() <= {"ManyRefusals", "CollectorRefusesMany"})
+            check_panels(prometheus, stack)
             rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
 
             pipeline.workers.pop("deliver").stop(10)

@@ -1,0 +1,1 @@
+"""What a monitor loads: alerts, dashboards, and their configuration."""
