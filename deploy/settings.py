@@ -267,6 +267,22 @@ class Settings(BaseSettings):
         262_144, ge=1024, le=900_000, description="Largest event in bytes: 500 products of 20 keys need it."
     )
 
+    # The console
+    console_url: str = Field("http://127.0.0.1:8090", description="Where the console listens.")
+    console_public_url: str = Field(
+        "",
+        description="Address of the console as browsers call it, behind a proxy with TLS; empty: that it listens at.",
+    )
+    console_file: Path = Field(DEFINITIONS / "console.yaml", description="Who may do what in the console.")
+    console_tokens: SecretStr = Field(
+        SecretStr(""), description="Tokens by which people sign in to the console, name=token, comma-separated."
+    )
+    console_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Key of the console's sessions, the same for all consoles of a deployment; empty: a random one, so"
+        " that sessions end with the process.",
+    )
+
     # The workers
     batch_records: int = Field(4000, ge=1, description="Maximum number of records in a batch.")
     session_timeout_s: int = Field(30, ge=6, description="Kafka group session timeout, seconds.")
@@ -378,7 +394,7 @@ class Settings(BaseSettings):
             prediction_period_ms(value)
         return value
 
-    @field_validator("collector_url")
+    @field_validator("collector_url", "console_url")
     @classmethod
     def _has_host_and_port(cls, value: str) -> str:
         try:
@@ -387,10 +403,10 @@ class Settings(BaseSettings):
         except ValueError:
             whole = False
         if not whole:
-            raise ValueError("write it as http://127.0.0.1:8088; for TLS, put a proxy before it")
+            raise ValueError("write it as http://127.0.0.1:8088, with its port; for TLS, put a proxy before it")
         return value
 
-    @field_validator("collector_public_url")
+    @field_validator("collector_public_url", "console_public_url")
     @classmethod
     def _is_public_address(cls, value: str) -> str:
         try:

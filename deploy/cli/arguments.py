@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from deploy.operations.person_lookup import identifier
+
 DAY_FORMATS = ["%Y-%m-%d"]
-_TYPED = re.compile(r"([a-z][a-z0-9_.]*):(.+)", re.DOTALL)
 
 Who = Annotated[
     str,
@@ -59,12 +59,6 @@ def instant(text: str, zone: tzinfo, option: str, *, through: bool = False) -> d
         return lenient_time(text, None)
     except ValueError:
         raise typer.BadParameter(f"{text!r}: expected 2026-11-22 or 2026-11-22T10:15:30Z", param_hint=option) from None
-
-
-def identifier(text: str) -> tuple[str, str] | None:
-    """Read `TYPE:VALUE` as (type, value); None when the text has another form."""
-    found = _TYPED.fullmatch(text)
-    return (found[1], found[2]) if found else None
 
 
 def required_identifier(text: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli.acts import noted_act
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail
 from deploy.cli.stores import clickhouse
@@ -139,7 +141,8 @@ def dead_letters_replay(
         try:
             transform = load_transform(with_) if with_ is not None else None
             letters = read_dead_letters(client, wanted)
-            outcome = replay(letters, settings(), dry_run=dry_run, mark=mark, transform=transform)
+            with nullcontext() if dry_run else noted_act("replay", "dead letters", detail=_selection(wanted)):
+                outcome = replay(letters, settings(), dry_run=dry_run, mark=mark, transform=transform)
         except DefinitionError as error:
             fail(str(error))
     refused = outcome.refused.total()
@@ -162,6 +165,13 @@ def dead_letters_replay(
             typer.echo(_printable(f"{count:10,} {why}"), err=True)
     if outcome.failure:
         fail(f"Kafka did not confirm every record ({outcome.failure}): replay again, what was confirmed is left out")
+
+
+def _selection(wanted: DeadLetterFilter) -> str:
+    """Name the fields of a filter that are set."""
+    from dataclasses import asdict
+
+    return ", ".join(f"{name} {value}" for name, value in asdict(wanted).items() if value not in (None, ""))
 
 
 def _filter(reason: str, stage: str, topic: str, start: datetime | None, end: datetime | None) -> DeadLetterFilter:

@@ -27,6 +27,7 @@ def demo(
     from deploy.cli.profile import profile_show
     from deploy.demo import page as demo_page
     from deploy.demo.run import DemoError, period, rehearse, run
+    from deploy.local.state import LocalHome
     from deploy.settings import home, settings
     from sinks.clickhouse import overview, reports
 
@@ -52,6 +53,8 @@ def demo(
         fail(str(error))
     demo_page.show_journeys(console, rehearsed, share)
     demo_page.show_attribution(console, reports.attribution(client, period(tuple(demo_page.MODELS))))
-    demo_page.show_next(console, settings().clickhouse_url, person)
+    state = LocalHome(home()).read() or {}
+    link = state.get("console") or settings().console_url
+    demo_page.show_next(console, link, settings().clickhouse_url, person)
     if flow.difference:
         raise typer.Exit(1)

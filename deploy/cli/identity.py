@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from deploy.cli.acts import noted_act
 from deploy.cli.arguments import AsJson, Source, TimeoutS, Who, Yes, required_identifier
-from deploy.cli.lookup import PROFILE_ID, find_person
 from deploy.cli.output import fail
 from deploy.cli.profile import erase
 from deploy.cli.stores import Stores, WaitNotice, exit_on_store_error, with_deployment, with_stores
 from deploy.connections.clickhouse import clickhouse_client
+from deploy.operations.person_lookup import PROFILE_ID, find_person
 
 if TYPE_CHECKING:
     from deploy.identity import Resolver
@@ -172,6 +173,8 @@ def identity_refusals(
             )
             if not any([await stores.identities.release(one) for one in hashes]):
                 fail(f"{release} is not in quarantine")
+            with noted_act("release", "an identifier in quarantine"):
+                pass
             typer.echo(f"{release} is released from quarantine", err=True)
         return await stores.identities.most_refused(limit)
 
@@ -204,15 +207,16 @@ async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeo
     deployment.lags.lags()  # fail before the split, not after it, when the broker is down
     split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
     try:
-        rebuilt = await rebuild_people(
-            deployment,
-            (split.source, split.target),
-            timeout_s=timeout_s,
-            after_version=split.version,
-            decider=decider,
-            split=True,
-            progress=WaitNotice(),
-        )
+        with noted_act("unmerge", split.source, detail=f"into {split.target}"):
+            rebuilt = await rebuild_people(
+                deployment,
+                (split.source, split.target),
+                timeout_s=timeout_s,
+                after_version=split.version,
+                decider=decider,
+                split=True,
+                progress=WaitNotice(),
+            )
     except NotRebuiltError as error:
         raise NotRebuiltError(
             f"{error}\nThe identifiers are split, the profiles are not rebuilt yet. Once the workers have caught up:"
@@ -233,7 +237,7 @@ async def _identifier_hashes(
     stores: Stores | Deployment, kind: str, value: str, source: str, *, stored_only: bool = True
 ) -> list[bytes]:
     """Return the hashes of an identifier: those that have an owner, else the one by which it would be stored."""
-    from deploy.cli.lookup import UnknownPersonError
+    from deploy.operations.person_lookup import UnknownPersonError
     from processors.identity.claims import all_claims
 
     made = [one.identifier_hash for one in all_claims(kind, value, stores.policy, stores.secret, source)]

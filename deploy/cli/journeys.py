@@ -13,9 +13,9 @@ import typer
 
 from deploy.cli import journeys_control, journeys_show
 from deploy.cli.arguments import AsJson, Source, Who, instant
-from deploy.cli.lookup import find_person
 from deploy.cli.output import fail
 from deploy.cli.stores import Stores, clickhouse, exit_on_store_error, with_stores
+from deploy.operations.person_lookup import find_person
 
 
 def register(app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from deploy.cli.acts import noted_act
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import clickhouse, exit_on_store_error
@@ -43,7 +44,7 @@ def journeys_publish(names: Names = None, everything: All = False, by: Person = 
     they send are taken from the files. Runs under way go on in the version that they entered with.
     """
     _not_both(names, everything)
-    _change(lambda publication: publication.publish(names or ()), by, as_json, "published")
+    _change(lambda publication: publication.publish(names or ()), ("publish", names), by, as_json, "published")
 
 
 def journeys_rollback(
@@ -58,7 +59,9 @@ def journeys_rollback(
     Runs under way go on in the version that they entered with; `stop` ends them. A paused or stopped journey stays so.
     """
     _some(names, everything)
-    _change(lambda publication: publication.roll_back(names or (), to), by, as_json, "rolled back")
+    _change(
+        lambda publication: publication.roll_back(names or (), to), ("roll back", names), by, as_json, "rolled back"
+    )
 
 
 def journeys_pause(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
@@ -67,13 +70,13 @@ def journeys_pause(names: Names = None, everything: All = False, by: Person = ""
     What is held has a row in v_decisions, `postponed` by the gate `paused`. Messages expire meanwhile as they would.
     """
     _some(names, everything)
-    _change(lambda publication: publication.control("pause", names or ()), by, as_json, "paused")
+    _change(lambda publication: publication.control("pause", names or ()), ("pause", names), by, as_json, "paused")
 
 
 def journeys_resume(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
     """Let paused journeys go on with what they hold; let stopped ones take in people again."""
     _some(names, everything)
-    _change(lambda publication: publication.control("resume", names or ()), by, as_json, "resumed")
+    _change(lambda publication: publication.control("resume", names or ()), ("resume", names), by, as_json, "resumed")
 
 
 def journeys_stop(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
@@ -82,7 +85,7 @@ def journeys_stop(names: Names = None, everything: All = False, by: Person = "",
     The message that a run would have come to has a row in v_decisions, `suppressed` by the gate `stopped`.
     """
     _some(names, everything)
-    _change(lambda publication: publication.stop(names or ()), by, as_json, "stopped")
+    _change(lambda publication: publication.stop(names or ()), ("stop", names), by, as_json, "stopped")
 
 
 def journeys_history(as_json: AsJson = False) -> None:
@@ -118,8 +121,15 @@ def journeys_history(as_json: AsJson = False) -> None:
     )
 
 
-def _change(task: Callable[[Publication], Awaitable[Changed]], by: str, as_json: bool, done: str) -> None:
-    changed, taken, late = _run(task, by)
+def _change(
+    task: Callable[[Publication], Awaitable[Changed]],
+    act: tuple[str, list[str] | None],
+    by: str,
+    as_json: bool,
+    done: str,
+) -> None:
+    with noted_act(act[0], act[1] or [], by=by):
+        changed, taken, late = _run(task, by)
     state = changed.state
     refused = [report for report in taken if report["refused"]]
     if as_json:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.cli.arguments import AsJson, Source
-from deploy.cli.lookup import find_person
 from deploy.cli.output import fail, print_json, print_table
 from deploy.cli.stores import exit_on_store_error, with_deployment
 from deploy.connections.clickhouse import clickhouse_client
-from deploy.connections.redis import async_redis_client
+from deploy.operations.person_lookup import find_person
 
 if TYPE_CHECKING:
     from deploy.operations.definitions_report import DefinitionsReport
@@ -112,7 +111,7 @@ def journeys_preview(
     """
     from deploy.operations.definitions_report import DefinitionsReport
     from deploy.operations.engines import load_definitions
-    from deploy.operations.message_preview import UnknownStepError
+    from deploy.operations.message_preview import UnknownStepError, preview_for
     from deploy.settings import settings
 
     with exit_on_store_error():
@@ -121,7 +120,7 @@ def journeys_preview(
 
     async def render(deployment: Deployment) -> tuple[list[Preview], list[str]]:
         found = await find_person(deployment, person, source)
-        return await _previews(deployment, report, journey, step, found.profile_id)
+        return await preview_for(deployment, report, journey, step, found.profile_id)
 
     try:
         found, missing = with_deployment(render)
@@ -144,34 +143,6 @@ def journeys_preview(
             print(f"cannot be sent: {one.error}" if one.rendered is None else _text(one.rendered._asdict()))
     if any(one.rendered is None for one in found):
         raise typer.Exit(1)
-
-
-async def _previews(
-    deployment: Deployment, report: DefinitionsReport, journey: Journey, step: str, profile_id: str
-) -> tuple[list[Preview], list[str]]:
-
-    from deploy.operations.message_preview import preview
-    from processors.delivery.products import ProductCards
-    from processors.delivery.recommend import Recommender
-    from processors.delivery.rendering import MessageRenderer
-    from processors.profiles.document import new_profile, read_profile
-    from schemas.time import clock_ms
-    from sinks.clickhouse.history import read_events
-    from sinks.redis.products import RedisProducts
-    from sinks.redis.recommendations import RedisRecommendations
-
-    settings = deployment.settings
-    stored = await deployment.profiles.get(profile_id)
-    document = read_profile(stored) if stored and stored.document else new_profile(profile_id)
-    events = await asyncio.to_thread(read_events, deployment.tables, profile_id)
-    templates, territory = report.definitions.templates, report.definitions.territory
-    async with async_redis_client(settings, timeout_s=10) as redis:
-        related = RedisRecommendations(redis, settings.redis_namespace)
-        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
-        renderer = MessageRenderer(Recommender(related), products)
-        return await preview(
-            journey, step, document, events, templates=templates, renderer=renderer, territory=territory
-        )
 
 
 def _in_force() -> DefinitionsReport:

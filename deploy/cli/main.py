@@ -23,6 +23,7 @@ MODULES = (
     "permissions",
     "worker",
     "collector",
+    "console",
     "health",
     "publish",
     "simulate",

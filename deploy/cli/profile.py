@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
-from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, instant, required_identifier
-from deploy.cli.lookup import PROFILE_ID, UnknownPersonError, find_person, find_person_or_erasure
+from deploy.cli.acts import noted_act
+from deploy.cli.arguments import AsJson, OutFile, Source, TimeoutS, Who, Yes, instant
 from deploy.cli.output import print_json, write_text
 from deploy.cli.stores import Stores, WaitNotice, with_deployment, with_stores
+from deploy.operations.person_lookup import find_erasure_request, find_person, find_person_or_erasure
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment
-    from deploy.operations.erasure import ErasureRequest
     from sinks.clickhouse.timeline import TimelinePage
 
 
@@ -33,9 +32,12 @@ def register(app: typer.Typer) -> None:
 
 def profile_show(who: Who, source: Source = "", as_json: AsJson = False) -> None:
     """Show a person: stage, segments, scores, interests, reach, channels, orders, cart, consent, messages, touches."""
+    from deploy.settings import settings
 
     async def read(stores: Stores) -> dict[str, Any]:
-        return await _person(stores, (await find_person(stores, who, source)).profile_id)
+        from deploy.operations.person_export import read_person
+
+        return await read_person(stores, settings(), (await find_person(stores, who, source)).profile_id)
 
     person = with_stores(read)
     if as_json:
@@ -105,21 +107,11 @@ def profile_export(
     """Print all data of a person as JSON: profile, identifiers, identity changes, every event."""
 
     async def read(deployment: Deployment) -> dict[str, Any]:
-        from schemas.time import text_of_ms
-        from sinks.clickhouse.history import read_events
-        from sinks.clickhouse.identity_log import read_changes
+        from deploy.operations.person_export import export_person
 
         profile_id = (await find_person(deployment, who, source)).profile_id
-        members = await deployment.identities.members(profile_id)
-        changes = read_changes(deployment.tables, profile_id, [anchor for anchor, _ in members])
-        return {
-            "profile": await _person(deployment, profile_id),
-            "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
-            "identity_changes": [
-                {**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes
-            ],
-            "events": read_events(deployment.tables, profile_id),
-        }  # fmt: skip
+        with noted_act("export", profile_id):
+            return await export_person(deployment, profile_id)
 
     written = json.dumps(with_deployment(read), indent=2, ensure_ascii=False)
     if out is None:
@@ -147,14 +139,15 @@ def profile_rebuild(
         from deploy.operations.rebuild import load_rebuild_decider, rebuild_people
 
         people = [(await find_person(deployment, one)).profile_id for one in who]
-        return await rebuild_people(
-            deployment,
-            dict.fromkeys(people),
-            timeout_s=timeout_s,
-            decider=await load_rebuild_decider(deployment.settings),
-            split=after_split,
-            progress=WaitNotice(),
-        )
+        with noted_act("rebuild", people):
+            return await rebuild_people(
+                deployment,
+                dict.fromkeys(people),
+                timeout_s=timeout_s,
+                decider=await load_rebuild_decider(deployment.settings),
+                split=after_split,
+                progress=WaitNotice(),
+            )
 
     rebuilt = with_deployment(rebuild)
     if as_json:
@@ -173,9 +166,10 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
     async def prepare(deployment: Deployment) -> dict[str, Any]:
         from deploy.operations.erasure import erase_person, preview_erasure
 
-        request = await _erasure_request(deployment, who, source)
+        request = await find_erasure_request(deployment, who, source)
         if yes:
-            return (await erase_person(deployment, request, timeout_s=timeout_s, progress=WaitNotice())).as_json()
+            with noted_act("erase", request.profile_id):
+                return (await erase_person(deployment, request, timeout_s=timeout_s, progress=WaitNotice())).as_json()
         if request.erased is not None:
             return {"profile_id": request.profile_id, "identifiers": {}, "documents": 0, "rows": {}, "erased": True}
         return await preview_erasure(deployment, request.profile_id)
@@ -192,40 +186,6 @@ def erase(who: Who, source: Source = "", yes: Yes = False, timeout_s: TimeoutS =
             print(f"  {table:24} {rows:10,} rows")
     if not yes:
         typer.echo("nothing was erased: add --yes to do it; it cannot be undone", err=True)
-
-
-async def _erasure_request(deployment: Deployment, who: str, source: str) -> ErasureRequest:
-    """Find the person to erase, or an earlier erasure that is to be completed."""
-    from deploy.operations.erasure import ErasureRequest, earlier_erasure
-    from processors.identity.claims import all_claims
-
-    try:
-        found = await find_person(deployment, who, source)
-        return ErasureRequest(found.profile_id, identifier=found.identifier)
-    except UnknownPersonError:
-        written = required_identifier(who) if ":" in who else None
-        if PROFILE_ID.fullmatch(who.lower()):
-            erased = earlier_erasure(deployment, profile_id=who.lower())
-        else:
-            made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
-            erasures = (earlier_erasure(deployment, anchor=one.anchor) for one in made)
-            erased = next((one for one in erasures if one is not None), None)
-        if erased is None:
-            raise
-        return ErasureRequest(erased.profile_id, erased, written)
-
-
-async def _person(stores: Stores | Deployment, profile_id: str) -> dict[str, Any]:
-    from deploy.operations.person_page import read_person_page
-    from deploy.settings import settings
-    from schemas.time import clock_ms
-
-    stored = await stores.profiles.get(profile_id)
-    if stored is None:
-        raise UnknownPersonError(f"{profile_id}: this person was erased", erased=True)
-    kinds = Counter(kind for _, kind in await stores.identities.members(profile_id))
-    page = await read_person_page(stored, settings(), clock_ms())
-    return {**page, "identifiers": dict(kinds), "version": stored.version}
 
 
 def _print_receipt(receipt: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from deploy.cli.acts import noted_act
 from deploy.cli.arguments import AsJson, Markets, asked_markets, instant
 from deploy.cli.output import fail
 from deploy.cli.scores import segments_score
@@ -217,7 +218,8 @@ def segments_export(
             elif profile_id not in elsewhere or agreed_since(document, since_ms):
                 refused += not allowed
                 written += rows(document, network) if allowed else []
-    _write(out, LIST_FORMATS[network].columns, written)
+    with noted_act("export", name, detail=f"{len(written)} rows for {network}"):
+        _write(out, LIST_FORMATS[network].columns, written)
     typer.echo(f"{len(written):,} rows of {name} ({hashing}); {refused:,} people left out without consent", err=True)
 
 

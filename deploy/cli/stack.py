@@ -30,7 +30,7 @@ def up(
     servers_only: Annotated[
         bool, typer.Option("--servers-only", help="Kafka, Redis and ClickHouse alone: no topics, tables, workers.")
     ] = False,
-    workers: Annotated[bool, typer.Option(help="Run the workers and the collector.")] = True,
+    workers: Annotated[bool, typer.Option(help="Run the workers, the collector and the console.")] = True,
     broker: Annotated[
         str,
         typer.Option(
@@ -67,6 +67,7 @@ def up(
     if not started:
         typer.echo(f"The stack in {here.path} was already up.", err=True)
         _warn_of_other_stack(state, broker=broker, workers=workers and not servers_only)
+    _print_console(state)
     Console().print(_addresses(state))
     _print_write_keys(state)
     if workers and not servers_only:
@@ -113,7 +114,11 @@ def status(as_json: AsJson = False) -> None:
         "home": str(home()),
         "running": state is not None,
         "settings": _addresses_of(settings(), with_collector="collector" in (state or {}).get("processes", {})),
-        **{key: state[key] for key in ("ready", "broker", "started_at", "versions", "write_keys", "notices") if state},
+        **{
+            key: state[key]
+            for key in ("ready", "broker", "started_at", "versions", "write_keys", "console", "notices")
+            if state
+        },
         "processes": _processes(state) if state else [],
         "metrics": addresses(state["processes"]) if state else {},
         "kafka_answers": kafka,
@@ -277,6 +282,12 @@ def _addresses(state: dict[str, Any]) -> Table:
     return table
 
 
+def _print_console(state: dict[str, Any]) -> None:
+    """Print where the console is, with the token that signs in: whoever can read the file of the home has it too."""
+    if state.get("console"):
+        print(f"Console: {state['console']}\n")
+
+
 def _print_write_keys(state: dict[str, Any]) -> None:
     """Print the write keys that this home has made for its sources; none: the settings have them."""
     from rich.console import Console
@@ -318,6 +329,7 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
     if state is None:
         console.print(escape(f"No local stack runs in {report['home']}; `throughline up` starts one."))
     else:
+        _print_console(state)
         console.print(_addresses(state))
         _print_write_keys(state)
         console.print()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from deploy.cli.lookup import UnknownPersonError
 from deploy.cli.output import fail
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.redis import async_redis_client
+from deploy.operations.person_lookup import UnknownPersonError
 
 if TYPE_CHECKING:
     from deploy.operations.deployment import Deployment

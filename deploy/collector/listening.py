@@ -1,6 +1,6 @@
-"""The sockets that the collector takes connections from: those it was started with, else one of its own.
+"""The sockets that a server takes connections from: those it was started with, else one of its own.
 
-systemd and the local supervisor hold the socket and pass it on (`sd_listen_fds(3)`): while the collector is started
+systemd and the local supervisor hold the socket and pass it on (`sd_listen_fds(3)`): while the server is started
 again, connections wait in the backlog instead of being refused, and nobody else gets the port.
 """
 
@@ -11,13 +11,17 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from deploy.settings import Settings, passed_descriptors
+from deploy.settings import passed_descriptors
 
 BACKLOG = 1024
 
 
-def sites(runner: web.AppRunner, settings: Settings) -> list[web.BaseSite]:
-    """Return what the collector listens at; nothing listens before each is started.
+def sites(runner: web.AppRunner, url: str) -> list[web.BaseSite]:
+    """Return what a server listens at; nothing listens before each is started.
+
+    Args:
+        runner: Of the server.
+        url: Its address, where no socket was passed.
 
     Raises:
         OSError: A descriptor that was passed is no listening socket of a stream.
@@ -25,7 +29,7 @@ def sites(runner: web.AppRunner, settings: Settings) -> list[web.BaseSite]:
     passed = [_listener(descriptor) for descriptor in passed_descriptors()]
     if passed:
         return [web.SockSite(runner, listener, backlog=BACKLOG) for listener in passed]
-    address = urlsplit(settings.collector_url)
+    address = urlsplit(url)
     return [web.TCPSite(runner, address.hostname, address.port, backlog=BACKLOG)]
 
 

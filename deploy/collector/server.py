@@ -94,7 +94,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        listening = sites(runner, settings)
+        listening = sites(runner, settings.collector_url)
         for site in listening:
             await site.start()
         log.info("the collector listens on %s", ", ".join(site.name for site in listening))

@@ -216,19 +216,20 @@ def _show_lift(console: Console, rehearsed: Rehearsal) -> None:
     )
 
 
-def show_next(console: Console, clickhouse_url: str, profile_id: str | None) -> None:
-    """Print commands for further exploration."""
+def show_next(console: Console, console_link: str, clickhouse_url: str, profile_id: str | None) -> None:
+    """Print where to look further, first of all the address of the console."""
     _title(console, "Look further")
     rows = [
+        (console_link, "the console: all of this, and what is live, as pages"),
         (f"{clickhouse_url}/play", "ask ClickHouse: SELECT * FROM throughline.v_paths LIMIT 20"),
         ("throughline attribution report --model all", "every model; --by campaign, creative, product"),
         ("throughline journeys list", "the journeys; `simulate FILE` rehearses a change, `why` explains a message"),
         ("throughline dead-letters list", "what was refused: field and rule"),
     ]
     if profile_id:
-        rows.insert(1, (f"throughline identity explain {profile_id}", "why these identifiers are one person"))
+        rows.insert(2, (f"throughline identity explain {profile_id}", "why these identifiers are one person"))
     for command, meaning in rows:
-        console.print(Text(command, style="bold"))
+        console.print(Text(command, style="bold"), soft_wrap=True)
         console.print(f"  {meaning}")
 
 

@@ -79,7 +79,9 @@ class Supervisor:
         self._servers = Servers(home.path, broker=broker, standard_ports=True)
         self._workers: list[ChildProcess] = []
         self._collector: dict[str, str] = {}
-        self._listener: socket.socket | None = None
+        self._console: dict[str, str] = {}
+        self._console_link = ""
+        self._listeners: list[socket.socket] = []
         self._write_keys: dict[str, str] = {}
         self._backfill: ChildProcess | None = None
         self._backfills = BackfillSchedule()
@@ -181,6 +183,7 @@ class Supervisor:
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = str(SESSION_TIMEOUT_S)
         self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
         self._workers.append(self._collector_process(environment))
+        self._workers.append(self._console_process(environment))
         for worker in self._workers:
             self._home.heartbeat(worker.name).unlink(missing_ok=True)
             worker.launch()
@@ -199,24 +202,46 @@ class Supervisor:
 
     def _collector_process(self, environment: dict[str, str]) -> ChildProcess:
         """Describe the collector. This process holds its port, so that a restart neither refuses nor loses a client."""
-        wanted = urlsplit(Settings().collector_url)
-        memory = PortMemory(self._home.path / "ports.json")
-        host, port = str(wanted.hostname), wanted.port or 0
-        try:
-            self._listener = listen(host, memory.preferred(f"collector at {port}", port))
-        except OSError as error:
-            raise ServerFailedError(f"the collector cannot listen at {Settings().collector_url}: {error}") from error
-        wanted_port, port = port, self._listener.getsockname()[1]
-        memory.remember({f"collector at {wanted_port}": port})
-        self._collector = {"collector_url": f"http://{wanted.netloc.rpartition(':')[0]}:{port}"}
+        listener, url = self._listen("collector", Settings().collector_url)
+        self._collector = {"collector_url": url}
         environment = environment | address_environment(self._collector)
-        if host in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
+        if urlsplit(url).hostname in (LOOPBACK, "localhost") and not Settings().write_keys.get_secret_value():
             self._write_keys = local_write_keys(Settings(), self._home)
             keys = ",".join(f"{name}={key}" for name, key in self._write_keys.items())
             environment["THROUGHLINE_WRITE_KEYS"] = keys
         command = [sys.executable, "-m", "deploy.cli.main", "collector"]
         log = self._home.log("collector")
-        return ChildProcess("collector", command, log, environment=environment, listener=self._listener)
+        return ChildProcess("collector", command, log, environment=environment, listener=listener)
+
+    def _console_process(self, environment: dict[str, str]) -> ChildProcess:
+        """Describe the console. On loopback it has a token of this home, which the link that `up` prints has too."""
+        listener, url = self._listen("console", Settings().console_url)
+        self._console = {"console_url": url}
+        environment = environment | address_environment(self._console)
+        secret = self._home.secret()
+        if not Settings().console_secret.get_secret_value():
+            environment["THROUGHLINE_CONSOLE_SECRET"] = sha256(secret + b"console sessions").hexdigest()
+        self._console_link = url
+        if urlsplit(url).hostname in (LOOPBACK, "localhost") and not Settings().console_tokens.get_secret_value():
+            token = sha256(secret + b"console").hexdigest()[:32]
+            environment["THROUGHLINE_CONSOLE_TOKENS"] = f"local={token}"
+            self._console_link = f"{url}/sign-in?token={token}"
+        command = [sys.executable, "-m", "deploy.cli.main", "console"]
+        return ChildProcess("console", command, self._home.log("console"), environment=environment, listener=listener)
+
+    def _listen(self, name: str, url: str) -> tuple[socket.socket, str]:
+        """Listen for a child at an address, or at another port if that one is taken; return the address, too."""
+        wanted = urlsplit(url)
+        memory = PortMemory(self._home.path / "ports.json")
+        host, wanted_port = str(wanted.hostname), wanted.port or 0
+        try:
+            listener = listen(host, memory.preferred(f"{name} at {wanted_port}", wanted_port))
+        except OSError as error:
+            raise ServerFailedError(f"the {name} cannot listen at {url}: {error}") from error
+        self._listeners.append(listener)
+        port = listener.getsockname()[1]
+        memory.remember({f"{name} at {wanted_port}": port})
+        return listener, f"http://{wanted.netloc.rpartition(':')[0]}:{port}"
 
     def _fill_segments(self) -> None:
         """Take history into segments that are new or changed, also when they were published, beside the workers.
@@ -245,8 +270,8 @@ class Supervisor:
 
     def _shut_down(self) -> None:
         self._report("stopping")
-        if self._listener:
-            self._listener.close()  # from now on the collector alone listens, until it stops
+        for listener in self._listeners:
+            listener.close()  # from now on the children alone listen, until they stop
         now_and_then = [self._backfill, self._scores.child if self._scores else None]
         stop_all([*self._workers, *filter(None, now_and_then)], _STOP_WITHIN_S)
         self._servers.stop(_STOP_WITHIN_S)
@@ -254,7 +279,7 @@ class Supervisor:
 
     @property
     def _settings(self) -> dict[str, str]:
-        return {**self._servers.settings, **self._collector}
+        return {**self._servers.settings, **self._collector, **self._console}
 
     def _environment(self) -> dict[str, str]:
         return {**address_environment(self._settings), "THROUGHLINE_HOME": str(self._home.path)}
@@ -276,6 +301,7 @@ class Supervisor:
                 "broker": self._broker,
                 "settings": self._settings,
                 "write_keys": self._write_keys,
+                "console": self._console_link,
                 "versions": self._versions,
                 "notices": self._notices,
                 "processes": {

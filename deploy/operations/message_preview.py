@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from deploy.connections.redis import async_redis_client
+from deploy.operations.definitions_report import DefinitionsReport
+from deploy.operations.deployment import Deployment
+from processors.delivery.products import ProductCards
+from processors.delivery.recommend import Recommender
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.templates import TemplateError, Templates
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.matching import Matcher
 from processors.journeys.step_context import event_data
+from processors.profiles.document import new_profile, read_profile
 from schemas.delivery.templates import Rendered
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.territory import Territory
+from schemas.time import clock_ms
+from sinks.clickhouse.history import read_events
+from sinks.redis.products import RedisProducts
+from sinks.redis.recommendations import RedisRecommendations
 
 Event = dict[str, Any]
 
@@ -110,6 +121,28 @@ async def preview(
         except TemplateError as error:
             previews.append(Preview(channel, variant, None, f"template {error}"))
     return previews, missing
+
+
+async def preview_for(
+    deployment: Deployment, report: DefinitionsReport, journey: Journey, step: str, profile_id: str
+) -> tuple[list[Preview], list[str]]:
+    """Render a message of a journey for a person by definitions, as `preview` does.
+
+    Raises:
+        UnknownStepError: There is no such message step.
+    """
+    settings = deployment.settings
+    stored = await deployment.profiles.get(profile_id)
+    document = read_profile(stored) if stored and stored.document else new_profile(profile_id)
+    events = await asyncio.to_thread(read_events, deployment.tables, profile_id)
+    templates, territory = report.definitions.templates, report.definitions.territory
+    async with async_redis_client(settings, timeout_s=10) as redis:
+        related = RedisRecommendations(redis, settings.redis_namespace)
+        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
+        renderer = MessageRenderer(Recommender(related), products)
+        return await preview(
+            journey, step, document, events, templates=templates, renderer=renderer, territory=territory
+        )
 
 
 def _last(events: Sequence[Event], matcher: Matcher) -> Event | None:

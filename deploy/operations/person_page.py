@@ -26,15 +26,23 @@ from sinks.clickhouse.history import read_events, read_product_names
 from sinks.redis.definitions import RedisDefinitions
 
 
-async def read_person_page(stored: StoredProfile, settings: Settings, now_ms: int) -> dict[str, Any]:
+async def read_person_page(
+    stored: StoredProfile, settings: Settings, now_ms: int, tables: Any = None
+) -> dict[str, Any]:
     """Describe a person by the definitions in force, all stored events and the catalogue; see `person_page`.
 
     Without ClickHouse the page has what Redis has.
 
+    Args:
+        stored: The live profile.
+        settings: Of the deployment.
+        now_ms: The time.
+        tables: A client of the deployment's database; None: one is opened.
+
     Raises:
         redis.RedisError: Redis does not answer.
     """
-    events, catalogue = await asyncio.to_thread(_history, stored.profile_id, settings)
+    events, catalogue = await asyncio.to_thread(_history, stored.profile_id, settings, tables)
     incomplete = ""
     async with async_redis_client(settings, timeout_s=10) as client:
         definitions = RedisDefinitions(client, settings.redis_namespace)
@@ -49,15 +57,16 @@ async def read_person_page(stored: StoredProfile, settings: Settings, now_ms: in
     return page
 
 
-def _history(profile_id: str, settings: Settings) -> tuple[list[dict[str, Any]] | None, dict[str, str]]:
+def _history(profile_id: str, settings: Settings, tables: Any) -> tuple[list[dict[str, Any]] | None, dict[str, str]]:
     """Read a person's events and the names of their products; None while ClickHouse is down or has no tables yet."""
     try:
-        client = clickhouse_client(settings)
+        client = tables or clickhouse_client(settings)
         try:
             events = read_events(client, profile_id)
             return events, read_product_names(client, product_ids(events))
         finally:
-            client.close()
+            if tables is None:
+                client.close()
     except (StoreDown, ClickHouseError):
         return None, {}
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import redis
 
-from deploy.cli.lookup import FoundPerson, UnknownPersonError, find_person
 from deploy.operations.bots import judge_all_bots
 from deploy.operations.deployment import Deployment, open_deployment
+from deploy.operations.person_lookup import FoundPerson, UnknownPersonError, find_person
 from deploy.settings import Settings
 from processors.profiles.document import read_profile
 from processors.profiles.view import view

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from deploy.reporting.written_sql import written_sql
 from processors.attribution.frequency import BestFrequency, WeekCounts, best_frequency
 from schemas.time import ms_of_time
 from sinks.clickhouse.behaviour import message_frequency
@@ -133,9 +133,6 @@ ORDER BY day, currency, what, market
 """
 
 
-_PARAMETER = re.compile(r"\{(\w+):[\w()]+\}")
-
-
 class QueryResult(NamedTuple):
     """A query and its rows."""
 
@@ -207,7 +204,7 @@ def query_report(
 
     def run(sql: str) -> QueryResult:
         rows = list(client.query(sql, parameters=parameters).named_results())
-        return QueryResult(_PARAMETER.sub(lambda found: _literal(parameters[found[1]]), sql.strip()), rows)
+        return QueryResult(written_sql(sql, parameters), rows)
 
     cells: dict[str, list[WeekCounts]] = {}
     for row in message_frequency(client, segment="(all)", groups=GROUPS, start=start, stop=stop, markets=markets):
@@ -227,17 +224,6 @@ def query_report(
         reachability=run(REACHABILITY),
         warnings=[row["warning"] for row in run(WARNINGS).rows],
     )
-
-
-def _literal(value: str | int | date | list[str]) -> str:
-    """Write a parameter into the SQL that the page shows, so that it can be run as it stands."""
-    if isinstance(value, list):
-        return f"CAST([{', '.join(map(_literal, value))}], 'Array(String)')"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, date):
-        return f"toDate('{value}')"
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _period_text(start: datetime, stop: datetime) -> str:

@@ -35,7 +35,7 @@ def names(runner: web.AppRunner, settings: Settings) -> list[str]:
 
     async def started() -> list[str]:
         await runner.setup()
-        found = listening.sites(runner, settings)
+        found = listening.sites(runner, settings.collector_url)
         for site in found:
             await site.start()
         addresses = [site.name for site in found]

@@ -1,22 +1,49 @@
-"""Resolves the WHO argument of a command to a live profile."""
+"""Finds the live profile that somebody names: by its id, by `TYPE:VALUE`, or by a value of any type."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
-
-from deploy.cli.arguments import identifier
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from deploy.cli.stores import Stores
     from deploy.operations.deployment import Deployment
+    from deploy.operations.erasure import ErasureRequest
     from schemas.identity.policy import IdentityPolicy
+    from sinks.redis.identity import RedisIdentityStore
+    from sinks.redis.profiles import RedisProfileStore
 
 PROFILE_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_TYPED = re.compile(r"([a-z][a-z0-9_.]*):(.+)", re.DOTALL)
+
+
+def identifier(text: str) -> tuple[str, str] | None:
+    """Read `TYPE:VALUE` as (type, value); None when the text has another form."""
+    found = _TYPED.fullmatch(text)
+    return (found[1], found[2]) if found else None
+
+
+class PersonStores(Protocol):
+    """What holds people: `deploy.operations.deployment.Deployment`, or a part of it."""
+
+    @property
+    def identities(self) -> RedisIdentityStore:
+        """Identifiers and the profile that each belongs to."""
+
+    @property
+    def profiles(self) -> RedisProfileStore:
+        """The live profiles."""
+
+    @property
+    def policy(self) -> IdentityPolicy:
+        """The effective identity policy."""
+
+    @property
+    def secret(self) -> bytes:
+        """Key of the identifier hashes."""
 
 
 class UnknownPersonError(Exception):
-    """A WHO argument names no live profile, or several; the message says which.
+    """A text names no live profile, or several; the message says which.
 
     Attributes:
         erased: It named a person who was erased.
@@ -28,19 +55,19 @@ class UnknownPersonError(Exception):
 
 
 class FoundPerson(NamedTuple):
-    """The profile that a WHO argument names.
+    """The profile that a text names.
 
     Attributes:
         profile_id: The live profile.
-        identifier: The identifier (type, value) that named it; None when WHO is a profile id.
+        identifier: The identifier (type, value) that named it; None when the text is a profile id.
     """
 
     profile_id: str
     identifier: tuple[str, str] | None
 
 
-async def find_person(stores: Stores | Deployment, who: str, source: str = "") -> FoundPerson:
-    """Find the live profile that a WHO argument names: a profile id, `TYPE:VALUE`, or a value of any type.
+async def find_person(stores: PersonStores, who: str, source: str = "") -> FoundPerson:
+    """Find the live profile that a text names: a profile id, `TYPE:VALUE`, or a value of any type.
 
     Raises:
         UnknownPersonError: It names no live profile, or several.
@@ -100,8 +127,33 @@ async def find_person_or_erasure(deployment: Deployment, who: str, source: str =
         raise UnknownPersonError(f"{who}: this person was erased, with all events up to {at}", erased=True) from unknown
 
 
+async def find_erasure_request(deployment: Deployment, who: str, source: str = "") -> ErasureRequest:
+    """Find the person to erase, or an earlier erasure that is to be completed.
+
+    Raises:
+        UnknownPersonError: It names no live profile, or several, and nobody who was erased.
+    """
+    from deploy.operations.erasure import ErasureRequest, earlier_erasure
+    from processors.identity.claims import all_claims
+
+    try:
+        found = await find_person(deployment, who, source)
+        return ErasureRequest(found.profile_id, identifier=found.identifier)
+    except UnknownPersonError:
+        written = identifier(who)
+        if PROFILE_ID.fullmatch(who.lower()):
+            erased, written = earlier_erasure(deployment, profile_id=who.lower()), None
+        else:
+            made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
+            erasures = (earlier_erasure(deployment, anchor=one.anchor) for one in made)
+            erased = next((one for one in erasures if one is not None), None)
+        if erased is None:
+            raise
+        return ErasureRequest(erased.profile_id, erased, written)
+
+
 def _candidates(who: str, policy: IdentityPolicy) -> list[tuple[str, str]]:
-    """Return the identifiers, type and value, that a WHO argument may be."""
+    """Return the identifiers, type and value, that a text may be."""
     from schemas.identity.policy import OTHER_TYPES
 
     candidates = [(rule.type, who) for rule in policy.types if rule.type != OTHER_TYPES]

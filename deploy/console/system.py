@@ -1,0 +1,78 @@
+"""The system page: processes, lag, topics, sizes of the stores, settings without secrets, the doctor, the audit log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from deploy.connections.redis import redis_client
+from deploy.console.application import Console
+from deploy.console.overview import lags, workers
+from deploy.console.panels import NotedClient
+from deploy.console.rendering import Viewer
+from deploy.operations.doctor import examine, public_settings
+from deploy.settings import Settings
+from sinks.clickhouse.audit_log import read_acts
+
+_SLOW_LIFE_S = 60.0
+_SIZES = """
+SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes
+FROM system.parts
+WHERE database = currentDatabase() AND active
+GROUP BY table
+ORDER BY bytes DESC, table
+LIMIT 40
+"""
+
+
+def routes(console: Console) -> list[web.RouteDef]:
+    """Return the routes of this module."""
+
+    async def system(request: web.Request, viewer: Viewer) -> web.StreamResponse:
+        get, settings = console.panels.get, console.settings
+        lag, alive, sizes, redis, checks, acts = await asyncio.gather(
+            get("lag", lambda _: lags(settings)),
+            get("workers", lambda _: workers(settings)),
+            get("sizes", lambda client: client.rows(_SIZES), life_s=_SLOW_LIFE_S),
+            get("redis", lambda _: redis_figures(settings)),
+            get("doctor", lambda _: examine(settings), life_s=_SLOW_LIFE_S),
+            get("acts of all", lambda client: _acts(client)),
+        )
+        return console.renderer.page(
+            "system.html",
+            viewer,
+            "/system",
+            lag=lag,
+            alive=alive,
+            sizes=sizes,
+            redis=redis,
+            checks=checks,
+            acts=acts,
+            values=public_settings(settings),
+        )
+
+    return [web.get("/system", console.guarded("view-numbers", system))]
+
+
+def redis_figures(settings: Settings) -> dict[str, Any]:
+    """Return version, memory and numbers of what waits in Redis."""
+    prefix = f"{{{settings.redis_namespace}}}:"
+    with redis_client(settings, timeout_s=5) as client:
+        info: Any = client.info()
+        pipeline = client.pipeline(transaction=False)
+        pipeline.xlen(f"{prefix}outbox").zcard(f"{prefix}timers").zcard(f"{prefix}delivery:due")
+        outbox, timers, messages = pipeline.execute()
+    return {
+        "version": info.get("valkey_version") or info.get("redis_version"),
+        "memory_bytes": info.get("used_memory"),
+        "keys": sum(one["keys"] for name, one in info.items() if name.startswith("db")),
+        "outbox": outbox,
+        "timers": timers,
+        "messages": messages,
+    }
+
+
+def _acts(client: NotedClient) -> Any:
+    return read_acts(client, limit=100)

@@ -1,0 +1,219 @@
+"""The console in a browser: every page, every act with its row in the audit log, and who may not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from deploy.operations.provision import apply_topics
+from processors.recording.rows import profile_row
+from sinks.clickhouse.audit_log import read_acts
+from tests.integration.conftest import empty
+from tests.support.builders import order, touchpoint
+from tests.support.console import Client, Reader, chromium, running_console
+from tests.support.in_process_pipeline import Town
+from tests.support.warehouse import Warehouse
+
+pytestmark = pytest.mark.integration
+
+EMAIL = "ann@shop.example"
+ROLES = """
+roles: {analyst: [view-numbers], operator: [view-numbers, view-people, edit, publish, erase]}
+users: {local: [operator], vera: [analyst]}
+"""
+PATHS = {
+    "/": 200,
+    "/people": 200,
+    "/people?q=unknown@shop.example": 404,
+    "/people/{person}": 200,
+    "/people/{person}?whole=1": 200,
+    "/people/{person}/erase": 200,
+    "/people/{person}/suppress": 200,
+    "/system": 200,
+    "/no-such-page": 404,
+}
+"""Pages with their status."""
+
+
+class Shown:
+    """A console in front of a filled deployment.
+
+    Attributes:
+        url: Its address.
+        tables: The database.
+        person: The profile id of Ann, who has two browsers.
+        others: Further people, whom acts may take.
+    """
+
+    def __init__(self, url: str, tables: Warehouse, people: list[str]) -> None:
+        self.url, self.tables = url, tables
+        self.person, *self.others = people
+
+    def acts(self) -> list[tuple[str, str, str, str]]:
+        """The audit log, newest first: who, what, on whom, result."""
+        return [(one.actor, one.act, one.subject, one.outcome) for one in read_acts(self.tables.client)]
+
+
+async def fill(database: Warehouse) -> list[str]:
+    from redis.asyncio import Redis
+
+    async with Redis.from_url(database.settings.redis_url) as redis:
+        here = Town(database.settings, redis, database)
+        both = {"email": EMAIL, "anonymous_id": "browser-of-ann"}
+        traits = {"first_name": "Ann", "last_name": "<b>Smith</b>"}
+        seen = {"product_id": "P1", "name": "Lamp", "price": "10.00", "currency": "EUR"}
+        await here.live(
+            touchpoint("Product Viewed", identifiers={"anonymous_id": "browser-of-ann"}, properties=seen),
+            order("hers", identifiers={"email": EMAIL}),
+            touchpoint("Identify", identifiers=both, traits=traits, consent={"marketing": True}),
+            *(touchpoint("Page Viewed", identifiers={"email": f"person{number}@shop.example"}) for number in range(3)),
+        )
+        emails = [EMAIL, *(f"person{number}@shop.example" for number in range(3))]
+        people = [await here.owner("email", email) for email in emails]
+        stored = [(one, await here.profiles.get(one)) for one in people]
+        rows = [profile_row(one, found.version, found.document) for one, found in stored if found and found.document]
+        await here.insert("profiles", *rows)
+        return people
+
+
+@pytest.fixture(scope="module")
+def shown(one_database: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    empty(one_database)
+    apply_topics(one_database.settings)
+    people = asyncio.run(fill(one_database))
+    roles = tmp_path_factory.mktemp("console") / "console.yaml"
+    roles.write_text(ROLES, "utf-8")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        running_console(one_database.settings, console_file=roles) as url,
+    ):
+        patch.setattr("deploy.console.person_acts.ERASURE_TIMEOUT_S", 0.2)  # no worker runs that could be waited for
+        yield Shown(url, one_database, people)
+
+
+@pytest.fixture(scope="module")
+def browser(shown: Shown) -> Iterator[Any]:  # the stores are filled first: a browser keeps a loop running
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def reader(browser: Any, shown: Shown) -> Iterator[Reader]:
+    found = Reader(browser, shown.url, "local")
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(1280, "light", id="desktop"), pytest.param(390, "dark", id="phone")]
+)
+def test_every_page_is_whole_legible_and_asks_no_other_host(
+    browser: Any, shown: Shown, width: int, scheme: str
+) -> None:
+    reader = Reader(browser, shown.url, "local", width, scheme)
+    problems = {}
+    for path, expected in PATHS.items():
+        status = reader.open(path.format(person=shown.person))
+        found = [one for one in reader.problems() if expected == 200 or "404" not in one]  # a browser reports a 404
+        if status != expected:
+            found.append(f"status {status}")
+        if found:
+            problems[path] = found
+    reader.close()
+
+    assert {} == problems
+
+
+def test_a_person_is_found_by_an_address_and_by_a_part_of_the_name(reader: Reader, shown: Shown) -> None:
+    found = []
+    for asked in (EMAIL, "email:ann@shop.example", "smith"):
+        reader.page.fill("form.find input", asked)
+        reader.page.press("form.find input", "Enter")
+        reader.page.wait_for_url("**/people/*")
+        found.append(reader.page.url.rpartition("/")[2])
+
+    assert [shown.person] * 3 == found
+
+
+def test_the_page_of_a_person_says_what_happened_and_why_profiles_are_one(reader: Reader, shown: Shown) -> None:
+    reader.open(f"/people/{shown.person}")
+    text = reader.page.inner_text("main")
+
+    assert ("Ann <b>Smith</b>" in text, EMAIL in text, "Order Completed" in text) == (True, True, True)
+    assert ("shared identifier" in text, reader.page.locator("svg.graph .former").count()) == (True, 1)
+
+
+def test_an_export_is_all_data_of_the_person_and_is_noted(reader: Reader, shown: Shown) -> None:
+    reader.open(f"/people/{shown.person}")
+    with reader.page.expect_download() as download:
+        reader.page.click("text=Export all data")
+
+    exported = json.loads(Path(download.value.path()).read_text("utf-8"))
+    assert (shown.person, 3) == (exported["profile"]["profile_id"], len(exported["events"]))
+    assert ("local", "export", shown.person, "done") == shown.acts()[0]
+
+
+def test_a_suppression_shows_its_event_first_and_is_noted(reader: Reader, shown: Shown) -> None:
+    reader.open(f"/people/{shown.others[0]}/suppress")
+    assert '"marketing": false' in reader.page.inner_text("main")
+
+    reader.page.click("button:has-text('Suppress')")
+
+    assert "The withdrawal is published" in reader.page.inner_text("main")
+    assert ("local", "suppress", shown.others[0], "done") == shown.acts()[0]
+
+
+def test_an_erasure_asks_for_a_confirmation_gives_a_receipt_and_is_noted(reader: Reader, shown: Shown) -> None:
+    person = shown.others[1]
+    reader.open(f"/people/{person}/erase")
+    assert "1 email" in reader.page.inner_text("main")
+
+    reader.page.fill("input[name=confirmed]", person[:8])
+    reader.page.click("button:has-text('Erase')")
+
+    assert "The person is erased" in reader.page.inner_text("main")
+    assert ("local", "erase", person, "done") == shown.acts()[0]
+    assert 404 == reader.open(f"/people/{person}")
+    assert "erased" in reader.page.inner_text("main")
+
+
+@pytest.mark.parametrize(
+    "path", ["/people", "/people/{person}", "/people/{person}/parts/timeline", "/people/{person}/erase"]
+)
+def test_who_may_not_see_people_sees_none(shown: Shown, path: str) -> None:
+    answer = Client(shown.url, "vera").get(path.format(person=shown.person))
+
+    assert (403, False) == (answer.status, EMAIL in answer.text)
+
+
+def test_an_act_without_the_right_is_refused_and_noted(shown: Shown) -> None:
+    client = Client(shown.url, "vera")
+    answer = client.post(f"/people/{shown.person}/export", form_token=client.form_token)
+
+    assert (403, False) == (answer.status, EMAIL in answer.text)
+    assert ("vera", f"/people/{shown.person}/export", "", "refused") == shown.acts()[0]
+
+
+def test_a_form_of_another_site_does_nothing(shown: Shown) -> None:
+    client, target = Client(shown.url, "local"), f"/people/{shown.others[2]}/export"
+    without = client.post(target)
+    cross = client.post(target, {"Sec-Fetch-Site": "cross-site"}, form_token=client.form_token)
+
+    assert (403, 403) == (without.status, cross.status)
+    assert shown.others[2] not in {subject for _, _, subject, _ in shown.acts()}
+
+
+def test_who_has_not_signed_in_is_asked_to_and_guessing_is_slowed_down(shown: Shown) -> None:
+    client = Client(shown.url)
+    asked = client.get("/people?q=x")
+    guesses = [client.post("/sign-in", token="guess") for _ in range(11)]
+
+    assert (200, "/sign-in?next=/people?q=x") == (asked.status, unquote(asked.path))
+    assert [403] * 10 + [429] == [one.status for one in guesses]
+    assert int(guesses[-1].headers["Retry-After"]) > 0
