@@ -28,7 +28,9 @@ def wait_for_kafka(settings: Settings, *, pause_s: float = 1.0) -> None:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 0})
+    from deploy.connections.kafka import kafka_connection
+
+    admin = AdminClient(kafka_connection(settings))
     said_at = 0.0
     for tries in count():
         try:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import clickhouse_connect
 import pytest
 import redis
+import yaml
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
@@ -30,6 +31,7 @@ from deploy.settings import Settings
 Addresses = Mapping[str, str]
 """The three addresses, named as the fields of `Settings`."""
 
+_COMPOSE = Path(__file__).parents[2] / "deploy/compose.yaml"
 _FIELDS = ("kafka_bootstrap", "redis_url", "clickhouse_url")
 
 
@@ -81,6 +83,12 @@ def docker_answers() -> bool:
         return False
 
 
+def image_of(service: str) -> str:
+    """Return the image that a service of compose.yaml names: tests run on what is deployed."""
+    services = yaml.safe_load(_COMPOSE.read_text("utf-8"))["services"]
+    return str(services[service]["image"])
+
+
 @contextmanager
 def containers() -> Iterator[Addresses]:
     """Run the three servers as containers, on free ports of loopback."""
@@ -89,7 +97,7 @@ def containers() -> Iterator[Addresses]:
     kafka, controller, valkey, http = (free_port() for _ in range(4))
     listeners = f"PLAINTEXT://:{kafka},CONTROLLER://:{controller}"
     # Clients are told the broker's own port, so it is the same inside and outside.
-    broker = DockerContainer("apache/kafka:4.1.0").with_bind_ports(kafka, kafka)
+    broker = DockerContainer(image_of("kafka")).with_bind_ports(kafka, kafka)
     for name, value in {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
@@ -103,8 +111,8 @@ def containers() -> Iterator[Addresses]:
         broker = broker.with_env(name, value)
     with ExitStack() as running:
         running.enter_context(broker)
-        running.enter_context(DockerContainer("valkey/valkey:9.1").with_bind_ports(6379, valkey))
-        clickhouse = DockerContainer("clickhouse/clickhouse-server:25.8").with_env("CLICKHOUSE_SKIP_USER_SETUP", "1")
+        running.enter_context(DockerContainer(image_of("valkey")).with_bind_ports(6379, valkey))
+        clickhouse = DockerContainer(image_of("clickhouse")).with_env("CLICKHOUSE_SKIP_USER_SETUP", "1")
         running.enter_context(clickhouse.with_bind_ports(8123, http))
         _wait(lambda: speaks_kafka(kafka) and speaks_redis(valkey) and speaks_clickhouse(http), timeout_s=120)
         yield {

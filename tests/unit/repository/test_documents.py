@@ -155,8 +155,8 @@ def test_every_attribution_model_is_in_the_table(model: str) -> None:
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_make_targets_that_are_named_exist(document: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    named = re.findall(r"`make ([a-z]+)", (ROOT / document).read_text("utf-8"))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = re.findall(r"`make ([a-z-]+)", (ROOT / document).read_text("utf-8"))
 
     assert set() == set(named) - targets
 
