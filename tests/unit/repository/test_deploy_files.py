@@ -27,6 +27,7 @@ DOCKERFILE = ROOT / "deploy/Dockerfile"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
 ONE_SHOTS = {"topics", "migrations"}
 STORES = {"kafka", "valkey", "clickhouse"}
+OPTIONAL = {"console": "console", "prometheus": "observability", "grafana": "observability"}
 EVERY_SERVICE = pytest.mark.parametrize("service", [pytest.param(SERVICES[name], id=name) for name in SERVICES])
 EVERY_LASTING_SERVICE = pytest.mark.parametrize(
     "service", [pytest.param(SERVICES[name], id=name) for name in SERVICES if name not in ONE_SHOTS]
@@ -71,7 +72,19 @@ def test_secrets_have_no_default() -> None:
 
 
 def test_there_is_one_service_for_each_store_one_shot_and_role() -> None:
-    assert STORES | ONE_SHOTS | set(ROLES) | {"collector", "scores", "backfill"} == set(SERVICES)
+    assert STORES | ONE_SHOTS | set(ROLES) | {"collector", "scores", "backfill"} == set(SERVICES) - OPTIONAL.keys()
+
+
+def test_what_is_optional_is_in_a_profile_of_its_own() -> None:
+    found = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+
+    assert {name: [profile] for name, profile in OPTIONAL.items()} == found
+
+
+def test_prometheus_asks_every_service_that_serves_metrics() -> None:
+    asked = yaml.safe_load((ROOT / "deploy/observability/prometheus.yaml").read_text("utf-8"))["scrape_configs"]
+
+    assert {*ROLES, "collector"} == {name for job in asked for one in job["dns_sd_configs"] for name in one["names"]}
 
 
 @pytest.mark.parametrize("role", ROLES)
