@@ -40,6 +40,8 @@ EVERYTHING = {
     "collector.ingress.host": "events.shop.example",
     "collector.ingress.tlsSecret": "certificate",
     "collector.ingress.annotations.size": "5m",
+    "console.enabled": "true",
+    "console.publicUrl": "https://console.shop.example",
     "networkPolicy.storesTo[0].ipBlock.cidr": "10.0.0.0/8",
     "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name": "monitoring",
     "image.digest": "sha256:" + "0" * 64,
@@ -50,6 +52,9 @@ EVERYTHING = {
     "tolerations[0].key": "data",
 }
 BY_HAND = {**STORES, "autoscaling.enabled": "false", "networkPolicy.enabled": "false", "migration.enabled": "false"}
+
+LISTS = ("_KEYS_FILE", "_SECRETS_FILE", "_TOKENS_FILE")
+"""Secrets that are lists of name=value."""
 
 Objects = list[dict[str, Any]]
 
@@ -133,7 +138,7 @@ def test_every_variable_is_a_setting_and_every_setting_is_valid(
                 file = tmp_path / Path(value).name
                 if name.endswith("_FILE"):
                     assert "/run/secrets/throughline" == str(Path(value).parent)
-                    file.write_text("server=secret" if "KEY" in name or "HOOK" in name else "secret")
+                    file.write_text("server=secret" if name.endswith(LISTS) else "secret")
                 patch.setenv(name, str(file) if name.endswith("_FILE") else value)
             assert "secret" == Settings().identity_secret.get_secret_value()
 
@@ -145,7 +150,7 @@ def test_every_role_has_its_worker_its_budget_and_is_scaled_by_the_lag_of_its_gr
     deployments, scaled = of_kind(objects, "Deployment"), of_kind(objects, "ScaledObject")
 
     names = {f"shop-{role}" for role in ROLES}
-    assert names | {"shop-collector", "shop-scores", "shop-backfill"} == set(deployments)
+    assert names | {f"shop-{name}" for name in ("collector", "console", "scores", "backfill")} == set(deployments)
     assert names | {"shop-collector"} == set(of_kind(objects, "PodDisruptionBudget"))
     assert names == set(scaled) == {one["spec"]["scaleTargetRef"]["name"] for one in scaled.values()}
     for role in ROLES:
