@@ -84,8 +84,8 @@ def emails_before_orders(tables: Warehouse, days: int) -> int:
     """Count the touches by e-mail of the orders of so many days."""
     begin = ms_of_time(DAY_ONE)
     query = (
-        "SELECT sum(countEqual(path.channel, 'Email')) FROM attribution_journeys(start_ms = {start:Int64},"
-        " stop_ms = {stop:Int64}, lookback_ms = 2592000000, goal = 'purchase', scope = 'all', repeats = 'keep',"
+        "SELECT countIf(channel = 'Email') FROM attribution_weights(start_ms = {start:Int64}, stop_ms = {stop:Int64},"
+        " lookback_ms = 2592000000, half_life_ms = 604800000, goal = 'purchase', scope = 'all', repeats = 'keep',"
         " milestone = '', contacts = 'all', only = [], without = [])"
     )
     return int(tables.rows(query, start=begin, stop=begin + days * DAY_MS)[0][0])
