@@ -144,6 +144,10 @@ ACCOUNTING_DIFFERENCE = Gauge(
     "Of the last two days, received - stored - duplicate - suppressed - dead-lettered, of each hour and source: their "
     "amounts added up.",
 )  # fmt: skip
+ACCOUNTED_RECORDS = Gauge(
+    "throughline_accounting_records", "records", ("outcome",),
+    "Records of the last two days, `received`, and of these `stored`, `duplicate`, `suppressed`, `dead_lettered`.",
+)  # fmt: skip
 ACCOUNTING_MISSING = Gauge(
     "throughline_accounting_missing_records", "records", (),
     "Records of the last two days that have no outcome, while later ones of their partition had one 15 minutes ago.",
@@ -186,9 +190,9 @@ METRICS: tuple[Metric, ...] = (
     RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
     SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT,
     COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND, SNAPSHOT_AGE, TIMERS_DUE,
-    TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE, DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTING_MISSING,
-    PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS, CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION,
-    DELAY,
+    TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE, DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS,
+    ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS, CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK,
+    STAGE_DURATION, DELAY,
 )  # fmt: skip
 
 

@@ -100,14 +100,17 @@ def down(
 def status(as_json: AsJson = False) -> None:
     """Show addresses, processes, versions and the lag of each worker; exit code 1 when nothing answers."""
     from deploy.local.state import LocalHome
+    from deploy.operations.conditions import Readings, conditions, read
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.operations.metrics import addresses
     from deploy.settings import home, settings
 
     state = LocalHome(home()).read()
+    readings = Readings()
     try:
         with LagReader(settings(), timeout_s=3) as reader:
             lags, kafka = _by_topic(reader.lags()), True
+            readings = read(settings(), reader)
     except KafkaUnreachableError:
         lags, kafka = [], False
     report: dict[str, Any] = {
@@ -123,6 +126,8 @@ def status(as_json: AsJson = False) -> None:
         "metrics": addresses(state["processes"]) if state else {},
         "kafka_answers": kafka,
         "lag": lags,
+        "measured": [{"metric": name, "labels": labels, "value": value} for name, labels, value in readings.named()],
+        "conditions": [one._asdict() for one in conditions(readings)],
         "definitions": _definitions(settings()),
         "predictions": _predictions(settings()),
     }
@@ -350,6 +355,9 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
         if row["records"]:
             behind.add_row(row["role"], row["topic"], f"{row['records']:,}")
     console.print(behind if behind.row_count else "No worker is behind.")
+    for one in report["conditions"]:
+        alert = f" [red]{one['alert']}[/]: see deploy/README.md" if one["alert"] else ""
+        console.print(f"{one['name']}: {escape(one['found'])}{alert}", soft_wrap=True)
     for line in report["definitions"]:
         console.print(escape(line), soft_wrap=True)
     if report["predictions"]:

@@ -68,7 +68,7 @@ ALERTS = Query(
 PIPELINE: Panels = {
     "Nothing is lost": (
         ALERTS, IN_AND_OUT, metrics.ACCOUNTING_DIFFERENCE, metrics.ACCOUNTING_MISSING, metrics.PROFILES_DIFFERING,
-        metrics.ACCOUNTED_AT,
+        metrics.ACCOUNTED_AT, metrics.ACCOUNTED_RECORDS,
     ),
     "Nothing is late": (
         metrics.LAG_AGE, metrics.LAG, metrics.DELAY, metrics.WATERMARK, metrics.TIMERS_LATE, metrics.TIMERS_DUE,

@@ -66,6 +66,7 @@ def examine(settings: Settings) -> list[Check]:
         *_definitions(settings),
         *_segments(settings),
         *_predictions(settings),
+        *_conditions(settings),
     ]
     return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
 
@@ -286,6 +287,19 @@ def _segments(settings: Settings) -> list[Check]:
         hint = "`throughline segments check` names them; `throughline profile rebuild` mends a person" if differ else ""
         checks.append(Check("segment members", not differ, found, hint))
     return checks
+
+
+def _conditions(settings: Settings) -> list[Check]:
+    """Check what the shipped alerts are about: accounts, refusals, lag, outboxes, memory, disks, certificates."""
+    from deploy.operations.conditions import conditions, read
+    from deploy.operations.lag import LagReader
+
+    with LagReader(settings, _TIMEOUT_S) as reader:
+        found = conditions(read(settings, reader))
+    return [
+        Check(one.name, not one.alert, one.found, f"see {one.alert} in deploy/README.md" if one.alert else "")
+        for one in found
+    ]
 
 
 def _predictions(settings: Settings) -> list[Check]:

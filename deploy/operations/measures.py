@@ -17,6 +17,7 @@ from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.redis import redis_client
 from schemas.metrics import (
     ACCOUNTED_AT,
+    ACCOUNTED_RECORDS,
     ACCOUNTING_DIFFERENCE,
     ACCOUNTING_MISSING,
     CERTIFICATE_END,
@@ -105,14 +106,16 @@ def measure_disks(settings: Settings, meter: Meter) -> None:
             meter.set(DISK_SIZE, disk.size_bytes, disk.name)
 
 
-def measure_records(settings: Settings, meter: Meter) -> None:
+def measure_records(settings: Settings, meter: Meter, *, timeout_s: int = 60) -> None:
     """Take the account of the records of the last days, and count the e-mail events of a day; errors: `_tables`."""
     from sinks.clickhouse import measures
 
     with _tables(settings) as client:
-        account = measures.account_of_records(client)
+        account = measures.account_of_records(client, timeout_s=timeout_s)
         meter.set(ACCOUNTING_DIFFERENCE, account.difference)
         meter.set(ACCOUNTING_MISSING, account.missing)
+        for outcome, records in account.records.items():
+            meter.set(ACCOUNTED_RECORDS, records, outcome)
         meter.set(ACCOUNTED_AT, clock_ms() / 1000, "records")
         for step, events in measures.emails_of_a_day(client).items():
             meter.set(EMAILS, events, step)

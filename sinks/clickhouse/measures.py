@@ -12,10 +12,17 @@ from sinks.clickhouse.reports import accounting_of_profiles
 ACCOUNTED_DAYS = 2
 SETTLED_MINUTES = 15
 """A record that has no outcome is missing when a later one of its partition has arrived so long ago."""
-_LIMITS = {"max_execution_time": 60, "max_threads": 1, "priority": 10}  # a monitor never delays an insert or a report
+TIMEOUT_S = 60
+_OUTCOMES = ("received", "stored", "duplicate", "suppressed", "dead_lettered")
+_LIMITS = {
+    "max_execution_time": TIMEOUT_S,
+    "max_threads": 1,
+    "priority": 10,
+}  # a monitor never delays an insert or a report
 
 _DIFFERENCE = f"""
-    SELECT sum(abs(difference)) FROM v_accounting WHERE hour > toStartOfHour(now() - INTERVAL {ACCOUNTED_DAYS} DAY)
+    SELECT sum(abs(difference)), sum(received), sum(stored), sum(duplicate), sum(suppressed), sum(dead_lettered)
+    FROM v_accounting WHERE hour > toStartOfHour(now() - INTERVAL {ACCOUNTED_DAYS} DAY)
 """  # noqa: S608 - a number of ours
 _MISSING = f"""
     SELECT sum(offset - before - 1)
@@ -53,10 +60,12 @@ class RecordAccount(NamedTuple):
     Attributes:
         difference: received - stored - duplicate - suppressed - dead-lettered by hour and source, amounts added up.
         missing: Records without an outcome, see `SETTLED_MINUTES`.
+        records: How many were `received`, `stored`, …
     """
 
     difference: int
     missing: int
+    records: dict[str, int]
 
 
 def disks(client: Any) -> list[Disk]:
@@ -67,15 +76,17 @@ def disks(client: Any) -> list[Disk]:
     return [Disk(str(name), int(free), int(size)) for name, free, size in rows]
 
 
-def account_of_records(client: Any) -> RecordAccount:
+def account_of_records(client: Any, *, timeout_s: int = TIMEOUT_S) -> RecordAccount:
     """Take the account of the records of the last `ACCOUNTED_DAYS` days."""
-    difference = client.query(_DIFFERENCE, settings=_LIMITS).first_row[0]
-    return RecordAccount(int(difference), int(client.query(_MISSING, settings=_LIMITS).first_row[0]))
+    limits = {**_LIMITS, "max_execution_time": timeout_s}
+    difference, *records = map(int, client.query(_DIFFERENCE, settings=limits).first_row)
+    missing = int(client.query(_MISSING, settings=limits).first_row[0])
+    return RecordAccount(difference, missing, dict(zip(_OUTCOMES, records, strict=True)))
 
 
 def differing_profiles(client: Any) -> int:
     """Count the profiles that have not counted what is stored of their person."""
-    return accounting_of_profiles(client, timeout_s=_LIMITS["max_execution_time"]).differing
+    return accounting_of_profiles(client, timeout_s=TIMEOUT_S).differing
 
 
 def emails_of_a_day(client: Any) -> dict[str, int]:

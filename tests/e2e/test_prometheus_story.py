@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from deploy.observability.dashboards import dashboards
 from deploy.operations.metrics import PROCESSES
 from deploy.settings import Settings
@@ -27,6 +31,16 @@ SQL_MACROS = {
     r"\$__dateFilter\((\w+)\)": r"\1 >= toDate('1970-01-01') AND \1 <= toDate('2100-01-01')",
 }
 """What Grafana's ClickHouse data source makes of its macros."""
+
+
+def status(settings: Settings, home: Path) -> dict[str, Any]:
+    """What `throughline status --json` says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("deploy.settings.settings", lambda: settings)
+        result = CliRunner().invoke(app, ["status", "--json"], env={"THROUGHLINE_HOME": str(home)})
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 def check_panels(prometheus: Prometheus, settings: Settings) -> None:
@@ -73,5 +87,16 @@ def test_an_alert_fires_when_a_worker_stops_and_ends_when_it_is_back(stack: Sett
             pipeline.start("deliver")
             pipeline.wait(lambda: not prometheus.firing() & {"TargetDown", "RoleWithoutWorker"})
 
+            served = set(prometheus.ask("label/__name__/values"))
+        pipeline.drain()
+        measured = status(stack, home)
+        [(received, refused)] = pipeline.rows("SELECT sum(received), sum(dead_lettered) FROM v_accounting")
+
+    assert "accounting difference 0, missing 0" in measured["conditions"][0]["found"]
+    assert (True, True) == (received >= 4, refused >= 1)
+    [refusals] = (one for one in measured["conditions"] if one["name"] == "refusals")
+    assert refusals["found"].startswith(f"{refused} of {received} records of the last two days")
+    assert "ManyRefusals" == refusals["alert"]
+    assert {one["metric"] for one in measured["measured"]} <= served
     assert len(rules) > 20
     assert {"ok"} == {rule["health"] for rule in rules}
