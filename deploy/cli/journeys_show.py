@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,13 +73,23 @@ def journeys_list(as_json: AsJson = False) -> None:
 
 
 def journeys_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A journey.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A journey.")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write it as a picture, a page by itself.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Draw a journey as a tree, with its state, its version, and the runs that are at each step now."""
+    """Draw a journey as a tree, with its state, its version, and the runs that are at each step now.
+
+    With --html as a flow, with the people who wait, went on and left at each step.
+    """
     from processors.journeys.drawing import tree
 
     report = _in_force()
     journey = _named(report, name)
+    if html is not None:
+        _write_page(report, journey, html)
+        return
     every = _runs()
     runs = None if every is None else every.get(name, {})
     state = _state(report, journey)
@@ -143,6 +154,18 @@ def journeys_preview(
             print(f"cannot be sent: {one.error}" if one.rendered is None else _text(one.rendered._asdict()))
     if any(one.rendered is None for one in found):
         raise typer.Exit(1)
+
+
+def _write_page(report: DefinitionsReport, journey: Journey, file: Path) -> None:
+    from deploy.cli.output import write_text
+    from deploy.cli.stores import clickhouse
+    from deploy.reporting.html.journey_flow import standalone_page
+    from sinks.clickhouse.journeys import count_steps
+
+    with clickhouse() as client:
+        counts = count_steps(client, journey.name)
+    write_text(standalone_page(journey, counts, _state(report, journey)["state"]), file)
+    typer.echo(f"wrote {file}", err=True)
 
 
 def _in_force() -> DefinitionsReport:

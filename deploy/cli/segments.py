@@ -91,13 +91,14 @@ def segments_list(
 
 def segments_show(name: str, as_json: AsJson = False) -> None:
     """Show one segment: its condition and the number of its members."""
+    from deploy.operations.segment_lists import condition_as_written
     from sinks.clickhouse.audiences import count_members
 
     found = _in_force()
     segment = _segment(found.definitions, name)
     with clickhouse() as client:
         members = count_members(client, datetime.now(UTC)).get(name, 0)
-    when = _condition_as_written(segment, found.settings)
+    when = condition_as_written(segment, found.settings)
     if as_json:
         shown = {"name": name, "description": segment.description, "when": when, "members": members}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
@@ -188,39 +189,21 @@ def segments_export(
     list: people who entered the segment since then, or gave consent. `left` lists whom to remove: people who left the
     segment, or withdrew consent.
     """
-    from processors.segments.audiences import LIST_FORMATS, agreed_since, may_be_targeted, rows, withdrew_since
-    from schemas.time import ms_of_time
-    from sinks.clickhouse.audiences import member_ids, read_members, read_members_since
+    from deploy.operations.segment_lists import read_list
+    from schemas.time import ms_of_time, time_of_ms
 
     in_force = _in_force()
     _segment(in_force.definitions, name)
     if (change == "all") != (not since):
         raise typer.BadParameter("entered and left need --since, and only they do", param_hint="--since")
-    now = datetime.now(UTC)
-    written: list[tuple[str, str]] = []
-    refused = since_ms = 0
+    then = time_of_ms(ms_of_time(instant(since, in_force.territory.zone, "--since"))) if since else None
     with clickhouse() as client:
-        if change == "all":
-            people, elsewhere = read_members(client, name, now), set[str]()
-        else:
-            then = instant(since, in_force.territory.zone, "--since")
-            since_ms = ms_of_time(then)
-            if change == "entered":
-                people, elsewhere = read_members(client, name, now), member_ids(client, name, then)
-            else:
-                people, elsewhere = read_members_since(client, name, then), member_ids(client, name, now)
-        for profile_id, document in people:
-            allowed = may_be_targeted(document)
-            if change == "left":
-                # A person without consent then and since was on no list, and is not named now.
-                gone = profile_id not in elsewhere and allowed
-                written += rows(document, network) if gone or withdrew_since(document, since_ms) else []
-            elif profile_id not in elsewhere or agreed_since(document, since_ms):
-                refused += not allowed
-                written += rows(document, network) if allowed else []
-    with noted_act("export", name, detail=f"{len(written)} rows for {network}"):
-        _write(out, LIST_FORMATS[network].columns, written)
-    typer.echo(f"{len(written):,} rows of {name} ({hashing}); {refused:,} people left out without consent", err=True)
+        found = read_list(client, name, network, datetime.now(UTC), change=change, since=then)
+    with noted_act("export", name, detail=f"{len(found.rows)} rows for {network}"):
+        _write(out, found.columns, found.rows)
+    typer.echo(
+        f"{len(found.rows):,} rows of {name} ({hashing}); {found.refused:,} people left out without consent", err=True
+    )
 
 
 def segments_check(as_json: AsJson = False) -> None:
@@ -377,19 +360,6 @@ def _name_hints(definitions: SegmentDefinitions) -> list[str]:
 
 def _evaluation_time(at: str, zone: ZoneInfo) -> datetime:
     return instant(at, zone, "--at", through=True) if at else datetime.now(UTC)
-
-
-def _condition_as_written(segment: Segment, settings: Settings) -> Any:
-    """Return the condition as it is written in its file, with durations as text."""
-    import yaml
-
-    from deploy.operations.definition_files import yaml_files
-
-    for path in yaml_files(settings.definitions_dir / "segments"):
-        for one in yaml.safe_load(path.read_text("utf-8")).get("segments", ()):
-            if one["name"] == segment.name:
-                return one["when"]
-    return segment.when.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _preview_json(one: Preview) -> dict[str, Any]:

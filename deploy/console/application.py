@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from redis.exceptions import RedisError
 
 from deploy.console.access import RIGHTS, ConsoleDefinitions, Right, SignInTokens
+from deploy.console.in_force import DefinitionsInForce
 from deploy.console.panels import Panels
 from deploy.console.rendering import Renderer, Viewer, asset
 from deploy.console.sessions import Sessions, SignInLimit
@@ -61,6 +62,7 @@ class Console:
     Attributes:
         stores: Open connections.
         panels: Figures that were computed.
+        in_force: Definitions in force.
         renderer: Renders templates.
         sessions: Signs and reads sessions.
         limit: Of failed sign-ins.
@@ -71,6 +73,7 @@ class Console:
         self.settings, self.definitions, self.tokens = settings, definitions, tokens
         self.stores = ConsoleStores(settings)
         self.panels = Panels(self.stores.tables)
+        self.in_force = DefinitionsInForce(settings)
         self.renderer = Renderer(settings)
         self.sessions = Sessions(settings.console_secret.get_secret_value())
         self.limit = SignInLimit()

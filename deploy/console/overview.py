@@ -153,7 +153,10 @@ def _alerts(found: dict[str, Panel[Any]]) -> list[Alert]:
         elif lost := [role for role in missing if role == "profile"]:
             alerts.append(Alert(f"no {lost[0]} worker runs", "/system"))
         alerts += [Alert(f"definitions are refused by {one}", "/system") for one in in_force["refused"]]
-        alerts += [Alert(f"journey {name} is {state}", "/", False) for name, state in in_force["halted"].items()]
+        alerts += [
+            Alert(f"journey {name} is {state}", f"/journeys/{name}", False)
+            for name, state in in_force["halted"].items()
+        ]
     if found["workers"].error:
         alerts.append(Alert(f"Redis does not answer: {found['workers'].error}", "/system"))
     if refused := found["refusals"].value:

@@ -92,7 +92,7 @@ class Panel(Generic[Value]):
     @property
     def waits(self) -> bool:
         """Whether it is on its way."""
-        return self.value is None and not self.error
+        return not self.at_ms
 
 
 @dataclass(slots=True)

@@ -42,6 +42,8 @@ class Link(NamedTuple):
 NAVIGATION = (
     Link("/", "Overview", "view-numbers", "o"),
     Link("/people", "People", "view-people", "p"),
+    Link("/segments", "Segments", "view-numbers", "s"),
+    Link("/journeys", "Journeys", "view-numbers", "j"),
     Link("/system", "System", "view-numbers", "y"),
 )
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from deploy.collector.listening import sites
-from deploy.console import overview, people, person_acts, sign_in, system
+from deploy.console import journeys, messages, overview, people, person_acts, segments, sign_in, system
 from deploy.console.access import ConsoleDefinitions, SignInTokens
 from deploy.console.application import Console, application
 from deploy.home import Home
@@ -19,6 +19,7 @@ from deploy.settings import Settings, home
 
 log = logging.getLogger(__name__)
 
+PAGES = (sign_in, overview, people, person_acts, segments, journeys, messages, system)
 HEARTBEAT_S = 5.0
 
 
@@ -34,8 +35,7 @@ def build(settings: Settings) -> tuple[Console, web.Application]:
     if not tokens:
         log.warning("nobody can sign in: THROUGHLINE_CONSOLE_TOKENS is empty")
     console = Console(settings, definitions, tokens)
-    routes = [route for page in (sign_in, overview, people, person_acts, system) for route in page.routes(console)]
-    return console, application(console, routes)
+    return console, application(console, [route for page in PAGES for route in page.routes(console)])
 
 
 async def serve(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from deploy.connections.redis import async_redis_client
 from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.deployment import Deployment
+from deploy.settings import Settings
 from processors.delivery.products import ProductCards
 from processors.delivery.recommend import Recommender
 from processors.delivery.rendering import MessageRenderer
@@ -137,12 +138,22 @@ async def preview_for(
     events = await asyncio.to_thread(read_events, deployment.tables, profile_id)
     templates, territory = report.definitions.templates, report.definitions.territory
     async with async_redis_client(settings, timeout_s=10) as redis:
-        related = RedisRecommendations(redis, settings.redis_namespace)
-        products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
-        renderer = MessageRenderer(Recommender(related), products)
+        renderer = renderer_of(redis, settings)
         return await preview(
             journey, step, document, events, templates=templates, renderer=renderer, territory=territory
         )
+
+
+def renderer_of(redis: Any, settings: Settings) -> MessageRenderer:
+    """Return a renderer with the recommendations and products of a deployment.
+
+    Args:
+        redis: A client for coroutines.
+        settings: Of the deployment.
+    """
+    related = RedisRecommendations(redis, settings.redis_namespace)
+    products = ProductCards(RedisProducts(redis, settings.redis_namespace), related, clock_ms)
+    return MessageRenderer(Recommender(related), products)
 
 
 def _last(events: Sequence[Event], matcher: Matcher) -> Event | None:

@@ -52,14 +52,16 @@ def tree(journey: Journey, runs: Mapping[str, int] | None = None) -> list[str]:
         "restart": "one run at a time, which begins anew until its first message",
         "always": "each time",
     }[journey.re_entry]
-    lines = [f"enter   {_trigger(entry)}, {repeated}"]
+    lines = [f"enter   {described_trigger(entry)}, {repeated}"]
     if entry.condition is not None:
         lines.append(f"        if {_shortened(entry.condition)}")
     compiled = CompiledJourney(journey, ZoneInfo("UTC"))
     names = {id(step.node): step.id for step in compiled.steps.values()}
     lines += _steps(journey.steps, names, "", runs or {})
-    lines += [f"leave   {_trigger(match)}" for match in journey.exit_when]
-    lines += [f"goal    {goal.name}: {_trigger(goal)} within {duration_text(goal.within)}" for goal in journey.goals]
+    lines += [f"leave   {described_trigger(match)}" for match in journey.exit_when]
+    lines += [
+        f"goal    {goal.name}: {described_trigger(goal)} within {duration_text(goal.within)}" for goal in journey.goals
+    ]
     if journey.holdout:
         lines.append(f"holdout {journey.holdout:.0%} of people get none of its messages")
     return lines
@@ -69,16 +71,17 @@ def _steps(steps: Sequence[AnyStep], names: _Names, indent: str, runs: Mapping[s
     for number, step in enumerate(steps, 1):
         here, last = names[id(step)], number == len(steps)
         count = f"   [{runs[here]:,} here]" if runs.get(here) else ""
-        yield f"{indent}{'└─' if last else '├─'} {here}  {_described(step)}{count}"
+        yield f"{indent}{'└─' if last else '├─'} {here}  {described(step)}{count}"
         below = indent + ("   " if last else "│  ")
-        branches = _branches(step)
-        for index, (name, theirs) in enumerate(branches):
-            end = index == len(branches) - 1
+        found = branches(step)
+        for index, (name, theirs) in enumerate(found):
+            end = index == len(found) - 1
             yield f"{below}{'└─' if end else '├─'} {name}{'' if theirs else ': go on'}"
             yield from _steps(theirs, names, below + ("   " if end else "│  "), runs)
 
 
-def _branches(step: AnyStep) -> list[_Branch]:
+def branches(step: AnyStep) -> list[_Branch]:
+    """Return the branches of a step: name and steps; none: it does not split."""
     if isinstance(step, WaitFor | If):
         found: list[_Branch] = [("then", step.then), ("else", step.otherwise)]
         return found if step.then or step.otherwise else []
@@ -88,7 +91,8 @@ def _branches(step: AnyStep) -> list[_Branch]:
     return []
 
 
-def _described(step: AnyStep) -> str:
+def described(step: AnyStep) -> str:
+    """Describe a step in one line."""
     match step:
         case Delay():
             return f"wait {duration_text(step.delay)}"
@@ -96,7 +100,7 @@ def _described(step: AnyStep) -> str:
             return f"wait until {_local_time(step.until)}"
         case WaitFor():
             longest = f", at most {duration_text(step.timeout)}" if step.timeout else ""
-            return f"wait for {_trigger(step.wait_for)}{longest}"
+            return f"wait for {described_trigger(step.wait_for)}{longest}"
         case If():
             return f"if {_shortened(step.condition)}"
         case RandomSplit():
@@ -113,7 +117,8 @@ def _described(step: AnyStep) -> str:
             return f"exit: {step.exit}"
 
 
-def _trigger(match: EventMatch | SegmentMatch) -> str:
+def described_trigger(match: EventMatch | SegmentMatch) -> str:
+    """Describe an event or a segment that a journey listens to."""
     if isinstance(match, SegmentMatch):
         return f"{'enters' if match.when == 'entered' else 'leaves'} segment {match.segment}"
     where = f" where {_shortened(match.where)}" if match.where else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import orjson
@@ -60,6 +60,27 @@ def count_members(client: Any, at: datetime, markets: Sequence[str] = ()) -> dic
     )
     rows = client.query(query, {"at": at, "markets": list(markets)}).result_rows
     return {str(segment): int(count) for segment, count in rows}
+
+
+def segment_days(client: Any, segment: str, days: int = 90) -> list[tuple[date, int, int, int]]:
+    """List the days on which somebody entered or left a segment: day, entered, left, members at its end."""
+    query = (
+        "SELECT day, entered, left, members FROM v_segment_sizes"
+        " WHERE segment = {segment:String} AND day > today() - {days:UInt16} ORDER BY day"
+    )
+    rows = client.query(query, {"segment": segment, "days": days}).result_rows
+    return [(day, int(entered), int(left), int(members)) for day, entered, left, members in rows]
+
+
+def overlaps(client: Any, segment: str, at: datetime) -> dict[str, int]:
+    """Count the members of a segment that are members of each other segment, too."""
+    query = (
+        "SELECT segment, uniqExact(profile_id) AS both FROM v_segment_memberships"  # noqa: S608 - fixed texts
+        " WHERE since <= {at:DateTime64(3)} AND until > {at:DateTime64(3)} AND segment != {segment:String}"
+        f" AND profile_id IN ({_MEMBERS}) GROUP BY segment ORDER BY both DESC, segment"
+    )
+    rows = client.query(query, {"segment": segment, "at": at}).result_rows
+    return {str(name): int(both) for name, both in rows}
 
 
 def members_by_person(client: Any, at: datetime) -> dict[str, set[str]]:

@@ -170,7 +170,7 @@ class Reader:
         answer = self.page.goto(self.url + path)
         assert answer is not None
         for _ in range(200):
-            if not self.page.locator("text=On its way").count():
+            if not self.page.locator("text=On its way …").count():
                 break
             self.page.wait_for_timeout(200)
         return answer.status

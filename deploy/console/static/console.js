@@ -38,6 +38,22 @@ async function load(part) {
 }
 for (const part of document.querySelectorAll("[data-load]")) load(part);
 
+// A page with figures that are still computed asks again until all are there.
+async function complete() {
+  const main = document.querySelector("main[data-waits]");
+  if (!main) return;
+  try {
+    const answer = await fetch(location.href, { credentials: "same-origin" });
+    if (answer.ok && !answer.redirected) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      main.replaceWith(page.querySelector("main"));
+      for (const part of document.querySelectorAll("[data-load]")) load(part);
+    }
+  } catch { /* the next time */ }
+  setTimeout(complete, 1500);
+}
+setTimeout(complete, 700);
+
 let waitsForKey = false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

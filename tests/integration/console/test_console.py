@@ -35,6 +35,12 @@ PATHS = {
     "/people/{person}?whole=1": 200,
     "/people/{person}/erase": 200,
     "/people/{person}/suppress": 200,
+    "/segments": 200,
+    "/segments/customers": 200,
+    "/journeys": 200,
+    "/journeys/cart_abandonment": 200,
+    "/journeys/cart_abandonment/messages/reminder": 200,
+    "/journeys/no_such_journey": 404,
     "/system": 200,
     "/no-such-page": 404,
 }
@@ -181,6 +187,39 @@ def test_an_erasure_asks_for_a_confirmation_gives_a_receipt_and_is_noted(reader:
     assert ("local", "erase", person, "done") == shown.acts()[0]
     assert 404 == reader.open(f"/people/{person}")
     assert "erased" in reader.page.inner_text("main")
+
+
+def test_a_journey_is_drawn_with_its_steps_and_can_be_paused_and_resumed(reader: Reader, shown: Shown) -> None:
+    reader.open("/journeys/welcome")
+    steps = reader.page.locator("svg.flow g.step").count()
+    states = []
+    for act in ("Pause", "Resume", "Stop"):
+        reader.page.once("dialog", lambda dialog: dialog.accept())
+        reader.page.click(f"main button:has-text('{act}')")
+        reader.page.wait_for_url(f"**?done={act.lower()}*")
+        states.append(reader.page.locator("main .dot").first.inner_text())
+
+    assert (["paused", "running", "stopped"], True) == (states, steps > 3)
+    assert [("local", act, "welcome", "done") for act in ("stop", "resume", "pause")] == shown.acts()[:3]
+
+
+def test_a_message_is_shown_as_a_person_would_get_it(reader: Reader, shown: Shown) -> None:
+    reader.open(f"/journeys/cart_abandonment/messages/reminder?who={EMAIL}")
+    mail = reader.page.frame_locator("iframe.message")
+
+    assert "Your cart is waiting" in reader.page.inner_text("main")
+    assert "You left something in your cart" in mail.locator("body").inner_text()
+
+
+def test_a_list_for_a_network_is_hashed_and_noted(reader: Reader, shown: Shown) -> None:
+    reader.open("/segments/customers")
+    reader.page.once("dialog", lambda dialog: dialog.accept())
+    with reader.page.expect_download() as download:
+        reader.page.click("text=Export list")
+    text = Path(download.value.path()).read_text("utf-8")
+
+    assert (True, False) == (text.startswith("Email,Phone"), "@" in text)
+    assert ("local", "export", "customers", "done") == shown.acts()[0]
 
 
 @pytest.mark.parametrize(
