@@ -21,6 +21,15 @@ from schemas.durations import MINUTE_MS, parse_duration
 from schemas.shards import SHARDS
 
 DEFINITIONS = Path(__file__).parent / "definitions"
+_LOCATIONS = (
+    *("kafka_https_ca_location", "kafka_ssl_ca_location", "kafka_ssl_certificate_location", "kafka_ssl_key_location"),
+    *(
+        "redis_ssl_ca_location",
+        "redis_ssl_certificate_location",
+        "redis_ssl_key_location",
+        "clickhouse_ssl_ca_location",
+    ),
+)
 _URLS_WITH_PASSWORDS = frozenset({"redis_url", "clickhouse_url", "schema_registry_url"})
 
 
@@ -333,6 +342,13 @@ class Settings(BaseSettings):
     @classmethod
     def _in_capitals(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator(*_LOCATIONS)
+    @classmethod
+    def _is_file(cls, value: str) -> str:
+        if value and not os.access(value, os.R_OK):
+            raise ValueError(f"{value} cannot be read")
+        return value
 
     @field_validator("kafka_bootstrap")
     @classmethod

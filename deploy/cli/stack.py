@@ -197,16 +197,24 @@ def drain(
         raise typer.Exit(1)
 
 
-def doctor(as_json: AsJson = False) -> None:
-    """Check settings, packages and servers, with a hint on how to correct each fault."""
+def doctor(
+    role: Annotated[
+        str, typer.Option("--role", help="Whose rights to check, such as record; by default an operator's.")
+    ] = "operator",
+    as_json: AsJson = False,
+) -> None:
+    """Check settings, packages, servers and rights, with a hint on how to correct each fault."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
     from deploy.operations.doctor import examine, public_settings
+    from deploy.operations.permissions import GRANTEES
     from deploy.settings import settings
 
-    checks = examine(settings())
+    if role not in GRANTEES:
+        raise typer.BadParameter(f"{role!r}: expected {', '.join(GRANTEES)}", param_hint="--role")
+    checks = examine(settings(), role)
     values = public_settings(settings())
     if as_json:
         found = [{"name": c.name, "ok": c.ok, "found": c.found, "hint": c.hint} for c in checks]

@@ -12,6 +12,7 @@ import typer
 
 from deploy.cli.output import fail
 from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.faults import explain
 from deploy.connections.redis import async_redis_client
 from deploy.operations.person_lookup import UnknownPersonError
 
@@ -56,6 +57,8 @@ def clickhouse() -> Iterator[Any]:
         finally:
             client.close()
     except (StoreDown, ClickHouseError) as error:
+        if sentence := explain("clickhouse", error):
+            fail(sentence)
         reason = str(error).strip().partition("\n")[0]
         advice = (
             "Is it running? `throughline status` shows it, THROUGHLINE_CLICKHOUSE_URL is its address, `throughline up`"
@@ -117,13 +120,19 @@ def exit_on_store_error() -> Iterator[None]:
     except (UnknownPersonError, DefinitionError, ImpossibleSplitError, NotErasedError, NotRebuiltError) as error:
         fail(str(error))
     except (StoreDown, ClickHouseError) as error:
+        if sentence := explain("clickhouse", error):
+            fail(sentence)
         reason = str(error).strip().partition("\n")[0]
         if "UNKNOWN_DATABASE" in reason or "UNKNOWN_TABLE" in reason:
             fail(f"{reason}\nThe tables are not there yet: `throughline migrate` makes them.")
         fail(f"{reason}\nIs ClickHouse up? `throughline status` shows it; THROUGHLINE_CLICKHOUSE_URL is its address.")
     except KafkaUnreachableError as error:
+        if "THROUGHLINE_" in str(error):  # it says what to set
+            fail(str(error))
         fail(f"{error}\nIs it running? `throughline status` shows it; THROUGHLINE_KAFKA_BOOTSTRAP is its address.")
     except (RedisError, OSError) as error:
+        if sentence := explain("redis", error):
+            fail(sentence)
         fail(f"Redis: {error}\nIs it running? `throughline status` shows it; THROUGHLINE_REDIS_URL is its address.")
 
 

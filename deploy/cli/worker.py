@@ -36,7 +36,7 @@ def worker(
         from sinks.redis.people import LostPeopleError
 
         try:
-            wait_for_kafka(settings())
+            wait_for_kafka(role, settings())
             if role in ("identify", "profile"):
                 check_retention(settings())
             if role == "record":

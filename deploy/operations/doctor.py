@@ -7,16 +7,18 @@ import importlib.metadata
 import logging
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.faults import explain, kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import async_redis_client, redis_client
 
 if TYPE_CHECKING:
+    from deploy.operations.permissions import Grantee
     from deploy.settings import Settings
 
 PACKAGES = (
@@ -43,22 +45,31 @@ class Check:
         ok: Whether the pipeline can run with it.
         found: A version, or an error.
         hint: What to do; empty when nothing is to be done.
+        answers: False for a server that does not answer, or refuses the user.
     """
 
     name: str
     ok: bool
     found: str
     hint: str = ""
+    answers: bool = True
 
 
 class _FailedError(Exception):
     """A check failed; the arguments are what was found, and a hint."""
 
 
-def examine(settings: Settings) -> list[Check]:
-    """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer."""
+def examine(settings: Settings, role: Grantee = "operator") -> list[Check]:
+    """Check Python, the packages, the secret and the three servers; takes some seconds when servers do not answer.
+
+    Args:
+        settings: Of the deployment.
+        role: Whose rights the user of the settings has to have.
+    """
+    reached = servers(settings)
     stores = [
-        *servers(settings),
+        *reached,
+        *_rights(role, settings, {check.name for check in reached if check.answers}),
         *_durability(settings),
         *_refusals(settings),
         *_people(settings),
@@ -85,8 +96,10 @@ def servers(settings: Settings) -> list[Check]:
 def without_password(url: str) -> str:
     """Return a URL with `***` in place of its password."""
     parts = urlsplit(url)
+    if "password=" in parts.query:
+        parts = parts._replace(query=re.sub(r"(password=)[^&]*", r"\1***", parts.query))
     if not parts.password:
-        return url
+        return urlunsplit(parts)
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
@@ -122,11 +135,46 @@ def _packages() -> list[Check]:
 
 
 def _secret(settings: Settings) -> Check:
-    if settings.identity_secret == type(settings).model_fields["identity_secret"].default:
-        return Check(
-            "identity secret", True, "the default", "set THROUGHLINE_IDENTITY_SECRET before the first real event"
-        )
+    is_default = settings.identity_secret == type(settings).model_fields["identity_secret"].default
+    if is_default or not settings.identity_secret.get_secret_value():
+        found = "the default" if is_default else "empty"
+        hint = "set THROUGHLINE_IDENTITY_SECRET (or …_FILE) before the first real event"
+        return Check("identity secret", is_default and _is_local(settings), found, hint)
     return Check("identity secret", True, "your own")
+
+
+def _is_local(settings: Settings) -> bool:
+    """Return whether all servers are on this machine, as those of the local stack are."""
+    brokers = [f"//{one.strip()}" for one in settings.kafka_bootstrap.split(",")]
+    hosts = {urlsplit(one).hostname for one in (*brokers, settings.redis_url, settings.clickhouse_url)}
+    return hosts <= {"127.0.0.1", "::1", "localhost"}
+
+
+def _rights(role: Grantee, settings: Settings, stores: Collection[str]) -> list[Check]:
+    """Check that the user of the settings may do in some stores what a role does there."""
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+    from confluent_kafka import KafkaException
+    from redis import RedisError
+
+    from deploy.operations import rights
+    from sinks.clickhouse.client import StoreDown
+
+    checks = []
+    for store, missing_in in (
+        ("kafka", rights.missing_in_kafka),
+        ("redis", rights.missing_in_redis),
+        ("clickhouse", rights.missing_in_clickhouse),
+    ):
+        if store not in stores:
+            continue
+        try:
+            missing = missing_in(role, settings)
+        except (KafkaException, RedisError, StoreDown, ClickHouseError, OSError):  # it has gone just now
+            continue
+        found = f"{len(missing)} are missing for {role}: {rights.shown(missing)}" if missing else f"those of {role}"
+        hint = f"`throughline permissions --role {role}` prints what to grant" if missing else ""
+        checks.append(Check(f"{store} rights", not missing, found, hint))
+    return checks
 
 
 def _definitions(settings: Settings) -> list[Check]:
@@ -338,11 +386,15 @@ def _run(name: str, address: str, check: Callable[[Settings], tuple[str, str]], 
     try:
         found, hint = check(settings)
     except _FailedError as failed:
-        return Check(name, False, f"{address}: {failed.args[0]}", failed.args[1])
+        return Check(name, False, f"{address}: {failed.args[0]}", failed.args[1], answers=False)
     return Check(name, not hint, f"{address}: {found}", hint)
 
 
-_START_OR_SET = "start the local stack with `throughline up`, or set {}"
+def _hint(setting: str, reason: str) -> str:
+    """Return what to do about a server that does not answer, unless the reason says it."""
+    if "THROUGHLINE_" in reason or "`throughline" in reason:
+        return "mend that, and run `throughline doctor` again"
+    return f"start the local stack with `throughline up`, or set {setting}"
 
 
 def _kafka(settings: Settings) -> tuple[str, str]:
@@ -352,11 +404,12 @@ def _kafka(settings: Settings) -> tuple[str, str]:
     from deploy.operations.retention import KeptTooLongError, check_retention
     from schemas.topics import topics
 
-    admin = AdminClient(kafka_connection(settings))
     try:
+        admin = AdminClient(kafka_connection(settings))
         metadata = admin.list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
-        raise _FailedError(error.args[0].str(), _START_OR_SET.format("THROUGHLINE_KAFKA_BOOTSTRAP")) from error
+        reason = kafka_reason(settings, error)
+        raise _FailedError(reason, _hint("THROUGHLINE_KAFKA_BOOTSTRAP", reason)) from error
     missing = [t.name for t in topics(settings.channels) if settings.topic_prefix + t.name not in metadata.topics]
     found = f"{len(metadata.brokers)} broker(s), {len(metadata.topics)} topics"
     if missing:
@@ -376,12 +429,9 @@ def _redis(settings: Settings) -> tuple[str, str]:
             settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S, decode_responses=True
         ) as client:
             info = client.info("everything")
-    except redis.AuthenticationError as error:
-        raise _FailedError(
-            str(error), "put the password into THROUGHLINE_REDIS_URL: redis://:PASSWORD@host:6379/0"
-        ) from error
     except redis.RedisError as error:
-        raise _FailedError(str(error), _START_OR_SET.format("THROUGHLINE_REDIS_URL")) from error
+        reason = explain("redis", error) or str(error)
+        raise _FailedError(reason, _hint("THROUGHLINE_REDIS_URL", reason)) from error
     found = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
         return found, f"maxmemory-policy is {info['maxmemory_policy']}: profiles would vanish; set noeviction"
@@ -412,13 +462,9 @@ def _clickhouse(settings: Settings) -> tuple[str, str]:
     try:
         client = clickhouse_client(settings, None, timeout_s=_TIMEOUT_S)
     except StoreDown as error:
-        reason = "does not answer" if _NO_ANSWER.search(str(error)) else str(error).strip().splitlines()[0]
-        hint = (
-            "put user and password into THROUGHLINE_CLICKHOUSE_URL: http://USER:PASSWORD@host:8123"
-            if "AUTHENTICATION_FAILED" in str(error)
-            else _START_OR_SET.format("THROUGHLINE_CLICKHOUSE_URL")
-        )
-        raise _FailedError(reason, hint) from error
+        text = str(error).strip().partition("\n")[0]
+        reason = explain("clickhouse", error) or ("does not answer" if _NO_ANSWER.search(text) else text)
+        raise _FailedError(reason, _hint("THROUGHLINE_CLICKHOUSE_URL", reason)) from error
     try:
         found = f"ClickHouse {client.server_version}"
         check_schema(client, settings.clickhouse_database)

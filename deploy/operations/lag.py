@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from deploy.connections.faults import kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.operations.roles import ROLES, Role, consumed_topics, group_id
 
 if TYPE_CHECKING:
+    from confluent_kafka import KafkaException
+
     from deploy.settings import Settings
     from schemas.offsets import Partition
 
@@ -31,7 +34,12 @@ MAX_PEEKED = 16
 
 
 class KafkaUnreachableError(RuntimeError):
-    """The broker did not answer; the message names the address."""
+    """The broker did not answer, or refused; the message names the address, and the setting that mends it."""
+
+
+def kafka_unreachable(settings: Settings, error: KafkaException) -> KafkaUnreachableError:
+    """Return the error that says why Kafka cannot be used."""
+    return KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap}: {kafka_reason(settings, error)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +114,7 @@ class LagReader:
                 return self._measure(exact=exact)
             except KafkaException as error:
                 if error.args[0].name() not in _TRANSIENT or time.monotonic() > deadline:
-                    reason = f"Kafka at {self._settings.kafka_bootstrap}: {error.args[0].str()}"
-                    raise KafkaUnreachableError(reason) from error
+                    raise kafka_unreachable(self._settings, error) from error
             time.sleep(0.1)
 
     def ages(self, lags: Collection[PartitionLag], now_ms: int) -> dict[tuple[str, str], int]:

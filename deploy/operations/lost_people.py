@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from deploy.connections.clickhouse import clickhouse_client
+from deploy.connections.faults import explain, is_denied, kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import redis_client
 from schemas.topics import IDENTITY_CHANGES
@@ -36,14 +37,14 @@ def check_people(settings: Settings, *, tries: int | None = None) -> None:
     """
     tried = 0
     while (waits_for := _try(settings)) and (tries is None or (tried := tried + 1) < tries):
-        log.warning("waiting for %s, to know whether Redis has lost its people", waits_for)
+        log.warning("%s: waiting, to know whether Redis has lost its people", waits_for)
         time.sleep(_PAUSE_S)
     if waits_for:
-        raise OSError(f"{waits_for} does not answer")
+        raise OSError(waits_for)
 
 
 def _try(settings: Settings) -> str:
-    """Check once; return the name of a store that did not answer, or nothing."""
+    """Check once; return what there is to wait for, or nothing."""
     import redis
     from clickhouse_connect.driver.exceptions import ClickHouseError
     from confluent_kafka import KafkaException
@@ -61,12 +62,16 @@ def _try(settings: Settings) -> str:
             if not knows_people(client, namespace) and (_in_clickhouse(settings) or _in_kafka(settings)):
                 raise LostPeopleError(LOST)
             keep_people(client, namespace)
-    except (redis.ConnectionError, redis.TimeoutError):
-        return "Redis"
-    except (StoreDown, ClickHouseError):
-        return "ClickHouse"
-    except KafkaException:
-        return "Kafka"
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        return explain("redis", error) or "Redis does not answer"
+    except redis.ResponseError as error:
+        if not is_denied(error):
+            raise
+        return explain("redis", error)
+    except (StoreDown, ClickHouseError) as error:
+        return explain("clickhouse", error) or "ClickHouse does not answer"
+    except KafkaException as error:
+        return f"Kafka does not answer: {kafka_reason(settings, error)}"
     return ""
 
 

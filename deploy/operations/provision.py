@@ -33,7 +33,7 @@ def apply_topics(settings: Settings) -> dict[str, str]:
     """
     from confluent_kafka import KafkaException
 
-    from deploy.operations.lag import KafkaUnreachableError
+    from deploy.operations.lag import kafka_unreachable
     from schemas.topics import topics
     from sinks.kafka.producer import create_topics
 
@@ -47,7 +47,7 @@ def apply_topics(settings: Settings) -> dict[str, str]:
             timeout_s=LONGEST_WAIT_S,
         )
     except KafkaException as error:
-        raise KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from error
+        raise kafka_unreachable(settings, error) from error
 
 
 def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from deploy.connections.faults import kafka_reason
 from deploy.connections.kafka import kafka_connection
 from processors.intake.routing import routing_key
 from schemas.topics import touchpoint_topic
@@ -158,10 +159,12 @@ class _Sender:
         try:
             found = self._producer.list_topics(timeout=5).topics
         except self._refusal as error:
-            reason = error.args[0].str()
+            reason = kafka_reason(settings, error)
+            advice = "start it with `throughline up` or set THROUGHLINE_KAFKA_BOOTSTRAP"
             raise KafkaNotReadyError(
-                f"Kafka does not answer at {self._bootstrap} ({reason}): start it with `throughline up`"
-                " or set THROUGHLINE_KAFKA_BOOTSTRAP"
+                reason
+                if "THROUGHLINE_" in reason
+                else f"Kafka does not answer at {self._bootstrap} ({reason}): {advice}"
             ) from None
         missing = [
             channel for channel in settings.channels if settings.topic_prefix + touchpoint_topic(channel) not in found

@@ -1,46 +1,50 @@
-"""Waits until Kafka answers, so that a worker that starts before its broker waits instead of ending.
+"""Waits until Kafka answers and grants a role its rights: a worker that starts before them waits instead of ending.
 
-After a reboot of a host, containers start in any order: Compose's `depends_on` counts for `up` alone.
+After a reboot of a host, containers start in any order: Compose's `depends_on` counts for `up` alone. And a worker that
+ended would be started again and again by what supervises it, and its log say less.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from itertools import count
 from typing import TYPE_CHECKING
 
+from deploy.connections.faults import kafka_reason
+from deploy.operations.rights import missing_in_kafka, shown
+
 if TYPE_CHECKING:
+    from deploy.operations.permissions import Grantee
     from deploy.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 5.0
 
-
-def wait_for_kafka(settings: Settings, *, pause_s: float = 1.0) -> None:
-    """Return when a broker has answered; says each minute that it still waits.
+def wait_for_kafka(role: Grantee, settings: Settings, *, pause_s: float = 1.0) -> None:
+    """Return when a broker has answered and the role lacks no right; until then says each minute what is wrong.
 
     Args:
-        settings: Where Kafka is.
+        role: Of the worker.
+        settings: Where Kafka is, and who asks.
         pause_s: Between two questions, seconds; each waits up to 5 s for its answer.
     """
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
 
-    from deploy.connections.kafka import kafka_connection
-
-    admin = AdminClient(kafka_connection(settings))
+    said: str | None = None
     said_at = 0.0
-    for tries in count():
+    while True:
         try:
-            admin.list_topics(timeout=_TIMEOUT_S)
+            missing = missing_in_kafka(role, settings)
+            if not missing:
+                if said is not None:
+                    log.info("Kafka at %s answers", settings.kafka_bootstrap)
+                return
+            advice = f"`throughline permissions --role {role}` prints all that it needs"
+            reason = f"rights are missing, {shown(missing)}: {advice}"
         except KafkaException as error:
-            if not said_at or time.monotonic() - said_at >= 60:
-                log.warning("waiting for Kafka at %s: %s", settings.kafka_bootstrap, error.args[0].str())
-                said_at = time.monotonic()
-            time.sleep(pause_s)
-        else:
-            if tries:
-                log.info("Kafka at %s answers", settings.kafka_bootstrap)
-            return
+            reason = kafka_reason(settings, error)
+        named = reason if "`throughline" in reason or "THROUGHLINE_" in reason else ""  # other texts come and go
+        if named != said or time.monotonic() - said_at >= 60:
+            log.warning("waiting for Kafka at %s: %s", settings.kafka_bootstrap, reason)
+            said, said_at = named, time.monotonic()
+        time.sleep(pause_s)

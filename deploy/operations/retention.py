@@ -73,7 +73,7 @@ def shorten_retention(settings: Settings, timeout_s: float = 10.0) -> list[str]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-    from deploy.operations.lag import KafkaUnreachableError
+    from deploy.operations.lag import kafka_unreachable
 
     kept = kept_too_long(settings, timeout_s)
     ours = {settings.topic_prefix + topic.name: topic for topic in topics(settings.channels)}
@@ -89,7 +89,7 @@ def shorten_retention(settings: Settings, timeout_s: float = 10.0) -> list[str]:
         for future in admin.incremental_alter_configs(changes).values() if changes else ():
             future.result(timeout_s)
     except KafkaException as error:
-        raise KafkaUnreachableError(f"Kafka at {settings.kafka_bootstrap}: {error.args[0].str()}") from error
+        raise kafka_unreachable(settings, error) from error
     return list(kept)
 
 

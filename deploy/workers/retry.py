@@ -11,8 +11,9 @@ import inspect
 import logging
 from typing import Any, TypeVar, cast
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_random_exponential
 
+from deploy.connections.faults import explain, is_denied
 from schemas.metrics import NO_METER, RETRIES, Meter
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class _RetryingPort:
         @functools.wraps(found)
         async def retried(*args: Any, **kwargs: Any) -> Any:
             retrying = AsyncRetrying(
-                retry=retry_if_exception_type(self._down),
+                retry=retry_if_exception(self._may_pass),
                 wait=wait_random_exponential(multiplier=0.1, max=self._longest_pause_s),
                 stop=stop_never,
                 before_sleep=functools.partial(
@@ -48,6 +49,10 @@ class _RetryingPort:
 
         setattr(self, name, retried)  # the next access does not come here
         return retried
+
+    def _may_pass(self, error: BaseException) -> bool:
+        """Return whether a retry may help: the store is down, or its operator has yet to grant a right."""
+        return isinstance(error, self._down) or (self._store == "redis" and is_denied(error))
 
 
 def _store(port: object) -> str:
@@ -60,7 +65,8 @@ def _log_retry(method: str, store: str, meter: Meter, state: RetryCallState) -> 
     meter.add(RETRIES, 1, store)
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    log.warning("%s failed, attempt %d, retry in %.1f s: %r", method, state.attempt_number, pause_s, error)
+    reason = explain(store, error) or repr(error)
+    log.warning("%s failed, attempt %d, retry in %.1f s: %s", method, state.attempt_number, pause_s, reason)
 
 
 def with_retry(

@@ -70,6 +70,8 @@ class KafkaPublisher:
                 "delivery.timeout.ms": int(timeout_s * 1000),
             },
         )
+        self._fault = ""
+        self._config["error_cb"] = self._note_fault
         self._producer = Producer(self._config)
         self._thread = ThreadPoolExecutor(1, "kafka-publisher")
         self._placement = Placement(topic_prefix)
@@ -139,12 +141,17 @@ class KafkaPublisher:
         left = self._producer.flush(self._timeout_s)
         if failures or left:
             self._abandon(failures)
-            reason = failures[0] if failures else "no answer from the broker"
+            reason = failures[0] if failures else self._fault or "no answer from the broker"
             raise PublishFailedError(f"{len(failures) + left} of {len(places)} records not confirmed: {reason}")
         if not refused:
             return oversized, []
         names = {place: (prefix + records[place].topic, records[place].key, records[place].value) for place in places}
         return oversized, [place for place, name in names.items() if name in refused]
+
+    def _note_fault(self, error: KafkaError) -> None:
+        """Keep what is wrong with the connection, such as a refused password: the failures of records do not say it."""
+        if error.name() != "_ALL_BROKERS_DOWN":
+            self._fault = error.str()
 
     def _abandon(self, failures: Iterable[KafkaError]) -> None:
         """Forget what is not confirmed; where the producer itself is lost, the next call uses a new one."""

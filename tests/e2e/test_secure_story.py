@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -24,10 +25,14 @@ from deploy.cli.main import app
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.kafka import faust_credentials, kafka_connection
 from deploy.connections.redis import async_redis_client, redis_client
+from deploy.home import Home
 from deploy.local.kafka import missing_tools
-from deploy.operations.permissions import GRANTEES, Grantee
+from deploy.local.ports import LOOPBACK
+from deploy.operations.doctor import examine, servers
+from deploy.operations.permissions import GRANTEES, Grantee, kafka_permissions
 from deploy.operations.provision import apply_topics, migrate
 from deploy.operations.publish import publish
+from deploy.operations.rights import missing_in_clickhouse, missing_in_kafka, missing_in_redis
 from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from tests.support.builders import touchpoint
@@ -174,3 +179,103 @@ def test_permissions_are_printed_with_the_names_of_the_settings(monkeypatch: pyt
     assert "'~{shop}:profiles:changed'" in shown
     assert "GRANT INSERT ON shop.touchpoints TO `writer`;" in shown
     assert {"kafka", "redis", "clickhouse"} == set(listed)
+
+
+class Fault(NamedTuple):
+    """Something that is wrong with a connection.
+
+    Attributes:
+        changes: Settings, by store.
+        said: What is said of it; `{store}` is the store's prefix in settings, `{user}` its word for a user.
+    """
+
+    changes: dict[str, str]
+    said: str
+
+
+STORES = {"kafka": "Kafka", "redis": "Redis", "clickhouse": "ClickHouse"}
+
+
+def fault(secure: SecureStack, name: str) -> Fault:
+    """What is wrong, and what is to be said."""
+    ports, unknown = secure.ports, str(secure.unknown.certificate)
+    at = {store: f"{LOOPBACK}:{ports[f'expired_{store}']}" for store in STORES}
+    return {
+        "a wrong password": Fault(
+            {"kafka_sasl_password": "wrong", "redis_password": "wrong", "clickhouse_password": "wrong"},
+            "refuses the user or the password: set THROUGHLINE_{store}",
+        ),
+        "an unknown authority": Fault(
+            {f"{store}_ssl_ca_location": unknown for store in STORES},
+            "authority that is not known here: name the file of its certificate (PEM) in THROUGHLINE_{store}_SSL_CA",
+        ),
+        "an expired certificate": Fault(
+            {
+                "kafka_bootstrap": at["kafka"],
+                "redis_url": f"rediss://{at['redis']}/0",
+                "clickhouse_url": f"https://{at['clickhouse']}",
+            },
+            "certificate has expired: renew it on the server",
+        ),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["a wrong password", "an unknown authority", "an expired certificate"])
+def test_a_fault_is_said_in_a_sentence_that_names_the_setting(
+    secure: SecureStack, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fault(secure, name)
+    settings = secure.settings("operator", **expected.changes)
+    monkeypatch.setattr("deploy.settings.settings", lambda: settings)
+    found = {check.name: check for check in servers(settings)}
+    commands = {
+        "kafka": ["topics", "apply"],
+        "redis": ["identity", "refusals"],
+        "clickhouse": ["migrate"],
+    }
+    for store, word in STORES.items():
+        said = expected.said.format(store=store.upper())
+        outcome = CliRunner().invoke(app, commands[store])
+
+        assert (False, True) == (found[store].ok, said in found[store].found), found[store]
+        assert (1, True) == (outcome.exit_code, said in outcome.stderr), (word, outcome.stderr)
+        assert password("operator") not in outcome.stderr + found[store].found + found[store].hint
+
+
+def test_a_worker_waits_for_a_right_and_goes_on_when_it_is_granted(secure: SecureStack, tmp_path: Path) -> None:
+    settings = secure.settings("record")
+    reads = next(one for one in kafka_permissions("record", settings) if one.name.endswith("decisions"))
+    right = replace(reads, operation="Read")
+    secure.acl(right, "record", allowed=False)
+    pipeline = Pipeline(settings, tmp_path)
+    try:
+        worker = pipeline.start("record")
+        log = tmp_path / "logs" / "record.log"
+        said = "rights are missing, Read on topic secure-decisions: `throughline permissions --role record`"
+        pipeline.wait(lambda: log.exists() and said in log.read_text("utf-8"), 60, lambda: worker.last_log_lines())
+        (check,) = (one for one in examine(settings, "record") if one.name == "kafka rights")
+        secure.acl(right, "record", allowed=True)
+        heartbeat = Home(tmp_path).heartbeat("record")
+        pipeline.wait(heartbeat.exists, 60, lambda: worker.last_log_lines())
+    finally:
+        secure.acl(right, "record", allowed=True)
+        worker.stop(10)
+
+    assert (False, "1 are missing for record: Read on topic secure-decisions") == (check.ok, check.found)
+
+
+@pytest.mark.parametrize("role", ["collector", "identify", "profile", "record", "deliver", "operator"])
+def test_doctor_finds_no_right_missing_of_what_is_printed(secure: SecureStack, role: Grantee) -> None:
+    settings = secure.settings(role)
+
+    assert [[], [], []] == [
+        missing(role, settings) for missing in (missing_in_kafka, missing_in_redis, missing_in_clickhouse)
+    ]
+
+
+def test_doctor_names_what_another_role_would_need(secure: SecureStack) -> None:
+    settings = secure.settings("identify")
+
+    assert "Read on group secure-throughline-record" in missing_in_kafka("record", settings)
+    assert "write keys {secure}:profiles:changed" in missing_in_redis("record", settings)
+    assert "INSERT ON secure.touchpoints" in missing_in_clickhouse("record", settings)

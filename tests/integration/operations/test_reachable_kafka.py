@@ -17,7 +17,7 @@ from deploy.settings import Settings
 def test_a_worker_waits_for_a_broker_that_starts_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     settings = Settings(kafka_bootstrap=f"{LOOPBACK}:{port}")
-    waiting = threading.Thread(target=wait_for_kafka, args=(settings,), kwargs={"pause_s": 0.1}, daemon=True)
+    waiting = threading.Thread(target=wait_for_kafka, args=("record", settings), kwargs={"pause_s": 0.1}, daemon=True)
     waiting.start()
     deadline = time.monotonic() + 20
     while not caplog.records and time.monotonic() < deadline:

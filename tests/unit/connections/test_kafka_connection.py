@@ -93,6 +93,11 @@ def test_a_certificate_has_to_name_its_host_unless_the_settings_say_no(algorithm
             id="no password",
         ),
         pytest.param({**USER, "kafka_sasl_mechanism": "PLAIN"}, "is PLAINTEXT, which has no users", id="no protocol"),
+        pytest.param(
+            {"redis_ssl_ca_location": "/nowhere/ca.pem"},
+            "THROUGHLINE_REDIS_SSL_CA_LOCATION: /nowhere/ca.pem cannot be read",
+            id="no file",
+        ),
         pytest.param({"kafka_bootstrap": "ssl://b-1:9094"}, "KAFKA_SECURITY_PROTOCOL says whether", id="a URL"),
         pytest.param(
             {"redis_url": "redis://:other@cache:6379/0", "redis_password": PASSWORD},

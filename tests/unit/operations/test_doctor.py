@@ -34,6 +34,7 @@ def nowhere() -> Settings:
         pytest.param("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0", id="no password"),
         pytest.param("redis://:s3cret@cache:6379/0", "redis://:***@cache:6379/0", id="password alone"),
         pytest.param("https://app:s3@cret@ch.example:8443/?a=1", "https://app:***@ch.example:8443/?a=1", id="at in it"),
+        pytest.param("redis://c:1/0?password=s3&db=1", "redis://c:1/0?password=***&db=1", id="in the query"),
         pytest.param("127.0.0.1:9092", "127.0.0.1:9092", id="no URL at all"),
     ],
 )
@@ -111,10 +112,29 @@ def test_the_default_identity_secret_is_pointed_out(
     assert [bool(check.hint) for check in checks if check.name == "identity secret"] == [hinted]
 
 
+@pytest.mark.parametrize(
+    ("secret", "bootstrap", "ok"),
+    [
+        pytest.param(Settings.model_fields["identity_secret"].default, "127.0.0.1:1,localhost:1", True, id="local"),
+        pytest.param(Settings.model_fields["identity_secret"].default, "127.0.0.1:1,b.example:1", False, id="default"),
+        pytest.param(SecretStr(""), "127.0.0.1:1", False, id="empty"),
+        pytest.param(SecretStr("my own"), "b-1.example:1", True, id="your own"),
+    ],
+)
+def test_a_default_or_empty_secret_is_a_failure_outside_the_local_stack(
+    nowhere: Settings, secret: SecretStr, bootstrap: str, ok: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("servers", "_profiles", "_people"):  # nobody has to answer for this
+        monkeypatch.setattr(f"deploy.operations.doctor.{name}", lambda _: [])
+    checks = examine(nowhere.model_copy(update={"identity_secret": secret, "kafka_bootstrap": bootstrap}))
+
+    assert [ok] == [check.ok for check in checks if check.name == "identity secret"]
+
+
 def test_a_bracket_in_what_was_found_is_shown(nowhere: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.settings.settings", lambda: nowhere)
     monkeypatch.setattr(
-        "deploy.operations.doctor.examine", lambda _: [Check("x", True, "a [b]", "pip install -e '.[local]'")]
+        "deploy.operations.doctor.examine", lambda *_: [Check("x", True, "a [b]", "pip install -e '.[local]'")]
     )
     shown = CliRunner().invoke(app, ["doctor"]).output
 
