@@ -34,6 +34,7 @@ from schemas.identity.policy import IdentityPolicy
 from schemas.identity.resolution import Claim, ErasedPerson, Resolution, ResolveRequest, Split, uuid_text
 from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.redis.identity import ImpossibleSplitError, RedisIdentityStore
+from sinks.redis.keys import patterns
 from sinks.redis.profiles import RedisProfileStore
 
 PolicySource = IdentityPolicy | Path | str | Mapping[str, Any] | None
@@ -363,15 +364,11 @@ def _plain(event: object) -> object:
 
 async def _remove(redis: Redis, namespace: str) -> None:
     keys: list[bytes] = []
-    async for key in redis.scan_iter(match=f"{{{_escaped(namespace)}}}:*", count=_BATCH_KEYS):
-        keys.append(key)
-        if len(keys) == _BATCH_KEYS:
-            await redis.unlink(*keys)
-            keys.clear()
+    for pattern in patterns(namespace):
+        async for key in redis.scan_iter(match=pattern, count=_BATCH_KEYS):
+            keys.append(key)
+            if len(keys) == _BATCH_KEYS:
+                await redis.unlink(*keys)
+                keys.clear()
     if keys:
         await redis.unlink(*keys)
-
-
-def _escaped(namespace: str) -> str:
-    """Escape a name for a Redis pattern."""
-    return "".join(f"\\{char}" if char in "*?[]\\^-" else char for char in namespace)

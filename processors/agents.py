@@ -36,7 +36,7 @@ from processors.recording.stage import Linger, snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.commits import Commits
-from processors.stream.ports import ChangedProfiles, Durability, Outbox, OwnPeople, Progress, Publisher, Tables, Timers
+from processors.stream.ports import ChangedProfiles, Durability, Outbox, OwnShards, Progress, Publisher, Tables, Timers
 from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
@@ -157,7 +157,7 @@ def register_profile(
     stage: ProfileUpdate,
     product_news: ProductNews,
     timers: Timers,
-    own: OwnPeople,
+    own: OwnShards,
     progress: Progress,
     outbox: Outbox,
 ) -> None:
@@ -329,10 +329,14 @@ def _register_housekeeping(worker: Worker, housekeeping: Callable[[], Awaitable[
 
 
 async def _follow_log(
-    worker: Worker, timers: Timers, own: OwnPeople, progress: Progress, watermark: Watermark
+    worker: Worker, timers: Timers, own: OwnShards, progress: Progress, watermark: Watermark
 ) -> Sequence[Partition]:
-    """Move the watermark on, if a timer is due; returns the partitions that have held it back for long."""
-    if not (own.any() and await timers.due(worker.clock() - MARGIN_MS, 1)):
+    """Move the watermark on, if a timer is due; returns the partitions that have held it back for long.
+
+    It also measures while it is not known which shards are in the partitions that this process reads.
+    """
+    shards = own.shards()
+    if not own.any() or (shards and not await timers.due(worker.clock() - MARGIN_MS, 1, shards)):
         return ()
     measured = await progress.measure()
     if measured is None:
@@ -342,25 +346,13 @@ async def _follow_log(
     return watermark.held_back_by(HELD_BACK_MS)
 
 
-async def _own_due(timers: Timers, own: OwnPeople, until: int) -> list[str]:
-    """Return own people with a timer that is due, `MAX_TIMERS` or a few more; others' timers are passed over."""
-    found: list[str] = []
-    start = 0
-    while own.any():
-        due = await timers.due(until, MAX_TIMERS, start)
-        found += own.of(due)
-        if len(due) < MAX_TIMERS or len(found) >= MAX_TIMERS:
-            break
-        start += len(due)
-    return found
-
-
 async def _fire_due(
-    worker: Worker, stage: ProfileUpdate, timers: Timers, own: OwnPeople, watermark: Watermark
+    worker: Worker, stage: ProfileUpdate, timers: Timers, own: OwnShards, watermark: Watermark
 ) -> float:
     """Fire a turn of timers of own people; returns the pause until the next turn, in seconds."""
     until = watermark.current()
-    due = await _own_due(timers, own, until) if until else []
+    shards = own.shards() if until else ()
+    due = await timers.due(until, MAX_TIMERS, shards) if shards else []
     try:
         for error in await stage.fire(due, until):
             log.error("a timer failed and is tried again in an hour: %s", error)

@@ -30,6 +30,7 @@ MODULES = (
     "imports",
     "demo",
     "rebuild",
+    "state",
     "profile",
     "identity",
     "segments",

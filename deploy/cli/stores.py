@@ -114,10 +114,18 @@ def exit_on_store_error() -> Iterator[None]:
     from deploy.operations.rebuild import NotRebuiltError
     from sinks.clickhouse.client import StoreDown
     from sinks.redis.identity import ImpossibleSplitError
+    from sinks.redis.layout import UnmigratedStateError
 
     try:
         yield
-    except (UnknownPersonError, DefinitionError, ImpossibleSplitError, NotErasedError, NotRebuiltError) as error:
+    except (
+        UnknownPersonError,
+        DefinitionError,
+        ImpossibleSplitError,
+        NotErasedError,
+        NotRebuiltError,
+        UnmigratedStateError,
+    ) as error:
         fail(str(error))
     except (StoreDown, ClickHouseError) as error:
         if sentence := explain("clickhouse", error):

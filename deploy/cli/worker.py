@@ -27,24 +27,32 @@ def worker(
         run_workers(settings())
     elif role in ROLES:
         from deploy.operations.definition_files import DefinitionError
-        from deploy.operations.lost_people import check_people
+        from deploy.operations.lost_people import check_layout, check_people
         from deploy.operations.provision import wait_for_schema
         from deploy.operations.reachable_kafka import wait_for_kafka
         from deploy.operations.retention import KeptTooLongError, check_retention
         from deploy.workers.app import run
         from sinks.clickhouse.migrate import SchemaMismatchError
+        from sinks.redis.layout import UnmigratedStateError
         from sinks.redis.people import LostPeopleError
 
         try:
             wait_for_kafka(role, settings())
             if role in ("identify", "profile"):
                 check_retention(settings())
+            check_layout(settings())
             if role == "record":
                 wait_for_schema(settings())
             else:  # a rebuild needs the recorder
                 check_people(settings())
             run(role, settings())
-        except (DefinitionError, KeptTooLongError, LostPeopleError, SchemaMismatchError) as error:
+        except (
+            DefinitionError,
+            KeptTooLongError,
+            LostPeopleError,
+            SchemaMismatchError,
+            UnmigratedStateError,
+        ) as error:
             fail(str(error))
     else:
         raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")

@@ -59,13 +59,13 @@ def pending(settings: Settings, reader: LagReader, redis: Any) -> Pending:
         KafkaUnreachableError: The broker did not answer.
         redis.RedisError: Redis did not answer.
     """
-    from sinks.redis.outbox import identity_outbox, profile_outbox
+    from sinks.redis.outbox import identity_outbox, waiting_in_shards
 
     lags = reader.lags()
     namespace = settings.redis_namespace
     identity_changes = int(redis.xlen(identity_outbox(namespace).stream))
-    profiles = int(redis.zcard(f"{{{namespace}}}:profiles:changed"))
-    outbox = int(redis.xlen(profile_outbox(namespace).stream))
+    profiles = waiting_in_shards(redis, namespace, "ZCARD", "profiles:changed")
+    outbox = waiting_in_shards(redis, namespace, "XLEN", "outbox")
     return Pending(tuple(lag for lag in lags if lag.records), identity_changes, profiles, outbox)
 
 

@@ -20,7 +20,7 @@ from sinks.clickhouse.identity_log import has_version
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.segment_backfill import RedisSegmentBackfill
 
@@ -52,7 +52,7 @@ class Deployment:
     erasures: RedisErasures
     backfills: RedisSegmentBackfill
     definitions: RedisDefinitions
-    outbox: RedisOutbox
+    outbox: RedisProfileOutbox
     tables: Any
     lags: LagReader
 
@@ -108,7 +108,7 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
                     erasures=RedisErasures(redis, namespace),
                     backfills=RedisSegmentBackfill(redis, namespace),
                     definitions=RedisDefinitions(redis, namespace),
-                    outbox=RedisOutbox(redis, profile_outbox(namespace)),
+                    outbox=RedisProfileOutbox(redis, namespace),
                     tables=tables,
                     lags=lags,
                 )

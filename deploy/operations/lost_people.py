@@ -1,9 +1,10 @@
-"""Refuses to start workers on a Redis that has lost its people."""
+"""Refuses to start workers on a Redis that has lost its people, or keeps profiles as an earlier release has."""
 
 from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from deploy.connections.clickhouse import clickhouse_client
@@ -11,7 +12,7 @@ from deploy.connections.faults import explain, is_denied, kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import redis_client
 from schemas.topics import IDENTITY_CHANGES
-from sinks.redis.people import LOST, LostPeopleError, has_its_people, keep_people
+from sinks.redis.people import LOST, LostPeopleError, has_its_people, has_people_key, keep_people
 
 if TYPE_CHECKING:
     from deploy.settings import Settings
@@ -33,6 +34,7 @@ def check_people(settings: Settings, *, tries: int | None = None) -> None:
 
     Raises:
         LostPeopleError: Redis knows nobody, and ClickHouse or Kafka has people; or a rebuild has not ended.
+        UnmigratedStateError: The profiles in Redis are as an earlier release has kept them.
         OSError: A store did not answer in so many tries.
     """
     tried = 0
@@ -43,6 +45,25 @@ def check_people(settings: Settings, *, tries: int | None = None) -> None:
         raise OSError(waits_for)
 
 
+def check_layout(settings: Settings) -> None:
+    """Raise an error if the profiles in Redis are as an earlier release has kept them, and Redis answers.
+
+    Raises:
+        UnmigratedStateError: They are.
+    """
+    import redis
+
+    from sinks.redis.layout import UNMIGRATED, UnmigratedStateError
+    from sinks.redis.migration import StateMigration
+
+    with (
+        suppress(redis.RedisError),
+        redis_client(settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S) as client,
+    ):
+        if StateMigration(client, settings.redis_namespace).is_due():
+            raise UnmigratedStateError(UNMIGRATED)
+
+
 def _try(settings: Settings) -> str:
     """Check once; return what there is to wait for, or nothing."""
     import redis
@@ -50,6 +71,7 @@ def _try(settings: Settings) -> str:
     from confluent_kafka import KafkaException
 
     from sinks.clickhouse.client import StoreDown
+    from sinks.redis.layout import UNMIGRATED, UnmigratedStateError, has_layout
     from sinks.redis.rebuild import is_under_way, knows_people
 
     namespace = settings.redis_namespace
@@ -57,9 +79,16 @@ def _try(settings: Settings) -> str:
         with redis_client(settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S) as client:
             if has_its_people(client, namespace):
                 return ""
+            if has_people_key(client, namespace) and not knows_people(client, namespace):
+                keep_people(client, namespace)  # nobody has come yet, or an operator begins anew
+                return ""
             if is_under_way(client, namespace):
                 raise LostPeopleError("a rebuild of Redis has not ended: repeat `throughline rebuild`")
-            if not knows_people(client, namespace) and (_in_clickhouse(settings) or _in_kafka(settings)):
+            if knows_people(client, namespace):
+                if has_layout(client, namespace):
+                    raise LostPeopleError(LOST)  # some of its shards are not there
+                raise UnmigratedStateError(UNMIGRATED)
+            if _in_clickhouse(settings) or _in_kafka(settings):
                 raise LostPeopleError(LOST)
             keep_people(client, namespace)
     except (redis.ConnectionError, redis.TimeoutError) as error:

@@ -73,13 +73,15 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
         redis.exceptions.RedisError: Redis does not answer.
     """
     from sinks.redis import measures
-    from sinks.redis.outbox import identity_outbox, profile_outbox
+    from sinks.redis.outbox import identity_outbox, profile_outboxes
     from sinks.redis.segment_backfill import read_check
 
     namespace, now_ms = settings.redis_namespace, clock_ms()
     with redis_client(settings, timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S) as client:
         if role == "identify":
-            _set_outbox(meter, "identity", measures.waiting_records(client, identity_outbox(namespace), now_ms))
+            _set_outbox(
+                meter, "identity", measures.waiting_records(client, [identity_outbox(namespace).stream], now_ms)
+            )
             used, limit = measures.memory(client)
             meter.set(REDIS_MEMORY, used)
             if limit:
@@ -87,7 +89,7 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
         elif role == "record":
             meter.set(SNAPSHOTS_BEHIND, measures.changed_profiles(client, namespace))
         elif role == "profile":
-            _set_outbox(meter, "profile", measures.waiting_records(client, profile_outbox(namespace), now_ms))
+            _set_outbox(meter, "profile", measures.waiting_records(client, profile_outboxes(namespace), now_ms))
             due, late_ms = measures.due_timers(client, namespace, now_ms)
             meter.set(TIMERS_DUE, due)
             meter.set(TIMERS_LATE, late_ms / 1000)

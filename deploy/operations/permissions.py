@@ -33,37 +33,34 @@ GRANTEES: tuple[Grantee, ...] = get_args(Grantee)
 Resource = Literal["topic", "group", "cluster"]
 
 _IDENTITY_KEYS = ("i:*", "p:*", "past:*", "identity:*", "split:*", "marks:*", "seen:*", "identify:refused")
+_SHARD_KEYS = (
+    *("profile:*", "profiles:changed", "timers", "outbox", "applied:*", "gone:*", "absorbed:*", "shard"),
+    *("held:*", "released:*"),
+)
+"""Those of them that are in the shards of people."""
 _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "collector": ((), ()),
     "identify": (
         ("definitions", "definitions:*", "rebuild", "erased:*"),
-        (*_IDENTITY_KEYS, "alias:*", "absorb:*", "people", "durable"),
+        (*_IDENTITY_KEYS, "alias:*", "absorb:*", "people", "shards", "shard", "durable"),
     ),
     "profile": (
         ("definitions:*", "rebuild", "identity:version", "segments:checked"),
         (
-            *(
-                "profile:*",
-                "profiles:changed",
-                "timers",
-                "alias:*",
-                "absorb:*",
-                "marks:*",
-                "seen:*",
-                "people",
-                "durable",
-            ),
-            *("outbox", "outbox:relay", "product_facts:*", "watch:*", "segments:defined", "segments:dated"),
-            *("journeys:archive", "held", "held:*", "workers", "definitions", "segments:filled"),
+            *_SHARD_KEYS,
+            *("alias:*", "absorb:*", "marks:*", "seen:*", "people", "shards", "durable"),
+            *("outbox:relay", "product_facts:*", "watch:*", "segments:defined", "segments:dated"),
+            *("journeys:archive", "held", "workers", "definitions", "segments:filled"),
         ),
     ),
     "record": (
-        ("profile:*", "segments:checked"),
-        ("profiles:changed", "alias:*", "erased:*", "segments:dated", "durable"),
+        ("profile:*", "segments:checked", "identity:version", "rebuild", "people", "shards"),
+        ("profiles:changed", "shard", "alias:*", "erased:*", "segments:dated", "durable"),
     ),
     "deliver": (
         (
             *("definitions:*", "rebuild", "identity:version", "i:*", "p:*", "profile:*", "absorb:*"),
+            *("gone:*", "absorbed:*"),
             *("product_facts:*", "held", "coupon_codes"),
         ),
         (
@@ -78,6 +75,7 @@ _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
                 "journeys:archive",
             ),
             *("recommend:*", "recommend_best", "recommend_products", "recommend_turn", "people", "durable"),
+            *("shards", "shard"),
         ),
     ),
     "operator": ((), ("*",)),
@@ -182,9 +180,11 @@ def kafka_permissions(role: Grantee, settings: Settings) -> list[KafkaPermission
 
 def redis_keys(role: Grantee, settings: Settings) -> tuple[list[str], list[str]]:
     """List the patterns of the keys that a role reads, and of those that it also writes."""
-    space = f"{{{settings.redis_namespace}}}:"
-    read, written = _KEYS[role]
-    return [space + name for name in read], [space + name for name in written]
+    space, shards = f"{{{settings.redis_namespace}}}:", f"{{{settings.redis_namespace}:???}}:"
+    if role == "operator":
+        return [], [f"{space}*", f"{shards}*"]
+    read, written = ([(shards if name in _SHARD_KEYS else space) + name for name in names] for names in _KEYS[role])
+    return read, written
 
 
 def redis_rules(role: Grantee, settings: Settings) -> list[str]:

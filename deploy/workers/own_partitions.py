@@ -1,21 +1,21 @@
-"""Tells whose events a worker reads, so that it fires the timers of these people and of no others.
+"""Tells whose events a worker reads, so that it fires the timers of these people, and relays their records, alone.
 
 A record of a person is in the partition of the person's shard (`schemas/shards.py`). During a rebalance two workers may
-take a person for theirs: the profile store refuses the later write.
+take a shard for theirs: the profile store refuses the later write, and records come twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import faust
 from faust.exceptions import ConsumerNotStarted
 
-from schemas.shards import partition_of
+from schemas.shards import SHARDS
 
 
 class OwnPartitions:
-    """The partitions of one topic that this process reads, and the people in them.
+    """The partitions of one topic that this process reads, and the shards in them.
 
     Args:
         app: The Faust app.
@@ -27,17 +27,19 @@ class OwnPartitions:
         self._app = app
         self._topic = topic
         self._count = count
+        self._known: tuple[frozenset[int], int, list[int]] = (frozenset(), 0, [])
 
     def any(self) -> bool:
         """Return whether a partition is read."""
         return bool(self._partitions())
 
-    def of(self, profile_ids: Sequence[str]) -> list[str]:
-        """Return the people whose events are read; none while it is not known how many partitions there are."""
+    def shards(self) -> list[int]:
+        """Return the shards whose events are read; none while it is not known how many partitions there are."""
         partitions, count = self._partitions(), self._count()
-        if not (partitions and count):
-            return []
-        return [profile_id for profile_id in profile_ids if partition_of(profile_id.encode(), count) in partitions]
+        if (partitions, count) != self._known[:2]:
+            found = [one for one in range(SHARDS) if one % count in partitions] if partitions and count else []
+            self._known = (partitions, count, found)
+        return self._known[2]
 
     def _partitions(self) -> frozenset[int]:
         try:

@@ -52,8 +52,8 @@ from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.durability import RedisDurability
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox, identity_outbox, profile_outbox
-from sinks.redis.people import LedgerOfPeople, ProfilesOfPeople
+from sinks.redis.outbox import RedisOutbox, RedisProfileOutbox, identity_outbox
+from sinks.redis.people import LedgerOfPeople
 from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.recommendations import RedisRecommendations
@@ -119,7 +119,7 @@ class _Stores:
         return self._with_retry(RedisRefusedShare(self._redis, self._namespace), down=REDIS_DOWN)
 
     def profiles(self) -> RedisProfileStore:
-        return self._with_retry(ProfilesOfPeople(self._redis, self._namespace), down=REDIS_DOWN)
+        return self._with_retry(RedisProfileStore(self._redis, self._namespace, guarded=True), down=REDIS_DOWN)
 
     def products(self) -> RedisProducts:
         return self._with_retry(RedisProducts(self._redis, self._namespace), down=REDIS_DOWN)
@@ -130,8 +130,8 @@ class _Stores:
     def identity_outbox(self) -> RedisOutbox:
         return self._with_retry(RedisOutbox(self._redis, identity_outbox(self._namespace)), down=REDIS_DOWN)
 
-    def profile_outbox(self) -> RedisOutbox:
-        return self._with_retry(RedisOutbox(self._redis, profile_outbox(self._namespace)), down=REDIS_DOWN)
+    def profile_outbox(self, shards: Callable[[], Sequence[int]]) -> RedisProfileOutbox:
+        return self._with_retry(RedisProfileOutbox(self._redis, self._namespace, shards), down=REDIS_DOWN)
 
     def erasures(self) -> RedisErasures:
         return self._with_retry(RedisErasures(self._redis, self._namespace), down=REDIS_DOWN)
@@ -199,14 +199,15 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings, meter: Meter)
     products = stores.products()
     rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
     progress, resolved = kafka_progress(settings, worker.clock), settings.topic_prefix + RESOLVED_TOUCHPOINTS
+    own = OwnPartitions(app, resolved, lambda: progress.partitions(resolved))
     register_profile(
         worker,
         stage=ProfileUpdate(profiles, rules=rules, catalogue=products, meter=meter),
         product_news=ProductNews(products),
         timers=profiles,
-        own=OwnPartitions(app, resolved, lambda: progress.partitions(resolved)),
+        own=own,
         progress=progress,
-        outbox=stores.profile_outbox(),
+        outbox=stores.profile_outbox(own.shards),
     )
 
 

@@ -60,7 +60,7 @@ class ProfileCache:
 
     def put(self, profile: OpenProfile) -> None:
         """Add a written profile; beyond the limit, the profiles written longest ago are dropped."""
-        profile_id, _, document, _, state = profile.stored
+        profile_id, _, document, _, state, _ = profile.stored
         if profile_id in self._profiles:
             self.pop(profile_id)
         self._profiles[profile_id] = profile

@@ -54,7 +54,9 @@ async def commit(
     for folded, write in zip(folds, writes, strict=True):
         if folded.person is not None and write.profile_id not in conflicts:
             state = folded.stored.state if write.state is None else write.state
-            stored = StoredProfile(write.profile_id, write.expected_version + 1, write.document, (), state)
+            stored = StoredProfile(
+                write.profile_id, write.expected_version + 1, write.document, (), state, write.former
+            )
             timer_ms = folded.stored_timer_ms if write.due_ms is None else write.due_ms or None
             cache.put(OpenProfile(stored, folded.person, folded.due_ms, timer_ms))
     return conflicts
@@ -75,6 +77,7 @@ def profile_write(folded: FoldedProfile) -> ProfileWrite:
         tuple(folded.outgoing),
         tuple(folded.watches),
         tuple(folded.held),
+        stored.former,
     )
 
 

@@ -267,4 +267,5 @@ def replacement(stored: StoredProfile, rebuilt: RebuiltProfile, *, decided: bool
         state=encode_state(rebuilt.state) if decided else None,
         due_ms=(rebuilt.due_ms or 0) if decided else None,
         outgoing=tuple(encode_emits(stored.profile_id, rebuilt.emits)),
+        former=stored.former,
     )

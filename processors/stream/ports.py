@@ -56,8 +56,8 @@ class Outbox(Protocol):
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
         """Return the oldest records that are not acknowledged, with their ids."""
 
-    async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Remove records up to `last_id`; False when the lease was lost."""
+    async def acknowledge(self, ids: Sequence[str], token: str) -> bool:
+        """Remove these records; False when the lease was lost."""
 
 
 class Durability(Protocol):
@@ -73,18 +73,18 @@ class Durability(Protocol):
 class Timers(Protocol):
     """Keeps the timers of profiles."""
 
-    async def due(self, now_ms: int, count: int, start: int = 0) -> list[str]:
-        """Return the ids of profiles with a timer that is due, the longest overdue first, from a place on."""
+    async def due(self, now_ms: int, count: int, shards: Sequence[int]) -> list[str]:
+        """Return the ids of profiles of some shards with a timer that is due, the longest overdue first."""
 
 
-class OwnPeople(Protocol):
-    """Tells whose events this process reads: the people of its partitions of `resolved-touchpoints`."""
+class OwnShards(Protocol):
+    """Tells whose events this process reads: the shards of its partitions of `resolved-touchpoints`."""
 
     def any(self) -> bool:
         """Return whether it reads a partition."""
 
-    def of(self, profile_ids: Sequence[str]) -> list[str]:
-        """Return those whose events it reads."""
+    def shards(self) -> Sequence[int]:
+        """Return the shards now; none while it reads no partition, or it is not known how many there are."""
 
 
 class Progress(Protocol):

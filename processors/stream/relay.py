@@ -1,4 +1,4 @@
-"""The relay: publishes the records of an outbox to Kafka, one process at a time.
+"""The relay: publishes the records of an outbox to Kafka, each outbox by one process at a time.
 
 Every record is published at least once, and removed only after the broker has confirmed it. Records are published in
 order as long as the process that publishes them holds the lease. It renews the lease while it waits for the broker, so
@@ -58,7 +58,7 @@ async def relay_records(
         renewing.cancel()
         await asyncio.gather(sending, renewing, return_exceptions=True)
     after_send()
-    return len(waiting) if await outbox.acknowledge(waiting[-1][0], token) else 0
+    return len(waiting) if await outbox.acknowledge([one for one, _ in waiting], token) else 0
 
 
 async def _renew(outbox: Outbox, token: str, lease_ms: int, sending: asyncio.Task[None]) -> None:

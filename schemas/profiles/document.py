@@ -353,6 +353,8 @@ class StoredProfile(NamedTuple):
         document: JSON; None when nothing is stored.
         absorbed: Profiles that were merged into this one and whose documents are still to be combined with it.
         state: What segments, journeys and caps keep of the person, JSON; None: nothing.
+        former: Shards of profiles that were merged into this one, each with the time, ms, until when marks of their
+            events may be there.
     """
 
     profile_id: str
@@ -360,6 +362,7 @@ class StoredProfile(NamedTuple):
     document: bytes | None
     absorbed: tuple[StoredProfile, ...] = ()
     state: bytes | None = None
+    former: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +394,7 @@ class ProfileWrite(NamedTuple):
         outgoing: Records to publish because of the change, in order: they go to the outbox in the same step.
         watches: Products that the person looked at: changes of price and stock become events of this person.
         held: Paused journeys that hold a run of the person.
+        former: As `StoredProfile.former` was read.
     """
 
     profile_id: str
@@ -403,3 +407,4 @@ class ProfileWrite(NamedTuple):
     outgoing: tuple[Outgoing, ...] = ()
     watches: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    former: tuple[tuple[int, int], ...] = ()

@@ -1,17 +1,24 @@
-"""Marks of seen events: one layout that the identity store and the profile store share.
+"""Marks of events: those that `identify` has seen, and those that a profile holds.
 
-A mark is a field of the hash `{namespace}:marks:<generation>:<bucket>`:
+**Seen.** A mark is a field of the hash `{namespace}:marks:<generation>:<bucket>`:
 
 * generation: `received_ms // GENERATION_MS`; a mark is looked up in its generation and in the one before;
 * bucket: the first byte of the event key modulo `BUCKETS`;
 * field: bytes 2 to 15 of the event key, of which the last 4 are of the source;
 * value: the origin (8 bytes, `processors.identity.claims.origin_key`; zeros when unknown), the content (4 bytes,
-  `content_key`; left out when unknown), then `!` once the profile store has applied the event.
+  `content_key`; left out when unknown), then `!` where a profile holds the event.
+
+**Applied.** An event that a profile holds is a member of the set `{namespace:<shard>}:applied:<generation>` in the
+shard of the profile, by the same field. It is written with the profile, in one step. It is looked up in its
+generation alone: what comes again with another time of arrival is another record, and `identify` knows the first.
+
+The `!` of a mark is of releases without shards, and of a rebuild: `shared_marks_until` of `{namespace}:shards` says
+up to which time of arrival events may have it, and only of those it is asked.
 
 Releases that knew an event by its id alone wrote `seen:<generation>:<bucket>`, with bytes 2 to 11 as the field and the
 origin as the value. Those hashes are still read until the last has expired, 21 days after the upgrade.
 
-A bucket expires `TTL_S` after its first mark, by the server's clock, so a duplicate is found for at least two
+A hash or a set expires `TTL_S` after its first mark, by the server's clock, so a duplicate is found for at least two
 generations.
 """
 
@@ -50,6 +57,17 @@ def bucket_key(namespace: str, event_key: bytes, received_ms: int) -> str:
 def field(event_key: bytes) -> bytes:
     """Return the field of an event's mark in its hash."""
     return event_key[2:16]
+
+
+@cache
+def applied_script(name: str) -> str:
+    """Load `sinks/redis/lua/<name>.lua` with the functions of `applied.lua` before it.
+
+    They are `applied_find(found, prefix, keys, received, first, last)`, which adds to `found`, and
+    `applied_write(prefix, keys, received, first, last)`. `prefix` is that of a shard, `first` and `last` are places
+    in the lists.
+    """
+    return f"local GENERATION_MS, TTL_S = {GENERATION_MS}, {TTL_S}\n{source('applied')}{source(name)}"
 
 
 @cache

@@ -4,8 +4,10 @@
   → its control as JSON;
 * `{ns}:definitions:<version>` the published files as JSON: path → text.
 
-Workers read the hash twice a second. A write of decisions names the number, and is refused once there is a newer one
-(`lua/write_profiles.lua`). ClickHouse keeps the history (`sinks/clickhouse/definitions.py`): from it this is restored.
+Workers read the hash twice a second. Each shard of profiles keeps the number too (`shard`): a change writes it there,
+and so does the first write of decisions by newer definitions. A write by older ones is refused
+(`lua/write_profiles.lua`), so in no shard do decisions go back to older definitions, and after a change none are made
+by them. ClickHouse keeps the history (`sinks/clickhouse/definitions.py`): from it this is restored.
 """
 
 from __future__ import annotations
@@ -13,14 +15,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import msgpack
 import orjson
 from redis.asyncio import Redis
 
 from schemas.journeys.control import DefinitionsState, JourneyControl
+from schemas.shards import shard_of
+from sinks.redis.keys import shard_prefix, shard_prefixes, shared_prefix, slot_key
 from sinks.redis.lua import source
+from sinks.redis.profiles import RedisProfileStore
+from sinks.redis.scripts import Call, Script, ScriptCalls, ShardPart
 
 _JOURNEY = "journey:"
 _RELEASED_A_CALL = 1000
+_BEGIN, _WAKE = Script(source("begin_release")), Script(source("wake_people"))
+_PUBLISH, _END = Script(source("publish_number")), Script(source("end_release"))
 
 
 class RedisDefinitions:
@@ -33,11 +42,12 @@ class RedisDefinitions:
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
-        self._prefix = f"{{{namespace}}}:"
+        self._namespace = namespace
+        self._prefix = shared_prefix(namespace)
         self._key = f"{self._prefix}definitions"
-        self._timers = f"{self._prefix}timers"
+        self._calls = ScriptCalls(redis)
+        self._profiles = RedisProfileStore(redis, namespace)
         self._change = redis.register_script(source("change_definitions"))
-        self._release = redis.register_script(source("release_held"))
 
     async def state(self) -> DefinitionsState | None:
         """Return what is in force; None: Redis does not know, it is new or was lost."""
@@ -80,7 +90,11 @@ class RedisDefinitions:
             controls += [f"{_JOURNEY}{name}", orjson.dumps(list(control))]
         bundle = orjson.dumps(dict(files)) if files is not None else b""
         arguments = [self._prefix, expected, state.number, state.version, bundle, *controls]
-        return bool(await self._change(keys=[self._key], args=arguments))
+        if not await self._change(keys=[self._key], args=arguments):
+            return False
+        # Where Redis knew of none, its shards are to have no greater number, whatever they had.
+        await self._publish(state.number, exactly=not expected)
+        return True
 
     async def archive(self, journeys: Mapping[str, bytes]) -> None:
         """Keep journeys, version → JSON, for the runs that enter with them."""
@@ -99,18 +113,44 @@ class RedisDefinitions:
 
     async def release(self, journey: str, now_ms: int) -> int:
         """Make the people whose runs a journey has held due at once; returns how many they were."""
+        number = int(await self._redis.hget(self._key, "number") or 0)
+        await self._publish(number)  # no older definitions hold anybody from now on
         released = 0
-        while found := int(
-            await self._release(keys=[self._timers], args=[self._prefix, journey, now_ms, _RELEASED_A_CALL])
-        ):
-            released += found
+        prefixes = shard_prefixes(self._namespace)
+        keys = [(f"{prefix}held:{journey}", f"{prefix}released:{journey}") for prefix in prefixes]
+        while keys:
+            found = await self._calls.run([Call(_BEGIN, pair, [_RELEASED_A_CALL]) for pair in keys])
+            keys = [pair for pair, people in zip(keys, found, strict=True) if people]
+            held = [person.decode() for people in found for person in people]
+            await self._wake(held, now_ms)
+            ended = [people for people in found if people]
+            pipeline = self._redis.pipeline(transaction=False)
+            for (_, begun), people in zip(keys, ended, strict=True):
+                pipeline.srem(begun, *people)
+            await pipeline.execute()
+            released += len(held)
+        await self._calls.run([Call(_END, [f"{self._prefix}held", self._key], [journey, number])])
         return released
+
+    async def _publish(self, number: int, *, exactly: bool = False) -> None:
+        parts = [ShardPart(slot_key(prefix), (prefix,)) for prefix in shard_prefixes(self._namespace)]
+        await self._calls.run(self._calls.over_shards(_PUBLISH, parts, [number, "1" if exactly else ""]))
+
+    async def _wake(self, profile_ids: Sequence[str], now_ms: int) -> None:
+        shards: dict[str, list[str]] = {}
+        for live in (await self._profiles.live(profile_ids)).values():
+            if live is not None:
+                shards.setdefault(shard_prefix(self._namespace, shard_of(live.encode())), []).append(live)
+        parts = [
+            ShardPart(slot_key(prefix), (prefix, msgpack.packb(people, use_bin_type=False)), len(people))
+            for prefix, people in shards.items()
+        ]
+        await self._calls.run(self._calls.over_shards(_WAKE, parts, [now_ms]))
 
     async def wake(self, journey: str, profile_ids: Sequence[str], now_ms: int) -> None:
         """Make people with runs of a journey due at once; who has nothing to do is left alone by the worker."""
         for start in range(0, len(profile_ids), _RELEASED_A_CALL):
-            await self._redis.sadd(f"{self._prefix}held:{journey}", *profile_ids[start : start + _RELEASED_A_CALL])
-        await self.release(journey, now_ms)
+            await self._wake(profile_ids[start : start + _RELEASED_A_CALL], now_ms)
 
     async def report(self, worker: str, seen: Mapping[str, Any]) -> None:
         """Store what a worker has in force, for `throughline status`."""

@@ -19,7 +19,8 @@ from redis.asyncio import Redis
 from schemas.identity.erasure import LetterPlace, Trace
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.identity import ERASED_S
-from sinks.redis.outbox import profile_outbox
+from sinks.redis.keys import patterns, shard_prefixes
+from sinks.redis.outbox import profile_outboxes
 from sinks.redis.profiles import RedisProfileStore
 
 _Entry = tuple[bytes, dict[bytes, bytes]]
@@ -82,7 +83,7 @@ class RedisErasures:
 
     async def _forget_watches(self, ids: set[bytes]) -> int:
         removed = 0
-        async for keys in self._keys("watch:*"):
+        async for keys in self._keys(patterns(self._namespace, "watch:*")[0]):
             pipeline = self._redis.pipeline(transaction=False)
             for key in keys:
                 pipeline.zrem(key, *ids)
@@ -91,11 +92,19 @@ class RedisErasures:
 
     async def _forget_held(self, ids: set[bytes]) -> int:
         journeys: Any = await self._redis.smembers(f"{{{self._namespace}}}:held")
-        return sum([int(await self._redis.srem(self._key(b"held:" + one), *ids)) for one in journeys])
+        pipeline = self._redis.pipeline(transaction=False)
+        for prefix in shard_prefixes(self._namespace) if journeys else ():
+            for journey in journeys:
+                pipeline.srem(f"{prefix}held:{journey.decode()}", *ids)
+                pipeline.srem(f"{prefix}released:{journey.decode()}", *ids)
+        return sum(await pipeline.execute())
 
     async def _forget_records(self, ids: set[bytes]) -> int:
         """Delete records of the outbox; one that the relay has read already is left out by whoever reads its topic."""
-        stream, removed, start = profile_outbox(self._namespace).stream, 0, "-"
+        return sum([await self._forget_records_of(outbox, ids) for outbox in profile_outboxes(self._namespace)])
+
+    async def _forget_records_of(self, stream: str, ids: set[bytes]) -> int:
+        removed, start = 0, "-"
         while entries := cast(list[_Entry], await self._redis.xrange(stream, min=start, count=_PART)):
             if theirs := [entry for entry, fields in entries if fields.get(b"k") in ids]:
                 removed += int(await self._redis.xdel(stream, *theirs))
@@ -105,15 +114,12 @@ class RedisErasures:
     async def _keys(self, pattern: str) -> AsyncIterator[list[bytes]]:
         cursor: Any = 0
         while True:
-            found: Any = await self._redis.scan(cursor, match=f"{{{self._namespace}}}:{pattern}", count=2 * _PART)
+            found: Any = await self._redis.scan(cursor, match=pattern, count=2 * _PART)
             cursor, keys = found
             if keys:
                 yield keys
             if not int(cursor):
                 return
-
-    def _key(self, name: bytes) -> bytes:
-        return f"{{{self._namespace}}}:".encode() + name
 
     async def _among(self, key: str, names: set[str]) -> set[str]:
         if not names or not await self._redis.exists(key):

@@ -72,7 +72,8 @@ class RedisIdentityStore:
     """
 
     def __init__(self, redis: Redis, namespace: str, policy: IdentityPolicy, *, guarded: bool = False) -> None:
-        if redis.connection_pool.connection_kwargs.get("decode_responses"):
+        pool = getattr(redis, "connection_pool", None)  # a cluster's client has one for each node
+        if pool is not None and pool.connection_kwargs.get("decode_responses"):
             raise ValueError("the identity store keeps raw bytes: give it a client with decode_responses=False")
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"

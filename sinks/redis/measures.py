@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sinks.redis.outbox import OutboxKeys
+from sinks.redis.keys import shard_prefixes
+from sinks.redis.outbox import waiting_in_shards
 
 
 class Queue(NamedTuple):
@@ -31,24 +33,32 @@ class Memory(NamedTuple):
     limit_bytes: int
 
 
-def waiting_records(redis: Any, keys: OutboxKeys, now_ms: int) -> Queue:
-    """Measure the records of an outbox that Kafka has not confirmed."""
-    entries = int(redis.xlen(keys.stream))
-    oldest = redis.xrange(keys.stream, count=1) if entries else []
-    return Queue(entries, max(0, now_ms - int(oldest[0][0].split(b"-")[0])) if oldest else 0)
+def waiting_records(redis: Any, outboxes: Sequence[str], now_ms: int) -> Queue:
+    """Measure the records of outboxes that Kafka has not confirmed."""
+    pipeline = redis.pipeline(transaction=False)
+    for outbox in outboxes:
+        pipeline.xlen(outbox)
+        pipeline.xrange(outbox, count=1)
+    answers = pipeline.execute()
+    oldest = [int(records[0][0].split(b"-")[0]) for records in answers[1::2] if records]
+    return Queue(sum(answers[::2]), max(0, now_ms - min(oldest)) if oldest else 0)
 
 
 def due_timers(redis: Any, namespace: str, now_ms: int) -> Queue:
     """Measure the people with a timer that is due."""
-    timers = f"{{{namespace}}}:timers"
-    due = int(redis.zcount(timers, 0, now_ms))
-    earliest = redis.zrange(timers, 0, 0, withscores=True) if due else []
-    return Queue(due, max(0, now_ms - int(earliest[0][1])) if earliest else 0)
+    pipeline = redis.pipeline(transaction=False)
+    for prefix in shard_prefixes(namespace):
+        pipeline.zcount(f"{prefix}timers", 0, now_ms)
+        pipeline.zrange(f"{prefix}timers", 0, 0, withscores=True)
+    answers = pipeline.execute()
+    due = sum(answers[::2])
+    earliest = [timers[0][1] for timers in answers[1::2] if timers]
+    return Queue(due, max(0, now_ms - int(min(earliest))) if due else 0)
 
 
 def changed_profiles(redis: Any, namespace: str) -> int:
     """Count the profiles that have changed since their last snapshot."""
-    return int(redis.zcard(f"{{{namespace}}}:profiles:changed"))
+    return waiting_in_shards(redis, namespace, "ZCARD", "profiles:changed")
 
 
 def memory(redis: Any) -> Memory:

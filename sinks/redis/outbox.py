@@ -1,11 +1,12 @@
 """Outboxes: records that an atomic step in Redis has decided on and that Kafka does not have yet.
 
 An outbox is a stream. The script that changes a profile or an identity appends the records that follow from the change,
-so there is never the one without the other. One process at a time, the holder of a lease, publishes the oldest entries
-and then removes them (`processors/stream/relay.py`).
+so there is never the one without the other. A relay publishes the oldest entries and then removes them
+(`processors/stream/relay.py`).
 
-There are two, because two roles write and relay independently of each other: `identify` and `profile`. An entry has one
-of two layouts, and either outbox may hold either:
+`identify` has one outbox, and one process at a time relays it, the holder of a lease. Profiles have one in each
+shard, and the process that reads the shard's partition relays it; where two believe that for a moment, records come
+twice. Order holds for the records of one person. An entry has one of two layouts, and either outbox may hold either:
 
 * `t`, `k`, `v`: a record's topic, key and value;
 * `c`: a change of identity as MessagePack, `[version, kind, profile, former profile, [anchor, type, …], event id, time
@@ -15,6 +16,7 @@ of two layouts, and either outbox may hold either:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgpack
@@ -23,10 +25,15 @@ from redis.asyncio import Redis
 
 from schemas.identity.resolution import uuid_text
 from schemas.records import Outgoing
+from schemas.shards import SHARDS
 from schemas.time import text_of_ms
 from schemas.topics import IDENTITY_CHANGES
+from sinks.redis.keys import shard_prefix, shard_prefixes, shared_prefix
 from sinks.redis.lease import Lease
 from sinks.redis.lua import source
+from sinks.redis.scripts import Script, ScriptCalls, ShardPart, command
+
+_WAITING = Script(source("waiting_records"))
 
 
 class OutboxKeys(NamedTuple):
@@ -46,19 +53,35 @@ def identity_outbox(namespace: str) -> OutboxKeys:
     return OutboxKeys(f"{{{namespace}}}:identity:log", f"{{{namespace}}}:identity:relay")
 
 
-def profile_outbox(namespace: str) -> OutboxKeys:
-    """Keys of the outbox of decisions, actions and journey events, which `profile` relays."""
-    return OutboxKeys(f"{{{namespace}}}:outbox", f"{{{namespace}}}:outbox:relay")
+def profile_outboxes(namespace: str) -> list[str]:
+    """Keys of the outboxes of decisions, actions and journey events, one for each shard, which `profile` relays."""
+    return [f"{prefix}outbox" for prefix in shard_prefixes(namespace)]
+
+
+def waiting_in_shards(redis: Any, namespace: str, command: str, name: str, *arguments: Any) -> int:
+    """Return the sum of what a counting command, such as `XLEN`, answers for a key of each shard.
+
+    Args:
+        redis: A synchronous client.
+        namespace: Of all keys.
+        command: The command.
+        name: Of the keys, without prefix.
+        arguments: After the key.
+    """
+    pipeline = redis.pipeline(transaction=False)
+    for prefix in shard_prefixes(namespace):
+        pipeline.execute_command(command, f"{prefix}{name}", *arguments)
+    return sum(map(int, pipeline.execute()))
 
 
 class RedisOutbox:
-    """One outbox.
+    """The outbox of identity changes.
 
     Errors of the connection come out as `redis.exceptions.RedisError`; every method may then be called again.
 
     Args:
         redis: A client that answers bytes.
-        keys: Its keys: `identity_outbox(namespace)` or `profile_outbox(namespace)`.
+        keys: Its keys: `identity_outbox(namespace)`.
     """
 
     def __init__(self, redis: Redis, keys: OutboxKeys) -> None:
@@ -80,15 +103,81 @@ class RedisOutbox:
         """Return how many records wait."""
         return int(await self._redis.xlen(self._keys.stream))
 
-    async def acknowledge(self, last_id: str, token: str) -> bool:
-        """Remove records up to and with `last_id`, once the broker has confirmed them.
+    async def acknowledge(self, ids: Sequence[str], token: str) -> bool:
+        """Remove records up to and with the last of `ids`, once the broker has confirmed them.
 
         Returns:
             False, with nothing removed, when `token` no longer holds the lease: the successor publishes them again.
         """
-        milliseconds, _, sequence = last_id.partition("-")
-        first_kept = f"{milliseconds}-{int(sequence) + 1}"
-        return bool(await self._trim(keys=[self._keys.stream, self._keys.lease], args=[token, first_kept]))
+        return bool(await self._trim(keys=[self._keys.stream, self._keys.lease], args=[token, _after(ids[-1])]))
+
+
+class RedisProfileOutbox:
+    """The outboxes of profiles: those of the shards that a process relays.
+
+    Args:
+        redis: A client that answers bytes.
+        namespace: Of all keys.
+        shards: Returns the shards now; the default: all.
+    """
+
+    def __init__(
+        self, redis: Redis, namespace: str, shards: Callable[[], Sequence[int]] = lambda: range(SHARDS)
+    ) -> None:
+        self._namespace = namespace
+        self._relay = f"{shared_prefix(namespace)}outbox:relay"
+        self._redis = redis
+        self._calls = ScriptCalls(redis)
+        self._shards = shards
+        self._turn = 0
+
+    async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
+        """Note that a process relays; False where it has no shard now."""
+        if not self._shards():
+            return False
+        await self._redis.set(self._relay, token, px=ttl_ms)
+        return True
+
+    async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
+        """Read the oldest records of some shards, with their ids: shard and stream id; at most `count`."""
+        shards = list(self._shards())
+        self._turn += 1
+        start = self._turn % len(shards) if shards else 0
+        shards = [*shards[start:], *shards[:start]]  # none has to wait for ever
+        parts = [ShardPart(f"{shard_prefix(self._namespace, shard)}outbox", ()) for shard in shards]
+        calls = self._calls.over_shards(_WAITING, parts, [count])
+        found: list[tuple[str, Outgoing]] = []
+        first = 0
+        for call, answer in zip(calls, await self._calls.run(calls), strict=True):
+            for position, entries in answer:
+                shard = shards[first + position - 1]
+                for entry_id, flat in entries:
+                    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+                    found.append((f"{shard}/{entry_id.decode()}", _record(fields)))
+            first += len(call.keys)
+        return found[:count]
+
+    async def size(self) -> int:
+        """Return how many records wait."""
+        outboxes = [f"{shard_prefix(self._namespace, shard)}outbox" for shard in self._shards()]
+        return sum(await self._calls.run([command("XLEN", outbox) for outbox in outboxes]))
+
+    async def acknowledge(self, ids: Sequence[str], token: str) -> bool:
+        """Remove records, once the broker has confirmed them; who else publishes them has read them already."""
+        last = dict(one.split("/") for one in ids)
+        await self._calls.run(
+            [
+                command("XTRIM", f"{shard_prefix(self._namespace, int(shard))}outbox", "MINID", "=", _after(entry))
+                for shard, entry in last.items()
+            ]
+        )
+        return True
+
+
+def _after(entry_id: str) -> str:
+    """Return the id that follows an entry's."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return f"{milliseconds}-{int(sequence) + 1}"
 
 
 def _record(fields: dict[bytes, bytes]) -> Outgoing:

@@ -7,11 +7,18 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from schemas.shards import SHARDS
+from schemas.time import clock_ms
+from sinks.redis.keys import name_of, patterns, shard_prefixes, shared_prefix
+from sinks.redis.layout import layout_fields, layout_key
 from sinks.redis.people import key_of
 
 _KEPT = ("definitions", "journeys:archive", "workers", "coupons:", "coupon_", "rebuild", "identify:refused", "durable")
 """What ClickHouse does not have, or what says nothing about people: not wiped, and no sign of a store in use."""
-_LEASES = ("identity:relay", "outbox:relay")
+LEASES = {"identify": "identity:relay", "profile": "outbox:relay"}
+"""Role → the key that a worker of it renews."""
+_NO_SIGN = ("shards", "shard", "timers:lease", "recommend")
+"""What says nothing about people, or is made again: wiped or not, it is no sign of a store in use."""
 _KEYS_A_CALL = 1000
 
 
@@ -25,7 +32,8 @@ class RedisRebuild:
 
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
-        self._prefix = f"{{{namespace}}}:"
+        self._namespace = namespace
+        self._prefix = shared_prefix(namespace)
         self._done = f"{self._prefix}rebuild"
         self._people = key_of(namespace)
 
@@ -43,14 +51,22 @@ class RedisRebuild:
         await self._redis.sadd(self._done, step)
 
     async def end(self) -> None:
-        """Forget the progress: the store is whole, and workers may start."""
+        """Forget the progress: the store is whole, and workers may start.
+
+        The events of before are marked where identity keeps its marks, whatever shard their people are in.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for prefix in shard_prefixes(self._namespace):
+            pipeline.hset(f"{prefix}shard", "people", 1)
+        await pipeline.execute()
+        fields: Any = layout_fields(clock_ms())
+        await self._redis.hset(layout_key(self._namespace), mapping=fields)
         await self._redis.set(self._people, 1)
         await self._redis.delete(self._done)
 
     async def running(self) -> list[str]:
         """Return the roles of which a worker renews its lease: `identify`, `profile`."""
-        held = [await self._redis.exists(self._prefix + lease) for lease in _LEASES]
-        return [role for role, is_held in zip(("identify", "profile"), held, strict=True) if is_held]
+        return [role for role, lease in LEASES.items() if await self._redis.exists(self._prefix + lease)]
 
     async def is_empty(self) -> bool:
         """Return whether nothing about people is stored."""
@@ -59,9 +75,11 @@ class RedisRebuild:
     async def wipe(self) -> int:
         """Delete everything about people; return how many keys that were."""
         keys = await self._keys()
+        keys += [f"{prefix}shard".encode() for prefix in shard_prefixes(self._namespace)]
+        keys.append(layout_key(self._namespace).encode())
         for start in range(0, len(keys), _KEYS_A_CALL):
             await self._redis.unlink(*keys[start : start + _KEYS_A_CALL])
-        return len(keys)
+        return len(keys) - SHARDS - 1
 
     async def watch(self, looks: Sequence[tuple[str, str, int]]) -> None:
         """Note who looked at which product: (product, profile, time in ms)."""
@@ -72,13 +90,14 @@ class RedisRebuild:
 
     async def _keys(self, *, first: bool = False) -> list[bytes]:
         """Return the keys that a rebuild makes; the first of them alone, if that is asked."""
-        kept = tuple(f"{self._prefix}{name}".encode() for name in (*_KEPT, *_LEASES, "timers:lease", "recommend"))
+        kept = (*_KEPT, *LEASES.values(), *_NO_SIGN)
         found: list[bytes] = []
-        async for key in self._redis.scan_iter(match=f"{self._prefix}*", count=_KEYS_A_CALL):
-            if not key.startswith(kept):
-                found.append(key)
-                if first:
-                    break
+        for pattern in patterns(self._namespace):
+            async for key in self._redis.scan_iter(match=pattern, count=_KEYS_A_CALL):
+                if not name_of(key, self._namespace).startswith(kept):
+                    found.append(key)
+                    if first:
+                        return found
         return found
 
 

@@ -18,6 +18,7 @@ from processors.stream.routing import route
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.keys import name_of, patterns
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import touchpoint
 from tests.support.in_process_pipeline import Arrived
@@ -56,9 +57,13 @@ async def visitors(client: Redis, settings: Settings, count: int = 20_000) -> di
         ]
         outgoing = route("identify", records, await identify(records))
         await update([orjson.loads(one.value) for one in outgoing if one.topic == RESOLVED_TOUCHPOINTS])
-    found = await _sizes(client, f"{{{namespace}}}:")
+    found = await _sizes(client, namespace)
     by_key = {name: round(found[name] / count, 1) for name in sorted(_LASTING)}
-    return {"bytes": round(sum(by_key.values())), "by_key": by_key, "marks": round(found["marks"] / count, 1)}
+    return {
+        "bytes": round(sum(by_key.values())),
+        "by_key": by_key,
+        "marks": round((found["marks"] + found["applied"]) / count, 1),
+    }
 
 
 def _view(number: int, now_ms: int) -> dict[str, Any]:
@@ -78,16 +83,17 @@ def _view(number: int, now_ms: int) -> dict[str, Any]:
     )
 
 
-async def _sizes(client: Redis, prefix: str) -> Counter[str]:
+async def _sizes(client: Redis, namespace: str) -> Counter[str]:
     """Return the bytes of keys by the first part of their names."""
     sizes: Counter[str] = Counter()
-    keys = [key async for key in client.scan_iter(match=f"{prefix}*", count=5_000)]
+    found = [client.scan_iter(match=pattern, count=5_000) for pattern in patterns(namespace)]
+    keys = [key for some in found async for key in some]
     for start in range(0, len(keys), 5_000):
         part = keys[start : start + 5_000]
         pipeline = client.pipeline(transaction=False)
         for key in part:
             pipeline.memory_usage(key, samples=0)
         for key, size in zip(part, await pipeline.execute(), strict=True):
-            name = key.decode().removeprefix(prefix)
+            name = name_of(key, namespace)
             sizes[name if name in _ON_THEIR_WAY else name.partition(":")[0]] += size or 0
     return sizes

@@ -19,6 +19,7 @@ from deploy.operations.roles import ROLES, consumed_topics, group_id
 from deploy.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.erasure import count_rows, person_rows
+from sinks.redis.keys import patterns
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.pipeline import Pipeline
 
@@ -169,7 +170,7 @@ def everything(pipeline: Pipeline) -> dict[str, Any]:
 
     async def documents() -> int:
         async with Redis.from_url(pipeline.settings.redis_url) as redis:
-            pattern = f"{{{pipeline.settings.redis_namespace}}}:profile:*"
+            _, pattern = patterns(pipeline.settings.redis_namespace, "profile:*")
             return len([key async for key in redis.scan_iter(match=pattern, count=1000)])
 
     return {

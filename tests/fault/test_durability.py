@@ -14,6 +14,7 @@ import redis
 from deploy.local.ports import LOOPBACK
 from deploy.local.valkey import Valkey
 from deploy.settings import Settings
+from sinks.redis.keys import patterns
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
@@ -59,7 +60,7 @@ def views(pipeline: Pipeline, turn: int) -> None:
 def counted(settings: Settings) -> dict[str, int]:
     """How many events the profile of each person holds."""
     with redis.Redis.from_url(settings.redis_url) as client:
-        keys = client.scan_iter(match=f"{{{settings.redis_namespace}}}:profile:*", count=1000)
+        keys = client.scan_iter(match=patterns(settings.redis_namespace, "profile:*")[1], count=1000)
         found = [orjson.loads(client.hget(key, "document") or b"{}") for key in keys]
     return {one["profile_id"]: one["event_count"] for one in found}
 

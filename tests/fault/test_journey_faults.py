@@ -21,6 +21,7 @@ from deploy.local.process import ChildProcess
 from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
+from sinks.redis.outbox import waiting_in_shards
 from tests.support.builders import touchpoint
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.pipeline import Pipeline
@@ -80,7 +81,7 @@ class Shop:
     def timers(self) -> int:
         """How many people have a timer."""
         with redis.Redis.from_url(self.pipeline.settings.redis_url) as client:
-            return int(client.zcard(f"{{{self.pipeline.settings.redis_namespace}}}:timers"))
+            return waiting_in_shards(client, self.pipeline.settings.redis_namespace, "ZCARD", "timers")
 
     def happen(self, name: str, people: Iterable[int], **properties: str) -> None:
         """Let something happen to the cart of each of these people, who agree to messages."""

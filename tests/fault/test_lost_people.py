@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.settings import Settings
+from sinks.redis.keys import patterns
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 
@@ -47,8 +48,12 @@ class Shop:
 def empty(settings: Settings) -> None:
     """Delete everything of a deployment at once, as FLUSHALL does for a server."""
     with redis.Redis.from_url(settings.redis_url) as client:
-        script = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('UNLINK', key) end"
-        client.eval(script, 0, f"{{{settings.redis_namespace}}}:*".replace("{", "\\{"))
+        script = """
+        for _, pattern in ipairs(ARGV) do
+          for _, key in ipairs(redis.call('KEYS', pattern)) do redis.call('UNLINK', key) end
+        end
+        """
+        client.eval(script, 0, *patterns(settings.redis_namespace))
 
 
 def test_nobody_becomes_another_person(stack: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

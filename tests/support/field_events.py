@@ -19,6 +19,7 @@ from deploy.settings import Settings
 from processors.profiles.document import read_profile
 from processors.profiles.view import view
 from sinks.clickhouse.client import connect
+from sinks.redis.keys import patterns
 from tests.support.collector import RunningCollector
 from tests.support.pipeline import Pipeline
 
@@ -126,7 +127,9 @@ class Field:
     def _let_marks_expire(self) -> None:
         """Have it as weeks later: no mark is left, and sources were heard long ago."""
         with redis.Redis.from_url(self.settings.redis_url) as client:
-            marks = list(client.scan_iter(f"{{{self.settings.redis_namespace}}}:marks:*", count=1000))
+            namespace = self.settings.redis_namespace
+            wanted = (patterns(namespace, "marks:*")[0], patterns(namespace, "applied:*")[1])
+            marks = [key for one in wanted for key in client.scan_iter(one, count=1000)]
             assert marks
             client.delete(*marks)
         tables = connect(self.settings.clickhouse_url, self.settings.clickhouse_database)

@@ -8,16 +8,26 @@ import msgpack
 import orjson
 from redis import Redis
 
+from sinks.redis.keys import name_of, patterns
+
 _PACKED = ("erased:", "split:", "past:")
 
 
 def contents(client: Redis, namespace: str) -> dict[str, Any]:
-    """Return every key without its prefix, with its content; packed lists whose order means nothing are sorted."""
-    prefix = f"{{{namespace}}}:"
+    """Return every key without its prefix, with its content; packed lists whose order means nothing are sorted.
+
+    Keys of one name in several shards are as one.
+    """
     found: dict[str, Any] = {}
-    for raw in client.scan_iter(match=f"{prefix}*", count=1000):
-        name = raw.decode().removeprefix(prefix)
-        found[name] = _content(client, raw, name)
+    for pattern in patterns(namespace):
+        for raw in client.scan_iter(match=pattern, count=1000):
+            name = name_of(raw, namespace)
+            content = _content(client, raw, name)
+            if isinstance(content, list) and name in found:
+                content = sorted([*found[name], *content])
+            elif isinstance(content, int):
+                content += found.get(name, 0)
+            found[name] = content
     return found
 
 
@@ -37,7 +47,7 @@ def _content(client: Any, key: bytes, name: str) -> Any:
         if name.startswith("p:"):
             fields[b"h"] = unordered(msgpack.unpackb(fields[b"h"], raw=True, strict_map_key=False))
         if name.startswith("profile:"):
-            return {field: orjson.loads(value) for field, value in fields.items()}
+            return {field: value if field == b"former" else orjson.loads(value) for field, value in fields.items()}
         return fields
     if kind == b"zset":
         return sorted(client.zrange(key, 0, -1, withscores=True))

@@ -16,6 +16,7 @@ import redis
 
 from deploy.settings import Settings
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
+from sinks.redis.outbox import waiting_in_shards
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 from tests.support.topic_reader import distinct_records
@@ -106,8 +107,7 @@ class Reminders:
     def timers(self) -> int:
         """How many people have a timer."""
         with redis.Redis.from_url(self.pipeline.settings.redis_url) as client:
-            keys = client.scan_iter(match=f"{{{self.pipeline.settings.redis_namespace}}}:timers*", _type="zset")
-            return sum(int(client.zcard(key)) for key in keys)
+            return waiting_in_shards(client, self.pipeline.settings.redis_namespace, "ZCARD", "timers")
 
     def reminded(self) -> list[int]:
         """Numbers of the carts of which people were reminded, in order."""

@@ -27,6 +27,7 @@ from deploy.local.server import ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.valkey import speaks_redis
 from deploy.settings import Settings
+from sinks.redis.keys import patterns
 
 Addresses = Mapping[str, str]
 """The three addresses, named as the fields of `Settings`."""
@@ -152,9 +153,10 @@ def forget(settings: Settings) -> None:
         pass
     try:
         with redis.Redis.from_url(settings.redis_url) as client:
-            keys = client.scan_iter(match=f"{{{settings.redis_namespace}}}:*", count=1000)
-            while part := list(islice(keys, 1000)):
-                client.unlink(*part)
+            for pattern in patterns(settings.redis_namespace):
+                keys = client.scan_iter(match=pattern, count=1000)
+                while part := list(islice(keys, 1000)):
+                    client.unlink(*part)
     except redis.ConnectionError:
         pass  # a fault test may have left it down
     try:

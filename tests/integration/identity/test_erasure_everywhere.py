@@ -20,16 +20,20 @@ from deploy.settings import Settings
 from schemas.coupons import CouponCode
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.delivery import RedisDeliveryLedger
+from sinks.redis.keys import patterns, person_prefix
 from tests.support.builders import order, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.unit.repository.test_redis_keys import named_in_table
 
 pytestmark = pytest.mark.integration
 
-PERSONAL_KEYS = {"i:", "p:", "absorb:", "profile:", "timers", "outbox", "watch:", "delivered:", "held:"}
+PERSONAL_KEYS = {
+    "i:", "p:", "absorb:", "absorbed:", "profile:", "timers", "outbox", "watch:", "delivered:", "held:", "released:",
+}  # fmt: skip
 """They have the person before an erasure, and nothing of the person after it."""
 MARKS_OF_AN_ERASURE = {
     "alias:", "past:", "split:", "erased:", "erased:anchors", "erased:letters", "identity:log", "profiles:changed",
+    "gone:",
 }  # fmt: skip
 """They have profile ids and keyed hashes of identifiers, so that no replay restores the person; never clear text."""
 IMPERSONAL_KEYS = {
@@ -38,7 +42,7 @@ IMPERSONAL_KEYS = {
     "recommend_products", "recommend_turn", "segments:defined", "segments:filled", "segments:checked",
     "segments:backfill", "segments:dated", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive",
     "definitions", "definitions:", "held", "workers", "replay:anchors", "replay:free", "rebuild",
-    "durable", "people",
+    "durable", "people", "applied:", "shard", "shards", "migration",
 }  # fmt: skip
 """They name nobody: an event or a message is named by a hash."""
 IMPERSONAL_TABLES = {
@@ -75,13 +79,14 @@ async def test_nothing_of_an_erased_person_is_left_in_any_store(here: Town, stac
     keys_after, tables_after = await keys_with(here, ids, hashes), tables_with(here, tables, [EMAIL, BROWSER, *ids])
 
     assert set(ids) == set(receipt.profile_ids)
-    assert PERSONAL_KEYS - {"absorb:"} <= keys_before  # it names a former profile until the next write
+    # The first names a former profile until the next write, the second until that is dropped.
+    assert PERSONAL_KEYS - {"absorb:", "absorbed:"} <= keys_before
     assert {one for one in tables if "profile_id" in tables[one]} | {"dead_letters"} <= tables_before
     assert tables.keys() - tables_before <= IMPERSONAL_TABLES | RECORDS_OF_ACTS
     assert keys_after <= MARKS_OF_AN_ERASURE
     assert set() == await keys_with(here, [EMAIL, BROWSER], [])
     assert set() == tables_after
-    assert {"watches": 1, "messages": 3, "held": 1, "outbox": 1} == receipt.stores["redis_traces"]
+    assert {"watches": 1, "messages": 3, "held": 2, "outbox": 1} == receipt.stores["redis_traces"]
 
 
 async def lived(here: Town) -> list[str]:
@@ -114,11 +119,13 @@ async def fill_redis(here: Town, ids: list[str]) -> None:
     await coupons.add("welcome", [CouponCode("A-1")])
     await coupons.take("waiting", "welcome", 0, 0)
     await redis.zadd(f"{prefix}watch:P1", {former: 1, "another": 2})
-    await redis.zadd(f"{prefix}timers", {live: 1})
     await redis.sadd(f"{prefix}held", "welcome")
-    await redis.sadd(f"{prefix}held:welcome", live, "another")
     for who in (live, "another"):
-        await redis.xadd(f"{prefix}outbox", {"t": "decisions", "k": who, "v": orjson.dumps({"profile_id": who})})
+        shard = person_prefix(here.namespace, who)
+        await redis.zadd(f"{shard}timers", {who: 1})
+        await redis.sadd(f"{shard}held:welcome", who)
+        await redis.sadd(f"{shard}released:welcome", who)
+        await redis.xadd(f"{shard}outbox", {"t": "decisions", "k": who, "v": orjson.dumps({"profile_id": who})})
 
 
 async def fill_tables(here: Town, profile_id: str, anchor: bytes, tables: dict[str, dict[str, str]]) -> None:
@@ -153,10 +160,11 @@ async def keys_with(here: Town, texts: list[str], raw: Iterable[bytes]) -> set[s
     needles = [*(text.encode() for text in texts), *raw]
     needles += [UUID(text).bytes for text in texts if len(text) == 36]
     found = set()
-    async for key in here.redis.scan_iter(match=f"{{{here.namespace}}}:*", count=1000):
-        stored = key + b"\n" + await content(here.redis, key)
-        if any(needle in stored for needle in needles):
-            found.add(name_of(key.decode("latin-1").removeprefix(f"{{{here.namespace}}}:")))
+    for pattern in patterns(here.namespace):
+        async for key in here.redis.scan_iter(match=pattern, count=1000):
+            stored = key + b"\n" + await content(here.redis, key)
+            if any(needle in stored for needle in needles):
+                found.add(name_of(key.decode("latin-1").partition("}:")[2]))
     return found
 
 

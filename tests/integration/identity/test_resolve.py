@@ -396,9 +396,9 @@ async def test_the_outbox_keeps_every_change_in_order_until_it_is_acknowledged(
     assert owners == replay(changes)
     # A relay that dies between reading and acknowledging has removed nothing: its successor reads the same.
     assert [first] == await outbox.pending(1)
-    assert await outbox.acknowledge(first[0], "relay")
+    assert await outbox.acknowledge([first[0]], "relay")
     assert rest == await outbox.pending(100)
-    assert await outbox.acknowledge(rest[-1][0], "relay")
+    assert await outbox.acknowledge([one for one, _ in rest], "relay")
     assert [] == await outbox.pending(100)
 
 
@@ -406,7 +406,7 @@ async def test_versions_go_on_rising_after_the_outbox_is_empty(store: RedisIdent
     await store.resolve([request("e1", BROWSER)])
     ((last_id, before),) = await outbox.pending(100)
     assert await outbox.acquire_relay("relay", 60_000)
-    await outbox.acknowledge(last_id, "relay")
+    await outbox.acknowledge([last_id], "relay")
 
     await store.resolve([request("e2", PHONE_BROWSER)])
 
@@ -436,11 +436,11 @@ async def test_only_one_relay_has_the_lease_and_a_stale_one_removes_nothing(
     assert await outbox.acquire_relay("first", 60_000)
     assert not await outbox.acquire_relay("second", 60_000)
     await client.delete(f"{{{stack.redis_namespace}}}:identity:relay")  # as when the first was paused past its lease
-    assert not await outbox.acknowledge(last_id, "first")
+    assert not await outbox.acknowledge([last_id], "first")
     assert await outbox.acquire_relay("second", 60_000)
-    assert not await outbox.acknowledge(last_id, "first")
+    assert not await outbox.acknowledge([last_id], "first")
     assert 1 == len(await outbox.pending(100))
-    assert await outbox.acknowledge(last_id, "second")
+    assert await outbox.acknowledge([last_id], "second")
 
 
 async def test_scripts_are_loaded_again_after_the_server_lost_them(store: RedisIdentityStore, client: Redis) -> None:

@@ -25,7 +25,8 @@ from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import ms_of_text
 from schemas.topics import ACTIONS, DECISIONS, JOURNEY_EVENTS
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.keys import patterns, person_prefix
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
 from tests.support.profiles import resolved
@@ -51,7 +52,7 @@ class Store:
         self.redis = redis
         self.namespace = namespace
         self.profiles = RedisProfileStore(redis, namespace)
-        self.outbox = RedisOutbox(redis, profile_outbox(namespace))
+        self.outbox = RedisProfileOutbox(redis, namespace)
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
     async def rows(self, topic: str, **fields: Any) -> list[Row]:
@@ -74,7 +75,8 @@ class Store:
 
     async def empty(self) -> None:
         """Forget everything."""
-        keys = [key async for key in self.redis.scan_iter(match=f"{{{self.namespace}}}:*", count=1000)]
+        found = [self.redis.scan_iter(match=one, count=1000) for one in patterns(self.namespace)]
+        keys = [key for some in found async for key in some]
         await self.redis.unlink(*keys)
 
     async def named(self, event: Event, *named: tuple[str, str]) -> Event:
@@ -257,7 +259,7 @@ class TestReplay:
 
             assert (read_profile(stored), await store.state(name)) == (rebuilt.document, rebuilt.state)
             # Those whose time has not come must not be forgotten either.
-            score = await store.redis.zscore(f"{{{store.namespace}}}:timers", name)
+            score = await store.redis.zscore(f"{person_prefix(store.namespace, name)}timers", name)
             assert rebuilt.due_ms == (None if score is None else int(score))
             compared += bool(rebuilt.state.get("journeys", {}).get("runs") and rebuilt.state.get("caps"))
 

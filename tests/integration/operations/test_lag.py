@@ -13,6 +13,7 @@ from deploy.operations.lag import KafkaUnreachableError, LagReader
 from deploy.operations.provision import apply_topics
 from deploy.operations.roles import group_id
 from deploy.settings import Settings
+from sinks.redis.keys import person_prefix
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,8 @@ def test_the_outbox_and_the_changed_profiles_are_pending_too(stack: Settings) ->
     apply_topics(stack)
     with redis.Redis.from_url(stack.redis_url) as client, LagReader(stack) as reader:
         client.xadd(f"{{{stack.redis_namespace}}}:identity:log", {"change": "1"})
-        client.zadd(f"{{{stack.redis_namespace}}}:profiles:changed", {"a": 1, "b": 1})
+        for person in ("a", "b"):
+            client.zadd(f"{person_prefix(stack.redis_namespace, person)}profiles:changed", {person: 1})
         found = pending(stack, reader, client)
     assert (found.behind, found.identity_changes, found.profiles) == ((), 1, 2)
 

@@ -26,6 +26,7 @@ from deploy.settings import Settings
 from schemas import metrics
 from schemas.metrics import Gauge, Metric
 from schemas.time import clock_ms
+from sinks.redis.keys import person_prefix
 from tests.support.warehouse import Warehouse, resolved
 
 pytestmark = pytest.mark.integration
@@ -77,7 +78,8 @@ def test_what_waits_in_redis_has_a_number_and_an_age(stack: Settings, gauges: Ga
     with redis.Redis.from_url(stack.redis_url) as client:
         client.xadd(f"{namespace}:identity:log", {"c": b"x"}, id=f"{now_ms - 70_000}-0")
         client.xadd(f"{namespace}:identity:log", {"c": b"x"}, id=f"{now_ms - 10_000}-0")
-        client.zadd(f"{namespace}:timers", {"a": now_ms - 120_000, "b": now_ms - 5_000, "c": now_ms + 60_000})
+        for person, due_ms in (("a", now_ms - 120_000), ("b", now_ms - 5_000), ("c", now_ms + 60_000)):
+            client.zadd(f"{person_prefix(stack.redis_namespace, person)}timers", {person: due_ms})
     for role in ("identify", "profile", "record", "deliver"):
         measures.measure_redis(role, stack, gauges)
 

@@ -27,7 +27,8 @@ from schemas.topics import DECISIONS
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.definitions import read_changes
 from sinks.redis.definitions import RedisDefinitions
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.keys import patterns
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.profiles import RedisProfileStore
 from tests.support.profiles import resolved
 from tests.support.warehouse import Warehouse
@@ -237,8 +238,9 @@ async def test_what_is_in_force_survives_the_loss_of_redis(office: Office) -> No
     await office.publication.control("pause", ["one"])
     stopped = await office.publication.stop(["two"])
     worker = office.worker()
-    async for key in office.redis.scan_iter(match=f"{{{office.settings.redis_namespace}}}:*"):
-        await office.redis.delete(key)
+    for pattern in patterns(office.settings.redis_namespace):
+        async for key in office.redis.scan_iter(match=pattern):
+            await office.redis.delete(key)
     (office.settings.definitions_dir / "journeys" / "one.yaml").write_text("no longer valid")
     rules = await worker.current(newest=True)
 
@@ -268,7 +270,7 @@ async def test_a_decision_that_was_made_before_a_pause_is_not_written_after_it(o
     office.writes()
     await office.publication.publish()
     profiles = RedisProfileStore(office.redis, office.settings.redis_namespace)
-    outbox = RedisOutbox(office.redis, profile_outbox(office.settings.redis_namespace))
+    outbox = RedisProfileOutbox(office.redis, office.settings.redis_namespace)
 
     class Slow(RedisProfileStore):
         """Pauses the journey between the decision and its write."""

@@ -22,7 +22,9 @@ from schemas.identity.resolution import Claim, ResolveRequest
 from schemas.profiles.document import ProfileWrite
 from sinks.clickhouse.client import connect
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.people import LedgerOfPeople, LostPeopleError, ProfilesOfPeople, has_its_people, keep_people
+from sinks.redis.keys import patterns, shard_prefix
+from sinks.redis.people import LedgerOfPeople, LostPeopleError, has_its_people, keep_people
+from sinks.redis.profiles import RedisProfileStore
 from tests.support.databases import create_database
 
 pytestmark = pytest.mark.integration
@@ -65,11 +67,40 @@ def test_a_new_deployment_starts_and_has_its_people_from_then_on(stack: Settings
     assert (False, True) == (before, knows(stack))
 
 
-def test_a_store_of_a_former_release_has_its_people(stack: Settings) -> None:
+@pytest.mark.parametrize("role", ["identify", "profile", "record", "deliver"])
+def test_a_store_of_a_release_without_shards_is_refused_until_it_is_migrated(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
     prepare(stack)
     in_clickhouse(stack)
     with redis.Redis.from_url(stack.redis_url) as client:
         client.set(f"{{{stack.redis_namespace}}}:identity:version", 7)
+        client.set(f"{{{stack.redis_namespace}}}:people", 1)
+    refused = CliRunner().invoke(app, ["worker", role])
+    migrated = CliRunner().invoke(app, ["state", "migrate"])
+    check_people(stack)
+
+    assert (1, True) == (refused.exit_code, "run `throughline state migrate`" in refused.stderr.replace("\n", " "))
+    assert (0, True) == (migrated.exit_code, knows(stack))
+
+
+def test_a_shard_that_is_lost_alone_is_noticed(stack: Settings) -> None:
+    prepare(stack)
+    check_people(stack)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.set(f"{{{stack.redis_namespace}}}:identity:version", 7)
+        client.delete(f"{shard_prefix(stack.redis_namespace, 17)}shard")
+
+    with pytest.raises(LostPeopleError, match="throughline rebuild"):
+        check_people(stack)
+
+
+def test_who_wants_to_begin_anew_sets_a_key(stack: Settings) -> None:
+    prepare(stack)
+    in_clickhouse(stack)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.set(f"{{{stack.redis_namespace}}}:people", 1)
     check_people(stack)
 
     assert knows(stack)
@@ -108,7 +139,7 @@ def test_a_store_that_does_not_answer_is_asked_again(stack: Settings, store: str
 async def test_no_event_is_resolved_no_profile_written_and_no_message_claimed_without_them(stack: Settings) -> None:
     async with Redis.from_url(stack.redis_url) as client:
         identities = RedisIdentityStore(client, stack.redis_namespace, IdentityPolicy(), guarded=True)
-        profiles = ProfilesOfPeople(client, stack.redis_namespace)
+        profiles = RedisProfileStore(client, stack.redis_namespace, guarded=True)
         ledger = LedgerOfPeople(client, stack.redis_namespace)
         profile_id = "00000000-0000-4000-8000-000000000001"
         document = encode(new_profile(profile_id))
@@ -120,7 +151,7 @@ async def test_no_event_is_resolved_no_profile_written_and_no_message_claimed_wi
             await profiles.write([change])
         with pytest.raises(LostPeopleError):
             await ledger.claim("key", b"{}", 1, 1)
-        left = [key async for key in client.scan_iter(match=f"{{{stack.redis_namespace}}}:*")]
+        left = [key for one in patterns(stack.redis_namespace) async for key in client.scan_iter(match=one)]
         await asyncio.to_thread(keep, stack)
         resolved = await identities.resolve([request])
         written = await profiles.write([change])

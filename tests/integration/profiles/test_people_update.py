@@ -26,7 +26,8 @@ from schemas.profiles.person import UNMERGED, Person
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.time import ms_of_text
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.keys import person_prefix
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.products import RedisProducts
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
@@ -74,7 +75,7 @@ class Corner:
         self.namespace = namespace
         self.profiles = RedisProfileStore(redis, namespace)
         self.products = RedisProducts(redis, namespace)
-        self.outbox = RedisOutbox(redis, profile_outbox(namespace))
+        self.outbox = RedisProfileOutbox(redis, namespace)
         self.identities = RedisIdentityStore(redis, namespace, IdentityPolicy.unlimited())
 
     def worker(self, **options: Any) -> ProfileUpdate:
@@ -206,7 +207,7 @@ async def test_a_merge_moves_the_timer_to_the_person_who_goes_on(corner: Corner)
     await corner.worker().fire([loser], RECEIVED + 60_000)
     await corner.worker()([joining])
 
-    assert [("actions", {"rang": winner})] == (await corner.published())[2:-1]
+    assert [("actions", {"rang": winner})] == [one for one in await corner.published() if one[0] == "actions"]
     assert [] == await corner.profiles.due(RECEIVED + 10**9, 10)
 
 
@@ -230,19 +231,6 @@ async def test_a_bug_in_a_decision_costs_the_decision_alone(corner: Corner) -> N
         stored.state,
     )
     assert [("decisions", {"of": event["event_id"], "count": 1}) for event in (good, other)] == await corner.published()
-
-
-async def test_only_the_holder_of_the_lease_removes_from_the_outbox(corner: Corner) -> None:
-    await corner.worker()([resolved(), resolved()])
-    assert await corner.outbox.acquire_relay("mine", 60_000)
-    (first, _), (second, _) = await corner.outbox.pending(10)
-
-    assert (False, False) == (
-        await corner.outbox.acquire_relay("yours", 60_000),
-        await corner.outbox.acknowledge(second, "yours"),
-    )
-    assert await corner.outbox.acknowledge(first, "mine")
-    assert [second] == [entry for entry, _ in await corner.outbox.pending(10)]
 
 
 async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: Corner) -> None:
@@ -316,7 +304,8 @@ async def test_a_known_section_in_the_form_of_a_newer_version_costs_decisions_al
     (loser,) = {event["profile_id"] for event in first} - {winner}
     broken = {"segments": {"v2": []}, "caps": {"v2": 1}}
     await corner.redis.hset(
-        f"{{{corner.namespace}}}:profile:{loser}", mapping={"state": orjson.dumps(broken), "version": 2}
+        f"{person_prefix(corner.namespace, loser)}profile:{loser}",
+        mapping={"state": orjson.dumps(broken), "version": 2},
     )
     own = {**resolved("Product Viewed"), "profile_id": winner}
     for event in (joining, own):
@@ -337,7 +326,7 @@ async def test_what_is_stored_and_cannot_be_read_stays_and_stops_neither_events_
     corner: Corner, held: str
 ) -> None:
     await corner.worker()([resolved(), resolved(person="p2")])
-    await corner.redis.hset(f"{{{corner.namespace}}}:profile:p1", held, "{")
+    await corner.redis.hset(f"{person_prefix(corner.namespace, 'p1')}profile:p1", held, "{")
     updated = await corner.worker()([resolved(), resolved(person="p2")])
 
     assert (1, 1) == (len(updated.rejected), updated.applied - (held == "state"))
@@ -358,7 +347,7 @@ async def test_a_timer_of_a_merge_that_cannot_be_read_is_removed_until_the_profi
     joining = await corner.identified(resolved(), phone, laptop)
     winner = joining["profile_id"]
     (loser,) = {event["profile_id"] for event in first} - {winner}
-    key = f"{{{corner.namespace}}}:profile:{loser}"
+    key = f"{person_prefix(corner.namespace, loser)}profile:{loser}"
     document = await corner.redis.hget(key, "document")
     await corner.redis.hset(key, "document", "{")
 

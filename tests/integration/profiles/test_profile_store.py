@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -13,13 +13,15 @@ from redis.asyncio import Redis
 from deploy.settings import Settings
 from processors.identity.claims import event_key
 from processors.profiles.document import encode, read_profile
-from processors.profiles.stage import UpdateResult, update
+from processors.profiles.stage import ProfileUpdate, UpdateResult, update
 from schemas.identity.policy import IdentityPolicy
 from schemas.profiles.document import ProfileReading, ProfileRequest, ProfileWrite
 from schemas.time import ms_of_text
 from sinks.redis import deduplication as seen
-from sinks.redis import profiles as redis_profiles
+from sinks.redis import scripts as redis_scripts
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.keys import name_of, patterns, person_prefix
+from sinks.redis.layout import layout_fields, layout_key
 from sinks.redis.profiles import RedisProfileStore
 from tests.oracles.identity_model import request
 from tests.support.builders import at
@@ -63,8 +65,13 @@ class Corner:
         return read_profile(stored)
 
     async def keys(self, kind: str) -> list[str]:
-        """The names of all keys of one kind."""
-        return sorted([key.decode() async for key in self.redis.scan_iter(match=f"{{{self.namespace}}}:{kind}:*")])
+        """The names of all keys of one kind, without their prefixes."""
+        found = [
+            name_of(key, self.namespace)
+            for pattern in patterns(self.namespace, f"{kind}:*")
+            async for key in self.redis.scan_iter(match=pattern)
+        ]
+        return sorted(found)
 
 
 @pytest.fixture
@@ -163,18 +170,19 @@ async def test_an_event_that_a_batch_holds_twice_counts_once(corner: Corner) -> 
     assert as_one(event["profile_id"], event) == await corner.person(event["profile_id"])
 
 
-async def test_an_event_whose_mark_has_expired_is_marked_anew(corner: Corner) -> None:
-    event = {**added("lamp", 1), "profile_id": "p1"}
-    first, second = await corner.update(event), await corner.update(event)
-    mark = await corner.redis.hget(
-        seen.bucket_key(
-            corner.namespace, event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])
-        ),
-        seen.field(event_key(event["source"], event["event_id"])),
-    )
+@pytest.mark.parametrize("cached", [False, True], ids=["read", "cached"])
+async def test_an_event_that_an_earlier_release_has_applied_counts_once(corner: Corner, cached: bool) -> None:
+    event, before = ({**added("lamp", hour), "profile_id": "p1"} for hour in (1, 0))
+    key, received_ms = event_key(event["source"], event["event_id"]), ms_of_text(event["received_at"])
+    bucket = seen.bucket_key(corner.namespace, key, received_ms)
+    await corner.redis.hset(bucket, cast(str, seen.field(key)), seen.UNKNOWN_ORIGIN + seen.APPLIED)
+    await corner.redis.hset(layout_key(corner.namespace), mapping=cast(Any, layout_fields(received_ms)))
+    stage = ProfileUpdate(corner.profiles)
+    if cached:
+        await stage([before])
+    done = await stage([event])
 
-    assert (1, 0, 0, 1) == (first.applied, first.repeated, second.applied, second.repeated)
-    assert seen.UNKNOWN_ORIGIN + seen.APPLIED == mark
+    assert (0, 1) == (done.applied, done.repeated)
 
 
 async def test_applying_keeps_the_origin_by_which_identify_knows_its_own_redelivery(corner: Corner) -> None:
@@ -206,7 +214,7 @@ async def test_a_process_that_dies_leaves_all_or_nothing_and_its_successor_compl
 
 
 async def test_a_batch_larger_than_a_call_is_one_batch(corner: Corner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_profiles, "EVENTS_A_CALL", 3)
+    monkeypatch.setattr(redis_scripts, "CALL_WEIGHT", 3)
     events = [await corner.identified(added("lamp", hour), ("anonymous_id", str(hour % 4))) for hour in range(20)]
     done = await corner.update(*events)
 
@@ -239,7 +247,7 @@ async def test_a_merge_combines_two_profiles_once(corner: Corner) -> None:
 
     assert (1, 1, 0, 0) == (done.applied, done.absorbed, again.applied, again.absorbed)
     assert as_one(winner, *events) == await corner.person(winner) == await corner.person(loser)
-    assert ([f"{{{corner.namespace}}}:profile:{winner}"], []) == (
+    assert ([f"profile:{winner}"], []) == (
         await corner.keys("profile"),
         await corner.keys("absorb"),
     )
@@ -337,12 +345,12 @@ async def test_a_conflict_of_one_person_does_not_hold_up_another(corner: Corner)
     assert as_one(yours["profile_id"], yours) == await corner.person(yours["profile_id"])
 
 
-@pytest.mark.parametrize("broken", ["the loser changed", "the winner was merged away"])
+@pytest.mark.parametrize("broken", ["the winner changed", "the winner was merged away"])
 async def test_a_merge_whose_sides_are_not_as_they_were_read_is_not_written(corner: Corner, broken: str) -> None:
-    winner, loser, events = await merged(corner)
+    winner, _, events = await merged(corner)
     stale = await corner.profiles.read([wanted(events[-1])])
-    if broken == "the loser changed":
-        await corner.redis.hincrby(f"{{{corner.namespace}}}:profile:{loser}", "version")
+    if broken == "the winner changed":
+        await corner.redis.hincrby(f"{person_prefix(corner.namespace, winner)}profile:{winner}", "version")
     else:
         await corner.redis.set(f"{{{corner.namespace}}}:alias:{winner}", "p3")
 

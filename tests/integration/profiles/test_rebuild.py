@@ -20,7 +20,7 @@ from schemas.records import Outgoing
 from schemas.time import ms_of_text
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.history import count_affected, read_events
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.outbox import RedisProfileOutbox
 from tests.support.builders import at, order, touchpoint, visit
 from tests.support.in_process_pipeline import Town, town
 
@@ -139,7 +139,7 @@ async def test_what_a_rebuild_has_to_publish_is_in_the_outbox_if_the_profile_was
     change = replacement(stored, rebuild(person, []), decided=False, marked_since_ms=0)
     change = change._replace(outgoing=(Outgoing(JOURNEY_EVENTS, person.encode(), b'{"kind": "segment_entered"}'),))
     replaced = [await here.profiles.replace(change), await here.profiles.replace(change)]
-    pending = await RedisOutbox(here.redis, profile_outbox(here.namespace)).pending(10)
+    pending = await RedisProfileOutbox(here.redis, here.namespace).pending(10)
 
     assert [True, False] == replaced
     assert list(change.outgoing) == [record for _, record in pending if record.topic == JOURNEY_EVENTS]

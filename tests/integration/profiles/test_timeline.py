@@ -15,6 +15,7 @@ from deploy.cli.main import app
 from processors.identity.claims import all_claims
 from processors.recording.decision_rows import decision_rows
 from schemas.identity.policy import IdentityPolicy
+from sinks.redis.keys import person_prefix
 from tests.support.builders import DAY_ONE
 from tests.support.warehouse import Warehouse, instant, person, resolved
 
@@ -65,7 +66,7 @@ def anna(tables: Warehouse) -> str:
     async def keep() -> None:
         settings = tables.settings
         async with Redis.from_url(settings.redis_url) as redis:
-            await redis.hset(f"{{{settings.redis_namespace}}}:profile:{person(1)}", mapping={
+            await redis.hset(f"{person_prefix(settings.redis_namespace, person(1))}profile:{person(1)}", mapping={
                 "version": 1, "document": json.dumps({"profile_id": person(1), "event_count": 4})})  # fmt: skip
             await redis.set(f"{{{settings.redis_namespace}}}:alias:{person(2)}", person(1))
 

@@ -17,6 +17,7 @@ from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from processors.recording.rows import profile_row, touchpoint_rows
 from schemas.time import clock_ms, text_of_ms
+from sinks.redis.keys import person_prefix
 from tests.support.builders import DAY_ONE, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.support.warehouse import Warehouse, merged, person, resolved, warehouse
@@ -129,7 +130,8 @@ async def test_a_profile_that_was_changed_behind_the_systems_back_shows(stack: S
     async with town(stack) as here:
         await here.live(*(touchpoint(identifiers={"email": "ann@shop.example"}, event_id=f"e{n}") for n in range(3)))
         right = await snapshots(here)
-        key = f"{{{stack.redis_namespace}}}:profile:{await here.owner('email', 'ann@shop.example')}"
+        ann = await here.owner("email", "ann@shop.example")
+        key = f"{person_prefix(stack.redis_namespace, ann)}profile:{ann}"
         document = orjson.loads(await here.redis.hget(key, "document") or b"")
         await here.redis.hset(key, mapping={"version": "2", "document": orjson.dumps({**document, "event_count": 2})})
         wrong = await snapshots(here)

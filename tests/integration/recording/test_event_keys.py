@@ -30,6 +30,7 @@ from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.clickhouse.client import ClickHouseSink, connect
 from sinks.clickhouse.migrate import migrate, migrations
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.keys import patterns
 from tests.support.warehouse import Warehouse, warehouse
 
 pytestmark = pytest.mark.integration
@@ -130,8 +131,9 @@ class Stages:
 
     async def forget(self) -> None:
         """Let the marks of seen events expire."""
-        async for key in self._redis.scan_iter(match=f"{{{self._namespace}}}:marks:*"):
-            await self._redis.delete(key)
+        for pattern in (patterns(self._namespace, "marks:*")[0], patterns(self._namespace, "applied:*")[1]):
+            async for key in self._redis.scan_iter(match=pattern):
+                await self._redis.delete(key)
 
     async def close(self) -> None:
         for sink in (*self._former_sinks, self.sink):

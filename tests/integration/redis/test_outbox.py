@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 
 import msgpack
 import orjson
@@ -14,8 +15,10 @@ from deploy.settings import Settings
 from processors.stream.relay import relay_records
 from schemas.identity.policy import IdentityPolicy
 from schemas.records import Outgoing
+from schemas.shards import SHARDS, shard_of
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.outbox import OutboxKeys, RedisOutbox, identity_outbox, profile_outbox
+from sinks.redis.keys import person_prefix
+from sinks.redis.outbox import OutboxKeys, RedisOutbox, RedisProfileOutbox, identity_outbox
 from tests.oracles.identity_model import RECEIVED_MS, request
 
 pytestmark = pytest.mark.integration
@@ -49,14 +52,22 @@ async def client(stack: Settings) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def keys(stack: Settings) -> OutboxKeys:
-    return profile_outbox(stack.redis_namespace)
+    return identity_outbox(stack.redis_namespace)
 
 
 async def fill(client: Redis, keys: OutboxKeys, *values: str) -> list[Outgoing]:
-    """Append records as `write_profiles.lua` does."""
+    """Append records."""
     for value in values:
         await client.xadd(keys.stream, {"t": "decisions", "k": "p1", "v": value})
     return [Outgoing("decisions", b"p1", value.encode()) for value in values]
+
+
+async def decide(client: Redis, namespace: str, *people: str) -> list[Outgoing]:
+    """Append a record of each person as `write_profiles.lua` does: to the outbox of their shard."""
+    for number, person in enumerate(people):
+        outbox = f"{person_prefix(namespace, person)}outbox"
+        await client.xadd(outbox, {"t": "decisions", "k": person, "v": str(number)})
+    return [Outgoing("decisions", one.encode(), str(number).encode()) for number, one in enumerate(people)]
 
 
 async def test_an_entry_that_an_earlier_version_left_becomes_the_same_record(client: Redis, keys: OutboxKeys) -> None:
@@ -98,9 +109,9 @@ async def test_an_entry_that_an_earlier_version_left_becomes_the_same_record(cli
 async def test_identity_and_profiles_are_relayed_independently(client: Redis, stack: Settings) -> None:
     identities = RedisIdentityStore(client, stack.redis_namespace, IdentityPolicy())
     await identities.resolve([request("e1", ("anonymous_id", "b1"), occurred_ms=RECEIVED_MS)])
-    records = await fill(client, profile_outbox(stack.redis_namespace), "1")
+    records = await decide(client, stack.redis_namespace, "p1")
     of_identity = RedisOutbox(client, identity_outbox(stack.redis_namespace))
-    of_profiles = RedisOutbox(client, profile_outbox(stack.redis_namespace))
+    of_profiles = RedisProfileOutbox(client, stack.redis_namespace)
     changes, decisions = Publisher(), Publisher()
 
     assert await of_identity.acquire_relay("identify worker", 60_000)
@@ -169,3 +180,52 @@ async def test_a_record_that_is_refused_ends_the_relay_and_stays(client: Redis, 
     with pytest.raises(ValueError, match="refused"):
         await relay_records(outbox, Publisher(refuse), "first")
     assert 1 == len(await outbox.pending(10))
+
+
+async def test_shards_are_relayed_by_those_who_own_them_and_each_persons_records_in_order(
+    client: Redis, stack: Settings
+) -> None:
+    people = [f"p{number % 40}" for number in range(200)]
+    records = await decide(client, stack.redis_namespace, *people)
+    halves = [[one for one in range(SHARDS) if one % 2 == half] for half in (0, 1)]
+    outboxes = [RedisProfileOutbox(client, stack.redis_namespace, partial(list, own)) for own in halves]
+    published = [Publisher(), Publisher()]
+    for outbox, publisher in zip(outboxes, published, strict=True):
+        while await relay_records(outbox, publisher, "token"):
+            pass
+
+    assert [] == await RedisProfileOutbox(client, stack.redis_namespace).pending(10)
+    assert [[shard_of(one.key) % 2 for one in publisher.records] for publisher in published] == [
+        [half] * len(publisher.records) for half, publisher in enumerate(published)
+    ]
+    for person in set(people):
+        theirs = [one for one in records if one.key == person.encode()]
+        assert theirs == [one for publisher in published for one in publisher.records if one.key == person.encode()]
+
+
+async def test_two_who_relay_a_shard_lose_nothing(client: Redis, stack: Settings) -> None:
+    records = await decide(client, stack.redis_namespace, *(["p1"] * 3))
+    outbox = RedisProfileOutbox(client, stack.redis_namespace)
+    other = Publisher()
+    later: list[Outgoing] = []
+
+    async def meanwhile() -> None:
+        assert await relay_records(outbox, other, "the new owner") == 3
+        later.extend(await decide(client, stack.redis_namespace, "p1"))
+
+    first = Publisher(meanwhile)
+
+    assert await relay_records(outbox, first, "the former owner") == 3
+    assert (records, records) == (first.records, other.records)
+    assert later == [record for _, record in await outbox.pending(10)]
+
+
+async def test_who_owns_no_shard_relays_nothing(client: Redis, stack: Settings) -> None:
+    await decide(client, stack.redis_namespace, "p1")
+    none = RedisProfileOutbox(client, stack.redis_namespace, list)
+
+    assert (False, 0, 1) == (
+        await none.acquire_relay("token", 1000),
+        await relay_records(none, Publisher(), "token"),
+        await RedisProfileOutbox(client, stack.redis_namespace).size(),
+    )

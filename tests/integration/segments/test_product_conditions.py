@@ -26,7 +26,7 @@ from schemas.time import time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import members_by_person
 from sinks.clickhouse.history import read_people
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.products import RedisProducts
 from tests.support.builders import at, touchpoint
 from tests.support.in_process_pipeline import RECEIVED_MS, Arrived, Town, town
@@ -167,7 +167,7 @@ async def test_history_the_tables_and_a_backfill_have_the_members_and_series_of_
     await shop.has(0)
     await shop.happens("Product Added", BEN, price="70", currency="EUR")
     place, engine, moment = shop.town, DECIDER.segments, time_of_ms(NOW_MS)
-    outbox = RedisOutbox(place.redis, profile_outbox(place.namespace))
+    outbox = RedisProfileOutbox(place.redis, place.namespace)
     emitted = [one.value for _, one in await outbox.pending(1_000) if one.topic == JOURNEY_EVENTS]
     rows = [row for value in emitted for table, row in journey_event_rows(orjson.loads(value))]
     await place.insert("segment_changes", *rows)

@@ -27,7 +27,7 @@ from schemas.time import ms_of_time
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import members_by_person
 from sinks.clickhouse.history import read_events, read_people
-from sinks.redis.outbox import RedisOutbox, profile_outbox
+from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.segment_backfill import read_check
 from tests.support.in_process_pipeline import Town, town
 from tests.support.pipeline import environment
@@ -59,7 +59,7 @@ async def city(stack: Settings, monkeypatch: pytest.MonkeyPatch, backwards: bool
 
 
 async def relay_journey_events(city: Town, stack: Settings) -> None:
-    outbox = RedisOutbox(city.redis, profile_outbox(stack.redis_namespace))
+    outbox = RedisProfileOutbox(city.redis, stack.redis_namespace)
     records = [one.value for _, one in await outbox.pending(100_000) if one.topic.endswith(JOURNEY_EVENTS)]
     rows = [row for record in records for row in journey_event_rows(orjson.loads(record))]
     for name in ("segment_changes", "click_verdicts"):

@@ -40,7 +40,7 @@ ROOMS = sorted(
         if path.parent.name not in PARTS_OF_A_ROOM and path.parent != ROOT / layer
     }
 )
-LONGER_ROOMS = {"sinks/redis": 66}
+LONGER_ROOMS = {"sinks/redis": 72}
 """Rooms with more lines, and why: the table of all keys."""
 MADE_ON_THE_WAY = (".venv", ".peers", ".throughline", ".kafka", "bench.json", "deploy/.env")
 

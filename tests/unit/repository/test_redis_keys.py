@@ -7,7 +7,9 @@ from pathlib import Path
 
 STORES = Path(__file__).parents[3] / "sinks" / "redis"
 IN_LUA = re.compile(r"prefix \.\. '([a-z_:]+)'")
-IN_PYTHON = re.compile(r"\{self\._prefix\}([a-z_:]+)|\{\{\{namespace\}\}\}:([a-z_:]+)")
+IN_PYTHON = re.compile(
+    r"\{[^{}]*(?:prefix|prefixes\[shard\]|_shared)(?:\([^{}]*\))?\}([a-z_:]+)|\{\{\{namespace\}\}\}:([a-z_:]+)"
+)
 IN_TABLE = re.compile(r"`([a-z_:]+?)(?:<[^`]*)?`")
 
 

@@ -34,7 +34,7 @@ class SwallowingOutbox:
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
         return self.waiting[:count]
 
-    async def acknowledge(self, last_id: str, token: str) -> bool:
+    async def acknowledge(self, ids: Sequence[str], token: str) -> bool:
         self.waiting = []
         return True
 

@@ -21,6 +21,7 @@ from processors.agents import (
 from processors.profiles.stage import ProfileUpdate
 from processors.stream.watermark import MARGIN_MS, Watermark
 from schemas.offsets import GroupProgress, LogProgress
+from schemas.shards import SHARDS
 
 NOW_MS = 1_700_000_000_000
 PROCESSED = LogProgress(NOW_MS, [GroupProgress({}, {("touchpoints", 0): 0}), GroupProgress({}, {("resolved", 0): 0})])
@@ -33,21 +34,21 @@ class Timers:
     def __init__(self, due: int) -> None:
         self.profile_ids = [f"p{number}" for number in range(due)]
 
-    async def due(self, now_ms: int, count: int, start: int = 0) -> list[str]:
-        return self.profile_ids[start : start + count]
+    async def due(self, now_ms: int, count: int, shards: Sequence[int]) -> list[str]:
+        return [one for one in self.profile_ids if int(one[1:]) % SHARDS in shards][:count]
 
 
 class Own:
-    """The process reads every `share`-th partition; 0: none."""
+    """The process reads every `share`-th partition; 0: none. `known`: how many there are is known."""
 
-    def __init__(self, share: int = 1) -> None:
-        self.share = share
+    def __init__(self, share: int = 1, *, known: bool = True) -> None:
+        self.share, self.known = share, known
 
     def any(self) -> bool:
         return self.share > 0
 
-    def of(self, profile_ids: Sequence[str]) -> list[str]:
-        return [profile_id for profile_id in profile_ids if int(profile_id[1:]) % self.share == 0]
+    def shards(self) -> list[int]:
+        return list(range(0, SHARDS, self.share)) if self.share and self.known else []
 
 
 class Stage:
@@ -103,9 +104,9 @@ async def test_a_worker_that_may_not_fires_nothing(own: Own, known: bool) -> Non
 
 async def test_timers_of_people_whom_others_read_are_passed_over_however_many_they_are() -> None:
     stage = Stage()
-    paused_s, _ = await fire(Timers(4 * MAX_TIMERS + 1), stage, own=Own(4 * MAX_TIMERS))
+    paused_s, _ = await fire(Timers(4 * MAX_TIMERS), stage, own=Own(SHARDS))
 
-    assert (["p0", f"p{4 * MAX_TIMERS}"], TIMER_PAUSE_S) == (stage.fired, paused_s)
+    assert ([f"p{one}" for one in range(0, 4 * MAX_TIMERS, SHARDS)], TIMER_PAUSE_S) == (stage.fired, paused_s)
 
 
 async def test_a_bug_is_logged_and_tried_again_later(caplog: pytest.LogCaptureFixture) -> None:
@@ -142,6 +143,7 @@ async def follow(progress: Progress, due: int = 1, own: Own = OWN) -> Watermark:
         pytest.param(0, OWN, 0, id="no timer waits"),
         pytest.param(1, Own(0), 0, id="no partitions"),
         pytest.param(1, OWN, 1, id="a timer waits"),
+        pytest.param(0, Own(known=False), 1, id="how many partitions there are is not known yet"),
     ],
 )
 async def test_the_log_is_followed_only_while_a_timer_waits(due: int, own: Own, asked: int) -> None:

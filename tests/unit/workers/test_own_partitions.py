@@ -1,4 +1,4 @@
-"""A worker's own people are those in the partitions that it reads now."""
+"""A worker's own shards are those in the partitions that it reads now."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from faust.exceptions import ConsumerNotStarted
 from faust.types import TP
 
 from deploy.workers.own_partitions import OwnPartitions
-from schemas.shards import partition_of
-
-PEOPLE = [f"p{number}" for number in range(100)]
+from schemas.shards import SHARDS
 
 
 class App:
@@ -35,13 +33,12 @@ def own(assigned: set[TP] | None, count: int = 4) -> OwnPartitions:
     return OwnPartitions(app, "resolved", lambda: count)
 
 
-def test_every_person_is_of_exactly_one_of_all_workers() -> None:
+def test_every_shard_is_of_exactly_one_of_all_workers() -> None:
     workers = [own({TP("resolved", 0), TP("resolved", 2)}), own({TP("resolved", 1)}), own({TP("resolved", 3)})]
-    found = [set(worker.of(PEOPLE)) for worker in workers]
+    found = [worker.shards() for worker in workers]
 
-    assert set(PEOPLE) == set.union(*found)
-    assert len(PEOPLE) == sum(map(len, found))
-    assert {number for number in PEOPLE if partition_of(number.encode(), 4) == 1} == found[1]
+    assert list(range(SHARDS)) == sorted(shard for shards in found for shard in shards)
+    assert {1} == {shard % 4 for shard in found[1]}
 
 
 @pytest.mark.parametrize(
@@ -53,9 +50,14 @@ def test_every_person_is_of_exactly_one_of_all_workers() -> None:
         pytest.param({TP("resolved", 0)}, 0, id="number of partitions not known"),
     ],
 )
-def test_without_partitions_nobody_is_ones_own(assigned: set[TP] | None, count: int) -> None:
-    assert [] == own(assigned, count).of(PEOPLE)
+def test_without_partitions_no_shard_is_ones_own(assigned: set[TP] | None, count: int) -> None:
+    assert [] == own(assigned, count).shards()
 
 
-def test_whoever_reads_a_partition_says_so() -> None:
-    assert [False, False, True] == [own(None).any(), own(set()).any(), own({TP("resolved", 0)}).any()]
+def test_a_partition_that_is_taken_away_takes_its_shards_along() -> None:
+    worker = own({TP("resolved", 0), TP("resolved", 1)})
+    before = worker.shards()
+    app: Any = worker._app
+    app.assigned = {TP("resolved", 1)}
+
+    assert [shard for shard in before if shard % 4 == 1] == worker.shards()
