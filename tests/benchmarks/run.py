@@ -10,6 +10,7 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `latency`: at a steady rate, from publishing to the profile in Redis and to the row in ClickHouse.
 - `collector`: events over HTTP, beside the Kafka client that publishes the same (`collector.py`).
 - `journeys`: the end-to-end race on events of now, with all shipped segments and journeys and without (`journeys.py`).
+- `questions`: the questions of analysts on the demo's events (`questions.py`); `attribution` asks them at size.
 - `timers`: how late timers are when many are due within a minute.
 """
 
@@ -25,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.collector import collecting
 from tests.benchmarks.faust_loop import bare_loop
 from tests.benchmarks.identity import identity
+from tests.benchmarks.questions import questions_of_demo
 from tests.benchmarks.race import Progress, lines, page_view, race, read_input, wait, warm_up
 from tests.support.pipeline import Pipeline, environment
 from tests.support.stack import corner
@@ -63,6 +65,7 @@ PARTS = (
     "journeys",
     "timers",
     "attribution",
+    "questions",
 )
 
 
@@ -148,6 +151,18 @@ async def _steady(
     return found
 
 
+def _analysts(servers: Servers, home: Path, parts: Collection[str]) -> dict[str, Any]:
+    result = {}
+    if "attribution" in parts:
+        console.print("attribution over ten million touches …")
+        result["attribution"] = attribution(Settings.model_validate(dict(servers.settings)))
+    if "questions" in parts:
+        console.print("questions of analysts on the demo …")
+        with corner(servers.settings) as found:
+            result["questions"] = questions_of_demo(found, home)
+    return result
+
+
 def _percentiles(values: list[float]) -> dict[str, float]:
     cut = statistics.quantiles(values, n=100)
     return {"p50": round(cut[49], 1), "p99": round(cut[98], 1), "samples": len(values)}
@@ -195,9 +210,7 @@ def main() -> None:
         if "collector" in parts:
             console.print(f"the collector, {chosen.collector_events:,} events …")
             result["collector"] = collecting(servers, home, chosen.collector_events)
-        if "attribution" in parts:
-            console.print("attribution over ten million touches …")
-            result["attribution"] = attribution(Settings.model_validate(dict(servers.settings)))
+        result |= _analysts(servers, home, parts)
         if "journeys" in parts:
             console.print(f"journeys, {chosen.journey_events:,} events with and without …")
             result["journeys"] = journeys.cost(servers, home, chosen.journey_events)
@@ -238,7 +251,7 @@ def show(result: dict[str, Any]) -> None:
     Console().print(table)
     for line in _compared(result):
         print(line)
-    for part in ("attribution", "identity", "collector"):
+    for part in ("attribution", "questions", "identity", "collector"):
         for name, figure in result.get(part, {}).items():
             print(f"{part}, {name}: {figure}")
     if "latency" in result:

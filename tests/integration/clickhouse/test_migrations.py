@@ -79,6 +79,14 @@ def test_the_tables_of_the_contract_are_there(client: Any, stack: Settings) -> N
     assert set() == CONTRACT - tables(client, stack.clickhouse_database).keys()
 
 
+def test_a_month_without_new_events_for_three_days_becomes_one_part(client: Any, stack: Settings) -> None:
+    create_database(stack.clickhouse_url, stack.clickhouse_database)
+    statement = tables(client, stack.clickhouse_database)["touchpoints"]
+
+    assert "min_age_to_force_merge_seconds = 259200" in statement
+    assert "min_age_to_force_merge_on_partition_only = 1" in statement
+
+
 def test_every_column_and_every_table_has_a_comment(client: Any, stack: Settings) -> None:
     create_database(stack.clickhouse_url, stack.clickhouse_database)
     of = {"database": stack.clickhouse_database}
