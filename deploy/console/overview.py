@@ -161,5 +161,5 @@ def _alerts(found: dict[str, Panel[Any]]) -> list[Alert]:
         alerts.append(Alert(f"Redis does not answer: {found['workers'].error}", "/system"))
     if refused := found["refusals"].value:
         total = sum(one.records for one in refused)
-        alerts.append(Alert(f"{total:,} records were refused within a day", "/", False))
+        alerts.append(Alert(f"{total:,} records were refused within a day", "/data", False))
     return alerts

@@ -41,9 +41,13 @@ class Link(NamedTuple):
 
 NAVIGATION = (
     Link("/", "Overview", "view-numbers", "o"),
+    Link("/live", "Live", "view-people", "l"),
     Link("/people", "People", "view-people", "p"),
     Link("/segments", "Segments", "view-numbers", "s"),
     Link("/journeys", "Journeys", "view-numbers", "j"),
+    Link("/attribution", "Attribution", "view-numbers", "a"),
+    Link("/audience", "Audience", "view-numbers", "u"),
+    Link("/data", "Data", "view-numbers", "d"),
     Link("/system", "System", "view-numbers", "y"),
 )
 

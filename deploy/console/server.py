@@ -10,7 +10,20 @@ from contextlib import suppress
 from aiohttp import web
 
 from deploy.collector.listening import sites
-from deploy.console import journeys, messages, overview, people, person_acts, segments, sign_in, system
+from deploy.console import (
+    attribution,
+    audience,
+    data,
+    journeys,
+    live,
+    messages,
+    overview,
+    people,
+    person_acts,
+    segments,
+    sign_in,
+    system,
+)
 from deploy.console.access import ConsoleDefinitions, SignInTokens
 from deploy.console.application import Console, application
 from deploy.home import Home
@@ -19,7 +32,9 @@ from deploy.settings import Settings, home
 
 log = logging.getLogger(__name__)
 
-PAGES = (sign_in, overview, people, person_acts, segments, journeys, messages, system)
+PAGES = (
+    sign_in, overview, live, people, person_acts, segments, journeys, messages, attribution, audience, data, system
+)  # fmt: skip
 HEARTBEAT_S = 5.0
 
 
