@@ -327,6 +327,9 @@ class Settings(BaseSettings):
         " and the collector on the next ports, or the next free ones; empty: nowhere.",
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text: lines for a terminal; json: an object a line, for a log store."
+    )
     crash_at: str = Field(
         "", description="For fault tests: stage:point:n ends the process at the n-th pass of that failpoint."
     )

@@ -19,13 +19,14 @@ def collector() -> None:
     THROUGHLINE_WRITE_KEYS.
     """
     import asyncio
-    import logging
+    import logging.config
 
     from deploy.collector.server import serve
     from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.logs import logging_config
     from deploy.settings import settings
 
-    logging.basicConfig(level=settings().log_level, format="[%(asctime)s] %(levelname)s %(message)s")
+    logging.config.dictConfig(logging_config(settings(), "collector"))
     try:
         asyncio.run(serve(settings()))
     except (DefinitionError, OSError) as error:

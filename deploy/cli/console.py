@@ -19,14 +19,15 @@ def console() -> None:
     the tokens of THROUGHLINE_CONSOLE_TOKENS.
     """
     import asyncio
-    import logging
+    import logging.config
 
     from deploy.console.access import TokenError
     from deploy.console.server import serve
     from deploy.operations.definition_files import DefinitionError
+    from deploy.operations.logs import logging_config
     from deploy.settings import settings
 
-    logging.basicConfig(level=settings().log_level, format="[%(asctime)s] %(levelname)s %(message)s")
+    logging.config.dictConfig(logging_config(settings(), "console"))
     try:
         asyncio.run(serve(settings()))
     except (DefinitionError, TokenError, OSError) as error:

@@ -16,6 +16,7 @@ from mode.supervisors import CrashingSupervisor
 
 from deploy.connections.kafka import faust_credentials
 from deploy.home import Home
+from deploy.operations.logs import logging_config
 from deploy.operations.metrics import PrometheusMeter, serve
 from deploy.operations.roles import Role, group_id
 from deploy.settings import Settings, home
@@ -95,5 +96,6 @@ def run(role: Role, settings: Settings) -> None:
         redirect_stdouts=False,
         quiet=True,
         override_logging=True,
+        logging_config=logging_config(settings, role) if settings.log_format == "json" else None,  # None: Faust's own
     )
     sys.exit(worker.execute_from_commandline())
