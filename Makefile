@@ -15,10 +15,10 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .peers/installed
 
-.PHONY: help setup demo up down test check lint types arch format bench bench-peers kafka pin clean
+.PHONY: help setup demo up down test compose-test check lint types arch format bench bench-peers kafka pin clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)
 
@@ -60,6 +60,9 @@ test: $(INSTALLED) ## Run every test, fast ones first (ARGS="-k word" narrows it
 		$(BIN)/python -m pytest $$part $(ARGS) || { [ $$? = 5 ] || exit 1; empty=$$((empty + 1)); }; \
 	done; \
 	[ $$empty -lt $$parts ]
+
+compose-test: $(INSTALLED) ## Run compose.yaml on a Docker engine, under load; as root on Debian it installs and starts one
+	@$(BIN)/python -m pytest tests/containers -m containers -x -s $(ARGS)
 
 check: lint types arch ## Run every check that needs no server
 
@@ -104,6 +107,6 @@ pin: ## Refresh deploy/constraints.txt from the newest versions that pyproject.t
 
 clean: ## Stop the local stack and remove everything that these targets made
 	@if [ -x $(BIN)/throughline ]; then $(BIN)/throughline down --wipe; fi
-	@rm -rf .venv .peers .throughline .kafka build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf .venv .peers .throughline .kafka .engine build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache bench.json bench-peers.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
