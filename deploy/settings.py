@@ -286,6 +286,19 @@ class Settings(BaseSettings):
     console_tokens: SecretStr = Field(
         SecretStr(""), description="Tokens by which people sign in to the console, name=token, comma-separated."
     )
+    console_oidc_issuer: str = Field(
+        "", description="Identity provider of the console (OpenID Connect), as its tokens name it; empty: none."
+    )
+    console_oidc_client_id: str = Field("", description="The console's name at the identity provider.")
+    console_oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="The console's secret at the identity provider; empty: a public client."
+    )
+    console_proxy_header: str = Field(
+        "", description="Header in which a proxy names the user whom it has signed in, such as X-Forwarded-User."
+    )
+    console_proxy_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks of that proxy, comma-separated: from no other address the header counts."
+    )
     console_secret: SecretStr = Field(
         SecretStr(""),
         description="Key of the console's sessions, the same for all consoles of a deployment; empty: a random one, so"
@@ -394,7 +407,7 @@ class Settings(BaseSettings):
                     raise ValueError(f"THROUGHLINE_{url.upper()} has one too: leave THROUGHLINE_{name.upper()} empty")
         return self
 
-    @field_validator("channels", "webhook_hosts", "webhook_networks", mode="before")
+    @field_validator("channels", "webhook_hosts", "webhook_networks", "console_proxy_networks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
+from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -18,7 +19,7 @@ from deploy.console.access import RIGHTS, ConsoleDefinitions, Right, SignInToken
 from deploy.console.in_force import DefinitionsInForce
 from deploy.console.panels import Panels
 from deploy.console.rendering import Renderer, Viewer, asset
-from deploy.console.sessions import Sessions, SignInLimit
+from deploy.console.sessions import SESSION_MS, Session, Sessions, SignInLimit
 from deploy.console.stores import ConsoleStores
 from deploy.operations.audit import AuditTrail
 from deploy.operations.definition_files import DefinitionError
@@ -80,17 +81,33 @@ class Console:
         self.audit = AuditTrail(settings, home(), "console")
         address = urlsplit(settings.console_public_url or settings.console_url)
         self.secure = address.scheme == "https"
+        self._proxies = [ip_network(one) for one in settings.console_proxy_networks]
         self.cookie = f"throughline_{urlsplit(settings.console_url).port}"  # cookies of one host are of all its ports
 
     def viewer(self, request: web.Request) -> Viewer:
         """Return who looks, by the cookie."""
         theme = request.cookies.get("throughline_theme", "")
         theme = theme if theme in ("light", "dark") else ""
-        session = self.sessions.read(request.cookies.get(self.cookie, ""), clock_ms())
+        session = self._of_proxy(request) or self.sessions.read(request.cookies.get(self.cookie, ""), clock_ms())
         if session is None:
             return Viewer(theme=theme)
         rights = self.definitions.rights(session.user, session.groups)
         return Viewer(session, rights, self.sessions.form_token(session), theme)
+
+    def _of_proxy(self, request: web.Request) -> Session | None:
+        """Return the session of whom a trusted proxy names; None: there is no such proxy, or it names nobody."""
+        header = self.settings.console_proxy_header
+        values = request.headers.getall(header, []) if header else []
+        if len(values) != 1 or not values[0].strip():
+            return None
+        try:
+            address = ip_address(request.remote or "")
+        except ValueError:
+            return None
+        if not any(address in network for network in self._proxies):
+            return None
+        user = values[0].strip()
+        return Session(user, (), clock_ms() + SESSION_MS, f"proxy {user}")
 
     def guarded(self, right: Right | None, page: Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return a handler that answers only those who have signed in and have a right; forms must be ours.

@@ -17,6 +17,7 @@ from deploy.console import (
     journeys,
     live,
     messages,
+    openid,
     overview,
     people,
     person_acts,
@@ -33,7 +34,8 @@ from deploy.settings import Settings, home
 log = logging.getLogger(__name__)
 
 PAGES = (
-    sign_in, overview, live, people, person_acts, segments, journeys, messages, attribution, audience, data, system
+    sign_in, openid, overview, live, people, person_acts, segments, journeys, messages, attribution, audience, data,
+    system,
 )  # fmt: skip
 HEARTBEAT_S = 5.0
 
@@ -47,8 +49,8 @@ def build(settings: Settings) -> tuple[Console, web.Application]:
     """
     definitions = load(settings.console_file, ConsoleDefinitions)
     tokens = SignInTokens(settings.console_tokens.get_secret_value())
-    if not tokens:
-        log.warning("nobody can sign in: THROUGHLINE_CONSOLE_TOKENS is empty")
+    if not (tokens or settings.console_oidc_issuer or settings.console_proxy_header):
+        log.warning("nobody can sign in: there are no tokens, no identity provider and no header of a proxy")
     console = Console(settings, definitions, tokens)
     return console, application(console, [route for page in PAGES for route in page.routes(console)])
 

@@ -91,5 +91,12 @@ async def _with_token(console: Console, request: web.Request, token: str, follow
 def _form(console: Console, request: web.Request, said: str = "", status: int = 200) -> web.Response:
     following = local_path(request.query.get("next", "/"))
     return console.renderer.page(
-        "sign_in.html", Viewer(theme=console.viewer(request).theme), "/sign-in", status, said=said, following=following
+        "sign_in.html",
+        Viewer(theme=console.viewer(request).theme),
+        "/sign-in",
+        status,
+        said=said,
+        following=following,
+        has_provider=bool(console.settings.console_oidc_issuer),
+        has_tokens=bool(console.tokens),
     )
