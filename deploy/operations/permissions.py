@@ -94,7 +94,6 @@ RECORDED_TABLES = (
     "dead_letters",
     "decisions",
     "dropped_touchpoints",
-    "event_deliveries",
     "identity_log",
     "identity_overrides",
     "journey_events",
@@ -106,7 +105,7 @@ RECORDED_TABLES = (
     "source_starts",
     "touchpoints",
 )
-"""The tables that the record workers write."""
+"""The tables that the record workers write; what is derived of them is written with the rights of who migrated."""
 HIDDEN_COLUMNS = {
     "touchpoints": ("identifiers", "traits", "properties", "context"),
     "profiles": ("document", "state"),

@@ -93,7 +93,9 @@ def missing_in_redis(role: Grantee, settings: Settings) -> list[str]:
         for keys, command, what in ((read, ("EXISTS",), "read"), (written, ("XDEL", "0-1"), "write")):
             for pattern in keys:
                 try:
-                    client.execute_command(command[0], pattern.replace("*", "doctor"), *command[1:])
+                    client.execute_command(
+                        command[0], pattern.replace("???", "000").replace("*", "doctor"), *command[1:]
+                    )
                 except redis.ResponseError as error:  # of another type than a stream: then it may be written
                     if is_denied(error):
                         missing.append(f"{what} keys {pattern}")

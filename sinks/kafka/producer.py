@@ -118,6 +118,7 @@ class KafkaPublisher:
             else:
                 failures.append(error)
 
+        self._fault = ""  # that of an earlier call may have passed
         producer, prefix, partition_of = self._producer, self._prefix, self._placement.partition
         for place in places:
             topic, key, value, headers = records[place]

@@ -91,7 +91,7 @@ class SecureStack:
                 stack.callback(server.stop)
                 server.launch()
             for server in (self.valkey, self.clickhouse, self.kafka):
-                server.wait_ready()
+                server.wait_ready(180)  # the machine may be busy
             for name, port in (("redis", self.valkey.port), ("clickhouse", self.clickhouse.port)):
                 self.ports[name] = stack.enter_context(TlsProxy(port, self._certificate)).port
                 self.ports[f"expired_{name}"] = stack.enter_context(TlsProxy(port, self._expired)).port
