@@ -28,6 +28,7 @@ from deploy.operations.person_lookup import UnknownPersonError
 from deploy.settings import Settings, home
 from schemas.time import clock_ms
 from sinks.clickhouse.client import StoreDown
+from sinks.redis.layout import UnmigratedStateError
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Of every answer, unless it sets its own."""
-STORE_ERRORS = (StoreDown, ClickHouseError, RedisError, KafkaUnreachableError, OSError)
+STORE_ERRORS = (StoreDown, ClickHouseError, RedisError, KafkaUnreachableError, UnmigratedStateError, OSError)
 _STATIC_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 

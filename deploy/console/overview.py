@@ -15,7 +15,7 @@ from deploy.console.rendering import Viewer
 from deploy.operations.definitions_report import read_workers
 from deploy.operations.lag import LagReader
 from deploy.settings import Settings
-from schemas.time import clock_ms, time_of_ms
+from schemas.time import clock_ms, ms_of_time, time_of_ms
 from sinks.clickhouse import activity
 from sinks.clickhouse.audit_log import read_acts
 
@@ -131,7 +131,7 @@ def _slots(panel: Panel[list[tuple[datetime, str, int]]], console: Console) -> d
     starts = [last - back * slot_ms for back in reversed(range(_HOURS * 60 // _SLOT_MINUTES))] if rows else []
     columns = {start: [0] * len(names) for start in starts}
     for slot, channel, events in rows:
-        if (start := round(slot.timestamp() * 1000)) in columns:
+        if (start := ms_of_time(slot)) in columns:
             columns[start][place.get(channel, len(names) - 1)] += events
     points = [(f"{time_of_ms(start).astimezone(zone):%H:%M}", parts) for start, parts in columns.items()]
     return {"points": points, "names": names, "events": sum(totals.values()), "totals": totals}

@@ -21,7 +21,7 @@ from deploy.reporting.terminal.timeline import sentence
 from processors.decisions.explain import story
 from processors.profiles.document import new_profile, read_profile
 from processors.profiles.view import view
-from schemas.time import ms_of_text, time_of_ms
+from schemas.time import ms_of_text, ms_of_time, time_of_ms
 from sinks.clickhouse.activity import people_named, people_seen_last
 from sinks.clickhouse.audit_log import read_acts
 from sinks.clickhouse.decisions import read_decisions, read_journey_events
@@ -156,7 +156,7 @@ def timeline_filter(request: web.Request, console: Console) -> TimelineFilter:
 
 
 def _position_text(last: TimelinePosition | None) -> str:
-    return f"{round(last.at.timestamp() * 1000)} {last.rank} {last.key}" if last else ""
+    return f"{ms_of_time(last.at)} {last.rank} {last.key}" if last else ""
 
 
 def _decided(client: NotedClient, profile_id: str, timezone: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +16,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.settings import Settings
-from schemas.time import clock_ms, time_of_ms
+from schemas.time import clock_ms, ms_of_text, text_of_time, time_of_ms
 from sinks.clickhouse.audit_log import Act, Outcome, Via, insert_acts
 from sinks.clickhouse.client import StoreDown
 
@@ -80,11 +79,11 @@ class AuditTrail:
     def _store_waiting(self, client: Any) -> None:
         with self._file.open("r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            insert_acts(client, [_read(line) for line in file if line.strip()])
+            insert_acts(client, [act for line in file if (act := _read(line))])
             file.truncate(0)
 
     def _wait(self, noted: Act) -> None:
-        line = json.dumps({**noted._asdict(), "acted_at": noted.acted_at.isoformat()})
+        line = json.dumps({**noted._asdict(), "acted_at": text_of_time(noted.acted_at)})
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as file:
@@ -94,6 +93,11 @@ class AuditTrail:
             log.exception("an act is nowhere but in this log: %s", line)
 
 
-def _read(line: str) -> Act:
-    fields = json.loads(line)
-    return Act(**{**fields, "acted_at": datetime.fromisoformat(fields["acted_at"])})
+def _read(line: str) -> Act | None:
+    """Read an act that waits; None: the machine stopped while the line was written."""
+    try:
+        fields = json.loads(line)
+        return Act(**{**fields, "acted_at": time_of_ms(ms_of_text(fields["acted_at"]))})
+    except (ValueError, TypeError, KeyError):
+        log.error("a line in the audit log's file is no act: %s", line.strip())
+        return None

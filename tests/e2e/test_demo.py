@@ -149,5 +149,5 @@ def printed(flow: demo.Flow, client: Any, report: reports.AttributionReport) -> 
     if person is not None:
         demo_page.show_path(console, overview.path(client, person))
     demo_page.show_attribution(console, report)
-    demo_page.show_next(console, "http://clickhouse", person)
+    demo_page.show_next(console, "http://console", "http://clickhouse", person)
     return terminal.getvalue()

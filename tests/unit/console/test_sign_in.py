@@ -97,8 +97,8 @@ def test_rights_come_from_the_users_roles_their_groups_or_from_everybody() -> No
 
 
 def test_a_role_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(ValidationError, match="opperator: no such role"):
-        ConsoleDefinitions.model_validate({"roles": {"operator": ["edit"]}, "users": {"ann": ["opperator"]}})
+    with pytest.raises(ValidationError, match="operators: no such role"):
+        ConsoleDefinitions.model_validate({"roles": {"operator": ["edit"]}, "users": {"ann": ["operators"]}})
 
 
 @pytest.mark.parametrize(
