@@ -32,6 +32,7 @@ class TlsProxy:
             self._context.verify_mode = ssl.CERT_REQUIRED
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -49,6 +50,9 @@ class TlsProxy:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            for writer in self._open:  # those that wait for the other side to end TLS
+                writer.transport.abort()
+            await asyncio.sleep(0.01)  # in which the sockets are closed
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -65,6 +69,7 @@ class TlsProxy:
         except OSError:
             writer.close()
             return
+        self._open |= {ahead, writer}
         await asyncio.gather(_pass(reader, ahead), _pass(behind, writer))
 
 
