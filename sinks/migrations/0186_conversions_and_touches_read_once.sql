@@ -227,9 +227,8 @@ FROM
 ARRAY JOIN touches AS touch, arrayEnumerate(touches) AS position, decays AS decay
 COMMENT 'What the models give each touch of each conversion, one row for each of the two. Internal: feeds the views of credits and attribution_to_store.';
 
-DROP VIEW IF EXISTS {{database}}.attribution_journeys {{on_cluster}};
-
-DROP VIEW IF EXISTS {{database}}.touch_candidates {{on_cluster}};
+ALTER TABLE {{database}}.attribution_journeys {{on_cluster}}
+    MODIFY COMMENT 'Conversions with the touches that may be credited for them, one row for each. Internal: feeds v_attribution_settled.';
 
 ALTER TABLE {{database}}.attribution_people {{on_cluster}}
     MODIFY COMMENT 'People who may have converted from start_ms to stop_ms, and anchors of identifiers that became theirs. Internal: feeds attribution_weights and attribution_conversions.';
