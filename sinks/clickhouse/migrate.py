@@ -20,7 +20,7 @@ from sinks.clickhouse.client import without_deduplication
 LEDGER = "schema_migrations"
 
 _BEFORE_ALL = "1970-01-01 00:00:00.000"
-_NEEDS = re.compile(r"^-- needs: (\d{4})$", re.MULTILINE)
+_NEEDS = re.compile(r"^--\s*needs\s*:(.*)$", re.MULTILINE | re.IGNORECASE)
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -55,24 +55,19 @@ class Migration:
         number: Its place in the order.
         name: Its file name.
         sql: Its text, before substitution.
+        needs: The migration that a release has to have for its workers to write to the database after this one, which a
+            line `-- needs: 0190` says; 0, without one: workers of the former release go on while they are replaced.
     """
 
     number: int
     name: str
     sql: str
+    needs: int = 0
 
     @property
     def checksum(self) -> str:
         """SHA-256 of the text before substitution, so that it is the same on a cluster and on one server."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
-
-    @property
-    def needs(self) -> int:
-        """The migration that a release has to have for its workers to write to the database after this one; 0: none.
-
-        A line `-- needs: 0190` says so. Without one, workers of the former release go on while they are replaced.
-        """
-        return max(map(int, _NEEDS.findall(self.sql)), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +121,8 @@ def migrate(
         "database": database,
     }
     todo: list[AppliedMigration] = []
-    for migration in migrations(folder):
+    of = {migration.number: migration for migration in migrations(folder)}
+    for migration in of.values():
         applied_before = known.get(migration.number)
         if applied_before is None:
             statements = split(_substitute(migration, values))
@@ -137,7 +133,6 @@ def migrate(
                 "restore the file and put the change into a new one"
             )
     if todo and not dry_run:
-        of = {migration.number: migration for migration in migrations(folder)}
         _prepare(client, values)
         for applied in todo:
             for statement in applied.statements:
@@ -182,7 +177,7 @@ def migrations(folder: Traversable | None = None) -> list[Migration]:
     """Read the files, in order.
 
     Raises:
-        MigrationError: A file's name is not `NNNN_name.sql`, or a number is used twice.
+        MigrationError: A file's name is not `NNNN_name.sql`, a number is used twice, or what it needs is not there.
     """
     found: dict[int, Migration] = {}
     for file in sorted((folder or _package_folder()).iterdir(), key=lambda file: file.name):
@@ -194,8 +189,18 @@ def migrations(folder: Traversable | None = None) -> list[Migration]:
         number = int(named[1])
         if number in found:
             raise MigrationError(f"{file.name}: number {named[1]} is taken by {found[number].name}")
-        found[number] = Migration(number, file.name, file.read_text("utf-8"))
+        sql = file.read_text("utf-8")
+        found[number] = Migration(number, file.name, sql, _needs(file.name, sql, {*found, number}))
     return list(found.values())
+
+
+def _needs(name: str, sql: str, known: set[int]) -> int:
+    """Read which migration a release has to have; a line that none could meet, or that is misspelt, is an error."""
+    needed = [written.strip() for written in _NEEDS.findall(sql)]
+    for written in needed:
+        if not re.fullmatch(r"\d{4}", written, re.ASCII) or int(written) not in known:
+            raise MigrationError(f"{name}: needs {written!r}: expected the number of this migration or an earlier one")
+    return max(map(int, needed), default=0)
 
 
 def split(sql: str) -> list[str]:

@@ -92,3 +92,28 @@ def test_an_unknown_placeholder_is_an_error_that_names_it(tmp_path: Path) -> Non
 def test_a_database_name_that_is_no_plain_name_is_refused() -> None:
     with pytest.raises(MigrationError, match="database name"):
         migrate(EmptyServer(), "shop; DROP DATABASE shop")
+
+
+@pytest.mark.parametrize(
+    ("line", "needs"),
+    [
+        pytest.param("-- needs: 0001", 1, id="an earlier one"),
+        pytest.param("--needs:0002", 2, id="itself, without blanks"),
+        pytest.param("-- Needs: 0002 \n-- needs: 0001", 2, id="two"),
+        pytest.param("-- It needs more: nothing.", 0, id="a sentence"),
+    ],
+)
+def test_a_migration_says_which_one_a_release_has_to_have(tmp_path: Path, line: str, needs: int) -> None:
+    (tmp_path / "0001_one.sql").write_text("SELECT 1", "utf-8")
+    (tmp_path / "0002_two.sql").write_text(f"{line}\nSELECT 2", "utf-8")
+
+    assert [0, needs] == [one.needs for one in migrations(tmp_path)]
+
+
+@pytest.mark.parametrize("written", ["0003", "1", "0001_one", ""])
+def test_a_migration_that_no_release_could_meet_is_an_error(tmp_path: Path, written: str) -> None:
+    (tmp_path / "0001_one.sql").write_text("SELECT 1", "utf-8")
+    (tmp_path / "0002_two.sql").write_text(f"-- needs: {written}\nSELECT 2", "utf-8")
+
+    with pytest.raises(MigrationError, match=rf"0002_two\.sql: needs '{written}': expected the number"):
+        migrations(tmp_path)
