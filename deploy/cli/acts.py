@@ -16,7 +16,7 @@ def noted_act(act: str, subject: str | Sequence[str], *, by: str = "", detail: s
 
     Args:
         act: A verb.
-        subject: A profile id, or names of journeys or of a segment; never an address. No names: all.
+        subject: A profile id, anchors, or names of journeys or of a segment; never an address. No names: all.
         by: Who; empty: the user of this machine.
         detail: More, in words.
     """

@@ -160,7 +160,7 @@ def identity_refusals(
     An identifier with too many refusals (quarantine_after in the policy) is in quarantine: identity resolution ignores
     it until it is released.
     """
-    from schemas.identity.resolution import uuid_bytes
+    from schemas.identity.resolution import uuid_bytes, uuid_text
 
     async def read(stores: Stores) -> list[tuple[str, str, int, bool]]:
         if release:
@@ -171,10 +171,9 @@ def identity_refusals(
                 if named
                 else await _identifier_hashes(stores, *required_identifier(release), "", stored_only=False)
             )
-            if not any([await stores.identities.release(one) for one in hashes]):
-                fail(f"{release} is not in quarantine")
-            with noted_act("release", "an identifier in quarantine"):
-                pass
+            with noted_act("release", [uuid_text(one) for one in hashes]):
+                if not any([await stores.identities.release(one) for one in hashes]):
+                    fail(f"{release} is not in quarantine")
             typer.echo(f"{release} is released from quarantine", err=True)
         return await stores.identities.most_refused(limit)
 
