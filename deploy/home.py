@@ -1,8 +1,17 @@
-"""The home directory of a process, `THROUGHLINE_HOME`, with its logs and its heartbeat."""
+"""The home directory of a process, `THROUGHLINE_HOME`, with its logs and its heartbeat.
+
+Of the standard library alone: health checks import it every few seconds (`deploy/operations/health.py`).
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+
+def home() -> Path:
+    """Return the home directory: heartbeats and logs, and the data of a local stack."""
+    return Path(os.environ.get("THROUGHLINE_HOME") or ".throughline").absolute()
 
 
 class Home:

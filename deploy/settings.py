@@ -1,5 +1,7 @@
 """Every setting: its name, its default, its unit and its meaning. The only file that reads the environment.
 
+`deploy/home.py` alone reads a variable beside it, `THROUGHLINE_HOME`.
+
 A value comes from, in this order of precedence: for secrets, the file that `THROUGHLINE_…_FILE` names; the environment
 (`THROUGHLINE_…`); the file `stack.json` of a running local stack in `THROUGHLINE_HOME`; the default.
 """
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from deploy.home import home
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import MINUTE_MS, parse_duration
 from schemas.shards import SHARDS
@@ -31,11 +34,6 @@ _LOCATIONS = (
     ),
 )
 _URLS_WITH_PASSWORDS = frozenset({"redis_url", "clickhouse_url", "schema_registry_url"})
-
-
-def home() -> Path:
-    """Return the home directory: heartbeats and logs, and the data of a local stack."""
-    return Path(os.environ.get("THROUGHLINE_HOME") or ".throughline").absolute()
 
 
 def passed_descriptors() -> range:

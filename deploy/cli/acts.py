@@ -22,8 +22,9 @@ def noted_act(act: str, subject: str | Sequence[str], *, by: str = "", detail: s
     """
     import getpass
 
+    from deploy.home import home
     from deploy.operations.audit import AuditTrail
-    from deploy.settings import home, settings
+    from deploy.settings import settings
 
     outcome: Outcome = "failed"
     try:

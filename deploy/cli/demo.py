@@ -27,8 +27,9 @@ def demo(
     from deploy.cli.profile import profile_show
     from deploy.demo import page as demo_page
     from deploy.demo.run import DemoError, period, rehearse, run
+    from deploy.home import home
     from deploy.local.state import LocalHome
-    from deploy.settings import home, settings
+    from deploy.settings import settings
     from sinks.clickhouse import overview, reports
 
     try:

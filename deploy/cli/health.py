@@ -1,16 +1,10 @@
-"""The command `health`, for container health checks."""
+"""The command `health`, for container health checks; `program.py` answers it before this module is imported."""
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
-
-from deploy.cli.output import fail
-
-HEALTHY_S = 30
-"""A younger heartbeat counts as healthy."""
 
 
 def register(app: typer.Typer) -> None:
@@ -19,14 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def health(
-    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, scores, backfill or collector.")],
+    role: Annotated[
+        str, typer.Argument(help="identify, profile, record, deliver, scores, backfill, collector or console.")
+    ],
 ) -> None:
     """Exit 0 if the worker of this home polled Kafka in the last 30 seconds, else 1; for container health checks."""
-    from deploy.home import Home
-    from deploy.settings import home
+    from deploy.operations.health import print_health
 
-    path = Home(home()).heartbeat(role)
-    age_s = time.time() - path.stat().st_mtime if path.exists() else None
-    if age_s is None or age_s > HEALTHY_S:
-        fail(f"{role}: " + ("no heartbeat" if age_s is None else f"last heartbeat {age_s:.0f} s ago"))
-    print(f"{role}: ok")
+    raise typer.Exit(print_health(role))

@@ -59,8 +59,8 @@ def import_ecom(
 def ecom_lines(file: Path | None) -> list[bytes]:
     """Read the sample as JSON lines; end the command when it cannot be downloaded or read."""
     from deploy.demo.ecom import DownloadError, download, table, touchpoints
+    from deploy.home import home
     from deploy.operations.importers.tables import TableError
-    from deploy.settings import home
 
     try:
         path = file or download(home() / "cache")

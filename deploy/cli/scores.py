@@ -32,8 +32,8 @@ def segments_score(
     restart it goes on where it was, and an error, such as a store that is down, is tried again. The local stack does
     this by itself, every THROUGHLINE_SCORES_EVERY.
     """
-    from deploy.home import Home
-    from deploy.settings import home, prediction_period_ms
+    from deploy.home import Home, home
+    from deploy.settings import prediction_period_ms
 
     if not every:
         if once:

@@ -75,9 +75,9 @@ def _seconds(written: str) -> float:
 
 def _fill_as_due(look_each_s: float, *, timeout_s: float, as_json: bool) -> None:
     """Run a backfill whenever one is due, until the process is stopped."""
-    from deploy.home import Home
+    from deploy.home import Home, home
     from deploy.operations.backfill_schedule import BackfillSchedule
-    from deploy.settings import home, settings
+    from deploy.settings import settings
 
     heartbeat = Home(home()).heartbeat("backfill")
     heartbeat.parent.mkdir(parents=True, exist_ok=True)

@@ -43,11 +43,12 @@ def up(
 
     from rich.console import Console
 
+    from deploy.home import home
     from deploy.local.control import StackFailedError
     from deploy.local.control import up as start
     from deploy.local.servers import Broker
     from deploy.local.state import LocalHome
-    from deploy.settings import Settings, home
+    from deploy.settings import Settings
 
     Settings()  # a wrong one is said before anything starts
     if broker not in get_args(Broker):
@@ -79,10 +80,10 @@ def down(
     wipe: Annotated[bool, typer.Option("--wipe", help="Remove its data and logs, too.")] = False,
 ) -> None:
     """Stop the local stack; what Redis and ClickHouse hold stays, without --wipe."""
+    from deploy.home import home
     from deploy.local.control import StackFailedError
     from deploy.local.control import down as stop
     from deploy.local.state import LocalHome
-    from deploy.settings import home
 
     here = LocalHome(home())
     state = here.read()
@@ -99,11 +100,12 @@ def down(
 
 def status(as_json: AsJson = False) -> None:
     """Show addresses, processes, versions and the lag of each worker; exit code 1 when nothing answers."""
+    from deploy.home import home
     from deploy.local.state import LocalHome
     from deploy.operations.conditions import Readings, conditions, read
     from deploy.operations.lag import KafkaUnreachableError, LagReader
     from deploy.operations.metrics import addresses
-    from deploy.settings import home, settings
+    from deploy.settings import settings
 
     state = LocalHome(home()).read()
     readings = Readings()

@@ -20,12 +20,12 @@ from deploy.collector.routes import Collector
 from deploy.collector.till_sums import TillSums
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.kafka import kafka_connection
-from deploy.home import Home
+from deploy.home import Home, home
 from deploy.operations.hooks import load_hooks
 from deploy.operations.metrics import PrometheusMeter
 from deploy.operations.metrics import serve as serve_metrics
 from deploy.operations.sources import collect_for, load_sources
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from schemas.metrics import COLLECTED, COLLECTOR_WAITING, NO_METER, Meter
 from schemas.topics import topics
 from sinks.kafka.group_commit import GroupCommitPublisher

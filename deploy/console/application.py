@@ -21,11 +21,12 @@ from deploy.console.panels import Panels
 from deploy.console.rendering import Renderer, Viewer, asset
 from deploy.console.sessions import SESSION_MS, Session, Sessions, SignInLimit
 from deploy.console.stores import ConsoleStores
+from deploy.home import home
 from deploy.operations.audit import AuditTrail
 from deploy.operations.definition_files import DefinitionError
 from deploy.operations.lag import KafkaUnreachableError
 from deploy.operations.person_lookup import UnknownPersonError
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from schemas.time import clock_ms
 from sinks.clickhouse.client import StoreDown
 from sinks.redis.layout import UnmigratedStateError

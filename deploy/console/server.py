@@ -27,9 +27,9 @@ from deploy.console import (
 )
 from deploy.console.access import ConsoleDefinitions, SignInTokens
 from deploy.console.application import Console, application
-from deploy.home import Home
+from deploy.home import Home, home
 from deploy.operations.definition_files import load
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -145,7 +145,7 @@ def missing_tools() -> str:
 
 
 def _cache() -> Path:
-    from deploy.settings import home
+    from deploy.home import home
 
     checkout = (ROOT / "pyproject.toml").exists() and os.access(ROOT, os.W_OK)
     return ROOT / ".kafka" if checkout else home() / "kafka-jars"
@@ -172,7 +172,7 @@ def main() -> None:
     import signal
     import sys
 
-    from deploy.settings import home
+    from deploy.home import home
 
     signals = {signal.SIGINT, signal.SIGTERM}
     data, log = home() / "data" / "apache-kafka", home() / "logs" / "apache-kafka.log"

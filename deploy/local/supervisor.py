@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 from urllib.parse import urlsplit
 
+from deploy.home import home
 from deploy.local.broker import SESSION_TIMEOUT_S, Tansu
 from deploy.local.keeper import Keeper
 from deploy.local.ports import LOOPBACK, PortMemory, listen
@@ -34,7 +35,7 @@ from deploy.operations.backfill_schedule import BackfillSchedule
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.predictions import can_fit
 from deploy.operations.roles import ROLES
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from schemas.intake.sources import SourceDefinitions
 from schemas.time import clock_ms, text_of_ms
 

@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 import orjson
 
+from deploy.home import home
 from deploy.operations.definition_files import DefinitionError, yaml_files
 from deploy.operations.engines import Definitions, lint_all, lint_what_loads, load_definitions
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from schemas.durations import DAY_S
 from schemas.journeys.definitions import MessageNode
 from schemas.time import clock_ms

@@ -13,9 +13,9 @@ from prometheus_client import Counter as PrometheusCounter
 from prometheus_client import Gauge as PrometheusGauge
 from prometheus_client import Histogram as PrometheusHistogram
 
-from deploy.home import Home
+from deploy.home import Home, home
 from deploy.operations.roles import ROLES
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from schemas.metrics import Counter, Gauge, Histogram, Metric
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ import faust
 from mode.supervisors import CrashingSupervisor
 
 from deploy.connections.kafka import faust_credentials
-from deploy.home import Home
+from deploy.home import Home, home
 from deploy.operations.logs import logging_config
 from deploy.operations.metrics import PrometheusMeter, serve
 from deploy.operations.roles import Role, group_id
-from deploy.settings import Settings, home
+from deploy.settings import Settings
 from deploy.workers.gauges import register_gauges
 from deploy.workers.transport import BatchScheduler, BatchSchema, Transport
 from deploy.workers.wiring import WIRING

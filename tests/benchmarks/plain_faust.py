@@ -14,9 +14,10 @@ import faust
 import orjson
 import redis.asyncio
 
+from deploy.home import home
 from deploy.operations.definition_files import identity_policy, touch_rules
 from deploy.operations.roles import group_id
-from deploy.settings import Settings, home, settings
+from deploy.settings import Settings, settings
 from processors.identity.stage import Identify
 from processors.profiles.stage import update
 from processors.recording import rows
