@@ -17,6 +17,7 @@ from deploy.settings import DEFINITIONS, Settings
 from tests.support.builders import touchpoint
 from tests.support.mail_server import MailServer, mail_server
 from tests.support.pipeline import Pipeline
+from tests.support.prometheus import scraped
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timed]
 
@@ -138,6 +139,8 @@ def test_a_cart_an_order_a_refusal_and_a_price(settings: Settings, tmp_path: Pat
         assert 0 == pipeline.value("SELECT sum(difference) FROM v_accounting")
 
         assert "message cart-reminder: Sent by e-mail" in why("ann")
+        counted, _ = scraped(tmp_path, "deliver")
+        assert (2, 2) == (counted["messages_total email sent"], counted["records_received_total deliver"])
         assert "Order Completed" in why("ben")
         assert "message" not in why("ben")
         assert "message cart-reminder: Not sent" in why("cem")

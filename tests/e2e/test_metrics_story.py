@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
-from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.home import Home
 from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from tests.support.builders import order, touchpoint
 from tests.support.pipeline import Pipeline
+from tests.support.prometheus import scraped
 
 pytestmark = pytest.mark.e2e
 
@@ -36,17 +33,6 @@ MEASURED = {
 }
 """What workers measure once everything is processed."""
 ANN = {"email": "ann@shop.example"}
-
-
-def scraped(home: Path, role: str) -> tuple[dict[str, float], str]:
-    """Sums of the samples of a worker, by name and the label that tells most; and the text."""
-    with urllib.request.urlopen(Home(home).metrics(role).read_text("utf-8"), timeout=10) as answer:
-        text = answer.read().decode()
-    found: dict[str, float] = defaultdict(float)
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found[" ".join((sample.name.removeprefix("throughline_"), *sample.labels.values()))] += sample.value
-    return found, text
 
 
 def has_measured(home: Path, role: str, expected: Mapping[str, float]) -> bool:

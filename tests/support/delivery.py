@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from redis.asyncio import Redis
 
+from deploy.operations.metrics import PrometheusMeter
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import Deliver, SendingRules
 from processors.delivery.templates import Templates
@@ -96,6 +97,7 @@ class World:
     die_at: str = ""
     hold: asyncio.Event | None = None
     journeys: dict[str, JourneyState] = field(default_factory=dict)
+    meter: PrometheusMeter = field(default_factory=PrometheusMeter)
 
     @property
     def coupons(self) -> RedisCoupons:
@@ -142,6 +144,7 @@ class World:
             adapters={"smtp": self},
             clock=lambda: self.now,
             failpoint=self.at,
+            meter=self.meter,
         )
         return Worker(stage, out)
 

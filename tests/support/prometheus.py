@@ -6,11 +6,13 @@ import json
 import shutil
 import urllib.parse
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.home import Home
 from deploy.local.ports import LOOPBACK, free_port
@@ -107,3 +109,14 @@ class Prometheus:
         file = self._folder / f".{name}"
         file.write_text(yaml.safe_dump(content), "utf-8")
         file.rename(self._folder / name)
+
+
+def scraped(home: Path, role: str) -> tuple[dict[str, float], str]:
+    """Sums of the samples of a worker, by name and the label that tells most; and the text."""
+    with urllib.request.urlopen(Home(home).metrics(role).read_text("utf-8"), timeout=10) as answer:
+        text = answer.read().decode()
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[" ".join((sample.name.removeprefix("throughline_"), *sample.labels.values()))] += sample.value
+    return found, text

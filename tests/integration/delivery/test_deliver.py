@@ -18,8 +18,9 @@ from processors.identity.claims import claims
 from processors.identity.stage import request_for
 from processors.intake.decode import decode
 from processors.profiles.document import new_profile
+from schemas import metrics
 from schemas.channels import TOUCHPOINT_CHANNELS
-from schemas.delivery.outbound import OutboundMessage, SendResult
+from schemas.delivery.outbound import OutboundMessage, SendResult, SendStatus
 from schemas.events.touchpoint import read
 from schemas.identity.policy import IdentityPolicy
 from schemas.outcomes import Reject
@@ -46,6 +47,16 @@ async def world(stack: Settings) -> AsyncIterator[World]:
     async with Redis.from_url(stack.redis_url) as redis:
         ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
         yield World(redis, stack.redis_namespace, people={ANN: ann})
+
+
+def counted(world: World, metric: metrics.Counter) -> dict[tuple[str, ...], float]:
+    """What the worker's process has counted, by the values of the labels."""
+    return {
+        tuple(sample.labels[label] for label in metric.labels): sample.value
+        for family in world.meter.registry.collect()
+        for sample in family.samples
+        if sample.name == metric.name
+    }
 
 
 async def test_a_message_goes_out_and_its_receipt_names_it(world: World) -> None:
@@ -373,3 +384,37 @@ async def test_a_record_that_is_no_action_becomes_a_dead_letter(world: World, va
     (letter,) = await world.worker()([Arrived(value)])
 
     assert ("dead-letters", "deliver") == (letter.topic, orjson.loads(letter.value)["stage"])
+
+
+PHONE = {"type": "phone", "value": "+37529"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "result", "people", "expected"),
+    [
+        pytest.param({}, "sent", {}, ("email", "sent"), id="sent"),
+        pytest.param({}, "bounced", {}, ("email", "bounced"), id="bounced"),
+        pytest.param({}, "refused", {}, ("email", "failed"), id="failed"),
+        pytest.param({}, "sent", {ANN: None}, ("email", "dropped"), id="the person was erased"),
+        pytest.param({"channel": "sms", "address": PHONE}, "sent", {}, ("sms", "handed_over"), id="for a topic"),
+    ],
+)
+async def test_a_message_is_counted_by_its_channel_and_outcome(
+    world: World, fields: dict[str, Any], result: SendStatus, people: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    world.outcomes, world.people = [SendResult(result)], world.people | people
+    await world.worker()([action(**fields)])
+
+    assert {expected: 1} == counted(world, metrics.MESSAGES)
+    assert {("deliver",): 1} == counted(world, metrics.RECEIVED)
+
+
+async def test_a_retried_and_redelivered_message_is_counted_once(world: World) -> None:
+    world.outcomes = [SendResult("retry", "greylisted")]
+    await world.worker()([action()])
+    assert {} == counted(world, metrics.MESSAGES)
+    world.now += MINUTE
+    await world.worker().send_due()
+    await world.worker()([action()])
+
+    assert {("email", "sent"): 1} == counted(world, metrics.MESSAGES)
