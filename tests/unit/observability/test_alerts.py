@@ -22,6 +22,7 @@ FILE = ROOT / "deploy/observability/alerts.yaml"
 RULES: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
 LAGS = {f'throughline_consumer_lag_records{{role="{role}"}}': "0x99" for role in ("identify", "profile", "record")}
 DELIVER = 'throughline_consumer_lag_records{role="deliver"}'
+ACCOUNTED = 'throughline_accounting_timestamp_seconds{account="records"}'
 DAY = 24 * 60
 
 
@@ -66,6 +67,11 @@ def requests(slow: int, quick: int, route: str = "/v1/batch") -> Case:
 def messages(failed: int, sent: int) -> Case:
     of = 'throughline_messages_total{channel="email",outcome='
     return Case({f'{of}"failed"}}': f"0+{failed}x60", f'{of}"sent"}}': f"0+{sent}x60"})
+
+
+def messages_at(failed: str, sent: str) -> Case:
+    of = 'throughline_messages_total{channel="email",outcome='
+    return Case({f'{of}"failed"}}': failed, f'{of}"sent"}}': sent}, 33)
 
 
 def emails(complained: int, sent: int) -> Case:
@@ -122,8 +128,10 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("none", gauge("profiles_differing", "0x60"), False),
     ],
     "AccountNotTaken": [
-        ("for two hours", Case({'throughline_accounting_timestamp_seconds{account="records"}': "0x200"}, 120), True),
-        ("each five minutes", Case({'throughline_accounting_timestamp_seconds{account="records"}': "0+60x200"}), False),
+        ("for two hours", Case({ACCOUNTED: "0x200"}, 120), True),
+        ("never since the worker started", Case({'throughline_disk_size_bytes{disk="default"}': "0x200"}, 120), True),
+        ("for half an hour, with a new worker", Case({ACCOUNTED: "0+60x60 _x30"}, 89), False),
+        ("each five minutes", Case({ACCOUNTED: "0+60x200"}), False),
     ],
     "ManyRefusals": [
         ("three of a hundred", dead_letters(3, 100), True),
@@ -205,6 +213,7 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
     "MessagesFailing": [
         ("a fifth", messages(20, 80), True),
         ("one of a hundred", messages(1, 99), False),
+        ("one of two in a quiet quarter of an hour", messages_at("0x20 1x60", "0x22 1x60"), False),
     ],
     "EmailComplaints": [
         ("two of a thousand", emails(20, 10_000), True),
