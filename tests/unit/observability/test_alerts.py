@@ -90,6 +90,25 @@ def source_events(*hours: int) -> Case:
     return Case({'throughline_source_events_total{source="shop"}': steps.strip()}, minute=8 * DAY - 15, interval=15)
 
 
+def hourly_file(stops: bool) -> Case:
+    """A source that sends a file of 30 events each hour; its worker is started anew before the last one of eight days.
+
+    The counter of the new worker begins with these 30, so that nothing seems to increase.
+    """
+    hours = 8 * 24
+    counts = "".join(f" {30 * hour}x3" for hour in range(hours))
+    times = "".join(f" {hour * 3600}x3" for hour in range(hours))
+    anew = " _x6" if stops else " _x1 30x4"
+    seen = " _x6" if stops else f" _x1 {(hours * 60 + 30) * 60}x4"
+    return Case(
+        {
+            'throughline_source_events_total{source="till"}': (counts + anew).strip(),
+            'throughline_source_last_event_timestamp_seconds{source="till"}': (times + seen).strip(),
+        },
+        minute=hours * 60 + 75, interval=15,
+    )  # fmt: skip
+
+
 def last_events(at_minute: int, seen_at: int) -> Case:
     """The last event of a source was at a minute; its worker was started again later and has seen none since."""
     name = 'throughline_source_last_event_timestamp_seconds{source="shop"}'
@@ -147,6 +166,8 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("an hour without events that had some before", source_events(0, 0), True),
         ("a quiet hour", source_events(1, 1), False),
         ("an hour in which it never sends", source_events(*[0] * (24 * 7 + 1)), False),
+        ("a file each hour, and its worker was started anew", hourly_file(stops=False), False),
+        ("a file each hour that stays away", hourly_file(stops=True), True),
         ("a day, and its worker was started anew", last_events(at_minute=100, seen_at=200), True),
         ("half a day", Case(last_events(100, 200).series, 100 + DAY // 2, 10), False),
     ],
