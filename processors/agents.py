@@ -41,7 +41,7 @@ from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
 from processors.stream.watermark import MARGIN_MS, Watermark
-from schemas.metrics import DELAY, NO_METER, SNAPSHOT_AGE, STAGE_DURATION, WATERMARK, Meter
+from schemas.metrics import DELAY, NO_METER, SNAPSHOTS_AT, STAGE_DURATION, WATERMARK, Meter
 from schemas.offsets import Partition
 from schemas.outcomes import Ok, Outcome
 from schemas.time import ms_of_text
@@ -247,17 +247,16 @@ def register_record(
         A turn takes at most a fifth of the time: under load, a profile changes many times between two snapshots.
         """
         clock = asyncio.get_running_loop().time
-        complete_at = clock()
+        worker.meter.set(SNAPSHOTS_AT, worker.clock() / 1000)
         while not worker.app.should_stop:
-            started = clock()
+            started, complete_ms = clock(), worker.clock()
             found = await changed.changed(MAX_SNAPSHOTS)
             if found:
                 await tables.insert_all("profiles", [profile_row(*snapshot) for snapshot in found], "")
                 failpoint("snapshot:inserted")
                 await changed.mark_exported([(profile_id, version) for profile_id, version, *_ in found])
             if len(found) < MAX_SNAPSHOTS:
-                complete_at = started
-            worker.meter.set(SNAPSHOT_AGE, clock() - complete_at if found else 0)
+                worker.meter.set(SNAPSHOTS_AT, complete_ms / 1000)
             await asyncio.sleep(snapshot_pause_s(clock() - started))
 
 

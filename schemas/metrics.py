@@ -122,12 +122,10 @@ OUTBOX_AGE = Gauge(
 SNAPSHOTS_BEHIND = Gauge(
     "throughline_snapshots_waiting", "profiles", (), "Profiles that have changed since their last snapshot."
 )
-SNAPSHOT_AGE = Gauge(
-    "throughline_snapshot_age_seconds",
-    "seconds",
-    (),
-    "How long a profile may have waited for its snapshot; 0: not at all.",
-)
+SNAPSHOTS_AT = Gauge(
+    "throughline_snapshot_timestamp_seconds", "seconds since 1970", (),
+    "Up to when changes of profiles are in ClickHouse, or when the process started.",
+)  # fmt: skip
 TIMERS_DUE = Gauge("throughline_timers_due", "people", (), "People with a timer that is due.")
 TIMERS_LATE = Gauge(
     "throughline_timers_late_seconds", "seconds", (), "How long the earliest timer has been due; 0: none is."
@@ -189,7 +187,7 @@ DELAY = Histogram(
 METRICS: tuple[Metric, ...] = (
     RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
     SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT,
-    COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND, SNAPSHOT_AGE, TIMERS_DUE,
+    COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND, SNAPSHOTS_AT, TIMERS_DUE,
     TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE, DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS,
     ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS, CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK,
     STAGE_DURATION, DELAY,

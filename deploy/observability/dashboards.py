@@ -72,7 +72,7 @@ PIPELINE: Panels = {
     ),
     "Nothing is late": (
         metrics.LAG_AGE, metrics.LAG, metrics.DELAY, metrics.WATERMARK, metrics.TIMERS_LATE, metrics.TIMERS_DUE,
-        metrics.OUTBOX_AGE, metrics.OUTBOX, metrics.SNAPSHOT_AGE, metrics.SNAPSHOTS_BEHIND,
+        metrics.OUTBOX_AGE, metrics.OUTBOX, metrics.SNAPSHOTS_AT, metrics.SNAPSHOTS_BEHIND,
     ),
     "Sources and refusals": (
         metrics.SOURCE_EVENTS, metrics.SOURCE_LAST_EVENT, REFUSED_SHARE, metrics.DEAD_LETTERED, metrics.DROPPED,

@@ -73,6 +73,7 @@ def test_what_comes_in_goes_out_and_is_counted_where_it_happens(stack: Settings,
     assert {"touchpoints": 4, "dead_letters": 1, "dropped_touchpoints": 1}.items() <= stored.items()
     assert (3, 1) == (record["source_events_total test"], record["source_events_total other"])
     assert record["source_last_event_timestamp_seconds test"] == pytest.approx(time.time(), abs=120)
+    assert record["snapshot_timestamp_seconds"] == pytest.approx(time.time(), abs=120)
     assert 0 == record["accounting_difference_records"] == record["profiles_differing"]
     assert identify["redis_memory_bytes"] > 0
     assert record["disk_free_bytes default"] > 0

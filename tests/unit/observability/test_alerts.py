@@ -180,8 +180,8 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("records wait a moment", gauge('outbox_age_seconds{outbox="profile"}', "3x60"), False),
     ],
     "SnapshotsLate": [
-        ("of an hour ago", gauge("snapshot_age_seconds", "3600x60"), True),
-        ("of a minute ago", gauge("snapshot_age_seconds", "60x60"), False),
+        ("none since half an hour", gauge("snapshot_timestamp_seconds", "0x60"), True),
+        ("one each minute", gauge("snapshot_timestamp_seconds", "0+60x60"), False),
     ],
     "StoreNotAnswering": [
         ("a retry each ten seconds", gauge('store_retries_total{store="redis"}', "0+6x60"), True),
