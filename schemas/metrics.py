@@ -203,6 +203,9 @@ class Meter(Protocol):
     def set(self, metric: Gauge, value: float, *labels: str) -> None:
         """Set a gauge."""
 
+    def forget(self, metric: Gauge) -> None:
+        """Serve a gauge no more until it is set again: it cannot be measured."""
+
     def observe(self, metric: Histogram, value: float, *labels: str) -> None:
         """Add a measured number to a histogram."""
 
@@ -214,6 +217,9 @@ class NoMeter:
         """Do nothing."""
 
     def set(self, metric: Gauge, value: float, *labels: str) -> None:
+        """Do nothing."""
+
+    def forget(self, metric: Gauge) -> None:
         """Do nothing."""
 
     def observe(self, metric: Histogram, value: float, *labels: str) -> None:

@@ -50,6 +50,10 @@ class Readings:
         """Keep a reading."""
         self.numbers[metric.name, labels] = value
 
+    def forget(self, metric: Gauge) -> None:
+        """Forget its readings."""
+        self.numbers = {place: value for place, value in self.numbers.items() if place[0] != metric.name}
+
     def observe(self, metric: Histogram, value: float, *labels: str) -> None:
         """Do nothing."""
 

@@ -53,14 +53,22 @@ def measure_lag(reader: LagReader, settings: Settings, meter: Meter, *, exact: b
     """Measure how many records the workers of each role of the reader have to read, and how long the oldest waits.
 
     Raises:
-        KafkaUnreachableError: The broker does not answer.
+        KafkaUnreachableError: The broker does not answer. The last readings are forgotten, since they would say that
+            the workers go on: `RoleWithoutWorker` fires when there are none.
     """
+    from deploy.operations.lag import KafkaUnreachableError
+
     behind: dict[tuple[str, str], int] = {}
-    lags = reader.lags(exact=exact)
+    try:
+        lags = reader.lags(exact=exact)
+        ages = reader.ages(lags, clock_ms())
+    except KafkaUnreachableError:
+        meter.forget(LAG)
+        meter.forget(LAG_AGE)
+        raise
     for one in lags:
         place = one.role, one.topic.removeprefix(settings.topic_prefix)
         behind[place] = behind.get(place, 0) + one.records
-    ages = reader.ages(lags, clock_ms())
     for (role, topic), records in behind.items():
         meter.set(LAG, records, role, topic)
         meter.set(LAG_AGE, ages.get((role, settings.topic_prefix + topic), 0) / 1000, role, topic)

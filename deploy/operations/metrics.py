@@ -50,6 +50,14 @@ class PrometheusMeter:
         """Set a gauge."""
         self._of(metric, labels).set(value)
 
+    def forget(self, metric: Gauge) -> None:
+        """Serve a gauge no more until it is set again: its last value would look like one of now."""
+        with self._making:
+            if (made := self._made.pop(metric.name, None)) is not None:
+                self.registry.unregister(made)
+                self._numbers.pop(metric.name)
+                self._series = {key: one for key, one in self._series.items() if key[0] != metric.name}
+
     def observe(self, metric: Histogram, value: float, *labels: str) -> None:
         """Add a measured number to a histogram."""
         self._of(metric, labels).observe(value)

@@ -18,9 +18,11 @@ from confluent_kafka import Producer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client import generate_latest
 
 from deploy.operations import measures
-from deploy.operations.lag import LagReader
+from deploy.operations.lag import KafkaUnreachableError, LagReader
+from deploy.operations.metrics import PrometheusMeter
 from deploy.operations.provision import apply_topics
 from deploy.settings import Settings
 from schemas import metrics
@@ -45,6 +47,9 @@ class Gauges(defaultdict[str, dict[tuple[str, ...], float]]):
 
     def set(self, metric: Gauge, value: float, *labels: str) -> None:
         self[metric.name][labels] = value
+
+    def forget(self, metric: Gauge) -> None:
+        self.pop(metric.name, None)
 
     def one(self, metric: Gauge, *labels: str) -> float:
         return self[metric.name][labels]
@@ -71,6 +76,24 @@ def test_the_oldest_waiting_record_has_an_age_and_none_has_none(stack: Settings,
     assert 0 == gauges.one(metrics.LAG, "identify", "touchpoints.app")
     assert 0 == gauges.one(metrics.LAG_AGE, "identify", "touchpoints.app")
     assert gauges.one(metrics.LAG_AGE, "identify", "touchpoints.web") == pytest.approx(600, abs=60)
+
+
+def test_a_lag_that_cannot_be_measured_any_more_is_served_no_more(stack: Settings) -> None:
+    apply_topics(stack)
+    meter = PrometheusMeter()
+    with LagReader(stack, 20, ["identify"]) as reader:
+        measures.measure_lag(reader, stack, meter)
+    measured = generate_latest(meter.registry)
+    down = stack.model_copy(update={"kafka_bootstrap": "127.0.0.1:1"})
+    with LagReader(down, 0.2, ["identify"]) as reader, pytest.raises(KafkaUnreachableError):
+        measures.measure_lag(reader, down, meter)
+
+    for metric in (metrics.LAG, metrics.LAG_AGE):
+        assert metric.name.encode() in measured
+        assert metric.name.encode() not in generate_latest(meter.registry)
+    with LagReader(stack, 20, ["identify"]) as reader:
+        measures.measure_lag(reader, stack, meter)
+    assert metrics.LAG.name.encode() in generate_latest(meter.registry)
 
 
 def test_what_waits_in_redis_has_a_number_and_an_age(stack: Settings, gauges: Gauges) -> None:
