@@ -1,7 +1,8 @@
 """Measures what a worker cannot count: lag, what waits in Redis, memory, disks, accounts, certificates.
 
 The functions are those of `deploy/operations/measures.py`; each role has its share. Several workers of a role measure
-the same, so whoever reads a gauge takes the highest.
+the same, so whoever reads a gauge takes the highest. The accounts, which cost ClickHouse seconds, are taken by one
+worker: the reader of partition 0 of `resolved-touchpoints`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,18 @@ from deploy.operations.measures import (
 )
 from deploy.operations.roles import Role
 from deploy.settings import Settings
-from schemas.metrics import Meter
+from deploy.workers.own_partitions import OwnPartitions
+from schemas.metrics import (
+    ACCOUNTED_AT,
+    ACCOUNTED_RECORDS,
+    ACCOUNTING_DIFFERENCE,
+    ACCOUNTING_MISSING,
+    EMAILS,
+    PROFILES_DIFFERING,
+    Gauge,
+    Meter,
+)
+from schemas.topics import RESOLVED_TOUCHPOINTS
 from sinks.clickhouse.client import StoreDown
 
 log = logging.getLogger(__name__)
@@ -42,6 +54,8 @@ RECORDS_S = 300.0
 PROFILES_S = 3_600.0
 """Between two accounts of profiles, which read all events."""
 CERTIFICATES_S = 3_600.0
+OF_RECORDS = (ACCOUNTING_DIFFERENCE, ACCOUNTING_MISSING, ACCOUNTED_RECORDS, ACCOUNTED_AT, EMAILS)
+OF_PROFILES = (PROFILES_DIFFERING, ACCOUNTED_AT)
 
 
 class Measurement(NamedTuple):
@@ -50,10 +64,12 @@ class Measurement(NamedTuple):
     Attributes:
         measure: Sets gauges, in a thread.
         every_s: The pause after it, in seconds.
+        alone: The gauges, if one worker measures them for all of its role; the others do not serve them.
     """
 
     measure: Callable[[Settings, Meter], None]
     every_s: float
+    alone: tuple[Gauge, ...] = ()
 
 
 def measurements(role: Role, settings: Settings) -> list[Measurement]:
@@ -66,8 +82,8 @@ def measurements(role: Role, settings: Settings) -> list[Measurement]:
     if role == "record":
         found += [
             Measurement(measure_disks, DISKS_S),
-            Measurement(measure_records, RECORDS_S),
-            Measurement(measure_profiles, PROFILES_S),
+            Measurement(measure_records, RECORDS_S, OF_RECORDS),
+            Measurement(measure_profiles, PROFILES_S, OF_PROFILES),
         ]
     elif role == "deliver":
         found += [Measurement(measure_certificates, CERTIFICATES_S)]
@@ -80,17 +96,31 @@ def register_gauges(app: faust.App, role: Role, settings: Settings, meter: Meter
     @app.task  # type: ignore[untyped-decorator]
     async def measure_gauges() -> None:
         # A thread for each, so that an account that takes a minute holds up no lag; none that a stop would wait for.
+        own = OwnPartitions(app, settings.topic_prefix + RESOLVED_TOUCHPOINTS, lambda: 0)
         for one in measurements(role, settings):
-            Thread(target=_repeat, args=(app, one, settings, meter), name="gauges", daemon=True).start()
+            arguments = app, one, settings, meter, own.first if one.alone else lambda: True
+            Thread(target=_repeat, args=arguments, name="gauges", daemon=True).start()
 
 
-def _repeat(app: faust.App, measurement: Measurement, settings: Settings, meter: Meter) -> None:
-    time.sleep(SOON_S)
+def _repeat(
+    app: faust.App, measurement: Measurement, settings: Settings, meter: Meter, is_mine: Callable[[], bool]
+) -> None:
+    due_at = 0.0
     while not app.should_stop:
-        try:
-            measurement.measure(settings, meter)
-        except (KafkaUnreachableError, RedisError, StoreDown, ClickHouseError, OSError) as error:
-            log.debug("not measured: %s", error)
-        except Exception:  # a bug: what is not measured stops no events
-            log.exception("a measurement failed")
-        time.sleep(measurement.every_s)
+        time.sleep(SOON_S)
+        if not is_mine():
+            for gauge in measurement.alone:
+                meter.forget(gauge)
+            due_at = 0.0
+        elif time.monotonic() >= due_at:
+            _measure(measurement, settings, meter)
+            due_at = time.monotonic() + measurement.every_s - SOON_S
+
+
+def _measure(measurement: Measurement, settings: Settings, meter: Meter) -> None:
+    try:
+        measurement.measure(settings, meter)
+    except (KafkaUnreachableError, RedisError, StoreDown, ClickHouseError, OSError) as error:
+        log.debug("not measured: %s", error)
+    except Exception:  # a bug: what is not measured stops no events
+        log.exception("a measurement failed")

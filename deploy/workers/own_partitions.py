@@ -33,6 +33,10 @@ class OwnPartitions:
         """Return whether a partition is read."""
         return bool(self._partitions())
 
+    def first(self) -> bool:
+        """Return whether partition 0 is read: by one of all workers of a role."""
+        return 0 in self._partitions()
+
     def shards(self) -> list[int]:
         """Return the shards whose events are read; none while it is not known how many partitions there are."""
         partitions, count = self._partitions(), self._count()
