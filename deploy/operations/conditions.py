@@ -95,26 +95,35 @@ def read(settings: Settings, reader: LagReader) -> Readings:
         reader: Open on it, for all roles.
     """
     from clickhouse_connect.driver.exceptions import ClickHouseError
+    from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import RedisError
+    from redis.exceptions import TimeoutError as RedisTimeoutError
 
     from deploy.operations.lag import KafkaUnreachableError
     from sinks.clickhouse.client import StoreDown
 
     readings = Readings()
-    steps: list[Callable[[], None]] = [
-        lambda: measures.measure_lag(reader, settings, readings, exact=True),
-        lambda: measures.measure_redis("identify", settings, readings),
-        lambda: measures.measure_redis("profile", settings, readings),
-        lambda: measures.measure_redis("record", settings, readings),
-        lambda: measures.measure_disks(settings, readings),
-        lambda: measures.measure_records(settings, readings, timeout_s=5),
-        lambda: measures.measure_certificates(settings, readings),
+    of_each_server: list[list[Callable[[], None]]] = [
+        [lambda: measures.measure_lag(reader, settings, readings, exact=True)],
+        [
+            lambda: measures.measure_redis("identify", settings, readings),
+            lambda: measures.measure_redis("profile", settings, readings),
+            lambda: measures.measure_redis("record", settings, readings),
+        ],
+        [
+            lambda: measures.measure_disks(settings, readings),
+            lambda: measures.measure_records(settings, readings, timeout_s=5),
+        ],
+        [lambda: measures.measure_certificates(settings, readings)],
     ]
-    for step in steps:
-        try:
-            step()
-        except (KafkaUnreachableError, RedisError, StoreDown, ClickHouseError, OSError):
-            continue  # that a server does not answer is for the checks of servers to say
+    for steps in of_each_server:
+        for step in steps:
+            try:
+                step()
+            except (KafkaUnreachableError, StoreDown, RedisConnectionError, RedisTimeoutError, OSError):
+                break  # that a server does not answer is for the checks of servers to say
+            except (RedisError, ClickHouseError):
+                continue
     return readings
 
 

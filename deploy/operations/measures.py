@@ -39,6 +39,7 @@ from schemas.metrics import (
     Meter,
 )
 from schemas.time import clock_ms, ms_of_text
+from sinks.clickhouse.measures import TIMEOUT_S as ACCOUNT_TIMEOUT_S
 
 if TYPE_CHECKING:
     from deploy.operations.lag import LagReader
@@ -110,17 +111,17 @@ def measure_disks(settings: Settings, meter: Meter) -> None:
     """Measure the disks of ClickHouse; for the errors, see `_tables`."""
     from sinks.clickhouse import measures
 
-    with _tables(settings) as client:
+    with _tables(settings, TIMEOUT_S) as client:
         for disk in measures.disks(client):
             meter.set(DISK_FREE, disk.free_bytes, disk.name)
             meter.set(DISK_SIZE, disk.size_bytes, disk.name)
 
 
-def measure_records(settings: Settings, meter: Meter, *, timeout_s: int = 60) -> None:
+def measure_records(settings: Settings, meter: Meter, *, timeout_s: int = ACCOUNT_TIMEOUT_S) -> None:
     """Take the account of the records of the last days, and count the e-mail events of a day; errors: `_tables`."""
     from sinks.clickhouse import measures
 
-    with _tables(settings) as client:
+    with _tables(settings, timeout_s) as client:
         account = measures.account_of_records(client, timeout_s=timeout_s)
         meter.set(ACCOUNTING_DIFFERENCE, account.difference)
         meter.set(ACCOUNTING_MISSING, account.missing)
@@ -135,7 +136,7 @@ def measure_profiles(settings: Settings, meter: Meter) -> None:
     """Take the account of the profiles, which reads all events; for the errors, see `_tables`."""
     from sinks.clickhouse import measures
 
-    with _tables(settings) as client:
+    with _tables(settings, ACCOUNT_TIMEOUT_S) as client:
         meter.set(PROFILES_DIFFERING, measures.differing_profiles(client))
         meter.set(ACCOUNTED_AT, clock_ms() / 1000, "profiles")
 
@@ -184,14 +185,14 @@ def _set_outbox(meter: Meter, outbox: str, queue: Any) -> None:
 
 
 @contextmanager
-def _tables(settings: Settings) -> Iterator[Any]:
-    """Open a client of ClickHouse.
+def _tables(settings: Settings, timeout_s: float) -> Iterator[Any]:
+    """Open a client of ClickHouse that waits for an answer for so many seconds, and a little longer than the server.
 
     Raises:
         StoreDown: ClickHouse does not answer.
         ClickHouseError: It refuses, or a query took too long.
     """
-    client = clickhouse_client(settings)
+    client = clickhouse_client(settings, timeout_s=int(timeout_s) + 1)
     try:
         yield client
     finally:

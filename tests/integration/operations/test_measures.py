@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from socket import create_server
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import generate_latest
 
-from deploy.operations import measures
+from deploy.operations import conditions, measures
 from deploy.operations.lag import KafkaUnreachableError, LagReader
 from deploy.operations.metrics import PrometheusMeter
 from deploy.operations.provision import apply_topics
@@ -198,3 +199,20 @@ def test_the_end_of_a_certificate_is_known_whoever_has_signed_it(tmp_path: Path,
         measures.measure_certificates(settings, gauges)
 
     assert {("collector",): ends.timestamp()} == gauges[metrics.CERTIFICATE_END.name]
+
+
+def test_a_clickhouse_that_takes_connections_and_never_answers_costs_seconds_and_hides_nothing_else(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "TIMEOUT_S", 0.5)
+    apply_topics(stack)
+    with create_server(("127.0.0.1", 0)) as silent, LagReader(stack) as reader:
+        hung = stack.model_copy(update={"clickhouse_url": f"http://127.0.0.1:{silent.getsockname()[1]}"})
+        started = monotonic()
+        readings = conditions.read(hung, reader)
+        took_s = monotonic() - started
+
+    assert took_s < 30
+    assert readings.one(metrics.OUTBOX, "profile") == 0
+    assert readings.of(metrics.LAG)
+    assert not readings.of(metrics.DISK_FREE)
