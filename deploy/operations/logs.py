@@ -1,6 +1,7 @@
 """Logs of workers, the collector and the console: lines for a terminal, or one JSON object a line for a log store.
 
-A log line names events by their ids, people not at all. What a library says is passed on as it is.
+A log line names events and people by their ids at most, never by names or addresses. What a library says is passed on
+as it is, and so is the text of an error.
 """
 
 from __future__ import annotations
