@@ -87,6 +87,17 @@ def test_prometheus_asks_every_service_that_serves_metrics() -> None:
     assert {*ROLES, "collector"} == {name for job in asked for one in job["dns_sd_configs"] for name in one["names"]}
 
 
+def test_services_that_the_operators_manual_names_exist() -> None:
+    text = (ROOT / "deploy/README.md").read_text("utf-8")
+    one = re.findall(r"(?:docker compose|\bdc) (?:exec|run)(?: -\S+)* (\w+)", text)
+    several = re.findall(r"(?:docker compose|\bdc) stop((?: \w+)+)", text)
+
+    named = {*one, *" ".join(several).split()}
+
+    assert {"identify", "migrations"} <= named
+    assert set() == named - set(SERVICES)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_worker_runs_its_role_and_is_asked_for_its_own_health(role: str) -> None:
     service = SERVICES[role]
