@@ -18,11 +18,11 @@ from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.message_preview import Preview, UnknownStepError, preview_for, renderer_of
 from deploy.operations.message_preview import preview as preview_of
 from deploy.operations.person_lookup import UnknownPersonError, find_person
-from deploy.workers.deliver_stage import adapters
 from processors.profiles.document import new_profile
 from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage
 from schemas.journeys.definitions import Journey
 from schemas.time import clock_ms
+from sinks.channels.smtp import SmtpAdapter
 
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 MAIL_POLICY = {
@@ -31,6 +31,18 @@ MAIL_POLICY = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 """Of the text of a mail: it has styles of its own, and may neither run anything nor ask any host."""
+
+
+class NotSentError(Exception):
+    """A test was not sent; the message is for the audit log, without what the mail server said, which has the address.
+
+    Attributes:
+        said: What the mail server said, for the reader.
+    """
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = f"{message}: {said}" if said else message
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -73,9 +85,11 @@ def routes(console: Console) -> list[web.RouteDef]:
         report = await console.in_force.report()
         journey = find_journey(report, name)
         found, _, _ = await _rendered(console, report, journey, step, who, viewer)
-        sending = _send(console, found, address)
-        failed = await console.act(viewer, "send a test", name, sending, detail=f"step {step}")
-        answer = {"who": who, **({"failed": failed} if failed else {"sent": "1"})}
+        answer = {"who": who, "sent": "1"}
+        try:
+            await console.act(viewer, "send a test", name, _send(console, found, address), detail=f"step {step}")
+        except NotSentError as error:
+            answer = {"who": who, "failed": error.said}
         raise web.HTTPSeeOther(f"/journeys/{name}/messages/{quote(step)}?{urlencode(answer)}")
 
     path = "/journeys/{name:[a-z][a-z0-9_-]*}/messages/{step}"
@@ -119,16 +133,25 @@ def _testable(console: Console) -> set[str]:
     return {name for name, route in definitions.channels.items() if route.through == "smtp"}
 
 
-async def _send(console: Console, found: Sequence[Preview], address: str) -> str:
-    """Send the first message that can go by SMTP to an address; return why it failed, empty: it did not."""
+async def _send(console: Console, found: Sequence[Preview], address: str) -> None:
+    """Send the first message that can go by SMTP to an address.
+
+    Raises:
+        NotSentError: It was not sent.
+    """
     testable = _testable(console)
     one = next((one for one in found if one.channel in testable and one.rendered is not None), None)
     if one is None or one.rendered is None:
-        return "no channel of this message goes by SMTP here, or the message cannot be rendered"
+        raise NotSentError("no channel of this message goes by SMTP here, or the message cannot be rendered")
     definitions = await asyncio.to_thread(load, console.settings.delivery_file, DeliveryDefinitions)
-    adapter = adapters(console.settings, definitions)["smtp"]
+    url = console.settings.smtp_url.get_secret_value()
+    adapter = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")
     now_ms = clock_ms()
     rendered = one.rendered._replace(subject=f"[test] {one.rendered.subject}")
     receiver = {"type": "email", "value": address}
-    result = await adapter.send(OutboundMessage(f"test-{now_ms}", one.channel, receiver, rendered, "", {}), now_ms)
-    return "" if result.status == "sent" else f"{result.status}: {result.detail}"
+    try:
+        result = await adapter.send(OutboundMessage(f"test-{now_ms}", one.channel, receiver, rendered, "", {}), now_ms)
+    finally:
+        await adapter.close()
+    if result.status != "sent":
+        raise NotSentError(result.status, result.detail)

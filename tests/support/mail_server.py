@@ -19,11 +19,22 @@ class MailServer:
     Attributes:
         url: Where it listens, as the setting `smtp_url` wants it.
         mails: Messages, in the order in which they came.
+        answer: What it says to each receiver; empty: it takes them.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.mails: list[EmailMessage] = []
+        self.answer = ""
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a receiver, or refuse it."""
+        if self.answer:
+            return self.answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take a message."""

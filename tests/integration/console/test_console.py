@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from pydantic import SecretStr
 
 from deploy.operations.provision import apply_topics
 from processors.recording.rows import profile_row
@@ -20,6 +21,7 @@ from tests.integration.conftest import empty
 from tests.support.builders import order, touchpoint
 from tests.support.console import Client, Reader, chromium, running_console
 from tests.support.in_process_pipeline import Town
+from tests.support.mail_server import MailServer, mail_server
 from tests.support.warehouse import Warehouse
 
 pytestmark = pytest.mark.integration
@@ -29,6 +31,7 @@ ROLES = """
 roles: {analyst: [view-numbers], operator: [view-numbers, view-people, edit, publish, erase]}
 users: {local: [operator], vera: [analyst]}
 """
+DELIVERY = "sender: Shop <news@shop.example>\nchannels: {email: {through: smtp}}\n"
 PATHS = {
     "/": 200,
     "/people": 200,
@@ -63,10 +66,11 @@ class Shown:
         tables: The database.
         person: The profile id of Ann, who has two browsers.
         others: Further people, whom acts may take.
+        mails: The mail server of test messages.
     """
 
-    def __init__(self, url: str, tables: Warehouse, people: list[str]) -> None:
-        self.url, self.tables = url, tables
+    def __init__(self, url: str, tables: Warehouse, people: list[str], mails: MailServer) -> None:
+        self.url, self.tables, self.mails = url, tables, mails
         self.person, *self.others = people
 
     def acts(self) -> list[tuple[str, str, str, str]]:
@@ -105,14 +109,19 @@ def shown(one_database: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> 
     empty(one_database)
     apply_topics(one_database.settings)
     people = asyncio.run(fill(one_database))
-    roles = tmp_path_factory.mktemp("console") / "console.yaml"
+    folder = tmp_path_factory.mktemp("console")
+    roles, delivery = folder / "console.yaml", folder / "delivery.yaml"
     roles.write_text(ROLES, "utf-8")
+    delivery.write_text(DELIVERY, "utf-8")
     with (
         pytest.MonkeyPatch.context() as patch,
-        running_console(one_database.settings, console_file=roles) as url,
+        mail_server() as mails,
+        running_console(
+            one_database.settings, console_file=roles, delivery_file=delivery, smtp_url=SecretStr(mails.url)
+        ) as url,
     ):
         patch.setattr("deploy.console.person_acts.ERASURE_TIMEOUT_S", 0.2)  # no worker runs that could be waited for
-        yield Shown(url, one_database, people)
+        yield Shown(url, one_database, people, mails)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +230,34 @@ def test_a_message_is_shown_as_a_person_would_get_it(reader: Reader, shown: Show
 
     assert "Your cart is waiting" in reader.page.inner_text("main")
     assert "You left something in your cart" in mail.locator("body").inner_text()
+
+
+def test_a_test_of_a_message_goes_to_the_address_alone_and_is_noted_without_it(reader: Reader, shown: Shown) -> None:
+    reader.open("/journeys/cart_abandonment/messages/reminder")
+    reader.page.fill("input[name=address]", "me@shop.example")
+    reader.page.click("button:has-text('Send')")
+    said = reader.page.inner_text("main")
+
+    (mail,) = shown.mails.mails
+    assert ("me@shop.example", True) == (mail["To"], str(mail["Subject"]).startswith("[test] "))
+    assert ("The test is sent." in said, ("local", "send a test", "cart_abandonment", "done")) == (
+        True,
+        shown.acts()[0],
+    )
+    assert "me@shop.example" not in str(read_acts(shown.tables.client))
+
+
+def test_a_test_that_the_mail_server_refuses_is_noted_as_failed(reader: Reader, shown: Shown) -> None:
+    reader.open("/journeys/cart_abandonment/messages/reminder")
+    reader.page.fill("input[name=address]", "me@shop.example")
+    shown.mails.answer = "550 5.1.1 <me@shop.example>: no such mailbox"
+    reader.page.click("button:has-text('Send')")
+    reader.page.wait_for_url("**failed=*")
+    shown.mails.answer = ""
+
+    assert "no such mailbox" in reader.page.inner_text("main")
+    assert ("local", "send a test", "cart_abandonment", "failed") == shown.acts()[0]
+    assert "me@shop.example" not in str(read_acts(shown.tables.client))
 
 
 def test_a_replay_is_tried_first_and_noted_when_it_is_done(reader: Reader, shown: Shown) -> None:
