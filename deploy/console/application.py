@@ -111,12 +111,15 @@ class Console:
         user = values[0].strip()
         return Session(user, (), clock_ms() + SESSION_MS, f"proxy {user}")
 
-    def guarded(self, right: Right | None, page: Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def guarded(
+        self, right: Right | None, page: Page, *, also: Right | None = None
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return a handler that answers only those who have signed in and have a right; forms must be ours.
 
         Args:
             right: The right; None: to have signed in is enough.
             page: Answers.
+            also: A second right that is needed.
         """
 
         async def handler(request: web.Request) -> web.StreamResponse:
@@ -127,10 +130,12 @@ class Console:
                 raise web.HTTPSeeOther(f"/sign-in?next={quote(request.path_qs)}")
             if request.method != "GET" and not await self._is_own_form(request, viewer):
                 return self.error(request, viewer, 403, "This form is not of your session: open the page again.")
-            if right is not None and right not in viewer.rights:
+            for needed in (right, also):
+                if needed is None or needed in viewer.rights:
+                    continue
                 if request.method != "GET":
-                    await self.note(viewer, request.path, "", "refused", f"the right {right} is missing")
-                said = f"You may not {RIGHTS[right]}: that needs the right “{right}”, which console.yaml gives."
+                    await self.note(viewer, request.path, "", "refused", f"the right {needed} is missing")
+                said = f"You may not {RIGHTS[needed]}: that needs the right “{needed}”, which console.yaml gives."
                 return self.error(request, viewer, 403, said)
             return await page(request, viewer)
 

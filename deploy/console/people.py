@@ -16,7 +16,7 @@ from deploy.console.panels import NotedClient
 from deploy.console.rendering import Viewer, safe, values_of
 from deploy.operations.definition_files import load_territory
 from deploy.operations.person_export import read_person
-from deploy.operations.person_lookup import UnknownPersonError, find_person_or_erasure
+from deploy.operations.person_lookup import PROFILE_ID, UnknownPersonError, find_person_or_erasure
 from deploy.reporting.terminal.timeline import sentence
 from processors.decisions.explain import story
 from processors.profiles.document import new_profile, read_profile
@@ -31,6 +31,8 @@ from sinks.clickhouse.timeline import TimelineFilter, TimelinePosition, read_tim
 PARTS = ("profile", "timeline", "decisions", "identity")
 PAGE_ENTRIES = 40
 _SHORTEST_NAME = 2
+PERSON = f"/people/{{profile_id:{PROFILE_ID.pattern}}}"
+"""Path of a person's parts and acts: none of them is asked with an address in place of the profile id."""
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -94,7 +96,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     return [
         web.get("/people", console.guarded("view-people", search)),
         web.get("/people/{profile_id}", console.guarded("view-people", person)),
-        web.get("/people/{profile_id}/parts/{part}", console.guarded("view-people", part)),
+        web.get(f"{PERSON}/parts/{{part}}", console.guarded("view-people", part)),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from deploy.console.application import Console
-from deploy.console.people import name_of
+from deploy.console.people import PERSON, name_of
 from deploy.console.rendering import Viewer
 from deploy.operations.deployment import Deployment
 from deploy.operations.erasure import NotErasedError, erase_person, preview_erasure
@@ -71,24 +71,12 @@ def routes(console: Console) -> list[web.RouteDef]:
         raise web.HTTPSeeOther(f"/people/{profile_id}?done=suppressed")
 
     return [
-        web.post("/people/{profile_id}/export", console.guarded("erase", export)),
-        web.get("/people/{profile_id}/{act:suppress}", console.guarded("edit", _with_people(console, preview))),
-        web.get("/people/{profile_id}/{act:erase}", console.guarded("erase", preview)),
-        web.post("/people/{profile_id}/erase", console.guarded("erase", erase)),
-        web.post("/people/{profile_id}/suppress", console.guarded("edit", _with_people(console, suppress))),
+        web.post(f"{PERSON}/export", console.guarded("erase", export)),
+        web.get(f"{PERSON}/{{act:suppress}}", console.guarded("edit", preview, also="view-people")),
+        web.get(f"{PERSON}/{{act:erase}}", console.guarded("erase", preview)),
+        web.post(f"{PERSON}/erase", console.guarded("erase", erase)),
+        web.post(f"{PERSON}/suppress", console.guarded("edit", suppress, also="view-people")),
     ]
-
-
-def _with_people(console: Console, page: Any) -> Any:
-    """Return a page that the right to see people is needed for, too."""
-
-    async def checked(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        if "view-people" not in viewer.rights:
-            return console.error(request, viewer, 403, "You may not look at people.")
-        response: web.StreamResponse = await page(request, viewer)
-        return response
-
-    return checked
 
 
 async def _found(console: Console, request: web.Request) -> tuple[Deployment, str]:

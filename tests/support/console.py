@@ -25,8 +25,8 @@ from tests.support.stack import unavailable
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-TOKENS = {"local": "token-of-the-operator", "vera": "token-of-an-analyst"}
-"""Names that sign in; `vera` is in no list of console.yaml but that of the test."""
+TOKENS = {"local": "token-of-the-operator", "vera": "token-of-an-analyst", "mara": "token-of-a-marketer"}
+"""Names that sign in; `vera` and `mara` are in no list of console.yaml but that of the test."""
 
 # Text that is smaller or paler than WCAG 2 AA allows: ratio below 4.5, or 3 where it is large.
 _PALE = """() => {

@@ -28,8 +28,11 @@ pytestmark = pytest.mark.integration
 
 EMAIL = "ann@shop.example"
 ROLES = """
-roles: {analyst: [view-numbers], operator: [view-numbers, view-people, edit, publish, erase]}
-users: {local: [operator], vera: [analyst]}
+roles:
+  analyst: [view-numbers]
+  marketer: [view-numbers, edit]
+  operator: [view-numbers, view-people, edit, publish, erase]
+users: {local: [operator], vera: [analyst], mara: [marketer]}
 """
 DELIVERY = "sender: Shop <news@shop.example>\nchannels: {email: {through: smtp}}\n"
 PATHS = {
@@ -322,6 +325,21 @@ def test_an_act_without_the_right_is_refused_and_noted(shown: Shown) -> None:
 
     assert (403, False) == (answer.status, EMAIL in answer.text)
     assert ("vera", f"/people/{shown.person}/export", "", "refused") == shown.acts()[0]
+
+
+def test_an_act_on_an_address_is_no_page_and_its_refusal_is_not_noted(shown: Shown) -> None:
+    client = Client(shown.url, "vera")
+    answer = client.post(f"/people/email:{EMAIL}/export", form_token=client.form_token)
+
+    assert (404, False) == (answer.status, EMAIL in str(read_acts(shown.tables.client)))
+
+
+def test_a_suppression_without_the_right_to_see_people_is_refused_and_noted(shown: Shown) -> None:
+    client = Client(shown.url, "mara")
+    answer = client.post(f"/people/{shown.person}/suppress", form_token=client.form_token)
+
+    assert 403 == answer.status
+    assert ("mara", f"/people/{shown.person}/suppress", "", "refused") == shown.acts()[0]
 
 
 def test_a_form_of_another_site_does_nothing(shown: Shown) -> None:
