@@ -85,9 +85,10 @@ def _read(request: web.Request, console: Console) -> tuple[AttributionOptions, M
     asked["models"] = request.query.getall("model", list(MODELS))
     zone = ZoneInfo(console.settings.timezone)
     try:
-        start, stop = (_day(asked[name], zone) for name in ("from", "to"))
+        start, last = (_day(asked[name], zone) for name in ("from", "to"))
+        stop = last + timedelta(days=1) if last else LAST
         selection = select_models(",".join(asked["models"]))
-    except (ValueError, UnknownModelError) as error:
+    except (ValueError, OverflowError, UnknownModelError) as error:
         raise web.HTTPBadRequest(text=str(error)) from error
     if asked["by"] not in DIMENSIONS or selection.learned:
         raise web.HTTPBadRequest(text="This address is not one of the attribution page's.")
@@ -96,7 +97,7 @@ def _read(request: web.Request, console: Console) -> tuple[AttributionOptions, M
         models=selection.rules,
         goal=asked["goal"],
         start=start or FIRST,
-        stop=stop + timedelta(days=1) if stop else LAST,
+        stop=stop,
         markets=(asked["market"],) if asked["market"] else (),
     )
     return options, selection, asked

@@ -152,7 +152,7 @@ def timeline_filter(request: web.Request, console: Console) -> TimelineFilter:
             zone = load_territory(console.settings).zone
             day = time_of_ms(ms_of_text(f"{asked['day']}T00:00:00Z")).replace(tzinfo=zone)
             stop = day + timedelta(days=1)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise web.HTTPBadRequest(text="This address is not one of the time line's.") from None
     return TimelineFilter(limit=PAGE_ENTRIES, channel=asked["channel"], after=after, stop=stop)
 

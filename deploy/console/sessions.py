@@ -61,7 +61,7 @@ class Sessions:
     def read_signed(self, text: str, purpose: str) -> object:
         """Return the value of a signed text; None: it is not one of ours, or is for another purpose."""
         body, _, signature = text.rpartition(".")
-        if not body or not hmac.compare_digest(signature.encode(), self._signature(f"{purpose} {body}").encode()):
+        if not body or not _is_same(signature, self._signature(f"{purpose} {body}")):
             return None
         return orjson.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
 
@@ -82,10 +82,20 @@ class Sessions:
 
     def is_form_token(self, session: Session, token: str) -> bool:
         """Return whether a form is of this session."""
-        return hmac.compare_digest(token.encode(), self.form_token(session).encode())
+        return _is_same(token, self.form_token(session))
 
     def _signature(self, text: str) -> str:
-        return urlsafe_b64encode(hmac.digest(self._key, text.encode(), "sha256")).decode().rstrip("=")
+        return urlsafe_b64encode(hmac.digest(self._key, _bytes(text), "sha256")).decode().rstrip("=")
+
+
+def _is_same(text: str, ours: str) -> bool:
+    """Return whether two texts are the same, in a time that does not depend on where they differ."""
+    return hmac.compare_digest(_bytes(text), _bytes(ours))
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of a text of a request; a header's bytes that are not UTF-8 are surrogates in it."""
+    return text.encode(errors="surrogatepass")
 
 
 class SignInLimit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from aiohttp import web
 
 from deploy.console.application import Console
@@ -51,8 +49,7 @@ def routes(console: Console) -> list[web.RouteDef]:
 
 def local_path(path: str) -> str:
     """Return a path of this console; of anything else, that of the first page."""
-    parts = urlsplit(path)
-    is_local = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    is_local = path.startswith("/") and not path.startswith("//")
     return path if is_local and path.isprintable() and "\\" not in path else "/"
 
 

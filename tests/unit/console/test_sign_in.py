@@ -26,7 +26,7 @@ def test_a_session_is_read_until_it_ends_and_by_the_same_secret_alone() -> None:
     ]
 
 
-@pytest.mark.parametrize("cookie", ["", ".", "x", "x.y", "bnVsbA.", "ünï.cödé"])
+@pytest.mark.parametrize("cookie", ["", ".", "x", "x.y", "bnVsbA.", "ünï.cödé", "x.\udcff", "\udcff.y"])
 def test_a_cookie_that_is_not_ours_is_no_session(cookie: str) -> None:
     assert Sessions("secret").read(cookie, NOW) is None
 
@@ -46,6 +46,7 @@ def test_a_form_is_of_its_session_alone() -> None:
         sessions.is_form_token(other, sessions.form_token(one)),
         sessions.is_form_token(one, ""),
     )
+    assert not sessions.is_form_token(one, "\udcff")
 
 
 def test_an_address_waits_after_too_many_failures_and_others_do_not() -> None:
@@ -110,6 +111,7 @@ def test_a_role_that_is_not_there_is_an_error() -> None:
         ("https://evil.example/", "/"),
         ("", "/"),
         ("/a\nb", "/"),
+        ("//[", "/"),
     ],
 )
 def test_a_sign_in_leads_to_a_page_of_this_console_alone(path: str, expected: str) -> None:
