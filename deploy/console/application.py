@@ -176,10 +176,13 @@ def application(console: Console, routes: list[web.RouteDef]) -> web.Application
 
     @web.middleware
     async def with_headers(request: web.Request, handler: Any) -> web.StreamResponse:
-        response = await _answered(console, request, handler)
+        try:
+            response = await _answered(console, request, handler)
+        except web.HTTPException as redirect:
+            _add_headers(redirect)
+            raise
         if not response.prepared:
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
+            _add_headers(response)
         return response
 
     async def static(request: web.Request) -> web.Response:
@@ -198,6 +201,11 @@ def application(console: Console, routes: list[web.RouteDef]) -> web.Application
     app = web.Application(middlewares=[with_headers], client_max_size=MAX_FORM_BYTES)
     app.add_routes([*routes, web.get("/static/{hash}/{name}", static), web.get("/healthz", healthy)])
     return app
+
+
+def _add_headers(response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 async def _answered(console: Console, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -55,7 +55,9 @@ def local_path(path: str) -> str:
 
 def begin_session(console: Console, user: str, groups: tuple[str, ...], following: str) -> web.HTTPSeeOther:
     """Return the answer that starts a session and goes on to a page."""
-    session = console.sessions.begin(user, clock_ms(), groups)
+    # Groups without a role are left out: with hundreds of them, a browser would refuse the cookie as too large.
+    named = tuple(group for group in groups if group in console.definitions.groups)
+    session = console.sessions.begin(user, clock_ms(), named)
     response = web.HTTPSeeOther(local_path(following))
     response.set_cookie(
         console.cookie,

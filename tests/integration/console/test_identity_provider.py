@@ -158,6 +158,28 @@ async def test_an_answer_that_is_not_to_be_believed_signs_in_nobody(
     assert (403, False) == (status, "ann@shop.example" in page)
 
 
+async def test_a_member_of_hundreds_of_groups_gets_a_cookie_that_a_browser_takes(
+    console: str, provider: FakeProvider
+) -> None:
+    provider.claims = {"groups": ["data", *(f"a-group-of-the-directory-{number}" for number in range(300))]}
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True)) as session:
+        begun = await session.get(f"{console}/sign-in/openid", allow_redirects=False)
+        asked = {"code": "good", "state": provider.authorize(begun.headers["Location"])}
+        answer = await session.get(f"{console}/sign-in/openid/answer", params=asked, allow_redirects=False)
+        page = await session.get(f"{console}/system")
+
+    assert (True, 200) == (all(len(one.OutputString()) < 4096 for one in answer.cookies.values()), page.status)
+
+
+async def test_a_cookie_of_other_bytes_signs_in_nobody(console: str) -> None:
+    async with ClientSession() as session:
+        first = await session.get(f"{console}/people", allow_redirects=False)
+        cookie = b"throughline_8090=a.\xff".decode(errors="surrogateescape")
+        answer = await session.get(f"{console}/people", headers={"Cookie": cookie}, allow_redirects=False)
+
+    assert (303, 303, True) == (first.status, answer.status, "Content-Security-Policy" in first.headers)
+
+
 async def test_a_token_with_another_signature_signs_in_nobody(console: str, provider: FakeProvider) -> None:
     provider.signs_with = RSAKey.generate_key(2048, {"kid": "one"})
     status, _ = await sign_in(console, provider)
