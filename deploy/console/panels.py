@@ -113,6 +113,7 @@ class Panels:
         self._client = client
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._free = asyncio.Semaphore(3)
+        self._forgotten = 0
 
     async def get(
         self,
@@ -142,14 +143,17 @@ class Panels:
         return entry.panel
 
     def forget(self) -> None:
-        """Compute every panel anew, after an act that changes what they show."""
+        """Compute every panel anew, after an act that changes what they show; those under way are then old, too."""
+        self._forgotten += 1
         for entry in self._entries.values():
             entry.computed_s = float("-inf")
 
     async def _compute(self, entry: _Entry, compute: Callable[[NotedClient], Any]) -> None:
         async with self._free:
+            forgotten = self._forgotten
             entry.panel = await asyncio.to_thread(self._computed, compute)
-            entry.computed_s = time.monotonic() if not entry.panel.error else float("-inf")
+            is_old = bool(entry.panel.error) or forgotten != self._forgotten
+            entry.computed_s = float("-inf") if is_old else time.monotonic()
 
     def _computed(self, compute: Callable[[NotedClient], Any]) -> Panel[Any]:
         at_ms, started = clock_ms(), time.perf_counter()
