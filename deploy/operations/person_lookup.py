@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from deploy.operations.deployment import Deployment
     from deploy.operations.erasure import ErasureRequest
     from schemas.identity.policy import IdentityPolicy
+    from schemas.identity.resolution import ErasedPerson
     from sinks.redis.identity import RedisIdentityStore
     from sinks.redis.profiles import RedisProfileStore
 
@@ -113,14 +117,14 @@ async def find_person_or_erasure(deployment: Deployment, who: str, source: str =
         return await find_person(deployment, who, source)
     except UnknownPersonError as unknown:
         if PROFILE_ID.fullmatch(who.lower()):
-            erased = earlier_erasure(deployment, profile_id=who.lower())
+            erased = await asyncio.to_thread(earlier_erasure, deployment, profile_id=who.lower())
         else:
-            anchors = (
+            anchors = [
                 made.anchor
                 for kind, value in _candidates(who, deployment.policy)
                 for made in all_claims(kind, value, deployment.policy, deployment.secret, source)
-            )
-            erased = next((one for anchor in anchors if (one := earlier_erasure(deployment, anchor=anchor))), None)
+            ]
+            erased = await asyncio.to_thread(_first_erasure, deployment, anchors)
         if erased is None:
             raise
         at = text_of_ms(erased.at_ms)
@@ -142,14 +146,20 @@ async def find_erasure_request(deployment: Deployment, who: str, source: str = "
     except UnknownPersonError:
         written = identifier(who)
         if PROFILE_ID.fullmatch(who.lower()):
-            erased, written = earlier_erasure(deployment, profile_id=who.lower()), None
+            erased, written = await asyncio.to_thread(earlier_erasure, deployment, profile_id=who.lower()), None
         else:
             made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
-            erasures = (earlier_erasure(deployment, anchor=one.anchor) for one in made)
-            erased = next((one for one in erasures if one is not None), None)
+            erased = await asyncio.to_thread(_first_erasure, deployment, [one.anchor for one in made])
         if erased is None:
             raise
         return ErasureRequest(erased.profile_id, erased, written)
+
+
+def _first_erasure(deployment: Deployment, anchors: Iterable[str]) -> ErasedPerson | None:
+    """Return the earlier erasure that the first of these anchors with one has; None: there is none."""
+    from deploy.operations.erasure import earlier_erasure
+
+    return next((one for anchor in anchors if (one := earlier_erasure(deployment, anchor=anchor))), None)
 
 
 def _candidates(who: str, policy: IdentityPolicy) -> list[tuple[str, str]]:
