@@ -10,7 +10,7 @@ from aiohttp import web
 from deploy.console.application import Console
 from deploy.console.panels import NotedClient
 from deploy.console.rendering import Viewer
-from deploy.reporting.html.queries import query_report
+from deploy.reporting.html.queries import query_audience
 
 _LIFE_S = 600.0
 _CLASSES = """
@@ -27,7 +27,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def audience(_: web.Request, viewer: Viewer) -> web.StreamResponse:
         get = console.panels.get
         report, classes = await asyncio.gather(
-            get("report", query_report, life_s=_LIFE_S, wait_s=1),
+            get("audience", query_audience, life_s=_LIFE_S, wait_s=1),
             get("rfm", _classes, life_s=_LIFE_S, wait_s=1),
         )
         return console.renderer.page(

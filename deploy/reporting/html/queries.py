@@ -140,6 +140,15 @@ class QueryResult(NamedTuple):
     rows: list[Row]
 
 
+class AudienceData(NamedTuple):
+    """The parts of the report about people: see `ReportData`."""
+
+    funnel: QueryResult
+    cohorts: QueryResult
+    frequency: QueryResult
+    reachability: QueryResult
+
+
 class ReportData(NamedTuple):
     """All data of the page.
 
@@ -192,19 +201,10 @@ def query_report(
         markets: Only conversions, spend and people of these markets; empty: all, and spend of no market.
     """
     whole = start == FIRST and stop == LAST and not markets
-    parameters: dict[str, Any] = {
-        "model": model,
-        "markets": list(markets),
-        "start": ms_of_time(start),
-        "stop": ms_of_time(stop),
-        "first": start.date(),
-        "last": (stop - timedelta(microseconds=1)).date(),
-        "whole": int(whole),
-    }
+    parameters = {**_period_parameters(start, stop, markets), "model": model, "whole": int(whole)}
 
     def run(sql: str) -> QueryResult:
-        rows = list(client.query(sql, parameters=parameters).named_results())
-        return QueryResult(written_sql(sql, parameters), rows)
+        return _run(client, sql, parameters)
 
     cells: dict[str, list[WeekCounts]] = {}
     for row in message_frequency(client, segment="(all)", groups=GROUPS, start=start, stop=stop, markets=markets):
@@ -224,6 +224,27 @@ def query_report(
         reachability=run(REACHABILITY),
         warnings=[row["warning"] for row in run(WARNINGS).rows],
     )
+
+
+def query_audience(client: Any) -> AudienceData:
+    """Run the queries about people alone, over all time and markets: those of attribution take much longer."""
+    parameters = _period_parameters(FIRST, LAST, ())
+    return AudienceData(*(_run(client, sql, parameters) for sql in (FUNNEL, COHORTS, FREQUENCY, REACHABILITY)))
+
+
+def _period_parameters(start: datetime, stop: datetime, markets: Sequence[str]) -> dict[str, Any]:
+    return {
+        "markets": list(markets),
+        "start": ms_of_time(start),
+        "stop": ms_of_time(stop),
+        "first": start.date(),
+        "last": (stop - timedelta(microseconds=1)).date(),
+    }
+
+
+def _run(client: Any, sql: str, parameters: dict[str, Any]) -> QueryResult:
+    rows = list(client.query(sql, parameters=parameters).named_results())
+    return QueryResult(written_sql(sql, parameters), rows)
 
 
 def _period_text(start: datetime, stop: datetime) -> str:
