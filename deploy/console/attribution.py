@@ -50,7 +50,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             markets=markets.value or [],
             dimensions=DIMENSIONS,
             asked=asked,
-            query=request.query_string,
+            query=request.rel_url.raw_query_string,
         )
 
     async def download(request: web.Request, _: Viewer) -> web.StreamResponse:
@@ -62,7 +62,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         writer = csv.writer(text)
         writer.writerow(["model", asked["by"], "conversions", "revenue", "new_customers", "spend", "roas", "cpa"])
         for row in found.value.rows:
-            key = f"'{row.key}" if row.key[:1] in "=+-@" else row.key  # a spreadsheet would run it
+            key = f"'{row.key}" if row.key.startswith(("=", "+", "-", "@")) else row.key  # a spreadsheet would run it
             figures = (row.conversions, row.revenue, row.new_customers, row.spend, row.roas, row.cpa)
             writer.writerow([row.model, key, *("" if one is None else one for one in figures)])
         headers = {"Content-Disposition": 'attachment; filename="attribution.csv"'}
