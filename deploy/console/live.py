@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from deploy.console.application import STORE_ERRORS, Console
+from deploy.console.panels import NotedClient
 from deploy.console.rendering import Viewer, values_of
 from schemas.time import clock_ms, time_of_ms
 from sinks.clickhouse.arrived import arrived_since
@@ -61,7 +62,7 @@ class Feed:
             await asyncio.sleep(INTERVAL_S)
             try:
                 tables = await asyncio.to_thread(self._console.stores.tables)
-                rows = await asyncio.to_thread(arrived_since, tables, since, _SHOWN)
+                rows = await asyncio.to_thread(arrived_since, NotedClient(tables), since, _SHOWN)
             except STORE_ERRORS as error:
                 log.warning("live events cannot be read now: %s", error)
                 continue
@@ -90,7 +91,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             recent=recent,
             asked=asked,
             channels=channels,
-            query=request.query_string,
+            query=request.rel_url.raw_query_string,
         )
 
     async def stream(request: web.Request, viewer: Viewer) -> web.StreamResponse:

@@ -48,6 +48,7 @@ async function complete() {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       main.replaceWith(page.querySelector("main"));
       for (const part of document.querySelectorAll("[data-load]")) load(part);
+      document.dispatchEvent(new Event("completed"));
     }
   } catch { /* the next time */ }
   setTimeout(complete, 1500);

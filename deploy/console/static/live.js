@@ -1,16 +1,18 @@
 // Rows of events as they arrive; the newest are above, the oldest beyond 200 leave.
 "use strict";
 
-const state = document.getElementById("state");
-const pause = document.getElementById("pause");
 let source = null;
+
+function say(text) {
+  document.getElementById("state").textContent = text;
+}
 
 function connect() {
   const rows = document.getElementById("rows");
   if (!rows) return;
   source = new EventSource(rows.dataset.stream);
-  source.onopen = () => { state.textContent = "Connected: what arrives appears here."; };
-  source.onerror = () => { state.textContent = "The connection is lost: trying again …"; };
+  source.onopen = () => say("Connected: what arrives appears here.");
+  source.onerror = () => say("The connection is lost: trying again …");
   source.onmessage = (message) => {
     const body = document.getElementById("rows");
     const holder = document.createElement("tbody");
@@ -21,11 +23,13 @@ function connect() {
   };
 }
 
-pause.addEventListener("click", () => {
+document.addEventListener("click", (event) => {
+  const pause = event.target.closest("#pause");
+  if (!pause) return;
   if (source) {
     source.close();
     source = null;
-    state.textContent = "Paused.";
+    say("Paused.");
     pause.textContent = "Go on";
   } else {
     connect();
@@ -33,4 +37,7 @@ pause.addEventListener("click", () => {
   }
   pause.setAttribute("aria-pressed", String(source === null));
 });
+
+// The rows may come after the page, once they are computed.
+document.addEventListener("completed", () => { if (!source) connect(); });
 connect();
