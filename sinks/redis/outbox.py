@@ -16,6 +16,8 @@ twice. Order holds for the records of one person. An entry has one of two layout
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -31,7 +33,7 @@ from schemas.topics import IDENTITY_CHANGES
 from sinks.redis.keys import shard_prefix, shard_prefixes, shared_prefix
 from sinks.redis.lease import Lease
 from sinks.redis.lua import source
-from sinks.redis.scripts import Script, ScriptCalls, ShardPart, command
+from sinks.redis.scripts import Script, ScriptCalls, ShardPoll, command
 
 _WAITING = Script(source("waiting_records"))
 
@@ -128,33 +130,28 @@ class RedisProfileOutbox:
         self._relay = f"{shared_prefix(namespace)}outbox:relay"
         self._redis = redis
         self._calls = ScriptCalls(redis)
+        self._waiting = ShardPoll(self._calls, _WAITING, profile_outboxes(namespace))
         self._shards = shards
-        self._turn = 0
+        self._noted_until_s = -math.inf
 
     async def acquire_relay(self, token: str, ttl_ms: int) -> bool:
-        """Note that a process relays; False where it has no shard now."""
+        """Note that a process relays, at most three times in `ttl_ms`; False where it has no shard now."""
         if not self._shards():
             return False
-        await self._redis.set(self._relay, token, px=ttl_ms)
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._noted_until_s:
+            await self._redis.set(self._relay, token, px=ttl_ms)
+            self._noted_until_s = now_s + ttl_ms / 3000
         return True
 
     async def pending(self, count: int) -> list[tuple[str, Outgoing]]:
         """Read the oldest records of some shards, with their ids: shard and stream id; at most `count`."""
-        shards = list(self._shards())
-        self._turn += 1
-        start = self._turn % len(shards) if shards else 0
-        shards = [*shards[start:], *shards[:start]]  # none has to wait for ever
-        parts = [ShardPart(f"{shard_prefix(self._namespace, shard)}outbox", ()) for shard in shards]
-        calls = self._calls.over_shards(_WAITING, parts, [count])
         found: list[tuple[str, Outgoing]] = []
-        first = 0
-        for call, answer in zip(calls, await self._calls.run(calls), strict=True):
-            for position, entries in answer:
-                shard = shards[first + position - 1]
+        for shards, answer in await self._waiting.ask(self._shards(), count):
+            for place, entries in answer:
                 for entry_id, flat in entries:
                     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-                    found.append((f"{shard}/{entry_id.decode()}", _record(fields)))
-            first += len(call.keys)
+                    found.append((f"{shards[place]}/{entry_id.decode()}", _record(fields)))
         return found[:count]
 
     async def size(self) -> int:

@@ -50,7 +50,7 @@ from sinks.redis.profile_columns import (
     weight_of,
     write_columns,
 )
-from sinks.redis.scripts import CALL_WEIGHT, Call, Script, ScriptCalls, ShardPart, command
+from sinks.redis.scripts import CALL_WEIGHT, Call, Script, ScriptCalls, ShardPart, ShardPoll, command
 
 Events = Mapping[str, Sequence[tuple[bytes, int]]]
 """Profile id → (event key, received_ms) of its events."""
@@ -85,6 +85,7 @@ class RedisProfileStore:
         self._prefixes = shard_prefixes(namespace)
         self._calls = ScriptCalls(redis)
         self._merged = MergedProfiles(redis, namespace)
+        self._due = ShardPoll(self._calls, _DUE, [f"{prefix}timers" for prefix in self._prefixes])
         self._shared_marks_until: int | None = None
         self._turn = 0
 
@@ -154,9 +155,7 @@ class RedisProfileStore:
             shards: The shards; with more due than `count`, another of them is asked first each time.
         """
         await self._layout()
-        keys = [f"{self._prefixes[shard]}timers" for shard in self._rotated(shards)]
-        calls = self._calls.over_shards(_DUE, [ShardPart(key, ()) for key in keys], [now_ms, count])
-        found = [part for answer in await self._calls.run(calls) for part in answer]
+        found = [part for _, answer in await self._due.ask(shards, now_ms, count) for part in answer]
         ordered = sorted(zip(map(float, found[1::2]), found[::2], strict=True))
         return [profile_id.decode() for _, profile_id in ordered[:count]]
 
@@ -246,7 +245,7 @@ class RedisProfileStore:
             erased, is `{"profile_id": …, "event_count": 0, "gone": true}`.
         """
         await self._layout()
-        parts = [ShardPart(slot_key(prefix), (prefix,)) for prefix in map(self._prefixes.__getitem__, self._rotated())]
+        parts = [ShardPart(slot_key(prefix), (prefix,)) for prefix in self._rotated()]
         calls = self._calls.over_shards(_LIST, parts, [count])
         found: list[Any] = []
         for start in range(0, len(calls), _SHARDS_A_TURN):
@@ -452,10 +451,7 @@ class RedisProfileStore:
 
         return calls, read
 
-    def _rotated(self, shards: Sequence[int] = range(SHARDS)) -> list[int]:
-        """Return shards from another one on each time, so that none has to wait for ever."""
-        if not shards:
-            return []
-        self._turn += 1
-        start = self._turn % len(shards)
-        return [*shards[start:], *shards[:start]]
+    def _rotated(self) -> list[str]:
+        """Return the prefixes of shards from another one on each time, so that none has to wait for ever."""
+        self._turn = (self._turn + 1) % SHARDS
+        return [*self._prefixes[self._turn :], *self._prefixes[: self._turn]]

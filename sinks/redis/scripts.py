@@ -12,6 +12,7 @@ from hashlib import sha1
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
+import msgpack
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError
 
@@ -131,6 +132,49 @@ class ScriptCalls:
                 pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
         found: list[Any] = await pipeline.execute(raise_on_error=False)
         return found
+
+
+class ShardPoll:
+    """Asks the same shards the same thing several times a second: what a call says of them is packed once.
+
+    Args:
+        calls: Runs the calls.
+        script: Takes a key that names the slot; msgpack of the keys that are asked, from which of them to begin (0: the
+            first), and the arguments of `ask`.
+        keys: The key of each shard, of all shards in order.
+    """
+
+    def __init__(self, calls: ScriptCalls, script: Script, keys: Sequence[str]) -> None:
+        self._calls = calls
+        self._script = script
+        self._keys = keys
+        self._shards: list[int] = []
+        self._packed: list[tuple[list[int], bytes]] = []
+        self._turn = 0
+
+    async def ask(self, shards: Sequence[int], *args: Any) -> list[tuple[list[int], Any]]:
+        """Ask shards, another of them first each time, so that none has to wait for ever.
+
+        Args:
+            shards: The shards.
+            args: Further arguments of the script.
+
+        Returns:
+            The shards and the answer of each call.
+        """
+        if self._shards != (asked := list(shards)):
+            groups = list(self._calls.grouped(asked, lambda _: 1))
+            self._packed = [(group, msgpack.packb([self._keys[shard] for shard in group])) for group in groups]
+            self._shards = asked
+        if not asked:
+            return []
+        self._turn += 1
+        first = self._turn % len(self._packed)
+        packed = [*self._packed[first:], *self._packed[:first]]
+        calls = [
+            Call(self._script, [self._keys[group[0]]], [keys, self._turn % len(group), *args]) for group, keys in packed
+        ]
+        return list(zip((group for group, _ in packed), await self._calls.run(calls), strict=True))
 
 
 def command(*args: Any) -> Call:

@@ -229,3 +229,25 @@ async def test_who_owns_no_shard_relays_nothing(client: Redis, stack: Settings) 
         await relay_records(none, Publisher(), "token"),
         await RedisProfileOutbox(client, stack.redis_namespace).size(),
     )
+
+
+async def test_no_shard_waits_for_others_that_have_more_records_than_a_turn_takes(
+    client: Redis, stack: Settings
+) -> None:
+    people = {shard_of(f"p{number}".encode()): f"p{number}" for number in range(400)}
+    records = await decide(client, stack.redis_namespace, *people.values(), *people.values())
+    outbox = RedisProfileOutbox(client, stack.redis_namespace, partial(list, people))
+    found = {record.key for _ in people for _, record in await outbox.pending(2)}
+
+    assert {one.key for one in records} == found
+
+
+async def test_a_process_that_relays_is_known_for_as_long_as_it_does(client: Redis, stack: Settings) -> None:
+    outbox, sign = RedisProfileOutbox(client, stack.redis_namespace), f"{{{stack.redis_namespace}}}:outbox:relay"
+    known = []
+    for _ in range(20):
+        assert await outbox.acquire_relay("token", 900)
+        known.append(await client.get(sign))
+        await asyncio.sleep(0.1)
+
+    assert {b"token"} == set(known)
