@@ -43,7 +43,9 @@ async def read_layout(redis: Redis, namespace: str) -> int:
         UnmigratedStateError: The store has people, and their profiles are not in shards.
     """
     found: Any = await redis.hmget(layout_key(namespace), "layout", "shared_marks_until")
-    if found[0] is None and await redis.exists(f"{shared_prefix(namespace)}people"):
+    prefix = shared_prefix(namespace)
+    # One of the two alone: nobody has come yet, or a rebuild is under way.
+    if found[0] is None and await redis.exists(f"{prefix}people", f"{prefix}identity:version") == 2:
         raise UnmigratedStateError(UNMIGRATED)
     return int(found[1] or 0)
 
