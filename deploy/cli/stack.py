@@ -104,8 +104,10 @@ def status(as_json: AsJson = False) -> None:
     from deploy.local.state import LocalHome
     from deploy.operations.conditions import Readings, conditions, read
     from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.operations.lost_people import check_layout
     from deploy.operations.metrics import addresses
     from deploy.settings import settings
+    from sinks.redis.layout import UnmigratedStateError
 
     state = LocalHome(home()).read()
     readings = Readings()
@@ -137,6 +139,10 @@ def status(as_json: AsJson = False) -> None:
         print(json.dumps(report, indent=2))
     else:
         _print_status(report, state)
+    try:
+        check_layout(settings())
+    except UnmigratedStateError as error:
+        typer.echo(str(error), err=True)
     if state is None and not kafka:
         raise typer.Exit(1)
 
@@ -154,10 +160,13 @@ def drain(
     from deploy.operations.completion import drain as wait
     from deploy.operations.completion import pending
     from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.operations.lost_people import check_layout
     from deploy.settings import settings
     from sinks.clickhouse.client import StoreDown
+    from sinks.redis.layout import UnmigratedStateError
 
     try:
+        check_layout(settings())  # what waits is not in shards, where it is counted
         with (
             LagReader(settings()) as reader,
             redis_client(settings(), timeout_s=10) as client,
@@ -171,6 +180,8 @@ def drain(
             if left.empty:
                 spinner.update("judging which events are bots'")
                 judge_all_bots(settings(), timeout_s=timeout)
+    except UnmigratedStateError as error:
+        fail(str(error))
     except (KafkaUnreachableError, redis.RedisError) as error:
         fail(f"Cannot measure what is pending: {error}. `throughline doctor` says more.")
     except (StoreDown, ClickHouseError) as error:

@@ -256,20 +256,27 @@ def _refusals(settings: Settings) -> list[Check]:
 
 
 def _people(settings: Settings) -> list[Check]:
-    """Check that Redis has not lost the people whom ClickHouse has; a store that does not answer is no fault here."""
+    """Check that Redis has its people, as this release keeps them; a store that does not answer is no fault here."""
     import redis
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.rebuild import has_people
+    from sinks.redis.layout import has_layout
+    from sinks.redis.people import has_its_people
     from sinks.redis.rebuild import is_under_way, knows_people
 
+    namespace, hint = settings.redis_namespace, "stop all workers but `record` at once, then `throughline rebuild`"
     try:
         with redis_client(settings, timeout_s=_TIMEOUT_S) as client:
-            if is_under_way(client, settings.redis_namespace):
+            if is_under_way(client, namespace):
                 return [Check("people", False, "a rebuild of Redis has not ended", "repeat `throughline rebuild`")]
-            if knows_people(client, settings.redis_namespace):
-                return []
+            if knows_people(client, namespace):
+                if not has_layout(client, namespace):
+                    found = "the profiles in Redis are as an earlier release has kept them"
+                    return [Check("people", False, found, "stop all workers, and run `throughline state migrate`")]
+                found = "some of the shards in Redis have lost their people"
+                return [] if has_its_people(client, namespace) else [Check("people", False, found, hint)]
         tables = clickhouse_client(settings, timeout_s=_TIMEOUT_S)
         try:
             lost = has_people(tables)
@@ -278,7 +285,6 @@ def _people(settings: Settings) -> list[Check]:
     except (redis.RedisError, StoreDown, ClickHouseError, OSError):
         return []
     found = "Redis knows nobody, and ClickHouse has people"
-    hint = "stop all workers but `record` at once, then `throughline rebuild`"
     return [Check("people", False, found, hint)] if lost else []
 
 

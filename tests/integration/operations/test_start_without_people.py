@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.operations.lost_people import check_people
 from deploy.operations.provision import apply_topics
+from deploy.operations.state_migration import migrate_state
 from deploy.settings import Settings
 from processors.profiles.document import encode, new_profile
 from schemas.identity.policy import IdentityPolicy
@@ -83,6 +85,32 @@ def test_a_store_of_a_release_without_shards_is_refused_until_it_is_migrated(
 
     assert (1, True) == (refused.exit_code, "run `throughline state migrate`" in refused.stderr.replace("\n", " "))
     assert (0, True) == (migrated.exit_code, knows(stack))
+
+
+def test_commands_that_count_what_waits_say_that_it_is_not_counted_before_a_migration(
+    stack: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("deploy.settings.settings", lambda: stack)
+    monkeypatch.setattr("deploy.home.home", lambda: tmp_path)
+    prepare(stack)
+    with redis.Redis.from_url(stack.redis_url) as client:
+        client.set(f"{{{stack.redis_namespace}}}:identity:version", 7)
+        client.set(f"{{{stack.redis_namespace}}}:people", 1)
+        client.xadd(f"{{{stack.redis_namespace}}}:outbox", {"t": "decisions", "k": "p1", "v": "1"})
+    drained = CliRunner().invoke(app, ["drain", "--timeout", "0"])
+    status = CliRunner().invoke(app, ["status"])
+
+    assert (1, 0) == (drained.exit_code, status.exit_code)
+    for one in (drained, status):
+        assert "run `throughline state migrate`" in one.stderr.replace("\n", " ")
+
+
+async def test_a_store_where_nobody_has_come_yet_needs_no_migration(stack: Settings) -> None:
+    async with Redis.from_url(stack.redis_url) as client:
+        await client.set(f"{{{stack.redis_namespace}}}:people", 1)  # an earlier release was started, or began anew
+        found = await RedisProfileStore(client, stack.redis_namespace).changed(10)
+
+    assert (found, None) == ([], await asyncio.to_thread(migrate_state, stack, lambda _: None))
 
 
 def test_a_shard_that_is_lost_alone_is_noticed(stack: Settings) -> None:
