@@ -38,7 +38,7 @@ from schemas.metrics import (
     TIMERS_LATE,
     Meter,
 )
-from schemas.time import clock_ms, ms_of_text
+from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.clickhouse.measures import TIMEOUT_S as ACCOUNT_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def certificate_end(host: str, port: int) -> float:
         certificate = secured.getpeercert(binary_form=True)
     if certificate is None:
         raise OSError("no certificate")
-    return x509.load_der_x509_certificate(certificate).not_valid_after_utc.timestamp()
+    return ms_of_time(x509.load_der_x509_certificate(certificate).not_valid_after_utc) / 1000
 
 
 def _set_outbox(meter: Meter, outbox: str, queue: Any) -> None:

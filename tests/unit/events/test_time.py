@@ -85,6 +85,9 @@ def test_a_text_is_of_a_form_or_not() -> None:
 
 CONVERSIONS = frozenset({"fromtimestamp", "utcfromtimestamp", "strftime", "strptime", "timestamp"})
 
+MILLISECONDS_OF_KAFKA = "message.timestamp"
+"""A message of confluent-kafka answers a kind and milliseconds: nothing is converted."""
+
 
 def _conversions(tree: ast.AST) -> Iterator[str]:
     """Calls that turn a time into text or a number, or back; `date.fromisoformat` and `.isoformat()` of days may."""
@@ -92,6 +95,8 @@ def _conversions(tree: ast.AST) -> Iterator[str]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         name, of = node.func.attr, ast.unparse(node.func.value)
+        if f"{of}.{name}" == MILLISECONDS_OF_KAFKA:
+            continue
         if name in CONVERSIONS or (name == "fromisoformat" and of == "datetime"):
             yield f"line {node.lineno}: {of}.{name}"
         if name == "isoformat" and any("milliseconds" in ast.unparse(one) for one in (*node.args, *node.keywords)):
