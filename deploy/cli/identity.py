@@ -119,6 +119,7 @@ def identity_unmerge(
 
     async def unmerge(deployment: Deployment) -> dict[str, Any]:
         from deploy.identity import reveal_identifiers
+        from deploy.operations.unmerge import preview_unmerge
         from sinks.redis.identity import ImpossibleSplitError
 
         named = {
@@ -128,7 +129,9 @@ def identity_unmerge(
         }
         hashes = list(named)
         try:
-            return await (_unmerge(deployment, hashes, timeout_s) if yes else _preview(deployment, hashes))
+            if yes:
+                return await _unmerge(deployment, hashes, timeout_s)
+            return (await preview_unmerge(deployment, hashes))._asdict()
         except ImpossibleSplitError as error:
             fail(reveal_identifiers(str(error), named))
 
@@ -188,48 +191,15 @@ def identity_refusals(
         print(f"{times:10,}  {kind:16} {anchor}{'  in quarantine' if quarantined else ''}")
 
 
-async def _preview(deployment: Deployment, identifier_hashes: list[bytes]) -> dict[str, Any]:
-    from sinks.clickhouse.history import count_affected
-
-    found = await deployment.identities.preview_split(identifier_hashes)
-    follow = count_affected(deployment.tables, [anchor for anchor, _ in found.moved], found.source)
-    return {"source": found.source, "moved": found.moved_counts, "stayed": found.stayed_counts, **follow}
-
-
 async def _unmerge(deployment: Deployment, identifier_hashes: list[bytes], timeout_s: float) -> dict[str, Any]:
-    from uuid import uuid4
-
-    from deploy.operations.rebuild import NotRebuiltError, load_rebuild_decider, rebuild_people
-    from schemas.time import clock_ms
+    from deploy.operations.rebuild import load_rebuild_decider
+    from deploy.operations.unmerge import rebuild_both, split_off
 
     decider = await load_rebuild_decider(deployment.settings)
-    deployment.lags.lags()  # fail before the split, not after it, when the broker is down
-    split = await deployment.identities.split(uuid4().hex, identifier_hashes, occurred_ms=clock_ms())
-    try:
-        with noted_act("unmerge", split.source, detail=f"into {split.target}"):
-            rebuilt = await rebuild_people(
-                deployment,
-                (split.source, split.target),
-                timeout_s=timeout_s,
-                after_version=split.version,
-                decider=decider,
-                split=True,
-                progress=WaitNotice(),
-            )
-    except NotRebuiltError as error:
-        raise NotRebuiltError(
-            f"{error}\nThe identifiers are split, the profiles are not rebuilt yet. Once the workers have caught up:"
-            f" throughline profile rebuild --after-split {split.source} {split.target}"
-        ) from error
-    moved, stayed = (dict(sorted(Counter(kind for _, kind in part).items())) for part in (split.moved, split.stayed))
-    return {
-        "source": split.source,
-        "target": split.target,
-        "moved": moved,
-        "stayed": stayed,
-        "version": split.version,
-        "rebuilt": rebuilt,
-    }
+    split = await split_off(deployment, identifier_hashes)
+    with noted_act("unmerge", split.source, detail=f"into {split.target}"):
+        done = await rebuild_both(deployment, split, decider, timeout_s=timeout_s, progress=WaitNotice())
+    return done._asdict()
 
 
 async def _identifier_hashes(

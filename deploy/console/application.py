@@ -145,8 +145,24 @@ class Console:
         """Note an act in the audit log."""
         await asyncio.to_thread(self.audit.note, viewer.user, act, subject, outcome, detail)
 
-    async def act(self, viewer: Viewer, act: str, subject: str, task: Awaitable[Result], *, detail: str = "") -> Result:
-        """Do something, note it and its outcome in the audit log, and compute all panels anew."""
+    async def act(
+        self,
+        viewer: Viewer,
+        act: str,
+        subject: str,
+        task: Awaitable[Result],
+        *,
+        detail: str | Callable[[Result], str] = "",
+    ) -> Result:
+        """Do something, note it and its outcome in the audit log, and compute all panels anew.
+
+        Args:
+            viewer: Who does it.
+            act: What, a verb.
+            subject: On whom or what; never an address.
+            task: Does it.
+            detail: More, in words, or what says it of the result.
+        """
         try:
             result = await task
         except BaseException as error:
@@ -154,7 +170,7 @@ class Console:
             # The people's names are not for the log: errors about a person may quote what somebody searched for.
             await self.note(viewer, act, subject, "failed", "" if isinstance(error, UnknownPersonError) else said)
             raise
-        await self.note(viewer, act, subject, "done", detail)
+        await self.note(viewer, act, subject, "done", detail if isinstance(detail, str) else detail(result))
         self.panels.forget()
         return result
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from deploy.console.application import Console
 from deploy.console.panels import NotedClient, Panel
 from deploy.console.rendering import Viewer
+from deploy.operations import conditions
 from deploy.operations.definitions_report import read_workers
 from deploy.operations.lag import LagReader
 from deploy.settings import Settings
@@ -22,6 +23,8 @@ from sinks.clickhouse.audit_log import read_acts
 _SLOT_MINUTES, _HOURS, _DAYS = 30, 24, 30
 _SLOW_LIFE_S = 60.0
 _SHOWN_CHANNELS = 7
+_PAGES = {"ManyRefusals": "/data"}
+"""Alert → the page that shows more; all others: the page of the system."""
 
 
 class Sales(NamedTuple):
@@ -58,7 +61,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     """Return the routes of this module."""
 
     async def overview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        names = ("arrivals", "delay", "refusals", "sales", "accounting", "lag", "workers", "acts")
+        names = ("arrivals", "delay", "refusals", "sales", "accounting", "lag", "workers", "acts", "conditions")
         found = dict(zip(names, await asyncio.gather(*_panels(console)), strict=True))
         return console.renderer.page(
             "overview.html", viewer, "/", alerts=_alerts(found), slots=_slots(found["arrivals"], console), **found
@@ -84,6 +87,7 @@ def _panels(console: Console) -> list[Any]:
         get("lag", lambda _: lags(settings)),
         get("workers", lambda _: workers(settings)),
         get("acts", lambda client: read_acts(client, limit=6)),
+        get("conditions", lambda _: held_conditions(settings), life_s=_SLOW_LIFE_S),
     ]
 
 
@@ -94,6 +98,12 @@ def lags(settings: Settings) -> dict[str, int]:
         for one in reader.lags(exact=False):
             found[one.role] = found.get(one.role, 0) + one.records
         return found
+
+
+def held_conditions(settings: Settings) -> list[conditions.Condition]:
+    """Return the conditions of shipped alerts that hold now, as `throughline doctor` finds them."""
+    with LagReader(settings, timeout_s=5) as reader:
+        return [one for one in conditions.conditions(conditions.read(settings, reader)) if one.alert]
 
 
 def workers(settings: Settings) -> dict[str, Any]:
@@ -139,8 +149,13 @@ def _slots(panel: Panel[list[tuple[datetime, str, int]]], console: Console) -> d
 
 def _alerts(found: dict[str, Panel[Any]]) -> list[Alert]:
     alerts = []
+    held = {one.alert: one for one in found["conditions"].value or ()}
     if (accounting := found["accounting"].value) and accounting.difference:
         alerts.append(Alert(f"{abs(accounting.difference):,} records have two outcomes, or none", "/system"))
+        held.pop("AccountingDifference", None)
+    alerts += [
+        Alert(f"{one.name}: {one.found} (alert {name})", _PAGES.get(name, "/system")) for name, one in held.items()
+    ]
     if lag := found["lag"].value:
         behind = {role: records for role, records in lag.items() if records > 10_000}
         alerts += [Alert(f"{role} is {records:,} records behind", "/system") for role, records in behind.items()]

@@ -121,6 +121,7 @@ async def _part(console: Console, request: web.Request, viewer: Viewer, profile_
         anchors = [anchor for anchor, _ in members]
         changes = await asyncio.to_thread(read_changes, noted, profile_id, anchors)
         values |= {"members": members, "graph": draw(profile_id, members, changes), "changes": changes[::-1]}
+        values["links"] = {anchor: change for change in changes for anchor, _ in change["anchors"]}
         values["acts"] = await asyncio.to_thread(read_acts, noted, subject=profile_id, limit=20)
     return console.renderer.text(
         f"person_{part}.html", viewer, f"/people/{profile_id}", profile_id=profile_id, queries=noted.queries, **values

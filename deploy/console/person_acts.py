@@ -17,14 +17,15 @@ from deploy.operations.person_export import export_person, read_person
 from deploy.operations.person_lookup import find_erasure_request, find_person
 from deploy.operations.suppression import NotSuppressibleError, suppress_person, suppression_event
 
-ERASURE_TIMEOUT_S = 60.0
+WORKERS_TIMEOUT_S = 60.0
+"""Longest time that an act waits for workers to have caught up."""
 
 
 def routes(console: Console) -> list[web.RouteDef]:
     """Return the routes of this module."""
 
     async def export(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        deployment, profile_id = await _found(console, request)
+        deployment, profile_id = await found_person(console, request)
         data = await console.act(viewer, "export", profile_id, export_person(deployment, profile_id))
         return web.Response(
             body=json.dumps(data, indent=2, ensure_ascii=False).encode(),
@@ -33,7 +34,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         )
 
     async def preview(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        deployment, profile_id = await _found(console, request)
+        deployment, profile_id = await found_person(console, request)
         act = request.match_info["act"]
         person = await read_person(deployment, console.settings, profile_id)
         said: dict[str, Any] = {}
@@ -55,14 +56,14 @@ def routes(console: Console) -> list[web.RouteDef]:
             raise web.HTTPBadRequest(text=f"Nothing was erased: type {who[:8]} to confirm.")
         wanted = await find_erasure_request(deployment, who)
         try:
-            task = erase_person(deployment, wanted, timeout_s=ERASURE_TIMEOUT_S)
+            task = erase_person(deployment, wanted, timeout_s=WORKERS_TIMEOUT_S)
             receipt = await asyncio.shield(asyncio.ensure_future(console.act(viewer, "erase", wanted.profile_id, task)))
         except NotErasedError as error:
             return console.error(request, viewer, 500, str(error))
         return console.renderer.page("erased.html", viewer, "/people", receipt=receipt.as_json())
 
     async def suppress(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        deployment, profile_id = await _found(console, request)
+        deployment, profile_id = await found_person(console, request)
         try:
             task = suppress_person(deployment, profile_id, viewer.user)
             await console.act(viewer, "suppress", profile_id, task)
@@ -79,6 +80,11 @@ def routes(console: Console) -> list[web.RouteDef]:
     ]
 
 
-async def _found(console: Console, request: web.Request) -> tuple[Deployment, str]:
+async def found_person(console: Console, request: web.Request) -> tuple[Deployment, str]:
+    """Return the stores, and the live person that a path names.
+
+    Raises:
+        UnknownPersonError: There is none.
+    """
     deployment = await console.stores.deployment()
     return deployment, (await find_person(deployment, request.match_info["profile_id"])).profile_id

@@ -24,6 +24,7 @@ from deploy.console import (
     segments,
     sign_in,
     system,
+    unmerge,
 )
 from deploy.console.access import ConsoleDefinitions, SignInTokens
 from deploy.console.application import Console, application
@@ -34,8 +35,8 @@ from deploy.settings import Settings
 log = logging.getLogger(__name__)
 
 PAGES = (
-    sign_in, openid, overview, live, people, person_acts, segments, journeys, messages, attribution, audience, data,
-    system,
+    sign_in, openid, overview, live, people, person_acts, unmerge, segments, journeys, messages, attribution, audience,
+    data, system,
 )  # fmt: skip
 HEARTBEAT_S = 5.0
 

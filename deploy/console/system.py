@@ -14,7 +14,10 @@ from deploy.console.panels import NotedClient
 from deploy.console.rendering import Viewer
 from deploy.operations.doctor import examine, public_settings
 from deploy.settings import Settings
+from schemas.time import clock_ms
 from sinks.clickhouse.audit_log import read_acts
+from sinks.redis import measures
+from sinks.redis.outbox import identity_outbox, profile_outboxes, waiting_in_shards
 
 _SLOW_LIFE_S = 60.0
 _SIZES = """
@@ -58,20 +61,18 @@ def routes(console: Console) -> list[web.RouteDef]:
 
 def redis_figures(settings: Settings) -> dict[str, Any]:
     """Return version, memory and numbers of what waits in Redis."""
-    prefix = f"{{{settings.redis_namespace}}}:"
+    namespace, now_ms = settings.redis_namespace, clock_ms()
     with redis_client(settings, timeout_s=5) as client:
         info: Any = client.info()
-        pipeline = client.pipeline(transaction=False)
-        pipeline.xlen(f"{prefix}outbox").zcard(f"{prefix}timers").zcard(f"{prefix}delivery:due")
-        outbox, timers, messages = pipeline.execute()
-    return {
-        "version": info.get("valkey_version") or info.get("redis_version"),
-        "memory_bytes": info.get("used_memory"),
-        "keys": sum(one["keys"] for name, one in info.items() if name.startswith("db")),
-        "outbox": outbox,
-        "timers": timers,
-        "messages": messages,
-    }
+        outboxes = [identity_outbox(namespace).stream, *profile_outboxes(namespace)]
+        return {
+            "version": info.get("valkey_version") or info.get("redis_version"),
+            "memory_bytes": info.get("used_memory"),
+            "keys": sum(one["keys"] for name, one in info.items() if name.startswith("db")),
+            "outbox": measures.waiting_records(client, outboxes, now_ms).entries,
+            "timers": waiting_in_shards(client, namespace, "ZCARD", "timers"),
+            "messages": measures.waiting_messages(client, namespace),
+        }
 
 
 def _acts(client: NotedClient) -> Any:

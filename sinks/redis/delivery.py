@@ -30,6 +30,11 @@ KEPT_MS = 35 * DAY_MS
 _READ_AT_ONCE = 500
 
 
+def due_key(namespace: str) -> str:
+    """Return the key of the messages that wait, by when they are due."""
+    return f"{{{namespace}}}:delivery:due"
+
+
 class RedisDeliveryLedger:
     """Claims messages for sending and stores their results.
 
@@ -44,7 +49,7 @@ class RedisDeliveryLedger:
     def __init__(self, redis: Redis, namespace: str) -> None:
         self._redis = redis
         self._prefix = f"{{{namespace}}}:"
-        self._key = f"{self._prefix}delivery:due"
+        self._key = due_key(namespace)
         self._script = redis.register_script(source("delivery"))
 
     async def claim(self, key: str, action: bytes, now_ms: int, lease_ms: int) -> DeliveryClaim:

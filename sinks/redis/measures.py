@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sinks.redis.delivery import due_key
 from sinks.redis.keys import shard_prefixes
 from sinks.redis.outbox import waiting_in_shards
 
@@ -59,6 +60,11 @@ def due_timers(redis: Any, namespace: str, now_ms: int) -> Queue:
 def changed_profiles(redis: Any, namespace: str) -> int:
     """Count the profiles that have changed since their last snapshot."""
     return waiting_in_shards(redis, namespace, "ZCARD", "profiles:changed")
+
+
+def waiting_messages(redis: Any, namespace: str) -> int:
+    """Count the messages that wait for an attempt to send them, or for the end of one."""
+    return int(redis.zcard(due_key(namespace)))
 
 
 def memory(redis: Any) -> Memory:

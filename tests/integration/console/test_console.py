@@ -43,6 +43,7 @@ PATHS = {
     "/people/{person}?whole=1": 200,
     "/people/{person}/erase": 200,
     "/people/{person}/suppress": 200,
+    "/people/{person}/unmerge": 200,
     "/segments": 200,
     "/segments/customers": 200,
     "/journeys": 200,
@@ -126,7 +127,8 @@ def shown(one_database: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> 
             one_database.settings, console_file=roles, delivery_file=delivery, smtp_url=SecretStr(mails.url)
         ) as url,
     ):
-        patch.setattr("deploy.console.person_acts.ERASURE_TIMEOUT_S", 0.2)  # no worker runs that could be waited for
+        for acts in ("person_acts", "unmerge"):
+            patch.setattr(f"deploy.console.{acts}.WORKERS_TIMEOUT_S", 0.2)  # no worker runs that could be waited for
         yield Shown(url, one_database, people, mails)
 
 
@@ -180,6 +182,21 @@ def test_the_page_of_a_person_says_what_happened_and_why_profiles_are_one(reader
 
     assert ("Ann <b>Smith</b>" in text, EMAIL in text, "Order Completed" in text) == (True, True, True)
     assert ("shared identifier" in text, reader.page.locator("svg.graph .former").count()) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        pytest.param((), "choose the identifiers", id="none"),
+        pytest.param(("no-hash",), "keyed hash", id="no hash"),
+        pytest.param(("00000000-0000-0000-0000-000000000001",), "no profile has", id="unknown"),
+    ],
+)
+def test_an_unmerge_that_cannot_be_is_a_sentence(
+    reader: Reader, shown: Shown, chosen: tuple[str, ...], why: str
+) -> None:
+    reader.open(f"/people/{shown.others[0]}/unmerge?" + "&".join(f"anchor={one}" for one in chosen))
+    assert why in reader.page.inner_text("main")
 
 
 def test_an_export_is_all_data_of_the_person_and_is_noted(reader: Reader, shown: Shown) -> None:
@@ -311,6 +328,23 @@ def test_a_list_for_a_network_is_hashed_and_noted(reader: Reader, shown: Shown) 
 
     assert (True, False) == (text.startswith("Email,Phone"), "@" in text)
     assert ("local", "export", "customers", "done") == shown.acts()[0]
+
+
+def test_identifiers_that_do_not_belong_together_are_taken_apart_after_a_look_at_what_moves(
+    reader: Reader, shown: Shown
+) -> None:
+    reader.open(f"/people/{shown.person}")
+    reader.page.check("tr:has-text('email') input[name=anchor]")
+    reader.page.click("button:has-text('What would move')")
+    said = reader.page.inner_text("main")
+    assert ("1 email" in said, "1 anonymous_id" in said, "orders among them" in said) == (True, True, True)
+
+    reader.page.click("button:has-text('Take apart')")  # no worker runs: the two are split, and not yet rebuilt
+
+    assert "throughline profile rebuild --after-split" in reader.page.inner_text("main")
+    assert ("local", "unmerge", shown.person, "failed") == shown.acts()[0]
+    assert 200 == reader.open(f"/people?q={EMAIL}")
+    assert shown.person not in reader.page.url
 
 
 @pytest.mark.parametrize(
