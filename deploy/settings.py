@@ -159,6 +159,15 @@ class Settings(BaseSettings):
     redis_namespace: str = Field("throughline", description="Hash tag of every Redis key: {namespace}:…")
     clickhouse_database: str = Field("throughline", description="The ClickHouse database.")
 
+    # How long ClickHouse keeps what
+    keep_payloads_days: int = Field(
+        0, ge=0, le=36_500, description="Days that identifiers, traits and payloads of events are kept; 0: for ever."
+    )
+    keep_events_days: int = Field(0, ge=0, le=36_500, description="Days that events are kept; 0: for ever.")
+    keep_reports_days: int = Field(
+        0, ge=0, le=36_500, description="Days that orders, messages, decisions and credits are kept; 0: for ever."
+    )
+
     # The deployment and its definitions
     channels: Annotated[tuple[str, ...], NoDecode] = Field(
         TOUCHPOINT_CHANNELS, description="Known channels, comma-separated."

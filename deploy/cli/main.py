@@ -20,6 +20,7 @@ app = typer.Typer(
 MODULES = (
     "stack",
     "provision",
+    "retention",
     "permissions",
     "worker",
     "collector",

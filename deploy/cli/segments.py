@@ -222,6 +222,7 @@ def segments_check(as_json: AsJson = False) -> None:
     from schemas.time import ms_of_time, text_of_time
     from sinks.clickhouse.audiences import members_by_person
     from sinks.clickhouse.history import read_people
+    from sinks.clickhouse.retention import whole_since
     from sinks.redis.segment_backfill import note_check
 
     deployed = settings()
@@ -236,7 +237,8 @@ def segments_check(as_json: AsJson = False) -> None:
 
             async def check(stores: Stores) -> CheckResult:
                 people, at_ms = read_people(client, now), ms_of_time(now)
-                return await check_segments(stores.profiles, engine, members, people, at_ms, catalogue)
+                since_ms = ms_of_time(since) if (since := whole_since(client)) else 0
+                return await check_segments(stores.profiles, engine, members, people, at_ms, catalogue, since_ms)
 
             return with_stores(check)
 
@@ -263,7 +265,8 @@ def segments_check(as_json: AsJson = False) -> None:
                 text_columns=3,
             )  # fmt: skip
         verdict = "differ in these segments" if result.differences else "are in the same segments everywhere"
-        print(f"{result.people:,} people {verdict}; {result.skipped:,} left out because something of them is under way")
+        why = "because something of them is under way or has expired"
+        print(f"{result.people:,} people {verdict}; {result.skipped:,} left out {why}")
     if result.differences:
         raise typer.Exit(1)
 

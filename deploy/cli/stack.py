@@ -134,6 +134,7 @@ def status(as_json: AsJson = False) -> None:
         "conditions": [one._asdict() for one in conditions(readings)],
         "definitions": _definitions(settings()),
         "predictions": _predictions(settings()),
+        "kept": _kept(settings()),
     }
     if as_json:
         print(json.dumps(report, indent=2))
@@ -269,6 +270,13 @@ def _predictions(settings: Settings) -> str:
     return state.found if state else ""
 
 
+def _kept(settings: Settings) -> list[str]:
+    """Describe how long what is kept; empty if ClickHouse does not answer."""
+    from deploy.operations.kept_history import status_lines
+
+    return status_lines(settings)
+
+
 def _advise_to_publish(*, started: bool) -> None:
     """Say how files of definitions come in force that the workers have not read."""
     import asyncio
@@ -380,6 +388,8 @@ def _print_status(report: dict[str, Any], state: dict[str, Any] | None) -> None:
         alert = f" [red]{one['alert']}[/]: see deploy/README.md" if one["alert"] else ""
         console.print(f"{one['name']}: {escape(one['found'])}{alert}", soft_wrap=True)
     for line in report["definitions"]:
+        console.print(escape(line), soft_wrap=True)
+    for line in report["kept"]:
         console.print(escape(line), soft_wrap=True)
     if report["predictions"]:
         console.print(f"predictions: {report['predictions']}", soft_wrap=True)

@@ -77,6 +77,7 @@ def examine(settings: Settings, role: Grantee = "operator") -> list[Check]:
         *_definitions(settings),
         *_segments(settings),
         *_predictions(settings),
+        *_kept_history(settings),
         *_conditions(settings),
     ]
     return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
@@ -286,6 +287,18 @@ def _people(settings: Settings) -> list[Check]:
         return []
     found = "Redis knows nobody, and ClickHouse has people"
     return [Check("people", False, found, hint)] if lost else []
+
+
+def _kept_history(settings: Settings) -> list[Check]:
+    """Check that how long data is kept is possible, and in force."""
+    from deploy.operations.kept_history import RetentionRefusedError, check_kept, status_lines, wanted
+
+    try:
+        check_kept(wanted(settings))
+    except RetentionRefusedError as error:
+        return [Check("retention", False, str(error), "change the settings")]
+    late = [line for line in status_lines(settings) if "the settings say otherwise" in line]
+    return [Check("retention", False, line, "`throughline retention apply` counts what it removes") for line in late]
 
 
 def _profiles(settings: Settings) -> list[Check]:

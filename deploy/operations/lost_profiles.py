@@ -8,12 +8,19 @@ from typing import Any
 
 from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
-from deploy.operations.rebuild import separated_identifiers
+from deploy.operations.rebuild import separated_identifiers, whole_since_ms
 from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import event_key
 from processors.profiles.document import read_profile
 from processors.profiles.fold import read_state
-from processors.profiles.rebuild import RebuiltProfile, replacement, restore
+from processors.profiles.rebuild import (
+    RebuiltProfile,
+    advance,
+    may_lack_events,
+    newer_events,
+    replacement,
+    restore,
+)
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
 from schemas.time import clock_ms, time_of_ms
@@ -50,7 +57,9 @@ async def rebuild_profiles(
     tables = deployment.tables
     parts = 1 + await asyncio.to_thread(count_profiles, tables) // PEOPLE_A_PART
     divided = await deployment.profiles.live(await asyncio.to_thread(split_profiles, tables))
-    work = _Work(deployment, decider, unread, {one for one in divided.values() if one})
+    work = _Work(
+        deployment, decider, unread, {one for one in divided.values() if one}, await whole_since_ms(deployment)
+    )
     done = await progress.done()
     # The number of parts may be another one if people came meanwhile: then all are done again.
     for part in range(parts):
@@ -63,12 +72,20 @@ async def rebuild_profiles(
 
 
 class _Work:
-    def __init__(self, deployment: Deployment, decider: DecisionEngine, unread: set[bytes], divided: set[str]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        decider: DecisionEngine,
+        unread: set[bytes],
+        divided: set[str],
+        whole_since_ms: int,
+    ) -> None:
         self._deployment = deployment
         self._profiles = deployment.profiles
         self._decider = decider
         self._unread = unread
         self._divided = divided
+        self._whole_since_ms = whole_since_ms
         self.kept = self.anew = 0
 
     async def do(self, part: int, parts: int) -> None:
@@ -103,7 +120,9 @@ class _Work:
             stored = stored._replace(document=snapshot.document, state=snapshot.state or None)
         rebuilt = self._of_snapshot(stored, applied) if snapshot is not None else None
         decided = rebuilt is not None
-        if rebuilt is None:
+        if rebuilt is None and snapshot is not None and self._lacks_events(stored):
+            rebuilt = advance(stored, self._catalogue.around(profile_id, applied), self._decider, now_ms)
+        elif rebuilt is None:
             foreign = (
                 await separated_identifiers(self._deployment, profile_id, applied)
                 if profile_id in self._divided
@@ -122,7 +141,11 @@ class _Work:
     def _of_snapshot(self, stored: StoredProfile, events: Events) -> RebuiltProfile | None:
         """Return the profile of a snapshot; None: there are other events than it knows."""
         document, state = read_profile(stored), read_state(stored.state)
-        if document["event_count"] != len(events) and events:
+        lacks = self._lacks_events(stored)
+        if newer_events(document, events) if lacks else document["event_count"] != len(events) and events:
             return None
         person = Person(stored.profile_id, document, state)
         return RebuiltProfile(document, state, self._decider.due(person), ())
+
+    def _lacks_events(self, stored: StoredProfile) -> bool:
+        return may_lack_events(read_profile(stored), self._whole_since_ms)

@@ -51,14 +51,17 @@ def apply_topics(settings: Settings) -> dict[str, str]:
 
 
 def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None) -> list[str]:
-    """Apply the missing migrations, and write settings, markets, channels and tracking plan, which the views read.
+    """Apply the missing migrations, and write what views read and how long data is kept.
+
+    Views read settings, markets, channels and the tracking plan.
 
     Rules of segments and channels of the message policy are those in force, if Redis knows of published ones: the views
     are to agree with the workers.
 
     Args:
         settings: The deployment's.
-        advise: Called with a text if the views cannot be opened to analysts; all else is done then.
+        advise: Called with a text if the views cannot be opened to analysts, or what is kept for how long is not set
+            since it would remove something; all else is done then.
 
     Returns:
         The migrations applied now, by file name; empty when there was nothing to do.
@@ -68,6 +71,7 @@ def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None
     from deploy.operations.definition_files import load_markets, touch_rules
     from deploy.operations.definitions_report import settings_or_folder
     from deploy.operations.engines import load_segments
+    from deploy.operations.kept_history import set_harmless_retention
     from deploy.operations.plans import load_plan, plan_files, plan_rows
     from processors.identity.countries import country_names
     from schemas.events.touchpoint import EVENT_NAMES
@@ -102,6 +106,8 @@ def migrate(settings: Settings, advise: Callable[[str], object] = lambda _: None
         publish_markets(client, market_rows(load_markets(in_force), settings.timezone), country_names())
         publish_channels(client, _own_channels(in_force))
         publish_plan(client, plan_rows(load_plan(plan_files(settings))), sorted(EVENT_NAMES))
+        if advice := set_harmless_retention(settings, client):
+            advise(advice)
         return applied
     finally:
         client.close()

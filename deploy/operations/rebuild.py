@@ -22,12 +22,14 @@ from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.identity.claims import all_claims
 from processors.profiles.catalogue_history import NO_CATALOGUE
-from processors.profiles.rebuild import rebuild, replacement, restore, state_anew
+from processors.profiles.document import read_profile
+from processors.profiles.rebuild import may_lack_events, rebuild, refill, replacement, restore, state_anew
 from processors.segments.preview import history_of
 from schemas.journeys.definitions import Journey
 from schemas.segments.conditions import SegmentHistory
-from schemas.time import clock_ms
+from schemas.time import clock_ms, ms_of_time
 from sinks.clickhouse.history import read_events
+from sinks.clickhouse.retention import whole_since
 from sinks.redis.deduplication import TTL_S
 from sinks.redis.definitions import RedisDefinitions
 
@@ -78,6 +80,9 @@ async def rebuild_people(
     progress: Progress = lambda _: None,
 ) -> dict[str, int]:
     """Rebuild profiles.
+
+    Where events of a person may have expired, the profile stays and its segments are evaluated anew; a split has to do
+    with what is left.
 
     Args:
         deployment: Open.
@@ -139,14 +144,25 @@ async def _rebuild(
                 happened = catalogue.around(stored.profile_id, events, "occurred_at")
                 changes = history_of(decider.segments, stored.profile_id, happened, now_ms)
                 rebuilt = state_anew(stored, rebuilt, decider, now_ms, SegmentHistory(names, changes, names))
+        elif may_lack_events(read_profile(stored), await whole_since_ms(deployment)):
+            dated = history(stored.profile_id, events, now_ms) if history else None
+            refilled = refill(stored, received, decider, now_ms, dated, partial=True)
+            assert refilled is not None  # which is for events that are all there
+            rebuilt = refilled
         else:
             dated = history(stored.profile_id, events, now_ms) if history else None
             rebuilt = restore(stored, received, decider, now_ms, foreign=foreign, history=dated)
         since_ms = now_ms - TTL_S * 1000
         change = replacement(stored, rebuilt, decided=decider is not None, marked_since_ms=since_ms)
         if await deployment.profiles.replace(change):
-            return stored.profile_id, rebuilt.event_count
+            return stored.profile_id, rebuilt.event_count or len(events)
     raise NotRebuiltError(f"profile {profile_id} kept changing: try again when its events come less fast")
+
+
+async def whole_since_ms(deployment: Deployment) -> int:
+    """Return since when all events are there with all that they said, milliseconds since 1970; 0: since ever."""
+    found = await asyncio.to_thread(whole_since, deployment.tables)
+    return ms_of_time(found) if found else 0
 
 
 async def separated_identifiers(

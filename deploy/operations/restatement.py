@@ -24,6 +24,7 @@ from schemas.identity.erasure import Trace
 from sinks.clickhouse.client import ClickHouseSink
 from sinks.clickhouse.erasure import PersonRows, delete_rows
 from sinks.clickhouse.history import events_by_day, read_classified
+from sinks.clickhouse.retention import whole_since
 
 BATCH = 20_000
 
@@ -49,7 +50,7 @@ class RestatementResult:
 async def restate(
     deployment: Deployment, start: datetime, stop: datetime, *, dry_run: bool, done: DayDone = lambda day, events: None
 ) -> RestatementResult:
-    """Classify stored events anew.
+    """Classify stored events anew; those whose payload may have expired stay as they are.
 
     Args:
         deployment: Open.
@@ -64,6 +65,8 @@ async def restate(
     """
     rules, result = touch_rules(deployment.settings), RestatementResult()
     sink = clickhouse_sink(deployment.settings)
+    if since := await asyncio.to_thread(whole_since, deployment.tables):
+        start = max(start, since)
     try:
         for day, events in await asyncio.to_thread(events_by_day, deployment.tables, start, stop):
             found = await asyncio.to_thread(_of_day, deployment.tables, day, start, stop, rules)

@@ -27,11 +27,12 @@ from deploy.connections.redis import redis_client
 from deploy.operations.catalogue_history import read_catalogue
 from deploy.operations.deployment import Deployment
 from deploy.operations.publication import wait_for_workers
-from deploy.operations.rebuild import rebuild_people, wait_for
+from deploy.operations.rebuild import rebuild_people, wait_for, whole_since_ms
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
+from processors.profiles.document import read_profile
 from processors.profiles.fold import read_state
-from processors.profiles.rebuild import RebuiltProfile, refill, replacement
+from processors.profiles.rebuild import RebuiltProfile, may_lack_events, refill, replacement
 from processors.segments.preview import history_of
 from processors.segments.reachability import AddressTypes
 from schemas.channels import ADDRESS_TYPES_OF
@@ -291,6 +292,7 @@ class _Backfill:
                 [name for name in chosen if not name.startswith(JOURNEY)],
                 [name.removeprefix(JOURNEY) for name in chosen if name.startswith(JOURNEY)],
             )
+        self._whole_since_ms = await whole_since_ms(self._deployment)
         self._names = frozenset(self._result.segments)
         self._engine = self._decider.segments.part(self._result.segments)
         if chosen:
@@ -402,7 +404,8 @@ class _Backfill:
                 try:
                     history = self._history(profile_id, events, now_ms)
                     received = self._catalogue.around(profile_id, events)
-                    rebuilt = refill(stored, received, self._decider, now_ms, history)
+                    partial = may_lack_events(read_profile(stored), self._whole_since_ms)
+                    rebuilt = refill(stored, received, self._decider, now_ms, history, partial=partial)
                 except Exception as error:  # noqa: BLE001  (one person that cannot be read must not stop the others)
                     self._result.failed[profile_id] = f"{type(error).__name__}: {error}"[:200]
                     continue

@@ -16,6 +16,8 @@ import orjson
 
 from deploy.operations.segment_backfill import batches
 from processors.profiles.catalogue_history import NO_CATALOGUE, CatalogueHistory
+from processors.profiles.document import read_profile
+from processors.profiles.rebuild import may_lack_events
 from processors.segments.engine import SegmentEngine
 from processors.segments.preview import members_by_history
 from schemas.profiles.document import StoredProfile
@@ -79,8 +81,9 @@ async def check_segments(
     people: People,
     at_ms: int,
     catalogue: CatalogueHistory = NO_CATALOGUE,
+    whole_since_ms: int = 0,
 ) -> CheckResult:
-    """Compare the members of all segments.
+    """Compare the members of all segments; people of whom events may have expired are left out.
 
     Args:
         store: The live profiles.
@@ -89,6 +92,7 @@ async def check_segments(
         people: The history of each person.
         at_ms: The time of both, milliseconds since 1970.
         catalogue: What was known of products, by `read_catalogue`.
+        whole_since_ms: All events since then are there, milliseconds since 1970; 0: all.
     """
     result, names = CheckResult(), engine.names
     different: dict[str, _Compared] = {}
@@ -98,7 +102,8 @@ async def check_segments(
         for (profile_id, events), live in zip(batch, reading.live, strict=True):
             stored = reading.profiles.get(live) if live is not None else None
             state = orjson.loads(stored.state) if stored is not None and stored.state else {}
-            if live not in (profile_id, None) or _is_unfinished(engine, stored, state, at_ms):
+            expired = stored is not None and may_lack_events(read_profile(stored), whole_since_ms)
+            if live not in (profile_id, None) or expired or _is_unfinished(engine, stored, state, at_ms):
                 result.skipped += 1
                 continue
             result.people += 1

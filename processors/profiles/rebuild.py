@@ -24,6 +24,16 @@ from schemas.segments.conditions import SegmentHistory
 from schemas.time import ms_of_text
 
 
+def may_lack_events(document: Document, whole_since_ms: int) -> bool:
+    """Return whether events that a profile has counted may have expired, so that it cannot be made of events alone.
+
+    Args:
+        document: The profile.
+        whole_since_ms: Events since then are all there, milliseconds since 1970; 0: all events are.
+    """
+    return bool(whole_since_ms and document["event_count"]) and document.get("first_seen", 0) < whole_since_ms
+
+
 class RebuiltProfile(NamedTuple):
     """A profile, folded from history.
 
@@ -163,7 +173,7 @@ def restore(
         foreign: As of `rebuild`.
         history: Dates memberships by history; None: changes are of `now_ms`.
     """
-    state = _state_without_series(stored, decider)
+    state = _without_series(_joined_state(stored, decider))
     person = Person(stored.profile_id, new_profile(stored.profile_id), state)
     marks = _take_in(person, events, decider, foreign)
     _keep_traits(person.document, read_profile(stored), decider.traits_set)
@@ -171,8 +181,32 @@ def restore(
     return RebuiltProfile(person.document, state, decider.due(person), tuple(marks.items()), emits)
 
 
+def advance(stored: StoredProfile, events: Iterable[Event], decider: Restorer, now_ms: int) -> RebuiltProfile:
+    """Add to a stored profile, of which earlier events may have expired, those that surely came after it.
+
+    They are the events after the last one that it knows; one that came late in the same seconds is not recognised.
+    """
+    document, state = read_profile(stored), read_state(stored.state)
+    person = Person(stored.profile_id, document, state)
+    marks = _take_in(person, newer_events(document, events), decider, frozenset())
+    emits = tuple(decider.restate(person, now_ms, None))
+    return RebuiltProfile(document, state, decider.due(person), tuple(marks.items()), emits)
+
+
+def newer_events(document: Document, events: Iterable[Event]) -> list[Event]:
+    """Return the events of a person that happened after the last one that the profile has counted."""
+    last_ms = document.get("last_seen", 0)
+    return [event for event in events if not event.get("derived") and ms_of_text(event["occurred_at"]) > last_ms]
+
+
 def refill(
-    stored: StoredProfile, events: Iterable[Event], decider: Restorer, now_ms: int, history: SegmentHistory
+    stored: StoredProfile,
+    events: Iterable[Event],
+    decider: Restorer,
+    now_ms: int,
+    history: SegmentHistory | None,
+    *,
+    partial: bool = False,
 ) -> RebuiltProfile | None:
     """Make the series of the segments anew from the events of a profile, which stays as it is.
 
@@ -181,29 +215,37 @@ def refill(
         events: All events of the profile, and perhaps further ones that it does not hold yet.
         decider: The decision engine.
         now_ms: The time for which memberships are exact.
-        history: Memberships by those events.
+        history: Memberships by those events; None: changes are of `now_ms`.
+        partial: Events of the profile may have expired: series that it has stay, and the others are made of the rest.
 
     Returns:
         The profile, without marks; None: the events are not those of the profile, which `restore` can mend.
     """
     document = read_profile(stored)
-    state = _state_without_series(stored, decider)
+    former = _joined_state(stored, decider)
+    state = _without_series(former)
     scratch = Person(stored.profile_id, new_profile(stored.profile_id), state)
     _take_in(scratch, events, decider, frozenset())
     if scratch.document["event_count"] != document["event_count"]:
-        return None
+        if not partial:
+            return None
+        state["features"] = {**state.get("features", {}), **former.get("features", {})}
+        state |= {name: former[name] for name in (link_scans.SECTION,) if name in former}
     person = Person(stored.profile_id, document, state)
     emits = tuple(decider.restate(person, now_ms, history))
     return RebuiltProfile(document, state, decider.due(person), (), emits)
 
 
-def _state_without_series(stored: StoredProfile, decider: Restorer) -> dict[str, Any]:
-    """Return the state of a person, joined with the profiles to absorb, without what is made anew from the events."""
+def _joined_state(stored: StoredProfile, decider: Restorer) -> dict[str, Any]:
+    """Return the state of a person, joined with the profiles to absorb."""
     state = read_state(stored.state)
     combine_states(decider, state, [read_state(loser.state) for loser in stored.absorbed])
-    for section in ("features", link_scans.SECTION):
-        state.pop(section, None)
     return state
+
+
+def _without_series(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without what is made anew from the events."""
+    return {name: part for name, part in state.items() if name not in ("features", link_scans.SECTION)}
 
 
 def _take_in(

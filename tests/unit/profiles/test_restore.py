@@ -10,7 +10,16 @@ import pytest
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import encode
 from processors.profiles.fold import encode_state
-from processors.profiles.rebuild import RebuiltProfile, rebuild, replacement, restore, state_anew
+from processors.profiles.rebuild import (
+    RebuiltProfile,
+    advance,
+    may_lack_events,
+    rebuild,
+    refill,
+    replacement,
+    restore,
+    state_anew,
+)
 from processors.segments.preview import history_of
 from schemas.decisions.policy import MessagePolicy
 from schemas.profiles.document import StoredProfile
@@ -167,4 +176,40 @@ def test_a_rebuild_without_a_change_publishes_nothing(times: int) -> None:
         encode(again.document),
         encode_state(again.state),
         again.emits,
+    )
+
+
+def test_a_profile_whose_first_events_have_expired_gets_those_after_it_and_loses_none() -> None:
+    timeline = ann()
+    snapshot, known = timeline.stored(), len(timeline.history)
+    timeline.at("11:00").event("Product Viewed", product_id="c")
+    kept = timeline.history[1:]  # the first has expired
+    rebuilt = advance(snapshot, kept, DecisionEngine(SegmentDefinitions(), (WELCOME,), CAPPED), timeline.now)
+
+    assert may_lack_events(rebuilt.document, timeline.now)
+    assert not may_lack_events(rebuilt.document, 0)
+    assert (known + 1, 3, ["a", "b", "c"]) == (
+        rebuilt.document["event_count"],
+        rebuilt.document["events"]["Product Viewed"][0],
+        sorted(rebuilt.document["viewed"]),
+    )
+    assert timeline.person.state["sends"] == rebuilt.state["sends"]
+
+
+def test_a_segment_that_is_filled_from_what_is_kept_lowers_no_count_that_was_known() -> None:
+    lately = {**VIEWERS, "when": {**VIEWERS["when"], "within": "7d"}}
+    decider = DecisionEngine(SegmentDefinitions.model_validate({"segments": [lately]}), (), CAPPED)
+    timeline = ann()
+    whole = refill(timeline.stored(), timeline.history, decider, timeline.now, None)
+    assert whole is not None
+    stored = StoredProfile("p1", 8, encode(whole.document), (), encode_state(whole.state))
+    kept = timeline.history[-1:]
+
+    assert refill(stored, kept, decider, timeline.now, None) is None
+    partly = refill(stored, kept, decider, timeline.now, None, partial=True)
+    assert partly is not None
+    assert (whole.document, whole.state["features"], {"viewers"}) == (
+        partly.document,
+        partly.state["features"],
+        set(partly.state["segments"]["in"]),
     )
