@@ -27,6 +27,7 @@ import faust
 from processors.delivery.stage import DUE_PER_TURN, Deliver
 from processors.identity.changes import CountedChanges
 from processors.identity.stage import Identify
+from processors.profiles.broadcasts import BroadcastEntries
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate, UpdateResult
 from processors.recording.erasure_filter import Erasures
@@ -36,7 +37,18 @@ from processors.recording.stage import Linger, snapshot_pause_s, store
 from processors.recording.touch_rules import TouchRules
 from processors.stream.batches import batches
 from processors.stream.commits import Commits
-from processors.stream.ports import ChangedProfiles, Durability, Outbox, OwnShards, Progress, Publisher, Tables, Timers
+from processors.stream.ports import (
+    OUTBOX_LIMIT,
+    ChangedProfiles,
+    Durability,
+    Outbox,
+    OwnShards,
+    ProfileOutbox,
+    Progress,
+    Publisher,
+    Tables,
+    Timers,
+)
 from processors.stream.relay import RELAYED_RECORDS, relay_records
 from processors.stream.resolved import ResolvedEvent, parse_resolved
 from processors.stream.routing import Router
@@ -53,6 +65,8 @@ MAX_SNAPSHOTS = 3_000
 MAX_TIMERS = 500
 TIMER_PAUSE_S = 0.2
 FAILED_TIMERS_PAUSE_S = 30.0
+BROADCAST_PAUSE_S = 0.5
+FULL_OUTBOX_PAUSE_S = 0.5
 FOLLOW_PAUSE_S = 0.3
 MEASURE_PAUSE_S = 0.5
 MEASURE_REST = 10
@@ -159,9 +173,10 @@ def register_profile(
     timers: Timers,
     own: OwnShards,
     progress: Progress,
-    outbox: Outbox,
+    outbox: ProfileOutbox,
+    broadcasts: BroadcastEntries,
 ) -> None:
-    """Register `update_profile` and `fire_timers`; their decisions and actions go through the outbox."""
+    """Register `update_profile`, `fire_timers` and `enter_broadcasts`; what they decide goes through the outbox."""
     router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark()
     commits = _register_commits(worker)
 
@@ -189,7 +204,8 @@ def register_profile(
         reported_at = -HELD_BACK_MS / 1000
         while not worker.app.should_stop:
             started = clock()
-            waiting = await _follow_log(worker, timers, own, progress, watermark)
+            waits = await broadcasts.wait(worker.clock())
+            waiting = await _follow_log(worker, timers, own, progress, watermark, waits)
             if waiting and started - reported_at > HELD_BACK_MS / 1000:
                 reported_at = started
                 shown = ", ".join(f"{topic}, partition {number}" for topic, number in waiting[:3])
@@ -201,7 +217,15 @@ def register_profile(
         """Fire what is due up to the watermark, of the people whose events this process reads."""
         while not worker.app.should_stop:
             pause_s = await _fire_due(worker, stage, timers, own, watermark)
-            await asyncio.sleep(pause_s)
+            is_full = not pause_s and await outbox.size() > OUTBOX_LIMIT
+            await asyncio.sleep(FULL_OUTBOX_PAUSE_S if is_full else pause_s)
+
+    @worker.app.task
+    async def enter_broadcasts() -> None:
+        """Let the people of the shards whose events this process reads enter broadcasts that were started."""
+        while not worker.app.should_stop:
+            more = await _enter_broadcasts(worker, broadcasts, own, watermark)
+            await asyncio.sleep(0 if more else BROADCAST_PAUSE_S)
 
     _register_relay(worker, outbox, "outbox:published")
     _register_follower(worker, stage.follow)
@@ -328,14 +352,14 @@ def _register_housekeeping(worker: Worker, housekeeping: Callable[[], Awaitable[
 
 
 async def _follow_log(
-    worker: Worker, timers: Timers, own: OwnShards, progress: Progress, watermark: Watermark
+    worker: Worker, timers: Timers, own: OwnShards, progress: Progress, watermark: Watermark, waits: bool = False
 ) -> Sequence[Partition]:
-    """Move the watermark on, if a timer is due; returns the partitions that have held it back for long.
+    """Move the watermark on, if a timer is due or a broadcast waits; returns the partitions that hold it back for long.
 
     It also measures while it is not known which shards are in the partitions that this process reads.
     """
     shards = own.shards()
-    if not own.any() or (shards and not await timers.due(worker.clock() - MARGIN_MS, 1, shards)):
+    if not own.any() or (shards and not waits and not await timers.due(worker.clock() - MARGIN_MS, 1, shards)):
         return ()
     measured = await progress.measure()
     if measured is None:
@@ -361,6 +385,22 @@ async def _fire_due(
     if due:
         worker.failpoint("timers:fired")
     return 0 if len(due) >= MAX_TIMERS else TIMER_PAUSE_S
+
+
+async def _enter_broadcasts(worker: Worker, broadcasts: BroadcastEntries, own: OwnShards, watermark: Watermark) -> bool:
+    """Let a page of people enter; returns whether more wait."""
+    until, shards = watermark.current(), own.shards()
+    if not until or not shards:
+        return False
+    try:
+        more = await broadcasts.turn(shards, until)
+    except Exception:  # as with timers
+        log.exception("people who enter a broadcast are tried again in %.0f s", FAILED_TIMERS_PAUSE_S)
+        await asyncio.sleep(FAILED_TIMERS_PAUSE_S)
+        return False
+    if more:
+        worker.failpoint("broadcast:entered")
+    return more
 
 
 def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: UpdateResult) -> list[Outcome[None]]:

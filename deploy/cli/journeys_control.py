@@ -44,7 +44,7 @@ def journeys_publish(names: Names = None, everything: All = False, by: Person = 
     they send are taken from the files. Runs under way go on in the version that they entered with.
     """
     _not_both(names, everything)
-    _change(lambda publication: publication.publish(names or ()), ("publish", names), by, as_json, "published")
+    change(lambda publication: publication.publish(names or ()), ("publish", names), by, as_json, "published")
 
 
 def journeys_rollback(
@@ -59,9 +59,7 @@ def journeys_rollback(
     Runs under way go on in the version that they entered with; `stop` ends them. A paused or stopped journey stays so.
     """
     _some(names, everything)
-    _change(
-        lambda publication: publication.roll_back(names or (), to), ("roll back", names), by, as_json, "rolled back"
-    )
+    change(lambda publication: publication.roll_back(names or (), to), ("roll back", names), by, as_json, "rolled back")
 
 
 def journeys_pause(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
@@ -70,13 +68,13 @@ def journeys_pause(names: Names = None, everything: All = False, by: Person = ""
     What is held has a row in v_decisions, `postponed` by the gate `paused`. Messages expire meanwhile as they would.
     """
     _some(names, everything)
-    _change(lambda publication: publication.control("pause", names or ()), ("pause", names), by, as_json, "paused")
+    change(lambda publication: publication.control("pause", names or ()), ("pause", names), by, as_json, "paused")
 
 
 def journeys_resume(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
     """Let paused journeys go on with what they hold; let stopped ones take in people again."""
     _some(names, everything)
-    _change(lambda publication: publication.control("resume", names or ()), ("resume", names), by, as_json, "resumed")
+    change(lambda publication: publication.control("resume", names or ()), ("resume", names), by, as_json, "resumed")
 
 
 def journeys_stop(names: Names = None, everything: All = False, by: Person = "", as_json: AsJson = False) -> None:
@@ -85,7 +83,7 @@ def journeys_stop(names: Names = None, everything: All = False, by: Person = "",
     The message that a run would have come to has a row in v_decisions, `suppressed` by the gate `stopped`.
     """
     _some(names, everything)
-    _change(lambda publication: publication.stop(names or ()), ("stop", names), by, as_json, "stopped")
+    change(lambda publication: publication.stop(names or ()), ("stop", names), by, as_json, "stopped")
 
 
 def journeys_history(as_json: AsJson = False) -> None:
@@ -121,15 +119,31 @@ def journeys_history(as_json: AsJson = False) -> None:
     )
 
 
-def _change(
+def change(
     task: Callable[[Publication], Awaitable[Changed]],
     act: tuple[str, list[str] | None],
     by: str,
     as_json: bool,
     done: str,
 ) -> None:
+    """Make a change of what is in force, note it in the audit log, and print what became of it.
+
+    Args:
+        task: The change.
+        act: The verb of the audit log, and the journeys or broadcasts; none: all.
+        by: Who does it; empty: the user of this machine.
+        as_json: Print JSON.
+        done: The verb of what is printed.
+    """
     with noted_act(act[0], act[1] or [], by=by):
         changed, taken, late = _run(task, by)
+    print_change(changed, taken, late, as_json, done)
+
+
+def print_change(
+    changed: Changed, taken: list[dict[str, Any]], late: list[dict[str, Any]], as_json: bool, done: str
+) -> None:
+    """Print a change of what is in force, and which workers have taken it up; exit code 1 if one has not."""
     state = changed.state
     refused = [report for report in taken if report["refused"]]
     if as_json:

@@ -36,6 +36,7 @@ MODULES = (
     "identity",
     "segments",
     "journeys",
+    "broadcasts",
     "experiments",
     "recommendations",
     "coupons",

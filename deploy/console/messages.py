@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -13,16 +12,13 @@ from deploy.connections.redis import async_redis_client
 from deploy.console.application import Console
 from deploy.console.journeys import find_journey
 from deploy.console.rendering import Viewer, values_of
-from deploy.operations.definition_files import load
 from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.message_preview import Preview, UnknownStepError, preview_for, renderer_of
 from deploy.operations.message_preview import preview as preview_of
+from deploy.operations.message_tests import NotSentError, send_test, testable_channels
 from deploy.operations.person_lookup import UnknownPersonError, find_person
 from processors.profiles.document import new_profile
-from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage
 from schemas.journeys.definitions import Journey
-from schemas.time import clock_ms
-from sinks.channels.smtp import SmtpAdapter
 
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 MAIL_POLICY = {
@@ -31,18 +27,6 @@ MAIL_POLICY = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 """Of the text of a mail: it has styles of its own, and may neither run anything nor ask any host."""
-
-
-class NotSentError(Exception):
-    """A test was not sent; the message is for the audit log, without what the mail server said, which has the address.
-
-    Attributes:
-        said: What the mail server said, for the reader.
-    """
-
-    def __init__(self, message: str, said: str = "") -> None:
-        super().__init__(message)
-        self.said = f"{message}: {said}" if said else message
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -65,7 +49,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             said=said,
             asked=asked,
             query=urlencode({"who": asked["who"]}),
-            testable=sorted(_testable(console)),
+            testable=sorted(testable_channels(console.settings)),
         )
 
     async def mail(request: web.Request, viewer: Viewer) -> web.StreamResponse:
@@ -87,7 +71,9 @@ def routes(console: Console) -> list[web.RouteDef]:
         found, _, _ = await _rendered(console, report, journey, step, who, viewer)
         answer = {"who": who, "sent": "1"}
         try:
-            await console.act(viewer, "send a test", name, _send(console, found, address), detail=f"step {step}")
+            await console.act(
+                viewer, "send a test", name, send_test(console.settings, found, address), detail=f"step {step}"
+            )
         except NotSentError as error:
             answer = {"who": who, "failed": error.said}
         raise web.HTTPSeeOther(f"/journeys/{name}/messages/{quote(step)}?{urlencode(answer)}")
@@ -123,35 +109,3 @@ async def _rendered(
         return found, missing, said
     except UnknownStepError:
         raise web.HTTPNotFound from None
-
-
-def _testable(console: Console) -> set[str]:
-    """Return the channels on which a test can be sent: those whose messages go by SMTP."""
-    definitions = load(console.settings.delivery_file, DeliveryDefinitions)
-    if not console.settings.smtp_url.get_secret_value():
-        return set()
-    return {name for name, route in definitions.channels.items() if route.through == "smtp"}
-
-
-async def _send(console: Console, found: Sequence[Preview], address: str) -> None:
-    """Send the first message that can go by SMTP to an address.
-
-    Raises:
-        NotSentError: It was not sent.
-    """
-    testable = _testable(console)
-    one = next((one for one in found if one.channel in testable and one.rendered is not None), None)
-    if one is None or one.rendered is None:
-        raise NotSentError("no channel of this message goes by SMTP here, or the message cannot be rendered")
-    definitions = await asyncio.to_thread(load, console.settings.delivery_file, DeliveryDefinitions)
-    url = console.settings.smtp_url.get_secret_value()
-    adapter = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")
-    now_ms = clock_ms()
-    rendered = one.rendered._replace(subject=f"[test] {one.rendered.subject}")
-    receiver = {"type": "email", "value": address}
-    try:
-        result = await adapter.send(OutboundMessage(f"test-{now_ms}", one.channel, receiver, rendered, "", {}), now_ms)
-    finally:
-        await adapter.close()
-    if result.status != "sent":
-        raise NotSentError(result.status, result.detail)

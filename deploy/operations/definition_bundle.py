@@ -32,7 +32,7 @@ from schemas.durations import DAY_S
 from schemas.journeys.definitions import MessageNode
 from schemas.time import clock_ms
 
-FOLDERS = ("segments", "journeys", "templates")
+FOLDERS = ("segments", "journeys", "broadcasts", "templates")
 POLICY, MARKETS = "policy.yaml", "markets.yaml"
 FOLDERS_KEPT = 10
 """Folders of versions that are kept however long they have not been used."""
@@ -61,7 +61,7 @@ class BundleDifference(NamedTuple):
     """What a version changes of another: the names of what is new, changed or gone, by kind.
 
     Attributes:
-        new: Kind (`segments`, `journeys`, `templates`) → names that the other does not have.
+        new: Kind, one of `FOLDERS` → names that the other does not have.
         changed: Kind → names of which the definition is another one.
         gone: Kind → names that only the other has.
         policy: Whether the message policy is another one.
@@ -192,7 +192,7 @@ def checked(settings: Settings) -> Definitions:
 
 
 def with_journeys(base: Bundle, other: Bundle, names: Iterable[str], settings: Settings) -> Bundle:
-    """Return a bundle with some journeys, and the templates that they send, of another one.
+    """Return a bundle with some journeys and broadcasts, and the templates that they send, of another one.
 
     Args:
         base: Has all other files.
@@ -206,14 +206,14 @@ def with_journeys(base: Bundle, other: Bundle, names: Iterable[str], settings: S
     theirs, ours = (load_definitions(settings_of(settings, one)) for one in (other, base))
     files = dict(base.files)
     for name in names:
-        if name not in theirs.files and name not in ours.files:
-            known = ", ".join(sorted({*theirs.files, *ours.files}))
-            raise DefinitionError(f"{name}: no journey has this name; there are {known}")
-        if name in ours.files:
-            del files[f"journeys/{ours.files[name].name}"]
-        if name in theirs.files:
-            path = f"journeys/{theirs.files[name].name}"
-            files[path] = other.files[path]
+        new, old = _path_of(theirs, name), _path_of(ours, name)
+        if not new and not old:
+            known = ", ".join(sorted({*theirs.files, *theirs.broadcast_files, *ours.files, *ours.broadcast_files}))
+            raise DefinitionError(f"{name}: no journey and no broadcast has this name; there are {known}")
+        if old:
+            del files[old]
+        if new:
+            files[new] = other.files[new]
             for template in _templates(theirs, name):
                 for path in (f"templates/{template}.yaml", f"templates/{template}.yml"):
                     if path in other.files:
@@ -250,11 +250,22 @@ def _parts(definitions: Definitions) -> dict[str, dict[str, object]]:
             **{one.name: one for one in definitions.segments.traits},
         },
         "journeys": {one.name: (one.version, one.enabled) for one in definitions.journeys},
+        "broadcasts": {one.name: one.as_journey().version for one in definitions.broadcasts},
         "templates": {path.stem: path.read_text("utf-8") for path in yaml_files(folder)},
     }
 
 
-def _templates(definitions: Definitions, journey: str) -> set[str]:
-    (found,) = (one for one in definitions.journeys if one.name == journey)
+def _path_of(definitions: Definitions, name: str) -> str:
+    """Return the path of the file of a journey or broadcast in a bundle; empty: there is none."""
+    for folder, files in (("journeys", definitions.files), ("broadcasts", definitions.broadcast_files)):
+        if name in files:
+            return f"{folder}/{files[name].name}"
+    return ""
+
+
+def _templates(definitions: Definitions, name: str) -> set[str]:
+    if name in definitions.broadcast_files:
+        return {template for one in definitions.broadcasts if one.name == name for template in one.templates}
+    (found,) = (one for one in definitions.journeys if one.name == name)
     messages = [step for _, step in found.walk() if isinstance(step, MessageNode)]
     return {name for step in messages for name in (step.template, *(one.template for one in step.variants)) if name}

@@ -17,6 +17,7 @@ from deploy.operations.roles import Role
 from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
 from sinks.clickhouse.identity_log import has_version
+from sinks.redis.broadcasts import RedisBroadcasts
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
@@ -38,6 +39,7 @@ class Deployment:
         identities: Identifiers and the profile that each belongs to.
         profiles: The live profiles.
         erasures: Traces of erased people.
+        broadcasts: How far the people of broadcasts have entered.
         backfills: Which segments have taken in history.
         definitions: Which definitions are in force, and what the workers have of them.
         outbox: Records of profiles that are not in Kafka yet.
@@ -50,6 +52,7 @@ class Deployment:
     identities: RedisIdentityStore
     profiles: RedisProfileStore
     erasures: RedisErasures
+    broadcasts: RedisBroadcasts
     backfills: RedisSegmentBackfill
     definitions: RedisDefinitions
     outbox: RedisProfileOutbox
@@ -106,6 +109,7 @@ async def open_deployment(settings: Settings) -> AsyncIterator[Deployment]:
                     identities=RedisIdentityStore(redis, namespace, policy),
                     profiles=RedisProfileStore(redis, namespace),
                     erasures=RedisErasures(redis, namespace),
+                    broadcasts=RedisBroadcasts(redis, namespace),
                     backfills=RedisSegmentBackfill(redis, namespace),
                     definitions=RedisDefinitions(redis, namespace),
                     outbox=RedisProfileOutbox(redis, namespace),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -27,13 +27,15 @@ from deploy.operations.definition_files import (
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.delivery.templates import TemplateError, Templates
-from processors.journeys.lint import lint, misspelt_events
+from processors.journeys.broadcast_lint import Surroundings, lint_broadcasts
+from processors.journeys.lint import Problem, lint, misspelt_events
 from processors.journeys.planned_properties import unplanned_of_journeys, unplanned_of_segments
 from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.intake.plan import PlanDefinitions
+from schemas.journeys.broadcasts import Broadcast
 from schemas.journeys.definitions import Journey, MessageNode
 from schemas.segments.definitions import SegmentDefinitions
 from schemas.territory import ONE_TERRITORY, Territory
@@ -42,6 +44,7 @@ from schemas.topics import deliver_topic, touchpoint_topic
 LAYOUT = "_layout"
 
 Place = tuple[str | int, ...]
+Named = TypeVar("Named", Journey, Broadcast)
 
 
 class Finding(NamedTuple):
@@ -81,6 +84,8 @@ class Definitions:
         places: The file and place of each segment and trait.
         templates_dir: The folder of the templates.
         territory: The markets, and the time zone of the deployment.
+        broadcasts: Broadcasts; one does nothing until it is started.
+        broadcast_files: The file of each broadcast, by name.
     """
 
     segments: SegmentDefinitions
@@ -92,6 +97,13 @@ class Definitions:
     places: Mapping[str, tuple[Path, Place]] = field(default_factory=dict)
     templates_dir: Path = Path()
     territory: Territory = ONE_TERRITORY
+    broadcasts: tuple[Broadcast, ...] = ()
+    broadcast_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def archived(self) -> dict[str, bytes]:
+        """Return every journey, those of broadcasts among them, as JSON by version, for the runs that enter with it."""
+        journeys = (*self.journeys, *(one.as_journey() for one in self.broadcasts))
+        return {journey.version: journey.archived() for journey in journeys}
 
     def decider(
         self,
@@ -105,6 +117,7 @@ class Definitions:
             archive: Former versions of journeys by version, for runs that entered with them.
         """
         chosen = self.journeys if journeys is None else tuple(journeys)
+        chosen = (*chosen, *(one.as_journey() for one in self.broadcasts))
         return DecisionEngine(self.segments, chosen, self.policy, territory=self.territory, archive=archive)
 
 
@@ -126,9 +139,10 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
             lambda: _delivery_and_policy(settings),
             lambda: load_templates(settings.definitions_dir / "templates"),
             lambda: load_territory(settings),
+            lambda: load_broadcasts([] if without_journeys else yaml_files(settings.definitions_dir / "broadcasts")),
         )
     )
-    (journeys, files), (segments, places), (delivery, policy), templates, territory = parts
+    (journeys, files), (segments, places), (delivery, policy), templates, territory, (broadcasts, sources) = parts
     _check_segments(segments, places, policy.address_types)
     return Definitions(
         segments=segments,
@@ -140,6 +154,8 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         places=places,
         templates_dir=settings.definitions_dir / "templates",
         territory=territory,
+        broadcasts=broadcasts,
+        broadcast_files=sources,
     )
 
 
@@ -283,19 +299,26 @@ def load_journeys(paths: Iterable[Path]) -> tuple[tuple[Journey, ...], dict[str,
     Raises:
         DefinitionError: A file is not valid, or two journeys have one name.
     """
+    return _load_named(paths, Journey, "journey")
+
+
+def load_broadcasts(paths: Iterable[Path]) -> tuple[tuple[Broadcast, ...], dict[str, Path]]:
+    """Read broadcasts, one a file, as `load_journeys` does."""
+    return _load_named(paths, Broadcast, "broadcast")
+
+
+def _load_named(paths: Iterable[Path], model: type[Named], what: str) -> tuple[tuple[Named, ...], dict[str, Path]]:
     files: dict[str, Path] = {}
-    journeys = []
+    found = []
     paths = list(paths)
-    loaded = each_loaded(partial(load, path, Journey) for path in paths)
-    for path, journey in zip(paths, loaded, strict=True):
-        if journey.name in files:
+    loaded = each_loaded(partial(load, path, model) for path in paths)
+    for path, one in zip(paths, loaded, strict=True):
+        if one.name in files:
             position = position_of(path, ("name",))
-            raise DefinitionError(
-                f"{path}:{position}: name: {files[journey.name]} has a journey {journey.name} already"
-            )
-        files[journey.name] = path
-        journeys.append(journey)
-    return tuple(journeys), files
+            raise DefinitionError(f"{path}:{position}: name: {files[one.name]} has a {what} {one.name} already")
+        files[one.name] = path
+        found.append(one)
+    return tuple(found), files
 
 
 def load_templates(folder: Path) -> Templates:
@@ -357,18 +380,25 @@ def lint_what_loads(settings: Settings, plan: PlanDefinitions | None = None) -> 
     Returns:
         The findings; none where segments, policy, delivery or templates are not valid.
     """
-    journeys: list[Journey] = []
-    files: dict[str, Path] = {}
-    for path in yaml_files(settings.definitions_dir / "journeys"):
-        with suppress(DefinitionError):
-            (journey,), _ = load_journeys([path])
-            journeys.append(journey)
-            files.setdefault(journey.name, path)
+    journeys, files = _what_loads(settings.definitions_dir / "journeys", Journey)
+    broadcasts, sources = _what_loads(settings.definitions_dir / "broadcasts", Broadcast)
     try:
         definitions = load_definitions(settings, without_journeys=True)
     except DefinitionError:
         return []
-    return lint_all(replace(definitions, journeys=tuple(journeys), files=files), plan)
+    found = replace(definitions, journeys=journeys, files=files, broadcasts=broadcasts, broadcast_files=sources)
+    return lint_all(found, plan)
+
+
+def _what_loads(folder: Path, model: type[Named]) -> tuple[tuple[Named, ...], dict[str, Path]]:
+    """Read the files of a folder that are valid."""
+    found: list[Named] = []
+    files: dict[str, Path] = {}
+    for path in yaml_files(folder):
+        with suppress(DefinitionError):
+            found.append(load(path, model))
+            files.setdefault(found[-1].name, path)
+    return tuple(found), files
 
 
 def lint_journeys(definitions: Definitions) -> list[Finding]:
@@ -395,7 +425,28 @@ def lint_journeys(definitions: Definitions) -> list[Finding]:
             if isinstance(step, MessageNode):
                 for where, message, serious in _text_findings(step, templates):
                     findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
-    return findings
+    return [*findings, *_lint_broadcasts(definitions)]
+
+
+def _lint_broadcasts(definitions: Definitions) -> Iterator[Finding]:
+    around = Surroundings(
+        definitions.segments,
+        definitions.policy,
+        definitions.templates.names(),
+        [journey.name for journey in definitions.journeys],
+        definitions.territory.zone,
+    )
+    problems = lint_broadcasts(definitions.broadcasts, around)
+    for one in definitions.broadcasts:
+        # A text is looked at as the message of the journey has it; what is said of it is said of the file once.
+        steps = [step for _, step in one.as_journey().walk() if isinstance(step, MessageNode)]
+        said = [found for step in steps for found in _text_findings(step, definitions.templates)]
+        problems += [Problem(one.name, (where,), message, serious) for where, message, serious in dict.fromkeys(said)]
+    for problem in problems:
+        file = definitions.broadcast_files.get(problem.journey)
+        position = position_of(file, problem.path) if file else Position(1, 1)
+        where = ".".join(map(str, problem.path))
+        yield Finding(str(file or problem.journey), *position, where, problem.message, problem.serious)
 
 
 def _lint_properties(definitions: Definitions, plan: PlanDefinitions) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *_SHARD_KEYS,
             *("alias:*", "absorb:*", "marks:*", "seen:*", "people", "shards", "durable"),
             *("outbox:relay", "product_facts:*", "watch:*", "segments:defined", "segments:dated"),
-            *("journeys:archive", "held", "workers", "definitions", "segments:filled"),
+            *("journeys:archive", "held", "workers", "definitions", "segments:filled", "broadcast:*"),
         ),
     ),
     "record": (
@@ -202,16 +202,21 @@ def clickhouse_grants(role: Grantee, settings: Settings, user: str) -> list[str]
     match role:
         case "collector":
             return [f"GRANT SELECT ON {database}.v_till_sums TO {name}"]
-        case "identify" | "profile":
+        case "identify":
             return history
+        case "profile":
+            return [*history, f"GRANT SELECT ON {database}.broadcast_members TO {name}"]
         case "record":
             return [
                 *(f"GRANT INSERT ON {database}.{table} TO {name}" for table in RECORDED_TABLES),
                 f"GRANT SELECT ON {database}.* TO {name}",
                 f"GRANT SELECT ON system.disks TO {name}",  # of which it serves the free bytes as a metric
             ]
-        case "deliver":
-            return [f"GRANT SELECT ON {database}.* TO {name}"]
+        case "deliver":  # it chooses the winners of broadcasts, which the history of changes has
+            return [
+                f"GRANT SELECT ON {database}.* TO {name}",
+                f"GRANT INSERT ON {database}.definition_changes TO {name}",
+            ]
         case "operator":
             return [
                 f"GRANT ALL ON {database}.* TO {name}",

@@ -32,6 +32,7 @@ from deploy.operations.provision import market_rows
 from deploy.settings import Settings
 from processors.identity.countries import country_names
 from schemas.journeys.control import ChangeKind, DefinitionChange, DefinitionsState, JourneyControl
+from schemas.time import text_of_ms
 from sinks.clickhouse.client import StoreDown
 from sinks.clickhouse.definitions import insert_change, read_changes, read_files, read_people_under_way
 from sinks.clickhouse.markets import publish_markets
@@ -136,6 +137,7 @@ class Publication:
         for _ in range(_ATTEMPTS):
             state = await state_in_force(self.settings, self.store)
             known = await asyncio.to_thread(_names, await settings_in_force(self.settings, self.store, state))
+            known |= {name for name, one in state.journeys.items() if one.version and one.state != "stopped"}
             chosen = list(dict.fromkeys(names or sorted(known)))
             if unknown := [name for name in chosen if name not in known and name not in state.journeys]:
                 raise NotPublishedError(f"{', '.join(unknown)}: not in force; there are {', '.join(sorted(known))}")
@@ -143,6 +145,8 @@ class Publication:
                 chosen = [name for name in chosen if not _is(state, name, "stopped")]
             elif kind == "pause" and (stopped := [name for name in chosen if _is(state, name, "stopped")]):
                 raise NotPublishedError(f"{', '.join(stopped)}: stopped already, so that there is nothing to pause")
+            if kind == "resume" and (over := [name for name in chosen if _is_cancelled(state, name)]):
+                raise NotPublishedError(f"{', '.join(over)}: cancelled, which is for good: start it under another name")
             change = DefinitionChange(state.number + 1, self.clock(), self.by, kind, tuple(chosen), state.version)
             following = after(state, change)
             if await self.store.change(state.number, following):
@@ -150,6 +154,43 @@ class Publication:
                     for name in chosen:
                         await self.store.release(name, self.clock())
                 return Changed(following, chosen, recorded=await self._recorded(change))
+        raise NotPublishedError("others change what is in force all the time: try again")
+
+    async def begin(self, name: str, version: str, audience: int, at_ms: int) -> Changed:
+        """Start a broadcast; it is started once.
+
+        Args:
+            name: Of the broadcast.
+            version: Of the journey that it becomes.
+            audience: How many people it is for.
+            at_ms: When its members were listed, milliseconds since 1970.
+
+        Raises:
+            NotPublishedError: It was started before.
+        """
+        return await self._of_broadcast("start", name, {"version": version, "audience": audience}, at_ms)
+
+    async def choose_winner(self, name: str, winner: str) -> Changed:
+        """State which variant of a broadcast has won; it is stated once.
+
+        Raises:
+            NotPublishedError: It was never started, was cancelled, or has a winner.
+        """
+        return await self._of_broadcast("winner", name, {"winner": winner}, self.clock())
+
+    async def _of_broadcast(self, kind: ChangeKind, name: str, detail: dict[str, Any], at_ms: int) -> Changed:
+        for _ in range(_ATTEMPTS):
+            state = await state_in_force(self.settings, self.store)
+            control = state.journeys.get(name)
+            if kind == "start" and control is not None:
+                said = f"since {text_of_ms(control.started_ms)}: a broadcast is sent once" if control.version else ""
+                raise NotPublishedError(f"{name}: it was started already, {said or 'as a journey of that name'}")
+            if kind == "winner" and (control is None or control.state == "stopped" or control.winner):
+                raise NotPublishedError(f"{name}: it is not under way, or has a winner")
+            change = DefinitionChange(state.number + 1, at_ms, self.by, kind, (name,), state.version, detail=detail)
+            following = after(state, change)
+            if await self.store.change(state.number, following):
+                return Changed(following, (name,), recorded=await self._recorded(change))
         raise NotPublishedError("others change what is in force all the time: try again")
 
     async def stop(self, names: Sequence[str]) -> Changed:
@@ -182,8 +223,7 @@ class Publication:
             following = after(state, change)
             if following._replace(number=0) == state._replace(number=0):
                 return Changed(state, (), difference(definitions, old))
-            archived = {journey.version: journey.archived() for journey in definitions.journeys}
-            if await self.store.change(state.number, following, bundle.files, archived):
+            if await self.store.change(state.number, following, bundle.files, definitions.archived()):
                 recorded = await self._recorded(change) and await self._reported(definitions)
                 return Changed(following, names, difference(definitions, old), recorded)
         raise NotPublishedError("others change what is in force all the time: try again")
@@ -247,13 +287,19 @@ def after(state: DefinitionsState, change: DefinitionChange) -> DefinitionsState
     controls = dict(state.journeys)
     for name in change.journeys:
         before = controls.get(name, JourneyControl("running", 0))
-        stopped = before.state == "stopped"
-        if change.kind == "pause":
-            controls[name] = JourneyControl("paused", change.at_ms, before.stopped_ms, change.by)
+        stopped = before.state == "stopped" and not before.version
+        changed = before._replace(since_ms=change.at_ms, by=change.by)
+        if change.kind == "start":
+            controls[name] = changed._replace(started_ms=change.at_ms, **change.detail)
+        elif change.kind == "winner":
+            controls[name] = before._replace(**change.detail)
+        elif change.kind == "pause":
+            controls[name] = changed._replace(state="paused")
         elif change.kind == "stop":
-            controls[name] = JourneyControl("stopped", change.at_ms, change.at_ms, change.by)
+            controls[name] = changed._replace(state="stopped", stopped_ms=change.at_ms)
         elif change.kind == "resume" or (change.kind == "publish" and stopped):
-            controls[name] = JourneyControl("running", change.at_ms, before.stopped_ms, change.by)
+            paused_ms = change.at_ms - before.since_ms if before.version and before.state == "paused" else 0
+            controls[name] = changed._replace(state="running", paused_ms=before.paused_ms + paused_ms)
     return DefinitionsState(change.number, change.version, controls)
 
 
@@ -328,8 +374,7 @@ async def restore_archive(settings: Settings, store: RedisDefinitions) -> None:
 
 async def _archive(store: RedisDefinitions, at: Settings) -> None:
     with suppress(DefinitionError):  # a version that this release cannot read: runs that entered with it end
-        journeys = load_definitions(at).journeys
-        await store.archive({journey.version: journey.archived() for journey in journeys})
+        await store.archive(load_definitions(at).archived())
 
 
 def _restored(settings: Settings) -> tuple[DefinitionsState, dict[str, str] | None]:
@@ -370,6 +415,10 @@ def _checked_bundle(settings: Settings, bundle: Bundle) -> Definitions:
 
 def _names(settings: Settings) -> set[str]:
     return {journey.name for journey in load_definitions(settings).journeys}
+
+
+def _is_cancelled(state: DefinitionsState, name: str) -> bool:
+    return bool(_is(state, name, "stopped") and state.journeys[name].version)
 
 
 def _is(state: DefinitionsState, name: str, wanted: str) -> bool:

@@ -174,7 +174,8 @@ def follow_decisions(
         return engine
 
     def apply(engine: DecisionEngine, controls: Controls, number: int) -> DecisionRules:
-        return DecisionRules(engine.under(controls), number, engine.segments.reads_catalogue)
+        controlled = engine.under(controls)
+        return DecisionRules(controlled, number, engine.segments.reads_catalogue, controlled)
 
     return FollowedDefinitions(settings, store, "profile", token, build=build, apply=apply, clock=clock)
 
@@ -223,7 +224,7 @@ async def _while_down(task: Callable[[], Awaitable[Built]]) -> Built:
 
 async def _built(at: Settings, store: RedisDefinitions, build: Callable[[LoadedDefinitions], Built]) -> Built:
     definitions = await asyncio.to_thread(load_sound_definitions, at)
-    await store.archive({journey.version: journey.archived() for journey in definitions.journeys})
+    await store.archive(definitions.archived())
     loaded = LoadedDefinitions(definitions, former_journeys(await store.archived()))
     try:
         return await asyncio.to_thread(build, loaded)

@@ -19,6 +19,7 @@ from deploy.connections.clickhouse import clickhouse_sink
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import async_redis_client
 from deploy.operations.bots import BotJudge
+from deploy.operations.broadcast_winners import choose_winners
 from deploy.operations.definition_files import identity_policy, touch_rules, user_agents
 from deploy.operations.locations import open_locations
 from deploy.operations.plans import plan_in_force
@@ -28,6 +29,7 @@ from deploy.operations.schema_registry import registry_client
 from deploy.operations.sources import load_sources
 from deploy.operations.transforms import transforms_in_force
 from deploy.settings import Settings
+from deploy.workers.broadcast_members import ListedMembers
 from deploy.workers.deliver_stage import build_deliver
 from deploy.workers.failpoints import make_failpoint
 from deploy.workers.followed_definitions import follow_decisions, follow_sending
@@ -36,6 +38,7 @@ from deploy.workers.retry import with_retry
 from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
 from processors.enrichment.enrichment import Enrichment
 from processors.identity.stage import Identify
+from processors.profiles.broadcasts import BroadcastEntries
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
 from schemas.metrics import ROWS, Meter
@@ -46,6 +49,7 @@ from sinks.kafka.offsets import OffsetReader
 from sinks.kafka.producer import KafkaPublisher, PublishFailedError
 from sinks.kafka.progress import KafkaProgress
 from sinks.kafka.schema_registry import RegistryDown, SchemaRegistryClient
+from sinks.redis.broadcasts import RedisBroadcasts
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.delivery import RedisDeliveryLedger
@@ -148,6 +152,10 @@ class _Stores:
             return None
         return self._with_retry(RedisDurability(self._redis, self._namespace, level, timeout_s), down=REDIS_DOWN)
 
+    def broadcast_members(self) -> ListedMembers:
+        progress = self._with_retry(RedisBroadcasts(self._redis, self._namespace), down=REDIS_DOWN)
+        return self._with_retry(ListedMembers(self._settings, progress), down=(StoreDown,))
+
     def recommendations(self) -> RedisRecommendations:
         return self._with_retry(RedisRecommendations(self._redis, self._namespace), down=REDIS_DOWN)
 
@@ -200,14 +208,17 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings, meter: Meter)
     rules = follow_decisions(settings, stores.definitions(), worker.token, worker.clock)
     progress, resolved = kafka_progress(settings, worker.clock), settings.topic_prefix + RESOLVED_TOUCHPOINTS
     own = OwnPartitions(app, resolved, lambda: progress.partitions(resolved))
+    stage = ProfileUpdate(profiles, rules=rules, catalogue=products, meter=meter)
+    outbox = stores.profile_outbox(own.shards)
     register_profile(
         worker,
-        stage=ProfileUpdate(profiles, rules=rules, catalogue=products, meter=meter),
+        stage=stage,
         product_news=ProductNews(products),
         timers=profiles,
         own=own,
         progress=progress,
-        outbox=stores.profile_outbox(own.shards),
+        outbox=outbox,
+        broadcasts=BroadcastEntries(stage, stores.broadcast_members(), outbox),
     )
 
 
@@ -249,8 +260,14 @@ def wire_deliver(app: faust.App, topic: Topic, settings: Settings, meter: Meter)
         replace(worker, batching=batching),
         stage=stage,
         follow=rules.current,
-        housekeeping=lambda: refresh_if_due(settings),
+        housekeeping=partial(_tend, settings),
     )
+
+
+async def _tend(settings: Settings) -> None:
+    """Do what is due now and then: refresh recommendations, choose the winners of broadcasts."""
+    await refresh_if_due(settings)
+    await choose_winners(settings)
 
 
 WIRING: dict[Role, Callable[[faust.App, Topic, Settings, Meter], None]] = {

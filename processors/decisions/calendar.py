@@ -77,6 +77,17 @@ class QuietCalendar:
         span = self._span(channel)
         return span.until(at_ms, zone) if span else None
 
+    def after(self, channel: str, at_ms: int, open_ms: int, zone: ZoneInfo) -> int:
+        """Return the time at which, since a time, so many milliseconds outside quiet hours have passed."""
+        span = self._span(channel)
+        if span is None:
+            return at_ms + open_ms
+        at_ms = span.until(at_ms, zone) or at_ms
+        while (quiet_ms := span.next_start(at_ms, zone)) - at_ms <= open_ms:
+            open_ms -= quiet_ms - at_ms
+            at_ms = span.until(quiet_ms, zone) or quiet_ms + HOUR_MS
+        return at_ms + open_ms
+
     def _span(self, channel: str) -> _Span | None:
         return self._rules[channel] if channel in self._rules else self._rules.get(WILDCARD)
 
@@ -100,6 +111,12 @@ class _Span:
             end = ms_of_local_time(day, self._end, zone, fold=1)
         # Where the clocks go back at the end of the span, the hour before the end comes twice.
         return end if not self._covers(time_of_ms(end, zone).time()) else self.until(end, zone)
+
+    def next_start(self, at_ms: int, zone: ZoneInfo) -> int:
+        """Return the next beginning of the quiet hours after a time that is outside of them."""
+        day = time_of_ms(at_ms, zone).date()
+        start = ms_of_local_time(day, self._start, zone)
+        return start if start > at_ms else ms_of_local_time(day + timedelta(days=1), self._start, zone)
 
     def _covers(self, at: time) -> bool:
         if self._start < self._end:

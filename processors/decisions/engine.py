@@ -20,7 +20,7 @@ from processors.journeys.events import segment_event
 from processors.segments.engine import SegmentEngine
 from schemas.decisions.decision import Emit
 from schemas.decisions.policy import MessagePolicy
-from schemas.journeys.control import Controls
+from schemas.journeys.control import Controls, JourneyControl
 from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange, SegmentHistory
@@ -153,6 +153,21 @@ class DecisionEngine:
         """Take an event of history into the series of the segments. Nothing is decided."""
         if not is_bot(event):
             self.segments.observe(person, event)
+
+    def broadcasts(self, now_ms: int) -> list[tuple[str, JourneyControl]]:
+        """Return the broadcasts that people may enter, with their states."""
+        return self.journeys.broadcasts(now_ms)
+
+    def enter_broadcast(self, person: Person, name: str, now_ms: int) -> list[Emit]:
+        """Let a person enter a broadcast that was started, once in a life, after what is due by then is done.
+
+        Args:
+            person: The state is changed.
+            name: Of the broadcast; nothing happens unless it is under way.
+            now_ms: The time, milliseconds since 1970.
+        """
+        out = self.on_time(person, now_ms) if person.state else []
+        return out + self.journeys.enter_broadcast(person, name, now_ms)
 
     def restate(self, person: Person, now_ms: int, history: SegmentHistory | None = None) -> list[Emit]:
         """Evaluate all segments after the profile, or its series, was made anew.

@@ -179,6 +179,8 @@ def _stepped(event: Row, detail: Mapping[str, Any], zone: ZoneInfo) -> str:
         said = f"the condition {'holds' if detail['holds'] else 'does not hold'}"
     elif "arm" in detail:
         said = f"drew {detail['arm']}"
+    elif "winner" in detail:
+        said = f"gets {detail['winner']}, which has won"
     elif "webhook" in detail:
         said = f"posted to {detail['webhook']}"
     else:

@@ -19,7 +19,7 @@ it atomic: it writes a state by compare-and-set.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from processors.decisions import ledger, receipts, sends
@@ -35,7 +35,7 @@ from processors.decisions.sends import COUNTED, LogEntry
 from processors.profiles.time_zone import zone_of
 from processors.segments.port import Segments
 from schemas.decisions.decision import Decision, DecisionOutcome, Gate, HeldBack, MessageRequest
-from schemas.decisions.policy import MessagePolicy
+from schemas.decisions.policy import WILDCARD, MessagePolicy
 from schemas.journeys.control import JourneyControl
 from schemas.profiles.person import Person
 from schemas.territory import ONE_TERRITORY, Territory
@@ -66,6 +66,7 @@ class MessageResolver:
         quiet = QuietCalendar(policy.quiet_hours)
         send_time = SendTimeGate(policy.send_time, quiet)
         self._policy = policy
+        self._quiet = quiet
         self._segments = segments
         self._territory = territory
         self._caps = Caps(policy)
@@ -192,6 +193,18 @@ class MessageResolver:
         """
         caps.combine(mine, other)
         sends.combine(mine, other)
+
+    def after_open_hours(self, person: Person, channels: Sequence[str], at_ms: int, open_ms: int) -> int:
+        """Return the time at which, since a time, so long outside the person's quiet hours has passed.
+
+        Args:
+            person: Whose clock.
+            channels: Of the message; the first one's quiet hours count, without any those of all channels.
+            at_ms: The time, milliseconds since 1970.
+            open_ms: How long, milliseconds.
+        """
+        channel = channels[0] if channels else WILDCARD
+        return self._quiet.after(channel, at_ms, open_ms, zone_of(person.document, self._territory))
 
     def _candidate(self, person: Person, request: MessageRequest, now_ms: int) -> Candidate:
         message, channels = request.message, self._policy.channels

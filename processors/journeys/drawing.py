@@ -11,8 +11,10 @@ from pydantic import BaseModel
 from processors.decisions.labels import alternatives, channel_label
 from processors.journeys.compiled import CompiledJourney
 from schemas.durations import duration_text
+from schemas.journeys.broadcast_parts import SendTime
 from schemas.journeys.definitions import (
     AnyStep,
+    BroadcastEntry,
     Delay,
     EventMatch,
     Exit,
@@ -22,6 +24,7 @@ from schemas.journeys.definitions import (
     MessageNode,
     RandomSplit,
     SegmentMatch,
+    Sending,
     SetTrait,
     Until,
     WaitFor,
@@ -86,6 +89,8 @@ def branches(step: AnyStep) -> list[_Branch]:
         found: list[_Branch] = [("then", step.then), ("else", step.otherwise)]
         return found if step.then or step.otherwise else []
     if isinstance(step, RandomSplit):
+        if step.winner is not None:
+            return [(arm.name, arm.steps) for arm in step.random]
         whole = sum(arm.weight for arm in step.random) or 1
         return [(f"{arm.name} ({arm.weight / whole:.0%})", arm.steps) for arm in step.random]
     return []
@@ -104,7 +109,11 @@ def described(step: AnyStep) -> str:
         case If():
             return f"if {_shortened(step.condition)}"
         case RandomSplit():
-            return "split at random"
+            return (
+                "split at random" if step.winner is None else f"the variant that wins on {step.winner.at:%d %b %H:%M}"
+            )
+        case Sending():
+            return f"send {_send_time(step.send)}"
         case MessageNode():
             by = f" by {alternatives(map(channel_label, step.channels))}" if step.channels else ""
             variants = ", ".join(variant.name for variant in step.variants)
@@ -119,10 +128,21 @@ def described(step: AnyStep) -> str:
 
 def described_trigger(match: EventMatch | SegmentMatch) -> str:
     """Describe an event or a segment that a journey listens to."""
+    if isinstance(match, BroadcastEntry):
+        return f"members of segment {match.segment}{' while it runs' if match.members == 'live' else ''}"
     if isinstance(match, SegmentMatch):
         return f"{'enters' if match.when == 'entered' else 'leaves'} segment {match.segment}"
     where = f" where {_shortened(match.where)}" if match.where else ""
     return f"{alternatives(match.names)}{where}{f', each {match.key}' if match.key else ''}"
+
+
+def _send_time(send: SendTime) -> str:
+    when = "at once"
+    if send.at is not None:
+        clock = "each person's clock" if send.zone == "person" else f"the clock of {send.zone}"
+        when = f"{send.at:%d %b %Y %H:%M} on {clock}"
+    best = f", at the best hour within {duration_text(send.best_within)}" if send.best_within else ""
+    return when + best + (f", {send.rate_per_hour:,} people an hour" if send.rate_per_hour else "")
 
 
 def _local_time(until: LocalTime) -> str:

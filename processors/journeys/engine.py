@@ -19,6 +19,7 @@ from typing import Any
 
 from processors.intake.event_time import TIME_DOUBTFUL
 from processors.journeys import runs as state
+from processors.journeys.broadcasts import is_broadcast, is_over
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.matching import Event, Matcher
 from processors.journeys.runs import Run, Section
@@ -28,8 +29,8 @@ from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import DAY_MS
 from schemas.events.envelope import is_historical
-from schemas.journeys.control import Controls
-from schemas.journeys.definitions import EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
+from schemas.journeys.control import Controls, JourneyControl
+from schemas.journeys.definitions import BroadcastEntry, EventEntry, Journey, SegmentEntry, SegmentMatch, SetTrait
 from schemas.profiles.person import Person
 from schemas.segments.conditions import SegmentChange
 from schemas.territory import ONE_TERRITORY, Territory
@@ -74,7 +75,7 @@ class JourneyEngine:
         self._by_event: dict[str, list[CompiledJourney]] = {}
         self._by_segment: dict[str, list[CompiledJourney]] = {}
         for journey in current:
-            if journey.definition.enabled:
+            if journey.definition.enabled and not is_broadcast(journey.definition):
                 entry = journey.entry
                 index = self._by_event if isinstance(entry, Matcher) else self._by_segment
                 for name in entry.names if isinstance(entry, Matcher) else (entry.segment,):
@@ -85,8 +86,10 @@ class JourneyEngine:
         self._relevant_events = frozenset(self._by_event).union(
             *(journey.event_names for journey in self._journeys.values())
         )
-        self._exclusive = frozenset(one.definition.name for one in current if one.definition.re_entry != "always")
-        self._once = frozenset(one.definition.name for one in current if one.definition.re_entry == "once")
+        self._broadcasts = {one.version: one for one in self._journeys.values() if is_broadcast(one.definition)}
+        known = [*current, *self._broadcasts.values()]  # a broadcast goes on, and is once, when its file is gone
+        self._exclusive = frozenset(one.definition.name for one in known if one.definition.re_entry != "always")
+        self._once = frozenset(one.definition.name for one in known if one.definition.re_entry == "once")
         self.traits_set = frozenset(
             name
             for journey in self._journeys.values()
@@ -184,6 +187,44 @@ class JourneyEngine:
             state.tidy(person.state, section)
         return context.out
 
+    def broadcasts(self, now_ms: int) -> list[tuple[str, JourneyControl]]:
+        """Return the broadcasts under way: started, not cancelled and not over, with a definition that is known."""
+        return [
+            (name, control)
+            for name, control in self.controls.items()
+            if control.version in self._broadcasts
+            and control.state != "stopped"
+            and not is_over(self._broadcasts[control.version].definition, control, now_ms)
+        ]
+
+    def enter_broadcast(self, person: Person, name: str, now_ms: int) -> list[Emit]:
+        """Let a person enter a broadcast that was started, once in a life."""
+        section: Section = person.state.get("journeys") or {}
+        context = StepContext(person, section, now_ms, None, now_ms, (), self._resolver, self._journeys, self.controls)
+        self._begin_broadcast(context, name)
+        if section:
+            person.state["journeys"] = section
+            state.tidy(person.state, section)
+        return context.out
+
+    def _begin_broadcast(self, context: StepContext, name: str) -> None:
+        under_way = dict(self.broadcasts(context.now_ms))
+        if (control := under_way.get(name)) is None:
+            return
+        entered = context.section.get("entered", {})
+        for other in [one for one in entered if self._is_done(one, context.now_ms)]:
+            del entered[other]  # nobody can enter it any more, so nobody has to be kept from it
+        # The same cause for whoever enters it: a second start is the same run.
+        journey, cause = self._broadcasts[control.version], f"broadcast {name}@{control.started_ms}"
+        self._begin(context, journey, "", cause, context.now_ms)
+
+    def _is_done(self, name: str, now_ms: int) -> bool:
+        """Return whether this is a broadcast that was cancelled, or that is over."""
+        control = self.controls.get(name)
+        if control is None or (journey := self._broadcasts.get(control.version)) is None:
+            return False
+        return control.state == "stopped" or is_over(journey.definition, control, now_ms)
+
     def due(self, person: Person) -> int | None:
         """Return the time of the next step without an event, in milliseconds; None: there is none."""
         section = person.state.get("journeys")
@@ -246,6 +287,11 @@ class JourneyEngine:
                 assert isinstance(wanted, SegmentEntry)
                 if change.entered == (wanted.when == "entered") and self._admits(context, journey):
                     self._begin(context, journey, "", f"{change.segment}@{change.at_ms}", change.at_ms)
+        entered = {change.segment for change in context.changes if change.entered}
+        for name, control in self.broadcasts(context.now_ms) if entered else ():
+            entry = self._broadcasts[control.version].definition.entry
+            if isinstance(entry, BroadcastEntry) and entry.members == "live" and entry.segment in entered:
+                self._begin_broadcast(context, name)
 
     def _enter_by_event(self, context: StepContext, journey: CompiledJourney, event: Event, entry: Matcher) -> None:
         wanted = journey.definition.entry

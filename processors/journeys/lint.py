@@ -13,6 +13,7 @@ from schemas.durations import DAY_MS, duration_text
 from schemas.events.touchpoint import EVENT_NAMES
 from schemas.journeys.definitions import (
     AnyStep,
+    BroadcastEntry,
     Delay,
     EventMatch,
     Exit,
@@ -22,6 +23,7 @@ from schemas.journeys.definitions import (
     RandomSplit,
     SegmentEntry,
     SegmentMatch,
+    Sending,
     Until,
     WaitFor,
 )
@@ -85,6 +87,7 @@ def lint(
             *_branches(journey.steps, ("steps",)),
             *_experiment(journey),
             *_whole(journey),
+            *_of_broadcasts(journey),
         ):
             found.append(Problem(journey.name, path, message, serious))
     return found
@@ -242,6 +245,18 @@ def _always_ends(step: AnyStep) -> bool:
 
 def _any_ends(steps: Sequence[AnyStep]) -> bool:
     return any(_always_ends(step) for step in steps)
+
+
+def _of_broadcasts(journey: Journey) -> PathProblems:
+    """Yield parts that are of broadcasts alone: nobody would start a journey that has them."""
+    said = "belongs to a broadcast, which is a file of `broadcasts/`: `throughline broadcasts list`"
+    if isinstance(journey.entry, BroadcastEntry):
+        yield ("entry", "members"), said, True
+    for path, step in journey.walk():
+        if isinstance(step, Sending):
+            yield (*path, "send"), said, True
+        if isinstance(step, RandomSplit) and step.winner is not None:
+            yield (*path, "winner"), said, True
 
 
 def _whole(journey: Journey) -> PathProblems:

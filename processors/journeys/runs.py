@@ -17,6 +17,8 @@ A run:
 | `from` | of a wait: event time from which events count |
 | `due` | when it continues without an event; absent in a wait without a timeout |
 | `held` | since when a pause of the journey holds it at its step |
+| `paced` | of a broadcast with a rate: how long it had been paused when its time was set, in ms |
+| `behind` | of such a run that is held: how long after the beginning of the pause its time had come, in ms |
 | `attempt` | how many times the message of this step was postponed |
 | `pending` | idempotency key of that message |
 | `passed` | number of steps reached |
@@ -63,8 +65,8 @@ def due(run: Run, control: JourneyControl | None) -> int | None:
     if control.ends(run["at"]):
         return max(control.stopped_ms, int(run["begun"]))
     if held is not None:
-        return None if control.state == "paused" else max(control.since_ms, held)
-    return at
+        return None if control.state == "paused" else max(control.since_ms + int(run.get("behind", 0)), held)
+    return at if at is None or "paced" not in run else at + control.paused_ms - int(run["paced"])
 
 
 def earliest(section: Section, controls: Controls) -> int | None:

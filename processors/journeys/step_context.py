@@ -45,6 +45,10 @@ class Resolver(Protocol):
         """Return the last ledger row of a withdrawn message."""
         ...
 
+    def after_open_hours(self, person: Person, channels: Sequence[str], at_ms: int, open_ms: int) -> int:
+        """Return the time at which, since a time, so long outside the person's quiet hours has passed."""
+        ...
+
     def held_back(
         self, person: Person, request: MessageRequest, outcome: HeldBack, control: JourneyControl, now_ms: int
     ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 
-from processors.journeys import timers
+from processors.journeys import broadcasts, timers
 from processors.journeys.compiled import END, CompiledJourney, CompiledStep, comparison, draw, draw_detail
 from processors.journeys.matching import Matcher
 from processors.journeys.runs import Run
@@ -18,6 +18,7 @@ from processors.segments.port import Segments
 from schemas.decisions.decision import Emit
 from schemas.durations import SECOND_MS
 from schemas.identity.resolution import uuid_of
+from schemas.journeys.broadcast_parts import WinnerChoice
 from schemas.journeys.definitions import (
     Delay,
     Exit,
@@ -25,6 +26,7 @@ from schemas.journeys.definitions import (
     MessageNode,
     RandomSplit,
     SegmentMatch,
+    Sending,
     SetTrait,
     Until,
     WaitFor,
@@ -58,6 +60,7 @@ class StepRunner:
             Until: self._until,
             WaitFor: self._wait_for,
             If: self._if,
+            Sending: self._sending,
             RandomSplit: self._random,
             MessageNode: self._message,
             SetTrait: self._set_trait,
@@ -101,6 +104,7 @@ class StepRunner:
         """Continue a run that is due, or that a pause has held."""
         run.pop("due", None)
         step = journey.steps[run["step"]]
+        run.pop("behind", None)
         if run.pop("held", None) is not None:
             following = self._enter[type(step.node)](context, run_id, run, journey, step)
             if following is not STOP:
@@ -108,8 +112,8 @@ class StepRunner:
         elif isinstance(step.node, WaitFor):
             context.record("step", run_id, run, step.id, happened=False)
             self._run_from(context, run_id, run, journey, step.branches[1])
-        elif isinstance(step.node, MessageNode):
-            following = self._message(context, run_id, run, journey, step)
+        elif isinstance(step.node, MessageNode) or (isinstance(step.node, RandomSplit) and step.node.winner):
+            following = self._enter[type(step.node)](context, run_id, run, journey, step)
             if following is not STOP:
                 self._run_from(context, run_id, run, journey, following)
         else:
@@ -136,6 +140,8 @@ class StepRunner:
         if control.state != "paused":
             return False
         run["held"] = context.now_ms
+        if "paced" in run:
+            run["behind"] = max(0, context.now_ms - control.since_ms)
         if isinstance(step.node, MessageNode):
             request = context.request(run_id, run, journey, step)
             row = context.resolver.held_back(context.person, request, "postponed", control, context.now_ms)
@@ -189,6 +195,33 @@ class StepRunner:
         context.end(run_id, run, f"no such moment: {wanted.date}", journey.retained_until(run, context.now_ms))
         return STOP
 
+    def _sending(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node, control = cast(Sending, step.node), context.controls.get(run["journey"])
+        zone = zone_of(context.person.document, self._territory)
+        wanted = broadcasts.send_time(node.send, zone)
+        due = wanted if wanted is not None else control.started_ms if control else context.now_ms
+        if wanted is not None and due < context.now_ms and node.send.if_missed == "skip":
+            context.end(run_id, run, "its hour had passed", 0)
+            return STOP
+        due = self._paced(context, run, journey, step, due)
+        if context.now_ms - due > node.expires_after:
+            context.end(run_id, run, "too late", 0)
+            return STOP
+        return step.next if due <= context.now_ms else self._wait(context, run_id, run, step, due)
+
+    def _paced(self, context: StepContext, run: Run, journey: CompiledJourney, step: CompiledStep, due_ms: int) -> int:
+        """Return when it is the person's turn in a broadcast with a rate; without one `due_ms`."""
+        control = context.controls.get(run["journey"])
+        offset_ms = broadcasts.place_ms(journey.definition, control, context.person.profile_id)
+        if control is None or not offset_ms:
+            return due_ms
+        run["paced"] = control.paused_ms
+        message = journey.next_message(step.id)
+        channels = cast(MessageNode, message.node).channels if message else ()
+        return context.resolver.after_open_hours(context.person, channels, due_ms, offset_ms)
+
     def _wait_for(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
@@ -230,10 +263,33 @@ class StepRunner:
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
     ) -> str | None:
         arms = cast(RandomSplit, step.node).random
+        if cast(RandomSplit, step.node).winner is not None:
+            return self._winner(context, run_id, run, journey, step)
         chosen = draw([arm.weight for arm in arms], context.person.profile_id, journey.definition.name, step.id)
         run["arm"] = arms[chosen].name
         context.record("step", run_id, run, step.id, **draw_detail(journey.definition, arms, run["arm"]))
         return step.branches[chosen]
+
+    def _winner(
+        self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
+    ) -> str | None:
+        node, control = cast(RandomSplit, step.node), context.controls.get(run["journey"])
+        zone = zone_of(context.person.document, self._territory)
+        due = broadcasts.winner_time(cast(WinnerChoice, node.winner), zone, self._territory.zone)
+        due = self._paced(context, run, journey, step, max(due, run["begun"]))
+        if context.now_ms < due:
+            return self._wait(context, run_id, run, step, due)
+        names = [arm.name for arm in node.random]
+        if control is not None and control.winner in names:
+            run["arm"] = control.winner
+            context.record("step", run_id, run, step.id, winner=control.winner)
+            return step.branches[names.index(control.winner)]
+        if context.now_ms - due > node.expires_after:
+            context.end(run_id, run, "no winner was chosen", 0)
+            return STOP
+        run.pop("paced", None)
+        run["due"] = context.now_ms + broadcasts.RETRY_MS
+        return STOP
 
     def _set_trait(
         self, context: StepContext, run_id: str, run: Run, journey: CompiledJourney, step: CompiledStep
@@ -300,6 +356,7 @@ class StepRunner:
             context=_template_context(run, cast(MessageNode, request.message).data),
             expires_ms=context.now_ms if attempt >= MAX_ATTEMPTS else None,
         )
+        run.pop("paced", None)
         decision = context.resolver.decide(context.person, request, context.now_ms)
         context.out.append(Emit(DECISIONS, decision.row))
         if decision.outcome == "postponed":

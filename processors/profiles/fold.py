@@ -19,6 +19,7 @@ from processors.profiles.document import Document, Event, encode, join, profile_
 from processors.profiles.joins import canonical_json
 from processors.profiles.product_news import news_for, watched_product
 from schemas.decisions.decision import Emit
+from schemas.journeys.control import JourneyControl
 from schemas.markets import MarketDefinitions
 from schemas.outcomes import Reject
 from schemas.products import Fact
@@ -55,6 +56,16 @@ class Decider(Protocol):
 
     def combine(self, winner: dict[str, Any], loser: dict[str, Any]) -> None:
         """Join the state of a merged person into `winner`; `loser` must not be used afterwards."""
+
+
+class Broadcaster(Protocol):
+    """Lets people enter broadcasts; the same object as the decider."""
+
+    def broadcasts(self, now_ms: int) -> Sequence[tuple[str, JourneyControl]]:
+        """Return the broadcasts under way."""
+
+    def enter_broadcast(self, person: Person, name: str, now_ms: int) -> list[Emit]:
+        """Let a person enter a broadcast, after what was due before."""
 
 
 @dataclass(slots=True)
@@ -223,6 +234,30 @@ def fold_time(profile: OpenProfile, now_ms: int, decider: Decider) -> FoldedProf
         encode_state(person.state),
         due_ms,
         timer_from_ms(due_ms, now_ms),
+        encode_emits(person.profile_id, emits),
+        held=held_journeys(emits),
+        decided=decisions_in(emits),
+    )
+
+
+def fold_entry(
+    profile: OpenProfile, broadcast: str, now_ms: int, decider: Decider, broadcaster: Broadcaster
+) -> FoldedProfile:
+    """Let a person enter a broadcast; without outgoing records there is nothing to store.
+
+    Raises:
+        Exception: As `fold_events`.
+    """
+    person = open_profile(profile, decider)
+    emits = broadcaster.enter_broadcast(person, broadcast, now_ms)
+    return FoldedProfile(
+        profile.stored,
+        profile.timer_ms,
+        person,
+        encode(person.document),
+        encode_state(person.state),
+        due_time(decider, person),
+        0,
         encode_emits(person.profile_id, emits),
         held=held_journeys(emits),
         decided=decisions_in(emits),

@@ -20,7 +20,16 @@ from processors.identity.claims import event_key
 from processors.profiles.cache import CACHED_BYTES, OpenProfile, ProfileCache
 from processors.profiles.commit import ProfileStore, commit
 from processors.profiles.document import Document, Event
-from processors.profiles.fold import Decider, FoldedProfile, PendingEvent, addition_of_event, fold_events, fold_time
+from processors.profiles.fold import (
+    Broadcaster,
+    Decider,
+    FoldedProfile,
+    PendingEvent,
+    addition_of_event,
+    fold_entry,
+    fold_events,
+    fold_time,
+)
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
 from processors.profiles.product_news import watched_product
 from processors.stream.ports import WatchedProducts
@@ -71,11 +80,13 @@ class DecisionRules(NamedTuple):
         decider: Decides what follows from events and time; None: nothing does.
         number: Number of the definitions of which it is made, as the store of profiles knows it; None: of none.
         reads_catalogue: Whether it asks what the catalogue says of products that people watch.
+        broadcaster: Lets people enter broadcasts; None: there are none.
     """
 
     decider: Decider | None
     number: int | None = None
     reads_catalogue: bool = False
+    broadcaster: Broadcaster | None = None
 
 
 class RulesInForce(Protocol):
@@ -211,6 +222,46 @@ class ProfileUpdate:
             if one.stored.profile_id not in conflicts:
                 self._count_decisions(one)
         return [f"{one.stored.profile_id}: {one.suspended.message}" for one in folds if one.suspended]
+
+    async def enter(self, profile_ids: Sequence[str], broadcast: str, now_ms: int) -> list[str]:
+        """Let people enter a broadcast, each once in a life.
+
+        Args:
+            profile_ids: People, by any id that they ever had; who was erased is left out.
+            broadcast: Its name; nobody enters unless it is under way.
+            now_ms: The time, milliseconds since 1970.
+
+        Returns:
+            Errors, each with the id of its person, who has not entered.
+
+        Raises:
+            ProfilesContendedError: After `MAX_ATTEMPTS` rounds in which others were faster.
+        """
+        pending, failed = list(dict.fromkeys(profile_ids)), list[str]()
+        for _ in range(MAX_ATTEMPTS):
+            if not pending:
+                return failed
+            rules, cache = await self.follow()
+            if rules.decider is None or rules.broadcaster is None:
+                return failed
+            for profile_id in pending:
+                cache.pop(profile_id)  # what is read now is newer, or the same
+            reading = await self._store.people(pending)
+            folds = []
+            for stored in reading.profiles.values():
+                try:
+                    profile = OpenProfile(stored)
+                    folds.append(fold_entry(profile, broadcast, now_ms, rules.decider, rules.broadcaster))
+                except Exception as error:  # noqa: BLE001 - a bug costs this person's message, not the others'
+                    failed.append(f"{stored.profile_id}: {error!r}")
+            changed = [one for one in folds if one.outgoing]
+            conflicts = await commit(self._store, cache, changed, rules.number)
+            self._outdated |= bool(conflicts)
+            for one in changed:
+                if one.stored.profile_id not in conflicts:
+                    self._count_decisions(one)
+            pending = list(conflicts)
+        raise ProfilesContendedError(f"{len(pending)} people could not enter {broadcast} in {MAX_ATTEMPTS} rounds")
 
     def _count_decisions(self, folded: FoldedProfile) -> None:
         for outcome, gate in folded.decided:

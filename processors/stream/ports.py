@@ -11,6 +11,9 @@ from schemas.offsets import LogProgress
 from schemas.products import Change, Fact, FactKey, Look
 from schemas.records import Outgoing
 
+OUTBOX_LIMIT = 20_000
+"""Records in an outbox at which nothing that can wait is added until the relay has published them."""
+
 
 class Publisher(Protocol):
     """Publishes records to Kafka."""
@@ -58,6 +61,17 @@ class Outbox(Protocol):
 
     async def acknowledge(self, ids: Sequence[str], token: str) -> bool:
         """Remove these records; False when the lease was lost."""
+
+
+class Waiting(Protocol):
+    """Tells how many records wait to be published."""
+
+    async def size(self) -> int:
+        """Return their number."""
+
+
+class ProfileOutbox(Outbox, Waiting, Protocol):
+    """The outbox of what follows for people."""
 
 
 class Durability(Protocol):

@@ -19,6 +19,8 @@ The first key of a step names its kind:
 | `webhook: name` | post to another system |
 | `exit: reason` | end the run |
 
+A broadcast (`broadcasts.py`) becomes a journey with `members` in its entry and a step `send`, which no file may have.
+
 Times are logical: `received_at` of events, due times of timers. A delay counts from when its step was reached.
 """
 
@@ -46,8 +48,10 @@ from pydantic import (
 )
 
 from schemas.decisions.decision import Choice
-from schemas.durations import DAY_MS, Duration, duration_text, parse_definition_duration, parse_duration
+from schemas.durations import DAY_MS, Duration, parse_definition_duration, parse_duration
+from schemas.journeys.broadcast_parts import SendTime, WinnerChoice
 from schemas.journeys.coupon_choice import CouponChoice
+from schemas.journeys.experiment import Experiment
 from schemas.segments.conditions import Condition, Where
 from schemas.segments.conditions import Name as SegmentName
 
@@ -81,7 +85,6 @@ PropertyPath = Annotated[
 ]
 """A property of an event, `cart_id` or `products.product_id`; through a list it means each of its items."""
 Share = Annotated[float, Field(ge=0, lt=1)]
-Metric = Literal["ordered", "clicked", "goal", "revenue"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Scalar = str | int | float | bool | None
 
@@ -121,6 +124,8 @@ class SegmentMatch(_Model):
 
 
 def _entry_kind(value: Any) -> str:
+    if isinstance(value, BroadcastEntry) or (isinstance(value, dict) and "members" in value):
+        return "broadcast"
     has = "segment" in value if isinstance(value, dict) else isinstance(value, SegmentMatch)
     return "segment" if has else "event"
 
@@ -152,8 +157,18 @@ class SegmentEntry(SegmentMatch):
     existing: bool = False
 
 
+class BroadcastEntry(SegmentMatch):
+    """A person enters when a broadcast begins, as a member of the segment; with `live` also by entering it later."""
+
+    members: Literal["frozen", "live"]
+    condition: None = None
+
+
 Entry = Annotated[
-    Annotated[EventEntry, Tag("event")] | Annotated[SegmentEntry, Tag("segment")], Discriminator(_entry_kind)
+    Annotated[EventEntry, Tag("event")]
+    | Annotated[SegmentEntry, Tag("segment")]
+    | Annotated[BroadcastEntry, Tag("broadcast")],
+    Discriminator(_entry_kind),
 ]
 
 
@@ -218,6 +233,13 @@ class Until(_Step):
     until: LocalTime
 
 
+class Sending(_Step):
+    """Wait for the time at which a broadcast is sent to the person; later than `expires_after` is too late."""
+
+    send: SendTime
+    expires_after: Duration = DAY_MS
+
+
 class WaitFor(_Step):
     """Wait for something to happen.
 
@@ -262,9 +284,11 @@ class Arm(_Model):
 
 
 class RandomSplit(_Step):
-    """Split at random: by a hash of person, journey and step, so that a replay and a second run take the same way."""
+    """Split by a hash of person, journey and step; with `winner`, of a broadcast, all wait for the arm that wins."""
 
     random: Annotated[tuple[Arm, ...], Field(min_length=2), AfterValidator(_some_weight)]
+    winner: WinnerChoice | None = None
+    expires_after: Duration = DAY_MS
 
 
 class Variant(_Model):
@@ -345,10 +369,11 @@ class Exit(_Step):
     exit: Label
 
 
-AnyStep = Delay | Until | WaitFor | If | RandomSplit | MessageNode | SetTrait | Webhook | Exit
+AnyStep = Delay | Until | Sending | WaitFor | If | RandomSplit | MessageNode | SetTrait | Webhook | Exit
 _KINDS: dict[str, str] = {
     "delay": "delay",
     "until": "until",
+    "send": "send",
     "wait_for": "wait_for",
     "if": "if",
     "condition": "if",
@@ -369,6 +394,7 @@ def _kind(value: Any) -> str | None:
 Step = Annotated[
     Annotated[Delay, Tag("delay")]
     | Annotated[Until, Tag("until")]
+    | Annotated[Sending, Tag("send")]
     | Annotated[WaitFor, Tag("wait_for")]
     | Annotated[If, Tag("if")]
     | Annotated[RandomSplit, Tag("random")]
@@ -384,33 +410,6 @@ Step = Annotated[
         ),
     ),
 ]
-
-
-class Experiment(_Model):
-    """How the variants of a journey are compared: the arms of its random splits and the variants of its messages.
-
-    Attributes:
-        metric: What a variant is to raise: the share of people with an order (`ordered`), who clicked (`clicked`) or
-            who reached a goal of the journey (`goal`), or the revenue of a person (`revenue`).
-        window: How long after the draw what a person does counts.
-        horizon: When the winner is decided, once, counted from the first draw of a version; by the people whose window
-            is over by then. If not given, a sequential test decides, which may be looked at as often as one likes.
-        control: The variant that the others are compared with; if not given the first one of each split.
-    """
-
-    metric: Metric = "ordered"
-    window: Annotated[Duration, Field(ge=1)] = 7 * DAY_MS
-    horizon: Annotated[Duration, Field(ge=1)] | None = None
-    control: Slug | None = None
-
-    @model_validator(mode="after")
-    def _people_before_the_horizon(self) -> Experiment:
-        if self.horizon is not None and self.horizon <= self.window:
-            raise ValueError(
-                f"a horizon of {duration_text(self.horizon)} is not longer than the window of"
-                f" {duration_text(self.window)}: nobody's window would be over by then"
-            )
-        return self
 
 
 class Journey(_Model):

@@ -1,14 +1,16 @@
-"""The history of what was in force: published definitions, pauses and stops."""
+"""The history of what was in force: published definitions, pauses and stops, broadcasts that were started."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from schemas.journeys.control import DefinitionChange
 from schemas.time import ms_of_time, time_of_ms
 from sinks.clickhouse.client import without_deduplication
 
-_COLUMNS = ["number", "changed_at", "changed_by", "kind", "journeys", "version", "files"]
+_COLUMNS = ["number", "changed_at", "changed_by", "kind", "journeys", "version", "detail", "files"]
 
 
 def insert_change(client: Any, change: DefinitionChange) -> None:
@@ -19,9 +21,9 @@ def insert_change(client: Any, change: DefinitionChange) -> None:
         change: The change.
     """
     row = [change.number, time_of_ms(change.at_ms), change.by, change.kind, list(change.journeys), change.version]
-    client.insert(
-        "definition_changes", [[*row, dict(change.files)]], column_names=_COLUMNS, settings=without_deduplication()
-    )
+    detail = orjson.dumps(dict(change.detail)).decode() if change.detail else ""
+    rows = [[*row, detail, dict(change.files)]]
+    client.insert("definition_changes", rows, column_names=_COLUMNS, settings=without_deduplication())
 
 
 def read_changes(client: Any) -> list[DefinitionChange]:
@@ -30,8 +32,16 @@ def read_changes(client: Any) -> list[DefinitionChange]:
         f"SELECT {', '.join(_COLUMNS[:-1])} FROM definition_changes FINAL ORDER BY number DESC"  # noqa: S608
     ).result_rows
     return [
-        DefinitionChange(number, ms_of_time(at), by, kind, tuple(journeys), version)
-        for number, at, by, kind, journeys, version in found
+        DefinitionChange(
+            number,
+            ms_of_time(at),
+            by,
+            kind,
+            tuple(journeys),
+            version,
+            detail=orjson.loads(detail) if detail else {},
+        )
+        for number, at, by, kind, journeys, version, detail in found
     ]
 
 

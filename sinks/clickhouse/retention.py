@@ -50,6 +50,7 @@ _ROWS: dict[str, _Rows] = {
     "touchpoints": _Rows("events", "occurred_at"),
     "arrivals": _Rows("events", "received_at"),
     "bot_verdicts": _Rows("events", "occurred_at"),
+    "broadcast_members": _Rows("events", "listed_at"),
     "click_verdicts": _Rows("events", "at"),
     "dropped_touchpoints": _Rows("events", "received_at"),
     "event_deliveries": _Rows("events", "fromUnixTimestamp64Milli(toInt64(bitNot(delivery)), 'UTC')"),

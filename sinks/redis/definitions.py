@@ -1,7 +1,7 @@
 """What is in force: the published definitions, and the states of journeys, with a number that each change counts up.
 
-* `{ns}:definitions` hash of `number`, `version` and, for each journey that was ever paused or stopped, `journey:<name>`
-  → its control as JSON;
+* `{ns}:definitions` hash of `number`, `version` and, for each journey that was ever paused or stopped, and each
+  broadcast that was started, `journey:<name>` → its control as JSON;
 * `{ns}:definitions:<version>` the published files as JSON: path → text.
 
 Workers read the hash twice a second. Each shard of profiles keeps the number too (`shard`): a change writes it there,
@@ -27,6 +27,7 @@ from sinks.redis.profiles import RedisProfileStore
 from sinks.redis.scripts import Call, Script, ScriptCalls, ShardPart
 
 _JOURNEY = "journey:"
+_FIELDS_OF_JOURNEYS = 4
 _RELEASED_A_CALL = 1000
 _BEGIN, _WAKE = Script(source("begin_release")), Script(source("wake_people"))
 _PUBLISH, _END = Script(source("publish_number")), Script(source("end_release"))
@@ -87,7 +88,9 @@ class RedisDefinitions:
         await self.archive(archived or {})
         controls: list[Any] = []
         for name, control in state.journeys.items():
-            controls += [f"{_JOURNEY}{name}", orjson.dumps(list(control))]
+            # Workers of former releases read no more than the first fields, which are all that a journey has.
+            fields = control if control.version else control[:_FIELDS_OF_JOURNEYS]
+            controls += [f"{_JOURNEY}{name}", orjson.dumps(list(fields))]
         bundle = orjson.dumps(dict(files)) if files is not None else b""
         arguments = [self._prefix, expected, state.number, state.version, bundle, *controls]
         if not await self._change(keys=[self._key], args=arguments):

@@ -14,7 +14,18 @@ from zoneinfo import ZoneInfo
 from processors.journeys.compiled import CompiledJourney
 from processors.journeys.drawing import branches, described, described_trigger
 from schemas.durations import duration_text
-from schemas.journeys.definitions import AnyStep, Delay, Exit, If, Journey, MessageNode, RandomSplit, Until, WaitFor
+from schemas.journeys.definitions import (
+    AnyStep,
+    Delay,
+    Exit,
+    If,
+    Journey,
+    MessageNode,
+    RandomSplit,
+    Sending,
+    Until,
+    WaitFor,
+)
 
 _BOX, _GAP, _LINE = 216, 26, 15
 _TEXT_CHARACTERS = 32
@@ -220,6 +231,6 @@ def _kind(step: AnyStep) -> str:
         return "message"
     if isinstance(step, If | RandomSplit):
         return "split"
-    if isinstance(step, Delay | Until | WaitFor):
+    if isinstance(step, Delay | Until | WaitFor | Sending):
         return "wait"
     return "exit" if isinstance(step, Exit) else "act"

@@ -44,6 +44,7 @@ from schemas.time import text_of_ms, time_of_ms
 from schemas.topics import JOURNEY_EVENTS
 from sinks.clickhouse.audiences import members_by_person
 from sinks.clickhouse.history import read_people
+from sinks.redis.broadcasts import RedisBroadcasts
 from sinks.redis.definitions import RedisDefinitions
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.outbox import RedisProfileOutbox
@@ -135,6 +136,7 @@ async def shop(stack: Settings) -> AsyncIterator[Shop]:
                 identities=found.identities,
                 profiles=found.profiles,
                 erasures=RedisErasures(found.redis, stack.redis_namespace),
+                broadcasts=RedisBroadcasts(found.redis, stack.redis_namespace),
                 backfills=RedisSegmentBackfill(found.redis, stack.redis_namespace),
                 definitions=RedisDefinitions(found.redis, stack.redis_namespace),
                 outbox=RedisProfileOutbox(found.redis, stack.redis_namespace),
