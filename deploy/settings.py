@@ -22,6 +22,7 @@ from deploy.home import home
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import MINUTE_MS, parse_duration
 from schemas.shards import SHARDS
+from sinks.redis.address import MEANING_OF_URL, RedisUrl, redis_address
 
 DEFINITIONS = Path(__file__).parent / "definitions"
 _LOCATIONS = (
@@ -106,7 +107,7 @@ class Settings(BaseSettings):
 
     # Addresses of the three servers
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka brokers, host:port, comma-separated.")
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis or Valkey; rediss://… with TLS.")
+    redis_url: RedisUrl = Field("redis://127.0.0.1:6379/0", description=MEANING_OF_URL)
     clickhouse_url: str = Field("http://127.0.0.1:8123", description="URL of ClickHouse over HTTP; https://… with TLS.")
 
     # Their security; those of Kafka are librdkafka's properties, and every Kafka client gets them
@@ -408,7 +409,7 @@ class Settings(BaseSettings):
             ("redis_url", "redis_username", "redis_password"),
             ("clickhouse_url", "clickhouse_user", "clickhouse_password"),
         ):
-            parts = urlsplit(getattr(self, url))
+            parts = redis_address(self.redis_url) if url == "redis_url" else urlsplit(self.clickhouse_url)
             for name, in_url in ((user, parts.username), (password, parts.password)):
                 if in_url and _text(getattr(self, name)):
                     raise ValueError(f"THROUGHLINE_{url.upper()} has one too: leave THROUGHLINE_{name.upper()} empty")

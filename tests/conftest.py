@@ -14,9 +14,11 @@ from deploy.local.kafka import missing_tools
 from deploy.local.servers import Servers
 from deploy.settings import Settings
 from tests.support.stack import Addresses, addresses, corner, local_stack, unavailable
+from tests.support.valkey_cluster import valkey_cluster
 
 ONE_RUN = "tests/e2e/field_events/"
 """Its files share a run of the pipeline."""
+ON_CLUSTER = "a cluster"
 
 # A property is about what comes out, not about how soon: on a loaded machine any example may take a second. CI's own
 # profile of Hypothesis, where it is in force, keeps its other settings.
@@ -33,6 +35,12 @@ class _ByFile(LoadFileScheduling):  # type: ignore[misc] # not typed
         return ONE_RUN if nodeid.startswith(ONE_RUN) else str(super()._split_scope(nodeid))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that has the mark `on_cluster` with Redis as one server, and as a cluster."""
+    if metafunc.definition.get_closest_marker("on_cluster") and "stack" in metafunc.fixturenames:
+        metafunc.parametrize("stack", ["one server", ON_CLUSTER], indirect=True)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Distribute `--dist loadfile` by `_ByFile`: the groups of xdist have no effect with pytest 9.2."""
     return _ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
@@ -45,10 +53,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Valkey Cluster of three masters, which starts in 2 s. Shared: take a namespace of your own."""
+    with valkey_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes.url
+
+
 @pytest.fixture
-def stack(servers: Addresses) -> Iterator[Settings]:
+def stack(servers: Addresses, request: pytest.FixtureRequest) -> Iterator[Settings]:
     """Settings of one test: topic prefix, Redis namespace and database of its own on the shared servers."""
-    with corner(servers) as settings:
+    of_cluster = getattr(request, "param", "") == ON_CLUSTER
+    with corner({**servers, "redis_url": request.getfixturevalue("cluster")} if of_cluster else servers) as settings:
         yield settings
 
 

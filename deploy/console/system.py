@@ -17,6 +17,8 @@ from deploy.settings import Settings
 from schemas.time import clock_ms
 from sinks.clickhouse.audit_log import read_acts
 from sinks.redis import measures
+from sinks.redis.cluster import servers_of
+from sinks.redis.durability import durable_keys
 from sinks.redis.outbox import identity_outbox, profile_outboxes, waiting_in_shards
 
 _SLOW_LIFE_S = 60.0
@@ -63,12 +65,12 @@ def redis_figures(settings: Settings) -> dict[str, Any]:
     """Return version, memory and numbers of what waits in Redis."""
     namespace, now_ms = settings.redis_namespace, clock_ms()
     with redis_client(settings, timeout_s=5) as client:
-        info: Any = client.info()
+        infos: list[Any] = [server.info() for server, _ in servers_of(client, durable_keys(namespace))]
         outboxes = [identity_outbox(namespace).stream, *profile_outboxes(namespace)]
         return {
-            "version": info.get("valkey_version") or info.get("redis_version"),
-            "memory_bytes": info.get("used_memory"),
-            "keys": sum(one["keys"] for name, one in info.items() if name.startswith("db")),
+            "version": infos[0].get("valkey_version") or infos[0].get("redis_version"),
+            "memory_bytes": sum(one.get("used_memory", 0) for one in infos),
+            "keys": sum(one["keys"] for info in infos for name, one in info.items() if name.startswith("db")),
             "outbox": measures.waiting_records(client, outboxes, now_ms).entries,
             "timers": waiting_in_shards(client, namespace, "ZCARD", "timers"),
             "messages": measures.waiting_messages(client, namespace),

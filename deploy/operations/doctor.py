@@ -9,13 +9,14 @@ import platform
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.faults import explain, kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import async_redis_client, redis_client
+from sinks.redis.address import redis_address
 
 if TYPE_CHECKING:
     from deploy.operations.permissions import Grantee
@@ -97,11 +98,12 @@ def servers(settings: Settings) -> list[Check]:
 def without_password(url: str) -> str:
     """Return a URL with `***` in place of its password."""
     parts = urlsplit(url)
+    user, separator, hosts = parts.netloc.rpartition("@")
     if "password=" in parts.query:
         parts = parts._replace(query=re.sub(r"(password=)[^&]*", r"\1***", parts.query))
-    if not parts.password:
-        return urlunsplit(parts)
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"))
+    if ":" in user:
+        parts = parts._replace(netloc=f"{user.partition(':')[0]}:***{separator}{hosts}")
+    return urlunsplit(parts)
 
 
 def public_settings(settings: Settings) -> dict[str, str]:
@@ -147,7 +149,8 @@ def _secret(settings: Settings) -> Check:
 def _is_local(settings: Settings) -> bool:
     """Return whether all servers are on this machine, as those of the local stack are."""
     brokers = [f"//{one.strip()}" for one in settings.kafka_bootstrap.split(",")]
-    hosts = {urlsplit(one).hostname for one in (*brokers, settings.redis_url, settings.clickhouse_url)}
+    hosts = {urlsplit(one).hostname for one in (*brokers, settings.clickhouse_url)}
+    hosts |= {host for host, _ in redis_address(settings.redis_url).hosts}
     return hosts <= {"127.0.0.1", "::1", "localhost"}
 
 
@@ -203,24 +206,21 @@ def _durability(settings: Settings) -> list[Check]:
     """Check that writes to Redis become durable where the settings want them, by a write; off is no fault."""
     import redis
 
-    from sinks.redis.durability import PLACES, add_wait, is_durable
+    from sinks.redis.durability import PLACES, confirm_write
 
     level = settings.redis_durability
     if level == "off":
         found = "off: what a power cut takes from Redis is not read again from Kafka"
         return [Check("durability", True, found, "production sets THROUGHLINE_REDIS_DURABILITY to disk or replica")]
-    key = f"{{{settings.redis_namespace}}}:durable"
     try:
         with redis_client(settings, timeout_s=2 * _TIMEOUT_S) as client:
-            pipeline = client.pipeline(transaction=False)
-            add_wait(pipeline, key, level, _TIMEOUT_S * 1000)
-            *_, confirmed = pipeline.execute()
+            confirmed = confirm_write(client, settings.redis_namespace, level, _TIMEOUT_S * 1000)
     except redis.ResponseError as error:  # no append-only file, or a server before 7.2
         hint = "set appendonly yes (Valkey, or Redis from 7.2 on), or THROUGHLINE_REDIS_DURABILITY=replica"
         return [Check("durability", False, str(error), hint)]
     except (redis.RedisError, OSError):  # which the check of Redis says
         return []
-    if is_durable(confirmed, level):
+    if confirmed:
         return [Check("durability", True, f"a write is on {PLACES[level]} before its events are committed")]
     found = f"a write was not on {PLACES[level]} within {_TIMEOUT_S} s: workers commit nothing"
     hint = (
@@ -443,18 +443,24 @@ def _kafka(settings: Settings) -> tuple[str, str]:
 def _redis(settings: Settings) -> tuple[str, str]:
     import redis
 
+    from sinks.redis.cluster import ClusterClient, servers_of
+    from sinks.redis.durability import durable_keys
+
     try:
         with redis_client(
             settings, timeout_s=_TIMEOUT_S, connect_timeout_s=_TIMEOUT_S, decode_responses=True
         ) as client:
-            info = client.info("everything")
+            asked = servers_of(client, durable_keys(settings.redis_namespace))
+            infos: list[Any] = [server.info("everything") for server, _ in asked]
+            nodes = client.described() if isinstance(client, ClusterClient) else ""
     except redis.RedisError as error:
         reason = explain("redis", error) or str(error)
         raise _FailedError(reason, _hint("THROUGHLINE_REDIS_URL", reason)) from error
-    found = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
-    if info.get("maxmemory_policy", "noeviction") != "noeviction":
-        return found, f"maxmemory-policy is {info['maxmemory_policy']}: profiles would vanish; set noeviction"
-    if not int(info.get("aof_enabled", 0)):
+    is_valkey, info = "valkey_version" in infos[0], infos[0]
+    found = (f"Valkey {info['valkey_version']}" if is_valkey else f"Redis {info['redis_version']}") + nodes
+    if other := sorted({one.get("maxmemory_policy", "noeviction") for one in infos} - {"noeviction"}):
+        return found, f"maxmemory-policy is {other[0]}: profiles would vanish; set noeviction"
+    if not all(int(one.get("aof_enabled", 0)) for one in infos):
         return found, "appendonly is off: profiles and identities would be lost with the process; set appendonly yes"
     return found, ""
 

@@ -40,6 +40,7 @@ from schemas.metrics import (
 )
 from schemas.time import clock_ms, ms_of_text, ms_of_time
 from sinks.clickhouse.measures import TIMEOUT_S as ACCOUNT_TIMEOUT_S
+from sinks.redis.address import redis_address
 
 if TYPE_CHECKING:
     from deploy.operations.lag import LagReader
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from deploy.settings import Settings
 
 TIMEOUT_S = 5.0
-_TLS_PORTS = {"redis": 6379, "clickhouse": 8443, "registry": 443, "collector": 443}
+_TLS_PORTS = {"clickhouse": 8443, "registry": 443, "collector": 443}
 
 
 def measure_lag(reader: LagReader, settings: Settings, meter: Meter, *, exact: bool = False) -> None:
@@ -91,7 +92,7 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
             _set_outbox(
                 meter, "identity", measures.waiting_records(client, [identity_outbox(namespace).stream], now_ms)
             )
-            used, limit = measures.memory(client)
+            used, limit = measures.memory(client, namespace)
             meter.set(REDIS_MEMORY, used)
             if limit:
                 meter.set(REDIS_MEMORY_LIMIT, limit)
@@ -143,20 +144,25 @@ def measure_profiles(settings: Settings, meter: Meter) -> None:
 
 def measure_certificates(settings: Settings, meter: Meter) -> None:
     """Measure until when the certificates of servers with TLS are valid; one that does not answer is left out."""
-    addresses = {
-        "redis": settings.redis_url,
-        "clickhouse": settings.clickhouse_url,
-        "registry": settings.schema_registry_url,
-        "collector": settings.collector_public_url,
-    }
-    for server, url in addresses.items():
+    redis = redis_address(settings.redis_url)
+    addresses = {"redis": list(redis.hosts) if redis.has_tls else []}
+    for server, url in (
+        ("clickhouse", settings.clickhouse_url),
+        ("registry", settings.schema_registry_url),
+        ("collector", settings.collector_public_url),
+    ):
         parts = urlsplit(url)
-        if parts.hostname and parts.scheme in ("https", "rediss"):
+        if parts.hostname and parts.scheme == "https":
+            addresses[server] = [(parts.hostname, parts.port or _TLS_PORTS[server])]
+    for server, hosts in addresses.items():
+        ends = []
+        for host, port in hosts:
             try:
-                ends = certificate_end(parts.hostname, parts.port or _TLS_PORTS[server])
+                ends.append(certificate_end(host, port))
             except (OSError, ValueError):
                 continue  # that a server does not answer is for other metrics to say
-            meter.set(CERTIFICATE_END, ends, server)
+        if ends:
+            meter.set(CERTIFICATE_END, min(ends), server)
 
 
 def certificate_end(host: str, port: int) -> float:

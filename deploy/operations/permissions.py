@@ -38,6 +38,9 @@ _SHARD_KEYS = (
     *("held:*", "released:*"),
 )
 """Those of them that are in the shards of people."""
+_KEYS_OF_CLUSTER = ("durable", "moving:*")
+"""Those that are in every slot: for waits until writes are durable, and two that calls of scripts name, and never are
+there (`sinks/redis/cluster.py`)."""
 _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "collector": ((), ()),
     "identify": (
@@ -84,7 +87,10 @@ _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Keys of Redis, without the name space: those that a role reads, and those that it also writes. A key that is passed
 to a script has to be among the latter, also if the script only reads it."""
 
-_COMMANDS = "-@all +@read +@write +@scripting +@connection +@transaction -@dangerous +info +time +wait +waitaof"
+_COMMANDS = (
+    "-@all +@read +@write +@scripting +@connection +@transaction -@dangerous +info +time +wait +waitaof"
+    " +cluster|slots +cluster|info"
+)
 """Commands of workers and operators: besides the state of the server, nothing that sees or changes other keys."""
 
 RECORDED_TABLES = (
@@ -183,6 +189,8 @@ def redis_keys(role: Grantee, settings: Settings) -> tuple[list[str], list[str]]
     if role == "operator":
         return [], [f"{space}*", f"{shards}*"]
     read, written = ([(shards if name in _SHARD_KEYS else space) + name for name in names] for names in _KEYS[role])
+    if written:
+        written += [f"{shards}{_KEYS_OF_CLUSTER[0]}", *(f"{prefix}{_KEYS_OF_CLUSTER[1]}" for prefix in (space, shards))]
     return read, written
 
 

@@ -69,7 +69,9 @@ REDIS_DOWN: tuple[type[BaseException], ...] = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ClusterDownError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.AskError,  # MovedError too: where a slot is was asked often enough
+    redis.exceptions.TryAgainError,
     OSError,
 )
 MAX_DELIVERY_RECORDS = 500

@@ -112,14 +112,14 @@ class RedisErasures:
         return removed
 
     async def _keys(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        cursor: Any = 0
-        while True:
-            found: Any = await self._redis.scan(cursor, match=pattern, count=2 * _PART)
-            cursor, keys = found
-            if keys:
-                yield keys
-            if not int(cursor):
-                return
+        part: list[bytes] = []
+        async for key in self._redis.scan_iter(match=pattern, count=2 * _PART):
+            part.append(key)
+            if len(part) == _PART:
+                yield part
+                part = []
+        if part:
+            yield part
 
     async def _among(self, key: str, names: set[str]) -> set[str]:
         if not names or not await self._redis.exists(key):

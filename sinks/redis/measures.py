@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sinks.redis.cluster import servers_of
 from sinks.redis.delivery import due_key
-from sinks.redis.keys import shard_prefixes
+from sinks.redis.keys import shard_prefixes, shared_prefix
 from sinks.redis.outbox import waiting_in_shards
 
 
@@ -67,8 +68,13 @@ def waiting_messages(redis: Any, namespace: str) -> int:
     return int(redis.zcard(due_key(namespace)))
 
 
-def memory(redis: Any) -> Memory:
-    """Measure the server's memory."""
-    found = redis.info("memory")
-    limit = int(found.get("maxmemory", 0)) or int(found.get("total_system_memory", 0))
-    return Memory(int(found["used_memory"]), limit)
+def memory(redis: Any, namespace: str) -> Memory:
+    """Measure the server's memory; of a cluster that of the master which has the least room left."""
+    found: list[Memory] = []
+    for server, _ in servers_of(
+        redis, [f"{prefix}shard" for prefix in (shared_prefix(namespace), *shard_prefixes(namespace))]
+    ):
+        info = server.info("memory")
+        limit = int(info.get("maxmemory", 0)) or int(info.get("total_system_memory", 0))
+        found.append(Memory(int(info["used_memory"]), limit))
+    return max(found, key=lambda one: (one.used_bytes / one.limit_bytes if one.limit_bytes else 0, one.used_bytes))

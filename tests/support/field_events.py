@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import redis
-
+from deploy.connections.redis import redis_client
 from deploy.operations.bots import judge_all_bots
 from deploy.operations.deployment import Deployment, open_deployment
 from deploy.operations.person_lookup import FoundPerson, UnknownPersonError, find_person
@@ -126,7 +125,7 @@ class Field:
 
     def _let_marks_expire(self) -> None:
         """Have it as weeks later: no mark is left, and sources were heard long ago."""
-        with redis.Redis.from_url(self.settings.redis_url) as client:
+        with redis_client(self.settings, timeout_s=10) as client:
             namespace = self.settings.redis_namespace
             wanted = (patterns(namespace, "marks:*")[0], patterns(namespace, "applied:*")[1])
             marks = [key for one in wanted for key in client.scan_iter(one, count=1000)]

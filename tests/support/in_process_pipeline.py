@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.enrichment.enrichment import Enrichment
 from processors.identity.claims import claim
@@ -138,6 +139,6 @@ async def town(
     settings: Settings, enrich: Enrichment | None = None, decider: Decider | None = None
 ) -> AsyncIterator[Town]:
     """Found a town; the fixture `stack` removes it."""
-    async with Redis.from_url(settings.redis_url) as redis:
+    async with async_redis_client(settings, timeout_s=10) as redis:
         with warehouse(settings) as tables:
             yield Town(settings, redis, tables, enrich, decider)

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import redis
-
+from deploy.connections.redis import redis_client
 from deploy.settings import Settings
 from schemas.topics import DECISIONS, JOURNEY_EVENTS
 from sinks.redis.outbox import waiting_in_shards
@@ -106,7 +105,7 @@ class Reminders:
 
     def timers(self) -> int:
         """How many people have a timer."""
-        with redis.Redis.from_url(self.pipeline.settings.redis_url) as client:
+        with redis_client(self.pipeline.settings, timeout_s=10) as client:
             return waiting_in_shards(client, self.pipeline.settings.redis_namespace, "ZCARD", "timers")
 
     def reminded(self) -> list[int]:

@@ -20,6 +20,7 @@ import yaml
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from deploy.connections.redis import redis_client
 from deploy.local.broker import speaks_kafka
 from deploy.local.clickhouse_server import speaks_clickhouse
 from deploy.local.ports import LOOPBACK, free_port
@@ -152,7 +153,7 @@ def forget(settings: Settings) -> None:
     except KafkaException:
         pass
     try:
-        with redis.Redis.from_url(settings.redis_url) as client:
+        with redis_client(settings, timeout_s=10) as client:
             for pattern in patterns(settings.redis_namespace):
                 keys = client.scan_iter(match=pattern, count=1000)
                 while part := list(islice(keys, 1000)):

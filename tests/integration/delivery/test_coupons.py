@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.delivery.stage import LEASE_MS
 from processors.intake.decode import decode
@@ -30,12 +30,12 @@ from tests.support.delivery import (
     told,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 
 @pytest.fixture
 async def world(stack: Settings) -> AsyncIterator[World]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
         yield World(redis, stack.redis_namespace, people={ANN: ann})
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.delivery.stage import HELD_MS, LEASE_MS
 from processors.profiles.document import new_profile
 from sinks.redis.delivery import RedisDeliveryLedger
 from tests.support.delivery import ANN, MINUTE, NOON, Killed, World, action, told
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 PHONE = {"type": "phone", "value": "+493012345"}
 SMS = {"channel": "sms", "address": PHONE, "identifiers": [PHONE]}
@@ -23,7 +23,7 @@ SMS = {"channel": "sms", "address": PHONE, "identifiers": [PHONE]}
 
 @pytest.fixture
 async def world(stack: Settings) -> AsyncIterator[World]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
         yield World(redis, stack.redis_namespace, people={ANN: ann}, journeys={"welcome": "paused"})
 

@@ -9,10 +9,10 @@ from math import sqrt
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.connections.redis import async_redis_client
 from deploy.operations.recommendations import RETRY_INTERVAL_S, refresh, refresh_if_due
 from deploy.settings import Settings
 from processors.delivery.recommend import Pick, Recommender, rank, seeds
@@ -90,7 +90,7 @@ async def test_a_person_is_recommended_related_products_and_then_best_sellers(
     tables: Warehouse, stack: Settings
 ) -> None:
     await refresh(stack, tables.client, days=150, now=NOW)
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         recommender = Recommender(RedisRecommendations(redis, stack.redis_namespace))
         lamp = await recommender.recommend({"bought": {"lamp": 1}}, 9)
         nothing_known = await recommender.recommend({}, 2)
@@ -102,7 +102,7 @@ async def test_a_person_is_recommended_related_products_and_then_best_sellers(
 
 
 async def test_before_the_first_refresh_there_is_nothing(stack: Settings) -> None:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         assert [] == await Recommender(RedisRecommendations(redis, stack.redis_namespace)).recommend({}, 3)
 
 
@@ -117,7 +117,7 @@ async def test_one_worker_refreshes_in_an_interval_and_retries_soon_if_there_was
 ) -> None:
     turn = f"{{{stack.redis_namespace}}}:recommend_turn"
     first, other = await refresh_if_due(stack, now=NOW), await refresh_if_due(stack, now=NOW)
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         long = await redis.ttl(turn)
         await redis.delete(turn)
         tables.client.command("TRUNCATE TABLE touchpoints")

@@ -25,7 +25,7 @@ from tests.support.builders import order, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.unit.repository.test_redis_keys import named_in_table
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 PERSONAL_KEYS = {
     "i:", "p:", "absorb:", "absorbed:", "profile:", "timers", "outbox", "watch:", "delivered:", "held:", "released:",

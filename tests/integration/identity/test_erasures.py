@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.identity.erasure import LetterPlace, Trace
 from sinks.clickhouse.erasure import count_rows, delete_letters, delete_rows, find_letters, person_rows
@@ -17,7 +17,7 @@ from tests.support.builders import order, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.support.warehouse import person
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 ANN, BEN = {"email": "ann@shop.example"}, {"phone": "+14155552671"}
 
@@ -91,7 +91,7 @@ async def test_an_erasure_is_remembered_until_its_entry_expires(stack: Settings)
         Trace(letter=str(letter)),
         Trace(),
     ]
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         erasures = RedisErasures(redis, stack.redis_namespace)
         before = await erasures.are_erased(traces)
         prefix = f"{{{stack.redis_namespace}}}:alias:"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import Resolution, uuid_text
@@ -15,7 +16,7 @@ from sinks.redis.identity import ERASED_S, ImpossibleSplitError, RedisIdentitySt
 from tests.oracles.identity_audit import Audit
 from tests.oracles.identity_model import RECEIVED_MS, identifier_hash, request
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 ANN, BOB = ("user_id", "ann"), ("user_id", "bob")
 BROWSER, TABLET, TOKEN = ("anonymous_id", "b1"), ("device_id", "tablet"), ("push_token", "t1")
@@ -27,7 +28,7 @@ StoreOf = Callable[[IdentityPolicy], RedisIdentityStore]
 
 @pytest.fixture
 async def client(stack: Settings) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         yield client
 
 

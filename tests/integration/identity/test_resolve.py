@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.identity.policy import IdentifierRule, IdentityPolicy
 from schemas.identity.resolution import Merge, Resolution, uuid_text
@@ -17,7 +18,7 @@ from sinks.redis.outbox import RedisOutbox, identity_outbox
 from tests.oracles.identity_audit import Audit, change_of, replay
 from tests.oracles.identity_model import RECEIVED_MS, identifier_hash, request
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 POLICY = IdentityPolicy()
 LOGIN, OTHER_LOGIN = ("user_id", "ann"), ("user_id", "bob")
@@ -29,7 +30,7 @@ StoreOf = Callable[[IdentityPolicy], RedisIdentityStore]
 
 @pytest.fixture
 async def client(stack: Settings) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.durations import DAY_MS
 from schemas.identity.policy import IdentityPolicy
@@ -23,7 +24,7 @@ MOST = 10
 
 @pytest.fixture
 async def redis(stack: Settings) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         yield client
 
 

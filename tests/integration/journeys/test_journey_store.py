@@ -13,6 +13,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import read_profile
@@ -88,7 +89,7 @@ class Store:
 
 @pytest.fixture
 async def store(stack: Settings) -> AsyncIterator[Store]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         yield Store(redis, stack.redis_namespace)
 
 

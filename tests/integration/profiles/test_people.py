@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 import pytest
-from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
+from deploy.connections.redis import async_redis_client
 from deploy.operations.provision import migrate
 from deploy.settings import Settings
 from processors.identity.claims import candidate_profile, claims, event_key
@@ -28,7 +28,7 @@ from sinks.redis.profiles import RedisProfileStore
 from tests.support.builders import at, touchpoint
 from tests.support.databases import create_database
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 STRANGER = "4ad3f1c0-0000-0000-0000-000000000000"
 
@@ -56,7 +56,7 @@ def people(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 async def _arrive(stack: Settings, events: list[dict[str, Any]]) -> dict[str, str]:
     policy, secret = IdentityPolicy(), stack.identity_secret.get_secret_value().encode()
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         identities = RedisIdentityStore(redis, stack.redis_namespace, policy)
         found = []
         for number, sent in enumerate(events):
@@ -150,7 +150,7 @@ def test_who_is_not_found_is_said_clearly(
 @pytest.mark.parametrize("name", ["ann", "bob"])
 def test_an_erased_person_is_not_shown(people: dict[str, str], stack: Settings, name: str) -> None:
     async def erase() -> None:
-        async with Redis.from_url(stack.redis_url) as redis:
+        async with async_redis_client(stack, timeout_s=10) as redis:
             await redis.set(f"{{{stack.redis_namespace}}}:alias:{people[name]}", "!")
 
     asyncio.run(erase())
@@ -172,7 +172,7 @@ def _told(result: Result) -> tuple[int, str]:
 
 def test_explain_names_the_events_that_brought_a_person_together(people: dict[str, str], stack: Settings) -> None:
     async def record() -> None:
-        async with Redis.from_url(stack.redis_url) as redis:
+        async with async_redis_client(stack, timeout_s=10) as redis:
             outbox = RedisOutbox(redis, identity_outbox(stack.redis_namespace))
             changes = [orjson.loads(record.value) for _, record in await outbox.pending(100)]
         sink = ClickHouseSink(stack.clickhouse_url, stack.clickhouse_database)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
 from processors.profiles.document import encode, read_profile
@@ -97,7 +98,7 @@ class Corner:
 
 @pytest.fixture
 async def corner(stack: Settings) -> AsyncIterator[Corner]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         yield Corner(redis, stack.redis_namespace)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.identity.claims import event_key
 from processors.profiles.document import encode, read_profile
@@ -27,7 +28,7 @@ from tests.oracles.identity_model import request
 from tests.support.builders import at
 from tests.support.profiles import added, ordered, resolved, told
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 PHONE, LAPTOP, TABLET = ("anonymous_id", "phone"), ("anonymous_id", "laptop"), ("anonymous_id", "tablet")
 Event = dict[str, Any]
@@ -76,7 +77,7 @@ class Corner:
 
 @pytest.fixture
 async def corner(stack: Settings) -> AsyncIterator[Corner]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         yield Corner(redis, stack.redis_namespace)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from redis.asyncio import Redis, RedisCluster
 
-from deploy.local.ports import LOOPBACK
+from deploy.connections.redis import async_redis_client
+from deploy.settings import Settings
 from processors.profiles.stage import update
 from schemas.profiles.document import ProfileWrite
 from schemas.records import Outgoing
@@ -26,24 +26,16 @@ from tests.integration.profiles.test_merges_across_shards import (
     of,
 )
 from tests.support.profiles import added
-from tests.support.valkey_cluster import valkey_cluster
 
 pytestmark = pytest.mark.integration
 
 NOW_MS = 1_790_000_000_000
 
 
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
-    with valkey_cluster(tmp_path_factory.mktemp("cluster")) as found:
-        yield found
-
-
 @pytest.fixture
-async def place(ports: list[int], request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    async with RedisCluster(host=LOOPBACK, port=ports[0]) as cluster:
-        client: Any = cluster
-        yield Place(cast(Redis, client), f"test{abs(hash(request.node.name))}")
+async def place(cluster: str, request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    async with async_redis_client(Settings(redis_url=cluster), timeout_s=10) as client:
+        yield Place(client, f"test{abs(hash(request.node.name))}")
 
 
 async def test_shards_are_spread_over_the_masters(place: Place) -> None:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.identity.policy import IdentityPolicy
 from sinks.redis.deduplication import BUCKETS, GENERATION_MS
 from sinks.redis.identity import RedisIdentityStore
 from tests.oracles.identity_model import RECEIVED_MS, request
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 BROWSER = ("anonymous_id", "b1")
 
 
 @pytest.fixture
 async def store(stack: Settings) -> AsyncIterator[RedisIdentityStore]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         yield RedisIdentityStore(client, stack.redis_namespace, IdentityPolicy())
 
 
@@ -112,7 +112,7 @@ async def test_a_mark_of_a_release_that_knew_no_source_still_finds_the_duplicate
     seen = request("e1", BROWSER)
     key, field = seen.event_key, seen.event_key[2:12]
     former = f"{{{stack.redis_namespace}}}:seen:{RECEIVED_MS // GENERATION_MS - 1}:{key[0] % BUCKETS}"
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         await client.hset(former, field, seen.origin)
 
     own, copy, another = await store.resolve(

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.stream.relay import relay_records
 from schemas.identity.policy import IdentityPolicy
@@ -21,7 +22,7 @@ from sinks.redis.keys import person_prefix
 from sinks.redis.outbox import OutboxKeys, RedisOutbox, RedisProfileOutbox, identity_outbox
 from tests.oracles.identity_model import RECEIVED_MS, request
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 LEASE_MS = 3_000  # a busy machine may stop a process for a second
 PROFILE, FORMER, ANCHOR = bytes(range(16)), bytes(range(16, 32)), b"\xff" * 16
@@ -46,7 +47,7 @@ class Publisher:
 
 @pytest.fixture
 async def client(stack: Settings) -> AsyncIterator[Redis]:
-    async with Redis.from_url(stack.redis_url) as client:
+    async with async_redis_client(stack, timeout_s=10) as client:
         yield client
 
 

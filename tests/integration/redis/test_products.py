@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from schemas.products import PRICE, STOCK, Change, Fact, FactKey
 from sinks.redis.products import FACTS_A_CALL, RedisProducts
 from tests.oracles.catalogue import Catalogue
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 EUR = FactKey(PRICE, currency="EUR")
 KEYS = (EUR, FactKey(PRICE, "DE", "EUR"), FactKey(STOCK), FactKey(STOCK, store_id="berlin"), FactKey("name"))
@@ -21,7 +21,7 @@ KEYS = (EUR, FactKey(PRICE, "DE", "EUR"), FactKey(STOCK), FactKey(STOCK, store_i
 
 @pytest.fixture
 async def products(stack: Settings) -> AsyncIterator[RedisProducts]:
-    async with Redis.from_url(stack.redis_url) as redis:
+    async with async_redis_client(stack, timeout_s=10) as redis:
         yield RedisProducts(redis, stack.redis_namespace)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.asyncio import Redis
 
+from deploy.connections.redis import async_redis_client
 from deploy.operations.doctor import examine
 from deploy.settings import Settings
 from sinks.redis.refused_share import KEPT_S, RedisRefusedShare
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 
 async def test_what_one_worker_saves_the_next_one_loads(stack: Settings) -> None:
-    redis = Redis.from_url(stack.redis_url)
+    redis = async_redis_client(stack, timeout_s=10)
     try:
         share = RedisRefusedShare(redis, stack.redis_namespace)
         assert (0, 0) == await share.load()
@@ -31,7 +31,7 @@ async def test_what_one_worker_saves_the_next_one_loads(stack: Settings) -> None
 
 
 async def test_doctor_says_that_identify_workers_stop_and_how_they_go_on(stack: Settings) -> None:
-    redis = Redis.from_url(stack.redis_url)
+    redis = async_redis_client(stack, timeout_s=10)
     try:
         share = RedisRefusedShare(redis, stack.redis_namespace)
 
