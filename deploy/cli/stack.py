@@ -37,6 +37,9 @@ def up(
             envvar="THROUGHLINE_BROKER", help="tansu (in memory, quick) or kafka (Java and Maven; keeps data)."
         ),
     ] = "tansu",
+    redis_cluster: Annotated[
+        bool, typer.Option("--redis-cluster", help="Three masters of Redis; a home that has them keeps them.")
+    ] = False,
 ) -> None:
     """Start the local stack, unless it runs; returns when it is ready."""
     from typing import cast, get_args
@@ -61,6 +64,7 @@ def up(
                 broker=cast("Broker", broker),
                 servers_only=servers_only,
                 workers=workers,
+                redis_cluster=redis_cluster,
                 progress=lambda step: spinner.update(f"starting {step}"),
             )
     except StackFailedError as error:
@@ -68,6 +72,8 @@ def up(
     if not started:
         typer.echo(f"The stack in {here.path} was already up.", err=True)
         _warn_of_other_stack(state, broker=broker, workers=workers and not servers_only)
+        if redis_cluster and "redis-2" not in state["processes"]:
+            typer.echo("It runs one Redis; `throughline down` first for a cluster.", err=True)
     _print_console(state)
     Console().print(_addresses(state))
     _print_write_keys(state)
@@ -305,11 +311,13 @@ def _addresses_of(settings: Settings, *, with_collector: bool) -> dict[str, str]
 
 
 def _addresses(state: dict[str, Any]) -> Table:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("", "address", "version", "pid", box=None)
-    for name, field in (("kafka", "kafka_bootstrap"), ("redis", "redis_url"), ("clickhouse", "clickhouse_url")):
-        table.add_row(name, state["settings"][field], state["versions"][name], str(state["processes"][name]["pid"]))
+    table = Table("", Column("address", overflow="fold"), "version", "pid", box=None)
+    fields = {"kafka": "kafka_bootstrap", "redis": "redis_url", "clickhouse": "clickhouse_url"}
+    for name, version in state["versions"].items():  # of the masters of a cluster, the first shows the address of all
+        address = state["settings"][fields[name]] if name in fields else ""
+        table.add_row(name, address, version, str(state["processes"][name]["pid"]))
     for name, process in state["processes"].items():
         if name not in state["versions"]:
             table.add_row(name, state["settings"].get(f"{name}_url", "worker"), "", str(process["pid"]))

@@ -29,6 +29,7 @@ def up(
     broker: Broker,
     servers_only: bool = False,
     workers: bool = True,
+    redis_cluster: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Any], bool]:
     """Start the stack of a home, unless it runs.
@@ -38,6 +39,7 @@ def up(
         broker: The Kafka broker to run.
         servers_only: No topics, no tables, no workers.
         workers: Run the workers.
+        redis_cluster: Have Redis be a cluster of three masters.
         progress: Called with the name of each step.
 
     Returns:
@@ -51,6 +53,7 @@ def up(
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "deploy.local.supervisor", "--broker", broker, "--tell", str(writing)]
     command += ["--servers-only"] if servers_only else []
+    command += ["--redis-cluster"] if redis_cluster else []
     command += [] if workers else ["--no-workers"]
     with home.log("supervisor").open("ab") as log:
         subprocess.run(  # it forks; the child process goes on

@@ -22,6 +22,7 @@ from deploy.local.ports import PortMemory, free_port
 from deploy.local.process import stop_all
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.valkey import Valkey
+from deploy.local.valkey_cluster import CLUSTER_BUS, MASTERS, ValkeyNode, cluster_data, form
 
 Broker = Literal["tansu", "kafka"]
 NAMES = ("kafka", "redis", "clickhouse")
@@ -45,6 +46,7 @@ class Servers:
         standard_ports: bool = False,
         only: tuple[str, ...] = NAMES,
         query_log: bool = False,
+        redis_cluster: bool = False,
     ) -> None:
         """Choose the ports; nothing runs yet.
 
@@ -55,9 +57,11 @@ class Servers:
                 where they are free.
             only: The names to start.
             query_log: Have ClickHouse keep `system.query_log`.
+            redis_cluster: Have Redis be a cluster of three masters: the servers `redis`, `redis-2` and `redis-3`.
         """
         self.directory = directory.absolute()
         self._servers: dict[str, Server] = {}
+        self._masters: list[ValkeyNode] = []
         taken: list[int] = []
 
         self._memory = PortMemory(self.directory / "ports.json") if standard_ports else None
@@ -78,6 +82,19 @@ class Servers:
                     self._servers[name] = Kafka(name, data, log, port(name, Kafka.standard_port))
                 case "kafka":
                     self._servers[name] = Tansu(name, data, log, port(name, Tansu.standard_port))
+                case "redis" if redis_cluster:
+                    named: list[int] = []
+                    for number in range(1, MASTERS + 1):
+                        node = name if number == 1 else f"{name}-{number}"
+                        named.append(port(node, Valkey.standard_port + number - 1))
+                        self._masters.append(
+                            ValkeyNode(
+                                *(node, cluster_data(self.directory, number), log.with_name(f"{node}.log"), named[-1]),
+                                port(f"{node} bus", Valkey.standard_port + CLUSTER_BUS + number - 1),
+                                named,
+                            )
+                        )
+                        self._servers[node] = self._masters[-1]
                 case "redis":
                     self._servers[name] = Valkey(name, data, log, port(name, Valkey.standard_port))
                 case "clickhouse":
@@ -88,7 +105,7 @@ class Servers:
                     raise ValueError(f"no server is called {name!r}; there are {', '.join(NAMES)}")
 
     def __getitem__(self, name: str) -> Server:
-        """The server called `kafka`, `redis` or `clickhouse`."""
+        """The server called `kafka`, `redis` or `clickhouse`; `redis-2`, `redis-3` of a cluster."""
         return self._servers[name]
 
     def __iter__(self) -> Iterator[Server]:
@@ -115,6 +132,8 @@ class Servers:
             self.launch()
             for server in self:
                 server.wait_ready()
+            if self._masters:
+                form(self._masters)
             if self._memory:
                 self._memory.remember(self._ports)
         except BaseException:
@@ -143,6 +162,8 @@ class Servers:
         try:
             self.launch()
             await asyncio.gather(*(asyncio.to_thread(server.wait_ready) for server in self))
+            if self._masters:
+                await asyncio.to_thread(form, self._masters)
         except BaseException:
             self.kill()
             raise

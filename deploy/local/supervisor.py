@@ -31,6 +31,7 @@ from deploy.local.recurring import Recurring
 from deploy.local.server import Server, ServerFailedError
 from deploy.local.servers import Broker, Servers
 from deploy.local.state import AlreadyRunningError, LocalHome
+from deploy.local.valkey_cluster import is_cluster
 from deploy.operations.backfill_schedule import BackfillSchedule
 from deploy.operations.definition_files import DefinitionError, load
 from deploy.operations.predictions import can_fit
@@ -62,6 +63,7 @@ class Supervisor:
         provision: bool,
         workers: Sequence[str],
         report_start: Callable[[dict[str, Any]], None],
+        redis_cluster: bool = False,
     ) -> None:
         """Configure a stack; nothing starts yet.
 
@@ -71,13 +73,18 @@ class Supervisor:
             provision: Create the topics and the database.
             workers: The roles to run; with any of them, the collector runs too.
             report_start: Called with the progress of the start: `{"step": …}`, then `{"ready": true}`.
+            redis_cluster: Run three masters of a cluster in place of one Redis; a home that has them keeps them.
+
+        Raises:
+            ServerFailedError: The home has people in one Redis.
         """
         self._home = home
         self._broker = broker
         self._provision = provision
         self._roles = workers
         self._report_start = report_start
-        self._servers = Servers(home.path, broker=broker, standard_ports=True)
+        self._redis_cluster = is_cluster(home.path, wanted=redis_cluster)
+        self._servers = self._choose_servers()
         self._workers: list[ChildProcess] = []
         self._collector: dict[str, str] = {}
         self._console: dict[str, str] = {}
@@ -122,6 +129,9 @@ class Supervisor:
         finally:
             self._shut_down()
 
+    def _choose_servers(self) -> Servers:
+        return Servers(self._home.path, broker=self._broker, standard_ports=True, redis_cluster=self._redis_cluster)
+
     def _start_servers(self) -> None:
         self._report_start({"step": "Kafka, Redis, ClickHouse"})
         for attempt in range(1, _PORT_TRIES + 1):
@@ -133,7 +143,7 @@ class Supervisor:
                 if attempt == _PORT_TRIES or not _port_was_taken(str(error)):
                     raise
                 self._report("a port was taken meanwhile; choosing other ports")
-                self._servers = Servers(self._home.path, broker=self._broker, standard_ports=True)
+                self._servers = self._choose_servers()
         for server in self._servers:
             self._versions[server.name] = server.version()
             self._report(f"{server.name}: {self._versions[server.name]} on {server.address}, pid {server.pid}")
@@ -360,6 +370,7 @@ def main() -> None:
     parser.add_argument("--broker", choices=get_args(Broker), default="tansu")
     parser.add_argument("--servers-only", action="store_true", help="no topics, no tables, no workers")
     parser.add_argument("--no-workers", action="store_true", help="servers, topics and tables")
+    parser.add_argument("--redis-cluster", action="store_true", help="three masters of Redis")
     parser.add_argument("--tell", type=int, metavar="FD", help="file descriptor for JSON lines about the start")
     arguments = parser.parse_args()
     pipe: IO[str] | None = None
@@ -378,6 +389,7 @@ def main() -> None:
                 provision=not arguments.servers_only,
                 workers=() if arguments.servers_only or arguments.no_workers else WORKERS,
                 report_start=report_start,
+                redis_cluster=arguments.redis_cluster,
             ).run()
     except AlreadyRunningError:
         report_start({"busy": True})

@@ -32,10 +32,10 @@ from typing import Any
 
 import orjson
 import psutil
-import redis.asyncio
 from rich.console import Console
 from rich.table import Table
 
+from deploy.connections.redis import async_redis_client
 from deploy.local.process import ChildProcess
 from deploy.local.servers import Servers
 from deploy.operations.definition_files import identity_policy
@@ -122,7 +122,7 @@ def latency(servers: Servers, home: Path, rate: int, seconds: int) -> dict[str, 
 async def _steady(
     pipeline: Pipeline, settings: Settings, rate: int, seconds: int, sent: dict[str, float]
 ) -> list[float]:
-    client = redis.asyncio.Redis.from_url(settings.redis_url)
+    client = async_redis_client(settings, timeout_s=30)
     identities = RedisIdentityStore(client, settings.redis_namespace, identity_policy(settings))
     profiles = RedisProfileStore(client, settings.redis_namespace)
     secret = settings.identity_secret.get_secret_value().encode()
@@ -184,12 +184,16 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", choices=PARTS)
     parser.add_argument("--broker", choices=["tansu", "kafka"], default="tansu")
+    parser.add_argument("--redis-cluster", action="store_true", help="three masters of Redis")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     chosen = parser.parse_args()
     read_input(chosen.input)
     parts = chosen.only or PARTS
     result: dict[str, Any] = {"machine": {"cpus": psutil.cpu_count(), "python": platform.python_version()}}
-    with tempfile.TemporaryDirectory() as scratch, Servers(Path(scratch), broker=chosen.broker) as servers:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Servers(Path(scratch), broker=chosen.broker, redis_cluster=chosen.redis_cluster) as servers,
+    ):
         home = Path(scratch) / "home"
         if "end_to_end" in parts:
             console.print(f"end to end, {chosen.events:,} events …")
