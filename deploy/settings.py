@@ -231,6 +231,11 @@ class Settings(BaseSettings):
 
     # Delivery of messages
     smtp_url: SecretStr = Field(SecretStr(""), description="Mail server, smtp://user:password@host:587 or smtps://…")
+    link_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that sign the links of messages, comma-separated: the first signs, all count; empty: a key"
+        " derived from the identity secret.",
+    )
     webhook_secret: SecretStr = Field(
         SecretStr(""),
         description="Keys that sign webhooks, comma-separated: whsec_ and Base64, or any text; each one signs.",

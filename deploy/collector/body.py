@@ -152,7 +152,7 @@ class Reader:
         if source.kind == "server":
             return Request(body, name, source, "", "", request)
         user_agent = header_text(request.headers.get("User-Agent", ""))[:500] or NO_USER_AGENT
-        return Request(body, name, source, self._address(request), user_agent, request)
+        return Request(body, name, source, self.client_address(request), user_agent, request)
 
     async def _inflated_chunks(self, request: web.Request, kind: str) -> AsyncIterator[bytes]:
         """Yield the inflated body in chunks, up to its limit and to that of all bodies of its kind of sender."""
@@ -169,7 +169,8 @@ class Reader:
                 yield piece
         inflater.finish()
 
-    def _address(self, request: web.Request) -> str:
+    def client_address(self, request: web.Request) -> str:
+        """Return the network address of a client, as far as the connection, or the proxy before us, says it."""
         forwarded = request.headers.get("X-Forwarded-For", "") if self._trusts_proxy else ""
         return header_text(forwarded).rpartition(",")[2].strip()[:100] or request.remote or ""
 

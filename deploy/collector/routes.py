@@ -24,15 +24,18 @@ from deploy.collector.authentication import SOURCE_NAME, Authenticator, WriteKey
 from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_text
 from deploy.collector.cloud_events import json_text
 from deploy.collector.hooks import HookReceiver
+from deploy.collector.links import LinkReceiver, Preferences
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, http_refusal, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
 from deploy.operations.hooks import Hook
+from processors.delivery.link_tokens import LinkTokens
 from processors.intake.collect import Collect, CollectResult
 from processors.intake.segment_calls import VERBS
 from processors.intake.tracking_plan import AGAINST_PLAN
 from processors.intake.transform import TRANSFORMED
+from schemas.delivery.links import PreferenceRules
 from schemas.events.mending import MENDED
 from schemas.intake.sources import Source
 from schemas.metrics import COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT, NO_METER, Meter
@@ -67,8 +70,12 @@ class Collector:
         hooks: The webhook sources, by name.
         public_url: The address of the collector as pages and vendors call it; empty: that of each request.
         meter: Measures requests.
+        link_tokens: Reads the tokens of links in messages.
+        preferences: Reads what people have answered.
+        preference_rules: What they are asked about.
 
     Attributes:
+        links: Answers links in messages.
         ready: Whether Kafka has answered lately; set by `server.py`, which asks it.
         stopping: Whether each connection is closed after its next answer; set by `server.py` when it stops.
         idle: Set while no request waits for its answer.
@@ -78,6 +85,7 @@ class Collector:
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
+        link_tokens: LinkTokens, preferences: Preferences, preference_rules: PreferenceRules,
         hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "", meter: Meter = NO_METER,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
@@ -96,6 +104,10 @@ class Collector:
         self._public_url = public_url
         self._hooks = HookReceiver(
             hooks, self._reader, collect, publication, self.tally, address=public_url, trusts_proxy=trusts_proxy
+        )
+
+        self.links = LinkReceiver(
+            link_tokens, publication, self._reader, self.tally, preferences, preference_rules, public_url
         )
 
     @property
@@ -126,6 +138,7 @@ class Collector:
         _add(app.router.add_get, "/v1/till-sums", self._till_sum)
         _add(app.router.add_post, "/v1/hooks/{source}", self._hooks.receive)
         _add(partial(app.router.add_get, allow_head=False), "/v1/hooks/{source}", self._hooks.challenge)
+        self.links.add_routes(app.router)
         _add(app.router.add_get, "/health", self._health)
         _add(app.router.add_get, "/ready", self._readiness)
         return app

@@ -11,6 +11,7 @@ from functools import partial
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from deploy.collector.answers import StoredAnswers
 from deploy.collector.authentication import WriteKeys
 from deploy.collector.listening import sites
 from deploy.collector.open_files import AcceptErrors, raise_limit
@@ -21,11 +22,14 @@ from deploy.collector.till_sums import TillSums
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.kafka import kafka_connection
 from deploy.home import Home, home
+from deploy.operations.definition_files import load
 from deploy.operations.hooks import load_hooks
+from deploy.operations.message_links import link_tokens
 from deploy.operations.metrics import PrometheusMeter
 from deploy.operations.metrics import serve as serve_metrics
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
+from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.metrics import COLLECTED, COLLECTOR_WAITING, NO_METER, Meter
 from schemas.topics import topics
 from sinks.kafka.group_commit import GroupCommitPublisher
@@ -64,6 +68,9 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
         till_sums=TillSums(partial(clickhouse_client, settings)),
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
+        link_tokens=link_tokens(settings),
+        preferences=StoredAnswers(settings),
+        preference_rules=load(settings.delivery_file, DeliveryDefinitions).preferences,
         hooks=hooks,
         public_url=settings.collector_public_url,
         meter=meter,
@@ -101,6 +108,7 @@ async def serve(settings: Settings) -> None:
         background = [
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
             asyncio.create_task(_log_tally(collector, meter)),
+            asyncio.create_task(collector.links.records.retry_for_ever()),
         ]
         await stop.wait()
         for task in background:
@@ -111,6 +119,7 @@ async def serve(settings: Settings) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
                 await collector.idle.wait()
+                await collector.links.records.retry()
     finally:
         await runner.cleanup()
 

@@ -42,7 +42,10 @@ _KEYS_OF_CLUSTER = ("durable", "moving:*")
 """Those that are in every slot: for waits until writes are durable, and two that calls of scripts name, and never are
 there (`sinks/redis/cluster.py`)."""
 _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "collector": ((), ()),
+    "collector": (  # the preference page alone
+        ("i:*", "p:*", "profile:*", "absorb:*", "gone:*", "absorbed:*", "identity:version"),
+        ("alias:*", "people", "shards", "shard"),
+    ),
     "identify": (
         ("definitions", "definitions:*", "rebuild", "erased:*"),
         (*_IDENTITY_KEYS, "alias:*", "absorb:*", "people", "shards", "shard", "durable"),

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy
+from deploy.operations.message_links import link_writer
 from deploy.settings import Settings
 from processors.delivery.coupons import CouponPools
 from processors.delivery.products import Catalogue, ProductCards
@@ -124,6 +125,7 @@ def build_deliver(
         failpoint=failpoint,
         topic_prefix=settings.topic_prefix,
         meter=meter,
+        links=link_writer(settings, definitions),
     )
 
 

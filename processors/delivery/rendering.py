@@ -57,6 +57,7 @@ class MessageRenderer:
         unsubscribe_url: str = "",
         coupon: Mapping[str, Any] | None = None,
         territory: Territory = ONE_TERRITORY,
+        preferences_url: str = "",
     ) -> Rendered:
         """Render a message.
 
@@ -67,6 +68,7 @@ class MessageRenderer:
             unsubscribe_url: The address by which the person unsubscribes; empty: none.
             coupon: The coupon of the message (`coupon_values`); None: it has none.
             territory: The markets, for prices, and the time zone of people whose own is not known.
+            preferences_url: Where the person says which channels and topics they want; empty: nowhere.
 
         Raises:
             TemplateError: The template asks for something that is not known.
@@ -84,6 +86,7 @@ class MessageRenderer:
             "id": action["idempotency_key"],
             "channel": channel,
             "unsubscribe_url": unsubscribe_url or None,
+            "preferences_url": preferences_url or None,
             **{name: action.get(name) for name in ("journey", "step", "campaign", "tags")},
         }
         profile = view(document)

@@ -29,6 +29,7 @@ import orjson
 
 from processors.delivery.actions import Action, expiry_ms, is_expired, journey_of, parse_action
 from processors.delivery.coupons import CouponPoolEmptyError, CouponPools, coupon_event, coupon_values, take_coupon
+from processors.delivery.links import LinkWriter
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.settlement import Retry, Settlement, receipt, settle_or_retry
 from processors.delivery.templates import TemplateError, Templates
@@ -160,6 +161,7 @@ class Deliver:
         failpoint: Called with the name of a point, where a fault test can end the process.
         topic_prefix: The deployment's prefix of topic names.
         meter: Counts messages.
+        links: Writes addresses of the collector into messages; None: their links stay as they are.
     """
 
     def __init__(
@@ -167,6 +169,7 @@ class Deliver:
         coupons: CouponPools, rules: SendingRulesInForce, definitions: DeliveryDefinitions,
         adapters: Mapping[str, Adapter], clock: Callable[[], int],
         failpoint: Callable[[str], None] = lambda _: None, topic_prefix: str = "", meter: Meter = NO_METER,
+        links: LinkWriter | None = None,
     ) -> None:  # fmt: skip
         self._ledger = ledger
         self._router = Router(publisher, STAGE, clock, topic_prefix=topic_prefix, meter=meter)
@@ -179,6 +182,7 @@ class Deliver:
         self._adapters = adapters
         self._clock = clock
         self._failpoint = failpoint
+        self._links = links
         self._sends = asyncio.Semaphore(CONCURRENT_SENDS)
         self._claims = asyncio.Semaphore(CLAIMED_MESSAGES)
 
@@ -370,14 +374,19 @@ class Deliver:
         pattern = self._definitions.unsubscribe_url
         transactional = action.get("purpose") == "transactional"  # nobody can unsubscribe from transactional messages
         unsubscribe_url = pattern.replace("{message_id}", key) if pattern and not transactional else ""
-        rendered = None
+        rendered, links = None, None
+        if self._links is not None and channel != WEBHOOK_CHANNEL:
+            links = self._links.of(action, document, self._clock())
+            unsubscribe_url = unsubscribe_url or (links.unsubscribe_url if links and not transactional else "")
         if channel != WEBHOOK_CHANNEL:
             rules = await self._rules.current()
             taken = await take_coupon(self._coupons, action, self._clock())
             coupon = None if taken is None else coupon_values(action, taken)
             rendered = await self._renderer.render(
-                rules.templates, action, document, unsubscribe_url, coupon, rules.territory
-            )
+                rules.templates, action, document, unsubscribe_url, coupon, rules.territory,
+                links.preferences_url if links and not transactional else "",
+            )  # fmt: skip
+            rendered = links.replaced(rendered) if links else rendered
         data = {
             "message_id": key,
             **{name: action.get(name) for name in _DATA_FIELDS},

@@ -47,14 +47,14 @@ _PROFILE: Names = {
         **dict.fromkeys(("channels", "by_currency", "refunded_in_other_currencies", "by_id"), ANY),
     },
     "loyalty": dict.fromkeys(("balance", "earned", "redeemed", "overdrawn"), _TEXT),
-    "consent": {"purposes": ANY, "channels": ANY},
+    "consent": {"purposes": ANY, "channels": ANY, "topics": ANY},
 }  # fmt: skip
 NAMES: Mapping[str, Names] = {
     "profile": _PROFILE,
     "event": _EVENT,
     "run": {"key": _TEXT, "entered_at": _TEXT, "data": ANY, "last": _EVENT},
     "message": {
-        **dict.fromkeys(("id", "channel", "unsubscribe_url", "journey", "step"), _TEXT),
+        **dict.fromkeys(("id", "channel", "unsubscribe_url", "preferences_url", "journey", "step"), _TEXT),
         "campaign": ANY,
         "tags": {ITEM: _TEXT},
     },

@@ -6,9 +6,10 @@ nothing but its message.
 
 What a template may use: `profile` (as `throughline profile show --json`, but `summary`), `event` (what led here), `run`
 (the journey's run: `data`, `key`, `last`), `message` (`id`, `journey`, `step`, `campaign`, `channel`,
-`unsubscribe_url`, …) and `{% assign products = 4 | recommend %}`, or `recommend: "category"`. A value that is null is
-as unknown as one that is absent: `{% if profile.traits.first_name %}` asks, `| default: "you"` replaces, anything else
-fails. A trait that a producer calls `firstName`, as Segment's libraries do, is `first_name` too.
+`unsubscribe_url`, `preferences_url`, …) and `{% assign products = 4 | recommend %}`, or `recommend: "category"`. A
+value that is null is as unknown as one that is absent: `{% if profile.traits.first_name %}` asks, `| default: "you"`
+replaces, anything else fails. A trait that a producer calls `firstName`, as Segment's libraries do, is `first_name`
+too.
 """
 
 from __future__ import annotations

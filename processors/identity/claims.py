@@ -28,7 +28,7 @@ from processors.identity.phones import (
 )
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentifierRule, IdentityPolicy, Normaliser
-from schemas.identity.resolution import Claim
+from schemas.identity.resolution import HASHED_IDENTIFIER, Claim, read_hashed_identifier
 
 _SEPARATOR = b"\x1f"
 _MAX_EMAIL = 254  # RFC 5321, path length less the angle brackets
@@ -46,7 +46,8 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     Returns:
         The claims, strongest first, and the same identifiers in clear (`type`, `value` normalised, `verified`) for
         the event's record. Placeholders, malformed values and, where policy asks for proof, unverified ones are in
-        neither. Both are empty when the event names no person. Cached: treat as read-only.
+        neither; an identifier that is named by its hash is a claim alone. Both are empty when the event names no
+        person. Cached: treat as read-only.
     """
     named = tuple([(one["type"], one["value"], one["verified"]) for one in event["identifiers"]])
     source = event["source"] if event["source"] in policy.sources else ""  # other sources share the cache
@@ -137,6 +138,8 @@ class _ClaimMaker:
     def _name(self, identifier_type: str, value: str, source: str, guessed: Regions) -> _NormalisedIdentifier | None:
         policy = self._policy
         rule = policy.rule(identifier_type)
+        if identifier_type == HASHED_IDENTIFIER:
+            return self._hashed(value)
         if policy.blocks(rule, value):
             return None
         stated = policy.regions.get(source, "")
@@ -153,6 +156,14 @@ class _ClaimMaker:
             policy.priority(counted_type), counted_type, prefix + normal, identifier_type, tuple(found)
         )
 
+    def _hashed(self, value: str) -> _NormalisedIdentifier | None:
+        hashed = read_hashed_identifier(value)
+        if hashed is None:
+            return None
+        counted_type = hashed.claim.type
+        priority = self._policy.priority(counted_type)
+        return _NormalisedIdentifier(priority, counted_type, value, HASHED_IDENTIFIER, (hashed.claim,))
+
     def _claims(
         self, identifiers: tuple[tuple[str, str, bool], ...], source: str, guessed: Regions | None = None
     ) -> tuple[tuple[Claim, ...], list[dict[str, Any]]] | None:
@@ -167,7 +178,11 @@ class _ClaimMaker:
                 elif telephone and guessed is None and source not in self._policy.regions:
                     return None
         names = sorted(named)
-        clear = [{"type": name.type, "value": name.value, "verified": named[name]} for name in names]
+        clear = [
+            {"type": name.type, "value": name.value, "verified": named[name]}
+            for name in names
+            if name.type != HASHED_IDENTIFIER
+        ]
         return tuple(dict.fromkeys([one for name in names for one in name.claims])), clear
 
 

@@ -34,7 +34,7 @@ from processors.intake.validation_mark import ValidationMark
 from processors.stream.ports import IdentityStore, RefusedShare, SchemaRegistry
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
-from schemas.identity.resolution import Resolution, ResolveRequest
+from schemas.identity.resolution import HASHED_IDENTIFIER, Resolution, ResolveRequest, read_hashed_identifier
 from schemas.intake.sources import Source
 from schemas.json_bytes import json_bytes
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
@@ -271,13 +271,24 @@ def request_for(
         event_key(source, event_id),
         origin,
         received_ms,
-        ms_of_text(event["occurred_at"]),
+        _claimed_ms(event),
         found,
         candidate_profile(source, event_id, secret),
         event["event"] == SIGNED_OUT,
         content_key(event),
     )
     return request, identifiers
+
+
+def _claimed_ms(event: Event) -> int:
+    """Return the time for which an event claims its identifiers, milliseconds since 1970: mostly its own.
+
+    One that names a hash claims it for the time at which the person was known by it. So who clicks on a message that
+    was sent before their erasure stays erased.
+    """
+    occurred_ms = ms_of_text(event["occurred_at"])
+    hashed = (read_hashed_identifier(one["value"]) for one in event["identifiers"] if one["type"] == HASHED_IDENTIFIER)
+    return min((occurred_ms, *(one.known_s * 1000 for one in hashed if one is not None)))
 
 
 def _drop_reason(resolution: Resolution) -> DropReason:

@@ -1,9 +1,9 @@
 """The profile sections `addresses`, `consent` and `messages`.
 
-Consent fails closed. A purpose has the last answer by time of the event; no wins over yes at the same time. A channel
-has the last answer too, but a yes that merely rides along on some other event (an app that has not heard of the
-unsubscription) never overturns a no: that takes an event which states consent (`STATEMENTS`). Unsubscribing, and
-marking a message as spam, is a no to the channel.
+Consent fails closed. A purpose and a topic have the last answer by time of the event; no wins over yes at the same
+time. A channel has the last answer too, but a yes that merely rides along on some other event (an app that has not
+heard of the unsubscription) never overturns a no: that takes an event which states consent (`STATEMENTS`).
+Unsubscribing, and marking a message as spam, is a no to the channel.
 """
 
 from __future__ import annotations
@@ -157,13 +157,19 @@ def consent(addition: dict[str, Any], event: dict[str, Any], at: int) -> None:
         section["channels"] = first_by_name(
             {bounded_text(name): [answer, at, stated or not answer] for name, answer in channels.items()}, PURPOSES_KEPT
         )
+    if topics := answers.get("topics"):
+        section["topics"] = first_by_name(
+            {bounded_text(name): [answer, at] for name, answer in topics.items()}, PURPOSES_KEPT
+        )
     if section:
         addition["consent"] = section
 
 
 def join_consent(mine: Section, other: Section) -> Section:
-    """Join answers by purpose and by channel."""
-    for part, join in (("purposes", _join_purposes), ("channels", join_channel_consent)):
+    """Join answers by purpose, by channel and by topic."""
+    for part, join in (
+        ("purposes", _join_purposes), ("channels", join_channel_consent), ("topics", _join_purposes),
+    ):  # fmt: skip
         if part in other:
             mine[part] = first_by_name(join(mine.get(part, {}), other[part]), PURPOSES_KEPT)
     return mine

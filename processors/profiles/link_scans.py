@@ -12,7 +12,7 @@ profile decides on each event as it comes, so:
 So a person who clicks 20 seconds after the delivery is heard at once. Of links that are scanned later than
 `INSTANT_MS`, the first has counted before the second shows that it was a scan; ClickHouse, which knows both, leaves out
 both (`scanned_links`). An unsubscription is never held, since consent fails closed: only with a scan, or as the GET of
-a link right after the delivery, it is none.
+a link right after the delivery, it is none; that of a button (a POST) always counts.
 
 What counts depends on what came before, so each verdict is published with the write that applies the event
 (`verdict_record`). History has it with the event, and `admit` follows it there. Of an event without one, which came
@@ -197,14 +197,15 @@ def _is_instant(note: dict[str, Any], at: int) -> bool:
 
 def _is_scan(state: State, properties: dict[str, Any], message_id: str, at: int) -> bool:
     """Return whether an unsubscription is the work of a filter that opened its link."""
+    stated = properties.get("method")
+    method = stated.strip().upper() if isinstance(stated, str) else ""
     note = state.get(SECTION, {}).get(message_id)
-    if note is None:
+    if note is None or method == "POST":  # a filter opens links, and presses no button
         return False
     near = {link for clicked, link in note.get("clicks", ()) if link and abs(clicked - at) <= BURST_MS}
     if len(near) > 1:
         return True
-    method = properties.get("method")
-    return isinstance(method, str) and method.strip().upper() == "GET" and _is_instant(note, at)
+    return method == "GET" and _is_instant(note, at)
 
 
 def _confirmed(state: State, event: Event, at: int, replayed: bool) -> list[tuple[Event, Document]]:

@@ -80,6 +80,7 @@ def view(document: dict[str, Any]) -> dict[str, Any]:
         "consent": {
             "purposes": {name: _answer(*one) for name, one in (consent.purposes if consent else {}).items()},
             "channels": {name: _answer(*one[:2]) for name, one in (consent.channels if consent else {}).items()},
+            "topics": {name: _answer(*one) for name, one in (consent.topics if consent else {}).items()},
         },
         "addresses": {
             kind: [

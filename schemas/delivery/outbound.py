@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.delivery.links import LinkRules, PreferenceRules
 from schemas.delivery.templates import Rendered
 from schemas.durations import HOUR_MS, Duration
 
@@ -130,7 +131,9 @@ class DeliveryDefinitions(_Definition):
         sender: The `From` of e-mails, such as `Shop <news@shop.example>`.
         reply_to: The `Reply-To` of e-mails; the sender if absent.
         unsubscribe_url: The unsubscribe link; `{message_id}` stands for the message. E-mail programs show a button for
-            it and post to it (RFC 8058).
+            it and post to it (RFC 8058). None: the collector's own page, if there is `links`.
+        links: Which links lead over the collector, so that clicks are counted; None: none does.
+        preferences: What people are asked about on the page of their preferences.
         retries: Retries of refused messages.
         channels: The route of each channel; a channel without one goes to its topic.
         webhooks: Receiving systems, by name.
@@ -139,6 +142,8 @@ class DeliveryDefinitions(_Definition):
     sender: Annotated[str, StringConstraints(pattern=r"^[^\r\n]*@[^\r\n]+$", max_length=300)]
     reply_to: Annotated[str, StringConstraints(pattern=r"^[^\r\n]*@[^\r\n]+$", max_length=300)] | None = None
     unsubscribe_url: Annotated[str, StringConstraints(pattern=r"^https://\S*\{message_id\}\S*$")] | None = None
+    links: LinkRules | None = None
+    preferences: PreferenceRules = PreferenceRules()
     retries: Retries = Retries()
     channels: dict[str, Route] = Field(default_factory=dict)
     webhooks: dict[Name, WebhookTarget] = Field(default_factory=dict)

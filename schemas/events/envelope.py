@@ -154,11 +154,13 @@ class Consent(TypedDict, total=False):
         marketing: May be sent marketing at all.
         analytics: May be measured.
         channels: Marketing by channel, `{"email": true, "sms": false}`.
+        topics: What messages may be about, by their tags, `{"promotion": false}`; no answer is a yes.
     """
 
     marketing: Answer | None
     analytics: Answer | None
     channels: Annotated[dict[Annotated[str, StringConstraints(max_length=50)], Answer], Field(max_length=100)] | None
+    topics: Annotated[dict[Annotated[str, StringConstraints(max_length=64)], Answer], Field(max_length=100)] | None
 
 
 def _omit(_: object) -> NoReturn:

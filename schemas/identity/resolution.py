@@ -32,6 +32,39 @@ class Claim(NamedTuple):
         return uuid_text(self.identifier_hash)
 
 
+HASHED_IDENTIFIER = "identifier_hash"
+"""The identifier type by which our own links name a person: by the hash of an identifier, not by the identifier."""
+
+
+class HashedIdentifier(NamedTuple):
+    """An identifier that is named by its hash.
+
+    Attributes:
+        claim: The identifier's type and hash.
+        known_s: The person had it at this time, seconds since 1970: who was erased since stays erased.
+    """
+
+    claim: Claim
+    known_s: int
+
+
+def hashed_identifier(identifier_type: str, identifier_hash: bytes, known_s: int) -> str:
+    """Write the value of an identifier of the type `HASHED_IDENTIFIER`."""
+    return f"{identifier_type}:{identifier_hash.hex()}:{known_s}"
+
+
+def read_hashed_identifier(value: str) -> HashedIdentifier | None:
+    """Read the value of an identifier of the type `HASHED_IDENTIFIER`; None: it is none."""
+    identifier_type, _, rest = value.partition(":")
+    digits, _, known_s = rest.partition(":")
+    if not (identifier_type and len(digits) == 32 and known_s.isascii() and known_s.isdecimal() and len(known_s) < 12):
+        return None
+    try:
+        return HashedIdentifier(Claim(identifier_type, bytes.fromhex(digits)), int(known_s))
+    except ValueError:
+        return None
+
+
 class ResolveRequest(NamedTuple):
     """The request to the identity store for one event.
 

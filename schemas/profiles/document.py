@@ -265,6 +265,7 @@ class Consent(_Section):
 
     purposes: dict[str, Purpose] = Field(default_factory=dict)
     channels: dict[str, ChannelConsent] = Field(default_factory=dict)
+    topics: dict[str, Purpose] = Field(default_factory=dict)
 
 
 CartOperation = tuple[int, str, str] | tuple[int, str, str, str, int, str, str, str]

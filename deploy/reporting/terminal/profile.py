@@ -113,6 +113,7 @@ def _sections(person: dict[str, Any]) -> Iterator[tuple[str, list[tuple[str, ...
             (name, "yes" if one["granted"] else "no", _day(one["at"]), kind)
             for kind, answers in (
                 ("purpose", person["consent"]["purposes"]),
+                ("topic", person["consent"]["topics"]),
                 ("channel", person["consent"]["channels"]),
             )
             for name, one in answers.items()

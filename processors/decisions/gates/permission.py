@@ -12,6 +12,7 @@ from schemas.decisions.policy import WILDCARD, ChannelRule, ConsentRules, Holdou
 from schemas.time import time_of_ms
 
 _SECTION: dict[str, Any] = {}
+_YES = [True]
 
 
 def channel_answer(document: dict[str, Any], channel: str) -> list[Any] | None:
@@ -21,7 +22,11 @@ def channel_answer(document: dict[str, Any], channel: str) -> list[Any] | None:
 
 
 class Consent:
-    """The gate `consent`: the person must have agreed to the purpose and to the channel; no answer is a no."""
+    """The gate `consent`: the person must have agreed to the purpose and to the channel; no answer is a no.
+
+    A message that has a topic (a tag) which the person has said no to is not for them; no answer is a yes there, since
+    the purpose was agreed to.
+    """
 
     def __init__(self, rules: ConsentRules) -> None:
         self._regimes = rules.opt_out
@@ -34,11 +39,14 @@ class Consent:
         to_channels = {
             name: answer[0] if (answer := channel_answer(document, name)) else None for name in candidate.channels
         }
-        known = document.get("known", _SECTION).get("country")
-        country = str(known[0]).upper() if known else ""
+        country = _country(document)
         gate_input: dict[str, Any] = {"purpose": {purpose: to_purpose}, "channels": to_channels}
         if self._regimes:
             gate_input["country"] = country
+        topics = document.get("consent", _SECTION).get("topics", _SECTION)
+        if refused := [tag for tag in candidate.message.tags if topics.get(tag, _YES)[0] is False]:
+            gate_input["topics"] = dict.fromkeys(refused, False)
+            return Check(False, gate_input, f"the person wants nothing about {labels.alternatives(refused)}")
         candidate.channels = [
             name for name in candidate.channels if self._agreed(to_purpose, to_channels[name], name, country)
         ]
@@ -46,11 +54,22 @@ class Consent:
             return Check(True, gate_input)
         return Check(False, gate_input, _refusal(purpose, to_purpose, to_channels))
 
+    def allows(self, document: dict[str, Any], purpose: str, channel: str) -> bool:
+        """Return whether a person has agreed to messages of a purpose on a channel."""
+        stated = document.get("consent", _SECTION).get("purposes", _SECTION).get(purpose)
+        answer = channel_answer(document, channel)
+        return self._agreed(stated[0] if stated else None, answer[0] if answer else None, channel, _country(document))
+
     def _agreed(self, to_purpose: bool | None, to_channel: bool | None, channel: str, country: str) -> bool:
         if to_purpose is False or to_channel is False:
             return False
         missing = [part for part, answer in (("purpose", to_purpose), ("channel", to_channel)) if answer is None]
         return not missing or any(_covers(regime, channel, country, missing) for regime in self._regimes)
+
+
+def _country(document: dict[str, Any]) -> str:
+    known = document.get("known", _SECTION).get("country")
+    return str(known[0]).upper() if known else ""
 
 
 def _covers(regime: OptOutRegime, channel: str, country: str, missing: list[str]) -> bool:

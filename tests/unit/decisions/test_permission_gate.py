@@ -96,6 +96,21 @@ def test_the_reason_names_what_was_refused(document: dict[str, Any], said: str) 
     assert f"Not sent: the person {said}" == _decide(document).row["reason"]
 
 
+@pytest.mark.parametrize(
+    ("topics", "outcome"),
+    [({"promotion": [False, 1]}, "suppressed"), ({"promotion": [True, 1]}, "sent"), ({"cart": [False, 1]}, "sent")],
+    ids=["no", "yes", "no to another"],
+)
+def test_a_message_about_a_topic_that_was_refused_is_not_sent(topics: dict[str, Any], outcome: str) -> None:
+    document = _consent(True, True)
+    document["consent"]["topics"] = topics
+
+    decision = _decide(document, Note(tags=("promotion",)))
+
+    assert outcome == decision.outcome
+    assert (outcome == "suppressed") == ("wants nothing about promotion" in decision.row["reason"])
+
+
 COMPLAINED = {"messages": {"email": {"complained": [1, 50]}}}
 BOUNCED = {"ann@example.com": [NOON, True, 5, True]}
 

@@ -232,6 +232,18 @@ def test_a_bounce_counts_as_what_it_is(bounce_type: str, step: str | None, grant
     assert not person["addresses"]["email"][0]["bounced"]
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_last_answer_about_a_topic_counts(backwards: bool) -> None:
+    answers = [
+        resolved("Consent Updated", occurred_at=at(hours=hour), consent={"topics": {"promotion": answer}})
+        for hour, answer in ((1, True), (2, False))
+    ]
+
+    topics = seen(*(answers[::-1] if backwards else answers))["consent"]["topics"]
+
+    assert topics["promotion"]["granted"] is False
+
+
 def consented(hour: int, granted: bool, event: str = "Consent Updated") -> dict[str, Any]:
     answer = {"marketing": granted, "channels": {"email": granted}}
     return resolved(event, occurred_at=at(hours=hour), consent=answer)

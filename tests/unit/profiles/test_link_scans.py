@@ -150,6 +150,7 @@ def test_a_confirmed_click_is_a_touch_at_its_own_time() -> None:
         pytest.param([delivered(), *SCAN, happened("Email Unsubscribed", 2.5)], False, id="with all the links"),
         pytest.param([delivered(), happened("Email Unsubscribed", 3, method="GET")], False, id="a GET at once"),
         pytest.param([delivered(), happened("Email Unsubscribed", 3, method="POST")], True, id="one click, RFC 8058"),
+        pytest.param([delivered(), *SCAN, happened("Email Unsubscribed", 3, method="POST")], True, id="a button"),
         pytest.param([delivered(), happened("Email Unsubscribed", 3)], True, id="a person is in a hurry"),
         pytest.param([delivered(), happened("Email Unsubscribed", 90, method="GET")], True, id="a GET of a person"),
         pytest.param([happened("Email Unsubscribed", 3, method="GET")], True, id="of a message that is not known"),
