@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-
-from redis.exceptions import RedisError
-
-from deploy.collector.refusal import RefusedError
-from deploy.connections.redis import async_redis_client
-from deploy.operations.definition_files import identity_policy, load
+from deploy.collector.people import LivePeople
+from deploy.operations.definition_files import load
 from deploy.settings import Settings
 from processors.decisions.gates.permission import Consent
 from processors.profiles.document import read_profile
 from schemas.decisions.policy import MessagePolicy
 from schemas.delivery.links import MessageLink
-from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.profiles import RedisProfileStore
-
-log = logging.getLogger(__name__)
-
-TIMEOUT_S = 2.0
 
 
 class StoredAnswers:
-    """Reads answers from Redis; it connects when the first page asks.
+    """Reads answers.
 
     Args:
         settings: Of the deployment.
+        people: Reads profiles.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        client = async_redis_client(settings, timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S)
-        self._identities = RedisIdentityStore(client, settings.redis_namespace, identity_policy(settings))
-        self._profiles = RedisProfileStore(client, settings.redis_namespace)
+    def __init__(self, settings: Settings, people: LivePeople) -> None:
+        self._people = people
         self._policy = load(settings.policy_file, MessagePolicy)
         self._consent = Consent(self._policy.consent)
 
@@ -45,12 +33,7 @@ class StoredAnswers:
         Raises:
             RefusedError: Redis does not answer.
         """
-        try:
-            owner = await self._identities.owner(link.identifier_hash)
-            stored = None if owner is None else await self._profiles.get(owner)
-        except (RedisError, OSError) as error:
-            log.warning("the answers of a person cannot be read: %s", type(error).__name__)
-            raise RefusedError(503, "profiles_unreachable", "Profiles cannot be read now: try again.", 2) from None
+        stored = await self._people.find([link.identifier_hash])
         if stored is None:
             return {link.channel: False}, {}
         document = read_profile(stored)

@@ -25,6 +25,7 @@ from deploy.collector.body import JSON_FORM, BodyForm, Reader, Request, header_t
 from deploy.collector.cloud_events import json_text
 from deploy.collector.hooks import HookReceiver
 from deploy.collector.links import LinkReceiver, Preferences
+from deploy.collector.profiles import HashIdentifier, People, ProfileReads
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, http_refusal, json_answer, refusal_answer
 from deploy.collector.till_sums import TillSums
@@ -73,6 +74,8 @@ class Collector:
         link_tokens: Reads the tokens of links in messages.
         preferences: Reads what people have answered.
         preference_rules: What they are asked about.
+        people: Reads profiles.
+        hash_identifier: Hashes an identifier that a request names.
 
     Attributes:
         links: Answers links in messages.
@@ -85,7 +88,8 @@ class Collector:
     def __init__(
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
-        link_tokens: LinkTokens, preferences: Preferences, preference_rules: PreferenceRules,
+        link_tokens: LinkTokens, preferences: Preferences, preference_rules: PreferenceRules, people: People,
+        hash_identifier: HashIdentifier,
         hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "", meter: Meter = NO_METER,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
@@ -106,6 +110,7 @@ class Collector:
             hooks, self._reader, collect, publication, self.tally, address=public_url, trusts_proxy=trusts_proxy
         )
 
+        self._profile_reads = ProfileReads(self._authenticator, people, hash_identifier, self.tally)
         self.links = LinkReceiver(
             link_tokens, publication, self._reader, self.tally, preferences, preference_rules, public_url
         )
@@ -139,6 +144,7 @@ class Collector:
         _add(app.router.add_post, "/v1/hooks/{source}", self._hooks.receive)
         _add(partial(app.router.add_get, allow_head=False), "/v1/hooks/{source}", self._hooks.challenge)
         self.links.add_routes(app.router)
+        app.router.add_get("/v1/profiles/{identifier:.+}", self._profile_reads.read, allow_head=False)
         _add(app.router.add_get, "/health", self._health)
         _add(app.router.add_get, "/ready", self._readiness)
         return app

@@ -15,6 +15,8 @@ from deploy.collector.answers import StoredAnswers
 from deploy.collector.authentication import WriteKeys
 from deploy.collector.listening import sites
 from deploy.collector.open_files import AcceptErrors, raise_limit
+from deploy.collector.people import LivePeople
+from deploy.collector.profiles import identifier_hasher
 from deploy.collector.protocol import JsonRunner
 from deploy.collector.publication import Publication
 from deploy.collector.routes import Collector
@@ -60,6 +62,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
     hooks = load_hooks(settings, sources)
     if not keys and not any(hook.secrets for hook in hooks.values()):
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so no client can publish")
+    people = LivePeople(settings)
     return Collector(
         sources=sources,
         keys=keys,
@@ -69,7 +72,9 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
         max_bytes=settings.collector_max_request_bytes,
         trusts_proxy=settings.collector_trusts_proxy,
         link_tokens=link_tokens(settings),
-        preferences=StoredAnswers(settings),
+        preferences=StoredAnswers(settings, people),
+        people=people,
+        hash_identifier=identifier_hasher(settings),
         preference_rules=load(settings.delivery_file, DeliveryDefinitions).preferences,
         hooks=hooks,
         public_url=settings.collector_public_url,

@@ -19,6 +19,13 @@ ANY_ORIGIN = "*"
 BROWSER_IDENTIFIERS = frozenset({"user_id", "anonymous_id", "device_id", "push_token"})
 """Identifier types by which the calls of every page or app resolve a person, in addition to the source's `join_by`."""
 
+ProfileField = Literal[
+    "abandoned", "addresses", "bought", "cart", "channels", "consent", "event_count", "events", "first_seen",
+    "first_touch", "known", "last_seen", "last_touch", "loyalty", "messages", "orders", "segments", "stores", "traits",
+    "viewed",
+]  # fmt: skip
+"""Parts of a profile that can be read over HTTP."""
+
 OrderNamespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 OWN = "own"
 
@@ -55,6 +62,8 @@ class Source(BaseModel):
             by an SDK: then `timestamp` counts as it is, without a correction.
         hook: The mapping of `hooks/` that reads its webhooks, which come to `/v1/hooks/<its name>`; None: it has none.
         transform: The file of `transforms/` that corrects its events before they are judged; None: none does.
+        reads: The parts of profiles that a server's key may read at `/v1/profiles`; none by default, since a till that
+            may write should not read whom it likes.
         consent: The consent that a category of a consent banner (`context.consent.categoryPreferences`) gives, as
             `{C0002: analytics}`. None by default: a banner asks about cookies, not about letters.
     """
@@ -71,6 +80,7 @@ class Source(BaseModel):
     hook: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     transform: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] | None = None
     consent: dict[str, Literal["marketing", "analytics"]] = {}
+    reads: frozenset[ProfileField] = frozenset()
     orders: OrderNamespace | OrdersBy | None = None
     minor_units: (
         Literal["iso_4217", "stripe", "adyen", "sumup"]
@@ -84,6 +94,8 @@ class Source(BaseModel):
             raise ValueError("a server's key is a secret: origins and join_by are a browser's")
         if self.kind == "browser" and self.verified:
             raise ValueError("what a browser says is not verified: that is for a server to say")
+        if self.kind == "browser" and self.reads:
+            raise ValueError("anybody can read a browser's key: only a server's may read profiles")
         if self.kind == "browser" and self.hook:
             raise ValueError("a webhook comes from a server: its source is of the kind server")
         if any(one != ANY_ORIGIN and not _is_origin(one) for one in self.origins):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from email.message import EmailMessage
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -26,6 +27,12 @@ sender: Shop <news@shop.example>
 channels: {email: {through: smtp}}
 links: {hosts: [shop.example]}
 preferences: {topics: {promotion: {en: Offers, de: Angebote}}}
+"""
+
+SOURCES = """
+sources:
+  web: {channel: web, kind: browser, origins: ["*"]}
+  server: {channel: api, reads: [consent, cart, segments]}
 """
 
 
@@ -72,6 +79,8 @@ def test_a_link_is_followed_and_earns_its_touch_and_one_click_unsubscribes(
     mails: MailServer,  # noqa: F811
 ) -> None:
     settings.delivery_file.write_text(DELIVERY, "utf-8")
+    (tmp_path / "sources.yaml").write_text(SOURCES, "utf-8")
+    settings = settings.model_copy(update={"sources_file": tmp_path / "sources.yaml"})
     service = RunningCollector(settings, tmp_path)
     settings = settings.model_copy(update={"collector_public_url": service.url})
     with Pipeline(settings, tmp_path) as pipeline:
@@ -129,6 +138,11 @@ def test_a_link_is_followed_and_earns_its_touch_and_one_click_unsubscribes(
         assert "List-Unsubscribe=One-Click" == ben["List-Unsubscribe-Post"]
         assert 200 == ask(one_click, "POST", {"List-Unsubscribe": "One-Click"})[0].status
         pipeline.drain()
+
+        # What the call centre reads of Ben is what he has just said.
+        key = "Basic " + b64encode(b"server-key:").decode()
+        read = service.get("/v1/profiles/email:ben@shop.example?fields=consent", Authorization=key)
+        assert (200, False) == (read.status, read.body["consent"]["channels"]["email"]["granted"])
 
         page = ask(address(ann, "/p/"), **FIREFOX)[1]
         assert 'name="channel.email" value="yes" checked>' in page
