@@ -231,6 +231,10 @@ class Settings(BaseSettings):
 
     # Delivery of messages
     smtp_url: SecretStr = Field(SecretStr(""), description="Mail server, smtp://user:password@host:587 or smtps://…")
+    sender_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="Secrets of the providers of `delivery.yaml`, provider=secret, comma-separated; forms: there.",
+    )
     link_secret: SecretStr = Field(
         SecretStr(""),
         description="Keys that sign the links of messages, comma-separated: the first signs, all count; empty: a key"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from deploy.operations.definition_files import DefinitionError, identity_policy, load
 from deploy.operations.engines import load_policy
 from deploy.operations.message_links import link_writer
+from deploy.operations.senders import provider_adapters
 from deploy.settings import Settings
 from processors.delivery.coupons import CouponPools
 from processors.delivery.products import Catalogue, ProductCards
@@ -130,7 +131,7 @@ def build_deliver(
 
 
 def adapters(settings: Settings, definitions: DeliveryDefinitions) -> dict[str, Adapter]:
-    """Build an adapter for each route in use: `smtp`, and `webhook:NAME` for each webhook.
+    """Build an adapter for each route in use: `smtp`, a provider's, and `webhook:NAME` for each webhook.
 
     Raises:
         DefinitionError: A setting that an adapter needs is missing or wrong.
@@ -140,6 +141,7 @@ def adapters(settings: Settings, definitions: DeliveryDefinitions) -> dict[str, 
         if any(route.through == "smtp" for route in definitions.channels.values()):
             url = settings.smtp_url.get_secret_value()
             found["smtp"] = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")
+        found |= provider_adapters(settings, definitions)
         destinations = Destinations(settings.webhook_hosts, settings.webhook_networks)
         secrets = [secret.strip() for secret in settings.webhook_secret.get_secret_value().split(",")]
         for name, target in definitions.webhooks.items():

@@ -156,7 +156,7 @@ class Deliver:
         coupons: Keeps pools of single-use codes.
         rules: Returns the texts, and which journeys are paused or stopped.
         definitions: Routes and retries.
-        adapters: By name: `smtp`, and `webhook:<name>` for each webhook.
+        adapters: By name: `smtp`, a provider's, and `webhook:<name>` for each webhook.
         clock: The time, milliseconds since 1970.
         failpoint: Called with the name of a point, where a fault test can end the process.
         topic_prefix: The deployment's prefix of topic names.
@@ -405,7 +405,7 @@ class Deliver:
             # Publishing to a topic that does not exist would be retried for ever, and hold up all other messages.
             return None if channel in DELIVERABLE_CHANNELS else _MISSING
         route = self._definitions.channels[channel]
-        return self._adapters.get("smtp" if route.through == "smtp" else f"webhook:{route.webhook}", _MISSING)
+        return self._adapters.get(route.adapter, _MISSING)
 
 
 class _MissingAdapter:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.delivery.links import LinkRules, PreferenceRules
+from schemas.delivery.providers import CHANNELS_OF, ProviderName, Providers
 from schemas.delivery.templates import Rendered
 from schemas.durations import HOUR_MS, Duration
 
@@ -94,13 +95,18 @@ class Route(_Definition):
     """The way out of a channel's messages.
 
     Attributes:
-        through: `smtp`; `webhook`; or `topic`: `deliver.<channel>`, for a worker of the operator's own, which
-            publishes the receipts itself.
+        through: `smtp`; a provider of `providers`; `webhook`; or `topic`: `deliver.<channel>`, for a worker of the
+            operator's own, which publishes the receipts itself.
         webhook: The webhook's name, if `through` is `webhook`.
     """
 
-    through: Literal["smtp", "webhook", "topic"] = "topic"
+    through: Literal["smtp", "webhook", "topic"] | ProviderName = "topic"
     webhook: Name | None = None
+
+    @property
+    def adapter(self) -> str:
+        """Return the name of the adapter that sends its messages."""
+        return f"webhook:{self.webhook}" if self.through == "webhook" else self.through
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -137,6 +143,7 @@ class DeliveryDefinitions(_Definition):
         retries: Retries of refused messages.
         channels: The route of each channel; a channel without one goes to its topic.
         webhooks: Receiving systems, by name.
+        providers: What the providers of `through` need besides their secrets.
     """
 
     sender: Annotated[str, StringConstraints(pattern=r"^[^\r\n]*@[^\r\n]+$", max_length=300)]
@@ -147,6 +154,7 @@ class DeliveryDefinitions(_Definition):
     retries: Retries = Retries()
     channels: dict[str, Route] = Field(default_factory=dict)
     webhooks: dict[Name, WebhookTarget] = Field(default_factory=dict)
+    providers: Providers = Providers()
 
     def has_adapter(self, channel: str) -> bool:
         """Return whether an adapter sends a channel's messages; otherwise they go to the topic `deliver.<channel>`."""
@@ -158,4 +166,9 @@ class DeliveryDefinitions(_Definition):
         for channel, route in self.channels.items():
             if route.webhook is not None and route.webhook not in self.webhooks:
                 raise ValueError(f"{channel}: there is no webhook {route.webhook}")
+            if (able := CHANNELS_OF.get(route.through)) is not None:
+                if channel not in able:
+                    raise ValueError(f"{channel}: {route.through} sends {', '.join(able)}")
+                if getattr(self.providers, route.through) is None:
+                    raise ValueError(f"{channel}: providers has no {route.through}")
         return self

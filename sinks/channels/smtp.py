@@ -69,7 +69,9 @@ class SmtpAdapter:
             return SendResult("retry", f"{error.code} {error.message}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return SendResult("retry", f"{type(error).__name__}: {error}")
-        headers = header_lines({**_unsubscribe(message), **tracking_headers(self._host, message.key, message.data)})
+        headers = header_lines(
+            {**unsubscribe_headers(message), **tracking_headers(self._host, message.key, message.data)}
+        )
         result = await self._transmit(client, receiver, headers + mail.as_bytes(policy=SMTP_POLICY))
         if client.is_connected and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(client)
@@ -150,7 +152,7 @@ class SmtpAdapter:
         return mail
 
 
-def _unsubscribe(message: OutboundMessage) -> dict[str, str]:
+def unsubscribe_headers(message: OutboundMessage) -> dict[str, str]:
     """Return the headers of one-click unsubscription; an address is plain ASCII on one line (RFC 3986, RFC 8058)."""
     if not message.unsubscribe_url:
         return {}

@@ -35,16 +35,7 @@ def tracking_headers(host: str, key: str, data: Mapping[str, Any]) -> dict[str, 
         Header values by name, ASCII; none for a server of nobody known.
     """
     host = host.lower().rstrip(".")
-    campaign = data.get("campaign") or {}
-    stated = {
-        "message_id": key,
-        "sender": "throughline",  # which has reported that it was sent: the provider's own report would be a second one
-        "journey_id": data.get("journey"),
-        "template_id": data.get("template"),
-        "campaign_id": campaign.get("id"),
-        "campaign_name": campaign.get("name"),
-    }
-    facts = {name: str(value)[:_METADATA_CHARS] for name, value in stated.items() if value}
+    facts = message_facts(key, data)
     if host.endswith(".sendgrid.net"):
         return {"X-SMTPAPI": json.dumps({"unique_args": facts})}
     if host.endswith(".mailgun.org"):
@@ -54,6 +45,25 @@ def tracking_headers(host: str, key: str, data: Mapping[str, Any]) -> dict[str, 
     if host.startswith("email-smtp.") and host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         return {"X-SES-MESSAGE-TAGS": ", ".join(f"{n}={_NOT_IN_A_TAG.sub('_', value)}" for n, value in facts.items())}
     return {}
+
+
+def message_facts(key: str, data: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a provider is told of a message, by the names that the mappings of its webhooks read.
+
+    Args:
+        key: The message's idempotency key.
+        data: The message's fields, as in the record of `deliver.<channel>`.
+    """
+    campaign = data.get("campaign") or {}
+    stated = {
+        "message_id": key,
+        "sender": "throughline",  # which has reported that it was sent: the provider's own report would be a second one
+        "journey_id": data.get("journey"),
+        "template_id": data.get("template"),
+        "campaign_id": campaign.get("id"),
+        "campaign_name": campaign.get("name"),
+    }
+    return {name: str(value)[:_METADATA_CHARS] for name, value in stated.items() if value}
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:
