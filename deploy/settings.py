@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deploy.home import home
 from schemas.channels import TOUCHPOINT_CHANNELS
-from schemas.durations import MINUTE_MS, parse_duration
+from schemas.durations import prediction_period_ms
 from schemas.shards import SHARDS
 from sinks.redis.address import MEANING_OF_URL, RedisUrl, redis_address
 
@@ -42,18 +42,6 @@ def passed_descriptors() -> range:
     count = os.environ.get("LISTEN_FDS", "")
     passed = os.environ.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
     return range(3, 3 + int(count)) if passed else range(0)
-
-
-def prediction_period_ms(written: str) -> int:
-    """Return how old predictions may become, such as `24h`, in milliseconds.
-
-    Raises:
-        ValueError: It is no length of time, or less than 10 minutes: a fit takes minutes.
-    """
-    period_ms = parse_duration(written)
-    if not isinstance(period_ms, int) or period_ms < 10 * MINUTE_MS:
-        raise ValueError(f"{written!r} is less than 10 minutes")
-    return period_ms
 
 
 class _Unreadable(str):

@@ -65,3 +65,15 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "examples": ["30m", "24h", "7 days"]}),
 ]
 """A duration in milliseconds, written as text in a definition."""
+
+
+def prediction_period_ms(written: str) -> int:
+    """Return how old predictions may become, such as `24h`, in milliseconds.
+
+    Raises:
+        ValueError: It is no length of time, or less than 10 minutes: a fit takes minutes.
+    """
+    period_ms = parse_duration(written)
+    if not isinstance(period_ms, int) or period_ms < 10 * MINUTE_MS:
+        raise ValueError(f"{written!r} is less than 10 minutes")
+    return period_ms

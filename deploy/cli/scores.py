@@ -33,7 +33,7 @@ def segments_score(
     this by itself, every THROUGHLINE_SCORES_EVERY.
     """
     from deploy.home import Home, home
-    from deploy.settings import prediction_period_ms
+    from schemas.durations import prediction_period_ms
 
     if not every:
         if once:

@@ -123,7 +123,7 @@ def examine_predictions(settings: Settings, now_ms: int) -> Predictions | None:
 
 def period_of(settings: Settings) -> int | None:
     """Return how old predictions may become, in ms; None: nothing makes new ones by itself."""
-    from deploy.settings import prediction_period_ms
+    from schemas.durations import prediction_period_ms
 
     return prediction_period_ms(settings.scores_every) if settings.scores_every else None
 
