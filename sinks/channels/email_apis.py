@@ -16,7 +16,7 @@ import orjson
 
 from schemas.delivery.outbound import OutboundMessage, SendResult
 from schemas.delivery.providers import AmazonSes, Postmark
-from schemas.time import time_of_ms
+from schemas.time import text_of_ms
 from sinks.channels.http_calls import Answer, ProviderApi
 from sinks.channels.smtp import unsubscribe_headers
 from sinks.channels.tracking_headers import message_facts
@@ -173,7 +173,7 @@ def signed_headers(
     Returns:
         The headers to add: date, digest and signature.
     """
-    at = time_of_ms(now_ms).strftime("%Y%m%dT%H%M%SZ")
+    at = text_of_ms(now_ms)[:19].replace("-", "").replace(":", "") + "Z"
     digest, scope = hashlib.sha256(body).hexdigest(), f"{at[:8]}/{region}/ses/aws4_request"
     signed = "host;x-amz-content-sha256;x-amz-date"
     canonical = f"POST\n{path}\n\nhost:{host}\nx-amz-content-sha256:{digest}\nx-amz-date:{at}\n\n{signed}\n{digest}"

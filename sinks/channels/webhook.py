@@ -18,7 +18,6 @@ import hashlib
 import hmac
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 import aiohttp
@@ -28,7 +27,8 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from schemas.delivery.outbound import OutboundMessage, SendResult, WebhookTarget
-from schemas.time import ms_of_time, text_of_ms
+from schemas.time import text_of_ms
+from sinks.channels.http_calls import wait_ms
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how the convention marks a secret, not one
 ANSWER_BYTES = 2_000
@@ -189,7 +189,7 @@ class WebhookAdapter:
         if status in _UNKNOWN_RESULT:
             return self._unknown(detail)
         if status in _RETRYABLE or status >= 500:
-            return SendResult("retry", detail, _wait_ms(retry_after, now_ms))
+            return SendResult("retry", detail, wait_ms(retry_after, now_ms))
         if 300 <= status < 400:
             return SendResult("refused", f"HTTP {status}: redirects are not followed")
         return SendResult("refused", detail)
@@ -231,13 +231,3 @@ def _not_connected(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeo
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return SendResult("refused", f"{type(error).__name__}: {error}")
     return SendResult("retry", f"{type(error).__name__}: {error}")
-
-
-def _wait_ms(retry_after: str, now_ms: int) -> int:
-    """Read `Retry-After`: seconds or a date; 0 when it is neither."""
-    if retry_after.strip().isdecimal():
-        return int(retry_after.strip()[:9]) * 1000
-    try:
-        return max(0, ms_of_time(parsedate_to_datetime(retry_after)) - now_ms)
-    except ValueError:
-        return 0
