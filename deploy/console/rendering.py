@@ -45,6 +45,7 @@ NAVIGATION = (
     Link("/people", "People", "view-people", "p"),
     Link("/segments", "Segments", "view-numbers", "s"),
     Link("/journeys", "Journeys", "view-numbers", "j"),
+    Link("/campaigns", "Campaigns", "view-numbers", "c"),
     Link("/attribution", "Attribution", "view-numbers", "a"),
     Link("/audience", "Audience", "view-numbers", "u"),
     Link("/data", "Data", "view-numbers", "d"),

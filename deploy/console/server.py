@@ -13,6 +13,7 @@ from deploy.collector.listening import sites
 from deploy.console import (
     attribution,
     audience,
+    campaigns,
     data,
     journeys,
     live,
@@ -35,8 +36,8 @@ from deploy.settings import Settings
 log = logging.getLogger(__name__)
 
 PAGES = (
-    sign_in, openid, overview, live, people, person_acts, unmerge, segments, journeys, messages, attribution, audience,
-    data, system,
+    sign_in, openid, overview, live, people, person_acts, unmerge, segments, journeys, messages, campaigns, attribution,
+    audience, data, system,
 )  # fmt: skip
 HEARTBEAT_S = 5.0
 

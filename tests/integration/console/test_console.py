@@ -50,6 +50,9 @@ PATHS = {
     "/journeys/cart_abandonment": 200,
     "/journeys/cart_abandonment/messages/reminder": 200,
     "/journeys/no_such_journey": 404,
+    "/campaigns": 200,
+    "/campaigns/season_news": 200,
+    "/campaigns/no_such_campaign": 404,
     "/live": 200,
     "/attribution?from=2026-01-01&market=": 200,
     "/attribution?by=colour": 400,
@@ -104,6 +107,8 @@ async def fill(database: Warehouse) -> list[str]:
         stored = [(one, await here.profiles.get(one)) for one in people]
         rows = [profile_row(one, found.version, found.document) for one, found in stored if found and found.document]
         await here.insert("profiles", *rows)
+        member = {"change_id": people[0], "segment": "customers", "profile_id": people[0], "entered": 1}
+        await here.insert("segment_changes", json.dumps({**member, "changed_at": "2026-11-02T00:00:00.000Z"}).encode())
         letter = {"topic": "touchpoints.web", "partition": 0, "offset": 7, "received_at": "2026-11-22T10:15:30.123Z"}
         broken = {"stage": "identify", "reason": "missing_field", "field": "event_id", "message": "missing"}
         value = b64encode(b'{"event": "<i>broken</i>", "channel": "web"}').decode()
@@ -247,6 +252,22 @@ def test_a_journey_is_drawn_with_its_steps_and_can_be_paused_and_resumed(reader:
     assert [("local", act, "welcome", "done") for act in ("stop", "resume", "pause")] == shown.acts()[:3]
 
 
+def test_a_campaign_is_forecast_approved_paused_and_cancelled(reader: Reader, shown: Shown) -> None:
+    reader.open("/campaigns/season_news")
+    reader.page.click("button:has-text('Forecast')")
+    reader.page.wait_for_selector("text=of 1 people would get a message", timeout=20_000)
+    states = []
+    for button, act in (("Approve", "start"), ("Pause", "pause"), ("Resume", "resume"), ("Cancel", "cancel")):
+        reader.page.once("dialog", lambda dialog: dialog.accept())
+        reader.page.click(f"main button:has-text('{button}')")
+        reader.page.wait_for_url(f"**?done={act}*")
+        states.append(reader.page.locator("main .dot").first.inner_text())
+
+    assert ["running", "paused", "running", "cancelled"] == states
+    assert [("local", act, "season_news", "done") for act in ("cancel", "resume", "pause", "start")] == shown.acts()[:4]
+    assert [] == reader.problems()
+
+
 def test_a_message_is_shown_as_a_person_would_get_it(reader: Reader, shown: Shown) -> None:
     reader.open(f"/journeys/cart_abandonment/messages/reminder?who={EMAIL}")
     mail = reader.page.frame_locator("iframe.message")
@@ -362,6 +383,13 @@ def test_an_act_without_the_right_is_refused_and_noted(shown: Shown) -> None:
 
     assert (403, False) == (answer.status, EMAIL in answer.text)
     assert ("vera", f"/people/{shown.person}/export", "", "refused") == shown.acts()[0]
+
+
+def test_who_may_edit_may_not_approve_a_campaign(shown: Shown) -> None:
+    client = Client(shown.url, "mara")
+    answer = client.post("/campaigns/season_news/start", form_token=client.form_token)
+
+    assert (403, ("mara", "/campaigns/season_news/start", "", "refused")) == (answer.status, shown.acts()[0])
 
 
 def test_an_act_on_an_address_is_no_page_and_its_refusal_is_not_noted(shown: Shown) -> None:
