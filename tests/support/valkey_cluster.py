@@ -80,14 +80,20 @@ def slot_of(prefix: str) -> int:
     return int(key_slot(prefix.encode()))
 
 
-def owner_of(nodes: ClusterNodes, slot: int) -> ValkeyNode:
-    """Return the master that has a slot, as it says itself."""
+def owners(nodes: ClusterNodes) -> dict[int, ValkeyNode]:
+    """Return which master has which slot, as each says itself."""
+    found: dict[int, ValkeyNode] = {}
     for node in nodes.masters:
         with client_of(node) as client:
             for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
-                if first <= slot <= last and port == node.port:
-                    return node
-    raise LookupError(f"no master has slot {slot}")
+                if port == node.port:
+                    found |= dict.fromkeys(range(first, last + 1), node)
+    return found
+
+
+def owner_of(nodes: ClusterNodes, slot: int) -> ValkeyNode:
+    """Return the master that has a slot."""
+    return owners(nodes)[slot]
 
 
 def other_than(nodes: ClusterNodes, slot: int) -> ValkeyNode:
