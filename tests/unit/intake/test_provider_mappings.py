@@ -235,7 +235,8 @@ def test_another_answer_gives_no_consent_and_takes_none(name: str) -> None:
     ("event", "text"),
     [
         ("Unsubscribed", "stop"), ("Unsubscribed", " STOP ALL! "), ("Unsubscribed", "Arrêt"),
-        ("Unsubscribed", "opt-out."), ("Unsubscribed", "ALTO"),
+        ("Unsubscribed", "opt-out."), ("Unsubscribed", "ALTO"), ("Unsubscribed", "Abmelden"), ("Unsubscribed", "стоп"),
+        ("Unsubscribed", "Désabonner!"), ("Unsubscribed", "rezygnuję"), ("Unsubscribed", "AFMELDEN"),
         ("Replied", "stop it, you two"), ("Replied", "don't stop"), ("Replied", ""),
         ("Replied", "Nonstop"), ("Replied", "please start"),
     ],
@@ -250,6 +251,21 @@ def test_a_word_counts_where_it_is_the_whole_message(event: str, text: str) -> N
         mapped("twilio", {**sms, "From": "whatsapp:+14155550101", "To": "whatsapp:+14155550199"})[0]["event"],
         mapped("whatsapp", inbound)[0]["event"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "asked_for"),
+    [
+        ("Help", {}, "help"), (" hilfe! ", {}, "help"), ("AIDE.", {}, "help"), ("Hjälp", {}, "help"),
+        ("HELP", {"OptOutType": "HELP"}, None), ("help me out", {}, None), ("", {}, None),
+    ],
+)  # fmt: skip
+def test_who_asks_for_help_is_heard_unless_twilio_has_answered(
+    text: str, more: dict[str, str], asked_for: str | None
+) -> None:
+    (event,) = mapped("twilio", {**payload("twilio", "inbound"), "Body": text, **more})
+
+    assert ("SMS Replied", asked_for) == (event["event"], event["properties"].get("asked_for"))
 
 
 @pytest.mark.parametrize(("vendor", "name"), [("twilio", "inbound_whatsapp_ad"), ("whatsapp", "inbound_ad")])

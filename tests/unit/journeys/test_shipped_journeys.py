@@ -253,6 +253,13 @@ def test_a_payment_that_does_not_come_is_reminded_of_by_sms_and_then_people_take
     assert ["accounts"] == [row["webhook"] for row in timeline.at("day 20 11:00").rows("actions") if "webhook" in row]
 
 
+def test_who_texts_help_is_answered_each_time_without_consent_and_at_night() -> None:
+    timeline = story("help", agrees=False).at("23:30").event("SMS Replied", "sms", asked_for="help")
+    timeline.at("23:40").event("SMS Replied", "sms").at("23:50").event("SMS Replied", "sms", asked_for="help")
+
+    assert [("sms", "help"), ("sms", "help")] == timeline.sent()
+
+
 def test_a_booked_event_is_remembered_a_day_and_two_hours_before() -> None:
     timeline = story("event_reminder").event("Event Booked", booking_id="b1", starts_at="2026-11-10T19:00:00+01:00")
     sent = [timeline.at(when).sent() for when in ("day 8 17:59", "day 8 18:00", "day 9 16:00")]
