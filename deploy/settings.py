@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from deploy.home import home
 from schemas.channels import TOUCHPOINT_CHANNELS
-from schemas.durations import prediction_period_ms
+from schemas.durations import RetentionDays, prediction_period_ms
 from schemas.shards import SHARDS
 from sinks.redis.address import MEANING_OF_URL, RedisUrl, redis_address
 
@@ -323,6 +323,7 @@ class Settings(BaseSettings):
         le=1,
         description="Share of dead letters, of the last 10,000 records, that stops the identify worker.",
     )
+    anonymous_retention_days: RetentionDays = Field(395, description="Days until anonymous people expire; 0: never.")
     store_retry_max_s: float = Field(
         10.0, gt=0, description="Longest pause between two retries of a store that is down, seconds."
     )

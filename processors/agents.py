@@ -28,6 +28,7 @@ from processors.delivery.stage import DUE_PER_TURN, Deliver
 from processors.identity.changes import CountedChanges
 from processors.identity.stage import Identify
 from processors.profiles.broadcasts import BroadcastEntries
+from processors.profiles.expiry import AnonymousExpiry
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate, UpdateResult
 from processors.recording.erasure_filter import Erasures
@@ -74,6 +75,9 @@ MEASURE_REST = 10
 HELD_BACK_MS = 60_000
 """How long a record may wait to be processed until the log says that timers wait for it."""
 HOUSEKEEPING_S = 60.0
+EXPIRY_PAUSE_S = 60.0
+EXPIRY_STEP_PAUSE_S = 0.1
+"""Pause between two steps of a pass over all profiles, so that it takes no time from events."""
 
 _APPLIED = Ok(None)
 
@@ -175,6 +179,7 @@ def register_profile(
     progress: Progress,
     outbox: ProfileOutbox,
     broadcasts: BroadcastEntries,
+    expiry: AnonymousExpiry,
 ) -> None:
     """Register `update_profile`, `fire_timers` and `enter_broadcasts`; what they decide goes through the outbox."""
     router, failpoint, watermark = worker.router("update_profile"), worker.failpoint, Watermark()
@@ -227,6 +232,7 @@ def register_profile(
             more = await _enter_broadcasts(worker, broadcasts, own, watermark)
             await asyncio.sleep(0 if more else BROADCAST_PAUSE_S)
 
+    _register_expiry(worker, own, expiry)
     _register_relay(worker, outbox, "outbox:published")
     _register_follower(worker, stage.follow)
 
@@ -324,6 +330,16 @@ def _register_commits(worker: Worker) -> Commits:
     return commits
 
 
+def _register_expiry(worker: Worker, own: OwnShards, expiry: AnonymousExpiry) -> None:
+    @worker.app.task
+    async def expire_people() -> None:
+        """Let anonymous people expire: one of all processes does it, the one that reads partition 0."""
+        while not worker.app.should_stop:
+            if own.first() and await expiry.is_due(worker.clock()):
+                await _expire(worker, own, expiry)
+            await asyncio.sleep(EXPIRY_PAUSE_S)
+
+
 def _register_relay(worker: Worker, outbox: Outbox, published: str) -> None:
     router = CountedChanges(worker.router("relay"), worker.meter)
 
@@ -401,6 +417,17 @@ async def _enter_broadcasts(worker: Worker, broadcasts: BroadcastEntries, own: O
     if more:
         worker.failpoint("broadcast:entered")
     return more
+
+
+async def _expire(worker: Worker, own: OwnShards, expiry: AnonymousExpiry) -> None:
+    """Go over all profiles once, unless another process has to by now."""
+    try:
+        async for _ in expiry.run(worker.clock()):
+            if worker.app.should_stop or not own.first():
+                return
+            await asyncio.sleep(EXPIRY_STEP_PAUSE_S)
+    except Exception:  # a bug: nobody expires, and everything else goes on
+        log.exception("anonymous people could not expire; it is tried again in %.0f s", EXPIRY_PAUSE_S)
 
 
 def _profile_outcomes(parsed: Sequence[Outcome[ResolvedEvent]], updated: UpdateResult) -> list[Outcome[None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
@@ -77,3 +77,15 @@ def prediction_period_ms(written: str) -> int:
     if not isinstance(period_ms, int) or period_ms < 10 * MINUTE_MS:
         raise ValueError(f"{written!r} is less than 10 minutes")
     return period_ms
+
+
+def _is_safe_retention(days: int) -> int:
+    if 0 < days < SHORTEST_RETENTION_DAYS:
+        raise ValueError(f"fewer than {SHORTEST_RETENTION_DAYS} days: events of that age may still be on their way")
+    return days
+
+
+SHORTEST_RETENTION_DAYS = 60
+"""For how many days people are known at least: longer than an event may be on its way."""
+RetentionDays = Annotated[int, Field(ge=0), AfterValidator(_is_safe_retention)]
+"""For how many days people are known; 0: for ever."""

@@ -78,8 +78,15 @@ RETRIES = Counter(
 )  # fmt: skip
 IDENTITY_CHANGES = Counter(
     "throughline_identity_changes_total", "changes", ("kind",),
-    "Changes of who is who that were published: `bind`, `merge`, `split`, `transfer`, `erase`, `refuse`, `release`.",
+    "Changes of who is who that were published: `bind`, `merge`, `split`, `transfer`, `erase`, `refuse`, `release`,"
+    " `expire`.",
 )  # fmt: skip
+PEOPLE_EXPIRED = Counter(
+    "throughline_people_expired_total",
+    "people",
+    (),
+    "Anonymous people who were not seen for the retention, and expired.",
+)
 SOURCE_EVENTS = Counter(
     "throughline_source_events_total", "events", ("source",), "Events of a source that were stored."
 )
@@ -125,6 +132,14 @@ SNAPSHOTS_BEHIND = Gauge(
 SNAPSHOTS_AT = Gauge(
     "throughline_snapshot_timestamp_seconds", "seconds since 1970", (),
     "Up to when changes of profiles are in ClickHouse, or when the process started.",
+)  # fmt: skip
+EXPIRY_AT = Gauge(
+    "throughline_expiry_timestamp_seconds", "seconds since 1970", (),
+    "When all people were last looked at for who expires; absent: never.",
+)  # fmt: skip
+EXPIRY_PEOPLE = Gauge(
+    "throughline_expiry_people", "people", ("found",),
+    "What was found then: `people` of whom there is a profile, `idle`: not seen for the retention, `expired`.",
 )  # fmt: skip
 TIMERS_DUE = Gauge("throughline_timers_due", "people", (), "People with a timer that is due.")
 TIMERS_LATE = Gauge(
@@ -186,11 +201,11 @@ DELAY = Histogram(
 
 METRICS: tuple[Metric, ...] = (
     RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
-    SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT,
-    COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND, SNAPSHOTS_AT, TIMERS_DUE,
-    TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE, DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS,
-    ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS, CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK,
-    STAGE_DURATION, DELAY,
+    PEOPLE_EXPIRED, SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION,
+    COLLECTOR_IN_FLIGHT, COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND,
+    SNAPSHOTS_AT, EXPIRY_AT, EXPIRY_PEOPLE, TIMERS_DUE, TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE,
+    DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS, ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS,
+    CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION, DELAY,
 )  # fmt: skip
 
 

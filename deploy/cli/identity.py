@@ -288,10 +288,13 @@ def _change_text(change: dict[str, Any], profile_id: str) -> str:
         "refuse": f"refuse: {about}" + (f", which is of {before}" if before else ""),
         "erase": f"erase: {about}",
         "release": f"release from quarantine: {about}",
+        "expire": f"expire: {about}",
     }[change["kind"]]
     evidence = f"event {change['event_id']}" if change["event_id"] else "an operator's command"
     if change["kind"] in ("split", "erase", "release"):
         evidence = "an operator's command"
+    elif change["kind"] == "expire":
+        evidence = "the time"
     return f"{what} (by {evidence}; {change['rule']})"
 
 

@@ -76,7 +76,7 @@ PIPELINE: Panels = {
     ),
     "Sources and refusals": (
         metrics.SOURCE_EVENTS, metrics.SOURCE_LAST_EVENT, REFUSED_SHARE, metrics.DEAD_LETTERED, metrics.DROPPED,
-        metrics.IDENTITY_CHANGES,
+        metrics.IDENTITY_CHANGES, metrics.PEOPLE_EXPIRED, metrics.EXPIRY_PEOPLE, metrics.EXPIRY_AT,
     ),
     "Stages": (metrics.RECEIVED, metrics.PUBLISHED, metrics.STAGE_DURATION, metrics.ROWS),
     "Messages": (

@@ -131,7 +131,7 @@ def conditions(readings: Readings) -> list[Condition]:
     """Say what was measured, in the order of what matters most; what could not be measured is left out."""
     found = [
         _account(readings), _refusals(readings), _lag(readings), _outboxes(readings), _timers(readings),
-        _memory(readings), *_disks(readings), *_certificates(readings),
+        _expiry(readings), _memory(readings), *_disks(readings), *_certificates(readings),
     ]  # fmt: skip
     return [one for one in found if one is not None]
 
@@ -183,6 +183,16 @@ def _timers(readings: Readings) -> Condition | None:
         return None
     said = f"{due:,.0f} people have one that is due" + (f", the earliest since {_duration(late)}" if late else "")
     return Condition("timers", said, _alert("TimersLate", late))
+
+
+def _expiry(readings: Readings) -> Condition | None:
+    at, found = readings.one(metrics.EXPIRY_AT), readings.of(metrics.EXPIRY_PEOPLE)
+    if at is None:
+        return None
+    since = _duration(clock_ms() / 1000 - at)
+    people, idle, expired = (found.get((name,), 0) for name in ("people", "idle", "expired"))
+    said = f"{since} ago, {idle:,.0f} of {people:,.0f} people were idle for the retention, and {expired:,.0f} expired"
+    return Condition("expiry", said)
 
 
 def _memory(readings: Readings) -> Condition | None:

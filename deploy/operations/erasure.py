@@ -27,13 +27,13 @@ from deploy.operations.deployment import Deployment, Progress
 from processors.identity.claims import all_claims
 from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.erasure import LetterPlace
-from schemas.identity.resolution import ErasedPerson, uuid_bytes
+from schemas.identity.resolution import ErasedPerson, uuid_bytes, uuid_text
 from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
 from sinks.clickhouse.erasure import PersonRows, count_rows, delete_letters, delete_rows, find_letters, person_rows
 from sinks.clickhouse.history import read_events
-from sinks.clickhouse.identity_log import former_ids, last_erasure
-from sinks.redis.identity import ERASED_S
+from sinks.clickhouse.identity_log import former_ids, last_erasure, read_expiries
+from sinks.redis.identity import ERASED_S, anchor_after
 
 MAX_DELETE_ROUNDS = 5
 MIN_TEXT_LENGTH = 5
@@ -50,7 +50,8 @@ class ErasureReceipt:
     """The report of an erasure.
 
     Attributes:
-        profile_ids: Every profile id that the person had, the latest first.
+        profile_ids: Every profile id that the person had, the latest first; then those that expired under their
+            identifiers before.
         at: Events up to this time that name the person are suppressed from now on.
         stores: What was deleted, by store: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
             watches of products, waiting messages, held runs and unpublished records of `redis_traces`, rows by table of
@@ -74,7 +75,7 @@ class ErasureRequest:
 
     Attributes:
         profile_id: The profile: live, or the one that was erased.
-        erased: An earlier erasure that is to be completed; None for a live person.
+        erased: An earlier erasure that is to be completed, or an anonymous person who has expired; None for a live one.
         identifier: The (type, value) that the operator wrote; None if it was a profile id.
     """
 
@@ -110,6 +111,26 @@ def earlier_erasure(
     return ErasedPerson(found.profile_id, tuple(sorted(former)), found.anchors, found.at_ms, found.version)
 
 
+def expired_people(
+    deployment: Deployment, *, profile_id: str = "", identifier_hashes: Iterable[bytes] = ()
+) -> list[ErasedPerson]:
+    """Find the anonymous people who have expired, by profile id or by identifiers that they had; the first comes first.
+
+    An identifier that came back and expired again has another anchor each time.
+    """
+    hashes, found = set(identifier_hashes), dict[str, ErasedPerson]()
+    anchors = {uuid_text(one) for one in hashes}
+    while anchors or profile_id:
+        rows = read_expiries(deployment.tables, [profile_id] if profile_id else [], sorted(anchors))
+        new = [row for row in rows if row.profile_id not in found]
+        for row in new:
+            former = tuple(sorted(former_ids(deployment.tables, row.profile_id)))
+            found[row.profile_id] = ErasedPerson(row.profile_id, former, row.anchors, row.at_ms, row.version)
+        anchors = {anchor_after(one, row.profile_id) for one in hashes for row in new}
+        profile_id = ""
+    return list(found.values())
+
+
 async def erase_person(
     deployment: Deployment, request: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
 ) -> ErasureReceipt:
@@ -130,8 +151,12 @@ async def erase_person(
     now_ms = clock_ms()
     clear = await _known_identifiers(deployment, request)
     erased, identifiers = await _erase_identity(deployment, request, clear, now_ms)
-    ids = [erased.profile_id, *erased.former_ids]
-    anchors = [anchor for anchor, _ in erased.anchors]
+    expired = await asyncio.to_thread(
+        expired_people, deployment, identifier_hashes=_identifier_hashes(deployment, clear)
+    )
+    people = {one.profile_id: one for one in (erased, *expired)}.values()
+    ids = [profile_id for one in people for profile_id in (one.profile_id, *one.former_ids)]
+    anchors = [anchor for one in people for anchor, _ in one.anchors]
     await deployment.erasures.erase(anchors, [], now_ms)
     documents = sum([await deployment.profiles.erase(profile_id) for profile_id in ids])
     unprocessed = await _wait_for_workers(deployment, erased.version, timeout_s, progress)
@@ -169,6 +194,8 @@ async def _erase_identity(
             erased = await deployment.identities.erase(identifier_hash, now_ms)
             if erased is not None:
                 return erased, {"identifiers": len(erased.anchors), "profiles": 1 + len(erased.former_ids)}
+    for expired in await asyncio.to_thread(expired_people, deployment, profile_id=request.profile_id):
+        return expired, {"identifiers": 0, "profiles": 0}  # its document is still there
     raise NotErasedError(
         f"profile {request.profile_id} is not known by any identifier: name one, such as email:a@b.example"
     )

@@ -24,6 +24,8 @@ from schemas.metrics import (
     DISK_FREE,
     DISK_SIZE,
     EMAILS,
+    EXPIRY_AT,
+    EXPIRY_PEOPLE,
     LAG,
     LAG_AGE,
     OUTBOX,
@@ -103,6 +105,10 @@ def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:
             due, late_ms = measures.due_timers(client, namespace, now_ms)
             meter.set(TIMERS_DUE, due)
             meter.set(TIMERS_LATE, late_ms / 1000)
+            if last := measures.last_expiry(client, namespace):
+                meter.set(EXPIRY_AT, last.pop("ended_ms") / 1000)
+                for found, people in last.items():
+                    meter.set(EXPIRY_PEOPLE, people, found)
             if (check := read_check(client, namespace)) is not None:
                 meter.set(SEGMENT_DIFFERENCES, check["differences"])
                 meter.set(SEGMENT_CHECK, ms_of_text(check["at"]) / 1000)

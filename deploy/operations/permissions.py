@@ -51,9 +51,10 @@ _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*_IDENTITY_KEYS, "alias:*", "absorb:*", "people", "shards", "shard", "durable"),
     ),
     "profile": (
-        ("definitions:*", "rebuild", "identity:version", "segments:checked"),
+        ("definitions:*", "rebuild", "segments:checked"),
         (
             *_SHARD_KEYS,
+            *("i:*", "p:*", "identity:log", "identity:version", "expiry"),
             *("alias:*", "absorb:*", "marks:*", "seen:*", "people", "shards", "durable"),
             *("outbox:relay", "product_facts:*", "watch:*", "segments:defined", "segments:dated"),
             *("journeys:archive", "held", "workers", "definitions", "segments:filled", "broadcast:*"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -132,12 +132,12 @@ async def find_person_or_erasure(deployment: Deployment, who: str, source: str =
 
 
 async def find_erasure_request(deployment: Deployment, who: str, source: str = "") -> ErasureRequest:
-    """Find the person to erase, or an earlier erasure that is to be completed.
+    """Find the person to erase, an anonymous one who has expired, or an earlier erasure that is to be completed.
 
     Raises:
-        UnknownPersonError: It names no live profile, or several, and nobody who was erased.
+        UnknownPersonError: It names no live profile, or several, and nobody who was erased or has expired.
     """
-    from deploy.operations.erasure import ErasureRequest, earlier_erasure
+    from deploy.operations.erasure import ErasureRequest, earlier_erasure, expired_people
     from processors.identity.claims import all_claims
 
     try:
@@ -147,9 +147,13 @@ async def find_erasure_request(deployment: Deployment, who: str, source: str = "
         written = identifier(who)
         if PROFILE_ID.fullmatch(who.lower()):
             erased, written = await asyncio.to_thread(earlier_erasure, deployment, profile_id=who.lower()), None
+            named: dict[str, Any] = {"profile_id": who.lower()}
         else:
             made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
             erased = await asyncio.to_thread(_first_erasure, deployment, [one.anchor for one in made])
+            named = {"identifier_hashes": [one.identifier_hash for one in made]}
+        expired = await asyncio.to_thread(lambda: expired_people(deployment, **named))
+        erased = expired[-1] if expired else erased
         if erased is None:
             raise
         return ErasureRequest(erased.profile_id, erased, written)

@@ -38,9 +38,12 @@ from deploy.workers.retry import with_retry
 from processors.agents import Batching, Worker, register_deliver, register_identify, register_profile, register_record
 from processors.enrichment.enrichment import Enrichment
 from processors.identity.stage import Identify
+from processors.journeys.events import all_segments_left
 from processors.profiles.broadcasts import BroadcastEntries
+from processors.profiles.expiry import AnonymousExpiry
 from processors.profiles.product_news import ProductNews
 from processors.profiles.stage import ProfileUpdate
+from schemas.durations import DAY_MS
 from schemas.metrics import ROWS, Meter
 from schemas.time import clock_ms
 from schemas.topics import RESOLVED_TOUCHPOINTS
@@ -56,6 +59,7 @@ from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.durability import RedisDurability
 from sinks.redis.erasures import RedisErasures
 from sinks.redis.identity import RedisIdentityStore
+from sinks.redis.idle_profiles import RedisIdleProfiles
 from sinks.redis.outbox import RedisOutbox, RedisProfileOutbox, identity_outbox
 from sinks.redis.people import LedgerOfPeople
 from sinks.redis.products import RedisProducts
@@ -126,6 +130,11 @@ class _Stores:
 
     def profiles(self) -> RedisProfileStore:
         return self._with_retry(RedisProfileStore(self._redis, self._namespace, guarded=True), down=REDIS_DOWN)
+
+    def expiry(self) -> AnonymousExpiry:
+        profiles = self._with_retry(RedisIdleProfiles(self._redis, self._namespace), down=REDIS_DOWN)
+        retention_ms = self._settings.anonymous_retention_days * DAY_MS
+        return AnonymousExpiry(profiles, self.identities(), retention_ms, all_segments_left, self.meter)
 
     def products(self) -> RedisProducts:
         return self._with_retry(RedisProducts(self._redis, self._namespace), down=REDIS_DOWN)
@@ -221,6 +230,7 @@ def wire_profile(app: faust.App, topic: Topic, settings: Settings, meter: Meter)
         progress=progress,
         outbox=outbox,
         broadcasts=BroadcastEntries(stage, stores.broadcast_members(), outbox),
+        expiry=stores.expiry(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from schemas.decisions.decision import Emit
@@ -83,3 +84,19 @@ def segment_event(change: SegmentChange, profile_id: str, event_id: str) -> Emit
             "event_id": event_id,
         },
     )
+
+
+def all_segments_left(profile_id: str, state: Mapping[str, Any], at_ms: int) -> list[Emit]:
+    """Return the events by which a person who expires leaves all segments; they start no journey.
+
+    Args:
+        profile_id: The person.
+        state: What the decider remembers of the person.
+        at_ms: The time, milliseconds since 1970.
+    """
+    segments = state.get("segments") or {}
+    number, at_ms = int(segments.get("changes", 0)), max(at_ms, int(segments.get("at", 0)))
+    return [
+        segment_event(SegmentChange(name, False, at_ms, str(segments["of"]), number + place), profile_id, "")
+        for place, name in enumerate(sorted(segments.get("in") or ()), 1)
+    ]

@@ -97,6 +97,9 @@ class OwnShards(Protocol):
     def any(self) -> bool:
         """Return whether it reads a partition."""
 
+    def first(self) -> bool:
+        """Return whether it reads partition 0, as one of all processes of a role does."""
+
     def shards(self) -> Sequence[int]:
         """Return the shards now; none while it reads no partition, or it is not known how many there are."""
 

@@ -199,7 +199,7 @@ class ErasedPerson(NamedTuple):
     version: int
 
 
-ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse", "release"]
+ChangeKind = Literal["bind", "merge", "split", "transfer", "erase", "refuse", "release", "expire"]
 
 
 class IdentityChange(NamedTuple):
@@ -220,7 +220,8 @@ class IdentityChange(NamedTuple):
         rule: Why. A bind: `new`, `attach`; a merge: `shared_identifier`; a transfer: `last_login`,
             `new_anonymous`, `sign_out`, `oldest` (it made room), `quarantined` (what had joined it
             is no device); a refusal: as `Refusal.rule`; a release from quarantine: `request`; an erasure:
-            `request`, before it `merged` for each profile that had been merged into the person.
+            `request`, before it `merged` for each profile that had been merged into the person; an anonymous profile
+            that expired: `retention`.
     """
 
     version: int

@@ -409,3 +409,43 @@ class ProfileWrite(NamedTuple):
     watches: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     former: tuple[tuple[int, int], ...] = ()
+
+
+class IdleProfile(NamedTuple):
+    """A profile of which the document may say that its person was not seen for long.
+
+    Attributes:
+        profile_id: The person.
+        version: Of what is stored.
+        document: JSON.
+        state: JSON; None: nothing.
+        note: What was noted when it was found before; None: nothing.
+        waits: Whether a timer, a snapshot or a merge is still to be done.
+    """
+
+    profile_id: str
+    version: int
+    document: bytes
+    state: bytes | None
+    note: bytes | None
+    waits: bool
+
+
+class IdleStep(NamedTuple):
+    """A step in the expiry of a profile, to be taken only if its version is still the same.
+
+    Attributes:
+        profile_id: The person.
+        version: The version that was read.
+        note: What to note.
+        delete: Whether to delete the profile instead, with its last snapshot listed.
+        noted_ms: Not before all records have left the shard's outbox that were in it at this time, ms since 1970.
+        outgoing: Records to publish with the deletion.
+    """
+
+    profile_id: str
+    version: int
+    note: bytes
+    delete: bool = False
+    noted_ms: int = 0
+    outgoing: tuple[Outgoing, ...] = ()

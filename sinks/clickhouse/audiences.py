@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from schemas.identity.resolution import NIL_UUID
+from sinks.clickhouse.history import EXPIRED
 
 _MEMBERS = (
     "SELECT profile_id FROM v_segment_memberships"
@@ -112,14 +113,15 @@ def late_people_of_part(client: Any, part: tuple[int, int], since: datetime) -> 
 
     An event is late if it arrived more than a day after it happened.
     """
-    query = """
+    query = f"""
         SELECT DISTINCT toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person
         FROM touchpoints AS t
         LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
-        WHERE t.received_at > t.occurred_at + toIntervalDay(1) AND t.received_at >= {since:DateTime64(3, 'UTC')}
-            AND cityHash64(person) % {parts:UInt64} = {part:UInt64} AND person != {nobody:String}
+        WHERE t.received_at > t.occurred_at + toIntervalDay(1) AND t.received_at >= {{since:DateTime64(3, 'UTC')}}
+            AND cityHash64(person) % {{parts:UInt64}} = {{part:UInt64}} AND person != {{nobody:String}}
+            AND person NOT IN ({EXPIRED})
         ORDER BY person
-    """
+    """  # noqa: S608 - fixed texts
     parameters = {"part": part[0], "parts": part[1], "nobody": NIL_UUID, "since": since}
     return [str(row[0]) for row in client.query(query, parameters).result_rows]
 

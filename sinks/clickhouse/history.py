@@ -40,6 +40,9 @@ CLASSIFICATION = (
 )  # fmt: skip
 """Columns of `touchpoints` that follow from an event by the rules for touches."""
 
+EXPIRED = "SELECT toString(profile_id) FROM identity_log WHERE kind = 'expire'"
+"""The ids of anonymous people who expired: their events stay, and they are nobody's profile any more."""
+
 # The person as v_touchpoints computes it.
 _PERSON = "if(o.version > t.identity_version, o.profile_id, t.profile_id)"
 _OWNERS = "LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor"
@@ -90,10 +93,11 @@ def read_people(
         part: Which of how many parts of the people to read, from 0.
 
     Yields:
-        A person as known now, and their events as `read_events` returns them.
+        A person as known now, and their events as `read_events` returns them; not of anonymous people who expired.
     """
     query = _events_query(
-        _PART_OF_PEOPLE, f"AND t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}'"
+        _PART_OF_PEOPLE,
+        f"AND t.received_at < {{stop:DateTime64(3, 'UTC')}} AND person != '{NIL_UUID}' AND person NOT IN ({EXPIRED})",
     )
     parameters = {"stop": stop, "share": share, "part": part[0], "parts": part[1]}
     with client.query_rows_stream(query, parameters) as rows:

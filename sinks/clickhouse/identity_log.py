@@ -19,7 +19,7 @@ _MAX_ROUNDS = 100
 
 
 class LoggedErasure(NamedTuple):
-    """A log entry of an erasure.
+    """A log entry of an erasure, or of an expiry.
 
     Attributes:
         profile_id: The profile.
@@ -57,6 +57,25 @@ def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | No
         return None
     found, anchors, at_ms, version = row[0]
     return LoggedErasure(found, tuple((one, kind) for one, kind in anchors), at_ms, version)
+
+
+def read_expiries(client: Any, profile_ids: Sequence[str], anchors: Sequence[str]) -> list[LoggedErasure]:
+    """Find the anonymous profiles that expired with one of these ids or anchors; `at_ms` is when they did."""
+    rows = client.query(
+        """
+        SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
+            toUnixTimestamp64Milli(occurred_at), version
+        FROM identity_log FINAL
+        WHERE kind = 'expire'
+            AND (profile_id IN {profiles:Array(UUID)} OR hasAny(anchors.anchor, {anchors:Array(UUID)}))
+        ORDER BY version
+        """,
+        parameters={"profiles": list(profile_ids), "anchors": list(anchors)},
+    ).result_rows
+    return [
+        LoggedErasure(found, tuple((one, kind) for one, kind in named), at_ms, version)
+        for found, named, at_ms, version in rows
+    ]
 
 
 def former_ids(client: Any, profile_id: str) -> set[str]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from hashlib import blake2b
+from hashlib import blake2b, sha1
 from typing import Any, cast
 
 import msgpack
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from schemas.durations import DAY_MS, DAY_S
 from schemas.identity.policy import OTHER_TYPES, IdentityPolicy
@@ -37,7 +38,7 @@ from schemas.identity.resolution import (
 from sinks.redis import deduplication as seen
 from sinks.redis.lua import source
 from sinks.redis.outbox import identity_outbox
-from sinks.redis.people import LOST
+from sinks.redis.people import LOST, LostPeopleError
 
 EVENTS_A_CALL = 500
 """The most events of one script call: a call of 500 events blocks the server for about 7 ms."""
@@ -85,6 +86,7 @@ class RedisIdentityStore:
         self._split = redis.register_script(identity_script("leave", "split"))
         self._erase = redis.register_script(identity_script("leave", "erase_identity"))
         self._separated = redis.register_script(identity_script("separated"))
+        self._expire = redis.register_script(identity_script("leave", "expire_identity"))
         self._release = redis.register_script(identity_script("leave", "release_identifier"))
         self._follow = redis.register_script(source("follow"))
 
@@ -182,6 +184,32 @@ class RedisIdentityStore:
         profile, former, anchors, at, version = msgpack.unpackb(raw, raw=True)
         return ErasedPerson(uuid_text(profile), tuple(sorted(map(uuid_text, former))), _named(anchors), at, version)
 
+    async def expire(self, profile_ids: Sequence[str], at_ms: int, first_seen_before_ms: int) -> list[bool]:
+        """Let anonymous profiles expire: their identifiers have no owner any more, and history stays as it is.
+
+        An identifier that comes back gets a new profile and another anchor. A profile stays that is a known person's,
+        or of which something may still be asked (`lua/expire_identity.lua`). A repeated call answers the same.
+
+        Args:
+            profile_ids: Profiles that were not seen for long; at most some hundreds.
+            at_ms: The time, milliseconds since 1970.
+            first_seen_before_ms: One that was first seen later stays.
+
+        Returns:
+            For each whether it is not there any more.
+
+        Raises:
+            LostPeopleError: The store has lost its people: it cannot tell who was known.
+        """
+        ids = msgpack.packb([uuid_bytes(one) for one in profile_ids], use_bin_type=False)
+        try:
+            answers = await self._run(self._expire, ids, at_ms, first_seen_before_ms)
+        except ResponseError as error:
+            if "LOSTPEOPLE" in str(error):
+                raise LostPeopleError(LOST) from error
+            raise
+        return [answer == b"1" for answer in answers]
+
     async def most_refused(self, count: int) -> list[tuple[str, str, int, bool]]:
         """List the identifiers with the most refusals: (anchor, type, refusals, quarantined), most first.
 
@@ -201,7 +229,7 @@ class RedisIdentityStore:
                 uuid_text(member[:16]),
                 member[16:].decode(),
                 int(times),
-                bool(owner) and owner[-1:] == _QUARANTINED and len(owner) % 16 == 1,
+                bool(owner) and owner[-1:] == _QUARANTINED and len(owner) % 8 == 1,
             )
             for (member, times), owner in zip(ranked, owners, strict=True)
         ]
@@ -245,6 +273,12 @@ _IMPOSSIBLE = {
 def index_bucket(identifier_hash: bytes) -> int:
     """Return the number of the index bucket that contains an identifier hash."""
     return int.from_bytes(identifier_hash[:2], "big") % BUCKETS
+
+
+def anchor_after(identifier_hash: bytes, profile_id: str) -> str:
+    """Return the anchor that an identifier gets when it comes back after it has expired with a profile."""
+    mark = b"x" + uuid_bytes(profile_id)[:7]
+    return uuid_text(sha1(identifier_hash + mark, usedforsecurity=False).digest()[:16])
 
 
 def separation_token(op_id: str) -> bytes:

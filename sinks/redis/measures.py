@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sinks.redis.cluster import servers_of
 from sinks.redis.delivery import due_key
+from sinks.redis.idle_profiles import passes_key, read_last_pass
 from sinks.redis.keys import shard_prefixes, shared_prefix
 from sinks.redis.outbox import waiting_in_shards
 
@@ -66,6 +67,11 @@ def changed_profiles(redis: Any, namespace: str) -> int:
 def waiting_messages(redis: Any, namespace: str) -> int:
     """Count the messages that wait for an attempt to send them, or for the end of one."""
     return int(redis.zcard(due_key(namespace)))
+
+
+def last_expiry(redis: Any, namespace: str) -> dict[str, int]:
+    """Return when all profiles were last looked at for who expires, `ended_ms`, and what was found; empty: never."""
+    return read_last_pass(redis.hgetall(passes_key(namespace)))
 
 
 def memory(redis: Any, namespace: str) -> Memory:

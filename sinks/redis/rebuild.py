@@ -13,7 +13,17 @@ from sinks.redis.keys import name_of, patterns, shard_prefixes, shared_prefix
 from sinks.redis.layout import layout_fields, layout_key
 from sinks.redis.people import key_of
 
-_KEPT = ("definitions", "journeys:archive", "workers", "coupons:", "coupon_", "rebuild", "identify:refused", "durable")
+_KEPT = (
+    "definitions",
+    "journeys:archive",
+    "workers",
+    "coupons:",
+    "coupon_",
+    "rebuild",
+    "identify:refused",
+    "durable",
+    "expiry",
+)
 """What ClickHouse does not have, or what says nothing about people: not wiped, and no sign of a store in use."""
 LEASES = {"identify": "identity:relay", "profile": "outbox:relay"}
 """Role → the key that a worker of it renews."""

@@ -43,7 +43,7 @@ class Audit:
 
     async def quarantined(self) -> set[bytes]:
         """The identifier hashes that are quarantined."""
-        return {one for one, raw in (await self._index()).items() if len(raw) % 16}
+        return {one for one, raw in (await self._index()).items() if len(raw) % 8}
 
     async def snapshot(self) -> dict[bytes, Any]:
         """Return every key of the name space with its content, marks of seen events included."""
@@ -135,7 +135,12 @@ class Audit:
             for key, onward in (await self._each("get", "alias:")).items()
         }
         erased = {change.profile_id for change in log if change.kind == "erase"}
-        assert aliases.keys() == erased | {change.from_profile_id for change in log if change.kind == "merge"}
+        merged = {change.from_profile_id: change.profile_id for change in log if change.kind == "merge"}
+        expired = {change.profile_id for change in log if change.kind == "expire"}
+        while more := {loser for loser, winner in merged.items() if winner in expired} - expired:
+            expired |= more
+        assert not expired & alive
+        assert aliases.keys() == (erased | merged.keys()) - expired
         assert not aliases.keys() & alive
         for name in aliases:
             chain = {name: None}
@@ -177,7 +182,7 @@ def replay(log: Iterable[IdentityChange]) -> dict[str, str]:
             elif change.kind == "transfer" and change.profile_id:
                 assert anchor not in owners
                 owners[anchor] = change.profile_id
-            elif change.kind == "erase":
+            elif change.kind in {"erase", "expire"}:
                 assert change.profile_id == owners.pop(anchor)
     return owners
 

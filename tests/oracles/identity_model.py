@@ -100,6 +100,8 @@ class IdentityModel:
         self.erased: dict[bytes, int] = {}
         self.refusals: Counter[bytes] = Counter()
         self.quarantined: set[bytes] = set()
+        self.expired: dict[bytes, bytes] = {}  # of unowned identifiers, what the id of their next profile is derived by
+        self._derived: set[bytes] = set()  # members whose anchor is not the identifier hash
         self._seen: dict[bytes, bytes] = {}
 
     def owners(self) -> dict[bytes, str]:
@@ -266,7 +268,7 @@ class IdentityModel:
         return True
 
     def _execute(self, asked: ResolveRequest, union: Union, time: int) -> tuple[str, tuple[str, ...]]:
-        winner = min(union.joined, key=self._order) if union.joined else self._new_id(uuid_text(asked.candidate))
+        winner = min(union.joined, key=self._order) if union.joined else self._new_id(self._candidate(asked, union))
         for one in union.evictions:
             self._remove(one, time)
         losers = tuple(name for name in union.joined if name != winner)
@@ -280,7 +282,11 @@ class IdentityModel:
         if not losers:
             person.first_ms = min(person.first_ms, asked.occurred_ms)
         for claim in union.unowned:
-            person.members[claim.identifier_hash] = self._member(claim.type, time)
+            one = claim.identifier_hash
+            person.members[one] = self._member(claim.type, time)
+            self._derived.discard(one)
+            if self.expired.pop(one, None) or one in self.erased or self.former_owners.get(one):
+                self._derived.add(one)
         for claim, name in union.transfers:
             if name not in union.joined:
                 person.members[claim.identifier_hash] = self._remove(claim.identifier_hash, time)
@@ -288,6 +294,12 @@ class IdentityModel:
         if parted:
             self._move_to_new_profile(asked, parted, time, "new_anonymous", shared=True)
         return winner, losers
+
+    def _candidate(self, asked: ResolveRequest, union: Union) -> str:
+        for claim in union.unowned:
+            if mark := self.expired.get(claim.identifier_hash):
+                return _derived(asked.candidate + mark)
+        return uuid_text(asked.candidate)
 
     def _member(self, kind: str, time: int) -> tuple[str, int]:
         rule = self.policy.rule(kind)
@@ -301,6 +313,7 @@ class IdentityModel:
         before = self.former_owners.setdefault(one, [])
         until = max(until, before[-1][0]) if before else until
         before.append((until, name))
+        self._derived.add(one)
         return self._member(kind, until)
 
     def _move_to_new_profile(
@@ -366,10 +379,25 @@ class IdentityModel:
         name = self.owners()[one]
         for gone in self.people.pop(name).members:
             self.erased[gone] = max(at_ms, self.erased.get(gone, at_ms))
+            if gone in self._derived and not self.former_owners.get(gone):
+                self.expired[gone] = _mark(name)
             self.quarantined.discard(gone)
             self.refusals.pop(gone, None)
         self.alias[name] = None
         return name
+
+    def expire(self, name: str) -> bool:
+        """Let an anonymous profile expire; False when it stays."""
+        person = self.people.get(name)
+        if person is None:
+            return True
+        left = any(self.follow(owner) == name for owners in self.former_owners.values() for _, owner in owners)
+        if self._known(person) or person.separations or left or self.quarantined & person.members.keys():
+            return False
+        del self.people[name]
+        self.expired |= dict.fromkeys(person.members, _mark(name))
+        self.alias = {one: onward for one, onward in self.alias.items() if self.follow(one) != name}
+        return True
 
     def release(self, one: bytes) -> bool:
         """End the quarantine of an identifier; False when it was not quarantined."""
@@ -378,6 +406,10 @@ class IdentityModel:
         self.quarantined.remove(one)
         self.refusals.pop(one, None)
         return True
+
+
+def _mark(name: str) -> bytes:
+    return b"x" + bytes.fromhex(name.replace("-", ""))[:7]
 
 
 def _derived(seed: bytes) -> str:

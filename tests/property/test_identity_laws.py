@@ -1,6 +1,7 @@
 """The laws of identity, held by a plain model in memory, and by the real store step by step beside it.
 
-Whatever happens, in whatever order: events, redeliveries, duplicates, unmerges, erasures, releases; under any policy.
+Whatever happens, in whatever order: events, redeliveries, duplicates, unmerges, erasures, releases,
+expiry; under any policy.
 """
 
 from __future__ import annotations
@@ -89,6 +90,13 @@ class Release:
     named: TypedAnchor
 
 
+@dataclass(frozen=True)
+class Expire:
+    """A profile, of those that there are or were."""
+
+    pick: int
+
+
 visits = st.builds(
     Visit,
     st.lists(named, min_size=1, max_size=4, unique=True).map(tuple),
@@ -102,6 +110,8 @@ others: list[st.SearchStrategy[Any]] = [
     st.builds(Unmerge, st.integers(0, 99), st.integers(1, 6)),
     st.builds(Erase, named, times),
     st.builds(Release, named),
+    st.builds(Expire, st.integers(0, 99)),
+    st.builds(Expire, st.integers(0, 99)),
 ]
 steps = st.lists(
     st.integers(0, 24).flatmap(lambda choice: others[choice] if choice < len(others) else visits),
@@ -144,6 +154,12 @@ def hashes_to_split(step: Unmerge, model: IdentityModel) -> list[bytes]:
     return [one for place, one in enumerate(members) if step.mask >> (place % 3) & 1] or members
 
 
+def name_to_expire(step: Expire, model: IdentityModel) -> str:
+    """Choose some profile."""
+    names = sorted(model.people) or ["00000000-0000-0000-0000-000000000000"]
+    return names[step.pick % len(names)]
+
+
 def run(model: IdentityModel, number: int, step: Any, asked: ResolveRequest | None) -> Any:
     """Do one step to the model."""
     if asked is not None:
@@ -152,6 +168,8 @@ def run(model: IdentityModel, number: int, step: Any, asked: ResolveRequest | No
         return model.split(f"op{number}", hashes_to_split(step, model))
     if isinstance(step, Erase):
         return model.erase(identifier_hash(*step.named), step.at_ms)
+    if isinstance(step, Expire):
+        return model.expire(name_to_expire(step, model))
     return model.release(identifier_hash(*step.named)) if isinstance(step, Release) else None
 
 
@@ -165,16 +183,20 @@ def contents(model: IdentityModel) -> dict[str, set[bytes]]:
 def test_whatever_happens_the_laws_hold(plan: list[Any], policy: IdentityPolicy) -> None:
     model = IdentityModel(policy)
     gone: set[str] = set()
+    expired: set[str] = set()
     seen: list[ResolveRequest] = []
 
     for number, (step, asked) in enumerate(requests_of(plan, policy)):
         before = set(model.people)
         answer = run(model, number, step, asked)
         gone |= before - set(model.people)
+        if isinstance(step, Expire):
+            expired |= gone - model.alias.keys()  # with the profiles that had been merged into it
+            gone -= expired
 
         owners = [one for person in model.people.values() for one in person.members]
         assert len(owners) == len(set(owners))
-        assert not gone & set(model.people)
+        assert not (gone | expired) & set(model.people)
         assert gone == set(model.alias)
         assert {model.follow(name) for name in gone} <= {None, *model.people}
         for person in model.people.values():
@@ -188,7 +210,9 @@ def test_whatever_happens_the_laws_hold(plan: list[Any], policy: IdentityPolicy)
             again = model.resolve(asked)
             assert (answer.profile, ()) == (again.profile, again.merged)
             assert content == contents(model)
-    if not any(isinstance(step, Erase | Release) for step in plan):  # after those, an event may be somebody else's
+    if not any(
+        isinstance(step, Erase | Release | Expire) for step in plan
+    ):  # after those, an event may be somebody else's
         content = contents(model)
         for asked in seen:
             model.resolve(asked)
@@ -263,6 +287,11 @@ async def run_on_store(
         erased = await store.erase(identifier_hash(*step.named), step.at_ms)
         assert erased == await store.erase(identifier_hash(*step.named), step.at_ms)
         return erased and erased.profile_id
+    if isinstance(step, Expire):
+        name = name_to_expire(step, model)
+        await store._redis.delete(f"{store._prefix}absorb:{name}")  # the profile store has combined the documents
+        (is_gone,) = await store.expire([name], RECEIVED_MS, 2**53)
+        return is_gone
     return await store.release(identifier_hash(*step.named)) if isinstance(step, Release) else None
 
 
@@ -276,6 +305,7 @@ async def test_the_store_does_what_the_model_does_and_keeps_its_invariants(
     store = RedisIdentityStore(client, stack.redis_namespace, policy)
     versions: list[int] = []
     try:
+        await client.set(f"{{{stack.redis_namespace}}}:people", 1)
         for number, (step, asked) in enumerate(requests_of(plan, policy)):
             answer = await run_on_store(store, model, number, step, asked)
             expected = run(model, number, step, asked)

@@ -88,6 +88,8 @@ async def test_a_replay_of_the_log_makes_the_same_store(
     other = stack.redis_namespace + "-again"
     again = Audit(client, other, policy)
     try:
+        await client.set(f"{{{stack.redis_namespace}}}:people", 1)
+        await client.set(f"{{{other}}}:people", 1)
         for number, (step, asked) in enumerate(requests_of(plan, policy)):
             if asked is not None:
                 (answer,) = await store.resolve([asked])

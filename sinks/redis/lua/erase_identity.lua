@@ -10,7 +10,7 @@ if past and past[3] and past[1] >= at then
   if before then return before end
 end
 local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-if not owner or #owner < 16 then return '' end
+if not is_owned(owner) then return '' end
 
 local p = profile(string.sub(owner, 1, 16))
 local anchors, found = erase_identity(p, at)

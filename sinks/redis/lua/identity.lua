@@ -174,6 +174,15 @@ local function read_members(p)
   return found
 end
 
+-- The index has, of an identifier: its profile, 16 bytes; without one, nothing, or 'x' and 7 bytes of the profile with
+-- which it has expired; then 'q' while it is quarantined.
+local function is_owned(value) return value and #value >= 16 end
+local function is_quarantined(value) return value and #value % 8 == 1 end
+local function expired_mark(value) return value and (#value == 8 or #value == 9) and string.sub(value, 1, 8) or nil end
+local function mark_expired(identifier_hash, p)
+  call('HSET', index_key(identifier_hash), identifier_hash, 'x' .. string.sub(p.id, 1, 7))
+end
+
 -- Set the owner of an identifier in the index, and keep its quarantine.
 local function set_owner(identifier_hash, id, quarantined)
   call('HSET', index_key(identifier_hash), identifier_hash, quarantined and id .. 'q' or id)

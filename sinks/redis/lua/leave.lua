@@ -38,6 +38,8 @@ local function erase_identity(p, at, found)
     local id_type, was = found.types[member], past_of(member) or {0, {}}
     write_past(member, {math.max(was[1], at), was[2], p.id})
     call('HDEL', index_key(member), member)
+    -- Events under its first anchor may be those of a profile that has expired, and are not erased.
+    if found.anchors[member] and #was[2] == 0 then mark_expired(member, p) end
     call('ZREM', prefix .. 'identity:refusals', member .. id_type)
     anchors[#anchors + 1], anchors[#anchors + 2] = found.anchors[member] or member, id_type
   end
@@ -49,6 +51,13 @@ local function erase_identity(p, at, found)
   end
   call('SET', prefix .. 'alias:' .. p.uuid, '!')
   return anchors, found
+end
+
+-- Delete a profile that has expired: its identifiers have no owner, and get another anchor when they come back.
+local function expire_identity(p, found)
+  for _, member in ipairs(found.identifier_hashes) do mark_expired(member, p) end
+  for _, id in ipairs(found.former) do call('DEL', prefix .. 'alias:' .. uuid_text(id)) end
+  call('DEL', p.key)
 end
 
 -- Keep the answer of an erasure for a repeated call.
@@ -68,8 +77,13 @@ local function release(identifier_hash, owner)
       call('ZREM', prefix .. 'identity:refusals', member)
     end
   end
-  if #owner == 1 then
-    call('HDEL', index_key(identifier_hash), identifier_hash)
+  if not is_owned(owner) then
+    local expired = expired_mark(owner)
+    if expired then
+      set_owner(identifier_hash, expired)
+    else
+      call('HDEL', index_key(identifier_hash), identifier_hash)
+    end
     return nil, id_type
   end
   local p = profile(string.sub(owner, 1, 16))

@@ -77,7 +77,8 @@ end
 
 -- Quarantine an identifier: it takes no part until an operator releases it. `owner` is its profile or nil.
 local function quarantine(identifier_hash, id_type, owner, event)
-  set_owner(identifier_hash, owner and owner.id or '', true)
+  local unowned = owner and '' or expired_mark(call('HGET', index_key(identifier_hash), identifier_hash)) or ''
+  set_owner(identifier_hash, owner and owner.id or unowned, true)
   if owner then call('HSET', owner.key, '?' .. identifier_hash, 1) end
   local anchor = owner and anchor_of(owner, identifier_hash) or identifier_hash
   write_log('refuse', owner and owner.id or '', '', {anchor, id_type}, event, 'quarantined')

@@ -2,7 +2,7 @@
 -- ARGV 3: identifier hash.   Answers 1, or 0 when it was not quarantined.
 local identifier_hash = ARGV[3]
 local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-if not owner or #owner % 16 ~= 1 then return 0 end
+if not is_quarantined(owner) then return 0 end
 local p, id_type = release(identifier_hash, owner)
 local anchor = p and anchor_of(load_summary(p), identifier_hash) or identifier_hash
 local at = math.floor(now_us / 1000)

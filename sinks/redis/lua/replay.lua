@@ -28,6 +28,8 @@ end
 
 -- The identifier that was bound as the given one of its event: with a past, its anchor is derived.
 local function bound_hash(anchor, id_type, number)
+  local expired = call('HGET', anchors_key, anchor)
+  if expired then return expired end
   if call('EXISTS', free_key) == 0 or call('HEXISTS', free_key, anchor) == 1 then return anchor end
   local free, suffix = call('HGETALL', free_key), string.format('%.0f', version) .. number
   for i = 1, #free, 2 do
@@ -52,6 +54,12 @@ end
 
 local function expire(key) call('EXPIREAT', key, math.floor(version / 1e6) + ERASED_S) end
 
+-- The anchors that expired identifiers get when they come back tell the identifiers.
+local function note_next_anchor(identifier_hash)
+  local mark = expired_mark(call('HGET', index_key(identifier_hash), identifier_hash))
+  if mark then call('HSET', anchors_key, derived_id(identifier_hash .. mark), identifier_hash) end
+end
+
 local replays = {}
 
 function replays.bind(change, event)
@@ -60,7 +68,8 @@ function replays.bind(change, event)
     local anchor, id_type = anchors[i], anchors[i + 1]
     local identifier_hash = bound_hash(anchor, id_type, (i + 1) / 2)
     if identifier_hash ~= anchor then
-      local past = past_of(identifier_hash) or {-1, {}}
+      local expired = expired_mark(call('HGET', index_key(identifier_hash), identifier_hash))
+      local past = past_of(identifier_hash) or {expired and 0 or -1, {}}
       fields[#fields + 1], fields[#fields + 2] = '>' .. identifier_hash, anchor
       p.history_before_ms = math.max(p.history_before_ms, past[1] + 1, past[2][#past[2] - 2] or 0)
       call('HSET', anchors_key, anchor, identifier_hash)
@@ -124,7 +133,7 @@ local function erased_members(p, anchors)
   local found = {identifier_hashes = {}, types = {}, anchors = {}, left = {}, former = {}}
   for i = 1, #anchors, 2 do
     local identifier_hash = hash_of(anchors[i])
-    if call('HEXISTS', index_key(identifier_hash), identifier_hash) == 0 then
+    if not is_owned(call('HGET', index_key(identifier_hash), identifier_hash)) then
       found.identifier_hashes[#found.identifier_hashes + 1] = identifier_hash
       found.types[identifier_hash] = anchors[i + 1]
       if identifier_hash ~= anchors[i] then found.anchors[identifier_hash] = anchors[i] end
@@ -147,16 +156,25 @@ function replays.erase(change, event)
     local past = prefix .. 'past:' .. uuid_text(member)
     if call('TTL', past) > 0 then expire(past) end
     call('HSET', free_key, member, found.types[member])
+    note_next_anchor(member)
   end
   keep_erasure(p, found, anchors, event.occurred)
   expire(prefix .. 'erased:' .. p.uuid)
+end
+
+function replays.expire(change)
+  local p = profile(change[3])
+  if call('EXISTS', p.key) == 0 then return end
+  local found = read_members(p)
+  expire_identity(p, found)
+  for _, member in ipairs(found.identifier_hashes) do note_next_anchor(member) end
 end
 
 function replays.refuse(change, event)
   local anchor, id_type = change[5][1], change[5][2]
   local identifier_hash = hash_of(anchor)
   local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-  owner = owner and #owner >= 16 and load_summary(profile(string.sub(owner, 1, 16))) or nil
+  owner = is_owned(owner) and load_summary(profile(string.sub(owner, 1, 16))) or nil
   if change[8] == 'quarantined' then
     local most = rule_of(id_type).installs
     local times = tonumber(call('ZSCORE', prefix .. 'identity:refusals', identifier_hash .. id_type) or 0)
@@ -175,7 +193,7 @@ end
 function replays.release(change)
   local identifier_hash = hash_of(change[5][1])
   local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-  if owner and #owner % 16 == 1 then release(identifier_hash, owner) end
+  if is_quarantined(owner) then release(identifier_hash, owner) end
 end
 
 for _, change in ipairs(cmsgpack.unpack(ARGV[3])) do

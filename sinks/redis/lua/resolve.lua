@@ -23,7 +23,8 @@ local function bind(p, union, event, created)
   for number, i in ipairs(union.unowned) do
     local id_type, identifier_hash, anchor, past = claims[i], claims[i + 1], claims[i + 1], event.pasts[i]
     if past then
-      anchor = derived_id(identifier_hash .. string.format('%.0f', next_version()) .. number)
+      local expired = event.expired[i]
+      anchor = derived_id(identifier_hash .. (expired or string.format('%.0f', next_version()) .. number))
       fields[#fields + 1], fields[#fields + 2] = '>' .. identifier_hash, anchor
       p.history_before_ms = math.max(p.history_before_ms, past[1] + 1, past[2][#past[2] - 2] or 0)
     end
@@ -75,7 +76,7 @@ local function log_refusals(p, union, event)
     if rule ~= 'quarantined' and p.refused < REFUSALS_LOGGED
         and call('HSETNX', p.key, '!' .. identifier_hash, 1) == 1 then
       local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-      owner = owner and load_summary(profile(owner))
+      owner = is_owned(owner) and load_summary(profile(owner)) or nil
       p.refused = p.refused + 1
       save(p, {})
       local anchor = former or owner and anchor_of(owner, identifier_hash) or identifier_hash
@@ -98,14 +99,21 @@ end
 local function read_former_owners(event)
   local claims, owners = event.claims, event.owners
   for i = 1, #claims, 2 do
-    local owner, past = owners[i], nil
+    local owner, past, expired = owners[i], nil, nil
     if owner and #owner ~= 16 then
-      if event.quarantined == NONE then event.quarantined = {} end
-      event.quarantined[i] = true
-      owner = #owner > 16 and string.sub(owner, 1, 16) or false
+      if is_quarantined(owner) then
+        if event.quarantined == NONE then event.quarantined = {} end
+        event.quarantined[i] = true
+      end
+      expired = expired_mark(owner)
+      owner = is_owned(owner) and string.sub(owner, 1, 16) or false
       owners[i] = owner
     end
     if not owner or event.time < load_summary(profile(owner)).history_before_ms then past = past_of(claims[i + 1]) end
+    if expired then
+      if event.expired == NONE then event.expired = {} end
+      event.expired[i], past = expired, past or {0, {}}
+    end
     if past then
       if event.pasts == NONE then event.pasts, event.former_anchors = {}, {} end
       event.pasts[i] = past
@@ -203,6 +211,15 @@ local function first_owned(union, event)
   end
 end
 
+-- The candidate of an event for a new profile. Where an identifier has expired, the event may have made a profile before,
+-- of the id that it has as a candidate.
+local function candidate_of(event, union)
+  for _, i in ipairs(union.unowned) do
+    if event.expired[i] then return derived_id(event.candidate .. event.expired[i]) end
+  end
+  return event.candidate
+end
+
 -- Resolve an event that may change who is who, or that may belong to a former owner.
 local function resolve_in_full(event)
   if read_former_owners(event) then return 1 end
@@ -221,7 +238,7 @@ local function resolve_in_full(event)
     if prevails(union.profiles[i], p) then p = union.profiles[i] end
   end
   local created = not p
-  p = p or create_profile(event.candidate)
+  p = p or create_profile(candidate_of(event, union))
   for _, one in ipairs(union.evictions) do
     move(one.from, one.identifier_hash, nil, event.time, event, 'oldest')
     if one.from ~= p then save(one.from, {}) end
@@ -290,7 +307,7 @@ local function resolve(number, from, to, redelivered)
   return resolve_in_full({
     id = id_of(number), candidate = string.sub(ARGV[5], 16 * number - 15, 16 * number), occurred = happened,
     time = time, claims = claims, owners = owners or {first}, signed_out = wants_out, redelivered = redelivered,
-    pasts = NONE, former_anchors = NONE, quarantined = NONE,
+    pasts = NONE, former_anchors = NONE, quarantined = NONE, expired = NONE,
   })
 end
 

@@ -11,7 +11,7 @@ local function plan()
   local source, leaving = nil, {}
   for _, identifier_hash in ipairs(identifier_hashes) do
     local owner = call('HGET', index_key(identifier_hash), identifier_hash)
-    if not owner or #owner < 16 then return nil, {'unowned', identifier_hash} end
+    if not is_owned(owner) then return nil, {'unowned', identifier_hash} end
     owner = string.sub(owner, 1, 16)
     if source and owner ~= source.id then return nil, {'two profiles', identifier_hash} end
     source, leaving[identifier_hash] = source or load_summary(profile(owner)), true

@@ -42,7 +42,7 @@ IMPERSONAL_KEYS = {
     "recommend_products", "recommend_turn", "segments:defined", "segments:filled", "segments:checked",
     "segments:backfill", "segments:dated", "coupons:", "coupon_codes", "coupon_taken:", "journeys:archive",
     "definitions", "definitions:", "held", "workers", "replay:anchors", "replay:free", "rebuild",
-    "broadcast:", "durable", "people", "applied:", "shard", "shards", "migration",
+    "broadcast:", "durable", "people", "applied:", "shard", "shards", "migration", "expiry",
 }  # fmt: skip
 """They name nobody: an event or a message is named by a hash."""
 IMPERSONAL_TABLES = {

@@ -47,6 +47,9 @@ class Own:
     def any(self) -> bool:
         return self.share > 0
 
+    def first(self) -> bool:
+        return self.share > 0
+
     def shards(self) -> list[int]:
         return list(range(0, SHARDS, self.share)) if self.share and self.known else []
 
