@@ -19,6 +19,7 @@ from schemas.profiles.document import IdleProfile, IdleStep
 from schemas.shards import shard_of
 from sinks.redis.keys import patterns, person_prefix, shared_prefix, slot_key
 from sinks.redis.lua import source
+from sinks.redis.packing import unpack, unpack_if_any
 from sinks.redis.people import check_people, key_of
 from sinks.redis.scripts import Script, ScriptCalls, ShardPart
 
@@ -69,7 +70,12 @@ class RedisIdleProfiles:
         answers = await self._calls.run(self._calls.over_shards(_FIND, parts, [before_ms]))
         return [
             IdleProfile(
-                flat[at].decode(), int(flat[at + 1]), flat[at + 2], flat[at + 3], flat[at + 4], flat[at + 5] == b"1"
+                flat[at].decode(),
+                int(flat[at + 1]),
+                unpack(flat[at + 2]),
+                unpack_if_any(flat[at + 3]),
+                flat[at + 4],
+                flat[at + 5] == b"1",
             )
             for flat in answers
             for at in range(0, len(flat), 6)

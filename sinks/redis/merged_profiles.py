@@ -30,6 +30,7 @@ from schemas.shards import shard_of
 from sinks.redis.deduplication import TTL_S
 from sinks.redis.keys import person_prefix, shared_prefix, slot_key
 from sinks.redis.lua import source
+from sinks.redis.packing import unpack_if_any
 from sinks.redis.scripts import Call, Script, ScriptCalls, ShardPart, command
 
 IDS_A_CALL = 5000
@@ -162,7 +163,12 @@ def taken(profile_id: str, flat: Sequence[Any]) -> TakenProfile:
     """Return a profile from its columns of a script's answer."""
     version, document, state, former, absorbed = flat
     return TakenProfile(
-        profile_id, int(version or 0), document, state, former, frozenset(one.decode() for one in absorbed or ())
+        profile_id,
+        int(version or 0),
+        unpack_if_any(document),
+        unpack_if_any(state),
+        former,
+        frozenset(one.decode() for one in absorbed or ()),
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from schemas.profiles.document import ProfileWrite
 from sinks.redis.merged_profiles import pack_former
+from sinks.redis.packing import pack
 from sinks.redis.scripts import CALL_WEIGHT
 
 ShardAsked = tuple[list[str], list[bytes], list[int]]
@@ -61,7 +62,7 @@ def write_columns(shards: Sequence[tuple[str, Sequence[ProfileWrite]]]) -> tuple
         place: (
             [loser for loser, _ in change.absorbed],
             pack_former(change.former) if change.absorbed and change.former else False,
-            False if change.state is None else change.state,
+            False if change.state is None else pack(change.state),
             False if change.due_ms is None else change.due_ms,
             tuple(chain.from_iterable([(one.topic, one.key, one.value) for one in change.outgoing])),
             change.held,
@@ -74,7 +75,7 @@ def write_columns(shards: Sequence[tuple[str, Sequence[ProfileWrite]]]) -> tuple
         [len(some) for _, some in shards],
         [change.profile_id for change in changes],
         [change.expected_version for change in changes],
-        [change.document for change in changes],
+        [pack(change.document) for change in changes],
         [len(change.events) for change in changes],
         *event_columns(changes),
         rest,

@@ -36,6 +36,7 @@ from sinks.redis.merged_profiles import (
     read_former,
     taken,
 )
+from sinks.redis.packing import pack, unpack, unpack_if_any
 from sinks.redis.people import LOST, LostPeopleError
 from sinks.redis.profile_columns import (
     APPLIED,
@@ -213,11 +214,11 @@ class RedisProfileStore:
         columns = (
             change.profile_id,
             change.expected_version,
-            change.document,
+            pack(change.document),
             names,
             pack_former(stored.former) if names else False,
             *event_columns([change]),
-            False if change.state is None else change.state,
+            False if change.state is None else pack(change.state),
             False if change.due_ms is None else change.due_ms,
             tuple(chain.from_iterable((one.topic, one.key or b"", one.value) for one in change.outgoing)),
         )
@@ -252,7 +253,7 @@ class RedisProfileStore:
             if len(found) < count:
                 found += chain.from_iterable(await self._calls.run(calls[start : start + _SHARDS_A_TURN]))
         return [
-            (name, version, document or gone_document(name), state or b"")
+            (name, version, unpack(document) if document else gone_document(name), unpack(state or b""))
             for name, version, document, state in ((one[0].decode(), *one[1:]) for one in found[:count])
         ]
 
@@ -338,7 +339,7 @@ class RedisProfileStore:
                 continue
             live[one] = one
             former = tuple(read_former(flat[3], now_ms).items()) if flat[3] else ()
-            profiles[one] = StoredProfile(one, int(flat[0]), flat[1], (), flat[2], former)
+            profiles[one] = StoredProfile(one, int(flat[0]), unpack_if_any(flat[1]), (), unpack_if_any(flat[2]), former)
         # What the first look has found in a loser's shard was read before the loser was fenced.
         applied -= {key for one in rest for key, _ in events[one]}
         for _ in range(_ROUNDS):

@@ -15,6 +15,7 @@ from deploy.local.ports import LOOPBACK
 from deploy.local.valkey import Valkey
 from deploy.settings import Settings
 from sinks.redis.keys import patterns
+from sinks.redis.packing import unpack
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
@@ -61,7 +62,7 @@ def counted(settings: Settings) -> dict[str, int]:
     """How many events the profile of each person holds."""
     with redis.Redis.from_url(settings.redis_url) as client:
         keys = client.scan_iter(match=patterns(settings.redis_namespace, "profile:*")[1], count=1000)
-        found = [orjson.loads(client.hget(key, "document") or b"{}") for key in keys]
+        found = [orjson.loads(unpack(client.hget(key, "document") or b"{}")) for key in keys]
     return {one["profile_id"]: one["event_count"] for one in found}
 
 

@@ -108,7 +108,9 @@ class Audit:
                     stored.anchors.add(uuid_text(mark[1:]))
                 elif mark[:1] == b"?":
                     stored.quarantined.add(mark[1:])
-            count, *_, counts = msgpack.unpackb(fields[b"h"], raw=True)
+            count, counts = len(stored.members), dict.fromkeys((one.encode() for one in stored.members.values()), 1)
+            if b"h" in fields:
+                count, *_, counts = msgpack.unpackb(fields[b"h"], raw=True)
             counted = {kind.decode(): of_kind for kind, of_kind in dict(counts).items()}
             assert (Counter(stored.members.values()), len(stored.members)) == (counted, count)
         return profiles

@@ -9,6 +9,7 @@ import orjson
 from redis import Redis
 
 from sinks.redis.keys import name_of, patterns
+from sinks.redis.packing import unpack
 
 _PACKED = ("erased:", "split:", "past:")
 
@@ -44,10 +45,12 @@ def _content(client: Any, key: bytes, name: str) -> Any:
     kind = client.type(key)
     if kind == b"hash":
         fields = client.hgetall(key)
-        if name.startswith("p:"):
+        if name.startswith("p:") and b"h" in fields:
             fields[b"h"] = unordered(msgpack.unpackb(fields[b"h"], raw=True, strict_map_key=False))
         if name.startswith("profile:"):
-            return {field: value if field == b"former" else orjson.loads(value) for field, value in fields.items()}
+            return {
+                field: value if field == b"former" else orjson.loads(unpack(value)) for field, value in fields.items()
+            }
         return fields
     if kind == b"zset":
         return sorted(client.zrange(key, 0, -1, withscores=True))

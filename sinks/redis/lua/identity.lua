@@ -70,7 +70,8 @@ end
 -- For the profile: f = when it was first seen itself, without what was merged into it (ms), then, if there is one, a
 -- space and history_before_ms: an event from before that time may belong to a former owner of its identifiers;
 -- h = MessagePack {count of identifiers, count of logged refusals, shared: the profile of a device that several people
--- use, separations (token of a split -> side), type -> count}.
+-- use, separations (token of a split -> side), type -> count}; it is not there of a profile with one identifier and nothing
+-- else, as that of most visitors.
 local profiles = {} -- read by this call, by id
 
 local function profile(id)
@@ -96,7 +97,16 @@ local function load_summary(p)
   if p.counts then return p end
   local found = call('HMGET', p.key, 'f', 'h')
   read_times(p, found[1])
-  p.n, p.refused, p.shared, p.separations, p.counts = unpack(cmsgpack.unpack(found[2]))
+  p.packed = found[2]
+  if p.packed then
+    p.n, p.refused, p.shared, p.separations, p.counts = unpack(cmsgpack.unpack(found[2]))
+    return p
+  end
+  p.n, p.refused, p.shared, p.separations, p.counts = 1, 0, false, {}, {}
+  local fields = call('HGETALL', p.key)
+  for i = 1, #fields, 2 do
+    if string.byte(fields[i]) == 64 then p.counts[type_of(fields[i + 1])] = 1 end -- @
+  end
   return p
 end
 
@@ -111,7 +121,13 @@ local function save(p, fields)
     if count == 0 then p.counts[id_type] = nil end
   end
   fields[#fields + 1], fields[#fields + 2] = 'f', write_times(p)
-  fields[#fields + 1], fields[#fields + 2] = 'h', cmsgpack.pack({p.n, p.refused, p.shared, p.separations, p.counts})
+  if p.n ~= 1 or p.refused > 0 or p.shared or next(p.separations) then
+    fields[#fields + 1], fields[#fields + 2] = 'h', cmsgpack.pack({p.n, p.refused, p.shared, p.separations, p.counts})
+    p.packed = true
+  elseif p.packed then
+    call('HDEL', p.key, 'h')
+    p.packed = false
+  end
   set_fields(p.key, fields)
 end
 

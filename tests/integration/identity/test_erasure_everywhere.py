@@ -21,6 +21,7 @@ from schemas.coupons import CouponCode
 from sinks.redis.coupons import RedisCoupons
 from sinks.redis.delivery import RedisDeliveryLedger
 from sinks.redis.keys import patterns, person_prefix
+from sinks.redis.packing import unpack
 from tests.support.builders import order, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.unit.repository.test_redis_keys import named_in_table
@@ -181,7 +182,7 @@ async def content(redis: Any, key: bytes) -> bytes:
         case b"string":
             parts = [await redis.get(key)]
         case b"hash":
-            parts = [part for pair in (await redis.hgetall(key)).items() for part in pair]
+            parts = [unpack(part) for pair in (await redis.hgetall(key)).items() for part in pair]
         case b"set":
             parts = [*await redis.smembers(key)]
         case b"zset":

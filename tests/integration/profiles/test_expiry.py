@@ -27,6 +27,7 @@ from sinks.clickhouse.history import read_people
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.idle_profiles import RedisIdleProfiles
 from sinks.redis.keys import person_prefix, shard_prefixes
+from sinks.redis.packing import unpack
 from sinks.redis.people import LostPeopleError, keep_people
 from tests.oracles.identity_audit import Audit
 from tests.support.builders import touchpoint
@@ -166,7 +167,7 @@ async def test_nobody_expires_for_whom_something_waits(here: Town) -> None:
     await settle(here, day(NOTED))
     profile = f"{prefixes['run']}profile:{people['run']}"
     stored: Any = await here.redis.hget(profile, "state")
-    state = orjson.loads(stored) | {"journeys": {"runs": {"r": {}}}}
+    state = orjson.loads(unpack(stored)) | {"journeys": {"runs": {"r": {}}}}
     await here.redis.hset(profile, "state", orjson.dumps(state))
     await here.redis.sadd(f"{{{here.namespace}}}:absorb:{people['merge']}", "loser")
     await here.redis.zadd(f"{prefixes['timer']}timers", {people["timer"]: day(DELETED + 1)})

@@ -18,6 +18,7 @@ from deploy.settings import Settings
 from processors.recording.rows import profile_row, touchpoint_rows
 from schemas.time import clock_ms, text_of_ms
 from sinks.redis.keys import person_prefix
+from sinks.redis.packing import unpack
 from tests.support.builders import DAY_ONE, touchpoint
 from tests.support.in_process_pipeline import Town, town
 from tests.support.warehouse import Warehouse, merged, person, resolved, warehouse
@@ -132,7 +133,8 @@ async def test_a_profile_that_was_changed_behind_the_systems_back_shows(stack: S
         right = await snapshots(here)
         ann = await here.owner("email", "ann@shop.example")
         key = f"{person_prefix(stack.redis_namespace, ann)}profile:{ann}"
-        document = orjson.loads(await here.redis.hget(key, "document") or b"")
+        stored: Any = await here.redis.hget(key, "document")
+        document = orjson.loads(unpack(stored))
         await here.redis.hset(key, mapping={"version": "2", "document": orjson.dumps({**document, "event_count": 2})})
         wrong = await snapshots(here)
 
