@@ -23,6 +23,8 @@ from sinks.clickhouse.reports import FIRST, LAST, AttributionOptions, Attributio
 
 _LIFE_S = 300.0
 DIMENSIONS = ("channel", "campaign", "creative", "product")
+PIECES = {"paths": "How buyers came", "learned": "Learned models", "budget": "What a budget would bring"}
+"""Parts of the page that it loads afterwards, with their titles."""
 _MARKETS = "SELECT DISTINCT market FROM v_markets ORDER BY market"
 
 
@@ -30,7 +32,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     """Return the routes of this module."""
 
     async def attribution(request: web.Request, viewer: Viewer) -> web.StreamResponse:
-        options, selection, asked = _read(request, console)
+        options, selection, asked = read_filters(request, console)
         found, known, markets, every = await asyncio.gather(
             _report(console, options, selection),
             console.panels.get("goals", goals, life_s=_LIFE_S),
@@ -51,10 +53,11 @@ def routes(console: Console) -> list[web.RouteDef]:
             dimensions=DIMENSIONS,
             asked=asked,
             query=request.rel_url.raw_query_string,
+            pieces=PIECES,
         )
 
     async def download(request: web.Request, _: Viewer) -> web.StreamResponse:
-        options, selection, asked = _read(request, console)
+        options, selection, asked = read_filters(request, console)
         found = await _report(console, options, selection, wait_s=60)
         if found.value is None:
             raise web.HTTPServiceUnavailable(text=found.error or "The figures are still computed: try again.")
@@ -74,7 +77,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     ]
 
 
-def _read(request: web.Request, console: Console) -> tuple[AttributionOptions, ModelSelection, dict[str, Any]]:
+def read_filters(request: web.Request, console: Console) -> tuple[AttributionOptions, ModelSelection, dict[str, Any]]:
     """Read the filters of an address.
 
     Raises:

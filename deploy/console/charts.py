@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
+
+from deploy.reporting.html.sankey import END, OTHER, Node, Ribbon
 
 Series = Sequence[tuple[str, float]]
 """Labels and values in order."""
@@ -99,3 +102,82 @@ def bar(value: float | None, highest: float | None, part: int = 0) -> Markup:
         f'<svg class="bar" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="c{part % _COLORS}" width="{share * 100:.1f}" height="8"/></svg>'
     )
+
+
+class FlowBox(NamedTuple):
+    """A place of a map of paths: its rectangle, what it says, and the number of its colour."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    name: str
+    value: int
+    part: int
+
+
+class FlowBand(NamedTuple):
+    """A band from place to place: the path of SVG, what it says when pointed at, and the number of its colour."""
+
+    path: str
+    said: str
+    part: int
+
+
+class Flow(NamedTuple):
+    """A map of paths, in units of its own.
+
+    Attributes:
+        width: Of the picture.
+        height: Of the picture.
+        columns: Left edge and heading of each column.
+        boxes: Places.
+        bands: What flows between them.
+    """
+
+    width: float
+    height: float
+    columns: list[tuple[float, str]]
+    boxes: list[FlowBox]
+    bands: list[FlowBand]
+
+
+def flow(nodes: Sequence[Node], ribbons: Sequence[Ribbon], *, column: float = 200, height: float = 320) -> Flow:
+    """Lay out a map of paths.
+
+    Args:
+        nodes: Places, with their extents in heights of the picture.
+        ribbons: Between them.
+        column: Distance of two columns.
+        height: Of the picture without its heading.
+    """
+    names = sorted({node.name for node in nodes if node.name != END}, key=lambda name: (name == OTHER, name))
+    parts = {name: place % (_COLORS - 1) for place, name in enumerate(names) if name != OTHER}
+    first = min(node.column for node in nodes)
+    top, bar_width = 22.0, 14.0
+
+    def left(node: Node) -> float:
+        return (node.column - first) * column
+
+    boxes = [
+        FlowBox(
+            left(node), top + node.top * height, bar_width, max((node.bottom - node.top) * height, 1), node.name,
+            node.value, parts.get(node.name, _COLORS - 1),
+        )
+        for node in nodes
+    ]  # fmt: skip
+    bands = []
+    for one in ribbons:
+        start, end = left(one.source) + bar_width, left(one.target)
+        middle, thick = (start + end) / 2, one.height * height
+        upper, lower = top + one.source_top * height, top + one.target_top * height
+        path = (
+            f"M{start:.1f} {upper:.1f}C{middle:.1f} {upper:.1f} {middle:.1f} {lower:.1f} {end:.1f} {lower:.1f}"
+            f"V{lower + thick:.1f}C{middle:.1f} {lower + thick:.1f} {middle:.1f} {upper + thick:.1f} {start:.1f} "
+            f"{upper + thick:.1f}Z"
+        )
+        said = f"{one.source.name} to {one.target.name.strip('()')}: {one.value:,}"
+        bands.append(FlowBand(path, said, parts.get(one.source.name, _COLORS - 1)))
+    bottom = max(box.y + box.height for box in boxes)
+    columns = sorted({(left(node), f"touch {node.column}") for node in nodes if node.name != END})
+    return Flow(max(map(left, nodes)) + column * 0.75, bottom + 6, columns, boxes, bands)

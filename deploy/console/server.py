@@ -12,6 +12,7 @@ from aiohttp import web
 from deploy.collector.listening import sites
 from deploy.console import (
     attribution,
+    attribution_parts,
     audience,
     campaigns,
     data,
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 PAGES = (
     sign_in, openid, overview, live, people, person_acts, unmerge, segments, journeys, messages, campaigns, attribution,
-    audience, data, system,
+    attribution_parts, audience, data, system,
 )  # fmt: skip
 HEARTBEAT_S = 5.0
 

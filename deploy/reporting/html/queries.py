@@ -226,6 +226,11 @@ def query_report(
     )
 
 
+def query_links(client: Any, start: datetime, stop: datetime, markets: Sequence[str]) -> list[Row]:
+    """Return the links of the first touches of paths to a conversion: step, source, target, conversions."""
+    return _run(client, LINKS, _period_parameters(start, stop, markets)).rows
+
+
 def query_audience(client: Any) -> AudienceData:
     """Run the queries about people alone, over all time and markets: those of attribution take much longer."""
     parameters = _period_parameters(FIRST, LAST, ())

@@ -6,7 +6,8 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -56,6 +57,8 @@ PATHS = {
     "/live": 200,
     "/attribution?from=2026-01-01&market=": 200,
     "/attribution?by=colour": 400,
+    "/attribution/parts/budget?total=much": 400,
+    "/attribution/parts/colours": 404,
     "/attribution?to=9999-12-31": 400,
     "/people/no-profile-id/parts/timeline": 404,
     "/people/{person}/parts/timeline?day=9999-12-31": 400,
@@ -112,6 +115,8 @@ async def fill(database: Warehouse) -> list[str]:
         letter = {"topic": "touchpoints.web", "partition": 0, "offset": 7, "received_at": "2026-11-22T10:15:30.123Z"}
         broken = {"stage": "identify", "reason": "missing_field", "field": "event_id", "message": "missing"}
         value = b64encode(b'{"event": "<i>broken</i>", "channel": "web"}').decode()
+        spent = [(date(2026, 11, day), "Paid Search", "autumn", Decimal(day * 10), "EUR") for day in range(1, 22)]
+        database.client.insert("spend", spent, column_names=["date", "channel", "campaign", "spend", "currency"])
         await here.insert("dead_letters", json.dumps({**letter, **broken, "value_base64": value}).encode())
         return people
 
@@ -338,6 +343,18 @@ def test_figures_of_attribution_are_those_of_the_csv(reader: Reader, shown: Show
 
     assert csv.startswith("model,channel,conversions,revenue")
     assert [True] * (len(csv.splitlines()) - 1) == [line.split(",")[1] in shown_text for line in csv.splitlines()[1:]]
+
+
+def test_the_page_of_attribution_shows_how_buyers_came_and_what_a_budget_would_bring(
+    reader: Reader, shown: Shown
+) -> None:
+    reader.open("/attribution?total=40")
+    reader.page.locator("#budget >> text=A day's budget").wait_for()
+
+    paths, budget = (reader.page.inner_text(f"#{part}") for part in ("paths", "budget"))
+
+    assert "the 1 most frequent" in paths
+    assert ("110.00" in budget, reader.page.input_value("#budget input[name=total]")) == (True, "40.00")
 
 
 def test_a_list_for_a_network_is_hashed_and_noted(reader: Reader, shown: Shown) -> None:
