@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.collector.authentication import Authenticator, WriteKeys
-from deploy.collector.profiles import FIELDS, ProfileReads
+from deploy.collector.profiles import FIELDS, ProfileReads, read_fields
 from deploy.collector.refusal import RefusedError, refusal_answer
 from processors.identity.claims import claim
 from processors.profiles.document import new_profile
@@ -21,6 +21,8 @@ from processors.profiles.view import view
 from schemas.identity.policy import IdentityPolicy
 from schemas.intake.sources import Source
 from schemas.profiles.document import StoredProfile
+from tests.support.builders import at
+from tests.support.profiles import added, ordered, resolved, told
 
 ANN = "4ad3f1c0-0000-4000-8000-000000000001"
 SOURCES = {
@@ -121,6 +123,27 @@ async def test_a_store_that_is_down_is_said_to_be(client: TestClient[Any, Any], 
 
 def test_every_field_is_a_part_of_a_profile() -> None:
     assert FIELDS - {"segments"} <= view(new_profile(ANN)).keys()
+
+
+HISTORY = [
+    added("lamp", 1),
+    added("sofa", 2, cart="c2"),
+    ordered("o1", 3, "lamp", revenue="10.00"),
+    resolved("Email Bounced", "email", occurred_at=at(hours=4), identifiers={"email": "ann@shop.example"},
+             properties={"bounce_type": "soft", "message_id": "m1"}),
+    resolved("Consent Updated", occurred_at=at(hours=5), consent={"marketing": True, "channels": {"email": True}},
+             traits={"plan": "gold"}),
+    resolved("Page Viewed", occurred_at=at(hours=6), campaign={"name": "autumn"}, context={"locale": "de"}),
+    resolved("Loyalty Points Earned", "store", occurred_at=at(hours=7), properties={"points": 50, "store_id": "s1"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS - {"segments"}))
+def test_a_part_is_the_same_alone_as_in_the_whole_profile(name: str) -> None:
+    document = told(*HISTORY)
+    stored = StoredProfile("p1", 1, orjson.dumps(document))
+
+    assert {"profile_id": "p1", name: view(document)[name]} == read_fields(stored, frozenset({name}))
 
 
 def test_a_key_that_anybody_can_read_never_reads() -> None:
