@@ -167,7 +167,7 @@ def print_change(
             print(f"{done}: {', '.join(changed.journeys) or 'none'}")
         if changed.difference and [*changed.difference.new["segments"], *changed.difference.changed["segments"]]:
             print("  `throughline segments backfill` takes in the people who are in these segments already")
-        held = sorted(name for name, one in state.journeys.items() if one.state != "running")
+        held = sorted(name for name, one in state.journeys.items() if one.state != "running" and not one.is_cancelled)
         if changed.difference and held:
             print(f"  not running: {', '.join(f'{name} ({state.journeys[name].state})' for name in held)}")
         print(f"  taken up by {len(taken) - len(refused)} workers" if taken or late else "  no worker runs")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.deployment import Deployment, Progress
@@ -80,15 +81,27 @@ def statuses(
         state: BroadcastState = "running"
         if control.state == "stopped":
             state = "cancelled"
-        elif (share >= 1 and not under_way.get(name)) or (
-            broadcast is not None and is_over(broadcast.as_journey(), control, now_ms)
-        ):
+        elif _is_done(broadcast, control, share, under_way.get(name, 0), now_ms):
             state = "done"
         elif control.state == "paused":
             state = "paused"
         found.append(BroadcastStatus(name, broadcast, state, control, share))
     planned = [one for name, one in defined.items() if name not in started]
     return [*found, *(BroadcastStatus(one.name, one, "planned", None, 0.0) for one in planned)]
+
+
+def _is_done(broadcast: Broadcast | None, control: JourneyControl, share: float, waiting: int, now_ms: int) -> bool:
+    if broadcast is not None and is_over(broadcast.as_journey(), control, now_ms):
+        return True
+    return share >= 1 and not waiting and not _takes_people(broadcast, control, now_ms)
+
+
+def _takes_people(broadcast: Broadcast | None, control: JourneyControl, now_ms: int) -> bool:
+    """Return whether people may still enter who were not on the list: those who become members of a live segment."""
+    if broadcast is None or broadcast.members == "frozen":
+        return False
+    last_ms = max(control.started_ms, (send_time(broadcast.send, ZoneInfo("UTC")) or 0) + _WESTERNMOST_MS)
+    return now_ms <= last_ms + control.paused_ms + broadcast.expires_after
 
 
 async def read_shares(progress: RedisBroadcasts, report: DefinitionsReport) -> dict[str, float]:

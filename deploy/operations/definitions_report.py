@@ -127,7 +127,9 @@ async def worker_lines(settings: Settings) -> list[str]:
         count = ", ".join(f"{roles.count(role)} {role}" for role in sorted({*roles}))
         lines.append(f"definitions {version or 'of the folder'}: {count}")
     lines += [f"{report['role']} refused {report['refused']}" for report in reports if report["refused"]]
-    halted = {name: one.state for name, one in state.journeys.items() if one.state != "running"}
+    halted = {
+        name: one.state for name, one in state.journeys.items() if one.state != "running" and not one.is_cancelled
+    }
     return [*lines, *(f"journey {name}: {halted[name]}" for name in sorted(halted))]
 
 

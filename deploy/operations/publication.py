@@ -145,7 +145,9 @@ class Publication:
                 chosen = [name for name in chosen if not _is(state, name, "stopped")]
             elif kind == "pause" and (stopped := [name for name in chosen if _is(state, name, "stopped")]):
                 raise NotPublishedError(f"{', '.join(stopped)}: stopped already, so that there is nothing to pause")
-            if kind == "resume" and (over := [name for name in chosen if _is_cancelled(state, name)]):
+            if kind == "resume" and (
+                over := [name for name in chosen if name in state.journeys and state.journeys[name].is_cancelled]
+            ):
                 raise NotPublishedError(f"{', '.join(over)}: cancelled, which is for good: start it under another name")
             change = DefinitionChange(state.number + 1, self.clock(), self.by, kind, tuple(chosen), state.version)
             following = after(state, change)
@@ -415,10 +417,6 @@ def _checked_bundle(settings: Settings, bundle: Bundle) -> Definitions:
 
 def _names(settings: Settings) -> set[str]:
     return {journey.name for journey in load_definitions(settings).journeys}
-
-
-def _is_cancelled(state: DefinitionsState, name: str) -> bool:
-    return bool(_is(state, name, "stopped") and state.journeys[name].version)
 
 
 def _is(state: DefinitionsState, name: str, wanted: str) -> bool:

@@ -43,6 +43,11 @@ class JourneyControl(NamedTuple):
         """Return whether a run that began at `entered_ms` has been ended by a stop."""
         return self.state == "stopped" or entered_ms < self.stopped_ms
 
+    @property
+    def is_cancelled(self) -> bool:
+        """It is a broadcast that was cancelled, which is for good."""
+        return self.state == "stopped" and bool(self.version)
+
 
 Controls = Mapping[str, JourneyControl]
 """By name of the journey."""

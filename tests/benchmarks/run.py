@@ -12,6 +12,7 @@ Prints a table and writes `bench.json`. Its parts run one after the other, so th
 - `journeys`: the end-to-end race on events of now, with all shipped segments and journeys and without (`journeys.py`).
 - `questions`: the questions of analysts on the demo's events (`questions.py`); `attribution` asks them at size.
 - `timers`: how late timers are when many are due within a minute.
+- `broadcast`: what a broadcast costs the worker of profiles, and its memory (`broadcasts.py`).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from deploy.settings import Settings
 from processors.identity.claims import hash_identifier
 from sinks.redis.identity import RedisIdentityStore
 from sinks.redis.profiles import RedisProfileStore
-from tests.benchmarks import journeys
+from tests.benchmarks import broadcasts, journeys
 from tests.benchmarks.attribution import measure as attribution
 from tests.benchmarks.collector import collecting
 from tests.benchmarks.faust_loop import bare_loop
@@ -64,6 +65,7 @@ PARTS = (
     "collector",
     "journeys",
     "timers",
+    "broadcast",
     "attribution",
     "questions",
 )
@@ -178,6 +180,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=20, help="length of the latency part")
     parser.add_argument("--collector-events", type=int, default=50_000, help="events of the collector part")
     parser.add_argument("--journey-events", type=int, default=100_000, help="events of each race of the journeys part")
+    parser.add_argument("--broadcast-people", type=int, default=100_000, help="people who get a broadcast")
     parser.add_argument("--timers", type=int, default=10_000, help="timers due within a minute")
     parser.add_argument(
         "--input", type=Path, help="JSON lines to measure, such as an earlier version's `throughline simulate --seed 7`"
@@ -221,6 +224,9 @@ def main() -> None:
         if "timers" in parts:
             console.print(f"{chosen.timers:,} timers within a minute …")
             result["timers"] = journeys.timers(servers, home, chosen.timers)
+        if "broadcast" in parts:
+            console.print(f"a broadcast to {chosen.broadcast_people:,} people …")
+            result["broadcast"] = broadcasts.broadcast(servers, chosen.broadcast_people, 1_000_000)
     if "end_to_end" in result and "plain_faust" in result:
         baseline = result["plain_faust"]["events_per_s"]
         result["end_to_end"]["plain_faust_events_per_s"] = baseline
@@ -262,7 +268,7 @@ def show(result: dict[str, Any]) -> None:
         found = result["latency"]
         print(f"at {found['rate']:,} events/s, ms: to profile {found['to_profile_ms']}")
         print(f"                      to ClickHouse {found['to_clickhouse_ms']}")
-    for line in journeys.told(result):
+    for line in (*journeys.told(result), *broadcasts.told(result)):
         print(line)
 
 
