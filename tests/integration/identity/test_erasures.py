@@ -10,11 +10,15 @@ import pytest
 
 from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
+from processors.delivery.link_events import Visitor, clicked
+from processors.identity.stage import request_for
+from schemas.delivery.links import MessageLink
+from schemas.events.touchpoint import read
 from schemas.identity.erasure import LetterPlace, Trace
 from sinks.clickhouse.erasure import count_rows, delete_letters, delete_rows, find_letters, person_rows
 from sinks.redis.erasures import RedisErasures
 from tests.support.builders import order, touchpoint
-from tests.support.in_process_pipeline import Town, town
+from tests.support.in_process_pipeline import RECEIVED_MS, Town, town
 from tests.support.warehouse import person
 
 pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
@@ -104,3 +108,20 @@ async def test_an_erasure_is_remembered_until_its_entry_expires(stack: Settings)
     assert [False] * 7 == before
     assert [True, True, False, True, False, True, False] == after
     assert [True, True, False, False, False, True, False] == later
+
+
+async def test_who_clicks_on_a_message_from_before_their_erasure_stays_erased(here: Town) -> None:
+    erased_ms, later_ms = RECEIVED_MS + 3_600_000, RECEIVED_MS + 7_200_000
+    people = [{"email": f"{who}@shop.example"} for who in ("ann", "ben")]
+    await here.live(*(touchpoint(identifiers=one) for one in people))
+    hashes = [here.identifier_hash("email", one["email"]) for one in people]
+    his = await here.owner("email", "ben@shop.example")
+    await here.identities.erase(hashes[0], erased_ms)
+
+    links = [MessageLink("click", "m1", "email", "email", one, RECEIVED_MS // 1000) for one in hashes]
+    events = [read(orjson.loads(clicked(link, Visitor(), later_ms).value)) for link in links]
+    requests = [request_for(event, here.policy, here.secret, b"originof", later_ms)[0] for event in events]
+    hers, of_ben = await here.identities.resolve(requests)
+
+    assert (True, None) == (hers.suppressed, await here.identities.owner(hashes[0]))
+    assert (False, his) == (of_ben.suppressed, of_ben.profile_id)
