@@ -23,10 +23,11 @@ from deploy.operations.rebuild import NotRebuiltError, load_rebuild_definitions
 from deploy.operations.segment_backfill import batches, fingerprints
 from deploy.operations.unread import ResolvedTopic, read_resolved
 from processors.identity.claims import all_claims, content_key, event_key, origin_key
-from processors.profiles.product_news import WATCHED_EVENTS
+from processors.profiles.product_news import LISTED_EVENTS, WATCHED_EVENTS
 from schemas.durations import DAY_S
 from schemas.identity.resolution import NIL_UUID, uuid_bytes
 from schemas.products import ABOUT_PRODUCTS, facts_of
+from schemas.profiles.document import ITEMS_KEPT
 from schemas.time import clock_ms, ms_of_time, time_of_ms
 from sinks.clickhouse import rebuild as history
 from sinks.clickhouse.history import read_events_named
@@ -238,7 +239,8 @@ async def _rebuild_catalogue(deployment: Deployment, redis: Redis, progress: Red
     for events in batches(read_events_named(deployment.tables, ABOUT_PRODUCTS), _ROWS):
         await products.state([fact for event in events for fact in facts_of(event)])
     since = time_of_ms(clock_ms() - WATCHED_S * 1000)
-    for looks in batches(history.read_watchers(deployment.tables, sorted(WATCHED_EVENTS), since), _ROWS):
+    names, lists = sorted(WATCHED_EVENTS), sorted(LISTED_EVENTS)
+    for looks in batches(history.read_watchers(deployment.tables, names, lists, ITEMS_KEPT, since), _ROWS):
         await progress.watch(looks)
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from processors.profiles.product_news import CATALOGUE, fact_row, facts_changed, is_change, watched_product
+from processors.profiles.product_news import CATALOGUE, fact_row, facts_changed, is_change, watched_products
 from schemas.products import Change, Fact, FactKey, facts_of
 from schemas.time import ms_of_text
 
@@ -59,13 +59,15 @@ class CatalogueHistory:
         watched: dict[str, int] = {}
         found: list[Event] = []
         for event in events:
-            product = watched_product(event)
-            if product is not None and product in stated:
-                at_ms = ms_of_text(event[time])
-                watched[product] = min(at_ms, watched.get(product, at_ms))
-                rows = {one.fact.key: fact_row(one.fact) for one in stated[product] if one.at_ms <= at_ms}
-                event = {**event, CATALOGUE: [*rows.values()]} if rows else event
-            found.append(event)
+            known: dict[str, list[list[Any]]] = {}
+            for product in watched_products(event):
+                if product in stated:
+                    at_ms = ms_of_text(event[time])
+                    watched[product] = min(at_ms, watched.get(product, at_ms))
+                    rows = {one.fact.key: fact_row(one.fact) for one in stated[product] if one.at_ms <= at_ms}
+                    if rows:
+                        known[product] = [*rows.values()]
+            found.append({**event, CATALOGUE: known} if known else event)
         for product, since_ms in watched.items():
             found += [facts_changed(one.event, one.fact, profile_id) for one in stated[product] if one.at_ms > since_ms]
         return sorted(found, key=lambda event: (event[time], *arrival(event))) if watched else events

@@ -15,7 +15,7 @@ them beyond those too; orders, cart operations and addresses beyond the bounds a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -230,10 +230,29 @@ def _paid_back(addition: Document, event: Event, properties: dict[str, Any], at:
 
 def _note_seen_price(addition: Document, properties: dict[str, Any], at: int) -> None:
     """Add the price that the person saw, of which a lower one is a drop to them."""
-    product, price = bounded_text(properties.get("product_id")), bounded_text(properties.get("price"))
-    if product and price:
-        about = [bounded_text(properties.get(name)) for name in ("currency", "market", "name")]
-        addition["seen"] = {product: [at, price, *about]}
+    if seen := _seen_prices([properties], at):
+        addition["seen"] = seen
+
+
+def _seen_prices(products: Iterable[Any], at: int, **said: Any) -> dict[str, list[Any]]:
+    """Return product → when, price, currency, market, name; `said` has what an event says of all its products."""
+    found = {}
+    for one in products:
+        if not isinstance(one, dict):
+            continue
+        product, price = bounded_text(one.get("product_id")), bounded_text(one.get("price"))
+        if product and price:
+            about = [bounded_text(one.get(name) or said.get(name)) for name in ("currency", "market", "name")]
+            found[product] = [at, price, *about]
+    return found
+
+
+def _in_cart(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
+    cart.snapshot(addition, properties, at)
+    listed = properties.get("products")
+    said = {name: properties.get(name) for name in ("currency", "market")}
+    if seen := _seen_prices(listed if isinstance(listed, list) else (), at, **said):
+        addition["seen"] = most_recent(seen, ITEMS_KEPT, lambda entry: entry[0])
 
 
 def _viewed(addition: Document, event: Event, properties: dict[str, Any], at: int) -> None:
@@ -262,8 +281,8 @@ _SECTIONS_BY_EVENT: dict[str, Callable[[Document, Event, dict[str, Any], int], N
     "Product Added to Wishlist": _wished,
     "Wishlist Product Added to Cart": _added,
     "Product Removed": _cart_section(cart.remove),
-    "Cart Viewed": _cart_section(cart.snapshot),
-    "Checkout Started": _cart_section(cart.snapshot),
+    "Cart Viewed": _in_cart,
+    "Checkout Started": _in_cart,
     "Order Completed": _sold,
     "Order Updated": _sold,
     "Receipt Issued": _sold,

@@ -17,7 +17,7 @@ from processors.profiles import link_scans
 from processors.profiles.cache import UNKNOWN_TIMER, OpenProfile
 from processors.profiles.document import Document, Event, encode, join, profile_of_event, read_profile
 from processors.profiles.joins import canonical_json
-from processors.profiles.product_news import news_for, watched_product
+from processors.profiles.product_news import news_for, watched_products
 from schemas.decisions.decision import Emit
 from schemas.journeys.control import JourneyControl
 from schemas.markets import MarketDefinitions
@@ -77,7 +77,7 @@ class PendingEvent:
         event: The event.
         addition: The profile of this one event, until a join has used it; None: not made yet.
         rejected: Why its decisions were lost in an attempt that the store has answered by a conflict.
-        facts: What the catalogue says of the product that the person watches by this event, where segments ask for it.
+        facts: What the catalogue says of the products that the person watches by this event, where segments ask for it.
     """
 
     request: ProfileRequest
@@ -199,8 +199,7 @@ def fold_events(profile: OpenProfile, pending: Sequence[PendingEvent], decider: 
             if (news := news_for(document, event, decider.markets, one.facts)) is not None:
                 emits += decider.on_event(person, news, at_ms)
         due_ms = due_time(decider, person)
-        if product := watched_product(event):
-            watches[product] = None
+        watches.update(dict.fromkeys(watched_products(event)))
     return FoldedProfile(
         profile.stored,
         profile.timer_ms,

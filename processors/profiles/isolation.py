@@ -35,7 +35,7 @@ from processors.profiles.fold import (
     read_state,
     timer_from_ms,
 )
-from processors.profiles.product_news import news_for, watched_product
+from processors.profiles.product_news import news_for, watched_products
 from schemas.decisions.decision import Emit
 from schemas.durations import HOUR_MS
 from schemas.markets import ONE_MARKET
@@ -140,8 +140,8 @@ class _IsolatedFold:
             self._rejected.append((one.event, not_joined))
             return
         self._applied.append(one)
-        if self._decider is not None and (product := watched_product(one.event)):
-            self._watches[product] = None
+        if self._decider is not None:
+            self._watches.update(dict.fromkeys(watched_products(one.event)))
         for event in counted:
             failed = reject or self._decide(event, at_ms)
             if failed is not None:

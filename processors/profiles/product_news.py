@@ -28,18 +28,24 @@ from schemas.events.envelope import HISTORICAL, is_historical
 from schemas.markets import ONE_MARKET, MarketDefinitions
 from schemas.outcomes import Ok, Outcome, rejected_for_bug
 from schemas.products import ABOUT_PRODUCTS, DETAILS, PRICE, STOCK, Change, Fact, FactKey, facts_of
+from schemas.profiles.document import ITEMS_KEPT
 from schemas.records import Outgoing, Record
 from schemas.topics import RESOLVED_TOUCHPOINTS
 
 PRICE_DROPPED = "Product Price Dropped"
 BACK_IN_STOCK = "Product Back In Stock"
 FACTS_CHANGED = "Product Facts Changed"
-WATCHED_EVENTS = frozenset(
-    {"Product Viewed", "Product Added", "Product Added to Wishlist", "Wishlist Product Added to Cart"}
-)
-"""Events that make a person a watcher of a product, who gets an event when its price falls or it is in stock again."""
+LISTED_EVENTS = frozenset({"Cart Viewed", "Checkout Started"})
+"""Events that list what is in a cart: the person watches the first `ITEMS_KEPT` of these products."""
+WATCHED_EVENTS = LISTED_EVENTS | {
+    "Product Viewed",
+    "Product Added",
+    "Product Added to Wishlist",
+    "Wishlist Product Added to Cart",
+}
+"""Events that make a person a watcher of products, who gets an event when a price falls or one is in stock again."""
 CATALOGUE = "catalogue"
-"""The part of such an event with what was known of its product then, as `fact_row` writes it; it is nowhere stored."""
+"""The part of such an event with what was known of its products then: product → rows of `fact_row`; nowhere stored."""
 CHUNK_RECORDS = 500
 """Derived events that are in memory at once: about 1 KB each."""
 ONLINE_CHANNELS = frozenset({"web", "app", "chat", "social", "messenger", "whatsapp", "telegram"})
@@ -199,13 +205,23 @@ def _derived_value(event: Event, fact: Fact, name: str, properties: dict[str, An
     }
 
 
-def watched_product(event: Event) -> str | None:
-    """Return the product that a person looked at or put somewhere; None: the event is none such, or has no product."""
+def watched_products(event: Event) -> Sequence[str]:
+    """Return the products that a person looked at, put somewhere or has in a cart; none: the event is none such."""
     if event["event"] not in WATCHED_EVENTS or is_bot(event):
-        return None
+        return ()
+    return named_products(event)
+
+
+def named_products(event: Event) -> Sequence[str]:
+    """Return the product that an event is about, or those that it lists, if it is one of `LISTED_EVENTS`; each once."""
     properties = event.get("properties")
-    product = properties.get("product_id") if type(properties) is dict else None
-    return product if type(product) is str else None
+    if type(properties) is not dict:
+        return ()
+    listed = properties.get("products") if event["event"] in LISTED_EVENTS else [properties]
+    if type(listed) is not list:
+        return ()
+    named = (one.get("product_id") for one in listed if type(one) is dict)
+    return [*dict.fromkeys(product for product in named if type(product) is str and product)][:ITEMS_KEPT]
 
 
 def news_for(
@@ -225,14 +241,20 @@ def news_for(
         document: The person's profile.
         event: Any event; one that is not derived concerns its person.
         markets: The table of markets.
-        facts: What is known of the product of an event by which the person watches it: added to the event as
+        facts: What is known of the products of an event by which the person watches them: added to the event as
             `CATALOGUE`, without the stock of stores in which the person never was. An event of a replay has it already.
     """
     if not event.get("derived"):
-        rows = [fact_row(one) for one in facts] or event.get(CATALOGUE)
-        if not rows:
+        known: dict[str, list[list[Any]]] = {}
+        for one in facts:
+            known.setdefault(one.product_id, []).append(fact_row(one))
+        known = known or event.get(CATALOGUE) or {}
+        if not known:
             return event
-        return {**event, CATALOGUE: [row for row in rows if _concerns(document, FactKey(*row[:4]))]}
+        theirs = {
+            product: [row for row in rows if _concerns(document, FactKey(*row[:4]))] for product, rows in known.items()
+        }
+        return {**event, CATALOGUE: theirs}
     if event["event"] == FACTS_CHANGED:
         return event if _concerns(document, FactKey(*event["properties"]["fact"][:4])) else None
     if event["event"] == PRICE_DROPPED:

@@ -31,7 +31,7 @@ from processors.profiles.fold import (
     fold_time,
 )
 from processors.profiles.isolation import fold_events_isolated, fold_time_isolated
-from processors.profiles.product_news import watched_product
+from processors.profiles.product_news import watched_products
 from processors.stream.ports import WatchedProducts
 from schemas.metrics import DECISIONS_MADE, NO_METER, Meter
 from schemas.outcomes import Reject, rejected_for_bug
@@ -300,20 +300,20 @@ class ProfileUpdate:
 
 
 async def _bring_facts(catalogue: WatchedProducts, people: Sequence[tuple[OpenProfile, list[PendingEvent]]]) -> None:
-    """Add to each event by which a person watches a product what the catalogue says of it.
+    """Add to each event by which a person watches products what the catalogue says of them.
 
     The person is a watcher before the catalogue is read: what is stated later becomes an event for them.
     """
     found = [
-        (one, Look(product, profile.stored.profile_id, one.request.received_ms))
+        (one, [Look(product, profile.stored.profile_id, one.request.received_ms) for product in products])
         for profile, theirs in people
         for one in theirs
-        if (product := watched_product(one.event))
+        if (products := watched_products(one.event))
     ]
     if found:
-        facts = await catalogue.watch([look for _, look in found])
-        for one, look in found:
-            one.facts = facts.get(look.product_id, ())
+        facts = await catalogue.watch([look for _, looks in found for look in looks])
+        for one, looks in found:
+            one.facts = [fact for look in looks for fact in facts.get(look.product_id, ())]
 
 
 async def update(store: ProfileStore, events: Sequence[Event]) -> UpdateResult:

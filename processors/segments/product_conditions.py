@@ -15,7 +15,7 @@ from typing import Any
 
 from processors.profiles import cart
 from processors.profiles.market import nearness
-from processors.profiles.product_news import CATALOGUE, FACTS_CHANGED, WATCHED_EVENTS, buys_at
+from processors.profiles.product_news import CATALOGUE, FACTS_CHANGED, WATCHED_EVENTS, buys_at, named_products
 from processors.segments.evaluation import EvaluationContext
 from processors.segments.event_filters import Event
 from processors.segments.series import Series, key_of, merged_products
@@ -38,10 +38,15 @@ def times_of(condition: Condition) -> Callable[[EvaluationContext], list[int]]:
     lists = [_LISTS[name] for name in condition.product or ()]
     in_stock, cheaper, percent = condition.in_stock, condition.cheaper, condition.cheaper_by
     share = None if percent is None else 1 - Decimal(str(percent)) / 100
+    below, start, currency = condition.price_below, condition.price_from, condition.currency
 
     def fits(context: EvaluationContext, product: str, rows: list[Any]) -> bool:
         if in_stock is not None and _is_in_stock(context.document, rows) is not in_stock:
             return False
+        if currency is not None:
+            price = _price(context, product, rows, currency)
+            if price is None or (below is not None and price >= below) or (start is not None and price < start):
+                return False
         if cheaper is None and share is None:
             return True
         prices = _prices(context, product, rows)
@@ -92,30 +97,35 @@ def _is_in_stock(document: Mapping[str, Any], rows: list[Any]) -> bool | None:
 
 def _prices(context: EvaluationContext, product: str, rows: list[Any]) -> tuple[Decimal, Decimal] | None:
     """Return the price now and the one that the person saw last, in that currency; None: one is not known."""
-    document = context.document
-    seen = document.get("seen", {}).get(product)
+    seen = context.document.get("seen", {}).get(product)
     if not seen or not seen[1]:
         return None
-    _, price, currency, market, _ = seen
+    _, price, currency, _, _ = seen
+    theirs = _price(context, product, rows, currency)
+    return None if theirs is None else (theirs, Decimal(price))
+
+
+def _price(context: EvaluationContext, product: str, rows: list[Any], currency: str) -> Decimal | None:
+    """Return the price now for the person's market, in a currency; None: it is not known."""
+    document = context.document
+    market = document.get("seen", {}).get(product, (0, "", "", ""))[3]
     named = [
         {"price": value, "currency": of, "market": where} for name, where, of, _, _, _, value in rows if name == PRICE
     ]
     near = partial(nearness, document=document, markets=context.territory.markets, said=market)
     theirs = price_for({"prices": named}, near, currency)
-    if theirs is None or theirs["currency"] != currency:
-        return None
-    return Decimal(theirs["price"]), Decimal(price)
+    return None if theirs is None or theirs["currency"] != currency else Decimal(theirs["price"])
 
 
 def _extract(event: Event, at: int) -> dict[str, list[Any]] | None:
-    """Return a product with its times and facts: [watched, put on the wish list, taken off it, facts]."""
-    name, properties = event["event"], event.get("properties")
-    product = properties.get("product_id") if isinstance(properties, dict) else None
-    if not isinstance(product, str) or not product:
+    """Return products with their times and facts: [watched, put on the wish list, taken off it, facts]."""
+    name, found = event["event"], named_products(event)
+    if not found:
         return None
     if name == FACTS_CHANGED:
-        return {product: [0, 0, 0, [event["properties"]["fact"]]]} if event.get("derived") else None
+        return {found[0]: [0, 0, 0, [event["properties"]["fact"]]]} if event.get("derived") else None
     wished = at if name == "Product Added to Wishlist" else 0
     unwished = at if name in _TAKES_OFF else 0
     watched = 0 if name == UNWISHED else at
-    return merged_products({product: [watched, wished, unwished, sorted(event.get(CATALOGUE) or ())]})
+    known = event.get(CATALOGUE) or {}
+    return merged_products({product: [watched, wished, unwished, sorted(known.get(product, ()))] for product in found})

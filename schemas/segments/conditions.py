@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date
+from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
@@ -29,6 +30,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.channels import ADDRESSED_CHANNELS, TOUCHPOINT_CHANNELS
 from schemas.durations import DAY_MS, MAX_DURATION_MS, parse_duration
+from schemas.money import MAX_DECIMAL_PLACES, MAX_WHOLE_DIGITS, Currency
 from schemas.segments.attributes import ATTRIBUTES, OPEN_FAMILIES, find_attribute
 from schemas.spelling import nearest_names, suggestion
 from schemas.time import lenient_time
@@ -144,6 +146,9 @@ Texts = Annotated[tuple[Text, ...], Field(min_length=1, max_length=100), BeforeV
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Path = Annotated[str, StringConstraints(pattern=_PATH, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Price = Annotated[
+    Decimal, Field(gt=0, max_digits=MAX_WHOLE_DIGITS + MAX_DECIMAL_PLACES, decimal_places=MAX_DECIMAL_PLACES)
+]
 Times = Annotated[int, Field(ge=0, le=MAX_TIMES)]
 Function = Literal["count", "sum", "average", "min", "max", "unique_count", "first", "last", "most_frequent", "unique"]
 """How values of many events become one. `unique` is the list of different values, `unique_count` how many they are."""
@@ -243,7 +248,7 @@ OPERATORS: dict[str, tuple[str, ...]] = {
     "rfm": (),
     "segment": (),
     "bucket": ("from", "to"),
-    "product": ("within", "in_stock", "cheaper", "cheaper_by"),
+    "product": ("within", "in_stock", "cheaper", "cheaper_by", "price_below", "price_from", "currency"),
 }
 """Operators, each with the keys that may qualify it."""
 
@@ -270,8 +275,9 @@ class Condition(Comparison):
             the same number, another name another.
         product: One of the products that the person `viewed`, or has in the `cart` or on the `wishlist`, of which all
             that is said is true by the catalogue of now: it is `in_stock` (false: sold out) where the person buys; it
-            is `cheaper` than when the person saw it last (false: it is not), or `cheaper_by` so many percent. `within`:
-            viewed or put in so lately.
+            is `cheaper` than when the person saw it last (false: it is not), or `cheaper_by` so many percent; it costs
+            at least `price_from`, less than `price_below` in a `currency`, in their market. `within`: viewed or put in
+            so lately.
     """
 
     all: Annotated[tuple[Condition, ...], Field(min_length=1)] | None = None
@@ -302,6 +308,9 @@ class Condition(Comparison):
     in_stock: bool | None = None
     cheaper: bool | None = None
     cheaper_by: Annotated[float, Field(gt=0, lt=100)] | None = None
+    price_below: Price | None = None
+    price_from: Price | None = None
+    currency: Currency | None = None
     from_: Annotated[float, Field(ge=0, le=100)] = Field(0, alias="from")
     to: Annotated[float, Field(ge=0, le=100)] = 100
 
@@ -466,8 +475,14 @@ def _check_product(condition: Condition) -> str:
     unknown = [name for name in condition.product or () if name not in PRODUCT_LISTS]
     if unknown:
         return f"there is no list of products {unknown[0]!r}: use {', '.join(PRODUCT_LISTS)}"
-    if condition.in_stock is None and condition.cheaper is None and condition.cheaper_by is None:
+    priced = condition.price_below is not None or condition.price_from is not None
+    if priced is not (condition.currency is not None):
+        return "a price needs its currency, such as `price_below: 20` with `currency: EUR`"
+    if condition.in_stock is None and condition.cheaper is None and condition.cheaper_by is None and not priced:
         return "say what the product should be, such as `in_stock: true` or `cheaper: true`"
+    below, start = condition.price_below, condition.price_from
+    if below is not None and start is not None and start >= below:
+        return "`price_from` should be below `price_below`"
     if condition.cheaper is False and condition.cheaper_by is not None:
         return "`cheaper: false` does not go with `cheaper_by`"
     return ""

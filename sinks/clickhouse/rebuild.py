@@ -194,17 +194,32 @@ def read_delivered(client: Any, since: datetime) -> Iterator[str]:
             yield row[0]
 
 
-def read_watchers(client: Any, names: list[str], since: datetime) -> Iterator[tuple[str, str, int]]:
-    """Read who looked at which product since a time: product, person as known now, ms when it was last received."""
+def read_watchers(
+    client: Any, names: list[str], lists: list[str], most: int, since: datetime
+) -> Iterator[tuple[str, str, int]]:
+    """Read who looked at which product since a time: product, person as known now, ms when it was last received.
+
+    Args:
+        client: Of the deployment's database.
+        names: Events about a product.
+        lists: Those among them that list products instead, of which the first `most` count.
+        most: See `lists`.
+        since: When the first of these events was received.
+    """
     query = f"""
-        SELECT JSONExtractString(t.properties, 'product_id') AS product,
+        WITH
+            t.event IN {{lists:Array(String)}} AS is_list,
+            if(is_list, JSONExtractArrayRaw(t.properties, 'products'), [t.properties]) AS listed,
+            arrayFilter(one -> one != '', arrayMap(one -> JSONExtractString(one, 'product_id'), listed)) AS named
+        SELECT arrayJoin(arraySlice(arrayDistinct(named), 1, {{most:UInt32}})) AS product,
             toString(if(o.version > t.identity_version, o.profile_id, t.profile_id)) AS person,
             toUnixTimestamp64Milli(max(t.received_at))
         FROM touchpoints AS t FINAL LEFT JOIN (SELECT * FROM identity_overrides FINAL) AS o ON o.anchor = t.anchor
         WHERE t.received_at >= {{since:DateTime64(3, 'UTC')}} AND t.event IN {{names:Array(String)}}
-            AND JSONType(t.properties, 'product_id') = 'String' AND NOT JSONHas(t.enrichment, 'bot')
+            AND NOT JSONHas(t.enrichment, 'bot')
             AND person != '{NIL_UUID}'
         GROUP BY product, person
     """  # noqa: S608 - fixed texts
-    with client.query_rows_stream(query, {"names": names, "since": since}, settings=_COMPLETE) as rows:
+    asked = {"names": names, "lists": lists, "most": most, "since": since}
+    with client.query_rows_stream(query, asked, settings=_COMPLETE) as rows:
         yield from rows

@@ -25,7 +25,14 @@ from tests.support.profiles import resolved
 Event = dict[str, Any]
 laws = settings(max_examples=150, deadline=None)
 ABOUT = ("Price Changed", "Stock Changed")
-NAMES = ("Product Viewed", "Product Added", "Product Added to Wishlist", "Product Removed from Wishlist", *ABOUT)
+NAMES = (
+    "Product Viewed",
+    "Product Added",
+    "Cart Viewed",
+    "Product Added to Wishlist",
+    "Product Removed from Wishlist",
+    *ABOUT,
+)
 _steps = st.tuples(st.integers(1, 3), st.sampled_from(NAMES), st.sampled_from("ab"), st.integers(0, 3))
 histories = st.lists(_steps, max_size=14)
 written = (
@@ -35,11 +42,14 @@ written = (
             "in_stock": st.sampled_from([None, True, False]),
             "cheaper": st.sampled_from([None, True, False]),
             "cheaper_by": st.sampled_from([None, 30]),
+            "price_below": st.sampled_from([None, 3]),
+            "price_from": st.sampled_from([None, 2]),
             "within": st.sampled_from([None, "2h", "5h"]),
         }
     )
     .map(lambda found: {key: value for key, value in found.items() if value is not None})
-    .filter(lambda found: {"in_stock", "cheaper", "cheaper_by"} & found.keys())
+    .map(lambda found: {**found, "currency": "EUR"} if {"price_below", "price_from"} & found.keys() else found)
+    .filter(lambda found: {"in_stock", "cheaper", "cheaper_by", "currency"} & found.keys())
     .filter(lambda found: not ("cheaper_by" in found and found.get("cheaper") is False))
 )
 
@@ -54,6 +64,8 @@ def events_of(steps: list[tuple[int, str, str, int]]) -> list[Event]:
             properties["quantity"] = number
         elif name != "Product Removed from Wishlist":
             properties |= {"price": str(number + 1), "currency": "EUR"}
+        if name == "Cart Viewed":
+            properties = {"products": [{"product_id": product, "price": properties["price"]}], "currency": "EUR"}
         channel = "api" if name in ABOUT else "web"
         when = at(hours=hour)
         event = resolved(name, channel, event_id=f"e{hour}", occurred_at=when, properties=properties)
@@ -74,9 +86,11 @@ def holds(condition: Condition, events: list[Event], now: int) -> bool:
 
 
 def _fits(condition: Condition, past: list[Event], product: str, now: int) -> bool:
-    about = [one for one in past if one["properties"]["product_id"] == product]
+    named = [(one, one["properties"].get("products", [one["properties"]])[0]) for one in past]
+    about = [{**one, "properties": line} for one, line in named if line["product_id"] == product]
     last = {one["event"]: ms_of_text(one["occurred_at"]) for one in about}
-    put = {"viewed": last.get("Product Viewed"), "cart": last.get("Product Added"), "wishlist": None}
+    carted = [last[name] for name in ("Product Added", "Cart Viewed") if name in last]
+    put = {"viewed": last.get("Product Viewed"), "cart": max(carted, default=None), "wishlist": None}
     if last.get("Product Added to Wishlist", -1) > last.get("Product Removed from Wishlist", -1):
         put["wishlist"] = last["Product Added to Wishlist"]
     listed = [when for name in condition.product or () if (when := put[name]) is not None]
@@ -85,9 +99,13 @@ def _fits(condition: Condition, past: list[Event], product: str, now: int) -> bo
     stock = [one["properties"]["quantity"] for one in about if one["event"] == "Stock Changed"]
     if condition.in_stock is not None and (not stock or (stock[-1] > 0) is not condition.in_stock):
         return False
+    prices = [one["properties"]["price"] for one in about if one["event"] == "Price Changed"]
+    if condition.currency is not None and not (
+        prices and (condition.price_from or 0) <= Decimal(prices[-1]) < (condition.price_below or 9)
+    ):
+        return False
     if condition.cheaper is None and condition.cheaper_by is None:
         return True
-    prices = [one["properties"]["price"] for one in about if one["event"] == "Price Changed"]
     seen = [one["properties"]["price"] for one in about if one["event"] not in ABOUT and "price" in one["properties"]]
     if not prices or not seen:
         return False
@@ -120,7 +138,7 @@ def person_of(engine: SegmentEngine, events: list[Event]) -> Person:
         (1, "Stock Changed", "a", 1),
         (1, "Product Viewed", "a", 2),
         (1, "Price Changed", "a", 1),
-        (1, *NAMES[5:], "a", 0),
+        (1, "Stock Changed", "a", 0),
     ],
 )
 def test_every_membership_is_found_by_following_events_and_due_times_alone(
@@ -183,6 +201,36 @@ def test_history_dates_a_membership_as_it_was_live(condition: Event, steps: list
 
     assert [] == wrong
     assert (holds(parsed, events, until) if theirs else False) is (bool(changes) and changes[-1].entered)
+
+
+def test_a_cart_that_comes_as_a_list_watches_each_product_and_a_price_counts_in_its_currency_alone() -> None:
+    engine = engine_for(
+        {"product": "cart", "in_stock": False},
+        {"product": "cart", "price_below": 20, "currency": "EUR"},
+        {"product": "cart", "price_below": 20, "currency": "USD"},
+    )
+    listed = [{"product_id": "a", "price": "30"}, {"product_id": "b"}, {"sku": "c"}]
+    viewed = resolved("Cart Viewed", occurred_at=at(hours=1), properties={"products": listed, "currency": "EUR"})
+    about: list[tuple[int, str, Event]] = [
+        (0, "Stock Changed", {"product_id": "b", "quantity": 0}),
+        (2, "Price Changed", {"product_id": "a", "price": "20", "currency": "EUR"}),
+        (3, "Price Changed", {"product_id": "a", "price": "19.99", "currency": "EUR"}),
+    ]
+    stated = [
+        {
+            **resolved(name, "api", event_id=f"s{hour}", occurred_at=at(hours=hour), properties=said),
+            "received_at": at(hours=hour),
+        }
+        for hour, name, said in about
+    ]
+    coming = CatalogueHistory(stated).around("p1", [{**viewed, "received_at": at(hours=1)}])
+    person, members = Person("p1", new_profile("p1"), {}), []
+    for event in coming:
+        engine.evaluate(person, ms_of_text(event["occurred_at"]), observe(engine, person, event))
+        members.append(engine.members(person))
+
+    assert [{"s0"}, {"s0"}, {"s0", "s1"}] == members
+    assert {"a": ["30", "EUR"]} == {product: one[1:3] for product, one in person.document["seen"].items()}
 
 
 def test_a_producer_cannot_state_facts_by_an_event_of_that_name() -> None:

@@ -241,8 +241,12 @@ async def test_those_who_looked_at_a_product_are_known_the_latest_first(corner: 
         for day, person in enumerate(("p1", "p2", "p1"))
     ]
     await corner.worker()(looks)
+    in_cart = {"products": [{"product_id": "lamp"}, {"product_id": "rug"}]}
+    listed = resolved("Cart Viewed", person="p3", properties=in_cart)
+    await corner.worker()([{**listed, "received_at": at(days=3)[:-6] + "Z"}])
 
-    assert ["p1", "p2"] == await corner.products.watchers("lamp")
+    assert ["p3", "p1", "p2"] == await corner.products.watchers("lamp")
+    assert ["p3"] == await corner.products.watchers("rug")
 
 
 # States and documents of another version

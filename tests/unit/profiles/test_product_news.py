@@ -273,7 +273,7 @@ def test_the_stock_of_a_store_in_which_the_person_never_was_is_not_kept() -> Non
     found = news_for(document, looked(1), facts=facts)
 
     assert found is not None
-    assert ["", "berlin"] == [row[3] for row in found[CATALOGUE]]
+    assert ["", "berlin"] == [row[3] for row in found[CATALOGUE]["lamp"]]
     changed = {"event": FACTS_CHANGED, "derived": True, "properties": {"product_id": "lamp"}}
     rows = [[*one.key, one.at_ms, one.event, one.value] for one in facts]
     news = [news_for(document, {**changed, "properties": {"product_id": "lamp", "fact": row}}) for row in rows]

@@ -95,10 +95,27 @@ INVALID = {
         "{product: viewed, cheaper: false, cheaper_by: 10}",
         "7: segments.0.when.all.1: `cheaper: false` does not go with `cheaper_by`",
     ),
+    "a price without its currency": (
+        "{product: viewed, price_below: 20}",
+        "7: segments.0.when.all.1: a price needs its currency, such as `price_below: 20` with `currency: EUR`",
+    ),
+    "a currency without a price": (
+        "{product: viewed, in_stock: true, currency: EUR}",
+        "7: segments.0.when.all.1: a price needs its currency, such as `price_below: 20` with `currency: EUR`",
+    ),
+    "a price between nothing": (
+        "{product: viewed, price_from: 20, price_below: 20, currency: EUR}",
+        "7: segments.0.when.all.1: `price_from` should be below `price_below`",
+    ),
+    "a price for nothing": (
+        "{product: viewed, price_below: 0, currency: EUR}",
+        "7: segments.0.when.all.1.price_below: ",
+    ),
     "cheaper by all of it": ("{product: viewed, cheaper_by: 100}", "7: segments.0.when.all.1.cheaper_by: "),
     "a price in no currency": (
         "{product: viewed, lt: 50}",
-        "7: segments.0.when.all.1: `lt` does not go with `product`, which takes within, in_stock, cheaper, cheaper_by",
+        "7: segments.0.when.all.1: `lt` does not go with `product`, which takes within, in_stock, cheaper, cheaper_by,"
+        " price_below, price_from, currency",
     ),
     "a text where a condition should be": (
         "vip",
@@ -127,6 +144,7 @@ VALID: dict[str, dict[str, Any]] = {
     "any channel": {"can_reach": ["email", "sms"]},
     "a product in the cart that is sold out": {"product": "cart", "in_stock": False},
     "a watched product that is cheaper": {"product": ["viewed", "wishlist"], "cheaper_by": 12.5, "within": "30d"},
+    "a product of a price": {"product": "cart", "price_from": 5, "price_below": 19.99, "currency": "eur"},
     "a refusal": {"consent": "channels.email", "granted": False},
 }
 
