@@ -19,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import redis
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, PipelineCommand, RedisCluster
+from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -133,12 +134,18 @@ class AsyncClusterClient(RedisCluster):
             raise error
         return results
 
+    def masters_of(self, keys: Sequence[str]) -> list[str]:
+        """Return the name of the master that has each key, as far as is known now; nothing: of some it is not known."""
+        slots = self.nodes_manager.slots_cache
+        found = [slots.get(_slot_of(key)) for key in keys]
+        return [nodes[0].name for nodes in found if nodes] if all(found) else []
+
     def read_topology_anew(self) -> None:
         """Have the next call read which master has which slot."""
         self._initialize = True
 
     def _master_of(self, one: _Sent) -> ClusterNode | None:
-        slot = self.keyslot(one.key)
+        slot = _slot_of(one.key)
         if nodes := self.nodes_manager.slots_cache.get(slot):
             return nodes[0]
         one.result = RedisConnectionError(f"no node of the cluster has the slot {slot}")
@@ -280,6 +287,17 @@ def servers_of(client: Any, keys: Sequence[str]) -> Iterator[tuple[Any, str]]:
         masters.setdefault(node.name, (node, key))
     for node, key in masters.values():
         yield client.get_redis_connection(node), key
+
+
+@functools.lru_cache(maxsize=4096)
+def _slot_of_tag(tag: bytes) -> int:
+    return int(key_slot(tag))
+
+
+def _slot_of(key: str | bytes) -> int:
+    """Return the slot of a key; those of the stores begin with a hash tag."""
+    raw = key.encode() if isinstance(key, str) else key
+    return _slot_of_tag(raw[: raw.find(b"}") + 1] or raw)
 
 
 def refused_while_moving(args: tuple[Any, ...]) -> tuple[Any, ...]:

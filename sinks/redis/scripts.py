@@ -1,7 +1,8 @@
 """Calls of scripts: many in one round trip; on one server a call covers many shards, on a cluster one.
 
 A cluster demands that all keys of a call are in one slot. So a script that works on shards takes a list of them, and
-this is the one place that knows how many may be in it.
+this is the one place that knows how many may be in it. A script that writes nothing may use all slots of its master:
+so a poll, which is made several times a second, is one call for each master.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
+
+from sinks.redis.cluster import AsyncClusterClient
 
 T = TypeVar("T")
+_OVER_SLOTS = "#!lua flags=no-writes,allow-cross-slot-keys"
+_ELSEWHERE = "non local key"
+"""In the error of a script that uses a key of another master."""
 CALL_WEIGHT = 500
 """The most events, or profiles, of one script call over several shards: it blocks the server for about 2 ms."""
 
@@ -104,6 +110,10 @@ class ScriptCalls:
                 raise answer
         return answers
 
+    def masters_of(self, keys: Sequence[str]) -> list[str]:
+        """Return which master of a cluster has each key; nothing: it is one server, or not known yet."""
+        return self._redis.masters_of(keys) if isinstance(self._redis, AsyncClusterClient) else []
+
     def grouped(self, parts: Iterable[T], weigh: Callable[[T], int]) -> Iterator[list[T]]:
         """Yield parts, each of one shard, in groups for one call each.
 
@@ -139,16 +149,18 @@ class ShardPoll:
 
     Args:
         calls: Runs the calls.
-        script: Takes a key that names the slot; msgpack of the keys that are asked, from which of them to begin (0: the
-            first), and the arguments of `ask`.
+        script: Writes nothing. Takes a key that names the slot; msgpack of the keys that are asked, from which of them
+            to begin (0: the first), and the arguments of `ask`.
         keys: The key of each shard, of all shards in order.
     """
 
     def __init__(self, calls: ScriptCalls, script: Script, keys: Sequence[str]) -> None:
         self._calls = calls
         self._script = script
+        self._of_master = Script(f"{_OVER_SLOTS}\n{script.text}")
         self._keys = keys
         self._shards: list[int] = []
+        self._masters: list[str] = []
         self._packed: list[tuple[list[int], bytes]] = []
         self._turn = 0
 
@@ -162,19 +174,35 @@ class ShardPoll:
         Returns:
             The shards and the answer of each call.
         """
-        if self._shards != (asked := list(shards)):
-            groups = list(self._calls.grouped(asked, lambda _: 1))
-            self._packed = [(group, msgpack.packb([self._keys[shard] for shard in group])) for group in groups]
-            self._shards = asked
-        if not asked:
+        if not (asked := list(shards)):
             return []
+        masters = self._calls.masters_of([self._keys[shard] for shard in asked])
+        if (self._shards, self._masters) != (asked, masters):
+            self._pack(asked, masters)
+        try:
+            return await self._ask(self._of_master if masters else self._script, args)
+        except ResponseError as error:
+            if not masters or _ELSEWHERE not in str(error):
+                raise
+        self._pack(asked, [])  # a slot has moved, or is moving: this once by shard, which finds where
+        return await self._ask(self._script, args)
+
+    async def _ask(self, script: Script, args: Sequence[Any]) -> list[tuple[list[int], Any]]:
         self._turn += 1
-        first = self._turn % len(self._packed)
+        turn, first = divmod(self._turn, len(self._packed))
         packed = [*self._packed[first:], *self._packed[:first]]
-        calls = [
-            Call(self._script, [self._keys[group[0]]], [keys, self._turn % len(group), *args]) for group, keys in packed
-        ]
+        calls = [Call(script, [self._keys[group[0]]], [keys, turn % len(group), *args]) for group, keys in packed]
         return list(zip((group for group, _ in packed), await self._calls.run(calls), strict=True))
+
+    def _pack(self, asked: list[int], masters: list[str]) -> None:
+        groups = list(self._calls.grouped(asked, lambda _: 1))
+        if masters:
+            of_master: dict[str, list[int]] = {}
+            for shard, master in zip(asked, masters, strict=True):
+                of_master.setdefault(master, []).append(shard)
+            groups = list(of_master.values())
+        self._packed = [(group, msgpack.packb([self._keys[shard] for shard in group])) for group in groups]
+        self._shards, self._masters = asked, masters
 
 
 def command(*args: Any) -> Call:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from deploy.workers.wiring import REDIS_DOWN
 from schemas.identity.policy import IdentityPolicy
 from sinks.redis.durability import LostWritesError, RedisDurability
 from sinks.redis.identity import RedisIdentityStore
-from sinks.redis.keys import shared_prefix
+from sinks.redis.keys import shard_prefixes, shared_prefix
 from sinks.redis.measures import memory
+from sinks.redis.outbox import RedisProfileOutbox
 from tests.oracles.identity_model import identifier_hash, request
 from tests.support.stack import Addresses
 from tests.support.valkey_cluster import (
@@ -117,6 +119,24 @@ async def test_a_master_that_came_back_may_have_lost_what_was_written(
             await asyncio.sleep(0.05)
 
     assert 2 == before.count(",")
+
+
+async def test_a_poll_finds_the_records_of_a_shard_that_is_moving_and_that_has_moved(
+    nodes: ClusterNodes, settings: Settings, client: Redis
+) -> None:
+    prefixes = shard_prefixes(settings.redis_namespace)
+    outbox = RedisProfileOutbox(client, settings.redis_namespace)
+    for prefix in prefixes:
+        await client.xadd(f"{prefix}outbox", {"t": "decisions", "k": prefix, "v": "{}"})
+    found = [len(await outbox.pending(1000))]
+    slot = slot_of(prefixes[7])
+    for _ in move_key_by_key(nodes, slot, other_than(nodes, slot)):
+        with suppress(*REDIS_DOWN):
+            found.append(len(await outbox.pending(1000)))
+    found += [len(await outbox.pending(1000)), len(await outbox.pending(1000))]
+
+    assert {len(prefixes)} == set(found)
+    assert len(found) >= 3
 
 
 async def test_a_cluster_of_which_nobody_answers_is_a_store_that_is_down(tmp_path: Path) -> None:
