@@ -209,12 +209,12 @@ def broadcasts_cancel(names: Names, by: Person = "", as_json: AsJson = False) ->
 
 def broadcasts_results(name: Name, as_json: AsJson = False) -> None:
     """Show what became of a broadcast: by variant sent, delivered, clicked; by outcome and gate; and the comparison."""
-    from deploy.operations.broadcast_results import read_results
+    from deploy.operations.broadcast_results import read_comparison, read_results
 
     with clickhouse() as client:
-        found = read_results(client, name)
+        found, compared = read_results(client, name), read_comparison(client, name)
     if as_json:
-        print_json(found.as_json())
+        print_json({**found.as_json(), "comparison": compared.as_json()})
         return
     print(f"{found.totals.entered:,} people have entered, {found.totals.under_way:,} wait")
     print_table(
@@ -230,7 +230,7 @@ def broadcasts_results(name: Name, as_json: AsJson = False) -> None:
     )  # fmt: skip
     for outcome, gate, count in found.not_sent:
         print(f"{outcome}{f' by {gate}' if gate else ''}: {count:,}")
-    for line in found.comparison:
+    for line in compared.lines:
         print(line)
 
 

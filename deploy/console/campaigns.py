@@ -12,7 +12,7 @@ from aiohttp import web
 from deploy.console.application import Console
 from deploy.console.rendering import Viewer, safe, values_of
 from deploy.operations.broadcast_forecast import Forecast, forecast
-from deploy.operations.broadcast_results import read_results
+from deploy.operations.broadcast_results import read_comparison, read_results
 from deploy.operations.broadcasts import BroadcastStatus, find_broadcast, read_shares, start, statuses
 from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.deployment import open_deployment
@@ -54,6 +54,9 @@ def routes(console: Console) -> list[web.RouteDef]:
             console.panels.get(("steps", name), lambda client: figures.count_steps(client, name), life_s=_LIFE_S),
             console.panels.get("definition changes", read_changes, life_s=_LIFE_S),
         )
+        compared = None
+        if one.control and one.broadcast and (one.broadcast.split or one.broadcast.holdout):
+            compared = await console.panels.get(("compared", name), lambda client: read_comparison(client, name))
         ahead = None
         if asked["forecast"] and one.broadcast is not None and one.state == "planned":
             key = ("forecast", name, one.broadcast.as_journey().version)
@@ -67,6 +70,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             f"/campaigns/{name}",
             one=one,
             results=results,
+            compared=compared,
             counts=counts,
             terms=_terms(one.broadcast) if one.broadcast else [],
             picture=safe(journey_svg(one.broadcast.as_journey(), counts.value or {})) if one.broadcast else "",

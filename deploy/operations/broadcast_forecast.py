@@ -1,7 +1,8 @@
 """Says before a broadcast is started whom it would reach, through which gate it would not, and what it would cost.
 
-The people are read as they are now, and the very engine that decides about messages takes each of them through the
-broadcast; nothing of it is stored. Of a large audience a sample is taken, by a hash.
+The people are taken as they are now, also where the message is sent in some weeks: their segments stay, and the very
+engine that decides about messages takes each of them through the broadcast at its time. Nothing of it is stored. Of a
+large audience a sample is taken, by a hash.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from deploy.operations.engines import former_journeys
 from deploy.operations.segment_backfill import batches
 from processors.decisions.engine import DecisionEngine
 from processors.journeys.broadcast_lint import most_people
-from processors.journeys.broadcasts import LONGEST_MS
 from processors.profiles.cache import OpenProfile
 from processors.profiles.fold import open_profile
 from schemas.decisions.decision import Emit
@@ -156,10 +156,10 @@ def rehearse(decider: DecisionEngine, person: Person, name: str, now_ms: int) ->
     out = decider.enter_broadcast(person, name, now_ms)
     for _ in range(_MOST_TURNS):
         runs = person.state.get("journeys", {}).get("runs", {}).values()
-        due = decider.due(person)
-        if not any(run["journey"] == name for run in runs) or due is None or due > now_ms + LONGEST_MS:
+        due = decider.journeys.due(person)
+        if due is None or not any(run["journey"] == name for run in runs):
             break
-        out += decider.on_time(person, due)
+        out += decider.journeys.on_time(person, due)
     return [emit for emit in out if emit.value.get("journey") == name]
 
 

@@ -18,15 +18,11 @@ class BroadcastResults(NamedTuple):
         totals: Its people.
         variants: Its messages.
         not_sent: Outcome, gate and number of what was not sent.
-        experiments: Its split, and its messages against the holdout; empty: neither has people yet.
-        comparison: What they say, in lines.
     """
 
     totals: BroadcastTotals
     variants: list[VariantResults]
     not_sent: list[tuple[str, str, int]]
-    experiments: list[Experiment]
-    comparison: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -36,11 +32,26 @@ class BroadcastResults(NamedTuple):
             "last_sent_at": self.totals.last_sent_at,
             "messages": [one._asdict() for one in self.variants],
             "not_sent": [dict(zip(("outcome", "gate", "messages"), one, strict=True)) for one in self.not_sent],
-            "comparison": [
-                {"step": one.step, "metric": one.metric, "control": one.control, "variants": one.variants}
-                for one in self.experiments
-            ],
         }
+
+
+class BroadcastComparison(NamedTuple):
+    """How the variants of a broadcast compare.
+
+    Attributes:
+        experiments: Its split, and its messages against the holdout; empty: neither has people yet.
+        lines: What they say.
+    """
+
+    experiments: list[Experiment]
+    lines: list[str]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return it as plain data."""
+        return [
+            {"step": one.step, "metric": one.metric, "control": one.control, "variants": one.variants}
+            for one in self.experiments
+        ]
 
 
 def read_results(client: Any, name: str) -> BroadcastResults:
@@ -51,15 +62,18 @@ def read_results(client: Any, name: str) -> BroadcastResults:
         if row["outcome"] not in ("sent", "failed", "regretted"):
             key = (row["outcome"], row["gate"])
             not_sent[key] = not_sent.get(key, 0) + row["messages"]
-    experiments = read_experiments(client, name)
     ordered = sorted(not_sent.items(), key=lambda item: -item[1])
     return BroadcastResults(
         totals,
-        read_variants(client, name),
+        read_variants(client, name) if totals.entered else [],
         [(outcome, gate, count) for (outcome, gate), count in ordered],
-        experiments,
-        [line for one in experiments for line in _compared(one)],
     )
+
+
+def read_comparison(client: Any, name: str) -> BroadcastComparison:
+    """Compare the variants of a broadcast: with orders and revenue, which takes longer than `read_results`."""
+    experiments = read_experiments(client, name)
+    return BroadcastComparison(experiments, [line for one in experiments for line in _compared(one)])
 
 
 def _compared(one: Experiment) -> list[str]:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from deploy.operations.broadcast_forecast import forecast
-from deploy.operations.broadcast_results import read_results
+from deploy.operations.broadcast_results import read_comparison, read_results
 from deploy.operations.broadcast_winners import choose_winners
 from deploy.operations.broadcasts import BroadcastStatus, find_broadcast, read_shares, start, statuses
 from deploy.operations.definitions_report import read_in_force
@@ -244,6 +244,8 @@ async def test_everybody_gets_it_once_at_noon_of_their_own_and_the_rest_gets_wha
     assert {"story"} == {row["variant"] for row in shop.rows if row["step"].startswith("winner-")}
     assert "done" == (await shop.status("news")).state
     results = await asyncio.to_thread(read_results, shop.town.tables.client, "news")
+    compared = await asyncio.to_thread(read_comparison, shop.town.tables.client, "news")
+    assert ["split"] == [one.step for one in compared.experiments]
     assert len(shop.sent) == sum(one.sent for one in results.variants)
     assert len(story) <= sum(one.clicked for one in results.variants if one.variant == "story")
 
