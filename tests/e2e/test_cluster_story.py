@@ -16,6 +16,7 @@ from deploy.local.state import LocalHome
 from deploy.settings import Settings
 from sinks.clickhouse.reports import accounting, accounting_of_profiles
 from sinks.redis.keys import patterns
+from sinks.redis.packing import unpack
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 
@@ -56,7 +57,7 @@ def counted(settings: Settings) -> list[int]:
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.hget(key, "document")
-        return [orjson.loads(document)["event_count"] for document in pipeline.execute()]
+        return [orjson.loads(unpack(document))["event_count"] for document in pipeline.execute()]
 
 
 def test_a_stack_with_a_cluster_has_each_event_once_and_each_person_once(home: LocalHome, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deploy.connections.redis import redis_client
 from deploy.settings import Settings
 from sinks.clickhouse.reports import accounting, accounting_of_profiles
 from sinks.redis.keys import patterns, shard_prefixes, shared_prefix
+from sinks.redis.packing import unpack
 from tests.support.builders import touchpoint
 from tests.support.pipeline import Pipeline
 from tests.support.stack import Addresses, corner
@@ -108,7 +109,7 @@ def counted(settings: Settings) -> Counter[int]:
         pipeline = client.pipeline(transaction=False)
         for key in keys:
             pipeline.hget(key, "document")
-        return Counter(orjson.loads(document)["event_count"] for document in pipeline.execute())
+        return Counter(orjson.loads(unpack(document))["event_count"] for document in pipeline.execute())
 
 
 def account(settings: Settings) -> dict[str, int]:
