@@ -138,7 +138,7 @@ EXPIRY_AT = Gauge(
     "When all people were last looked at for who expires; absent: never.",
 )  # fmt: skip
 EXPIRY_PEOPLE = Gauge(
-    "throughline_expiry_people", "people", ("found",),
+    "throughline_expiry_people", "people", ("outcome",),
     "What was found then: `people` of whom there is a profile, `idle`: not seen for the retention, `expired`.",
 )  # fmt: skip
 TIMERS_DUE = Gauge("throughline_timers_due", "people", (), "People with a timer that is due.")
