@@ -31,6 +31,8 @@ MODULES = (
     "imports",
     "demo",
     "rebuild",
+    "backup",
+    "replay",
     "state",
     "profile",
     "identity",

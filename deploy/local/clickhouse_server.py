@@ -74,6 +74,7 @@ class ClickHouse(Server):
             "http_port": str(self.port),
             "tcp_port": str(self.tcp_port),
             "users_config": "users.xml",
+            "backups": f"{self.data.parent.parent.absolute() / 'backups'}/",
             "query_log": _QUERY_LOG if self._query_log else "",
         }
         config = _CONFIG.read_text("utf-8")

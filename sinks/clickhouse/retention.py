@@ -73,8 +73,8 @@ _ROWS: dict[str, _Rows] = {
     "order_events": _Rows("reports", "occurred_at"),
 }
 KEPT_FOR_EVER = frozenset({
-    *("analytics_consents", "attribution_models", "attribution_settings", "audit_log", "country_names", "coupon_codes"),
-    *("definition_changes", "identity_log", "identity_overrides", "ltv_calibration", "ltv_predictions"),
+    *("analytics_consents", "attribution_models", "attribution_settings", "audit_log", "backups", "country_names"),
+    *("coupon_codes", "definition_changes", "identity_log", "identity_overrides", "ltv_calibration", "ltv_predictions"),
     *("ltv_refused_runs", "ltv_runs", "margins", "markets", "policy_channels", "product_facts", "product_sightings"),
     *("profiles", "rates", "report_settings", "retention", "rfm_settings", "schema_migrations", "score_runs"),
     *("segment_changes", "source_starts", "spend", "tracking_plan"),

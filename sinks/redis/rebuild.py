@@ -91,6 +91,21 @@ class RedisRebuild:
             await self._redis.unlink(*keys[start : start + _KEYS_A_CALL])
         return len(keys) - SHARDS - 1
 
+    async def list_as_changed(self) -> int:
+        """List every live profile as changed since its last snapshot; return how many there are."""
+        found = 0
+        _, pattern = patterns(self._namespace, "profile:*")
+        pipeline = self._redis.pipeline(transaction=False)
+        async for key in self._redis.scan_iter(match=pattern, count=_KEYS_A_CALL):
+            name = name_of(key, self._namespace)
+            prefix = key.decode("utf-8", "surrogateescape").removesuffix(name)
+            pipeline.zadd(f"{prefix}profiles:changed", {name.removeprefix("profile:"): 0}, nx=True)
+            found += 1
+            if found % _KEYS_A_CALL == 0:
+                await pipeline.execute()
+        await pipeline.execute()
+        return found
+
     async def watch(self, looks: Sequence[tuple[str, str, int]]) -> None:
         """Note who looked at which product: (product, profile, time in ms)."""
         pipeline = self._redis.pipeline(transaction=False)

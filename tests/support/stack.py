@@ -115,6 +115,8 @@ def containers() -> Iterator[Addresses]:
         running.enter_context(broker)
         running.enter_context(DockerContainer(image_of("valkey")).with_bind_ports(6379, valkey))
         clickhouse = DockerContainer(image_of("clickhouse")).with_env("CLICKHOUSE_SKIP_USER_SETUP", "1")
+        backups = _COMPOSE.parent / "clickhouse/backups.xml"
+        clickhouse = clickhouse.with_volume_mapping(str(backups), "/etc/clickhouse-server/config.d/backups.xml", "ro")
         running.enter_context(clickhouse.with_bind_ports(8123, http))
         _wait(lambda: speaks_kafka(kafka) and speaks_redis(valkey) and speaks_clickhouse(http), timeout_s=120)
         yield {

@@ -47,11 +47,11 @@ IMPERSONAL_KEYS = {
 }  # fmt: skip
 """They name nobody: an event or a message is named by a hash."""
 IMPERSONAL_TABLES = {
-    "arrivals", "attribution_days", "attribution_models", "attribution_settings", "bot_verdicts", "country_names",
-    "coupon_codes", "dead_letter_replays", "definition_changes", "dropped_touchpoints", "event_deliveries",
-    "ltv_calibration", "ltv_refused_runs", "ltv_runs", "margins", "markets", "policy_channels", "product_facts",
-    "product_sightings", "rates", "report_settings", "retention", "rfm_settings", "schema_migrations", "score_runs",
-    "source_starts", "spend", "tracking_plan",
+    "arrivals", "attribution_days", "attribution_models", "attribution_settings", "backups", "bot_verdicts",
+    "country_names", "coupon_codes", "dead_letter_replays", "definition_changes", "dropped_touchpoints",
+    "event_deliveries", "ltv_calibration", "ltv_refused_runs", "ltv_runs", "margins", "markets", "policy_channels",
+    "product_facts", "product_sightings", "rates", "report_settings", "retention", "rfm_settings", "schema_migrations",
+    "score_runs", "source_starts", "spend", "tracking_plan",
 }  # fmt: skip
 """They have no profile id: sums, settings, products, and events by an id that the erasure removes."""
 RECORDS_OF_ACTS = {"audit_log"}
