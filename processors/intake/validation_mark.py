@@ -14,7 +14,7 @@ from schemas.records import Headers
 
 VALIDATED_HEADER = "throughline-validated"
 
-CANONICAL_FORM = 8
+CANONICAL_FORM = 9
 """Version of the canonical form of events, part of every mark. Raise it whenever a rule, a known event or the way that
 a value is written changes: then a newer `identify` validates what an older collector has written."""
 

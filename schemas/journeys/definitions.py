@@ -388,7 +388,8 @@ _KINDS: dict[str, str] = {
 
 def _kind(value: Any) -> str | None:
     keys = value if isinstance(value, dict) else type(value).model_fields if isinstance(value, _Step) else ()
-    return next((kind for word, kind in _KINDS.items() if word in keys), None)
+    kind = next((kind for word, kind in _KINDS.items() if word in keys), None)
+    return None if kind == "send" and isinstance(value, dict) and isinstance(value["send"], str) else kind
 
 
 Step = Annotated[
