@@ -131,6 +131,12 @@ def expired_people(
     return list(found.values())
 
 
+async def expired_before(deployment: Deployment, profile_id: str) -> list[ErasedPerson]:
+    """Find the anonymous people who have expired and whose identifiers a live person has now."""
+    clear = await _known_identifiers(deployment, ErasureRequest(profile_id, None, None))
+    return await asyncio.to_thread(expired_people, deployment, identifier_hashes=_identifier_hashes(deployment, clear))
+
+
 async def erase_person(
     deployment: Deployment, request: ErasureRequest, *, timeout_s: float, progress: Progress = lambda _: None
 ) -> ErasureReceipt:

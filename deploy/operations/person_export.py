@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from deploy.operations.deployment import Deployment
+from deploy.operations.erasure import expired_before
 from deploy.operations.person_lookup import PersonStores, UnknownPersonError
 from deploy.operations.person_page import read_person_page
 from deploy.settings import Settings
@@ -38,6 +39,9 @@ async def read_person(stores: PersonStores, settings: Settings, profile_id: str,
 async def export_person(deployment: Deployment, profile_id: str) -> dict[str, Any]:
     """Return all data of a person as JSON values: profile, identifiers, identity changes, every event.
 
+    `expired` has the events of anonymous people who expired and whose devices are this person's now: reports do not
+    take them for the same person, but nobody else can ask for them.
+
     Raises:
         UnknownPersonError: The person was erased.
     """
@@ -48,4 +52,12 @@ async def export_person(deployment: Deployment, profile_id: str) -> dict[str, An
         "identifiers": [{"anchor": anchor, "type": kind} for anchor, kind in members],
         "identity_changes": [{**change, "occurred_at": text_of_ms(change.pop("occurred_ms"))} for change in changes],
         "events": await asyncio.to_thread(read_events, deployment.tables, profile_id),
+        "expired": [
+            {
+                "profile_id": one.profile_id,
+                "expired_at": text_of_ms(one.at_ms),
+                "events": await asyncio.to_thread(read_events, deployment.tables, one.profile_id),
+            }
+            for one in await expired_before(deployment, profile_id)
+        ],
     }

@@ -223,7 +223,7 @@ def broadcast(servers: Servers, people: int, listed: int) -> dict[str, Any]:
             for task in ("fill", "send") if name == "sending" else ("read",):
                 command = [sys.executable, "-m", __name__, task, str(count), str(servers["redis"].pid)]
                 surroundings = {**os.environ, **environment(settings)}
-                done = subprocess.run(command, env=surroundings, check=True, capture_output=True)
+                done = subprocess.run(command, env=surroundings, check=True, stdout=subprocess.PIPE)
             found[name] = orjson.loads(done.stdout)
         return found
 

@@ -12,6 +12,7 @@ import redis
 from deploy.connections.redis import async_redis_client
 from deploy.operations.deployment import open_deployment
 from deploy.operations.erasure import erase_person
+from deploy.operations.person_export import export_person
 from deploy.operations.person_lookup import UnknownPersonError, find_erasure_request, find_person
 from deploy.operations.rebuild import load_rebuild_definitions
 from deploy.settings import Settings
@@ -196,7 +197,7 @@ async def test_a_store_that_lost_its_people_lets_nobody_expire(stack: Settings) 
             await RedisIdleProfiles(client, stack.redis_namespace).take([IdleStep(NIL_UUID, 1, b"1 1")])
 
 
-async def test_who_has_expired_is_erased_with_who_came_back(here: Town, stack: Settings) -> None:
+async def test_who_has_expired_is_exported_and_erased_with_who_came_back(here: Town, stack: Settings) -> None:
     for number in (1, 2):
         await here.live(view(number, anonymous_id="c1"))
         await settle(here, day(NOTED))
@@ -207,8 +208,11 @@ async def test_who_has_expired_is_erased_with_who_came_back(here: Town, stack: S
     owner = await here.owner("anonymous_id", "c1")
 
     async with open_deployment(stack) as deployment:
+        exported = await export_person(deployment, owner)
         request = await find_erasure_request(deployment, "anonymous_id:c1")
         receipt = await erase_person(deployment, request, timeout_s=0)
 
+    events = [[event["event_id"] for event in one["events"]] for one in (exported, *exported["expired"])]
+    assert [["view 3"], ["view 1"], ["view 2"]] == events
     assert (3, owner) == (len(set(receipt.profile_ids)), receipt.profile_ids[0])
     assert [("view 4",)] == here.tables.rows("SELECT event_id FROM touchpoints FINAL")
