@@ -71,7 +71,7 @@ def examine(settings: Settings, role: Grantee = "operator") -> list[Check]:
     stores = [
         *reached,
         *_rights(role, settings, {check.name for check in reached if check.answers}),
-        *_durability(settings),
+        *durability_check(settings),
         *_refusals(settings),
         *_people(settings),
         *_profiles(settings),
@@ -202,7 +202,7 @@ def _definitions(settings: Settings) -> list[Check]:
     return [Check("definitions", True, f"{', '.join(versions)} in {len(workers)} workers, number {state.number}")]
 
 
-def _durability(settings: Settings) -> list[Check]:
+def durability_check(settings: Settings) -> list[Check]:
     """Check that writes to Redis become durable where the settings want them, by a write; off is no fault."""
     import redis
 

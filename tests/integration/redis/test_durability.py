@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from deploy.local.ports import LOOPBACK
 from deploy.local.valkey import Valkey
-from deploy.operations.doctor import examine
+from deploy.operations.doctor import durability_check
 from deploy.settings import Settings
 from sinks.redis.durability import Level, LostWritesError, RedisDurability
 
@@ -158,12 +158,8 @@ def test_doctor_says_whether_writes_become_durable(
 ) -> None:
     valkey.fsync = fsync
     valkey.start()
-    settings = Settings(
-        kafka_bootstrap=f"{LOOPBACK}:1",
-        redis_url=valkey.address,
-        clickhouse_url=f"http://{LOOPBACK}:1",
-        redis_durability=level,
-    )
-    (check,) = (one for one in examine(settings) if one.name == "durability")
+    settings = Settings(redis_url=valkey.address, redis_durability=level)
+
+    (check,) = durability_check(settings)  # of all checks of the doctor, the others wait for servers that are not there
 
     assert (found[0], True) == (check.ok, found[1] in check.found)
