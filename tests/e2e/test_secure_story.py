@@ -5,7 +5,9 @@ One start of Apache Kafka, Valkey and ClickHouse serves all tests of this file.
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -242,6 +244,9 @@ def test_a_fault_is_said_in_a_sentence_that_names_the_setting(
         assert (False, True) == (found[store].ok, said in found[store].found), found[store]
         assert (1, True) == (outcome.exit_code, said in outcome.stderr), (word, outcome.stderr)
         assert password("operator") not in outcome.stderr + found[store].found + found[store].hint
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # a command that ends does not wait until the server has ended TLS, too
 
 
 def test_a_worker_waits_for_a_right_and_goes_on_when_it_is_granted(secure: SecureStack, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from typer.testing import CliRunner
@@ -64,7 +65,12 @@ def test_nobody_becomes_another_person(stack: Settings, tmp_path: Path, monkeypa
         shop.visit(2)
         pipeline.drain()
         shop.visit(10, 0.1)
+        profile = psutil.Process(pipeline.workers["profile"].pid)
+        profile.suspend()  # so that it has events to apply when Redis is emptied, which is when it notices
+        shop.visit(1)
+        pipeline.wait(lambda: not pipeline.behind("identify"))
         empty(stack)
+        profile.resume()
         shop.visit(10, 0.1)
         codes = [pipeline.workers[role].wait(60) for role in GUARDED]
         logs = [pipeline.workers[role].last_log_lines(60) for role in GUARDED]

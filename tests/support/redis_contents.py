@@ -12,6 +12,8 @@ from sinks.redis.keys import name_of, patterns
 from sinks.redis.packing import unpack
 
 _PACKED = ("erased:", "split:", "past:")
+_OF_A_PASS = "expiry"
+"""When all people were last looked at for who expires: lost, they are looked at again."""
 
 
 def contents(client: Redis, namespace: str) -> dict[str, Any]:
@@ -23,6 +25,8 @@ def contents(client: Redis, namespace: str) -> dict[str, Any]:
     for pattern in patterns(namespace):
         for raw in client.scan_iter(match=pattern, count=1000):
             name = name_of(raw, namespace)
+            if name == _OF_A_PASS:
+                continue
             content = _content(client, raw, name)
             if isinstance(content, list) and name in found:
                 content = sorted([*found[name], *content])
