@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
 
 import orjson
 
@@ -18,7 +16,7 @@ from schemas.delivery.outbound import OutboundMessage, SendResult
 from schemas.delivery.providers import AmazonSes, Postmark
 from schemas.time import text_of_ms
 from sinks.channels.http_calls import Answer, ProviderApi
-from sinks.channels.smtp import unsubscribe_headers
+from sinks.channels.smtp import mail_bytes, mail_of, unsubscribe_headers
 from sinks.channels.tracking_headers import message_facts
 
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -106,7 +104,7 @@ class SesAdapter:
     async def send(self, message: OutboundMessage, now_ms: int) -> SendResult:
         """Make one attempt."""
         try:
-            raw = self._mail(message).as_bytes(policy=SMTP_POLICY)
+            raw = mail_bytes(mail_of(message, self._sender, self._reply_to), message)
         except (ValueError, IndexError) as error:
             return SendResult("refused", f"the message cannot be written: {error}")
         tags = message_facts(message.key, message.data)
@@ -135,25 +133,6 @@ class SesAdapter:
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
-
-    def _mail(self, outbound: OutboundMessage) -> EmailMessage:
-        if outbound.rendered is None:
-            raise ValueError("it has no text")
-        mail = EmailMessage(policy=SMTP_POLICY)
-        mail["From"] = self._sender
-        mail["To"] = outbound.address.get("value", "")
-        if len(mail["To"].addresses) != 1 or mail["To"].defects:
-            raise ValueError("its address is none")
-        if self._reply_to:
-            mail["Reply-To"] = self._reply_to
-        mail["Subject"] = outbound.rendered.subject
-        mail["X-Throughline-Message-Id"] = outbound.key
-        for name, value in unsubscribe_headers(outbound).items():
-            mail[name] = value
-        mail.set_content(outbound.rendered.text)
-        if outbound.rendered.html:
-            mail.add_alternative(outbound.rendered.html, subtype="html")
-        return mail
 
 
 def signed_headers(

@@ -69,10 +69,8 @@ class SmtpAdapter:
             return SendResult("retry", f"{error.code} {error.message}")
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return SendResult("retry", f"{type(error).__name__}: {error}")
-        headers = header_lines(
-            {**unsubscribe_headers(message), **tracking_headers(self._host, message.key, message.data)}
-        )
-        result = await self._transmit(client, receiver, headers + mail.as_bytes(policy=SMTP_POLICY))
+        tracking = header_lines(tracking_headers(self._host, message.key, message.data))
+        result = await self._transmit(client, receiver, tracking + mail_bytes(mail, message))
         if client.is_connected and len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(client)
         else:
@@ -129,27 +127,46 @@ class SmtpAdapter:
         return client
 
     def _mail(self, outbound: OutboundMessage, now_ms: int) -> EmailMessage:
-        if outbound.rendered is None:
-            raise ValueError("it has no text")
-        mail = EmailMessage(policy=SMTP_POLICY)
-        name, address = parseaddr(self._sender)
-        mail["From"] = formataddr((name, address))
-        mail["To"] = outbound.address.get("value", "")
-        if len(mail["To"].addresses) != 1 or mail["To"].defects:
-            raise ValueError("its address is none")
-        if self._reply_to:
-            mail["Reply-To"] = self._reply_to
-        mail["Subject"] = outbound.rendered.subject
+        mail = mail_of(outbound, self._sender, self._reply_to)
         mail["Date"] = format_datetime(time_of_ms(now_ms))
         digest = hashlib.blake2b(outbound.key.encode(), digest_size=16).hexdigest()
         mail["Message-ID"] = f"<{digest}@{self._domain}>"
-        mail["X-Throughline-Message-Id"] = outbound.key
-        mail.set_content(outbound.rendered.text)
-        if outbound.rendered.html:
-            mail.add_alternative(outbound.rendered.html, subtype="html")
-        if outbound.rendered.language:
-            mail["Content-Language"] = outbound.rendered.language  # last: content would move it into a part
         return mail
+
+
+def mail_of(outbound: OutboundMessage, sender: str, reply_to: str) -> EmailMessage:
+    """Return a message as an e-mail, without its date and id.
+
+    Args:
+        outbound: The message.
+        sender: `Shop <news@shop.example>`.
+        reply_to: Address for replies; the sender when empty.
+
+    Raises:
+        ValueError, IndexError: It cannot be written.
+    """
+    if outbound.rendered is None:
+        raise ValueError("it has no text")
+    mail = EmailMessage(policy=SMTP_POLICY)
+    mail["From"] = formataddr(parseaddr(sender))
+    mail["To"] = outbound.address.get("value", "")
+    if len(mail["To"].addresses) != 1 or mail["To"].defects:
+        raise ValueError("its address is none")
+    if reply_to:
+        mail["Reply-To"] = reply_to
+    mail["Subject"] = outbound.rendered.subject
+    mail["X-Throughline-Message-Id"] = outbound.key
+    mail.set_content(outbound.rendered.text)
+    if outbound.rendered.html:
+        mail.add_alternative(outbound.rendered.html, subtype="html")
+    if outbound.rendered.language:
+        mail["Content-Language"] = outbound.rendered.language  # last: content would move it into a part
+    return mail
+
+
+def mail_bytes(mail: EmailMessage, outbound: OutboundMessage) -> bytes:
+    """Return an e-mail as it is sent: with its headers of unsubscription, whose long address must not be folded."""
+    return header_lines(unsubscribe_headers(outbound)) + mail.as_bytes(policy=SMTP_POLICY)
 
 
 def unsubscribe_headers(message: OutboundMessage) -> dict[str, str]:

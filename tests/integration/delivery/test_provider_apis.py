@@ -277,6 +277,17 @@ async def test_ses_gets_a_signed_request_with_the_whole_mail(provider: Provider,
     assert headers["authorization"].endswith(f"Credential=AKID/{scope}, SignedHeaders={names}, Signature={expected}")
 
 
+async def test_ses_gets_a_long_address_of_unsubscription_in_one_piece(provider: Provider, tmp_path: Path) -> None:
+    address = f"https://links.shop.example/u/{'Ab-_9' * 60}"  # as long as that of a link of ours
+    provider.says(*ACCEPTED["ses"])
+    adapter = ADAPTERS["ses"](provider.url, tmp_path)
+    await adapter.send(outbound("ses")._replace(unsubscribe_url=address), NOW)
+    await adapter.close()
+
+    raw = base64.b64decode(json.loads(provider.got[-1][2])["Content"]["Raw"]["Data"])
+    assert f"\r\nList-Unsubscribe: <{address}>\r\n".encode() in b"\r\n" + raw
+
+
 def test_a_signing_key_is_that_of_the_example_of_aws() -> None:
     key = signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20120215", "us-east-1", "iam")
 
