@@ -7,6 +7,7 @@ connection was not made. A provider that says "later" (429, 503) has not accepte
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ class ProviderApi:
                 headers={"User-Agent": "throughline", **headers},
                 allow_redirects=False,
             ) as response:
-                raw = await response.content.read(ANSWER_BYTES)
+                raw = await beginning(response.content, ANSWER_BYTES)
                 wait = response.headers.get("Retry-After", "")
                 return Answer(response.status, _object(raw), raw.decode(errors="replace"), wait_ms(wait, now_ms))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -110,8 +111,22 @@ def wait_ms(retry_after: str, now_ms: int) -> int:
         return int(retry_after.strip()[:9]) * 1000
     try:
         return max(0, ms_of_time(parsedate_to_datetime(retry_after)) - now_ms)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
+
+
+async def beginning(body: aiohttp.StreamReader, most: int) -> bytes:
+    """Read the beginning of an answer's body: all of it that comes, up to `most` bytes.
+
+    It comes in pieces and may break off; what became of the message is known by then, from the status.
+    """
+    raw = bytearray()
+    with suppress(aiohttp.ClientError, TimeoutError, OSError):
+        async for piece in body.iter_any():
+            raw += piece
+            if len(raw) >= most:
+                break
+    return bytes(raw[:most])
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from yarl import URL
 
 from schemas.delivery.outbound import OutboundMessage, SendResult, WebhookTarget
 from schemas.time import text_of_ms
-from sinks.channels.http_calls import wait_ms
+from sinks.channels.http_calls import beginning, wait_ms
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - how the convention marks a secret, not one
 ANSWER_BYTES = 2_000
@@ -155,7 +155,7 @@ class WebhookAdapter:
         try:
             self._destinations.check(self._url)
             async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                answer = (await response.content.read(ANSWER_BYTES)).decode(errors="replace")
+                answer = (await beginning(response.content, ANSWER_BYTES)).decode(errors="replace")
                 return self._result(response.status, response.headers.get("retry-after", ""), answer, now_ms)
         except (ForbiddenAddressError, aiohttp.InvalidURL) as error:
             return SendResult("refused", str(error))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -217,6 +219,41 @@ async def test_an_answer_means_what_the_provider_says(
     assert (outcome, pause_s * 1000) == (result.status, result.retry_after_ms)
     assert SECRET not in result.detail
     assert "token" not in result.detail
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces", "outcome"),
+    [
+        pytest.param("422 No", [b'{"ErrorCode": 406, "Mes', b'sage": "Inactive"}'], "bounced", id="in pieces"),
+        pytest.param("200 OK\r\nContent-Length: 99", [b'{"Mess'], "sent", id="accepted, and cut off"),
+        pytest.param("200 OK\r\nContent-Length: 99", [], "sent", id="accepted, and cut off before its body"),
+        pytest.param("429 No\r\nContent-Length: 99", [], "retry", id="too many, and cut off"),
+        pytest.param("429 No\r\nRetry-After: Sat, 21 Nov 2026 07:28:00 +" + "9" * 20, [], "retry", id="no date"),
+        pytest.param("200 OK\r\nContent-Encoding: gzip", [b"hello"], "sent", id="badly packed"),
+        pytest.param("500 No", [b"<html>\xff</html>"], "unknown", id="a page"),
+    ],
+)
+async def test_the_status_counts_however_the_body_comes(head: str, pieces: list[bytes], outcome: str) -> None:
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b'"TrackOpens"')
+        for piece in [f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode(), *pieces]:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        closed.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        adapter = ADAPTERS["postmark"](f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", Path())
+        result = await adapter.send(outbound("postmark"), NOW)
+        await adapter.close()
+        await closed.wait()
+
+    assert outcome == result.status
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
