@@ -6,12 +6,11 @@ from hashlib import blake2b
 
 from deploy.operations.definition_files import DefinitionError, identity_policy
 from deploy.settings import Settings
-from processors.delivery.link_events import SOURCE
 from processors.delivery.link_tokens import LinkTokens
 from processors.delivery.links import LinkWriter
 from processors.identity.claims import claim
 from schemas.delivery.outbound import DeliveryDefinitions
-from schemas.identity.resolution import Claim
+from schemas.identity.resolution import OWN_SOURCE, Claim
 
 
 def link_tokens(settings: Settings) -> LinkTokens:
@@ -43,7 +42,7 @@ def link_writer(settings: Settings, definitions: DeliveryDefinitions) -> LinkWri
     policy, secret = identity_policy(settings), settings.identity_secret.get_secret_value().encode()
 
     def hashed(kind: str, value: str) -> Claim | None:
-        return claim(kind, value, policy, secret, SOURCE)
+        return claim(kind, value, policy, secret, OWN_SOURCE)
 
     return LinkWriter(link_tokens(settings), settings.collector_public_url, definitions.links, hashed)
 

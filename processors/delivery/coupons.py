@@ -12,6 +12,7 @@ import orjson
 
 from processors.delivery.actions import Action, derived_event_id, identifiers_of
 from schemas.coupons import COUPON_ISSUED, TakenCoupon
+from schemas.identity.resolution import OWN_SOURCE
 from schemas.records import Outgoing
 from schemas.time import text_of_ms
 from schemas.topics import touchpoint_topic
@@ -84,7 +85,7 @@ def coupon_event(action: Action, coupon: TakenCoupon) -> Outgoing:
         "event_id": derived_event_id("coupon", key),
         "event": COUPON_ISSUED,
         "channel": channel,
-        "source": "throughline",
+        "source": OWN_SOURCE,
         "occurred_at": text_of_ms(coupon.taken_ms),
         "identifiers": identifiers_of(action),
         "properties": {name: value for name, value in properties.items() if value},

@@ -14,13 +14,11 @@ import orjson
 from processors.delivery.actions import derived_event_id
 from schemas.channels import event_prefix
 from schemas.delivery.links import MessageLink
-from schemas.identity.resolution import HASHED_IDENTIFIER, hashed_identifier
+from schemas.identity.resolution import HASHED_IDENTIFIER, OWN_SOURCE, hashed_identifier
 from schemas.records import Outgoing
 from schemas.time import text_of_ms
 from schemas.topics import touchpoint_topic
 
-SOURCE = "throughline"
-"""The source of our own events about messages, as of their receipts."""
 OPENS_MS = 60_000
 """Programs load the image of a message again and again; within a minute it is one opening."""
 
@@ -113,7 +111,7 @@ def _event(link: MessageLink, name: str, event_id: str, now_ms: int, properties:
         "event_id": event_id,
         "event": name,
         "channel": link.channel,
-        "source": SOURCE,
+        "source": OWN_SOURCE,
         "occurred_at": text_of_ms(now_ms),
         "identifiers": [{"type": HASHED_IDENTIFIER, "value": identifier}],
         "properties": {key: value for key, value in properties.items() if value},

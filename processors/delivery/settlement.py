@@ -10,6 +10,7 @@ import orjson
 from processors.delivery.actions import Action, derived_event_id, identifiers_of
 from schemas.channels import WEBHOOK_CHANNEL, event_prefix
 from schemas.delivery.outbound import Retries, SendResult
+from schemas.identity.resolution import OWN_SOURCE
 from schemas.records import Outgoing
 from schemas.time import text_of_ms
 from schemas.topics import touchpoint_topic
@@ -107,7 +108,7 @@ def receipt(action: Action, settled: Settlement) -> Outgoing | None:
         "event_id": derived_event_id("receipt", key, settled.step),
         "event": f"{event_prefix(channel)} {settled.step}",
         "channel": channel,
-        "source": "throughline",
+        "source": OWN_SOURCE,
         "occurred_at": text_of_ms(settled.at_ms),
         "identifiers": identifiers_of(action),
         "properties": {name: value for name, value in properties.items() if value},

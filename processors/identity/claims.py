@@ -28,7 +28,7 @@ from processors.identity.phones import (
 )
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentifierRule, IdentityPolicy, Normaliser
-from schemas.identity.resolution import HASHED_IDENTIFIER, Claim, read_hashed_identifier
+from schemas.identity.resolution import HASHED_IDENTIFIER, OWN_SOURCE, Claim, read_hashed_identifier
 
 _SEPARATOR = b"\x1f"
 _MAX_EMAIL = 254  # RFC 5321, path length less the angle brackets
@@ -46,11 +46,13 @@ def claims(event: Event, policy: IdentityPolicy, secret: bytes) -> tuple[tuple[C
     Returns:
         The claims, strongest first, and the same identifiers in clear (`type`, `value` normalised, `verified`) for
         the event's record. Placeholders, malformed values and, where policy asks for proof, unverified ones are in
-        neither; an identifier that is named by its hash is a claim alone. Both are empty when the event names no
-        person. Cached: treat as read-only.
+        neither; an identifier that an event of our own names by its hash is a claim alone. Both are empty when the
+        event names no person. Cached: treat as read-only.
     """
     named = tuple([(one["type"], one["value"], one["verified"]) for one in event["identifiers"]])
-    source = event["source"] if event["source"] in policy.sources else ""  # other sources share the cache
+    source = event["source"]
+    if source != OWN_SOURCE and source not in policy.sources:
+        source = ""  # they share the cache
     maker = _claim_maker(policy, secret)
     found = maker.claims(named, source)
     if found is None:  # an event in some hundreds: a telephone number without a country code
@@ -170,6 +172,8 @@ class _ClaimMaker:
         named: dict[_NormalisedIdentifier, bool] = {}
         for identifier_type, value, verified in identifiers:
             rule = self._policy.rule(identifier_type)
+            if identifier_type == HASHED_IDENTIFIER and source != OWN_SOURCE:
+                continue
             if verified or not rule.verified_only:
                 telephone = rule.normalise in _TELEPHONES
                 name = self.name(identifier_type, value, source, (guessed or NO_REGION) if telephone else NO_REGION)

@@ -34,7 +34,13 @@ from processors.intake.validation_mark import ValidationMark
 from processors.stream.ports import IdentityStore, RefusedShare, SchemaRegistry
 from schemas.events.touchpoint import Event
 from schemas.identity.policy import IdentityPolicy
-from schemas.identity.resolution import HASHED_IDENTIFIER, Resolution, ResolveRequest, read_hashed_identifier
+from schemas.identity.resolution import (
+    HASHED_IDENTIFIER,
+    OWN_SOURCE,
+    Resolution,
+    ResolveRequest,
+    read_hashed_identifier,
+)
 from schemas.intake.sources import Source
 from schemas.json_bytes import json_bytes
 from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject, rejected_for_bug
@@ -283,10 +289,12 @@ def request_for(
 def _claimed_ms(event: Event) -> int:
     """Return the time for which an event claims its identifiers, milliseconds since 1970: mostly its own.
 
-    One that names a hash claims it for the time at which the person was known by it. So who clicks on a message that
-    was sent before their erasure stays erased.
+    One of our own that names a hash claims it for the time at which the person was known by it. So who clicks on a
+    message that was sent before their erasure stays erased.
     """
     occurred_ms = ms_of_text(event["occurred_at"])
+    if event["source"] != OWN_SOURCE:
+        return occurred_ms
     hashed = (read_hashed_identifier(one["value"]) for one in event["identifiers"] if one["type"] == HASHED_IDENTIFIER)
     return min((occurred_ms, *(one.known_s * 1000 for one in hashed if one is not None)))
 

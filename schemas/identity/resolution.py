@@ -32,8 +32,11 @@ class Claim(NamedTuple):
         return uuid_text(self.identifier_hash)
 
 
+OWN_SOURCE = "throughline"
+"""The source of our own events: of receipts, coupons and links."""
 HASHED_IDENTIFIER = "identifier_hash"
-"""The identifier type by which our own links name a person: by the hash of an identifier, not by the identifier."""
+"""The identifier type by which our own links name a person: by the hash of an identifier, not by the identifier. In an
+event of any other source it is none: whoever has a message can read the hash in its links."""
 
 
 class HashedIdentifier(NamedTuple):

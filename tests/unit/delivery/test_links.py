@@ -231,6 +231,16 @@ def test_a_hash_that_is_none_names_nobody(value: str) -> None:
     ]}, POLICY, SECRET)  # fmt: skip
 
 
+def test_a_hash_that_another_source_sends_names_nobody() -> None:
+    """It is in a message's links: else a forwarded mail and a page's key would be enough to become its person."""
+    event = {**event_of(link_events.clicked(_sent(), Visitor(), NOW)), "source": "web"}
+    event["identifiers"].append({"type": "anonymous_id", "value": "of-somebody-else"})
+
+    found, clear = claims(read(event), POLICY, SECRET)
+
+    assert (["anonymous_id"], 1) == ([one.type for one in found], len(clear))
+
+
 def _sent() -> MessageLink:
     found = writer().of(action(), {}, NOW)
     assert found is not None
