@@ -60,7 +60,7 @@ class LinkRecords:
         self._recent[event_id] = None
         while len(self._recent) > MAX_RECENT:
             self._recent.popitem(last=False)
-        if not self._publication.failing:
+        if not (self._waiting or self._publication.failing):  # else each click would wait for Kafka, to no avail
             try:
                 await self._publication.publish([record])
             except RefusedError:

@@ -118,6 +118,7 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         for task in background:
             task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)  # what `retry` had in hand waits again
         collector.ready, collector.stopping = False, True
         for site in listening:
             await site.stop()  # no new connection; aiohttp's own shutdown would not read half-sent bodies to their end

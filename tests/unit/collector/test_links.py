@@ -31,9 +31,11 @@ class Kafka:
 
     def __init__(self) -> None:
         self.failing = self.down = False
+        self.tries = 0
         self.taken: list[Outgoing] = []
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
+        self.tries += 1
         if self.down:
             raise RefusedError(503, "kafka_not_confirmed", "Send it again.", 2)
         self.taken += records
@@ -102,6 +104,15 @@ async def test_a_click_leads_on_while_kafka_is_down_and_is_published_afterwards(
 
     assert (waiting, 0) == (len(kafka.taken), receiver.records.waiting)
     assert waiting in (1, 2)
+
+
+async def test_only_the_first_click_waits_for_a_kafka_that_does_not_answer(kafka: Kafka) -> None:
+    kafka.down, records = True, LinkRecords(kafka, Counter())
+
+    for name in ("a", "b", "c"):
+        await records.publish(Outgoing("t", b"k", name.encode()), name)
+
+    assert (1, 3) == (kafka.tries, records.waiting)
 
 
 async def test_of_too_many_events_the_oldest_are_given_up(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
