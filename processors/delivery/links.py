@@ -11,7 +11,7 @@ import html
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from processors.delivery.actions import Action, identifiers_of
 from processors.delivery.link_tokens import LinkTokens
@@ -27,9 +27,13 @@ HashIdentifier = Callable[[str, str], Claim | None]
 """Returns the claim of an identifier of a type and a value; None: it is malformed."""
 
 _ANCHOR = re.compile(r"<(?:a|area|v:[a-z]+)\b[^>]*>", re.IGNORECASE)
-_HREF = re.compile(r"""(\bhref\s*=\s*)(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
+_HREF = re.compile(r"""((?<![\w-])href\s*=\s*)(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _UNTRACKED = re.compile(r"\bdata-untracked\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://[^\s<>\"'\\]+", re.IGNORECASE)
+_HOST = re.compile(r"[a-z0-9_.-]+")
+"""A host that every program reads alike; whatever else stands there, such as %2F, some take for its end."""
+_URL_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
+"""Characters of an address that stay as they are: those of RFC 3986. A header can hold no others."""
 _AFTER_ADDRESS = ".,;:!?)]}"
 _NAMED_BY_SOURCE = frozenset({"messenger", "telegram"})
 """Channels that the rules of touches tell by `utm_source`: no medium is common for them."""
@@ -147,10 +151,10 @@ class LinkWriter:
             return address
         try:
             host = (urlsplit(address).hostname or "").rstrip(".")
-            target = self._with_parameters(link, address)
+            target = quote(self._with_parameters(link, address), safe=_URL_CHARACTERS)
         except ValueError:
             return address
-        if not any(host == one or host.endswith(f".{one}") for one in self._rules.hosts):
+        if not _HOST.fullmatch(host) or not any(host == one or host.endswith(f".{one}") for one in self._rules.hosts):
             return address
         return address if len(target) > MAX_TARGET_CHARS else self._address(link._replace(target=target), "click")
 

@@ -137,6 +137,24 @@ def test_a_link_that_its_author_has_tagged_keeps_its_campaign() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "escaped"),
+    [
+        pytest.param("söfa?q=ü#ö", "s%C3%B6fa?q=%C3%BC#%C3%B6", id="letters of other alphabets"),
+        pytest.param("a%20b?q=%C3%BC", "a%20b?q=%C3%BC", id="escaped already"),
+        pytest.param("a\x00{b}", "a%00%7Bb%7D", id="no characters of an address"),
+    ],
+)
+def test_a_link_leads_to_an_address_that_a_header_can_hold(path: str, escaped: str) -> None:
+    page = written(
+        Rendered("en", html=f'<a data-href="none" href="https://shop.example/{path}">'), rules={"utm_source": ""}
+    ).html
+
+    found = re.search(r' href="([^"]*)"', page)
+    assert found is not None
+    assert f"https://shop.example/{escaped}" == target(found[1])
+
+
+@pytest.mark.parametrize(
     "tag",
     [
         pytest.param('<a href="https://evil.example/?shop.example">', id="another host"),
@@ -148,6 +166,11 @@ def test_a_link_that_its_author_has_tagged_keeps_its_campaign() -> None:
         pytest.param(f'<a href="{BASE}/u/abc">', id="an address of the collector"),
         pytest.param('<a href="https://[shop.example/">', id="malformed"),
         pytest.param(f'<a href="https://shop.example/{"x" * 2000}">', id="too long"),
+        pytest.param('<a href="https://evil.example%2f.shop.example/">', id="a host with a slash"),
+        pytest.param('<a href="https://evil.example;.shop.example/">', id="a host with a semicolon"),
+        pytest.param('<a href="https://evil.example\u200b.shop.example/">', id="a host with a space of no width"),
+        pytest.param('<a href="https://evil.example。shop.example/">', id="a host with another full stop"),
+        pytest.param(f'<a href="https://shop.example/{"商" * 1000}">', id="too long once it is escaped"),
         pytest.param('<link href="https://shop.example/style.css">', id="no link to follow"),
     ],
 )
