@@ -71,9 +71,11 @@ class ProfileReads:
             raise RefusedError(401, "write_key", "The key is missing: send it as the user name of HTTP Basic.")
         fields = _fields(http.query.get("fields", ""), sender)
         named = identifier(http.match_info["identifier"])
-        hashes = self._hash(*named, sender.name) if named else []
-        if not hashes:
+        if named is None:
             raise RefusedError(400, "identifier", "Write the identifier as type:value, such as email:ann@shop.example.")
+        hashes = self._hash(*named, sender.name)
+        if not hashes:
+            raise RefusedError(400, "identifier", f"The value is none of the type {named[0][:50]}, or a placeholder.")
         stored = await self._people.find(hashes)
         self._tally[f"{sender.name} accepted (reads)"] += 1
         if stored is None:
