@@ -225,8 +225,8 @@ class Settings(BaseSettings):
     )
     link_secret: SecretStr = Field(
         SecretStr(""),
-        description="Keys that sign the links of messages, comma-separated: the first signs, all count; empty: a key"
-        " derived from the identity secret.",
+        description="Keys that sign the links of messages, comma-separated: the first signs, all count; empty, or the"
+        " word `derived`: one derived from the identity secret.",
     )
     webhook_secret: SecretStr = Field(
         SecretStr(""),

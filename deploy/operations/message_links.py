@@ -12,6 +12,9 @@ from processors.identity.claims import claim
 from schemas.delivery.outbound import DeliveryDefinitions
 from schemas.identity.resolution import OWN_SOURCE, Claim
 
+DERIVED = "derived"
+"""The word in `THROUGHLINE_LINK_SECRET` that stands for the key of a deployment that sets none."""
+
 
 def link_tokens(settings: Settings) -> LinkTokens:
     """Return what signs and reads the tokens of links.
@@ -19,9 +22,9 @@ def link_tokens(settings: Settings) -> LinkTokens:
     Raises:
         DefinitionError: A key is too short.
     """
-    secrets = [part.strip() for part in settings.link_secret.get_secret_value().split(",") if part.strip()]
+    stated = [part.strip() for part in settings.link_secret.get_secret_value().split(",") if part.strip()]
     try:
-        return LinkTokens(secrets or [_derived(settings)])
+        return LinkTokens([_derived(settings) if part == DERIVED else part for part in stated or [DERIVED]])
     except ValueError as error:
         raise DefinitionError(str(error)) from error
 

@@ -8,7 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
+from deploy.operations.message_links import link_tokens
+from deploy.settings import Settings
 from processors.delivery import link_events
 from processors.delivery.link_events import Visitor
 from processors.delivery.link_tokens import LinkTokens
@@ -79,6 +82,13 @@ def test_a_token_says_the_same_after_a_rotation_of_keys() -> None:
 
     assert LINK == LinkTokens([NEW, OLD]).read(token, "click")
     assert LinkTokens([NEW]).read(token, "click") is None
+
+
+def test_a_message_from_before_the_first_key_goes_on_working_after_it() -> None:
+    sent = link_tokens(Settings()).sign(LINK)
+
+    assert LINK == link_tokens(Settings(link_secret=SecretStr(f"{NEW}, derived"))).read(sent, "click")
+    assert link_tokens(Settings(link_secret=SecretStr(NEW))).read(sent, "click") is None
 
 
 @pytest.mark.parametrize(
