@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator
 
 _PORT = 6379
 _OF_CLUSTERS = {"redis+cluster": False, "rediss+cluster": True}
 """Scheme → whether with TLS."""
-
+_OF_ONE_SERVER = ("redis://", "rediss://", "unix://")
+_FORM = "write redis://host:port, or redis+cluster://host:port,host:port; in a password %2F for /, %23 for #, %3F for ?"
 
 MEANING_OF_URL = "URL of Redis or Valkey; rediss://… with TLS; of a cluster redis+cluster://host:port,host:port."
 
@@ -38,11 +40,14 @@ def redis_address(url: str) -> RedisAddress:
     Raises:
         ValueError: It is none of them; the message has nothing of the URL, in which a password may be.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(_FORM) from None  # it may quote the URL
     user, _, hosts = parts.netloc.rpartition("@")
     username, _, password = user.partition(":")
     if (with_tls := _OF_CLUSTERS.get(parts.scheme)) is None:
-        found = ((parts.hostname, parts.port or _PORT),) if parts.hostname else ()
+        found = _one_server(url, parts)
         return RedisAddress(False, parts.scheme == "rediss", found, unquote(username), unquote(password))
     if parts.path not in ("", "/", "/0") or parts.query or parts.fragment:
         raise ValueError("a cluster has database 0 alone, and its URL no options: redis+cluster://host:port,host:port")
@@ -64,6 +69,13 @@ def checked_redis_url(url: str) -> str:
 
 RedisUrl = Annotated[str, AfterValidator(checked_redis_url)]
 """The type of the setting."""
+
+
+def _one_server(url: str, parts: SplitResult) -> tuple[tuple[str, int], ...]:
+    with suppress(ValueError):  # of the port, and it quotes it: in a URL that is cut off early, a part of a password
+        if url.startswith(_OF_ONE_SERVER) and (parts.hostname or parts.scheme == "unix" or not parts.netloc):
+            return ((parts.hostname, parts.port or _PORT),) if parts.hostname else ()
+    raise ValueError(_FORM)
 
 
 def _host_and_port(written: str) -> tuple[str, int]:

@@ -44,6 +44,11 @@ def test_a_url_says(url: str, expected: RedisAddress) -> None:
         pytest.param("redis+cluster://:secret@", "name at least one node", id="no node"),
         pytest.param("redis+cluster://:secret@one:7000/2", "database 0 alone", id="another database"),
         pytest.param("redis+cluster://:secret@one:port", "host:port", id="no number"),
+        pytest.param("redis://user:secret/rest@one:7000", "%2F for /", id="a slash in the password"),
+        pytest.param("redis://:secret/rest@one:7000", "%2F for /", id="a slash in the password, no user"),
+        pytest.param("redis://one:7000,two:7001", "redis+cluster://", id="a cluster with the scheme of one server"),
+        pytest.param("valkey://:secret@one:7000", "redis://host:port", id="another scheme"),
+        pytest.param("one:7000", "redis://host:port", id="no scheme"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_without_its_password(url: str, said: str) -> None:
