@@ -93,7 +93,7 @@ class AnonymousExpiry:
         if not self._retention_ms:
             return False
         last = await self._profiles.last_pass()
-        return now_ms >= last.get("ended_ms", 0) + PASS_EVERY_MS
+        return not 0 <= now_ms - last.get("ended_ms", 0) < PASS_EVERY_MS  # in the future: a clock was wrong
 
     async def run(self, now_ms: int) -> AsyncIterator[None]:
         """Go over all profiles, in small steps: yields after each, and ends when all are done.
@@ -116,7 +116,7 @@ class AnonymousExpiry:
         detached: list[IdleProfile] = []
         for one in found:
             noted_ms, is_detached = read_note(one)
-            if noted_ms is None:
+            if noted_ms is None or noted_ms > now_ms:  # by a clock that was wrong
                 steps.append(IdleStep(one.profile_id, one.version, write_note(one, now_ms)))
             elif is_detached and now_ms >= noted_ms + SETTLING_MS:
                 steps.append(
