@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from json import JSONDecoder
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,7 +32,7 @@ from schemas.time import clock_ms, text_of_ms
 from schemas.topics import topics
 from sinks.clickhouse.erasure import PersonRows, count_rows, delete_letters, delete_rows, find_letters, person_rows
 from sinks.clickhouse.history import read_events
-from sinks.clickhouse.identity_log import former_ids, last_erasure, read_expiries
+from sinks.clickhouse.identity_log import LoggedEnd, former_ids, last_erasure, read_ends
 from sinks.redis.identity import ERASED_S, anchor_after
 
 MAX_DELETE_ROUNDS = 5
@@ -100,41 +100,61 @@ async def preview_erasure(deployment: Deployment, profile_id: str) -> dict[str, 
     }
 
 
+class FormerOwners(NamedTuple):
+    """Whose some identifiers were.
+
+    Attributes:
+        ends: The ends of profiles that were erased or have expired, in order.
+        hashes: Anchor → the hash of the identifier that had it.
+    """
+
+    ends: list[LoggedEnd]
+    hashes: dict[str, bytes]
+
+    @property
+    def expired(self) -> list[LoggedEnd]:
+        """Those who have expired."""
+        return [one for one in self.ends if one.kind == "expire"]
+
+
 def earlier_erasure(
     deployment: Deployment, *, profile_id: str | None = None, anchor: str | None = None
 ) -> ErasedPerson | None:
     """Find a completed or broken-off erasure in the identity log, by profile id or anchor; None when there is none."""
     found = last_erasure(deployment.tables, profile_id=profile_id, anchor=anchor)
-    if found is None:
-        return None
-    former = former_ids(deployment.tables, found.profile_id)
-    return ErasedPerson(found.profile_id, tuple(sorted(former)), found.anchors, found.at_ms, found.version)
+    return person_of_end(deployment, found) if found else None
 
 
-def expired_people(
-    deployment: Deployment, *, profile_id: str = "", identifier_hashes: Iterable[bytes] = ()
-) -> list[ErasedPerson]:
-    """Find the anonymous people who have expired, by profile id or by identifiers that they had; the first comes first.
-
-    An identifier that came back and expired again has another anchor each time.
-    """
-    hashes, found = set(identifier_hashes), dict[str, ErasedPerson]()
-    anchors = {uuid_text(one) for one in hashes}
-    while anchors or profile_id:
-        rows = read_expiries(deployment.tables, [profile_id] if profile_id else [], sorted(anchors))
-        new = [row for row in rows if row.profile_id not in found]
-        for row in new:
-            former = tuple(sorted(former_ids(deployment.tables, row.profile_id)))
-            found[row.profile_id] = ErasedPerson(row.profile_id, former, row.anchors, row.at_ms, row.version)
-        anchors = {anchor_after(one, row.profile_id) for one in hashes for row in new}
-        profile_id = ""
-    return list(found.values())
+def last_end(deployment: Deployment, profile_id: str) -> ErasedPerson | None:
+    """Find the person of a profile that was erased or has expired; None: it is none."""
+    ends = read_ends(deployment.tables, [profile_id], [])
+    return person_of_end(deployment, ends[-1]) if ends else None
 
 
-async def expired_before(deployment: Deployment, profile_id: str) -> list[ErasedPerson]:
+def person_of_end(deployment: Deployment, end: LoggedEnd) -> ErasedPerson:
+    """Return the person of a profile that has ended."""
+    former = former_ids(deployment.tables, end.profile_id)
+    return ErasedPerson(end.profile_id, tuple(sorted(former)), end.anchors, end.at_ms, end.version)
+
+
+def former_owners(deployment: Deployment, identifier_hashes: Iterable[bytes]) -> FormerOwners:
+    """Find whose some identifiers were; one that came back after it had expired has another anchor each time."""
+    hashes = {uuid_text(one): one for one in identifier_hashes}
+    ends, identifiers, anchors = dict[str, LoggedEnd](), set(hashes.values()), set(hashes)
+    while anchors:
+        new = [one for one in read_ends(deployment.tables, [], sorted(anchors)) if one.profile_id not in ends]
+        ends |= {one.profile_id: one for one in new}
+        next_ones = {anchor_after(one, end.profile_id): one for one in identifiers for end in new}
+        hashes |= next_ones
+        anchors = set(next_ones)
+    return FormerOwners(sorted(ends.values(), key=lambda one: one.version), hashes)
+
+
+async def expired_before(deployment: Deployment, profile_id: str) -> list[LoggedEnd]:
     """Find the anonymous people who have expired and whose identifiers a live person has now."""
     clear = await _known_identifiers(deployment, ErasureRequest(profile_id, None, None))
-    return await asyncio.to_thread(expired_people, deployment, identifier_hashes=_identifier_hashes(deployment, clear))
+    former = await asyncio.to_thread(former_owners, deployment, _identifier_hashes(deployment, clear))
+    return former.expired
 
 
 async def erase_person(
@@ -157,9 +177,8 @@ async def erase_person(
     now_ms = clock_ms()
     clear = await _known_identifiers(deployment, request)
     erased, identifiers = await _erase_identity(deployment, request, clear, now_ms)
-    expired = await asyncio.to_thread(
-        expired_people, deployment, identifier_hashes=_identifier_hashes(deployment, clear)
-    )
+    former = await asyncio.to_thread(former_owners, deployment, _identifier_hashes(deployment, clear))
+    expired = [await asyncio.to_thread(person_of_end, deployment, one) for one in former.expired]
     people = {one.profile_id: one for one in (erased, *expired)}.values()
     ids = [profile_id for one in people for profile_id in (one.profile_id, *one.former_ids)]
     anchors = [anchor for one in people for anchor, _ in one.anchors]
@@ -200,8 +219,9 @@ async def _erase_identity(
             erased = await deployment.identities.erase(identifier_hash, now_ms)
             if erased is not None:
                 return erased, {"identifiers": len(erased.anchors), "profiles": 1 + len(erased.former_ids)}
-    for expired in await asyncio.to_thread(expired_people, deployment, profile_id=request.profile_id):
-        return expired, {"identifiers": 0, "profiles": 0}  # its document is still there
+    expired = await asyncio.to_thread(last_end, deployment, request.profile_id)
+    if expired is not None:  # its document is still there
+        return expired, {"identifiers": 0, "profiles": 0}
     raise NotErasedError(
         f"profile {request.profile_id} is not known by any identifier: name one, such as email:a@b.example"
     )
@@ -221,12 +241,16 @@ async def _known_identifiers(deployment: Deployment, request: ErasureRequest) ->
     named = {(one["type"], one["value"]) for event in events for one in event["identifiers"]}
     if request.identifier:
         named.add(request.identifier)
-    erased = {anchor for anchor, _ in request.erased.anchors} if request.erased else set()
+    erased = set[bytes]()
+    if request.erased:
+        former = await asyncio.to_thread(former_owners, deployment, _identifier_hashes(deployment, named))
+        erased = {former.hashes[anchor] for anchor, _ in request.erased.anchors if anchor in former.hashes}
     found = set()
     for kind, value in named:
         # An event of a shared device may also name an identifier of another person, whose dead letters stay.
         for made in all_claims(kind, value, deployment.policy, deployment.secret):
-            if made.anchor in erased or await deployment.identities.owner(made.identifier_hash) == request.profile_id:
+            one = made.identifier_hash
+            if one in erased or await deployment.identities.owner(one) == request.profile_id:
                 found.add((kind, value))
     return found
 

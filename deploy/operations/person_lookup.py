@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,26 +137,23 @@ async def find_erasure_request(deployment: Deployment, who: str, source: str = "
     Raises:
         UnknownPersonError: It names no live profile, or several, and nobody who was erased or has expired.
     """
-    from deploy.operations.erasure import ErasureRequest, earlier_erasure, expired_people
+    from deploy.operations.erasure import ErasureRequest, former_owners, last_end, person_of_end
     from processors.identity.claims import all_claims
 
     try:
         found = await find_person(deployment, who, source)
         return ErasureRequest(found.profile_id, identifier=found.identifier)
     except UnknownPersonError:
-        written = identifier(who)
+        written, ended = None, None
         if PROFILE_ID.fullmatch(who.lower()):
-            erased, written = await asyncio.to_thread(earlier_erasure, deployment, profile_id=who.lower()), None
-            named: dict[str, Any] = {"profile_id": who.lower()}
-        else:
-            made = all_claims(*written, deployment.policy, deployment.secret, source) if written else ()
-            erased = await asyncio.to_thread(_first_erasure, deployment, [one.anchor for one in made])
-            named = {"identifier_hashes": [one.identifier_hash for one in made]}
-        expired = await asyncio.to_thread(lambda: expired_people(deployment, **named))
-        erased = expired[-1] if expired else erased
-        if erased is None:
+            ended = await asyncio.to_thread(last_end, deployment, who.lower())
+        elif written := identifier(who):
+            hashes = [one.identifier_hash for one in all_claims(*written, deployment.policy, deployment.secret, source)]
+            ends = (await asyncio.to_thread(former_owners, deployment, hashes)).ends
+            ended = await asyncio.to_thread(person_of_end, deployment, ends[-1]) if ends else None
+        if ended is None:
             raise
-        return ErasureRequest(erased.profile_id, erased, written)
+        return ErasureRequest(ended.profile_id, ended, written)
 
 
 def _first_erasure(deployment: Deployment, anchors: Iterable[str]) -> ErasedPerson | None:

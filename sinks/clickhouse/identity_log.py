@@ -18,16 +18,18 @@ _CHANGES = """
 _MAX_ROUNDS = 100
 
 
-class LoggedErasure(NamedTuple):
-    """A log entry of an erasure, or of an expiry.
+class LoggedEnd(NamedTuple):
+    """A log entry by which a profile has ended.
 
     Attributes:
+        kind: `erase`, or `expire`.
         profile_id: The profile.
         anchors: Its identifiers, as (anchor, type).
-        at_ms: Time up to which events were erased, milliseconds since 1970.
+        at_ms: Of an erasure, the time up to which events were erased; else when it expired. Milliseconds since 1970.
         version: Version of the log entry.
     """
 
+    kind: str
     profile_id: str
     anchors: tuple[tuple[str, str], ...]
     at_ms: int
@@ -40,41 +42,28 @@ def has_version(client: Any, version: int) -> bool:
     return bool(client.query(query, parameters={"version": version}).first_row[0])
 
 
-def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | None = None) -> LoggedErasure | None:
+def last_erasure(client: Any, *, profile_id: str | None = None, anchor: str | None = None) -> LoggedEnd | None:
     """Find the latest erasure of a profile, or of the owner of an anchor."""
-    row = client.query(
-        """
-        SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
-            toUnixTimestamp64Milli(occurred_at), version
-        FROM identity_log FINAL
-        WHERE kind = 'erase' AND rule != 'merged' AND (toString(profile_id) = {profile:String}
-            OR arrayExists(one -> toString(one.1) = {anchor:String}, anchors))
-        ORDER BY version DESC LIMIT 1
-        """,
-        parameters={"profile": profile_id or "", "anchor": anchor or ""},
-    ).result_rows
-    if not row:
-        return None
-    found, anchors, at_ms, version = row[0]
-    return LoggedErasure(found, tuple((one, kind) for one, kind in anchors), at_ms, version)
+    found = read_ends(client, [profile_id] if profile_id else [], [anchor] if anchor else [])
+    return next((one for one in reversed(found) if one.kind == "erase"), None)
 
 
-def read_expiries(client: Any, profile_ids: Sequence[str], anchors: Sequence[str]) -> list[LoggedErasure]:
-    """Find the anonymous profiles that expired with one of these ids or anchors; `at_ms` is when they did."""
+def read_ends(client: Any, profile_ids: Sequence[str], anchors: Sequence[str]) -> list[LoggedEnd]:
+    """Find the profiles with one of these ids or anchors that were erased or have expired, in order."""
     rows = client.query(
         """
-        SELECT toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
+        SELECT kind, toString(profile_id), arrayMap(one -> (toString(one.1), one.2), anchors),
             toUnixTimestamp64Milli(occurred_at), version
         FROM identity_log FINAL
-        WHERE kind = 'expire'
+        WHERE kind IN ('erase', 'expire') AND rule != 'merged'
             AND (profile_id IN {profiles:Array(UUID)} OR hasAny(anchors.anchor, {anchors:Array(UUID)}))
         ORDER BY version
         """,
         parameters={"profiles": list(profile_ids), "anchors": list(anchors)},
     ).result_rows
     return [
-        LoggedErasure(found, tuple((one, kind) for one, kind in named), at_ms, version)
-        for found, named, at_ms, version in rows
+        LoggedEnd(kind, found, tuple((one, named) for one, named in its), at_ms, version)
+        for kind, found, its, at_ms, version in rows
     ]
 
 

@@ -216,3 +216,23 @@ async def test_who_has_expired_is_exported_and_erased_with_who_came_back(here: T
     assert [["view 3"], ["view 1"], ["view 2"]] == events
     assert (3, owner) == (len(set(receipt.profile_ids)), receipt.profile_ids[0])
     assert [("view 4",)] == here.tables.rows("SELECT event_id FROM touchpoints FINAL")
+
+
+@pytest.mark.parametrize("by", ["identifier", "profile id"])
+async def test_an_erasure_that_broke_off_is_completed_with_who_had_expired(
+    here: Town, stack: Settings, by: str
+) -> None:
+    await here.live(view(1, anonymous_id="c1"))
+    await settle(here, day(NOTED))
+    await go_over(here, NOTED, DETACHED, DELETED)
+    await here.live(view(2, anonymous_id="c1"), view(3, anonymous_id="c2"))
+    owner = await here.owner("anonymous_id", "c1")
+    await here.identities.erase(here.identifier_hash("anonymous_id", "c1"), day(DELETED))  # and no further
+    await settle(here, day(DELETED))
+
+    async with open_deployment(stack) as deployment:
+        request = await find_erasure_request(deployment, "anonymous_id:c1" if by == "identifier" else owner)
+        receipt = await erase_person(deployment, request, timeout_s=0)
+
+    assert (2, owner) == (len(set(receipt.profile_ids)), receipt.profile_ids[0])
+    assert [("view 3",)] == here.tables.rows("SELECT event_id FROM touchpoints FINAL")
