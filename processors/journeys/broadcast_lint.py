@@ -155,7 +155,9 @@ def _money(broadcast: Broadcast, around: Surroundings) -> Problems:
     if broadcast.budget is not None and broadcast.budget.cost is not None and not any(costs):
         text = "no channel of it costs anything by the policy: give `channels` a `cost` there, or use `messages`"
         yield ("budget", "cost"), text, True
-    if broadcast.holdout and broadcast.holdout > 0.5:
+    elif most_people(broadcast, around.policy) == 0:
+        yield ("budget",), "it does not cover the messages of one person: nobody would get it", True
+    if broadcast.holdout > 0.5:
         yield ("holdout",), "more than half of the people do not get it", False
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.decisions.decision import Choice
 from schemas.durations import DAY_MS, Duration
@@ -20,8 +20,10 @@ from schemas.journeys.experiment import Experiment
 from schemas.segments.conditions import Condition
 from schemas.segments.conditions import Name as SegmentName
 
-SEND, AUDIENCE, SAMPLE, SPLIT, WINNER = "send", "audience", "sample", "split", "winner"
+STEPS = SEND, AUDIENCE, SAMPLE, SPLIT, WINNER = "send", "audience", "sample", "split", "winner"
 """Ids of the steps of a broadcast's journey."""
+SMALLEST_SHARE = 1e-6
+"""A smaller share of a split would be of nobody."""
 
 
 class _Part(BaseModel):
@@ -47,7 +49,7 @@ class BroadcastSplit(_Part):
     """
 
     variants: Annotated[tuple[BroadcastVariant, ...], Field(min_length=2)]
-    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    share: Annotated[float, Field(ge=SMALLEST_SHARE, lt=1)] | None = None
     winner: WinnerChoice | None = None
 
     @model_validator(mode="after")
@@ -72,7 +74,7 @@ class Budget(_Part):
     """
 
     messages: Annotated[int, Field(ge=1)] | None = None
-    cost: Annotated[float, Field(gt=0)] | None = None
+    cost: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Budget:
@@ -148,6 +150,19 @@ class Broadcast(_Part):
             raise ValueError("a rate needs `members: frozen`: of a live segment nobody knows how many it will have")
         if self.experiment_window is not None and self.split is not None and self.split.winner is not None:
             raise ValueError("with a winner its `within` is what counts: leave `count_for` out")
+        return self
+
+    @model_validator(mode="after")
+    def _becomes_a_journey(self) -> Broadcast:
+        try:
+            self.as_journey()
+        except ValidationError as error:
+            first = error.errors()[0]
+            said = first["msg"].removeprefix("Value error, ")
+            called = f"{first['input']!r}: {said}" if first["loc"][-1:] == ("id",) else said
+            raise ValueError(
+                f"its steps are called {', '.join(STEPS)}, and after its variants and channels: {called}"
+            ) from None
         return self
 
     @property

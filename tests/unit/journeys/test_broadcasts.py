@@ -243,6 +243,7 @@ def test_the_same_message_goes_out_on_each_channel_in_one_variant() -> None:
         ({"purpose": "transactional"}, "no service message"),
         ({"split": {"variants": [{"name": "a"}, {"name": "b"}]}}, "two variants are the same"),
         ({"budget": {"cost": 5}, "channel": "app_push"}, "no channel of it costs anything"),
+        ({"budget": {"cost": 0.01}, "channel": "sms"}, "does not cover the messages of one person"),
     ],
 )
 def test_what_is_wrong_is_said(fields: dict[str, Any], said: str) -> None:
@@ -262,12 +263,42 @@ def test_what_is_wrong_is_said(fields: dict[str, Any], said: str) -> None:
         {"send": {"at": "2026-11-02 12:00", "zone": "Europe/Berln"}},
         {"budget": {}},
         {"split": {"share": 0.2, "variants": [{"name": "a"}, {"name": "b"}]}},
+        {"split": {**yaml.safe_load(SPLIT)["split"], "share": 1e-12}},
+        {"budget": {"cost": float("inf")}},
     ],
-    ids=["budget of live", "rate of live", "all of one", "zone of no time", "zone", "empty budget", "no winner"],
+    ids=[
+        "budget of live",
+        "rate of live",
+        "all of one",
+        "zone of no time",
+        "zone",
+        "empty budget",
+        "no winner",
+        "share of nobody",
+        "endless budget",
+    ],
 )
 def test_what_contradicts_itself_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         broadcast(**fields)
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "said"),
+    [
+        (["split", "b"], {}, "two steps are called 'split'"),
+        (["audience", "b"], {"exclude": ["buyers"]}, "two steps are called 'audience'"),
+        (["a", "winner-a"], {}, "two steps are called 'winner-a'"),
+        (["a", "b" * 60], {}, f"'winner-{'b' * 60}': String should match"),
+        (["a", "b"], {"choose": "all", "channel": None, "channels": ["sms", "sms"]}, "two steps are called 'a-sms'"),
+    ],
+    ids=["a step", "a step if people are left out", "the rest's variant", "too long", "a channel twice"],
+)
+def test_names_of_variants_that_make_no_journey_are_refused_in_the_file(
+    names: list[str], fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        broadcast(PLAIN + SPLIT.replace("short", names[0]).replace("name: story", f"name: {names[1]}"), **fields)
 
 
 def test_a_budget_is_what_the_dearest_channel_would_cost() -> None:
