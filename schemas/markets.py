@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 from phonenumbers import SUPPORTED_REGIONS
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.time import known_zone
+
 
 def _known_country(country: str) -> str:
     if country not in SUPPORTED_REGIONS:
@@ -27,18 +29,10 @@ def _known_country(country: str) -> str:
     return country
 
 
-def _known_zone(zone: str) -> str:
-    try:
-        ZoneInfo(zone)
-    except (ValueError, KeyError, OSError):
-        raise ValueError(f"{zone!r} is no time zone such as Europe/Berlin or UTC") from None
-    return zone
-
-
 MarketName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Country = Annotated[str, AfterValidator(_known_country)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{3}$", to_upper=True)]
-TimeZone = Annotated[str, AfterValidator(_known_zone)]
+TimeZone = Annotated[str, AfterValidator(known_zone)]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z][A-Za-z]{1,3})?$")]
 StoreId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
 

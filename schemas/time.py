@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from time import time_ns
 from typing import NamedTuple, TypeGuard
+from zoneinfo import ZoneInfo
 
 from pydantic_core import PydanticCustomError
 
@@ -337,6 +338,19 @@ def clock_ms() -> int:
 def readable_text(time: datetime) -> str:
     """Write a time for people, in its own zone and to the second: `2026-11-22 10:15:30`."""
     return time.isoformat(" ", "seconds")[:19]
+
+
+def known_zone(name: str) -> str:
+    """Return the name of a time zone of the IANA database.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError, OSError):  # malformed, unknown, or a folder of the database
+        raise ValueError(f"{name!r} is no time zone such as Europe/Berlin or UTC") from None
+    return name
 
 
 class StatedDay(NamedTuple):

@@ -18,12 +18,12 @@ record itself, and beside its own fields these:
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.intake.expressions import Expression
 from schemas.intake.sources import SourceName
+from schemas.time import known_zone
 
 Cast = Literal["text", "integer", "number", "quantity", "boolean", "money", "minor_money", "time", "date"]
 """What a value is read as.
@@ -90,7 +90,7 @@ class ValueMapping(BaseModel):
     currency: Expression | None = None
     decimal: Literal[".", ","] | None = None
     format: str | None = None
-    zone: str | None = None
+    zone: Annotated[str, AfterValidator(known_zone)] | None = None
     default: Scalar | None = None
 
     @model_validator(mode="after")
@@ -113,16 +113,6 @@ class ValueMapping(BaseModel):
         if self.read_as == "minor_money" and self.currency is None:
             raise ValueError("minor_money needs its currency: {get: amount, as: minor_money, currency: currency}")
         return self
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, zone: str | None) -> str | None:
-        if zone is not None:
-            try:
-                ZoneInfo(zone)
-            except (ValueError, KeyError, OSError):
-                raise ValueError(f"{zone!r} is no time zone such as Europe/Berlin or UTC") from None
-        return zone
 
 
 Value = Annotated[ValueMapping, BeforeValidator(_from_text)]

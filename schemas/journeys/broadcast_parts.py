@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NaiveDatetime, StringConstraints, model_validator
 
 from schemas.durations import Duration
+from schemas.time import known_zone
 
 Variant = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
@@ -16,13 +16,11 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-def _known_zone(name: str) -> str:
-    if name != "person":
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError(f"there is no time zone {name!r}: `person`, or a name such as Europe/Berlin") from None
-    return name
+def _whose_clock(name: str) -> str:
+    try:
+        return name if name == "person" else known_zone(name)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor `person`") from None
 
 
 class SendTime(_Part):
@@ -38,7 +36,7 @@ class SendTime(_Part):
     """
 
     at: NaiveDatetime | None = None
-    zone: Annotated[str, AfterValidator(_known_zone)] = "person"
+    zone: Annotated[str, AfterValidator(_whose_clock)] = "person"
     if_missed: Literal["send", "skip"] = "send"
     best_within: Annotated[Duration, Field(ge=1)] | None = None
     rate_per_hour: Annotated[int, Field(ge=1)] | None = None

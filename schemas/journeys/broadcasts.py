@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.decisions.decision import Choice
 from schemas.durations import DAY_MS, Duration
 from schemas.journeys.broadcast_parts import SendTime, WinnerChoice
 from schemas.journeys.coupon_choice import CouponChoice
-from schemas.journeys.definitions import Journey, Label, Scalar, Slug
-from schemas.journeys.definitions import Share as Share
+from schemas.journeys.definitions import Campaign, Channels, Journey, Label, Scalar, Share, Slug
 from schemas.journeys.experiment import Experiment
 from schemas.segments.conditions import Condition
 from schemas.segments.conditions import Name as SegmentName
@@ -115,11 +114,11 @@ class Broadcast(_Part):
     condition: Condition | None = Field(default=None, alias="if")
     send: SendTime = SendTime()
     template: Slug = Field(alias="message")
-    channels: tuple[Slug, ...] = Field(default=(), validation_alias=AliasChoices("channels", "channel"))
+    channels: Channels = Field(default=(), validation_alias=AliasChoices("channels", "channel"))
     choose: Choice | Literal["all"] = "declared"
     purpose: Slug = "marketing"
     tags: tuple[Slug, ...] = ()
-    campaign: dict[Slug, Label] = Field(default_factory=dict)
+    campaign: Campaign = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     margin: Annotated[float, Field(gt=0)] | None = None
     coupon: CouponChoice | None = None
@@ -129,16 +128,6 @@ class Broadcast(_Part):
     holdout: Share = 0.0
     budget: Budget | None = None
     expires_after: Annotated[Duration, Field(ge=1)] = DAY_MS
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _one_channel(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("campaign", mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Broadcast:

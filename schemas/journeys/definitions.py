@@ -43,7 +43,6 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -76,6 +75,14 @@ def _unquoted(value: object) -> object:
     return f"{value // 60:02d}:{value % 60:02d}" if type(value) is int else value
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_name(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
 Clock = Annotated[str, BeforeValidator(_unquoted), StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 """A local time of day, `HH:MM`."""
 SignedDuration = Annotated[int, BeforeValidator(_signed)]
@@ -85,6 +92,10 @@ PropertyPath = Annotated[
 ]
 """A property of an event, `cart_id` or `products.product_id`; through a list it means each of its items."""
 Share = Annotated[float, Field(ge=0, lt=1)]
+Channels = Annotated[tuple[Slug, ...], BeforeValidator(_as_list)]
+"""Channels, best first, or the name of one."""
+Campaign = Annotated[dict[Slug, Label], BeforeValidator(_as_name)]
+"""The campaign of clicks: `{name, source, medium, id, …}`, or its name alone."""
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Scalar = str | int | float | bool | None
 
@@ -321,11 +332,11 @@ class MessageNode(_Step):
     """
 
     template: Slug = Field(alias="message")
-    channels: tuple[Slug, ...] = Field(default=(), validation_alias=AliasChoices("channels", "channel"))
+    channels: Channels = Field(default=(), validation_alias=AliasChoices("channels", "channel"))
     choose: Choice = "declared"
     purpose: Slug = "marketing"
     tags: tuple[Slug, ...] = ()
-    campaign: dict[Slug, Label] = Field(default_factory=dict)
+    campaign: Campaign = Field(default_factory=dict)
     priority: Annotated[int, Field(ge=0, le=100)] = 50
     best_within_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="best_within")
     expires_after_ms: Annotated[Duration, Field(ge=1)] | None = Field(default=None, alias="expires_after")
@@ -338,16 +349,6 @@ class MessageNode(_Step):
     def transactional(self) -> bool:
         """It is part of a service, not an advertisement."""
         return self.purpose == "transactional"
-
-    @field_validator("channels", mode="before")
-    @classmethod
-    def _one_channel(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("campaign", mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class SetTrait(_Step):
