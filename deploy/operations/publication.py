@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -41,6 +42,7 @@ from sinks.redis.definitions import RedisDefinitions
 ALIVE_MS = 15_000
 """A worker reports what it has in force more often than this."""
 _ATTEMPTS = 20
+_PEOPLE_A_CALL = 1000
 
 
 class NotPublishedError(Exception):
@@ -203,11 +205,16 @@ class Publication:
         Raises:
             NotPublishedError: No journey has a name.
         """
-        changed = await self.control("stop", names)
+        changed, loop = await self.control("stop", names), asyncio.get_running_loop()
+
+        def wake(tables: Any, name: str) -> None:  # a broadcast may have millions of people under way
+            found = read_people_under_way(tables, name)
+            while people := list(islice(found, _PEOPLE_A_CALL)):
+                asyncio.run_coroutine_threadsafe(self.store.wake(name, people, self.clock()), loop).result()
+
         for name in changed.journeys:
             with suppress(NotPublishedError):
-                people = await self._tables(partial(read_people_under_way, journey=name))
-                await self.store.wake(name, people, self.clock())
+                await self._tables(partial(wake, name=name))
         return changed
 
     async def _put(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -55,12 +56,14 @@ def read_files(client: Any, version: str) -> dict[str, str] | None:
     return dict(found[0][0]) if found else None
 
 
-def read_people_under_way(client: Any, journey: str) -> list[str]:
-    """Return the ids of people with a run of a journey under way, as far as it is recorded yet."""
+def read_people_under_way(client: Any, journey: str) -> Iterator[str]:
+    """Yield the ids of people with a run of a journey under way, as far as it is recorded yet."""
     query = (
         "SELECT DISTINCT toString(profile_id) FROM v_journey_runs WHERE journey = {journey:String} AND ended_at IS NULL"
     )
-    return [profile_id for (profile_id,) in client.query(query, {"journey": journey}).result_rows]
+    with client.query_rows_stream(query, {"journey": journey}) as rows:
+        for (profile_id,) in rows:
+            yield profile_id
 
 
 def read_runs_under_way(client: Any) -> dict[str, dict[str, int]]:
