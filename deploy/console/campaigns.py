@@ -106,7 +106,8 @@ async def _statuses(console: Console, report: DefinitionsReport) -> list[Broadca
         read_shares(deployment.broadcasts, report),
         console.panels.get("runs", read_runs_under_way, life_s=_LIFE_S),
     )
-    under_way = {name: sum(steps.values()) for name, steps in (runs.value or {}).items()}
+    known = runs.value
+    under_way = None if known is None else {name: sum(steps.values()) for name, steps in known.items()}
     return statuses(report, shares, under_way, clock_ms())
 
 

@@ -63,14 +63,14 @@ def find_broadcast(report: DefinitionsReport, name: str) -> Broadcast:
 
 
 def statuses(
-    report: DefinitionsReport, shares: Mapping[str, float], under_way: Mapping[str, int], now_ms: int
+    report: DefinitionsReport, shares: Mapping[str, float], under_way: Mapping[str, int] | None, now_ms: int
 ) -> list[BroadcastStatus]:
     """Return every broadcast with its state: those that were started, the last one first, then those that are planned.
 
     Args:
         report: What is in force.
         shares: Of each that was started: which share of its people has entered.
-        under_way: Of each: how many people wait in it, as far as it is recorded.
+        under_way: Of each: how many people wait in it, as far as it is recorded; None: ClickHouse does not say.
         now_ms: The time, milliseconds since 1970.
     """
     defined = {one.name: one for one in report.definitions.broadcasts}
@@ -81,7 +81,7 @@ def statuses(
         state: BroadcastState = "running"
         if control.state == "stopped":
             state = "cancelled"
-        elif _is_done(broadcast, control, share, under_way.get(name, 0), now_ms):
+        elif _is_done(broadcast, control, share, None if under_way is None else under_way.get(name, 0), now_ms):
             state = "done"
         elif control.state == "paused":
             state = "paused"
@@ -90,10 +90,12 @@ def statuses(
     return [*found, *(BroadcastStatus(one.name, one, "planned", None, 0.0) for one in planned)]
 
 
-def _is_done(broadcast: Broadcast | None, control: JourneyControl, share: float, waiting: int, now_ms: int) -> bool:
+def _is_done(
+    broadcast: Broadcast | None, control: JourneyControl, share: float, waiting: int | None, now_ms: int
+) -> bool:
     if broadcast is not None and is_over(broadcast.as_journey(), control, now_ms):
         return True
-    return share >= 1 and not waiting and not _takes_people(broadcast, control, now_ms)
+    return share >= 1 and waiting == 0 and not _takes_people(broadcast, control, now_ms)
 
 
 def _takes_people(broadcast: Broadcast | None, control: JourneyControl, now_ms: int) -> bool:

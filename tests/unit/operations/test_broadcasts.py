@@ -63,6 +63,14 @@ def test_the_state_of_a_broadcast(
     assert expected == found.state
 
 
+def test_nothing_is_said_to_be_done_while_nobody_knows_who_waits() -> None:
+    files: Any = _Files(broadcast())
+    report = DefinitionsReport(after_changes(("start", 0)), files, [])
+    (found,) = statuses(report, {"news": 1.0}, None, START_MS + HOUR_MS)
+
+    assert "running" == found.state
+
+
 def test_a_live_broadcast_is_not_done_while_people_may_still_come() -> None:
     files: Any = _Files(broadcast(members="live", expires_after="1d"))
     report = DefinitionsReport(after_changes(("start", 0)), files, [])
