@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.connections.redis import async_redis_client
 from deploy.operations.broadcasts import find_broadcast
 from deploy.operations.definitions_report import DefinitionsReport
 from deploy.operations.deployment import Deployment
-from deploy.operations.message_preview import Preview, preview, preview_for, renderer_of
+from deploy.operations.message_preview import Preview, preview_for
 from deploy.operations.message_tests import NotSentError, send_test
 from deploy.operations.person_lookup import find_person
-from processors.profiles.document import new_profile
-from schemas.journeys.broadcasts import Broadcast
-from schemas.journeys.definitions import MessageNode
+from schemas.journeys.broadcasts import MESSAGE, Broadcast
 
 SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
+"""Nobody has it: a person of whom nothing is known."""
 
 
 async def preview_broadcast(
@@ -33,27 +31,16 @@ async def preview_broadcast(
         UnknownPersonError: There is no such person.
     """
     journey = broadcast.as_journey()
-    names = [one.name for one in broadcast.split.variants] if broadcast.split else ["message"]
+    names = [one.name for one in broadcast.split.variants] if broadcast.split else [MESSAGE]
     wanted = variant or names[0]
     if wanted not in names:
         raise NotSentError(f"there is no variant {wanted}; there are {', '.join(names)}")
-    steps = [step.id for _, step in journey.walk() if isinstance(step, MessageNode)]
-    step = next(one for one in steps if one and (one == wanted or one.startswith(f"{wanted}-")))
-    if who:
-        profile_id = (await find_person(deployment, who)).profile_id
-        found, _ = await preview_for(deployment, report, journey, step, profile_id)
-        return list(found)
-    async with async_redis_client(deployment.settings, timeout_s=10) as redis:
-        found, _ = await preview(
-            journey,
-            step,
-            new_profile(SAMPLE_ID),
-            [],
-            templates=report.definitions.templates,
-            renderer=renderer_of(redis, deployment.settings),
-            territory=report.definitions.territory,
-        )
-        return list(found)
+    profile_id = (await find_person(deployment, who)).profile_id if who else SAMPLE_ID
+    found: list[Preview] = []
+    for step in broadcast.message_steps(wanted):
+        previews, _ = await preview_for(deployment, report, journey, step, profile_id)
+        found += previews
+    return found
 
 
 async def send_broadcast_test(

@@ -83,7 +83,8 @@ async def preview(
     """
     compiled = CompiledJourney(journey, territory.zone)
     messages = [(one, one.node) for one in compiled.steps.values() if isinstance(one.node, MessageNode)]
-    step = next((one for one, node in messages if step_id in (one.id, node.template)), None)
+    steps = {node.template: one for one, node in reversed(messages)} | {one.id: one for one, _ in messages}
+    step = steps.get(step_id)
     if step is None:
         names = ", ".join(f"{one.id} ({node.template})" for one, node in messages)
         raise UnknownStepError(f"{journey.name} has no message step {step_id}; there are {names}")

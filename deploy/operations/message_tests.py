@@ -40,9 +40,15 @@ async def send_test(settings: Settings, found: Sequence[Preview], address: str) 
         NotSentError: It was not sent.
     """
     testable = testable_channels(settings)
-    one = next((one for one in found if one.channel in testable and one.rendered is not None), None)
-    if one is None or one.rendered is None:
-        raise NotSentError("no channel of this message goes by SMTP here, or the message cannot be rendered")
+    by_smtp = [one for one in found if one.channel in testable]
+    if not by_smtp:
+        raise NotSentError(
+            "no channel of this message goes by SMTP here: THROUGHLINE_SMTP_URL and `email: {through: smtp}` in"
+            " delivery.yaml make it possible"
+        )
+    one = next((one for one in by_smtp if one.rendered is not None), by_smtp[0])
+    if one.rendered is None:
+        raise NotSentError("the message cannot be rendered", one.error)
     definitions = await asyncio.to_thread(load, settings.delivery_file, DeliveryDefinitions)
     url = settings.smtp_url.get_secret_value()
     adapter = SmtpAdapter(url, definitions.sender, reply_to=definitions.reply_to or "")

@@ -21,6 +21,8 @@ from schemas.segments.conditions import Name as SegmentName
 
 STEPS = SEND, AUDIENCE, SAMPLE, SPLIT, WINNER = "send", "audience", "sample", "split", "winner"
 """Ids of the steps of a broadcast's journey."""
+MESSAGE = "message"
+"""Of a broadcast without variants: what its message is called in place of a variant."""
 SMALLEST_SHARE = 1e-6
 """A smaller share of a split would be of nobody."""
 
@@ -165,6 +167,10 @@ class Broadcast(_Part):
         """The most messages that one person gets."""
         return len(self.channels) if self.choose == "all" else 1
 
+    def message_steps(self, name: str) -> list[str]:
+        """Return the ids of the steps that send the message of a variant; without variants it is called `message`."""
+        return [f"{name}-{channel}" for channel in self.channels] if self.choose == "all" else [name]
+
     def as_journey(self) -> Journey:
         """Return the journey that the broadcast becomes; an equal broadcast has an equal version."""
         winner = self.split.winner if self.split else None
@@ -174,7 +180,7 @@ class Broadcast(_Part):
         if condition := self._still_asked():
             steps.append({"id": AUDIENCE, "if": condition, "else": [{"exit": "not in the audience"}]})
         if self.split is None:
-            steps += self._messages("message", None)
+            steps += self._messages(MESSAGE, None)
         elif winner is None:
             steps.append({"id": SPLIT, "random": self._arms("")})
         else:
@@ -223,5 +229,6 @@ class Broadcast(_Part):
             **({"best_within": self.send.best_within} if self.send.best_within is not None else {}),
         }
         if self.choose == "all":
-            return [{**message, "id": f"{step}-{name}", "channels": [name]} for name in self.channels]
+            ids = zip(self.message_steps(step), self.channels, strict=True)
+            return [{**message, "id": one, "channels": [name]} for one, name in ids]
         return [{**message, "id": step, "channels": self.channels, "choose": self.choose}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,14 +13,17 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from deploy.operations.broadcast_forecast import forecast
 from deploy.operations.broadcast_results import read_comparison, read_results
+from deploy.operations.broadcast_tests import send_broadcast_test
 from deploy.operations.broadcast_winners import choose_winners
 from deploy.operations.broadcasts import BroadcastStatus, find_broadcast, read_shares, start, statuses
 from deploy.operations.definitions_report import read_in_force
 from deploy.operations.deployment import Deployment
 from deploy.operations.erasure import ErasureRequest, erase_person
+from deploy.operations.message_tests import NotSentError
 from deploy.operations.publication import NotPublishedError, Publication, state_in_force
 from deploy.settings import Settings
 from deploy.workers.broadcast_members import ListedMembers
@@ -40,6 +44,7 @@ from sinks.redis.outbox import RedisProfileOutbox
 from sinks.redis.segment_backfill import RedisSegmentBackfill
 from tests.support.builders import touchpoint
 from tests.support.in_process_pipeline import RECEIVED_MS, Town, town
+from tests.support.mail_server import mail_server
 from tests.support.warehouse import resolved
 
 pytestmark = pytest.mark.integration
@@ -49,7 +54,10 @@ A_ZONE = 40
 DAY = datetime(2026, 11, 19)  # noqa: DTZ001 - of each zone
 """The day after the events of the town; a Thursday."""
 START_MS = RECEIVED_MS + 600_000
-TEMPLATE = 'description: D.\nchannels: {email: {en: {subject: "S", html: "<p>H</p>", text: "H"}}}\n'
+TEMPLATE = """
+description: D.
+channels: {email: {en: {subject: "S", html: "<p>H</p>", text: "H"}}, sms: {en: {text: "H"}}}
+"""
 FILES = {
     "segments/all.yaml": "segments: [{name: known, description: K., when: {performed: Identify}}]\n",
     "broadcasts/news.yaml": """
@@ -73,8 +81,17 @@ message: hello
 channel: email
 budget: {messages: 100}
 """,
+    "broadcasts/all.yaml": """
+name: all
+description: The same by SMS and e-mail.
+segment: known
+message: hello
+channels: [sms, email]
+choose: all
+split: {variants: [{name: short-story, template: story}, {name: short}]}
+""",
     "templates/hello.yaml": TEMPLATE,
-    "templates/story.yaml": TEMPLATE,
+    "templates/story.yaml": TEMPLATE.replace('"S"', '"A story"'),
     "policy.yaml": 'holdout: {share: 0}\nquiet_hours: {"*": null}\ncaps: []\n',
     "delivery.yaml": "sender: Shop <news@shop.example>\n",
     "markets.yaml": "default: all\nmarkets: {all: {}}\n",
@@ -267,6 +284,28 @@ async def test_what_is_cancelled_after_the_first_zone_is_sent_to_nobody_else(sho
     assert "cancelled" == (await shop.status("sale")).state
     with pytest.raises(NotPublishedError, match="cancelled"):
         await shop.publication.control("resume", ["sale"])
+
+
+async def test_a_variant_is_sent_to_ones_own_address_by_the_channel_that_goes_by_smtp(shop: Shop) -> None:
+    report = await read_in_force(shop.settings)
+    with pytest.raises(NotSentError, match="no channel of this message goes by SMTP here"):
+        await send_broadcast_test(shop.deployment, report, "all", "mia@shop.example")
+    shop.settings.delivery_file.write_text("sender: Shop <news@shop.example>\nchannels: {email: {through: smtp}}\n")
+    with mail_server() as server:
+        by_smtp = shop.settings.model_copy(update={"smtp_url": SecretStr(server.url)})
+        there = replace(shop.deployment, settings=by_smtp)
+        asked = [("", ""), ("", "short"), ("email:euro1@shop.example", "short")]
+        sent = [
+            await send_broadcast_test(there, report, "all", "mia@shop.example", who=who, variant=variant)
+            for who, variant in asked
+        ]
+        with pytest.raises(NotSentError, match="no variant shorter; there are short-story, short"):
+            await send_broadcast_test(there, report, "all", "mia@shop.example", variant="shorter")
+
+    assert ["A story", "S", "S"] == sent
+    assert ["[test] A story", "[test] S", "[test] S"] == [mail["Subject"] for mail in server.mails]
+    assert {"mia@shop.example"} == {mail["To"] for mail in server.mails}
+    assert 0 == sum(shop.sent.values())
 
 
 async def test_what_was_started_is_known_after_a_loss_of_redis(shop: Shop) -> None:
