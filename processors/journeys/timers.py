@@ -11,7 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar
-from schemas.journeys.definitions import WEEKDAYS, LocalTime
+from schemas.journeys.definitions import LocalTime
+from schemas.journeys.values import WEEKDAYS
 from schemas.time import ms_of_time, stated_day, time_of_ms
 
 

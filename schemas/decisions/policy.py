@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, model_valida
 
 from schemas.channels import ADDRESS_TYPES_OF, NO_ADDRESS_TYPES
 from schemas.durations import DAY_MS, HOUR_MS, WEEK_MS, Duration
-from schemas.journeys.definitions import Clock
+from schemas.journeys.values import Clock
 
 WILDCARD = "*"
 """The key for every channel, or country, that has no entry of its own."""

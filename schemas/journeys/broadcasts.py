@@ -14,8 +14,9 @@ from schemas.decisions.decision import Choice
 from schemas.durations import DAY_MS, Duration
 from schemas.journeys.broadcast_parts import SendTime, WinnerChoice
 from schemas.journeys.coupon_choice import CouponChoice
-from schemas.journeys.definitions import Campaign, Channels, Journey, Label, Scalar, Share, Slug
+from schemas.journeys.definitions import Journey
 from schemas.journeys.experiment import Experiment
+from schemas.journeys.values import Campaign, Channels, Label, Scalar, Share, Slug
 from schemas.segments.conditions import Condition
 from schemas.segments.conditions import Name as SegmentName
 
