@@ -16,7 +16,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-def _whose_clock(name: str) -> str:
+def _person_or_zone(name: str) -> str:
     try:
         return name if name == "person" else known_zone(name)
     except ValueError as error:
@@ -36,7 +36,7 @@ class SendTime(_Part):
     """
 
     at: NaiveDatetime | None = None
-    zone: Annotated[str, AfterValidator(_whose_clock)] = "person"
+    zone: Annotated[str, AfterValidator(_person_or_zone)] = "person"
     if_missed: Literal["send", "skip"] = "send"
     best_within: Annotated[Duration, Field(ge=1)] | None = None
     rate_per_hour: Annotated[int, Field(ge=1)] | None = None
