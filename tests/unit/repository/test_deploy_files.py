@@ -122,6 +122,15 @@ def test_the_collector_needs_kafka_alone_and_is_asked_for_its_own_health() -> No
     assert ["CMD", "throughline", "health", "collector"] == service["healthcheck"]["test"]
 
 
+def test_how_long_data_is_kept_reaches_who_sets_it_and_who_lets_people_expire() -> None:
+    names = {name for name in Settings.model_fields if name.startswith("keep_")} | {"anonymous_retention_days"}
+    default = {f"THROUGHLINE_{name.upper()}": Settings.model_fields[name].default for name in names}
+    expected = {name: f"${{{name}:-{days}}}" for name, days in default.items()}
+
+    for service in ("migrations", "profile"):
+        assert expected == {name: SERVICES[service]["environment"].get(name) for name in expected}
+
+
 @EVERY_LASTING_SERVICE
 def test_lasting_services_have_a_health_check_and_are_started_again(service: dict[str, Any]) -> None:
     assert {"test", "interval", "timeout", "retries"} <= set(service["healthcheck"])
