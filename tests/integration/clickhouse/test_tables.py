@@ -135,6 +135,14 @@ def test_the_analyst_may_ask_it(server: ClickHouse, one: Question) -> None:
     assert "ok" == answer(server, one.sql)
 
 
+@pytest.mark.parametrize("user", ["analyst", "default"])
+def test_explain_writes_no_expressions_of_all_columns(server: ClickHouse, user: str) -> None:
+    with connect(server.address.replace("://", f"://{user}:@"), "throughline") as client:
+        plan = client.command("EXPLAIN SELECT * FROM v_conversions")
+
+    assert ("Aggregating" in plan, len(plan) < 50_000) == (True, True)  # pretty: 470,000, and gigabytes for questions
+
+
 @pytest.mark.parametrize(
     ("sql", "code"),
     [
