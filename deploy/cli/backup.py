@@ -82,6 +82,8 @@ def restore(
         )
         return
     print(f"{found.events:,} events of {text_of_time(found.note.made_at)} are back, {found.unread:,} records follow")
+    if (fewer := found.note.events - found.events) > 0:
+        print(f"{fewer:,} rows that were counted when it was begun are not among them: stored twice, erased or expired")
     if found.lost:
         print(f"{found.lost:,} records that came after the backup are gone: Kafka does not have them any more")
     if found.snapshots:

@@ -47,7 +47,7 @@ class Restored:
 
     Attributes:
         note: What the backup knows of itself.
-        events: Rows of touchpoints that it had.
+        events: Rows of touchpoints that it had: fewer than in the note where some were stored twice, or went since.
         migrations: Migrations that were applied to it, since it is of an earlier release.
         unread: Records in Kafka that the recorder reads from here on.
         lost: Records that it had not stored when the backup was begun, and that Kafka does not have any more.
@@ -74,8 +74,9 @@ def back_up(settings: Settings, where: str) -> BackupNote:
     Raises:
         KafkaUnreachableError: Kafka does not answer.
         StoreDown: ClickHouse does not answer.
-        NotRestoredError: The server does not write the backup.
+        NotRestoredError: `where` is neither, or the server does not write the backup.
     """
+    _check_destination(where)
     cluster, offsets = _committed(settings)
     client = clickhouse_client(settings, timeout_s=_LONGEST_S)
     try:
@@ -84,6 +85,12 @@ def back_up(settings: Settings, where: str) -> BackupNote:
             tables.back_up(client, settings.clickhouse_database, where)
         except ClickHouseError as error:
             raise NotRestoredError(_advice(error)) from error
+        try:
+            tables.read_note(client, settings.clickhouse_database, where)
+        except ClickHouseError as error:  # a server whose disk is full says that all is well
+            raise NotRestoredError(
+                f"the backup was written and cannot be read; is its disk full? {_advice(error)}"
+            ) from error
         return note
     finally:
         client.close()
@@ -94,7 +101,9 @@ def restore(
 ) -> Restored:
     """Restore ClickHouse, bring it to this release, and put the recorder back to where it was.
 
-    It may be repeated where it broke off.
+    It may be repeated where it broke off, with `replace` once there are events again. The recorder goes back first: one
+    that is started too early reads twice what it has, which changes nothing, and leaves nothing out. What there was is
+    deleted when the backup is there as a whole.
 
     Args:
         settings: Of the deployment: its workers do not run.
@@ -105,14 +114,16 @@ def restore(
     Raises:
         KafkaUnreachableError: Kafka does not answer.
         StoreDown: ClickHouse does not answer.
-        NotRestoredError: Workers run, there are events, the secret is another one, or there is no such backup.
+        NotRestoredError: Workers run, there are events, the secret is another one, there is no such backup, or it is of
+            a newer release.
     """
     from deploy.operations.provision import apply_topics, migrate
 
+    _check_destination(where)
     database = settings.clickhouse_database
     client = clickhouse_client(settings, None, timeout_s=_LONGEST_S)
     try:
-        if not replace and tables.has_events(client, database):
+        if not replace and any(tables.has_events(client, name) for name in (database, tables.aside(database))):
             raise NotRestoredError(
                 f"the database {database} has events: --replace deletes what there is and takes the backup"
             )
@@ -123,22 +134,33 @@ def restore(
                     "the backup is of a deployment with another THROUGHLINE_IDENTITY_SECRET: its identifiers would lead"
                     " to nobody. Set that secret"
                 )
+            if newer := tables.read_newer_migration(client, database, where):
+                raise NotRestoredError(
+                    f"the backup is of a newer release ({newer}), and workers of this one could not write to it:"
+                    " restore it with that release"
+                )
             apply_topics(settings)
-            _set_recorder(settings, None, "")  # before anything is dropped: no recorder may run
+            progress("the recorder's place in Kafka")
+            unread, lost = _set_recorder(settings, note)
             progress("ClickHouse")
             events = tables.restore(client, database, where)
+        except LookupError as error:
+            raise NotRestoredError(f"the backup cannot be restored: {error}") from error
         except ClickHouseError as error:
             raise NotRestoredError(_advice(error)) from error
     finally:
         client.close()
-    if events < note.events:
-        raise NotRestoredError(f"the backup has {events:,} events, and had {note.events:,} when it was begun")
     progress("migrations")
     applied = migrate(settings)
-    progress("the recorder's place in Kafka")
-    unread, lost = _set_recorder(settings, note.offsets, note.cluster)
     progress("profiles")
     return Restored(note, events, applied, unread, lost, _list_profiles(settings))
+
+
+def _check_destination(where: str) -> None:
+    try:
+        tables.destination(where)
+    except ValueError as error:
+        raise NotRestoredError(f"PATH is {error}") from error
 
 
 def _committed(settings: Settings) -> tuple[str, Offsets]:
@@ -161,11 +183,15 @@ def _committed(settings: Settings) -> tuple[str, Offsets]:
     return cluster, {(topic.removeprefix(prefix), number): found.get((topic, number), 0) for topic, number in places}
 
 
-def _set_recorder(settings: Settings, offsets: Offsets | None, cluster: str) -> tuple[int, int]:
-    """Put the recorder to offsets as far as Kafka has them; with None it stays where it is, if none runs.
+def _set_recorder(settings: Settings, note: BackupNote) -> tuple[int, int]:
+    """Put the recorder back to where it was, as far as Kafka has that.
 
     Returns:
         Records that are read from there, and those that Kafka has deleted since.
+
+    Raises:
+        KafkaUnreachableError: Kafka does not answer.
+        NotRestoredError: A recorder runs.
     """
     from confluent_kafka import KafkaException
 
@@ -177,14 +203,11 @@ def _set_recorder(settings: Settings, offsets: Offsets | None, cluster: str) -> 
     try:
         places = _places(settings, reader)
         starts, ends = reader.starts(places), reader.reported_ends(places)
-        is_same = cluster_id(kafka_connection(settings), _TIMEOUT_S) == cluster
+        is_same = cluster_id(kafka_connection(settings), _TIMEOUT_S) == note.cluster
         wanted, lost = {}, 0
-        committed = reader.committed(group, places) if offsets is None else {}
         for place in places:
-            known = (offsets or {}).get((place[0].removeprefix(prefix), place[1]), 0)
-            if offsets is None:
-                wanted[place] = committed.get(place, starts[place])
-            elif not is_same or known > ends[place]:
+            known = note.offsets.get((place[0].removeprefix(prefix), place[1]), 0)
+            if not is_same or known > ends[place]:
                 wanted[place] = starts[place]  # another log: all of it came after the backup
             else:
                 wanted[place] = max(known, starts[place])

@@ -209,6 +209,8 @@ def redis_rules(role: Grantee, settings: Settings) -> list[str]:
 
 def clickhouse_grants(role: Grantee, settings: Settings, user: str) -> list[str]:
     """List the statements that give a role's user its rights in ClickHouse; empty: it does not use it."""
+    from sinks.clickhouse.backup import aside
+
     database, name = settings.clickhouse_database, f"`{user}`"
     history = [f"GRANT SELECT ON {database}.{table} TO {name}" for table in ("identity_log", "definition_changes")]
     match role:
@@ -232,6 +234,7 @@ def clickhouse_grants(role: Grantee, settings: Settings, user: str) -> list[str]
         case "operator":
             return [
                 f"GRANT ALL ON {database}.* TO {name}",
+                f"GRANT ALL ON {aside(database)}.* TO {name}",  # what there was, during a restore
                 f"GRANT CREATE TEMPORARY TABLE, TABLE ENGINE ON *.* TO {name}",
                 f"GRANT SELECT ON system.* TO {name}",
                 f"GRANT SET DEFINER ON {name} TO {name}",

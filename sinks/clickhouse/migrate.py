@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -165,12 +165,28 @@ def check_schema(client: Any, database: str, *, folder: Traversable | None = Non
             f"the database {database} lacks {len(missing)} of {len(known)} migrations, the first is {missing[0]}:"
             " run `throughline migrate` of this release, then start the workers"
         )
-    newest = max(migration.number for migration in known)
-    if newer := [row["name"] for row in applied.values() if row.get("needs", 0) > newest]:
+    if newer := _newer(applied, known):
         raise SchemaMismatchError(
-            f"the database {database} was migrated by a newer release ({max(newer)}), and workers of this one cannot"
+            f"the database {database} was migrated by a newer release ({newer}), and workers of this one cannot"
             " write to it: start those of that release"
         )
+
+
+def newer_migration(client: Any, database: str, ledger: str = LEDGER, *, folder: Traversable | None = None) -> str:
+    """Return the migration of a newer release that workers of this one would have to know; empty: there is none.
+
+    Args:
+        client: A clickhouse-connect client, connected to any database.
+        database: Where the ledger is.
+        ledger: The table of what was applied: of a database, or of a backup.
+        folder: Where the migrations of this release are; the package's own by default.
+    """
+    return _newer(_ledger(client, database, ledger), migrations(folder))
+
+
+def _newer(applied: Mapping[int, Mapping[str, Any]], known: Sequence[Migration]) -> str:
+    newest = max(migration.number for migration in known)
+    return max((row["name"] for row in applied.values() if row.get("needs", 0) > newest), default="")
 
 
 def migrations(folder: Traversable | None = None) -> list[Migration]:
@@ -246,15 +262,15 @@ def _substitute(migration: Migration, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(value, migration.sql)
 
 
-def _ledger(client: Any, database: str) -> dict[int, dict[str, Any]]:
+def _ledger(client: Any, database: str, ledger: str = LEDGER) -> dict[int, dict[str, Any]]:
     """Read the applied migrations by number: `name`, `checksum`, and `needs`, which older releases did not write."""
     exists = client.query(
         "SELECT count() FROM system.tables WHERE database = {database:String} AND name = {name:String}",
-        parameters={"database": database, "name": LEDGER},
+        parameters={"database": database, "name": ledger},
     )
     if not exists.first_row[0]:
         return {}
-    rows = client.query(f"SELECT * FROM {database}.{LEDGER} FINAL").named_results()  # noqa: S608
+    rows = client.query(f"SELECT * FROM {database}.{ledger} FINAL").named_results()  # noqa: S608
     return {row["number"]: row for row in rows}
 
 
