@@ -51,11 +51,14 @@ down: $(INSTALLED) ## Stop the local stack; its data stays in .throughline
 
 # Exit code 5 of pytest means that ARGS selects no test: an error only if that holds for every part. Each process of the
 # tests has servers of its own. Stories and faults wait more than they work, so two at a time; those that are marked as
-# timed measure what a loaded machine would change, and have it to themselves.
+# timed measure what a loaded machine would change, and have it to themselves. Where real servers are used, a few tests may
+# be tried again, since a machine may stand still for seconds; the summary has what went wrong the first time.
+RETRY := --reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks
 test: $(INSTALLED) ## Run every test, fast ones first (ARGS="-k word" narrows it)
 	@parts=0; empty=0; \
-	for part in 'tests/unit tests/property --numprocesses auto' 'tests/integration --numprocesses 2 --dist loadfile' \
-		'tests/e2e tests/fault -m not(timed) --numprocesses 2 --dist loadfile' 'tests/e2e tests/fault -m timed'; do \
+	for part in 'tests/unit tests/property --numprocesses auto' 'tests/integration --numprocesses 2 --dist loadfile $(RETRY)' \
+		'tests/e2e tests/fault -m not(timed) --numprocesses 2 --dist loadfile $(RETRY)' \
+		'tests/e2e tests/fault -m timed $(RETRY)'; do \
 		parts=$$((parts + 1)); \
 		$(BIN)/python -m pytest $$part $(ARGS) || { [ $$? = 5 ] || exit 1; empty=$$((empty + 1)); }; \
 	done; \
