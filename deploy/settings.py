@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     redis_ssl_key_location: str = Field("", description="File of its private key (PEM).")
     clickhouse_user: str = Field("", description="User of ClickHouse, if CLICKHOUSE_URL names none; empty: default.")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="Its password, if CLICKHOUSE_URL has none.")
+    clickhouse_analyst_user: str = Field("analyst", description="User that `throughline mcp` asks as.")
+    clickhouse_analyst_password: SecretStr = Field(SecretStr(""), description="Its password.")
     clickhouse_ssl_ca_location: str = Field(
         "", description="With https://: file of CA certificates (PEM); empty: those of the system."
     )

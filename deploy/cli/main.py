@@ -50,6 +50,7 @@ MODULES = (
     "budget",
     "ltv",
     "report",
+    "mcp",
     "markets",
     "plan",
     "hooks",

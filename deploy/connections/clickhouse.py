@@ -27,6 +27,25 @@ def clickhouse_client(settings: Settings, database: str | None = "", *, timeout_
     return connect(_url(settings), name, timeout_s=timeout_s, ca_file=settings.clickhouse_ssl_ca_location)
 
 
+def analyst_client(settings: Settings, *, timeout_s: int = 300) -> Any:
+    """Open a client for questions, as the user `analyst`, which reads within limits and changes nothing.
+
+    Args:
+        settings: Of the deployment; its own user is not used.
+        timeout_s: Longest wait for an answer, seconds.
+
+    Raises:
+        StoreDown: No server answers there, or it refuses this user.
+    """
+    from sinks.clickhouse.client import connect
+
+    parts = urlsplit(settings.clickhouse_url)
+    user = quote(settings.clickhouse_analyst_user, safe="")
+    password = quote(settings.clickhouse_analyst_password.get_secret_value(), safe="")
+    url = urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
+    return connect(url, settings.clickhouse_database, timeout_s=timeout_s, ca_file=settings.clickhouse_ssl_ca_location)
+
+
 def clickhouse_sink(settings: Settings) -> ClickHouseSink:
     """Return a sink of inserts into the deployment's database; it connects when it is used."""
     from sinks.clickhouse.client import ClickHouseSink

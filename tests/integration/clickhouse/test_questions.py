@@ -65,10 +65,9 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def database(one_database: Warehouse) -> Warehouse:
-    empty(one_database)
-    one_database.store(*EVENTS)
+def store_story(database: Warehouse) -> None:
+    """Write the events and decisions that the answers are about."""
+    database.store(*EVENTS)
     for value in (
         decision(1, 1, "suppressed", gate="consent", reason="Not sent: no.", idempotency_key="k1"),
         decision(2, 3, variant="a", idempotency_key="k2"),
@@ -78,7 +77,13 @@ def database(one_database: Warehouse) -> Warehouse:
         happening(6, 2, "exited", at=instant(DAY_ONE + timedelta(hours=1))),
     ):
         for table, row in decision_rows(value) if "decision_id" in value else journey_event_rows(value):
-            one_database.insert(table, row)
+            database.insert(table, row)
+
+
+@pytest.fixture(scope="module")
+def database(one_database: Warehouse) -> Warehouse:
+    empty(one_database)
+    store_story(one_database)
     return one_database
 
 
