@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.cli import geo_experiments
 from deploy.cli.arguments import AsJson
 from deploy.cli.output import fail, print_json, print_table, write_text
 from deploy.cli.stores import clickhouse
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     experiments.command("list")(experiments_list)
     experiments.command("show")(experiments_show)
     experiments.command("roll-out")(experiments_roll_out)
+    geo_experiments.register(experiments)
     app.add_typer(experiments, name="experiments")
 
 

@@ -1,4 +1,4 @@
-"""Queries with parameters about behaviour: funnels, message frequency, response to spend.
+"""Queries with parameters about behaviour: funnels, message frequency, response to spend, outcomes by area.
 
 A question without parameters is a view, see `sinks/TABLES.md`. Every function takes a clickhouse-connect client
 that is connected to the product's database.
@@ -15,6 +15,14 @@ from schemas.time import ms_of_time
 from sinks.clickhouse.reports import FIRST, LAST
 
 FunnelKey = Literal["", "segment", "channel", "marketing_channel"]
+Area = Literal["country", "market", "store"]
+Outcome = Literal["conversions", "first", "revenue", "margin"]
+
+_AREA_COLUMNS: dict[Area, str] = {"country": "country", "market": "market", "store": "store_id"}
+_OUTCOMES: dict[Outcome, str] = {
+    "conversions": "count()", "first": "countIf(is_first)", "revenue": "sum(net_revenue)",
+    "margin": "sum(net_revenue * margin_rate)",
+}  # fmt: skip
 
 
 class FunnelRow(NamedTuple):
@@ -189,3 +197,38 @@ def spend_and_revenue(
         series.spend[(day - first).days] += spend
         series.revenue[(day - first).days] += revenue
     return [series for series in found.values() if any(series.spend)]
+
+
+def outcomes_by_area(
+    client: Any, by: Area, outcome: Outcome, first: date, last: date, goal: str = ""
+) -> dict[str, list[float]]:
+    """Read what came of each day by area: conversions, first ones, net revenue or margin in the currency of reports.
+
+    Args:
+        client: A client.
+        by: What an area is: the conversion's country, its market, or its store.
+        outcome: What to add up.
+        first: First day, in the time zone of reports.
+        last: Last day.
+        goal: A conversion type, or `all`; empty: the first goal of the touches file.
+
+    Returns:
+        A number for each day by area, days without any included; conversions of no known area are left out.
+    """
+    rows = client.query(
+        f"""
+        SELECT {_AREA_COLUMNS[by]} AS area, day, toFloat64(ifNull({_OUTCOMES[outcome]}, 0))
+        FROM v_conversion_values
+        WHERE day BETWEEN {{first:Date}} AND {{last:Date}} AND notEmpty(area) AND NOT time_doubtful
+            AND if(empty({{goal:String}}), (SELECT goal FROM v_attribution_settings), {{goal:String}})
+                IN ('all', conversion_type)
+        GROUP BY area, day
+        ORDER BY area, day
+        """,  # noqa: S608 - the parts are constants
+        parameters={"first": first, "last": last, "goal": goal},
+    ).result_rows
+    days = (last - first).days + 1
+    found: dict[str, list[float]] = {}
+    for area, day, number in rows:
+        found.setdefault(area, [0.0] * days)[(day - first).days] = number
+    return found
