@@ -51,6 +51,7 @@ MODULES = (
     "ltv",
     "report",
     "mcp",
+    "export",
     "markets",
     "plan",
     "hooks",
