@@ -69,7 +69,8 @@ class Producers:
     @property
     def problem(self) -> str:
         """Why a producer ended before it was stopped, or did not end then; empty if all is well."""
-        return "; ".join(self._ended) or ("a producer hangs" if any(t.is_alive() for t in self._threads) else "")
+        hangs = self._stopped.is_set() and any(thread.is_alive() for thread in self._threads)
+        return "; ".join(self._ended) or ("a producer hangs" if hangs else "")
 
     def _work(self, work: Callable[[], None]) -> None:
         try:
