@@ -108,21 +108,16 @@ def status(as_json: AsJson = False) -> None:
     """Show addresses, processes, versions and the lag of each worker; exit code 1 when nothing answers."""
     from deploy.home import home
     from deploy.local.state import LocalHome
-    from deploy.operations.conditions import Readings, conditions, read
-    from deploy.operations.lag import KafkaUnreachableError, LagReader
+    from deploy.operations.conditions import conditions, read
+    from deploy.operations.lag import measure_lags
     from deploy.operations.lost_people import check_layout
     from deploy.operations.metrics import addresses
     from deploy.settings import settings
     from sinks.redis.layout import UnmigratedStateError
 
     state = LocalHome(home()).read()
-    readings = Readings()
-    try:
-        with LagReader(settings(), timeout_s=3) as reader:
-            lags, kafka = _by_topic(reader.lags()), True
-            readings = read(settings(), reader)
-    except KafkaUnreachableError:
-        lags, kafka = [], False
+    lags = measure_lags(settings(), timeout_s=3)
+    readings = read(settings(), lags)
     report: dict[str, Any] = {
         "home": str(home()),
         "running": state is not None,
@@ -134,8 +129,8 @@ def status(as_json: AsJson = False) -> None:
         },
         "processes": _processes(state) if state else [],
         "metrics": addresses(state["processes"]) if state else {},
-        "kafka_answers": kafka,
-        "lag": lags,
+        "kafka_answers": lags is not None,
+        "lag": _by_topic(lags.partitions if lags else ()),
         "measured": [{"metric": name, "labels": labels, "value": value} for name, labels, value in readings.named()],
         "conditions": [one._asdict() for one in conditions(readings)],
         "definitions": _definitions(settings()),
@@ -150,7 +145,7 @@ def status(as_json: AsJson = False) -> None:
         check_layout(settings())
     except UnmigratedStateError as error:
         typer.echo(str(error), err=True)
-    if state is None and not kafka:
+    if state is None and lags is None:
         raise typer.Exit(1)
 
 
@@ -278,9 +273,10 @@ def _predictions(settings: Settings) -> str:
 
 def _kept(settings: Settings) -> list[str]:
     """Describe how long what is kept; empty if ClickHouse does not answer."""
-    from deploy.operations.kept_history import status_lines
+    from deploy.operations.kept_history import read_report
 
-    return status_lines(settings)
+    report = read_report(settings)
+    return [] if report is None else [report.summary()]
 
 
 def _advise_to_publish(*, started: bool) -> None:

@@ -14,7 +14,7 @@ from deploy.console.panels import NotedClient, Panel
 from deploy.console.rendering import Viewer
 from deploy.operations import conditions
 from deploy.operations.definitions_report import read_workers
-from deploy.operations.lag import LagReader
+from deploy.operations.lag import LagReader, measure_lags
 from deploy.settings import Settings
 from schemas.time import clock_ms, ms_of_time, time_of_ms
 from sinks.clickhouse import activity
@@ -102,8 +102,8 @@ def lags(settings: Settings) -> dict[str, int]:
 
 def held_conditions(settings: Settings) -> list[conditions.Condition]:
     """Return the conditions of shipped alerts that hold now, as `throughline doctor` finds them."""
-    with LagReader(settings, timeout_s=5) as reader:
-        return [one for one in conditions.conditions(conditions.read(settings, reader)) if one.alert]
+    readings = conditions.read(settings, measure_lags(settings, timeout_s=5))
+    return [one for one in conditions.conditions(readings) if one.alert]
 
 
 def workers(settings: Settings) -> dict[str, Any]:

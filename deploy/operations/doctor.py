@@ -19,6 +19,7 @@ from deploy.connections.redis import async_redis_client, redis_client
 from sinks.redis.address import redis_address
 
 if TYPE_CHECKING:
+    from deploy.operations.lag import MeasuredLags
     from deploy.operations.permissions import Grantee
     from deploy.settings import Settings
 
@@ -67,19 +68,23 @@ def examine(settings: Settings, role: Grantee = "operator") -> list[Check]:
         settings: Of the deployment.
         role: Whose rights the user of the settings has to have.
     """
+    from deploy.operations.lag import measure_lags
+
     reached = servers(settings)
+    answering = {check.name for check in reached if check.answers}
+    lags = measure_lags(settings, _TIMEOUT_S) if "kafka" in answering else None
     stores = [
         *reached,
-        *_rights(role, settings, {check.name for check in reached if check.answers}),
+        *_rights(role, settings, answering),
         *durability_check(settings),
         *_refusals(settings),
         *_people(settings),
-        *_profiles(settings),
+        *_profiles(settings, lags),
         *_definitions(settings),
         *_segments(settings),
         *_predictions(settings),
         *_kept_history(settings),
-        *_conditions(settings),
+        *_conditions(settings, lags),
     ]
     return [_python(), *_packages(), _secret(settings), *stores, *_mail(settings)]
 
@@ -253,7 +258,7 @@ def _refusals(settings: Settings) -> list[Check]:
         "`throughline dead-letters list` says why: mend their producer; to let all of them pass, start identify with"
         " THROUGHLINE_DEAD_LETTER_LIMIT_RATIO=1"
     )
-    return [Check("refusals", False, found, hint)]
+    return [Check("dead-letter limit", False, found, hint)]
 
 
 def _people(settings: Settings) -> list[Check]:
@@ -291,39 +296,34 @@ def _people(settings: Settings) -> list[Check]:
 
 def _kept_history(settings: Settings) -> list[Check]:
     """Check that how long data is kept is possible, and in force."""
-    from deploy.operations.kept_history import RetentionRefusedError, check_kept, status_lines, wanted
+    from deploy.operations.kept_history import RetentionRefusedError, check_kept, read_report, wanted
 
     try:
         check_kept(wanted(settings))
     except RetentionRefusedError as error:
         return [Check("retention", False, str(error), "change the settings")]
-    late = [line for line in status_lines(settings) if "the settings say otherwise" in line]
-    return [Check("retention", False, line, "`throughline retention apply` counts what it removes") for line in late]
+    report = read_report(settings)
+    if report is None or report.is_set:
+        return []
+    return [Check("retention", False, report.summary(), "`throughline retention apply` counts what it removes")]
 
 
-def _profiles(settings: Settings) -> list[Check]:
+def _profiles(settings: Settings, lags: MeasuredLags | None) -> list[Check]:
     """Check that profiles have counted the events that are stored, where none waits for a profile worker."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
-    from deploy.operations.lag import KafkaUnreachableError, LagReader
     from sinks.clickhouse.client import StoreDown
     from sinks.clickhouse.reports import accounting_of_profiles
 
+    if lags is None or any(lag.records for lag in lags.partitions if lag.role == "profile"):
+        return []
     try:
-        with LagReader(settings, _TIMEOUT_S) as reader:
-            if any(lag.records for lag in reader.lags() if lag.role == "profile"):
-                return []
         tables = clickhouse_client(settings, timeout_s=2 * _TIMEOUT_S)
         try:
             found = accounting_of_profiles(tables, timeout_s=_TIMEOUT_S)
         finally:
             tables.close()
-    except (
-        KafkaUnreachableError,
-        StoreDown,
-        ClickHouseError,
-        OSError,
-    ):  # too many events, or a check of a server says it
+    except (StoreDown, ClickHouseError, OSError):  # too many events, or a check of a server says it
         return []
     if found.people == found.moving:
         return []
@@ -356,16 +356,13 @@ def _segments(settings: Settings) -> list[Check]:
     return checks
 
 
-def _conditions(settings: Settings) -> list[Check]:
+def _conditions(settings: Settings, lags: MeasuredLags | None) -> list[Check]:
     """Check what the shipped alerts are about: accounts, refusals, lag, outboxes, memory, disks, certificates."""
     from deploy.operations.conditions import conditions, read
-    from deploy.operations.lag import LagReader
 
-    with LagReader(settings, _TIMEOUT_S) as reader:
-        found = conditions(read(settings, reader))
     return [
         Check(one.name, not one.alert, one.found, f"see {one.alert} in deploy/README.md" if one.alert else "")
-        for one in found
+        for one in conditions(read(settings, lags))
     ]
 
 

@@ -60,6 +60,11 @@ class RetentionReport:
             for one, size in zip(self.classes, self.sizes, strict=True)
         ]
 
+    def summary(self) -> str:
+        """Return all of it in one line."""
+        differs = "" if self.is_set else f"; the settings say otherwise: {APPLY}"
+        return f"kept: {'; '.join(self.lines())}{differs}"
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionChange:
@@ -182,8 +187,8 @@ def set_harmless_retention(settings: Settings, client: Any) -> str:
     return f"How long data is kept would remove {rows:,} rows or payloads now, so it is not set yet: {APPLY}"
 
 
-def status_lines(settings: Settings) -> list[str]:
-    """Describe how long what is kept, for `throughline status`; empty if ClickHouse does not say."""
+def read_report(settings: Settings) -> RetentionReport | None:
+    """Read it as `throughline status` and `throughline doctor` do: None if ClickHouse does not say within seconds."""
     from clickhouse_connect.driver.exceptions import ClickHouseError
 
     from sinks.clickhouse.client import StoreDown
@@ -191,13 +196,11 @@ def status_lines(settings: Settings) -> list[str]:
     try:
         client = clickhouse_client(settings, timeout_s=5)
         try:
-            found = retention_report(settings, client)
+            return retention_report(settings, client)
         finally:
             client.close()
     except (StoreDown, ClickHouseError, OSError):
-        return []
-    differs = "" if found.is_set else f"; the settings say otherwise: {APPLY}"
-    return [f"kept: {'; '.join(found.lines())}{differs}"]
+        return None
 
 
 def _windows(segments: SegmentDefinitions) -> Iterator[tuple[str, str, int]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from deploy.connections.faults import kafka_reason
 from deploy.connections.kafka import kafka_connection
 from deploy.operations.roles import ROLES, Role, consumed_topics, group_id
+from schemas.time import clock_ms
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaException
@@ -61,6 +62,19 @@ class PartitionLag:
     end: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredLags:
+    """One measurement of a deployment, for all who ask at the same time.
+
+    Attributes:
+        partitions: The lag of each group on each partition.
+        ages_ms: How long the oldest record of each role and topic waits; left out where none does.
+    """
+
+    partitions: list[PartitionLag]
+    ages_ms: dict[tuple[str, str], int]
+
+
 class LagReader:
     """Reads the lags of a deployment's consumer groups over open connections. Use it as a context manager.
 
@@ -95,6 +109,18 @@ class LagReader:
     def close(self) -> None:
         """Close the connections."""
         self._offsets.close()
+
+    def measure(self, *, exact: bool = True) -> MeasuredLags:
+        """Measure the lags, and how old they are.
+
+        Args:
+            exact: As of `lags`.
+
+        Raises:
+            KafkaUnreachableError: The broker did not answer.
+        """
+        partitions = self.lags(exact=exact)
+        return MeasuredLags(partitions, self.ages(partitions, clock_ms()))
 
     def lags(self, *, exact: bool = True) -> list[PartitionLag]:
         """Measure every partition that the workers read; a topic that does not exist is left out.
@@ -169,3 +195,12 @@ class LagReader:
             for role, places in wanted.items()
             for place in places
         ]
+
+
+def measure_lags(settings: Settings, timeout_s: float) -> MeasuredLags | None:
+    """Measure a deployment once, for a report that has more to say; None: Kafka does not answer."""
+    try:
+        with LagReader(settings, timeout_s) as reader:
+            return reader.measure()
+    except KafkaUnreachableError:
+        return None

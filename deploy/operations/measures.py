@@ -45,7 +45,7 @@ from sinks.clickhouse.measures import TIMEOUT_S as ACCOUNT_TIMEOUT_S
 from sinks.redis.address import redis_address
 
 if TYPE_CHECKING:
-    from deploy.operations.lag import LagReader
+    from deploy.operations.lag import LagReader, MeasuredLags
     from deploy.operations.roles import Role
     from deploy.settings import Settings
 
@@ -62,20 +62,24 @@ def measure_lag(reader: LagReader, settings: Settings, meter: Meter, *, exact: b
     """
     from deploy.operations.lag import KafkaUnreachableError
 
-    behind: dict[tuple[str, str], int] = {}
     try:
-        lags = reader.lags(exact=exact)
-        ages = reader.ages(lags, clock_ms())
+        measured = reader.measure(exact=exact)
     except KafkaUnreachableError:
         meter.forget(LAG)
         meter.forget(LAG_AGE)
         raise
-    for one in lags:
+    set_lag(measured, settings, meter)
+
+
+def set_lag(measured: MeasuredLags, settings: Settings, meter: Meter) -> None:
+    """Set the gauges of what was measured."""
+    behind: dict[tuple[str, str], int] = {}
+    for one in measured.partitions:
         place = one.role, one.topic.removeprefix(settings.topic_prefix)
         behind[place] = behind.get(place, 0) + one.records
     for (role, topic), records in behind.items():
         meter.set(LAG, records, role, topic)
-        meter.set(LAG_AGE, ages.get((role, settings.topic_prefix + topic), 0) / 1000, role, topic)
+        meter.set(LAG_AGE, measured.ages_ms.get((role, settings.topic_prefix + topic), 0) / 1000, role, topic)
 
 
 def measure_redis(role: Role, settings: Settings, meter: Meter) -> None:

@@ -42,8 +42,8 @@ async def test_doctor_says_that_identify_workers_stop_and_how_they_go_on(stack: 
     finally:
         await redis.aclose()
 
-    assert not [check for check in few if check.name == "refusals"]
-    (check,) = (check for check in many if check.name == "refusals")
+    assert not [check for check in few if check.name == "dead-letter limit"]
+    (check,) = (check for check in many if check.name == "dead-letter limit")
     assert not check.ok
     assert "5,001 of the latest 10,000 records were refused" in check.found
     assert "dead-letters list" in check.hint

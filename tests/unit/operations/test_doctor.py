@@ -125,7 +125,7 @@ def test_a_default_or_empty_secret_is_a_failure_outside_the_local_stack(
     nowhere: Settings, secret: SecretStr, bootstrap: str, ok: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("servers", "_profiles", "_people"):  # nobody has to answer for this
-        monkeypatch.setattr(f"deploy.operations.doctor.{name}", lambda _: [])
+        monkeypatch.setattr(f"deploy.operations.doctor.{name}", lambda *_: [])
     checks = examine(nowhere.model_copy(update={"identity_secret": secret, "kafka_bootstrap": bootstrap}))
 
     assert [ok] == [check.ok for check in checks if check.name == "identity secret"]
