@@ -70,11 +70,16 @@ DECISIONS_MADE = Counter(
 )  # fmt: skip
 MESSAGES = Counter(
     "throughline_messages_total", "messages", ("channel", "outcome"),
-    "Messages `sent`, `failed`, `bounced`, `dropped` (the person was erased) or `handed_over` to a topic.",
+    "Messages `sent`, `failed`, `bounced`, `stopped` (with their journey), `dropped` (the person was erased) or"
+    " `handed_over` to a topic.",
 )  # fmt: skip
 RETRIES = Counter(
     "throughline_store_retries_total", "calls", ("store",),
     "Calls made again that `kafka` (or its schema registry), `redis` or `clickhouse` did not answer.",
+)  # fmt: skip
+STORE_ANSWERS = Gauge(
+    "throughline_store_answers", "1 or 0", ("store",),
+    "Whether `kafka`, `redis` or `clickhouse` answered within seconds when the worker last measured it.",
 )  # fmt: skip
 IDENTITY_CHANGES = Counter(
     "throughline_identity_changes_total", "changes", ("kind",),
@@ -96,7 +101,7 @@ SOURCE_LAST_EVENT = Gauge(
 )  # fmt: skip
 COLLECTED = Counter(
     "throughline_collector_events_total", "events", ("outcome",),
-    "Events that the collector `accepted`, `refused` or `ignored`; requests `tried again`.",
+    "Events that the collector `accepted`, `refused` or `ignored`; requests `tried again`; profiles `read`.",
 )  # fmt: skip
 COLLECTOR_ANSWERS = Counter(
     "throughline_collector_answers_total", "requests", ("route", "status"),
@@ -201,7 +206,7 @@ DELAY = Histogram(
 
 METRICS: tuple[Metric, ...] = (
     RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
-    PEOPLE_EXPIRED, SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION,
+    PEOPLE_EXPIRED, STORE_ANSWERS, SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION,
     COLLECTOR_IN_FLIGHT, COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND,
     SNAPSHOTS_AT, EXPIRY_AT, EXPIRY_PEOPLE, TIMERS_DUE, TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE,
     DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS, ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -22,6 +22,7 @@ from deploy.collector.authentication import SOURCE_NAME
 from deploy.collector.body import MAX_LENIENT_BYTES_ANONYMOUS, WEBHOOK, Reader, header_text, parse
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, json_answer
+from deploy.collector.tally import Tally
 from deploy.collector.translation import MAX_OUTGOING_BYTES
 from deploy.operations.hooks import Hook
 from processors.intake.collect import Collect, CollectResult
@@ -58,7 +59,7 @@ class HookReceiver:
 
     def __init__(
         self, hooks: Mapping[str, Hook], reader: Reader, collect: Collect, publication: Publication,
-        tally: Counter[str], *, address: str = "", trusts_proxy: bool = False,
+        tally: Tally, *, address: str = "", trusts_proxy: bool = False,
     ) -> None:  # fmt: skip
         self._hooks = hooks
         self._reader = reader
@@ -83,7 +84,7 @@ class HookReceiver:
                 payload = _payload(http, raw)
             request = await self._signed_request(http, hook, raw, payload)
             if hook.scheme.is_ping is not None and hook.scheme.is_ping(request, hook.options):
-                self._tally[f"{hook.name} ignored: ping"] += 1
+                self._tally.add(hook.name, "ignored", detail="ping")
                 return json_answer(200, {"success": True, "accepted": 0, "ignored": {"ping": 1}, "rejected": []})
             if problem := hook.scheme.problem(request, hook.options, hook.secrets):
                 raise RefusedError(401, "signature", f"This is no webhook of the source {hook.name}: {problem}.")
@@ -196,11 +197,11 @@ class HookReceiver:
             log.info("the subscription of %s is confirmed", hook.name)
 
     def _count(self, name: str, collected: CollectResult) -> None:
-        self._tally[f"{name} accepted"] += collected.accepted
+        self._tally.add(name, "accepted", collected.accepted)
         for reason, count in collected.ignored.items():
-            self._tally[f"{name} ignored: {reason}"] += count
+            self._tally.add(name, "ignored", count, reason)
         for refusal in collected.refusals:
-            self._tally[f"{name} refused: {refusal.rejected.reason.value}"] += 1
+            self._tally.add(name, "refused", detail=refusal.rejected.reason.value)
 
 
 def _keep(known: OrderedDict[Any, bytes], key: Any, value: bytes, most: int) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Protocol
 
 from deploy.collector.refusal import RefusedError
+from deploy.collector.tally import Tally
 from schemas.records import Outgoing
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class LinkRecords:
         tally: Counts what was given up.
     """
 
-    def __init__(self, publication: Publisher, tally: Counter[str]) -> None:
+    def __init__(self, publication: Publisher, tally: Tally) -> None:
         self._publication = publication
         self._tally = tally
         self._waiting: deque[Outgoing] = deque()
@@ -93,4 +94,4 @@ class LinkRecords:
         self._waiting.append(record)
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popleft()
-            self._tally["(links) refused: kafka_not_confirmed"] += 1
+            self._tally.add("(links)", "refused", detail="kafka_not_confirmed")

@@ -7,7 +7,6 @@ button, here or in the mail program, which posts for them (RFC 8058); both are s
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from deploy.collector.link_records import LinkRecords
 from deploy.collector.page_texts import PageTexts, channel_name, texts_for
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError
+from deploy.collector.tally import Tally
 from processors.delivery import link_events
 from processors.delivery.link_events import Visitor
 from processors.delivery.link_tokens import LinkTokens
@@ -64,7 +64,7 @@ class LinkReceiver:
     """
 
     def __init__(
-        self, tokens: LinkTokens, publication: Publication, reader: Reader, tally: Counter[str],
+        self, tokens: LinkTokens, publication: Publication, reader: Reader, tally: Tally,
         preferences: Preferences, rules: PreferenceRules, public_url: str = "",
     ) -> None:  # fmt: skip
         self._tokens = tokens
@@ -128,7 +128,7 @@ class LinkReceiver:
             if by_program:
                 raise
             return notice(texts, texts.unsubscribe, texts.later, status=503)
-        self._tally[f"{LINKS} accepted"] += 1
+        self._tally.add(LINKS, "accepted")
         said = texts.unsubscribed.format(channel=self._channel(texts, link.channel))
         return notice(texts, texts.unsubscribe, said, onward=self._onward(link))
 
@@ -164,7 +164,7 @@ class LinkReceiver:
             topics = {name: answer for name, answer in topics.items() if name in self._rules.topics}
             if channels or topics:
                 await self._publication.publish([link_events.preferences(link, channels, topics, clock_ms())])
-                self._tally[f"{LINKS} accepted"] += 1
+                self._tally.add(LINKS, "accepted")
         except RefusedError:
             return notice(texts, texts.preferences, texts.later, status=503)
         return notice(texts, texts.preferences, texts.saved, onward=self._base + http.path)
@@ -174,13 +174,13 @@ class LinkReceiver:
         return self._tokens.read(http.match_info["token"], kind)
 
     def _no_link(self, http: web.Request) -> web.Response:
-        self._tally[f"{LINKS} refused: token"] += 1
+        self._tally.add(LINKS, "refused", detail="token")
         texts = texts_for(header_text(http.headers.get("Accept-Language", ""))[:2])
         return notice(texts, texts.preferences, texts.invalid, status=404)
 
     async def _note(self, record: Outgoing, what: str) -> None:
         await self.records.publish(record, str(orjson.loads(record.value)["event_id"]))
-        self._tally[f"{LINKS} accepted"] += 1
+        self._tally.add(LINKS, "accepted")
 
     def _visitor(self, http: web.Request) -> Visitor:
         ahead = " ".join(http.headers.get(name, "") for name in _FETCHED_AHEAD).lower()

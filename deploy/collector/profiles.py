@@ -6,7 +6,6 @@ proxy before the collector should not log it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, get_args
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from deploy.collector.authentication import Authenticator, Sender
 from deploy.collector.refusal import RefusedError, json_answer
+from deploy.collector.tally import Tally
 from deploy.operations.definition_files import identity_policy
 from deploy.operations.person_lookup import identifier
 from deploy.settings import Settings
@@ -53,7 +53,7 @@ class ProfileReads:
     """
 
     def __init__(
-        self, authenticator: Authenticator, people: People, hash_identifier: HashIdentifier, tally: Counter[str]
+        self, authenticator: Authenticator, people: People, hash_identifier: HashIdentifier, tally: Tally
     ) -> None:
         self._authenticator = authenticator
         self._people = people
@@ -77,7 +77,7 @@ class ProfileReads:
         if not hashes:
             raise RefusedError(400, "identifier", f"The value is none of the type {named[0][:50]}, or a placeholder.")
         stored = await self._people.find(hashes)
-        self._tally[f"{sender.name} accepted (reads)"] += 1
+        self._tally.add(sender.name, "read")
         if stored is None:
             raise RefusedError(404, "person", "Nobody is known by this identifier.")
         answer = json_answer(200, read_fields(stored, fields))

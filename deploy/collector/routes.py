@@ -9,7 +9,6 @@ import asyncio
 import logging
 import re
 import traceback
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
@@ -28,6 +27,7 @@ from deploy.collector.links import LinkReceiver, Preferences
 from deploy.collector.profiles import HashIdentifier, People, ProfileReads
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, http_refusal, json_answer, refusal_answer
+from deploy.collector.tally import Tally
 from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
 from deploy.operations.hooks import Hook
@@ -95,7 +95,7 @@ class Collector:
         self.ready = self.stopping = False
         self.idle = asyncio.Event()
         self.idle.set()
-        self.tally: Counter[str] = Counter()
+        self.tally = Tally()
         self._unanswered, self._meter = 0, meter
         self._sources = sources
         self._keys = keys
@@ -219,7 +219,7 @@ class Collector:
             preflight = request.method == "OPTIONS"  # a browser asks before it sends; whatever the path
             response = _preflight_answer(request) if preflight else await handler(request)
         except RefusedError as refused:
-            self.tally[f"{request.get(SOURCE_NAME, '(unknown source)')} refused: {refused.code}"] += 1
+            self.tally.add(request.get(SOURCE_NAME, "(unknown source)"), "refused", detail=refused.code)
             response = refusal_answer(refused.status, refused.code, refused.message, refused.retry_after_s)
         except web.HTTPException as error:  # no such path, another method
             response = http_refusal(request, error)
@@ -246,11 +246,11 @@ class Collector:
         return response
 
     def _count(self, http: web.Request, name: str, collected: CollectResult) -> None:
-        self.tally[f"{name} accepted"] += collected.accepted
+        self.tally.add(name, "accepted", collected.accepted)
         if http.headers.get("X-Retry-Count"):
-            self.tally[f"{name} tried again (requests)"] += 1
+            self.tally.add(name, "tried again")
         for refusal in collected.refusals:
-            self.tally[f"{name} refused: {refusal.rejected.reason.value}"] += 1
+            self.tally.add(name, "refused", detail=refusal.rejected.reason.value)
 
     async def _sdk_settings(self, http: web.Request) -> web.Response:
         """Answer the first request of analytics.js: the settings, with the address for events."""

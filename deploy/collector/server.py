@@ -32,7 +32,7 @@ from deploy.operations.metrics import serve as serve_metrics
 from deploy.operations.sources import collect_for, load_sources
 from deploy.settings import Settings
 from schemas.delivery.outbound import DeliveryDefinitions
-from schemas.metrics import COLLECTED, COLLECTOR_WAITING, NO_METER, Meter
+from schemas.metrics import COLLECTOR_WAITING, NO_METER, Meter
 from schemas.topics import topics
 from sinks.kafka.group_commit import GroupCommitPublisher
 from sinks.kafka.producer import KafkaPublisher
@@ -48,7 +48,6 @@ PROBE_INTERVAL_S = 2.0
 NOT_READY_AFTER_S = 10.0
 """Seconds of failed probes of Kafka after which the collector is not ready."""
 TALLY_INTERVAL_S = 10.0
-_OUTCOMES = ("accepted", "refused", "ignored", "tried again")
 
 
 def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter = NO_METER) -> Collector:
@@ -112,7 +111,7 @@ async def serve(settings: Settings) -> None:
         log.info("the collector listens on %s", ", ".join(site.name for site in listening))
         background = [
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
-            asyncio.create_task(_log_tally(collector, meter)),
+            asyncio.create_task(_report_for_ever(collector, meter)),
             asyncio.create_task(collector.links.records.retry_for_ever()),
         ]
         await stop.wait()
@@ -126,6 +125,8 @@ async def serve(settings: Settings) -> None:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT_S):
                 await collector.idle.wait()
                 await collector.links.records.retry()
+        if came := collector.tally.report(meter):
+            log.info("until the end: %s", came)
     finally:
         await runner.cleanup()
 
@@ -168,16 +169,10 @@ def _problem(publisher: KafkaPublisher, names: list[str]) -> str:
     return f"{len(missing)} topics are missing, {missing[0]} among them: run `throughline topics apply`"
 
 
-async def _log_tally(collector: Collector, meter: Meter) -> None:
+async def _report_for_ever(collector: Collector, meter: Meter) -> None:
     """Log and count every few seconds what each source has sent, and the codes of what was refused."""
-    tally = collector.tally
     while True:
         await asyncio.sleep(TALLY_INTERVAL_S)
         meter.set(COLLECTOR_WAITING, collector.waiting_bytes)
-        if tally:
-            log.info(
-                "in %g s: %s", TALLY_INTERVAL_S, ", ".join(f"{name} {count:,}" for name, count in sorted(tally.items()))
-            )
-            for name, count in tally.items():
-                meter.add(COLLECTED, count, next((one for one in _OUTCOMES if f" {one}" in name), "other"))
-            tally.clear()
+        if came := collector.tally.report(meter):
+            log.info("in %g s: %s", TALLY_INTERVAL_S, came)

@@ -89,8 +89,8 @@ SERVERS: Panels = {
         metrics.COLLECTOR_WAITING,
     ),
     "Stores": (
-        metrics.RETRIES, metrics.REDIS_MEMORY, metrics.REDIS_MEMORY_LIMIT, metrics.DISK_FREE, metrics.DISK_SIZE,
-        metrics.CERTIFICATE_END,
+        metrics.RETRIES, metrics.STORE_ANSWERS, metrics.REDIS_MEMORY, metrics.REDIS_MEMORY_LIMIT, metrics.DISK_FREE,
+        metrics.DISK_SIZE, metrics.CERTIFICATE_END,
     ),
     "Processes": (
         Query(

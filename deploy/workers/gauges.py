@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import faust
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from deploy.operations.lag import KafkaUnreachableError, LagReader
 from deploy.operations.measures import (
@@ -38,6 +40,7 @@ from schemas.metrics import (
     ACCOUNTING_MISSING,
     EMAILS,
     PROFILES_DIFFERING,
+    STORE_ANSWERS,
     Gauge,
     Meter,
 )
@@ -65,23 +68,25 @@ class Measurement(NamedTuple):
         measure: Sets gauges, in a thread.
         every_s: The pause after it, in seconds.
         alone: The gauges, if one worker measures them for all of its role; the others do not serve them.
+        store: Which store answers it; empty: more than one, or none of ours.
     """
 
     measure: Callable[[Settings, Meter], None]
     every_s: float
     alone: tuple[Gauge, ...] = ()
+    store: str = ""
 
 
 def measurements(role: Role, settings: Settings) -> list[Measurement]:
     """Return what the workers of a role measure."""
     # Kept open, since its connections cost more than what they ask; not closed, since a thread may be using them.
     found = [
-        Measurement(partial(measure_lag, LagReader(settings, TIMEOUT_S, [role])), SOON_S),
-        Measurement(partial(measure_redis, role), SOON_S),
+        Measurement(partial(measure_lag, LagReader(settings, TIMEOUT_S, [role])), SOON_S, store="kafka"),
+        Measurement(partial(measure_redis, role), SOON_S, store="redis"),
     ]
     if role == "record":
         found += [
-            Measurement(measure_disks, DISKS_S),
+            Measurement(measure_disks, DISKS_S, store="clickhouse"),
             Measurement(measure_records, RECORDS_S, OF_RECORDS),
             Measurement(measure_profiles, PROFILES_S, OF_PROFILES),
         ]
@@ -118,9 +123,15 @@ def _repeat(
 
 
 def _measure(measurement: Measurement, settings: Settings, meter: Meter) -> None:
+    answers = True
     try:
         measurement.measure(settings, meter)
-    except (KafkaUnreachableError, RedisError, StoreDown, ClickHouseError, OSError) as error:
+    except (KafkaUnreachableError, RedisConnectionError, RedisTimeoutError, StoreDown, OSError) as error:
+        answers = False
+        log.debug("not measured: %s", error)
+    except (RedisError, ClickHouseError) as error:  # which is an answer
         log.debug("not measured: %s", error)
     except Exception:  # a bug: what is not measured stops no events
         log.exception("a measurement failed")
+    if measurement.store:
+        meter.set(STORE_ANSWERS, float(answers), measurement.store)

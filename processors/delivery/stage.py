@@ -66,12 +66,14 @@ class Effect(NamedTuple):
         ledger_key: The ledger entry to acknowledge once the records are confirmed; empty: none.
         journey: If the record is the message itself, the journey that sends it; empty: it is none, or of no journey.
         coupon: A record to publish beside it: the coupon that the message has taken; None: none.
+        counted: Channel and outcome of a message without a ledger entry, counted once it is published; None: none.
     """
 
     outcome: Outcome[Outgoing | None] = Ok(None)
     ledger_key: str = ""
     journey: str = ""
     coupon: Outgoing | None = None
+    counted: tuple[str, str] | None = None
 
 
 class DeliveryLedger(Protocol):
@@ -219,6 +221,9 @@ class Deliver:
 
     async def _acknowledge(self, effects: Sequence[Effect]) -> None:
         self._failpoint("deliver:published")
+        for effect in effects:
+            if effect.counted is not None:
+                self._meter.add(MESSAGES, 1, *effect.counted)
         await self._ledger.acknowledge([effect.ledger_key for effect in effects if effect.ledger_key])
 
     async def _handle(self, record: Record) -> Effect:
@@ -323,7 +328,7 @@ class Deliver:
         if not await self._ledger.settle(action["idempotency_key"], written, settlement, self._clock(), LEASE_MS):
             return Effect()  # its receipt would name the person again
         self._failpoint("deliver:settled")
-        self._meter.add(MESSAGES, 1, action["channel"], settled.step.lower() or "dropped")
+        self._meter.add(MESSAGES, 1, action["channel"], _outcome(settled))
         return await self._receipt_effect(action, settled)
 
     async def _receipt_effect(self, action: Action, settled: Settlement) -> Effect:
@@ -331,36 +336,43 @@ class Deliver:
         return Effect(Ok(receipt(action, settled)), action["idempotency_key"], coupon=coupon)
 
     async def _rendered_effect(self, action: Action, ledger_key: str = "") -> Effect:
-        record = await self._rendered_record(action)
-        if record is not None:
-            self._meter.add(MESSAGES, 1, action["channel"], "handed_over")
-        coupon = await self._coupon_record(action) if record is not None else None
-        return Effect(Ok(record), ledger_key, journey_of(action), coupon)
+        rendered = await self._rendered_record(action)
+        if rendered is None:
+            return Effect(Ok(None), ledger_key, journey_of(action))
+        if isinstance(rendered, Settlement):
+            record, outcome = receipt(action, rendered), _outcome(rendered)
+        else:
+            record, outcome = rendered, "handed_over"
+        coupon = await self._coupon_record(action)
+        return Effect(Ok(record), ledger_key, journey_of(action), coupon, (action["channel"], outcome))
 
     async def _coupon_record(self, action: Action) -> Outgoing | None:
         """Return the report of the coupon that a message has taken; None: it has taken none."""
         taken = await self._coupons.taken(action["idempotency_key"]) if action.get("coupon") else None
         return None if taken is None else coupon_event(action, taken)
 
-    async def _rendered_record(self, action: Action) -> Outgoing | None:
-        """Render a message for the topic `deliver.<channel>`; a repeat has the same `message_id`."""
+    async def _rendered_record(self, action: Action) -> Outgoing | Settlement | None:
+        """Render a message for the topic `deliver.<channel>`, or say why it failed; None: it is dropped.
+
+        A repeat has the same `message_id`.
+        """
         now_ms = self._clock()
         expires_ms = expiry_ms(action)
         if expires_ms is not None and now_ms >= expires_ms:
-            return receipt(action, Settlement("Failed", "it expired before it could be sent", expires_ms))
+            return Settlement("Failed", "it expired before it could be sent", expires_ms)
         if await self._state(journey_of(action)) == "stopped":
-            return receipt(action, Settlement("Failed", _STOPPED, now_ms))
+            return Settlement("Failed", _STOPPED, now_ms)
         try:
             document = await self._people.document(action["profile_id"])
             if document is None or not await self._owns_address(action):
                 return None
             message = await self._outbound_message(action, document)
         except TemplateError as error:
-            return receipt(action, Settlement("Failed", f"template {error}", now_ms))
+            return Settlement("Failed", f"template {error}", now_ms)
         except CouponPoolEmptyError as error:
-            return receipt(action, Settlement("Failed", str(error), now_ms))
+            return Settlement("Failed", str(error), now_ms)
         except Exception as error:  # noqa: BLE001 - as above
-            return receipt(action, Settlement("Failed", f"{type(error).__name__}: {error}", now_ms))
+            return Settlement("Failed", f"{type(error).__name__}: {error}", now_ms)
         return Outgoing(deliver_topic(message.channel), action["profile_id"].encode(), orjson.dumps(message.data))
 
     async def _owns_address(self, action: Action) -> bool:
@@ -422,3 +434,8 @@ _DATA_FIELDS = (
     "profile_id", "journey", "run_id", "step", "channel", "address", "template", "campaign", "tags",
     "expires_at", "identifiers", "decision_id", "purpose",
 )  # fmt: skip
+
+
+def _outcome(settled: Settlement) -> str:
+    """Return what a settled message is counted as; what an operator has stopped did not fail."""
+    return "stopped" if settled.reason == _STOPPED else settled.step.lower() or "dropped"

@@ -14,6 +14,7 @@ from deploy.operations.metrics import PrometheusMeter
 from processors.delivery.rendering import MessageRenderer
 from processors.delivery.stage import Deliver, SendingRules
 from processors.delivery.templates import Templates
+from schemas import metrics
 from schemas.delivery.outbound import DeliveryDefinitions, OutboundMessage, SendResult
 from schemas.delivery.templates import TemplateDefinition
 from schemas.journeys.control import JourneyControl, JourneyState
@@ -175,3 +176,13 @@ def told(found: list[Outgoing]) -> list[tuple[str, str]]:
     """Names and reasons of receipts."""
     values = [orjson.loads(one.value) for one in found]
     return [(value["event"], value["properties"].get("reason", "")) for value in values]
+
+
+def counted(world: World, metric: metrics.Counter) -> dict[tuple[str, ...], float]:
+    """What the worker's process has counted, by the values of the labels."""
+    return {
+        tuple(sample.labels[label] for label in metric.labels): sample.value
+        for family in world.meter.registry.collect()
+        for sample in family.samples
+        if sample.name == metric.name
+    }

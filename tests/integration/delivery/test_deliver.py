@@ -36,6 +36,7 @@ from tests.support.delivery import (
     Killed,
     World,
     action,
+    counted,
     told,
 )
 
@@ -47,16 +48,6 @@ async def world(stack: Settings) -> AsyncIterator[World]:
     async with async_redis_client(stack, timeout_s=10) as redis:
         ann = {**new_profile(ANN), "traits": {"name": ["Ann", NOON]}}
         yield World(redis, stack.redis_namespace, people={ANN: ann})
-
-
-def counted(world: World, metric: metrics.Counter) -> dict[tuple[str, ...], float]:
-    """What the worker's process has counted, by the values of the labels."""
-    return {
-        tuple(sample.labels[label] for label in metric.labels): sample.value
-        for family in world.meter.registry.collect()
-        for sample in family.samples
-        if sample.name == metric.name
-    }
 
 
 async def test_a_message_goes_out_and_its_receipt_names_it(world: World) -> None:

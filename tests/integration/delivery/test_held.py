@@ -12,8 +12,10 @@ from deploy.connections.redis import async_redis_client
 from deploy.settings import Settings
 from processors.delivery.stage import HELD_MS, LEASE_MS
 from processors.profiles.document import new_profile
+from schemas import metrics
+from schemas.delivery.outbound import OutboundMessage, SendResult
 from sinks.redis.delivery import RedisDeliveryLedger
-from tests.support.delivery import ANN, MINUTE, NOON, Killed, World, action, told
+from tests.support.delivery import ANN, MINUTE, NOON, Killed, World, action, counted, told
 
 pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
@@ -61,6 +63,7 @@ async def test_a_message_of_a_stopped_journey_fails(world: World, fields: dict[s
 
     assert "its journey was stopped before it could be sent" == reason
     assert [] == world.sent
+    assert {(fields.get("channel", "email"), "stopped"): 1} == counted(world, metrics.MESSAGES)
 
 
 @pytest.mark.parametrize("dies", ["", "deliver:published"])
@@ -78,6 +81,33 @@ async def test_a_message_for_a_topic_is_held_and_published_when_it_goes_on(world
     assert ("deliver.sms", "m1") == (handed.topic, orjson.loads(handed.value)["message_id"])
     world.now += LEASE_MS + MINUTE
     assert [] == await worker.send_due()
+
+
+async def test_a_message_that_a_pause_holds_back_at_the_last_moment_is_counted_when_it_is_handed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.journeys = {}
+    send = world.send
+
+    async def pause_and_send(message: OutboundMessage, now_ms: int) -> SendResult:
+        world.journeys = {"welcome": "paused"}  # the other message of the batch is rendered by now
+        return await send(message, now_ms)
+
+    monkeypatch.setattr(world, "send", pause_and_send)
+    worker = world.worker()
+    await worker([action(**SMS), action(idempotency_key="m2")])
+    assert {("email", "sent"): 1} == counted(world, metrics.MESSAGES)
+    world.journeys, world.now = {}, world.now + HELD_MS
+    await worker.send_due()
+
+    assert {("email", "sent"): 1, ("sms", "handed_over"): 1} == counted(world, metrics.MESSAGES)
+
+
+async def test_a_message_for_a_topic_that_fails_is_counted_as_failed(world: World) -> None:
+    world.journeys = {}
+    await world.worker()([action(**SMS, expires_at="2026-11-22T12:00:00.000Z")])
+
+    assert {("sms", "failed"): 1} == counted(world, metrics.MESSAGES)
 
 
 async def test_messages_of_other_journeys_leave(world: World) -> None:

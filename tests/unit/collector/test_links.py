@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from deploy.collector.link_records import LinkRecords
 from deploy.collector.links import LinkReceiver
 from deploy.collector.page_texts import channel_name, texts_for
 from deploy.collector.refusal import RefusedError
+from deploy.collector.tally import Tally
 from processors.delivery.link_tokens import LinkTokens
 from schemas.delivery.links import LinkKind, MessageLink, PreferenceRules
 from schemas.records import Outgoing
@@ -67,7 +67,7 @@ def receiver(kafka: Kafka) -> LinkReceiver:
     reader = Reader(Authenticator(WriteKeys("", {}), {}), 65_536, trusts_proxy=True)
     rules = PreferenceRules.model_validate({"topics": {"promotion": {"en": "Offers", "de": "Angebote"}}})
     publication: Any = kafka
-    return LinkReceiver(TOKENS, publication, reader, Counter(), People(), rules)
+    return LinkReceiver(TOKENS, publication, reader, Tally(), People(), rules)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_a_click_leads_on_while_kafka_is_down_and_is_published_afterwards(
 
 
 async def test_only_the_first_click_waits_for_a_kafka_that_does_not_answer(kafka: Kafka) -> None:
-    kafka.down, records = True, LinkRecords(kafka, Counter())
+    kafka.down, records = True, LinkRecords(kafka, Tally())
 
     for name in ("a", "b", "c"):
         await records.publish(Outgoing("t", b"k", name.encode()), name)
@@ -117,7 +117,7 @@ async def test_only_the_first_click_waits_for_a_kafka_that_does_not_answer(kafka
 
 async def test_of_too_many_events_the_oldest_are_given_up(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_records, "MAX_WAITING", 2)
-    kafka.down, tally = True, Counter[str]()
+    kafka.down, tally = True, Tally()
     records = LinkRecords(kafka, tally)
     for name in ("a", "b", "c", "c"):
         await records.publish(Outgoing("t", b"k", name.encode()), name)
@@ -125,7 +125,10 @@ async def test_of_too_many_events_the_oldest_are_given_up(kafka: Kafka, monkeypa
     kafka.down = False
     await records.retry()
 
-    assert ([b"b", b"c"], 1) == ([one.value for one in kafka.taken], tally["(links) refused: kafka_not_confirmed"])
+    assert ([b"b", b"c"], 1) == (
+        [one.value for one in kafka.taken],
+        tally.counts["(links)", "refused", "kafka_not_confirmed"],
+    )
 
 
 async def test_a_mail_provider_is_asked_to_unsubscribe_again_and_a_person_is_told(

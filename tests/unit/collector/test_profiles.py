@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from deploy.collector.authentication import Authenticator, WriteKeys
 from deploy.collector.profiles import FIELDS, ProfileReads, read_fields
 from deploy.collector.refusal import RefusedError, refusal_answer
+from deploy.collector.tally import Tally
 from processors.identity.claims import claim
 from processors.profiles.document import new_profile
 from processors.profiles.view import view
@@ -68,7 +68,7 @@ async def _refusals(request: web.Request, handler: Any) -> Any:
 @pytest.fixture
 async def client(people: People) -> AsyncIterator[TestClient[Any, Any]]:
     keys = WriteKeys("shop=shop-key,till=till-key,page=page-key", SOURCES)
-    reads = ProfileReads(Authenticator(keys, SOURCES), people, hashes, Counter())
+    reads = ProfileReads(Authenticator(keys, SOURCES), people, hashes, Tally())
     app = web.Application(middlewares=[_refusals])
     app.router.add_get("/v1/profiles/{identifier:.+}", reads.read)
     async with TestClient(TestServer(app)) as found:

@@ -23,6 +23,10 @@ RULES: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules
 LAGS = {f'throughline_consumer_lag_records{{role="{role}"}}': "0x99" for role in ("identify", "profile", "record")}
 DELIVER = 'throughline_consumer_lag_records{role="deliver"}'
 ACCOUNTED = 'throughline_accounting_timestamp_seconds{account="records"}'
+OF_PROFILES = 'throughline_accounting_timestamp_seconds{account="profiles"}'
+MESSAGES = 'throughline_messages_total{{channel="email",outcome="{}"}}'
+COLLECTOR_UP = 'up{job="throughline",process="collector",instance="a:9468"}'
+IDENTIFY_UP = 'up{job="throughline",process="identify",instance="a:9464"}'
 DAY = 24 * 60
 
 
@@ -124,6 +128,12 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("one that answers", Case({'up{job="throughline",instance="a:9464"}': "1x60"}), False),
         ("another job's", Case({'up{job="other",instance="a:9464"}': "0x60"}), False),
     ],
+    "ProcessGone": [
+        ("its only container", Case({COLLECTOR_UP: "1x20 _x40", IDENTIFY_UP: "1x60"}), True),
+        ("one of two containers", Case({COLLECTOR_UP: "1x20 _x40", COLLECTOR_UP.replace("a:", "b:"): "1x60"}), False),
+        ("a day later", Case({COLLECTOR_UP: "1x20 _x1600", IDENTIFY_UP: "1x1620"}, DAY + 60), False),
+        ("a container that does not answer is another alert's", Case({COLLECTOR_UP: "0x60"}), False),
+    ],
     "RoleWithoutWorker": [
         ("no worker delivers", Case(LAGS), True),
         ("all roles have workers", Case({**LAGS, DELIVER: "0x99"}), False),
@@ -147,10 +157,17 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("none", gauge("profiles_differing", "0x60"), False),
     ],
     "AccountNotTaken": [
-        ("for two hours", Case({ACCOUNTED: "0x200"}, 120), True),
-        ("never since the worker started", Case({'throughline_disk_size_bytes{disk="default"}': "0x200"}, 120), True),
-        ("for half an hour, with a new worker", Case({ACCOUNTED: "0+60x60 _x30"}, 89), False),
-        ("each five minutes", Case({ACCOUNTED: "0+60x200"}), False),
+        ("for two hours", Case({ACCOUNTED: "0x200", OF_PROFILES: "0+60x200"}, 120), True),
+        ("never since the worker started", Case({OF_PROFILES: "0+60x200"}, 120), True),
+        (
+            "for half an hour, with a new worker",
+            Case({ACCOUNTED: "0+60x60 _x30", OF_PROFILES: "0+60x60 _x30"}, 89),
+            False,
+        ),
+        ("each five minutes", Case({ACCOUNTED: "0+60x200", OF_PROFILES: "0+60x200"}), False),
+        ("that of profiles for four hours", Case({ACCOUNTED: "0+60x300", OF_PROFILES: "0x300"}, 240), True),
+        ("that of profiles an hour ago", Case({ACCOUNTED: "0+60x300", OF_PROFILES: "0x300"}, 60), False),
+        ("that of profiles never", Case({ACCOUNTED: "0+60x300"}, 240), True),
     ],
     "ManyRefusals": [
         ("three of a hundred", dead_letters(3, 100), True),
@@ -186,6 +203,18 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
     "StoreNotAnswering": [
         ("a retry each ten seconds", gauge('store_retries_total{store="redis"}', "0+6x60"), True),
         ("one retry", gauge('store_retries_total{store="redis"}', "0x20 1x60"), False),
+        ("it is frozen, so that nothing is refused", gauge('store_answers{store="clickhouse"}', "1x20 0x40"), True),
+        ("it answers", gauge('store_answers{store="clickhouse"}', "1x60"), False),
+        (
+            "one worker of two does not reach it",
+            Case(
+                {
+                    'throughline_store_answers{store="redis",instance="a"}': "0x60",
+                    'throughline_store_answers{store="redis",instance="b"}': "1x60",
+                }
+            ),
+            False,
+        ),
     ],
     "RedisMemoryHigh": [
         (
@@ -234,6 +263,11 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
     "MessagesFailing": [
         ("a fifth", messages(20, 80), True),
         ("one of a hundred", messages(1, 99), False),
+        (
+            "a journey was stopped",
+            Case({MESSAGES.format("stopped"): "0+20x60", MESSAGES.format("sent"): "0+9x60"}),
+            False,
+        ),
         ("one of two in a quiet quarter of an hour", messages_at("0x20 1x60", "0x22 1x60"), False),
     ],
     "EmailComplaints": [

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploy.operations.logs import logging_config
+from deploy.operations.logs import JsonLines, Lines, logging_config
 from deploy.settings import Settings
 
 
@@ -56,3 +56,13 @@ def test_a_terminal_gets_text() -> None:
     config = logging_config(Settings(), "collector")
 
     assert "[%(asctime)s] %(levelname)s %(message)s" == config["formatters"]["line"]["format"]
+
+
+@pytest.mark.parametrize("formatter", [JsonLines("deliver"), Lines("%(message)s")], ids=["json", "text"])
+def test_an_error_that_quotes_an_address_keeps_it_out_of_the_log(formatter: logging.Formatter) -> None:
+    error = ValueError("550 5.1.1 <ada.lovelace+x@shop.example>: no such user")
+    message = "message 42 to bob@shop.co.uk by smtp://user:secret@mail.shop.example:587"
+    said = formatter.format(logging.LogRecord("a", logging.ERROR, "", 1, message, (), (ValueError, error, None)))
+
+    assert [] == [one for one in ("ada", "lovelace", "bob", "secret") if one in said]
+    assert [True] * 3 == [one in said for one in ("550 5.1.1", "message 42", "@mail.shop.example:587")]
