@@ -138,6 +138,20 @@ class TestChangesOfOneMillisecond:
         rows = tables.rows("SELECT toString(profile_id), segment FROM v_segment_memberships")
         assert [(person(1), "vip")] == rows
 
+    def test_what_a_backfill_has_replaced_leaves_no_stay(self, tables: Warehouse) -> None:
+        store(
+            tables,
+            happening(1, 1, "segment_entered", segment="vip", sequence=1),
+            happening(2, 2, "segment_entered", segment="vip", sequence=1),
+            happening(3, 2, "segment_left", segment="vip", sequence=5, replaces_before=5),
+            happening(4, 3, "segment_entered", segment="vip", sequence=1),
+            happening(5, 3, "segment_entered", segment="loyal", sequence=2, replaces_before=9),
+        )
+
+        rows = tables.rows("SELECT toString(profile_id), segment FROM v_segment_memberships ORDER BY ALL")
+        assert [(person(1), "vip"), (person(3), "vip")] == rows
+        assert [("vip", 2, 0, 2)] == tables.rows("SELECT segment, entered, left, members FROM v_segment_sizes")
+
     def test_a_member_stated_again_after_a_merge_is_one(self, tables: Warehouse) -> None:
         tables.change({**merged(10, 1, [102]), "from_profile_id": person(2)})
         later, latest = instant(DAY_ONE + timedelta(days=1)), instant(DAY_ONE + timedelta(days=2))
