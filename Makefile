@@ -110,6 +110,6 @@ pin: ## Refresh deploy/constraints.txt from the newest versions that pyproject.t
 
 clean: ## Stop the local stack and remove everything that these targets made
 	@if [ -x $(BIN)/throughline ]; then $(BIN)/throughline down --wipe; fi
-	@rm -rf .venv .peers .throughline .kafka .engine build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	@rm -rf .venv .peers .dbt .throughline .kafka .engine build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 		.import_linter_cache bench.json bench-peers.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

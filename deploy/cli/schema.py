@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     schema.command("export")(schema_export)
     schema.command("register")(schema_register)
     schema.command("tables")(schema_tables)
+    schema.command("dbt")(schema_dbt)
     app.add_typer(schema, name="schema")
 
 
@@ -66,6 +67,21 @@ def schema_tables(out: OutFile = None) -> None:
     with clickhouse() as client:
         text = markdown(describe(client), questions())
     _print_or_write(text, out)
+
+
+def schema_dbt(
+    out: Annotated[Path, typer.Option(file_okay=False, help="The folder of models of the package, or of a project.")],
+) -> None:
+    """Write sources.yml and exposures.yml for dbt: every view with its meaning and tests, every question."""
+    from sinks.clickhouse.dbt_package import exposures, sources
+    from sinks.clickhouse.tables import describe, questions
+
+    with clickhouse() as client:
+        tables = describe(client)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (("sources.yml", sources(tables)), ("exposures.yml", exposures(tables, questions()))):
+        write_text(text, out / name)
+        typer.echo(f"wrote {out / name}", err=True)
 
 
 def _print_or_write(text: str, out: Path | None) -> None:
