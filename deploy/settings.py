@@ -111,9 +111,7 @@ class Settings(BaseSettings):
         "", description="OAUTHBEARER: where tokens are asked for, with client credentials."
     )
     kafka_sasl_oauthbearer_client_id: str = Field("", description="OAUTHBEARER: the client's id.")
-    kafka_sasl_oauthbearer_client_secret: SecretStr = Field(
-        SecretStr(""), description="OAUTHBEARER: the client's secret."
-    )
+    kafka_sasl_oauthbearer_client_secret: SecretStr = Field(SecretStr(""), description="OAUTHBEARER: its secret.")
     kafka_sasl_oauthbearer_scope: str = Field("", description="OAUTHBEARER: scope of the token, if one is needed.")
     kafka_sasl_oauthbearer_extensions: str = Field(
         "", description="OAUTHBEARER: key=value, comma-separated, such as logicalCluster=lkc-…,identityPoolId=pool-…"
@@ -240,6 +238,7 @@ class Settings(BaseSettings):
     webhook_networks: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Networks that are not public and that webhooks may reach, comma-separated."
     )
+    destination_secrets: SecretStr = Field(SecretStr(""), description="Secrets of destinations: name=secret, …")
 
     # The collector
     collector_url: str = Field("http://127.0.0.1:8088", description="Where the collector listens.")

@@ -73,6 +73,18 @@ MESSAGES = Counter(
     "Messages `sent`, `failed`, `bounced`, `stopped` (with their journey), `dropped` (the person was erased) or"
     " `handed_over` to a topic.",
 )  # fmt: skip
+EXPORTS = Counter(
+    "throughline_exports_total", "exports", ("destination", "outcome"),
+    "Exports `sent`, `refused`, or withheld, with the reason, such as `no_consent`.",
+)  # fmt: skip
+EXPORT_PAUSED = Gauge(
+    "throughline_export_paused", "destinations", ("destination",),
+    "1 while a destination takes nothing: it is down, asks for a pause, or refuses the credentials.",
+)  # fmt: skip
+EXPORT_LAG = Gauge(
+    "throughline_export_lag_seconds", "seconds", ("destination",),
+    "How long the oldest record waits that a destination has not handled.",
+)  # fmt: skip
 RETRIES = Counter(
     "throughline_store_retries_total", "calls", ("store",),
     "Calls made again that `kafka` (or its schema registry), `redis` or `clickhouse` did not answer.",
@@ -205,8 +217,9 @@ DELAY = Histogram(
 )  # fmt: skip
 
 METRICS: tuple[Metric, ...] = (
-    RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, RETRIES, IDENTITY_CHANGES,
-    PEOPLE_EXPIRED, STORE_ANSWERS, SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED, COLLECTOR_ANSWERS, COLLECTOR_DURATION,
+    RECEIVED, PUBLISHED, DROPPED, DEAD_LETTERED, ROWS, DECISIONS_MADE, MESSAGES, EXPORTS, EXPORT_PAUSED, EXPORT_LAG,
+    RETRIES, IDENTITY_CHANGES, PEOPLE_EXPIRED, STORE_ANSWERS, SOURCE_EVENTS, SOURCE_LAST_EVENT, COLLECTED,
+    COLLECTOR_ANSWERS, COLLECTOR_DURATION,
     COLLECTOR_IN_FLIGHT, COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND,
     SNAPSHOTS_AT, EXPIRY_AT, EXPIRY_PEOPLE, TIMERS_DUE, TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE,
     DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS, ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS,

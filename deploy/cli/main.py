@@ -55,6 +55,7 @@ MODULES = (
     "markets",
     "plan",
     "hooks",
+    "destinations",
     "schema",
     "dead_letters",
 )

@@ -1,4 +1,4 @@
-"""The command `worker`: runs one role, or all on one machine."""
+"""The command `worker`: runs one role, or all that every deployment has on one machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def worker(
-    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, or all.")],
+    role: Annotated[str, typer.Argument(help="identify, profile, record, deliver, export, or all.")],
 ) -> None:
     """Run a worker until it is stopped; start more of a role to share its work."""
     from deploy.operations.roles import ROLES
@@ -54,5 +54,15 @@ def worker(
             UnmigratedStateError,
         ) as error:
             fail(str(error))
+    elif role == "export":
+        from deploy.operations.definition_files import DefinitionError
+        from deploy.operations.reachable_kafka import wait_for_kafka
+        from deploy.workers.export import run_export
+
+        try:
+            wait_for_kafka("export", settings())
+            run_export(settings())
+        except DefinitionError as error:
+            fail(str(error))
     else:
-        raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)} or all")
+        raise typer.BadParameter(f"{role!r}: expected {', '.join(ROLES)}, export or all")

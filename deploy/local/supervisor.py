@@ -34,6 +34,7 @@ from deploy.local.state import AlreadyRunningError, LocalHome
 from deploy.local.valkey_cluster import is_cluster
 from deploy.operations.backfill_schedule import BackfillSchedule
 from deploy.operations.definition_files import DefinitionError, load
+from deploy.operations.destinations import enabled_destinations
 from deploy.operations.predictions import can_fit
 from deploy.operations.roles import ROLES
 from deploy.settings import Settings
@@ -192,7 +193,8 @@ class Supervisor:
         environment = self._environment()
         if self._broker == "tansu" and "session_timeout_s" not in Settings().model_fields_set:
             environment["THROUGHLINE_SESSION_TIMEOUT_S"] = str(SESSION_TIMEOUT_S)
-        self._workers = [worker_process(role, self._home.log(role), environment) for role in self._roles]
+        roles = [*self._roles, *_optional_workers(Settings())]
+        self._workers = [worker_process(role, self._home.log(role), environment) for role in roles]
         self._workers.append(self._collector_process(environment))
         self._workers.append(self._console_process(environment))
         for worker in self._workers:
@@ -347,6 +349,14 @@ def address_environment(settings: dict[str, str]) -> dict[str, str]:
     return {f"THROUGHLINE_{field.upper()}": value for field, value in settings.items()}
 
 
+def _optional_workers(settings: Settings) -> tuple[str, ...]:
+    """Return the workers that a deployment needs for what it has defined: `export`, if a destination is enabled."""
+    try:
+        return ("export",) if enabled_destinations(settings) else ()
+    except DefinitionError as error:
+        raise ServerFailedError(str(error)) from error
+
+
 def run_workers(settings: Settings) -> None:
     """Run one worker of each role in the foreground until SIGTERM or SIGINT; one that ends is started again."""
     stop = threading.Event()
@@ -355,7 +365,7 @@ def run_workers(settings: Settings) -> None:
     fields = ("kafka_bootstrap", "redis_url", "clickhouse_url")
     environment = address_environment({field: getattr(settings, field) for field in fields})
     keeper = Keeper(lambda text: print(f"{_now()} {text}", file=sys.stderr, flush=True))
-    workers = [worker_process(role, None, environment) for role in WORKERS]
+    workers = [worker_process(role, None, environment) for role in (*WORKERS, *_optional_workers(settings))]
     for worker in workers:
         worker.launch()
         keeper.keep(worker)

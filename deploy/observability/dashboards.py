@@ -79,6 +79,7 @@ PIPELINE: Panels = {
         metrics.IDENTITY_CHANGES, metrics.PEOPLE_EXPIRED, metrics.EXPIRY_PEOPLE, metrics.EXPIRY_AT,
     ),
     "Stages": (metrics.RECEIVED, metrics.PUBLISHED, metrics.STAGE_DURATION, metrics.ROWS),
+    "Out to advertisers": (metrics.EXPORTS, metrics.EXPORT_LAG, metrics.EXPORT_PAUSED),
     "Messages": (
         metrics.DECISIONS_MADE, metrics.MESSAGES, metrics.EMAILS, metrics.SEGMENT_DIFFERENCES, metrics.SEGMENT_CHECK,
     ),

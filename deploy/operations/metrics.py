@@ -25,7 +25,7 @@ PORTS_TRIED = 100
 MAX_SERIES = 1_000
 """Combinations of labels of one metric; a further one is counted as `other`, so that no mistake fills the memory."""
 _OTHER = "other"
-PROCESSES = (*ROLES, "collector")
+PROCESSES = (*ROLES, "collector", "export")
 """In the order of their ports."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from deploy.operations.roles import consumed_topics, group_id
+from deploy.operations.roles import EXPORT_TOPICS, consumed_topics, group_id
 from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.topics import (
     ACTIONS,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from deploy.settings import Settings
 
-Grantee = Literal["collector", "identify", "profile", "record", "deliver", "operator", "analyst"]
+Grantee = Literal["collector", "identify", "profile", "record", "deliver", "export", "operator", "analyst"]
 GRANTEES: tuple[Grantee, ...] = get_args(Grantee)
 Resource = Literal["topic", "group", "cluster"]
 
@@ -84,6 +84,10 @@ _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *("recommend:*", "recommend_best", "recommend_products", "recommend_turn", "people", "durable"),
             *("shards", "shard"),
         ),
+    ),
+    "export": (
+        ("i:*", "p:*", "profile:*", "absorb:*", "gone:*", "absorbed:*", "identity:version"),
+        ("alias:*", "people", "shards", "shard"),
     ),
     "operator": ((), ("*",)),
     "analyst": ((), ()),
@@ -166,6 +170,19 @@ def kafka_permissions(role: Grantee, settings: Settings) -> list[KafkaPermission
         ]
     if role == "analyst":
         return []
+    if role == "export":
+        from deploy.operations.destinations import enabled_destinations
+
+        destinations = enabled_destinations(settings)
+        written_by_it = {one.topic.topic for one in destinations if one.topic is not None}
+        own_groups = (f"export-{one.name}" for one in destinations)
+        return sorted(
+            {
+                *topics(EXPORT_TOPICS, "Read", "Describe"),
+                *topics(written_by_it, "Write", "Describe"),
+                *groups("record", "profile", "export", *own_groups),
+            }
+        )
     written: dict[Grantee, list[str]] = {
         "identify": [RESOLVED_TOUCHPOINTS, IDENTITY_CHANGES, DROPPED_TOUCHPOINTS, DEAD_LETTERS],
         "profile": [RESOLVED_TOUCHPOINTS, DECISIONS, ACTIONS, JOURNEY_EVENTS, DEAD_LETTERS],
@@ -230,6 +247,11 @@ def clickhouse_grants(role: Grantee, settings: Settings, user: str) -> list[str]
             return [
                 f"GRANT SELECT ON {database}.* TO {name}",
                 f"GRANT INSERT ON {database}.definition_changes TO {name}",
+            ]
+        case "export":
+            return [
+                f"GRANT SELECT ON {database}.* TO {name}",
+                f"GRANT INSERT ON {database}.conversion_exports TO {name}",
             ]
         case "operator":
             return [

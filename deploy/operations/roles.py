@@ -18,6 +18,8 @@ from schemas.topics import (
 
 Role = Literal["identify", "profile", "record", "deliver"]
 ROLES: tuple[Role, ...] = get_args(Role)
+EXPORT_TOPICS = (RESOLVED_TOUCHPOINTS, IDENTITY_CHANGES)
+"""What the worker `export` reads, which runs where there are destinations: each is a group of its own."""
 
 
 def consumed_topics(role: str, channels: Iterable[str]) -> list[str]:
@@ -48,3 +50,8 @@ def consumed_topics(role: str, channels: Iterable[str]) -> list[str]:
 def group_id(topic_prefix: str, role: str) -> str:
     """Name the Kafka consumer group of a role."""
     return f"{topic_prefix}throughline-{role}"
+
+
+def export_group_id(topic_prefix: str, destination: str) -> str:
+    """Name the Kafka consumer group of a destination."""
+    return group_id(topic_prefix, f"export-{destination}")

@@ -226,6 +226,12 @@ def _is_gone(document: bytes) -> bool:
     return isinstance(profile, dict) and bool(profile.get("gone"))
 
 
+def conversion_id_of(event: Mapping[str, Any]) -> str:
+    """Return the id that an event's conversion has in the tables, whether or not it reaches a goal."""
+    order_id = _text((event.get("properties") or _NOTHING).get("order_id", ""))
+    return _conversion_id(event, order_event(event), order_id)
+
+
 def _conversion_id(event: Mapping[str, Any], about_order: OrderEvent | None, order_id: str) -> str:
     if about_order is not None:
         return about_order.key

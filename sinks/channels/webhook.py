@@ -120,14 +120,22 @@ class WebhookAdapter:
         secrets: Signing secrets, `whsec_` and Base64, or any text; each signs.
         destinations: The allow-list.
         lookup: Resolves host names; the system's own by default.
+        event_type: The `type` of all bodies; empty: by the message.
     """
 
     def __init__(
-        self, target: WebhookTarget, secrets: Sequence[str], destinations: Destinations, *, lookup: Lookup | None = None
+        self,
+        target: WebhookTarget,
+        secrets: Sequence[str],
+        destinations: Destinations,
+        *,
+        lookup: Lookup | None = None,
+        event_type: str = "",
     ) -> None:
         if not any(secrets):
             raise ValueError("webhooks are signed: set THROUGHLINE_WEBHOOK_SECRET")
         self._target = target
+        self._event_type = event_type
         self._url = URL(target.url)
         self._keys = [_key(secret) for secret in secrets if secret]
         self._destinations = destinations
@@ -138,7 +146,7 @@ class WebhookAdapter:
         """Make one attempt."""
         body = orjson.dumps(
             {
-                "type": "message.send" if message.rendered else "journey.webhook",
+                "type": self._event_type or ("message.send" if message.rendered else "journey.webhook"),
                 "timestamp": text_of_ms(now_ms),
                 "data": message.data,
             }

@@ -66,6 +66,7 @@ _ROWS: dict[str, _Rows] = {
     "attribution_days": _Rows("reports", "day"),
     "attribution_history": _Rows("reports", "day"),
     "attribution_stored": _Rows("reports", "day"),
+    "conversion_exports": _Rows("reports", "converted_at"),
     "conversions": _Rows("reports", "converted_at"),
     "decisions": _Rows("reports", "decided_at"),
     "journey_events": _Rows("reports", "at"),

@@ -144,6 +144,14 @@ CASES: dict[str, list[tuple[str, Case, bool]]] = {
         ("a backlog that shrinks", gauge('consumer_lag_seconds{role="profile",topic="t"}', "9000-60x60"), False),
         ("little, however long", gauge('consumer_lag_seconds{role="profile",topic="t"}', "0+1x60"), False),
     ],
+    "ExportPaused": [
+        ("for an hour", gauge('export_paused{destination="meta"}', "1x60"), True),
+        ("for ten minutes", gauge('export_paused{destination="meta"}', "0x20 1x9 0x30"), False),
+    ],
+    "ExportBehind": [
+        ("by two hours", gauge('export_lag_seconds{destination="meta"}', "7200x60"), True),
+        ("by half an hour", gauge('export_lag_seconds{destination="meta"}', "1800x60"), False),
+    ],
     "AccountingDifference": [
         ("a record with two outcomes", gauge("accounting_difference_records", "0x5 1x60"), True),
         ("none", gauge("accounting_difference_records", "0x60"), False),

@@ -23,8 +23,8 @@ from schemas.outcomes import Drop, DropReason, Ok, Outcome, Reject
 
 ROOT = Path(__file__).parents[3]
 FEW_VALUES = {
-    "account", "channel", "disk", "gate", "kind", "outbox", "outcome", "reason", "role", "route", "server", "source",
-    "stage", "status", "step", "store", "table", "to", "topic",
+    "account", "channel", "destination", "disk", "gate", "kind", "outbox", "outcome", "reason", "role", "route",
+    "server", "source", "stage", "status", "step", "store", "table", "to", "topic",
 }  # fmt: skip
 
 

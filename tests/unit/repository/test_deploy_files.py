@@ -27,7 +27,7 @@ DOCKERFILE = ROOT / "deploy/Dockerfile"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text("utf-8"))["services"]
 ONE_SHOTS = {"topics", "migrations"}
 STORES = {"kafka", "valkey", "clickhouse"}
-OPTIONAL = {"console": "console", "prometheus": "observability", "grafana": "observability"}
+OPTIONAL = {"console": "console", "export": "export", "prometheus": "observability", "grafana": "observability"}
 EVERY_SERVICE = pytest.mark.parametrize("service", [pytest.param(SERVICES[name], id=name) for name in SERVICES])
 EVERY_LASTING_SERVICE = pytest.mark.parametrize(
     "service", [pytest.param(SERVICES[name], id=name) for name in SERVICES if name not in ONE_SHOTS]
@@ -84,7 +84,9 @@ def test_what_is_optional_is_in_a_profile_of_its_own() -> None:
 def test_prometheus_asks_every_service_that_serves_metrics() -> None:
     asked = yaml.safe_load((ROOT / "deploy/observability/prometheus.yaml").read_text("utf-8"))["scrape_configs"]
 
-    assert {*ROLES, "collector"} == {name for job in asked for one in job["dns_sd_configs"] for name in one["names"]}
+    assert {*ROLES, "collector", "export"} == {
+        name for job in asked for one in job["dns_sd_configs"] for name in one["names"]
+    }
 
 
 def test_services_that_the_operators_manual_names_exist() -> None:

@@ -1,0 +1,1 @@
+"""Export: destinations of conversions, what is exported, and what became of it."""
