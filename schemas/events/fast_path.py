@@ -1,8 +1,9 @@
 """The fast path of `read`: checks in C, by msgspec, an event that needs next to nothing to be canonical.
 
-Most events are written the way that they are stored, so nothing has to be converted: the fast path checks the rules of
-the same shapes, adds the defaults and keeps every value as it is. It takes fewer forms than the shapes do. What it does
-not take, such as a number for an amount, a local time or anything invalid, the shapes read; they alone word errors.
+Most events are written the way that they are stored, so nothing but the time may have to be converted: the fast path
+checks the rules of the same shapes, adds the defaults and keeps every other value as it is. It takes fewer forms than
+the shapes do. What it does not take, such as a number for an amount or anything invalid, the shapes read; they alone
+word errors.
 
 Invariant: what the fast path returns equals what the shapes return, but for the order of keys
 (`tests/property/test_fast_path_laws.py`).
@@ -20,6 +21,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from typing_extensions import get_original_bases, is_typeddict
 
 from schemas.currencies import KNOWN
@@ -30,11 +32,14 @@ from schemas.minor_units import MINOR
 from schemas.money import PLAIN_AMOUNT, WHOLE_CURRENCIES, Currency, Money
 from schemas.quantity import MAX_QUANTITY, Quantity
 from schemas.text import MAX_NAME
+from schemas.time import parse_text
 
 Event = dict[str, Any]
 
 _TYPE = re.compile(IDENTIFIER_TYPE)
 _FIRST_TIME, _LAST_TIME = "1970", "2100"
+_MAY_BE_EMPTY = frozenset({"source", "identifiers"})
+"""What the canonical form has though it is empty; other empty parts are left out."""
 _QUANTITY = "quantity"
 _SHORTHAND: Any = Annotated[dict[str, Annotated[str, Meta(max_length=MAX_NAME)]], Meta(max_length=MAX_IDENTIFIERS)]
 """Identifiers as a map of types to values."""
@@ -85,9 +90,10 @@ class FastPath:
         if not _is_canonical(event):
             return None
         identifiers = _canonical_identifiers(event.get("identifiers", ()))
-        if identifiers is None:
+        time = _canonical_time(event["occurred_at"])
+        if identifiers is None or time is None:
             return None
-        written = {**event, "identifiers": identifiers}
+        written = {**event, "occurred_at": time, "identifiers": identifiers}
         if "source" not in event:
             written["source"] = ""
         properties = event.get("properties")
@@ -109,13 +115,26 @@ class FastPath:
         return properties
 
 
+def _canonical_time(time: str) -> str | None:
+    """Write a time, of RFC 3339, as all records carry it; None: it is refused.
+
+    Tills and servers write local times, and many producers no milliseconds.
+    """
+    # Of a text of RFC 3339 nothing but these places can differ.
+    if len(time) == 24 and time[10] == "T" and time[23] == "Z" and _FIRST_TIME <= time < _LAST_TIME:
+        return time
+    try:
+        return parse_text(time)
+    except PydanticCustomError:
+        return None
+
+
 def _is_canonical(event: Event) -> bool:
-    """Return whether an event of the right types has a canonical time, an id and a name, no empty part and no null."""
-    time = event["occurred_at"]  # RFC 3339, so that nothing but these places can differ
-    if not (len(time) == 24 and time[10] == "T" and time[23] == "Z" and _FIRST_TIME <= time < _LAST_TIME):
-        return False
+    """Return whether an event of the right types has an id and a name, no empty part and no null."""
     # A text is not blank if its first character is not, which is so of nearly all.
-    if not ("!" <= event["event_id"][0] <= "~" and "!" <= event["event"][0] <= "~" and all(event.values())):
+    if not ("!" <= event["event_id"][0] <= "~" and "!" <= event["event"][0] <= "~"):
+        return False
+    if not all(event.values()) and not all(value or name in _MAY_BE_EMPTY for name, value in event.items()):
         return False
     campaign, context, properties = event.get("campaign"), event.get("context"), event.get("properties")
     return not (
