@@ -14,6 +14,7 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 DEFINED_VIEWS = (
+    "message_events",
     "v_channel_reachability",
     "v_coupons",
     "v_event_catalogue",
