@@ -15,7 +15,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PEERS := .peers/installed
 
-.PHONY: help setup demo up down test compose-test check lint types arch format bench bench-peers kafka pin clean
+.PHONY: help setup demo up down test faults compose-test check lint types arch format bench bench-peers kafka pin clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ test: $(INSTALLED) ## Run every test, fast ones first (ARGS="-k word" narrows it
 	done; \
 	[ $$empty -lt $$parts ]
 
+faults: $(INSTALLED) ## Break the running pipeline in each known way under load; prints what is missing, writes faults.json
+	@$(BIN)/python -m tests.fault.table $(ARGS)
+
 compose-test: $(INSTALLED) ## Run compose.yaml on a Docker engine, under load; as root on Debian it installs and starts one
 	@$(BIN)/python -m pytest tests/containers -m containers -x -s $(ARGS)
 
@@ -111,5 +114,5 @@ pin: ## Refresh deploy/constraints.txt from the newest versions that pyproject.t
 clean: ## Stop the local stack and remove everything that these targets made
 	@if [ -x $(BIN)/throughline ]; then $(BIN)/throughline down --wipe; fi
 	@rm -rf .venv .peers .dbt .throughline .kafka .engine build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-		.import_linter_cache bench.json bench-peers.json
+		.import_linter_cache bench.json bench-peers.json faults.json
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
