@@ -1,4 +1,4 @@
-"""The definitions that are published as one version: segments, journeys, templates, message policy and markets.
+"""The definitions that are published as one version: segments, journeys, slots, templates, policy and markets.
 
 A version is the hash of the texts of its files. They refer to one another, so they are checked and put in force
 together; how messages leave (`delivery.yaml`), with secrets of its own, belongs to each worker.
@@ -32,7 +32,7 @@ from schemas.durations import DAY_S
 from schemas.journeys.definitions import MessageNode
 from schemas.time import clock_ms
 
-FOLDERS = ("segments", "journeys", "broadcasts", "templates")
+FOLDERS = ("segments", "journeys", "broadcasts", "slots", "templates")
 POLICY, MARKETS = "policy.yaml", "markets.yaml"
 FOLDERS_KEPT = 10
 """Folders of versions that are kept however long they have not been used."""
@@ -251,6 +251,7 @@ def _parts(definitions: Definitions) -> dict[str, dict[str, object]]:
         },
         "journeys": {one.name: (one.version, one.enabled) for one in definitions.journeys},
         "broadcasts": {one.name: one.as_journey().version for one in definitions.broadcasts},
+        "slots": {one.name: one.version for one in definitions.slots},
         "templates": {path.stem: path.read_text("utf-8") for path in yaml_files(folder)},
     }
 

@@ -24,16 +24,19 @@ from deploy.operations.definition_files import (
     position_of,
     yaml_files,
 )
+from deploy.operations.template_files import load_templates, text_place
 from deploy.settings import Settings
 from processors.decisions.engine import DecisionEngine
-from processors.delivery.templates import TemplateError, Templates
+from processors.decisions.slot_lint import lint_slots
+from processors.decisions.slots import SlotDecider
+from processors.delivery.templates import Templates
 from processors.journeys.broadcast_lint import Surroundings, lint_broadcasts
 from processors.journeys.lint import Problem, lint, misspelt_events
 from processors.journeys.planned_properties import unplanned_of_journeys, unplanned_of_segments
 from schemas.channels import DELIVERABLE_CHANNELS
 from schemas.decisions.policy import MessagePolicy
+from schemas.decisions.slots import Slot
 from schemas.delivery.outbound import DeliveryDefinitions
-from schemas.delivery.templates import Layout, TemplateDefinition
 from schemas.intake.plan import PlanDefinitions
 from schemas.journeys.broadcasts import Broadcast
 from schemas.journeys.definitions import Journey, MessageNode
@@ -41,10 +44,8 @@ from schemas.segments.definitions import SegmentDefinitions
 from schemas.territory import ONE_TERRITORY, Territory
 from schemas.topics import deliver_topic, touchpoint_topic
 
-LAYOUT = "_layout"
-
 Place = tuple[str | int, ...]
-Named = TypeVar("Named", Journey, Broadcast)
+Named = TypeVar("Named", Journey, Broadcast, Slot)
 
 
 class Finding(NamedTuple):
@@ -86,6 +87,8 @@ class Definitions:
         territory: The markets, and the time zone of the deployment.
         broadcasts: Broadcasts; one does nothing until it is started.
         broadcast_files: The file of each broadcast, by name.
+        slots: Slots of the site, the app and the till.
+        slot_files: The file of each slot, by name.
     """
 
     segments: SegmentDefinitions
@@ -99,6 +102,8 @@ class Definitions:
     territory: Territory = ONE_TERRITORY
     broadcasts: tuple[Broadcast, ...] = ()
     broadcast_files: Mapping[str, Path] = field(default_factory=dict)
+    slots: tuple[Slot, ...] = ()
+    slot_files: Mapping[str, Path] = field(default_factory=dict)
 
     def archived(self) -> dict[str, bytes]:
         """Return every journey, those of broadcasts among them, as JSON by version, for the runs that enter with it."""
@@ -118,7 +123,17 @@ class Definitions:
         """
         chosen = self.journeys if journeys is None else tuple(journeys)
         chosen = (*chosen, *(one.as_journey() for one in self.broadcasts))
-        return DecisionEngine(self.segments, chosen, self.policy, territory=self.territory, archive=archive)
+        return DecisionEngine(
+            self.segments, chosen, self.policy, territory=self.territory, archive=archive,
+            conditions=[condition for one in self.slots for _, condition in one.conditions()],
+        )  # fmt: skip
+
+    def slot_decider(self, decider: DecisionEngine) -> SlotDecider:
+        """Build what decides the requests of slots, beside the decision engine of `decider`."""
+        return SlotDecider(
+            self.slots, self.journeys, self.broadcasts, self.policy,
+            segments=decider.segments, territory=self.territory,
+        )  # fmt: skip
 
 
 def load_definitions(settings: Settings, *, without_journeys: bool = False) -> Definitions:
@@ -140,9 +155,12 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
             lambda: load_templates(settings.definitions_dir / "templates"),
             lambda: load_territory(settings),
             lambda: load_broadcasts([] if without_journeys else yaml_files(settings.definitions_dir / "broadcasts")),
+            lambda: load_slots([] if without_journeys else yaml_files(settings.definitions_dir / "slots")),
         )
     )
-    (journeys, files), (segments, places), (delivery, policy), templates, territory, (broadcasts, sources) = parts
+    (journeys, files), (segments, places), (delivery, policy), templates, territory, (broadcasts, sources), slots = (
+        parts
+    )
     _check_segments(segments, places, policy.address_types)
     return Definitions(
         segments=segments,
@@ -156,6 +174,8 @@ def load_definitions(settings: Settings, *, without_journeys: bool = False) -> D
         territory=territory,
         broadcasts=broadcasts,
         broadcast_files=sources,
+        slots=slots[0],
+        slot_files=slots[1],
     )
 
 
@@ -307,6 +327,11 @@ def load_broadcasts(paths: Iterable[Path]) -> tuple[tuple[Broadcast, ...], dict[
     return _load_named(paths, Broadcast, "broadcast")
 
 
+def load_slots(paths: Iterable[Path]) -> tuple[tuple[Slot, ...], dict[str, Path]]:
+    """Read slots, one a file, as `load_journeys` does."""
+    return _load_named(paths, Slot, "slot")
+
+
 def _load_named(paths: Iterable[Path], model: type[Named], what: str) -> tuple[tuple[Named, ...], dict[str, Path]]:
     files: dict[str, Path] = {}
     found = []
@@ -321,41 +346,6 @@ def _load_named(paths: Iterable[Path], model: type[Named], what: str) -> tuple[t
     return tuple(found), files
 
 
-def load_templates(folder: Path) -> Templates:
-    """Read and compile templates: one a file, named after the file; `_layout.yaml` is the frame of every e-mail.
-
-    Raises:
-        DefinitionError: A file is not valid, or a template does not parse.
-    """
-    files = {path.stem: path for path in yaml_files(folder)}
-    layout = load(files[LAYOUT], Layout) if LAYOUT in files else None
-    names = [name for name in files if name != LAYOUT]
-    definitions = dict(
-        zip(names, each_loaded(partial(load, files[name], TemplateDefinition) for name in names), strict=True)
-    )
-    try:
-        return Templates(definitions, layout)
-    except TemplateError as error:
-        found = [_text_place(folder, one) for one in (error, *error.further)]
-        raise DefinitionError(
-            "\n".join(f"{path}:{position}: {'.'.join(where)}: {text}" for path, position, where, text in found)
-        ) from error
-
-
-def _text_place(folder: Path, error: TemplateError) -> tuple[Path, Position, tuple[str, ...], str]:
-    """Return the file of an error in a text, where it is, its path and the message."""
-    path = next(path for path in yaml_files(folder) if path.stem == error.template)
-    where = error.path if error.template == LAYOUT else ("channels", *error.path)
-    position = position_of(path, where)
-    # A text in a block begins on the line after its key, indented alike in all its lines.
-    lines = path.read_text("utf-8").splitlines()
-    if error.line and lines[position.line - 1].rstrip().endswith(("|", ">", "|-", ">-", "|+", ">+")):
-        first = next((line for line in lines[position.line :] if line.strip()), "")
-        indent = len(first) - len(first.lstrip())
-        position = Position(position.line + error.line, indent + max(error.column, 1))
-    return path, position, where, error.message
-
-
 def lint_all(definitions: Definitions, plan: PlanDefinitions | None = None) -> list[Finding]:
     """Check journeys against the segments, templates and channels that they refer to, and the names in the texts.
 
@@ -365,7 +355,7 @@ def lint_all(definitions: Definitions, plan: PlanDefinitions | None = None) -> l
     """
     findings = [*lint_journeys(definitions), *(_lint_properties(definitions, plan) if plan else ())]
     for error in definitions.templates.unknown_names:
-        path, position, where, message = _text_place(definitions.templates_dir, error)
+        path, position, where, message = text_place(definitions.templates_dir, error)
         findings.append(Finding(str(path), *position, ".".join(where), message, True))
     return findings
 
@@ -382,11 +372,15 @@ def lint_what_loads(settings: Settings, plan: PlanDefinitions | None = None) -> 
     """
     journeys, files = _what_loads(settings.definitions_dir / "journeys", Journey)
     broadcasts, sources = _what_loads(settings.definitions_dir / "broadcasts", Broadcast)
+    slots, places = _what_loads(settings.definitions_dir / "slots", Slot)
     try:
         definitions = load_definitions(settings, without_journeys=True)
     except DefinitionError:
         return []
-    found = replace(definitions, journeys=journeys, files=files, broadcasts=broadcasts, broadcast_files=sources)
+    found = replace(
+        definitions, journeys=journeys, files=files, broadcasts=broadcasts, broadcast_files=sources,
+        slots=slots, slot_files=places,
+    )  # fmt: skip
     return lint_all(found, plan)
 
 
@@ -425,7 +419,7 @@ def lint_journeys(definitions: Definitions) -> list[Finding]:
             if isinstance(step, MessageNode):
                 for where, message, serious in _text_findings(step, templates):
                     findings.append(_finding(definitions, journey.name, (*path, where), message, serious))
-    return [*findings, *_lint_broadcasts(definitions)]
+    return [*findings, *_lint_broadcasts(definitions), *_lint_slots(definitions)]
 
 
 def _lint_broadcasts(definitions: Definitions) -> Iterator[Finding]:
@@ -444,6 +438,17 @@ def _lint_broadcasts(definitions: Definitions) -> Iterator[Finding]:
         problems += [Problem(one.name, (where,), message, serious) for where, message, serious in dict.fromkeys(said)]
     for problem in problems:
         file = definitions.broadcast_files.get(problem.journey)
+        position = position_of(file, problem.path) if file else Position(1, 1)
+        where = ".".join(map(str, problem.path))
+        yield Finding(str(file or problem.journey), *position, where, problem.message, problem.serious)
+
+
+def _lint_slots(definitions: Definitions) -> Iterator[Finding]:
+    for problem in lint_slots(
+        definitions.slots, definitions.journeys, definitions.broadcasts, definitions.segments, definitions.templates,
+        addressed=definitions.policy.address_types,
+    ):  # fmt: skip
+        file = definitions.slot_files.get(problem.journey)
         position = position_of(file, problem.path) if file else Position(1, 1)
         where = ".".join(map(str, problem.path))
         yield Finding(str(file or problem.journey), *position, where, problem.message, problem.serious)

@@ -23,7 +23,7 @@ from schemas.decisions.policy import MessagePolicy
 from schemas.journeys.control import Controls, JourneyControl
 from schemas.journeys.definitions import Journey
 from schemas.profiles.person import Person
-from schemas.segments.conditions import SegmentChange, SegmentHistory
+from schemas.segments.conditions import Condition, SegmentChange, SegmentHistory
 from schemas.segments.definitions import SegmentDefinitions, unknown_names
 from schemas.territory import ONE_TERRITORY, Territory
 from schemas.time import text_of_ms
@@ -46,6 +46,7 @@ class DecisionEngine:
         policy: The message policy.
         territory: Of the deployment.
         archive: Former journeys by version, for runs that entered with them.
+        conditions: Further conditions, such as those of slots, so that what they need of people is kept.
 
     Raises:
         LookupError: A condition of a journey in force refers to an unknown segment or trait.
@@ -66,6 +67,7 @@ class DecisionEngine:
         *,
         territory: Territory = ONE_TERRITORY,
         archive: Mapping[str, Journey] | None = None,
+        conditions: Iterable[Condition] = (),
     ) -> None:
         current = list(journeys)
         names = [segment.name for segment in segments.segments], [trait.name for trait in segments.traits]
@@ -76,6 +78,7 @@ class DecisionEngine:
             if not any(unknown_names(condition, *names) for _, condition in journey.conditions())
         }
         asked = [condition for journey in (*current, *former.values()) for _, condition in journey.conditions()]
+        asked += conditions
         self.markets = territory.markets
         self.segments = SegmentEngine(segments, territory=territory, extra=asked, address_types=policy.address_types)
         self.resolver = MessageResolver(policy, segments=self.segments, territory=territory)

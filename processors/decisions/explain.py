@@ -31,6 +31,7 @@ _GATES = {
     "late_event": "late event",
     "paused": "pause of the journey",
     "stopped": "stop of the journey",
+    "audience": "candidates of the slot",
 }
 
 _ORDER = {

@@ -23,11 +23,11 @@ highest expected value."""
 
 Gate = Literal[
     "transactional", "consent", "suppression", "holdout", "channel", "quiet_hours", "send_time", "caps", "priority",
-    "expiry", "withdrawn", "delivery", "late_event", "paused", "stopped",
+    "expiry", "withdrawn", "delivery", "late_event", "paused", "stopped", "audience",
 ]  # fmt: skip
 """The gates in order. `paused` and `stopped`, states of the journey, come before all of them. `withdrawn` stands in
 the row of a postponed message whose run has ended, `delivery` and `late_event` stand in rows of results of a sent
-message."""
+message, `audience` in the row of a slot that has nothing for the person."""
 
 
 class Coupon(Protocol):

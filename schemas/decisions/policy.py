@@ -255,6 +255,17 @@ _CAPS = (
 )
 
 
+class SlotRules(_Part):
+    """The rules of slots on the site, in the app and at the till, where nobody is written to.
+
+    Attributes:
+        consent: `unless_refused`: a no to the purpose, the channel or a topic counts, a missing answer is a yes;
+            `asked`: a yes is needed, as for messages.
+    """
+
+    consent: Literal["unless_refused", "asked"] = "unless_refused"
+
+
 class MessagePolicy(_Part):
     """Who may get messages, on which channels, when and how often: one policy for all journeys.
 
@@ -274,6 +285,7 @@ class MessagePolicy(_Part):
         priority: How long a message waits for one of higher priority.
         expires_after: Life time of a message from its first request on.
         receipts: The rules for a sent message without a delivery report.
+        slots: The rules of slots.
     """
 
     channels: dict[str, ChannelRule] = Field(default_factory=lambda: dict(_CHANNELS))
@@ -298,6 +310,7 @@ class MessagePolicy(_Part):
     priority: PriorityRules = PriorityRules()
     expires_after: Duration = 3 * DAY_MS
     receipts: ReceiptRules = ReceiptRules()
+    slots: SlotRules = SlotRules()
 
     @model_validator(mode="after")
     def _known_channels(self) -> Self:

@@ -9,7 +9,8 @@ import pytest
 
 from deploy.operations.definition_bundle import checked
 from deploy.operations.definition_files import DefinitionError
-from deploy.operations.engines import lint_all, lint_journeys, load_definitions, load_templates
+from deploy.operations.engines import lint_all, lint_journeys, load_definitions
+from deploy.operations.template_files import load_templates
 from deploy.settings import DEFINITIONS, Settings
 from processors.delivery.template_names import NAMES
 from processors.delivery.templates import TemplateError, Templates

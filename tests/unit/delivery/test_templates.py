@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deploy.operations.definition_files import DefinitionError, load, yaml_files
-from deploy.operations.engines import load_journeys, load_templates
+from deploy.operations.engines import load_journeys
+from deploy.operations.template_files import load_templates
 from deploy.settings import DEFINITIONS
 from processors.delivery.templates import TemplateError, Templates, nearest, sms_segments
 from processors.profiles.document import join, new_profile, profile_of_event

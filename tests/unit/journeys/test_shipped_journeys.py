@@ -312,3 +312,38 @@ def test_a_person_who_has_not_won_gets_no_message() -> None:
     timeline = story("contest_prize").event("Contest Entered", "social", contest_id="k1").at("day 90 12:00")
 
     assert ([], [("k1", "has not won")]) == (timeline.sent(), timeline.exits())
+
+
+# Bought online, picked up in the store; and seen in the store, bought online
+
+
+def test_an_order_for_pickup_is_announced_reminded_of_and_followed_by_what_goes_with_it() -> None:
+    timeline = story("click_and_collect", agrees=False).event("Order Ready For Pickup", "store", order_id="o1")
+
+    assert [("app_push", "pickup-ready")] == timeline.sent()
+    assert ["pickup-ready", "pickup-reminder"] == timeline.at("day 5 12:00").templates()
+    timeline = story("click_and_collect").event("Order Ready For Pickup", "store", order_id="o2").at("day 2 11:00")
+    timeline.event("Order Picked Up", "store", order_id="o2").at("day 4 12:00")
+    assert [("app_push", "pickup-ready"), ("email", "cross-sell-together")] == timeline.sent()
+
+
+def test_the_pickup_of_another_order_and_a_cancelled_one_remind_of_nothing() -> None:
+    timeline = story("click_and_collect").event("Order Ready For Pickup", "store", order_id="o1")
+    timeline.event("Order Picked Up", "store", order_id="another")
+    timeline.event("Order Cancelled", order_id="o1").at("day 9 12:00")
+
+    assert ["pickup-ready"] == timeline.templates()
+
+
+def test_what_was_seen_in_a_store_comes_back_once_and_not_to_who_has_it_in_the_cart_or_bought_it() -> None:
+    seen: dict[str, Any] = {"product_id": "lamp", "name": "Lamp"}
+    timeline = story("seen_in_store").event("Product Viewed", "store", **seen).at("day 2 11:00")
+
+    assert ["seen-in-store"] == timeline.templates()
+    assert ["seen-in-store"] == timeline.event("Product Viewed", "store", **seen).at("day 4 11:00").templates()
+    carted = story("seen_in_store").event("Product Viewed", "store", **seen).event("Product Added", **seen)
+    assert [] == carted.at("day 3 11:00").templates()
+    bought = story("seen_in_store").event("Product Viewed", "store", **seen)
+    bought.event("Receipt Issued", "store", order_id="o1", products=[{"product_id": "lamp", "quantity": 1}])
+    assert [] == bought.at("day 3 11:00").templates()
+    assert [] == story("seen_in_store").event("Product Viewed", "web", **seen).at("day 3 11:00").templates()
