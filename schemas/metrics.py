@@ -129,6 +129,10 @@ COLLECTOR_IN_FLIGHT = Gauge(
 COLLECTOR_WAITING = Gauge(
     "throughline_collector_waiting_bytes", "bytes", (), "Keys and values that Kafka has not confirmed yet."
 )
+SLOTS_DECIDED = Counter(
+    "throughline_slots_decided_total", "requests", ("channel", "reason"),
+    "Requests of slots: `shown`, or the reason of the fallback, such as a gate, `unknown_person` or `unreachable`.",
+)  # fmt: skip
 LAG = Gauge(
     "throughline_consumer_lag_records", "records", ("role", "topic"), "Records that the workers of a role are behind."
 )
@@ -223,7 +227,7 @@ METRICS: tuple[Metric, ...] = (
     COLLECTOR_IN_FLIGHT, COLLECTOR_WAITING, LAG, LAG_AGE, WATERMARK, OUTBOX, OUTBOX_AGE, SNAPSHOTS_BEHIND,
     SNAPSHOTS_AT, EXPIRY_AT, EXPIRY_PEOPLE, TIMERS_DUE, TIMERS_LATE, REDIS_MEMORY, REDIS_MEMORY_LIMIT, DISK_FREE,
     DISK_SIZE, ACCOUNTING_DIFFERENCE, ACCOUNTED_RECORDS, ACCOUNTING_MISSING, PROFILES_DIFFERING, ACCOUNTED_AT, EMAILS,
-    CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION, DELAY,
+    CERTIFICATE_END, SEGMENT_DIFFERENCES, SEGMENT_CHECK, STAGE_DURATION, DELAY, SLOTS_DECIDED,
 )  # fmt: skip
 
 

@@ -41,6 +41,11 @@ class WriteKeys:
             if self._names.setdefault(_digest(key), name) != name:
                 raise DefinitionError(f"THROUGHLINE_WRITE_KEYS: {name} has a key that another source has too")
 
+    @property
+    def digests(self) -> Mapping[bytes, str]:
+        """The SHA-256 of each key, with the name of its source: by those servers sign tokens (`visitor_tokens.py`)."""
+        return self._names
+
     def __len__(self) -> int:
         return len(self._names)
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -27,9 +27,13 @@ from deploy.collector.links import LinkReceiver, Preferences
 from deploy.collector.profiles import HashIdentifier, People, ProfileReads
 from deploy.collector.publication import Publication
 from deploy.collector.refusal import RefusedError, http_refusal, json_answer, refusal_answer
+from deploy.collector.slot_rules import SlotRules
+from deploy.collector.slots import People as SlotPeople
+from deploy.collector.slots import SlotAnswers, SlotContent
 from deploy.collector.tally import Tally
 from deploy.collector.till_sums import TillSums
 from deploy.collector.translation import Events, batch_of, call_of, touchpoints_of, translate
+from deploy.collector.visitor_tokens import VisitorTokens
 from deploy.operations.hooks import Hook
 from processors.delivery.link_tokens import LinkTokens
 from processors.intake.collect import Collect, CollectResult
@@ -40,6 +44,7 @@ from schemas.delivery.links import PreferenceRules
 from schemas.events.mending import MENDED
 from schemas.intake.sources import Source
 from schemas.metrics import COLLECTOR_ANSWERS, COLLECTOR_DURATION, COLLECTOR_IN_FLIGHT, NO_METER, Meter
+from schemas.time import clock_ms
 from schemas.topics import DEAD_LETTERS
 
 log = logging.getLogger(__name__)
@@ -55,6 +60,20 @@ _CORS = {
 }
 _SDK_HEADERS = "authorization, content-type, content-encoding, x-retry-count, anonymousid, sentat"
 _HEADER_NAMES = re.compile(r"[a-z0-9_-]{1,64}(?:\s?,\s?[a-z0-9_-]{1,64}){0,31}", re.IGNORECASE | re.ASCII)
+
+
+class Slots(NamedTuple):
+    """What requests of slots are answered with.
+
+    Attributes:
+        rules: Returns what decides; None: it is not read yet.
+        people: Finds people and what they have seen.
+        content: Makes what is shown.
+    """
+
+    rules: Callable[[], SlotRules | None]
+    people: SlotPeople
+    content: SlotContent
 
 
 class Collector:
@@ -76,6 +95,7 @@ class Collector:
         preference_rules: What they are asked about.
         people: Reads profiles.
         hash_identifier: Hashes an identifier that a request names.
+        slots: What answers requests of slots.
 
     Attributes:
         links: Answers links in messages.
@@ -89,7 +109,7 @@ class Collector:
         self, *, sources: Mapping[str, Source], keys: WriteKeys, collect: Collect, publication: Publication,
         till_sums: TillSums, max_bytes: int, trusts_proxy: bool = False,
         link_tokens: LinkTokens, preferences: Preferences, preference_rules: PreferenceRules, people: People,
-        hash_identifier: HashIdentifier,
+        hash_identifier: HashIdentifier, slots: Slots,
         hooks: Mapping[str, Hook] = MappingProxyType({}), public_url: str = "", meter: Meter = NO_METER,
     ) -> None:  # fmt: skip
         self.ready = self.stopping = False
@@ -114,6 +134,11 @@ class Collector:
         self.links = LinkReceiver(
             link_tokens, publication, self._reader, self.tally, preferences, preference_rules, public_url
         )
+        self._slots = SlotAnswers(
+            self._authenticator, self._reader, VisitorTokens(keys, sources), rules=slots.rules, people=slots.people,
+            content=slots.content, hash_identifier=hash_identifier, publish=self.links.records.publish,
+            tally=self.tally, clock=clock_ms, meter=meter,
+        )  # fmt: skip
 
     @property
     def unhealthy(self) -> bool:
@@ -145,6 +170,7 @@ class Collector:
         _add(partial(app.router.add_get, allow_head=False), "/v1/hooks/{source}", self._hooks.challenge)
         self.links.add_routes(app.router)
         app.router.add_get("/v1/profiles/{identifier:.+}", self._profile_reads.read, allow_head=False)
+        _add(app.router.add_post, "/v1/decide", self._slots.decide)
         _add(app.router.add_get, "/health", self._health)
         _add(app.router.add_get, "/ready", self._readiness)
         return app

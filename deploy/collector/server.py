@@ -19,10 +19,13 @@ from deploy.collector.people import LivePeople
 from deploy.collector.profiles import identifier_hasher
 from deploy.collector.protocol import JsonRunner
 from deploy.collector.publication import Publication
-from deploy.collector.routes import Collector
+from deploy.collector.routes import Collector, Slots
+from deploy.collector.slot_rules import FollowedSlots
+from deploy.collector.slot_stores import TIMEOUT_S, SlotPeople, slot_content
 from deploy.collector.till_sums import TillSums
 from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.kafka import kafka_connection
+from deploy.connections.redis import async_redis_client
 from deploy.home import Home, home
 from deploy.operations.definition_files import load
 from deploy.operations.hooks import load_hooks
@@ -50,8 +53,16 @@ NOT_READY_AFTER_S = 10.0
 TALLY_INTERVAL_S = 10.0
 
 
-def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter = NO_METER) -> Collector:
+def build_collector(
+    settings: Settings, publisher: KafkaPublisher, meter: Meter = NO_METER, followed: FollowedSlots | None = None
+) -> Collector:
     """Wire a collector; nothing connects before it is used.
+
+    Args:
+        settings: Of the deployment.
+        publisher: Writes to Kafka.
+        meter: Measures.
+        followed: The slots in force; None: those that nobody follows, so none.
 
     Raises:
         DefinitionError: The sources or their keys are not what they should be.
@@ -62,6 +73,7 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
     if not keys and not any(hook.secrets for hook in hooks.values()):
         log.warning("no source has a write key (THROUGHLINE_WRITE_KEYS), so no client can publish")
     people = LivePeople(settings)
+    redis = async_redis_client(settings, timeout_s=TIMEOUT_S, connect_timeout_s=TIMEOUT_S)
     return Collector(
         sources=sources,
         keys=keys,
@@ -74,6 +86,9 @@ def build_collector(settings: Settings, publisher: KafkaPublisher, meter: Meter 
         preferences=StoredAnswers(settings, people),
         people=people,
         hash_identifier=identifier_hasher(settings),
+        slots=Slots(
+            lambda: followed.rules if followed else None, SlotPeople(redis, settings), slot_content(redis, settings)
+        ),
         preference_rules=load(settings.delivery_file, DeliveryDefinitions).preferences,
         hooks=hooks,
         public_url=settings.collector_public_url,
@@ -92,7 +107,8 @@ async def serve(settings: Settings) -> None:
     publish_s = max(PUBLISH_TIMEOUT_S, settings.collector_confirm_s)
     publisher = KafkaPublisher(kafka_connection(settings), settings.topic_prefix, timeout_s=publish_s)
     meter = PrometheusMeter()
-    collector = build_collector(settings, publisher, meter)
+    followed = FollowedSlots(settings, async_redis_client(settings, timeout_s=2, connect_timeout_s=2))
+    collector = build_collector(settings, publisher, meter, followed)
     # The rest of a request that was refused half-way is read for a moment, or the client would not see the answer.
     runner = JsonRunner(
         collector.app(), access_log=None, keepalive_timeout=30, lingering_time=2, shutdown_timeout=1,
@@ -113,6 +129,7 @@ async def serve(settings: Settings) -> None:
             asyncio.create_task(_probe_kafka(collector, publisher, settings)),
             asyncio.create_task(_report_for_ever(collector, meter)),
             asyncio.create_task(collector.links.records.retry_for_ever()),
+            asyncio.create_task(followed.follow_for_ever()),
         ]
         await stop.wait()
         for task in background:

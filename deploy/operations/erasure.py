@@ -54,8 +54,8 @@ class ErasureReceipt:
             identifiers before.
         at: Events up to this time that name the person are suppressed from now on.
         stores: What was deleted, by store: identifiers and profiles of `redis_identity`, documents of `redis_profiles`,
-            watches of products, waiting messages, held runs and unpublished records of `redis_traces`, rows by table of
-            `clickhouse`.
+            watches of products, waiting messages, held runs, what slots have shown and unpublished records of
+            `redis_traces`, rows by table of `clickhouse`.
         remains: Where traces are left, one sentence each.
     """
 

@@ -35,16 +35,22 @@ Resource = Literal["topic", "group", "cluster"]
 _IDENTITY_KEYS = ("i:*", "p:*", "past:*", "identity:*", "split:*", "marks:*", "seen:*", "identify:refused")
 _SHARD_KEYS = (
     *("profile:*", "profiles:changed", "timers", "outbox", "applied:*", "gone:*", "absorbed:*", "shard"),
-    *("held:*", "released:*"),
+    *("held:*", "released:*", "slots:*", "shown:*"),
 )
 """Those of them that are in the shards of people."""
 _KEYS_OF_CLUSTER = ("durable", "moving:*")
 """Those that are in every slot: for waits until writes are durable, and two that calls of scripts name, and never are
 there (`sinks/redis/cluster.py`)."""
 _KEYS: dict[Grantee, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "collector": (  # the preference page alone
-        ("i:*", "p:*", "profile:*", "absorb:*", "gone:*", "absorbed:*", "identity:version"),
-        ("alias:*", "people", "shards", "shard"),
+    "collector": (  # the preference page, reads of profiles, slots
+        (
+            *("i:*", "p:*", "profile:*", "absorb:*", "absorbed:*", "identity:version", "definitions"),
+            *("definitions:*", "product_facts:*", "recommend:*", "recommend_best", "recommend_products"),
+        ),
+        (
+            *("alias:*", "people", "shards", "shard", "slots:*", "shown:*", "outbox", "gone:*"),
+            *("coupons:*", "coupon_codes", "coupon_taken:*"),
+        ),
     ),
     "identify": (
         ("definitions", "definitions:*", "rebuild", "erased:*"),

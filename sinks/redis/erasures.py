@@ -22,6 +22,7 @@ from sinks.redis.identity import ERASED_S
 from sinks.redis.keys import patterns, shard_prefixes
 from sinks.redis.outbox import profile_outboxes
 from sinks.redis.profiles import RedisProfileStore
+from sinks.redis.slots import slot_keys
 
 _Entry = tuple[bytes, dict[bytes, bytes]]
 _PART = 500
@@ -71,13 +72,15 @@ class RedisErasures:
             profile_ids: Every profile id that the person had.
 
         Returns:
-            How many `watches` of products, `messages` that wait, `held` runs and records of the `outbox` there were.
+            How many `watches` of products, `messages` that wait, `held` runs, `slots` with what was shown and records
+            of the `outbox` there were.
         """
         ids = {profile_id.encode() for profile_id in profile_ids}
         return {
             "watches": await self._forget_watches(ids),
             "messages": await self._delivery.forget(frozenset(profile_ids)),
             "held": await self._forget_held(ids),
+            "slots": await self._forget_slots(profile_ids),
             "outbox": await self._forget_records(ids),
         }
 
@@ -89,6 +92,9 @@ class RedisErasures:
                 pipeline.zrem(key, *ids)
             removed += sum(await pipeline.execute())
         return removed
+
+    async def _forget_slots(self, profile_ids: Iterable[str]) -> int:
+        return sum([int(await self._redis.delete(*slot_keys(self._namespace, one))) for one in profile_ids])
 
     async def _forget_held(self, ids: set[bytes]) -> int:
         journeys: Any = await self._redis.smembers(f"{{{self._namespace}}}:held")

@@ -1,4 +1,7 @@
-"""A mail of our own through a real mail server: its link is followed, it is the touch, and one click unsubscribes."""
+"""A mail of our own through a real mail server: its link is followed, it is the touch, and one click unsubscribes.
+
+The site shows its slot to somebody who gets no mail.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,12 @@ links: {hosts: [shop.example]}
 preferences: {topics: {promotion: {en: Offers, de: Angebote}}}
 """
 
+SLOT = """
+name: site_banner
+description: Reminds of the cart.
+channel: web
+candidates: [{name: cart, if: {attribute: cart.lines, gte: 1}, message: cart-reminder, campaign: cart-on-site}]
+"""
 SOURCES = """
 sources:
   web: {channel: web, kind: browser, origins: ["*"]}
@@ -73,12 +82,14 @@ def of_links(pipeline: Pipeline) -> list[tuple[Any, ...]]:
     )
 
 
-def test_a_link_is_followed_and_earns_its_touch_and_one_click_unsubscribes(
+def test_links_and_the_site_earn_their_touches_and_one_click_unsubscribes(
     settings: Settings,  # noqa: F811
     tmp_path: Path,
     mails: MailServer,  # noqa: F811
 ) -> None:
     settings.delivery_file.write_text(DELIVERY, "utf-8")
+    (settings.definitions_dir / "slots").mkdir()
+    (settings.definitions_dir / "slots" / "site-banner.yaml").write_text(SLOT, "utf-8")
     (tmp_path / "sources.yaml").write_text(SOURCES, "utf-8")
     settings = settings.model_copy(update={"sources_file": tmp_path / "sources.yaml"})
     service = RunningCollector(settings, tmp_path)
@@ -154,4 +165,27 @@ def test_a_link_is_followed_and_earns_its_touch_and_one_click_unsubscribes(
         ] == of_links(pipeline)  # fmt: skip
         assert 2 == pipeline.value("SELECT uniqExact(profile_id) FROM v_touchpoints WHERE event LIKE 'Email %'")
         assert 0 == pipeline.value("SELECT sum(difference) FROM v_accounting")
+
+        # Dana was never asked about mail. The site reminds her of her cart, and what she follows there is the touch.
+        pipeline.publish(fills("dana", "lamp"))
+        pipeline.drain()
+        asked = {"slot": "site_banner", "person": "email:dana@shop.example", "request_id": "r1"}
+        shown, again = (service.post("/v1/decide", asked) for _ in range(2))
+        assert (200, shown.body) == (again.status, again.body)
+        assert "Still in your cart: Lamp." == shown.body["content"]["text"]
+        clicked = shown.body["track"]["clicked"]
+        campaign, properties = clicked["context"]["campaign"], clicked["properties"]
+        follows = said(clicked["event"], "dana", channel="web", campaign=campaign, properties=properties)
+        assert 200 == service.post("/v1/touchpoints", follows).status
+        pipeline.drain()
+        bought = {"order_id": "order of dana", "revenue": "49.90", "currency": "EUR"}
+        pipeline.publish(said("Order Completed", "dana", channel="api", properties=bought))
+        pipeline.drain()
+        assert [("sent", "cart", shown.body["decision_id"])] == pipeline.rows(
+            "SELECT outcome, step, toString(decision_id) FROM v_decisions WHERE journey = 'site_banner'"
+        )
+        assert [("cart-on-site", 1.0)] == pipeline.rows(
+            "SELECT campaign, sum(credit) FROM v_attribution_default"
+            " WHERE model = 'last_non_direct' AND conversion_id = 'order of dana' AND credit > 0 GROUP BY ALL"
+        )
     service.process.stop(10)

@@ -91,7 +91,12 @@ def test_an_event_goes_all_the_way_with_the_least_rights(secure: SecureStack, tm
         people = "SELECT uniqExact(profile_id) FROM v_touchpoints"
         pipeline.wait(lambda: pipeline.value("SELECT count() FROM profiles") > 0, 60)
 
+        asked = [{"slot": name, "person": "email:ann@shop.example"} for name in ("till_offer", "home_recommendations")]
+        shown = [collector.post("/v1/decide", one, key="server-key").body for one in asked]
+        pipeline.wait(lambda: pipeline.value("SELECT count() FROM v_decisions") == 2, 60)
+
         assert [200] * 3 == answers
+        assert all(one["decision_id"] for one in shown), shown
         assert sent.ok
         assert 1 == pipeline.value(people)
         pipeline.check()

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.on_cluster]
 
 PERSONAL_KEYS = {
     "i:", "p:", "absorb:", "absorbed:", "profile:", "timers", "outbox", "watch:", "delivered:", "held:", "released:",
+    "slots:", "shown:",
 }  # fmt: skip
 """They have the person before an erasure, and nothing of the person after it."""
 MARKS_OF_AN_ERASURE = {
@@ -87,7 +88,7 @@ async def test_nothing_of_an_erased_person_is_left_in_any_store(here: Town, stac
     assert keys_after <= MARKS_OF_AN_ERASURE
     assert set() == await keys_with(here, [EMAIL, BROWSER], [])
     assert set() == tables_after
-    assert {"watches": 1, "messages": 3, "held": 2, "outbox": 1} == receipt.stores["redis_traces"]
+    assert {"watches": 1, "messages": 3, "held": 2, "slots": 2, "outbox": 1} == receipt.stores["redis_traces"]
 
 
 async def lived(here: Town) -> list[str]:
@@ -126,6 +127,8 @@ async def fill_redis(here: Town, ids: list[str]) -> None:
         await redis.zadd(f"{shard}timers", {who: 1})
         await redis.sadd(f"{shard}held:welcome", who)
         await redis.sadd(f"{shard}released:welcome", who)
+        await redis.set(f"{shard}slots:{who}", orjson.dumps({who: [0, "web", [], 0]}))
+        await redis.set(f"{shard}shown:{who}", orjson.dumps({"r": [0, {"content": f"for {who}"}]}))
         await redis.xadd(f"{shard}outbox", {"t": "decisions", "k": who, "v": orjson.dumps({"profile_id": who})})
 
 
