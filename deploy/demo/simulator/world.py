@@ -17,8 +17,8 @@ from deploy.demo.simulator.retailer import Product, Store, catalogue
 from deploy.demo.simulator.tills import Tills
 from schemas.durations import DAY_MS, HOUR_MS
 
-# Log-odds of buying at an opportunity, without any recent touch.
-_BASE = -3.4
+BASE_LOG_ODDS = -3.4
+"""Of buying at an opportunity, without any recent touch."""
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ class World:
 
     def buys(self, person: Person, ms: int, bias: float = 0.0) -> bool:
         """Return whether the person buys at this opportunity, by a logistic model of the log-odds."""
-        return self.rng.random() < 1 / (1 + exp(-(_BASE + bias + self.desire(person, ms))))
+        return self.rng.random() < 1 / (1 + exp(-(BASE_LOG_ODDS + bias + self.desire(person, ms))))
 
     def message_cost(self, ms: int, channel: str, source: str, name: str, creative: str, sent: bool) -> None:
         """Book the cost of a message (`sent`) or of a click on one."""
