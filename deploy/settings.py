@@ -288,6 +288,9 @@ class Settings(BaseSettings):
         "",
         description="Address of the console as browsers call it, behind a proxy with TLS; empty: that it listens at.",
     )
+    sync_databases: SecretStr = Field(
+        SecretStr(""), description="Databases of `throughline sync`, name=URL of SQLAlchemy, separated by spaces."
+    )
     console_file: Path = Field(DEFINITIONS / "console.yaml", description="Who may do what in the console.")
     console_tokens: SecretStr = Field(
         SecretStr(""), description="Tokens by which people sign in to the console, name=token, comma-separated."

@@ -136,21 +136,21 @@ def _import(
     from deploy.operations.importers.import_rows import ImportFiles
 
     files = ImportFiles(path)
-    with _advice():
+    with advice():
         mapping_file = map_ or _guessed(kind, files, options)
         mapping = _mapping(mapping_file, options["source"])
         if mapping.kind not in (None, kind):
             fail(f"{mapping_file}: it is the mapping of {mapping.kind}: give --map, or delete it to have one guessed")
         if dry_run:
-            _dry_run(files, mapping, as_json=as_json)
+            dry_run_of(files, mapping, as_json=as_json)
         elif yes or resume:
-            _publish(files, mapping, resume=resume, as_json=as_json)
+            publish_file(files, mapping, resume=resume, as_json=as_json)
         else:
-            _preview(files, mapping, mapping_file, kind)
+            preview_of(files, mapping, f"throughline import {kind} {files.path} --map {mapping_file}")
 
 
 @contextmanager
-def _advice() -> Iterator[None]:
+def advice() -> Iterator[None]:
     """Turn the errors of files and mappings into exit code 1 and their message."""
     from deploy.operations.definition_files import DefinitionError
     from deploy.operations.importers.import_rows import ImportFailedError
@@ -190,7 +190,8 @@ def _mapping(path: Path, source: str) -> FileMapping:
     return mapping.model_copy(update={"source": source}) if source else mapping
 
 
-def _preview(files: ImportFiles, mapping: FileMapping, mapping_file: Path, kind: str) -> None:
+def preview_of(files: ImportFiles, mapping: FileMapping, command: str) -> None:
+    """Show what comes of the first rows of a file; the command is the one that was given."""
     from deploy.operations.importers.import_rows import judged_rows
     from deploy.settings import settings
 
@@ -201,11 +202,11 @@ def _preview(files: ImportFiles, mapping: FileMapping, mapping_file: Path, kind:
             print(f"line {one.row.line}: refused: {reason}")
         if one.ignored:
             print(f"line {one.row.line}: left out: {one.ignored}")
-    command = f"throughline import {kind} {files.path} --map {mapping_file}"
     typer.echo(f"nothing is published yet: judge all rows with `{command} --dry-run`, import with --yes", err=True)
 
 
-def _dry_run(files: ImportFiles, mapping: FileMapping, *, as_json: bool) -> None:
+def dry_run_of(files: ImportFiles, mapping: FileMapping, *, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Judge all rows of a file, and print what they would do; `more` is added to the JSON."""
     from deploy.operations.importers.import_rows import DryRun, judged_rows
     from deploy.operations.importers.known_people import KnownPeople
     from deploy.operations.importers.row_files import fingerprint
@@ -228,7 +229,7 @@ def _dry_run(files: ImportFiles, mapping: FileMapping, *, as_json: bool) -> None
                 found.people.update(await people.compare(fresh))
 
     with_stores(compare)
-    _print_dry_run(found, as_json=as_json)
+    _print_dry_run(found, as_json=as_json, more=more or {})
 
 
 def _count(step: Sequence[JudgedRow], found: DryRun) -> list[dict[str, Any]]:
@@ -244,9 +245,9 @@ def _count(step: Sequence[JudgedRow], found: DryRun) -> list[dict[str, Any]]:
     return [event for one in step for event in one.events]
 
 
-def _print_dry_run(found: DryRun, *, as_json: bool) -> None:
+def _print_dry_run(found: DryRun, *, as_json: bool, more: dict[str, Any]) -> None:
     if as_json:
-        counts = {"rows": found.rows, "events": dict(found.people), "ignored": dict(found.ignored)}
+        counts = {**more, "rows": found.rows, "events": dict(found.people), "ignored": dict(found.ignored)}
         print_json({**counts, "refused": found.refused, "reasons": found.reasons})
         return
     words = {
@@ -268,7 +269,10 @@ def _print_dry_run(found: DryRun, *, as_json: bool) -> None:
         print(f"  … and {found.refused - len(found.reasons):,} more")
 
 
-def _publish(files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json: bool) -> None:
+def publish_file(
+    files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json: bool, more: dict[str, Any] | None = None
+) -> None:
+    """Publish the rows of a file, and print what came of them; `more` is added to the JSON."""
     from deploy.operations.importers.import_rows import begin, import_rows
     from deploy.settings import settings
     from sinks.clickhouse.history import stored_event_ids
@@ -286,7 +290,7 @@ def _publish(files: ImportFiles, mapping: FileMapping, *, resume: bool, as_json:
 
             import_rows(files, mapping, settings(), state, known, progress=progress)
     if as_json:
-        print_json(asdict(state))
+        print_json({**(more or {}), **asdict(state)})
         return
     print(f"{state.rows:,} rows: published {state.published:,} events, {state.unchanged:,} were stored already")
     if state.published:

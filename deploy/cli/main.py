@@ -29,6 +29,7 @@ MODULES = (
     "publish",
     "simulate",
     "imports",
+    "sync",
     "demo",
     "rebuild",
     "backup",
