@@ -19,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from deploy.home import home
+from deploy.urls import listening_url, public_url
 from schemas.channels import TOUCHPOINT_CHANNELS
 from schemas.durations import RetentionDays, prediction_period_ms
 from schemas.shards import SHARDS
@@ -436,29 +437,8 @@ class Settings(BaseSettings):
             prediction_period_ms(value)
         return value
 
-    @field_validator("collector_url", "console_url")
-    @classmethod
-    def _has_host_and_port(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            whole = parts.scheme == "http" and parts.hostname and parts.port and parts.path in ("", "/")
-        except ValueError:
-            whole = False
-        if not whole:
-            raise ValueError("write it as http://127.0.0.1:8088, with its port; for TLS, put a proxy before it")
-        return value
-
-    @field_validator("collector_public_url", "console_public_url")
-    @classmethod
-    def _is_public_address(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            whole = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-        except ValueError:
-            whole = False
-        if value and not whole:
-            raise ValueError("write it as https://events.shop.example, with a path if a proxy adds one")
-        return value.rstrip("/")
+    _listens = field_validator("collector_url", "console_url")(listening_url)
+    _is_public = field_validator("collector_public_url", "console_public_url")(public_url)
 
     @classmethod
     def settings_customise_sources(
