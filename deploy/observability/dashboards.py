@@ -82,6 +82,7 @@ PIPELINE: Panels = {
     "Out to advertisers": (metrics.EXPORTS, metrics.EXPORT_LAG, metrics.EXPORT_PAUSED),
     "Messages": (
         metrics.DECISIONS_MADE, metrics.MESSAGES, metrics.EMAILS, metrics.SEGMENT_DIFFERENCES, metrics.SEGMENT_CHECK,
+        metrics.SLOTS_DECIDED,
     ),
 }  # fmt: skip
 SERVERS: Panels = {
