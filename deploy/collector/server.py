@@ -27,6 +27,7 @@ from deploy.connections.clickhouse import clickhouse_client
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import async_redis_client
 from deploy.home import Home, home
+from deploy.operations.cancellation import cancel_all
 from deploy.operations.definition_files import load
 from deploy.operations.hooks import load_hooks
 from deploy.operations.message_links import link_tokens
@@ -132,9 +133,7 @@ async def serve(settings: Settings) -> None:
             asyncio.create_task(followed.follow_for_ever()),
         ]
         await stop.wait()
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)  # what `retry` had in hand waits again
+        await cancel_all(background)  # what `retry` had in hand waits again
         collector.ready, collector.stopping = False, True
         for site in listening:
             await site.stop()  # no new connection; aiohttp's own shutdown would not read half-sent bodies to their end

@@ -25,6 +25,7 @@ from deploy.connections.clickhouse import clickhouse_client, clickhouse_sink
 from deploy.connections.kafka import kafka_connection
 from deploy.connections.redis import async_redis_client
 from deploy.home import Home, home
+from deploy.operations.cancellation import cancel_all
 from deploy.operations.definition_files import DefinitionError, touch_rules
 from deploy.operations.destinations import adapter_of, adjusts, destination_secrets, load_destinations
 from deploy.operations.logs import logging_config
@@ -293,9 +294,7 @@ async def _run(
         log.info("%s: %s, to %s", one.name, ", ".join(rule.goal for rule in one.conversions), one.through)
     tasks.append(asyncio.create_task(_heartbeat()))
     await stop.wait()
-    for each in tasks:
-        each.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_all(tasks)
 
 
 async def _for_ever(task: DestinationTask) -> None:

@@ -1,0 +1,24 @@
+"""Ends the tasks of a service when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+_AGAIN_S = 0.2
+
+
+async def cancel_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until all have ended, however; their errors are not raised.
+
+    A task may lose a cancellation: before Python 3.12, `asyncio.wait_for`, with which redis-py sends commands, swallows
+    one that comes in the moment in which it is done (python/cpython#86296). So it is cancelled until it has ended.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        done, waiting = await asyncio.wait(waiting, timeout=_AGAIN_S)
+        for task in done:
+            task.cancelled() or task.exception()  # else asyncio logs that nobody asked for it
