@@ -41,6 +41,7 @@ EVERYTHING = {
     "collector.ingress.tlsSecret": "certificate",
     "collector.ingress.annotations.size": "5m",
     "console.enabled": "true",
+    "export.enabled": "true",
     "console.publicUrl": "https://console.shop.example",
     "networkPolicy.storesTo[0].ipBlock.cidr": "10.0.0.0/8",
     "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name": "monitoring",
@@ -150,7 +151,7 @@ def test_every_role_has_its_worker_its_budget_and_is_scaled_by_the_lag_of_its_gr
     deployments, scaled = of_kind(objects, "Deployment"), of_kind(objects, "ScaledObject")
 
     names = {f"shop-{role}" for role in ROLES}
-    assert names | {f"shop-{name}" for name in ("collector", "console", "scores", "backfill")} == set(deployments)
+    assert names | {f"shop-{name}" for name in ("collector", "console", "export", "scores", "backfill")} == set(deployments)
     assert names | {"shop-collector"} == set(of_kind(objects, "PodDisruptionBudget"))
     assert names == set(scaled) == {one["spec"]["scaleTargetRef"]["name"] for one in scaled.values()}
     for role in ROLES:
@@ -166,7 +167,7 @@ def test_every_role_has_its_worker_its_budget_and_is_scaled_by_the_lag_of_its_gr
 def test_metrics_have_the_port_of_their_process(render: Callable[[dict[str, str]], Objects]) -> None:
     found = {
         container["name"]: port["containerPort"]
-        for container in containers(render(STORES))
+        for container in containers(render(EVERYTHING))
         for port in container.get("ports", [])
         if port["name"] == "metrics"
     }

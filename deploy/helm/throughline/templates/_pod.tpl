@@ -28,7 +28,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{/* Port of a process's metrics: deploy/operations/metrics.py gives each the next one. */}}
 {{- define "throughline.metricsPort" -}}
-{{- $ports := dict "identify" 9464 "profile" 9465 "record" 9466 "deliver" 9467 "collector" 9468 -}}
+{{- $ports := dict "identify" 9464 "profile" 9465 "record" 9466 "deliver" 9467 "collector" 9468 "export" 9469 -}}
 {{ get $ports . }}
 {{- end }}
 
