@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.observability.dashboards import dashboards
-from deploy.operations.metrics import PROCESSES
+from deploy.operations.roles import ROLES
 from deploy.settings import Settings
 from schemas.metrics import METRICS
 from sinks.clickhouse.client import connect
@@ -25,6 +25,7 @@ from tests.support.prometheus import Prometheus
 pytestmark = pytest.mark.e2e
 
 ANN = {"email": "ann@shop.example"}
+RUNNING = (*ROLES, "collector")
 SQL_MACROS = {
     r"\$__timeInterval\((\w+)\)": r"toStartOfInterval(toDateTime(\1), INTERVAL 3600 second)",
     r"\$__timeFilter\((\w+)\)": r"\1 >= toDateTime(0) AND \1 <= toDateTime(4000000000)",
@@ -77,12 +78,12 @@ def targets(name: str) -> list[tuple[str, str]]:
 def test_an_alert_fires_when_a_worker_stops_and_ends_when_it_is_back(stack: Settings, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with Pipeline(stack, home) as pipeline, collector(stack, home) as service:
-        pipeline.wait(lambda: all((home / "metrics" / name).exists() for name in PROCESSES))
-        with Prometheus(tmp_path / "prometheus", home, PROCESSES) as prometheus:
+        pipeline.wait(lambda: all((home / "metrics" / name).exists() for name in RUNNING))
+        with Prometheus(tmp_path / "prometheus", home, RUNNING) as prometheus:
             pipeline.publish(touchpoint("Product Viewed", identifiers=ANN), order("o1", identifiers=ANN))
             pipeline.send("web", b"{ no JSON")
             service.post("/v1/batch", {"batch": [track("c1"), track("c2", userId=None)]})
-            pipeline.wait(lambda: prometheus.up() == {*PROCESSES}, said=lambda: f"up: {prometheus.up()}")
+            pipeline.wait(lambda: prometheus.up() == {*RUNNING}, said=lambda: f"up: {prometheus.up()}")
             # A lag is measured some seconds after a start, and a third of three records is many.
             pipeline.wait(lambda: prometheus.firing() <= {"ManyRefusals", "CollectorRefusesMany"})
             # A rate needs two samples, so a metric that is new shows nothing for a moment.
