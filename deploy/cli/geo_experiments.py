@@ -49,7 +49,7 @@ def experiments_geo(
     """
     from processors.attribution.geo_experiments import measure
 
-    start, end = first.date(), last.date()
+    start, end = first.date(), _over(last)
     if end < start:
         raise typer.BadParameter(f"{end} is before {start}", param_hint="--to")
     series = _outcomes(by, metric, start - timedelta(days=before), end, goal)
@@ -85,10 +85,9 @@ def experiments_geo_plan(
     Choose among the first by lot, or by what it costs to run there; an area that is doing unusually well or badly just
     now is a bad choice.
     """
-    from deploy.settings import settings
     from processors.attribution.geo_experiments import plan
 
-    end = until.date() if until else datetime.now(ZoneInfo(settings().timezone)).date() - timedelta(days=1)
+    end = _over(until) if until else _today() - timedelta(days=1)
     found = plan(_outcomes(by, metric, end - timedelta(days=before - 1), end, goal), days, areas)
     if isinstance(found, str):
         fail(found)
@@ -104,6 +103,22 @@ def experiments_geo_plan(
         text_columns=1,
     )
     typer.echo(f"{days} days, learned from {before} days until {end}", err=True)
+
+
+def _today() -> date:
+    from deploy.settings import settings
+
+    return datetime.now(ZoneInfo(settings().timezone)).date()
+
+
+def _over(last: datetime) -> date:
+    """Return the day if it is over: what is still to come would count as lost."""
+    day, today = last.date(), _today()
+    if day >= today:
+        raise typer.BadParameter(
+            f"{day} is not over yet: the last whole day is {today - timedelta(days=1)}", param_hint="--to"
+        )
+    return day
 
 
 def _outcomes(by: Area, metric: Outcome, first: date, last: date, goal: str) -> dict[str, list[float]]:

@@ -160,6 +160,8 @@ def plan(
     from scipy.stats import t as student
 
     active = {area: np.asarray(days, float) for area, days in series.items() if np.sum(days) > 0}
+    if len(active) < 2:
+        return f"there are no two areas to compare: something happened in {_named(sorted(active)) or 'none'}"
     if reason := _refusal(active, tuple(active)[:1], campaign_days):
         return reason
     everything = float(np.sum([days.sum() for days in active.values()]))

@@ -15,7 +15,8 @@ from tests.support.warehouse import Warehouse, ordered
 pytestmark = pytest.mark.integration
 
 DAYS, CAMPAIGN = 42, 14
-PERIOD = (f"{DAY_ONE + timedelta(days=DAYS - CAMPAIGN):%Y-%m-%d}", f"{DAY_ONE + timedelta(days=DAYS - 1):%Y-%m-%d}")
+START = DAY_ONE - timedelta(days=60)
+PERIOD = (f"{START + timedelta(days=DAYS - CAMPAIGN):%Y-%m-%d}", f"{START + timedelta(days=DAYS - 1):%Y-%m-%d}")
 
 
 def test_the_orders_of_a_campaign_in_one_country_are_found_and_no_others(tables: Warehouse) -> None:
@@ -23,16 +24,17 @@ def test_the_orders_of_a_campaign_in_one_country_are_found_and_no_others(tables:
     for day in range(DAYS):
         for country, revenue in (("DE", 100 + 10 * (day % 7)), ("AT", 20 + 2 * (day % 7)), ("CH", 50 + day % 5)):
             more = 40 if country == "DE" and day >= DAYS - CAMPAIGN else 0
-            at = DAY_ONE + timedelta(days=day)
+            at = START + timedelta(days=day)
             order = ordered(f"{country}-{day}", None, at, f"{revenue + more}.00")
             order["properties"]["shipping_address"] = {"country": country}
             orders.append(order)
-    tables.store(*orders, ordered("nowhere", None, DAY_ONE, "5000.00"))
+    tables.store(*orders, ordered("nowhere", None, START, "5000.00"))
     asked = ["--from", PERIOD[0], "--to", PERIOD[1], "--before", str(DAYS - CAMPAIGN)]
 
     found = CliRunner().invoke(app, ["experiments", "geo", "--area", "DE", *asked, "--spend", "280", "--json"])
     printed = CliRunner().invoke(app, ["experiments", "geo", "--area", "DE", *asked])
     unknown = CliRunner().invoke(app, ["experiments", "geo", "--area", "FR", *asked])
+    to_come = CliRunner().invoke(app, ["experiments", "geo", "--area", "DE", "--from", PERIOD[0], "--to", "2999-01-01"])
     planned = CliRunner().invoke(
         app, ["experiments", "geo-plan", "--days", "7", "--before", "28", "--to", PERIOD[0], "--json"]
     )
@@ -47,5 +49,7 @@ def test_the_orders_of_a_campaign_in_one_country_are_found_and_no_others(tables:
     assert "brought by it" in printed.stdout
     assert 1 == unknown.exit_code
     assert "FR: no such area; there are AT, CH, DE" in unknown.stderr
+    assert 2 == to_come.exit_code
+    assert "is not over yet" in to_come.stderr
     assert 0 == planned.exit_code, planned.output
     assert {"AT", "CH", "DE"} == {area for one in json.loads(planned.stdout) for area in one["areas"]}

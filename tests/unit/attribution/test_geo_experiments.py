@@ -99,6 +99,22 @@ def test_what_cannot_be_measured_is_said(
     assert reason in found
 
 
+@pytest.mark.parametrize(
+    ("series", "days", "reason"),
+    [
+        pytest.param({}, 14, "no two areas to compare: something happened in none", id="no area"),
+        pytest.param({"A": [1.0] * 60, "B": [0.0] * 60}, 14, "something happened in A", id="one area"),
+        pytest.param({"A": [1.0] * 60, "B": [1.0] * 60}, 0, "at least one day", id="no day"),
+        pytest.param({"A": [1.0] * 30, "B": [1.0] * 30}, 14, "16 days before", id="short"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(series: dict[str, list[float]], days: int, reason: str) -> None:
+    found = plan(series, days)
+
+    assert isinstance(found, str)
+    assert reason in found
+
+
 def test_a_comparison_that_never_followed_is_warned_of() -> None:
     draw = np.random.default_rng(3)
     noise = {area: draw.exponential(10, 84).tolist() for area in "ABC"}
