@@ -25,9 +25,26 @@ async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
     tasks = [asyncio.create_task(follow()), asyncio.create_task(fail())]
     await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        await cancel_all(tasks)
+        await cancel_all(tasks, again_s=0.01)
 
     assert (True, True, 1) == (tasks[0].cancelled(), tasks[1].done(), len(lost))
+
+
+async def test_what_a_task_does_at_its_end_is_not_broken_off() -> None:
+    closed: list[str] = []
+
+    async def serve() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.3)
+            closed.append("its connection")
+
+    task = asyncio.create_task(serve())
+    await asyncio.sleep(0)
+    await cancel_all([task])
+
+    assert ["its connection"] == closed
 
 
 async def test_no_task_is_no_wait() -> None:
