@@ -19,6 +19,8 @@ from schemas.export.exports import ExportAnswer, ExportItem
 from sinks.channels.http_calls import Answer, ProviderApi
 
 DETAIL_CHARACTERS = 500
+ANSWER_BYTES = 4_000_000
+"""An answer may name an error of each event of a batch: none of them is to be cut off."""
 _LATER = frozenset({408, 425, 429})
 _META_LATER = frozenset({1, 2, 4, 17, 32, 341, 368, 613})
 _META_TOKEN = frozenset({10, 102, 190})
@@ -41,7 +43,7 @@ class MetaConversions:
     most = 500
 
     def __init__(self, rules: Meta, token: str) -> None:
-        self._rules, self._token, self._api = rules, token, ProviderApi(rules.api)
+        self._rules, self._token, self._api = rules, token, batch_api(rules.api)
 
     async def send(self, items: list[ExportItem], now_ms: int) -> list[ExportAnswer]:
         """Send events; answers in their order."""
@@ -63,7 +65,7 @@ class TikTokConversions:
     most = 500
 
     def __init__(self, rules: TikTok, token: str) -> None:
-        self._rules, self._token, self._api = rules, token, ProviderApi(rules.api)
+        self._rules, self._token, self._api = rules, token, batch_api(rules.api)
 
     async def send(self, items: list[ExportItem], now_ms: int) -> list[ExportAnswer]:
         """Send events; answers in their order."""
@@ -89,7 +91,7 @@ class MicrosoftConversions:
     most = 500
 
     def __init__(self, rules: Microsoft, token: str) -> None:
-        self._rules, self._token, self._api = rules, token, ProviderApi(rules.api)
+        self._rules, self._token, self._api = rules, token, batch_api(rules.api)
 
     async def send(self, items: list[ExportItem], now_ms: int) -> list[ExportAnswer]:
         """Send events; answers in their order."""
@@ -115,6 +117,11 @@ class MicrosoftConversions:
         await self._api.close()
 
 
+def batch_api(url: str) -> ProviderApi:
+    """Return the API of a network that answers for all events of a batch."""
+    return ProviderApi(url, answer_bytes=ANSWER_BYTES)
+
+
 async def halved(items: list[ExportItem], now_ms: int, answer: ExportAnswer, send: Send) -> list[ExportAnswer]:
     """Return an answer for each export; a request that was refused for one of several is sent again in halves."""
     if answer.outcome != "refused" or len(items) == 1:
@@ -131,6 +138,8 @@ def http_answer(answer: Answer | SendResult) -> ExportAnswer:
     if isinstance(answer, SendResult):
         return ExportAnswer("later", answer.detail, answer.retry_after_ms)
     if 200 <= answer.status < 300:
+        if not answer.body and answer.text.strip() not in ("", "{}"):
+            return ExportAnswer("later", _detail(answer))  # a page of a proxy, or an answer that broke off
         return ExportAnswer("sent", f"HTTP {answer.status}")
     if answer.status in (401, 403):
         return ExportAnswer("unauthorised", _detail(answer))

@@ -15,7 +15,7 @@ import orjson
 from schemas.delivery.outbound import SendResult
 from schemas.export.destinations import Google
 from schemas.export.exports import ExportAnswer, ExportItem
-from sinks.channels.conversion_apis import DETAIL_CHARACTERS, halved, http_answer
+from sinks.channels.conversion_apis import DETAIL_CHARACTERS, batch_api, halved, http_answer
 from sinks.channels.google_access import GoogleAccess
 from sinks.channels.http_calls import Answer, ProviderApi
 
@@ -44,7 +44,7 @@ class GoogleConversions:
         self._rules, self._developer_token = rules, developer_token
         scope = f"{_DATA_MANAGER} {_ADWORDS}" if developer_token else _DATA_MANAGER
         self._access = GoogleAccess(rules.service_account_file, scope)
-        self._api, self._ads = ProviderApi(rules.api), ProviderApi(rules.ads_api)
+        self._api, self._ads = batch_api(rules.api), batch_api(rules.ads_api)
 
     async def send(self, items: list[ExportItem], now_ms: int) -> list[ExportAnswer]:
         """Send conversions and adjustments; answers in their order."""

@@ -60,10 +60,11 @@ class ProviderApi:
     Args:
         base_url: Where its API is.
         timeout_s: Longest wait for an answer, seconds.
+        answer_bytes: The part of an answer that is read.
     """
 
-    def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S) -> None:
-        self._base_url = base_url.rstrip("/")
+    def __init__(self, base_url: str, timeout_s: float = TIMEOUT_S, answer_bytes: int = ANSWER_BYTES) -> None:
+        self._base_url, self._answer_bytes = base_url.rstrip("/"), answer_bytes
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(5.0, timeout_s))
         self._session: aiohttp.ClientSession | None = None
 
@@ -83,7 +84,7 @@ class ProviderApi:
                 headers={"User-Agent": "throughline", **headers},
                 allow_redirects=False,
             ) as response:
-                raw = await beginning(response.content, ANSWER_BYTES)
+                raw = await beginning(response.content, self._answer_bytes)
                 wait = response.headers.get("Retry-After", "")
                 return Answer(response.status, _object(raw), raw.decode(errors="replace"), wait_ms(wait, now_ms))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:

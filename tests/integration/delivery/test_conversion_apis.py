@@ -51,6 +51,8 @@ async def network() -> AsyncIterator[Network]:
         found.got.append((request.path, {name.lower(): one for name, one in request.headers.items()}, body))
         status, answer = found.answer(request.path, body)
         headers = {"Retry-After": found.retry_after} if found.retry_after else {}
+        if isinstance(answer, str):
+            return web.Response(text=answer, status=status, headers=headers, content_type="text/html")
         return web.json_response(answer, status=status, headers=headers)
 
     app = web.Application()
@@ -178,6 +180,21 @@ async def test_microsoft_takes_the_good_events_of_a_batch_and_names_the_others(n
     assert "userData.em is no SHA-256" == answers[1].detail
     [(path, headers, _)] = network.got
     assert ("/v1/34/events", "Bearer ms-token") == (path, headers["authorization"])
+
+
+async def test_an_answer_may_name_an_error_of_each_event_of_a_full_batch(network: Network) -> None:
+    details = [{"index": place, "propertyName": "em", "errorMessage": "is no SHA-256 " * 10} for place in range(499)]
+    network.answer = lambda *_: (200, {"eventsReceived": 1, "error": {"details": details}})
+
+    assert [*["refused"] * 499, "sent"] == outcomes(await sent(microsoft(network), items(500)))
+
+
+@pytest.mark.parametrize("of", [meta, tiktok, microsoft])
+async def test_a_page_in_place_of_an_answer_is_none(network: Network, of: Callable[[Network], Any]) -> None:
+    network.answer = lambda *_: (200, "<html>We will be back soon</html>")
+    answers = await sent(of(network), items(2))
+
+    assert [ExportAnswer("later", "HTTP 200: <html>We will be back soon</html>")] * 2 == answers
 
 
 async def test_microsoft_that_took_nothing_gets_the_good_events_again(network: Network) -> None:
