@@ -37,6 +37,8 @@ from processors.delivery.templates import TemplateError, nearest
 from processors.profiles.cache import OpenProfile
 from processors.profiles.fold import open_profile
 from schemas.decisions.slots import Candidate, Slot
+from schemas.events.limits import HALF_PAIR
+from schemas.events.mending import whole_text
 from schemas.metrics import NO_METER, SLOTS_DECIDED, Meter
 from schemas.profiles.document import StoredProfile
 from schemas.profiles.person import Person
@@ -328,7 +330,14 @@ def _text(body: Any, name: str, *, required: bool = False) -> str:
     value = body.get(name) or ""
     if not isinstance(value, str) or len(value) > MAX_TEXT or (required and not value):
         raise RefusedError(400, name, f"`{name}` is a text of at most {MAX_TEXT} characters.")
+    _check_whole(name, value)
     return value
+
+
+def _check_whole(name: str, text: str) -> None:
+    """Refuse a text that says who, what or which request, and that no store can hold."""
+    if whole_text(text) != text:
+        raise RefusedError(400, name, f"`{name}` has {HALF_PAIR}: send both halves, or the character in UTF-8.")
 
 
 def _identifiers(body: dict[str, Any]) -> list[tuple[str, str]]:
@@ -340,6 +349,8 @@ def _identifiers(body: dict[str, Any]) -> list[tuple[str, str]]:
     named = [one for one in found if one is not None]
     if len(named) < len(found):
         raise RefusedError(400, "person", "Write an identifier as type:value, such as user_id:42.")
+    for _, value in named:
+        _check_whole("person", value)
     return named
 
 
@@ -350,4 +361,4 @@ def _properties(body: dict[str, Any]) -> dict[str, Any]:
         raise RefusedError(400, "properties", f"`properties` has at most {MAX_PROPERTIES} texts, numbers or booleans.")
     if any(len(str(one)) > MAX_TEXT for one in stated.values()):
         raise RefusedError(400, "properties", f"A text of `properties` has at most {MAX_TEXT} characters.")
-    return dict(stated)
+    return {whole_text(name): whole_text(one) if isinstance(one, str) else one for name, one in stated.items()}

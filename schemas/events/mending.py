@@ -414,9 +414,14 @@ def _mended_text(path: Path, text: str) -> tuple[str, str] | None:
     is_id = is_id_field(path[-1])
     if "\0" in text:
         return None if is_id and "\0" in padded else ("nul", padded.replace("\0", "\ufffd"))
-    if is_id or text.isascii() or not _HALF_PAIR.search(text):
+    if is_id or (whole := whole_text(text)) == text:
         return None
-    return "surrogate", _HALF_PAIR.sub("\ufffd", text)
+    return "surrogate", whole
+
+
+def whole_text(text: str) -> str:
+    """Return a text with U+FFFD in place of half surrogate pairs, which UTF-8 cannot hold."""
+    return text if text.isascii() else _HALF_PAIR.sub("\ufffd", text)
 
 
 def is_id_field(name: str | int) -> bool:

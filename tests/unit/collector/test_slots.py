@@ -48,6 +48,7 @@ SLOTS = (
     shipped_slot("site_banner"),
     shipped_slot("home_recommendations"),
     slot("candidates: [{name: code, message: coupon-line, coupon: welcome}]", name="coupon_corner"),
+    slot("candidates: [{name: page, message: product-line}]", name="product_page"),
 )
 NOW_S = moment("12:00") // 1000
 LAMP = {"product_id": "lamp", "name": "Lamp", "why": "together"}
@@ -126,6 +127,8 @@ def rules(ann: Story, tmp_path_factory: pytest.TempPathFactory) -> SlotRules:
     (folder / "cart-reminder.yaml").write_text((DEFINITIONS / "templates/cart-reminder.yaml").read_text("utf-8"))
     line = "description: A code.\nchannels: {web: {en: {text: 'Your code: {{ coupon.code }}'}}}\n"
     (folder / "coupon-line.yaml").write_text(line, "utf-8")
+    line = "description: A product.\nchannels: {web: {en: {text: 'On {{ event.properties.name }}'}}}\n"
+    (folder / "product-line.yaml").write_text(line, "utf-8")
     definitions = Definitions(
         shipped_segments(), (), MessagePolicy(holdout=NO_HOLDOUT), load_templates(folder),
         DeliveryDefinitions(sender="a@b.example"),
@@ -257,6 +260,14 @@ async def test_of_somebody_unknown_the_fallback_is_shown_and_no_row_is_written(
     assert ("unknown_person", "Returns are free.", []) == (found["reason"], found["content"]["text"], world.rows)
 
 
+async def test_a_name_that_the_page_has_cut_within_an_emoji_is_shown_with_a_mark_in_its_place(
+    client: TestClient[Any, Any],
+) -> None:
+    status, found = await ask(client, "product_page", properties={"name": "Lamp \ud83d"})
+
+    assert (200, "On Lamp \ufffd") == (status, found.get("content", {}).get("text"))
+
+
 async def test_a_page_sees_what_the_token_of_its_visitor_is_for_and_no_reason_in_words(
     client: TestClient[Any, Any],
 ) -> None:
@@ -295,6 +306,8 @@ async def test_a_page_without_a_good_token_learns_nothing(client: TestClient[Any
         pytest.param({"person": []}, 400, "person", id="nobody"),
         pytest.param({"person": {"a": 1}}, 400, "person", id="a person of another form"),
         pytest.param({"request_id": "x" * 501}, 400, "request_id", id="a long id"),
+        pytest.param({"request_id": "r\ud83d"}, 400, "request_id", id="an id that is cut within an emoji"),
+        pytest.param({"person": ["user_id:\ud83d"]}, 400, "person", id="a person cut within an emoji"),
         pytest.param({"properties": {"a": {"b": 1}}}, 400, "properties", id="properties with parts"),
     ],
 )
