@@ -130,10 +130,12 @@ def checked_sql(client: Any, sql: str) -> str:
         tree = client.raw_query(f"EXPLAIN AST {written}").decode()
         named = client.query("SELECT database, name FROM system.tables WHERE database = currentDatabase()").result_rows
         databases = {name.casefold() for (name,) in client.query("SELECT name FROM system.databases").result_rows}
+        functions = {name.casefold() for (name,) in client.query("SELECT name FROM system.functions").result_rows}
     except ClickHouseError as error:
         raise RefusedSqlError(server_message(error)) from None
     home = named[0][0] if named else ""
-    _Check(home, {name for _, name in named}, databases, readable_views(client)).examine(_parsed(tree))
+    check = _Check(home, {name for _, name in named}, databases, functions, readable_views(client))
+    check.examine(_parsed(tree))
     return written
 
 
@@ -188,7 +190,7 @@ def _parsed(text: str) -> _Node:
     """Read the lines of `EXPLAIN AST`, which are indented by one blank a level."""
     root: _Node | None = None
     last: _Node | None = None
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):  # the server escapes no other break, such as U+2028, in texts
         found = _NODE.match(line)
         if not found:
             raise RefusedSqlError("The server has read the SQL in a form that is not known here.")
@@ -215,12 +217,21 @@ class _Check:
     Args:
         home: The database of the views; empty: it has none.
         tables: All that it has.
-        databases: All databases.
+        databases: All databases, in lower case.
+        functions: All functions, in lower case.
         views: The views that may be asked.
     """
 
-    def __init__(self, home: str, tables: Collection[str], databases: Collection[str], views: Collection[str]) -> None:
+    def __init__(
+        self,
+        home: str,
+        tables: Collection[str],
+        databases: Collection[str],
+        functions: Collection[str],
+        views: Collection[str],
+    ) -> None:
         self._home, self._tables, self._databases, self._views = home, tables, databases, views
+        self._functions = functions
 
     def examine(self, root: _Node) -> None:
         """Raise `RefusedSqlError` at the first thing that is not allowed."""
@@ -238,8 +249,12 @@ class _Check:
             raise RefusedSqlError("Leave out SETTINGS: the limits are fixed.")
         if node.kind.endswith("Query") and node.kind not in _STATEMENTS:
             raise RefusedSqlError("Only one SELECT is run, and nothing that writes, explains, shows or sets.")
+        if node.kind == "ColumnsApplyTransformer":  # its function, and all that is within, is not in the tree
+            raise RefusedSqlError("Leave out APPLY: write the function around each column.")
         if node.kind == "TableIdentifier":
             self._table(node.text)
+        elif node.kind == "Identifier":
+            self._name(node.text)
         elif node.kind == "Function":
             if node.parent is not None and node.parent.kind == "TableExpression":
                 self._table_function(node.text)
@@ -247,6 +262,11 @@ class _Check:
                 raise RefusedSqlError(f"The function {node.text} is not for questions.")
             elif _IN.fullmatch(node.text):
                 self._members(node)
+
+    def _name(self, name: str) -> None:
+        """A function may be named where a lambda may stand, as in `arrayMap(upper, texts)`."""
+        if name.casefold() in self._functions and _REFUSED_FUNCTION.fullmatch(name):
+            raise RefusedSqlError(f"{name} is a function that is not for questions: name a column otherwise.")
 
     def _members(self, function: _Node) -> None:
         """Examine `x IN name`, where the name is a table, unless there is none of that name."""

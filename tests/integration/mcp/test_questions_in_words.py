@@ -158,6 +158,10 @@ NO_VIEW = "no view that may be asked"
         pytest.param("SELECT * FROM url('http://127.0.0.1:1/', 'TSV', 'a String')", NO_VIEW, id="the network"),
         pytest.param("SELECT * FROM file('/etc/passwd', 'LineAsString')", NO_VIEW, id="a file as a table"),
         pytest.param("SELECT file('/etc/passwd')", "not for questions", id="a file as a value"),
+        pytest.param("SELECT arrayMap(file, ['/etc/passwd'])", "not for questions", id="a file by a function's name"),
+        pytest.param("SELECT * APPLY(file) FROM (SELECT '/etc/passwd')", "Leave out APPLY", id="a file by columns"),
+        pytest.param("SELECT * APPLY(x -> (SELECT 1 FROM spend)) FROM v_rfm", "Leave out APPLY", id="table by columns"),
+        pytest.param("SELECT 'x\u2028     ExpressionList' IN system.one", "out of reach", id="a line within a text"),
         pytest.param("SELECT * FROM remote('127.0.0.1', throughline.profiles)", NO_VIEW, id="another server"),
         pytest.param("SELECT * FROM merge('throughline', '.*')", NO_VIEW, id="all tables"),
         pytest.param("SELECT * FROM view(SELECT 1 FROM profiles)", NO_VIEW, id="a view of a table"),
@@ -181,6 +185,12 @@ def test_a_select_keeps_its_comments_brackets_and_names_of_its_own(answers: Answ
     found = answers.sql("WITH bought AS (SELECT * FROM v_conversions) SELECT (count()) AS n FROM bought -- FORMAT x; y")
 
     assert ([["n", "UInt64"]], [[3]]) == ([[one.name, one.type] for one in found.columns], found.rows)
+
+
+def test_texts_may_have_breaks_and_names_may_be_like_those_of_functions(answers: Answers) -> None:
+    found = answers.sql("SELECT 'one\u2028two\x0bthree\x85' AS text, max(aisle) FROM (SELECT 7 AS aisle)")
+
+    assert [["one\u2028two\x0bthree\x85", 7]] == found.rows
 
 
 def test_an_answer_is_cut_off_and_says_so(server: Settings, answers: Answers) -> None:
