@@ -26,6 +26,7 @@ _OUTPUT = {
     "output_format_json_quote_decimals": 1,
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 0,
+    "output_format_json_validate_utf8": 1,  # half a character, as of substring, is shown as U+FFFD
 }
 _TABLE_FUNCTIONS = frozenset({"numbers", "generate_series", "generateseries", "values", "zeros"})
 _REFUSED_FUNCTION = re.compile(

@@ -193,6 +193,10 @@ def test_texts_may_have_breaks_and_names_may_be_like_those_of_functions(answers:
     assert [["one\u2028two\x0bthree\x85", 7]] == found.rows
 
 
+def test_half_a_character_is_shown_as_a_mark(answers: Answers) -> None:
+    assert [["Gr\ufffd", "Grü"]] == answers.sql("SELECT substring('Grün', 1, 3), substringUTF8('Grün', 1, 3)").rows
+
+
 def test_an_answer_is_cut_off_and_says_so(server: Settings, answers: Answers) -> None:
     by_rows = answers.sql("SELECT number FROM numbers(1000000000)")
     fewer = answers.sql("SELECT number FROM numbers(100)", max_rows=7)
