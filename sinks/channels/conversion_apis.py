@@ -102,7 +102,7 @@ class MicrosoftConversions:
         }
         headers = {"Authorization": f"Bearer {self._token}"}
         answer = await _post(self._api, f"/v1/{self._rules.tag_id}/events", body, headers, now_ms)
-        if isinstance(answer, Answer) and (bad := _microsoft_errors(answer)):
+        if isinstance(answer, Answer) and (bad := _microsoft_errors(answer, len(items))):
             # It has taken the others, unless it says that it has taken none.
             if answer.status < 300:
                 return [_of_one(bad, place) for place in range(len(items))]
@@ -180,13 +180,13 @@ def _tiktok_answer(answer: Answer | SendResult) -> ExportAnswer:
     return ExportAnswer("refused", detail)
 
 
-def _microsoft_errors(answer: Answer) -> dict[int, str]:
-    """Return what is wrong with events, by their place in the request."""
+def _microsoft_errors(answer: Answer, count: int) -> dict[int, str]:
+    """Return what is wrong with events, by their place in the request of so many."""
     error = answer.body.get("error")
     details = error.get("details") if isinstance(error, dict) else None
     found: dict[int, str] = {}
     for one in details if isinstance(details, list) else ():
-        if isinstance(one, dict) and isinstance(place := one.get("index"), int):
+        if isinstance(one, dict) and isinstance(place := one.get("index"), int) and 0 <= place < count:
             text = " ".join(str(one[name]) for name in ("propertyName", "errorMessage") if one.get(name))
             found[place] = f"{found[place]}; {text}" if place in found else text
     return found

@@ -207,6 +207,13 @@ async def test_microsoft_that_took_nothing_gets_the_good_events_again(network: N
     assert ["refused", "sent", "sent"] == outcomes(await sent(microsoft(network), items(3)))
 
 
+async def test_an_error_of_an_event_that_was_not_sent_is_asked_about_once_for_each_half(network: Network) -> None:
+    network.answer = lambda *_: (400, {"error": {"details": [{"index": 7, "errorMessage": "is wrong"}]}})
+    answers = await sent(microsoft(network), items(2))
+
+    assert (["refused"] * 2, [2, 1, 1]) == (outcomes(answers), [len(body["data"]) for _, _, body in network.got])
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_credentials_that_are_refused_hold_the_batch(network: Network, status: int) -> None:
     network.answer = lambda *_: (status, {})
