@@ -16,7 +16,7 @@ from typing import Protocol
 
 from processors.export.decisions import Decision, Person, decide
 from processors.export.triggers import Wanted
-from schemas.durations import MINUTE_MS, SECOND_MS
+from schemas.durations import HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.export.destinations import Destination
 from schemas.export.exports import Conversion, ExportAdapter, ExportAnswer, ExportEntry
 from schemas.metrics import EXPORT_PAUSED, EXPORTS, NO_METER, Meter
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = SECOND_MS, 5 * MINUTE_MS
 """Pauses while the other side takes nothing; it may ask for a longer one."""
+LONGEST_ASKED_MS = HOUR_MS
+"""The longest pause that it may ask for: `Retry-After` may be a date, and its clock wrong."""
 UNAUTHORISED_PAUSE_MS = MINUTE_MS
 MOST_AT_ONCE = 500
 """Conversions that are looked up and decided on together."""
@@ -111,7 +113,7 @@ class Export:
             if answer.outcome == "unauthorised":
                 wait_ms, what = UNAUTHORISED_PAUSE_MS, "is paused, its credentials are refused"
             else:
-                wait_ms, what = max(pause_ms, answer.retry_after_ms), "takes nothing now"
+                wait_ms, what = max(pause_ms, min(answer.retry_after_ms, LONGEST_ASKED_MS)), "takes nothing now"
                 pause_ms = min(2 * pause_ms, LONGEST_PAUSE_MS)
             log.warning("%s %s, next try in %d s: %s", self._destination.name, what, wait_ms // 1000, answer.detail)
             await self._pause(wait_ms)

@@ -14,6 +14,7 @@ from deploy.settings import Settings
 from processors.export.decisions import Person
 from processors.export.stage import LONGEST_PAUSE_MS, Export
 from processors.export.triggers import Wanted, wanted_of
+from schemas.durations import DAY_MS, HOUR_MS
 from schemas.export.destinations import Destination
 from schemas.export.exports import Conversion, ExportAnswer, ExportEntry, ExportItem
 from tests.unit.export.test_decisions import KNOWN, NOW, ORDER, destination
@@ -123,11 +124,18 @@ async def test_an_outage_is_waited_for_with_growing_pauses_and_nothing_is_lost_o
     assert (["sent"], 13) == (facts.kept, facts.rows["0", "conversion", 0].attempt)
 
 
-async def test_a_pause_that_the_network_asks_for_is_kept() -> None:
+@pytest.mark.parametrize(
+    ("asked_ms", "kept_ms"),
+    [
+        pytest.param(90_000, 90_000, id="as asked for"),
+        pytest.param(365 * DAY_MS, HOUR_MS, id="a date by a wrong clock stops nothing for ever"),
+    ],
+)
+async def test_a_pause_that_the_network_asks_for_is_kept_for_an_hour_at_most(asked_ms: int, kept_ms: int) -> None:
     pauses = Pauses()
-    await stage(Memory(*orders(1)), Network(ExportAnswer("later", "HTTP 429", 90_000)), pauses)(ALL)
+    await stage(Memory(*orders(1)), Network(ExportAnswer("later", "HTTP 429", asked_ms)), pauses)(ALL)
 
-    assert [90_000] == pauses.waited
+    assert [kept_ms] == pauses.waited
 
 
 async def test_refused_credentials_pause_the_destination_and_refuse_no_export() -> None:
