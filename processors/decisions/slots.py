@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from processors.decisions import calendar, ledger
+from processors.decisions.gates.permission import journey_draw
 from processors.decisions.resolver import MessageResolver
 from processors.decisions.slot_offers import Offer, Offers
 from processors.profiles.time_zone import zone_of
@@ -276,16 +277,28 @@ def _request(
         campaign=one.campaign or (offer.campaign if offer else {}),
         coupon=offer.coupon if offer else one.coupon,
     )
+    journey, holdout_share = _holdout(slot, offer, person)
     return MessageRequest(
-        journey=offer.name if offer else slot.name,  # people whom an offer holds out are so on every channel
+        journey=journey,
         journey_version=slot.version,
         run_id=uuid_of("slot request", slot.name, person.profile_id, asked.request_id),
         step=one.name,
         message=message,
         requested_ms=now_ms,
-        holdout_share=max(slot.holdout, offer.holdout) if offer else slot.holdout,
+        holdout_share=holdout_share,
         variant=offer.variant if offer else "",
     )
+
+
+def _holdout(slot: Slot, offer: Offer | None, person: Person) -> tuple[str, float]:
+    """Return whose control group counts, and its share: that of the slot goes before that of an offer.
+
+    So whom the slot holds out sees the fallback whatever its candidates are, and whom an offer holds out sees it on no
+    channel.
+    """
+    if offer is None or journey_draw(slot.name, person.profile_id) < slot.holdout:
+        return slot.name, slot.holdout
+    return offer.name, offer.holdout
 
 
 def _action(

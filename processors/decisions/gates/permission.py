@@ -156,6 +156,11 @@ def _complained(document: dict[str, Any], channel: str) -> bool:
     return not (answer and answer[0] and answer[2] and answer[1] > tally[1])
 
 
+def journey_draw(journey: str, profile_id: str) -> float:
+    """Return the number of a person, from [0, 1), that is below the share of a journey if it holds them out."""
+    return uniform("journey holdout", journey, profile_id)
+
+
 class Holdout:
     """The gate `holdout`: control groups, against which the effect of messages is measured."""
 
@@ -174,7 +179,7 @@ class Holdout:
         if drawn < self._rules.share:
             candidate.holdout = "global"
         if share:
-            journey = uniform("journey holdout", candidate.request.journey, person)
+            journey = journey_draw(candidate.request.journey, person)
             gate_input["journey"] = {"drawn": round(journey, 6), "share": share}
             if journey < share and not candidate.holdout:
                 candidate.holdout = "journey"

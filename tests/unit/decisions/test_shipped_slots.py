@@ -9,6 +9,7 @@ from deploy.operations.template_files import load_templates
 from deploy.settings import Settings
 from processors.decisions.slots import SlotDecision
 from processors.profiles.view import view
+from schemas.decisions.slots import Slot
 from schemas.journeys.control import JourneyControl
 from tests.support.slots import Visitor, shipped_broadcasts, shipped_slot
 from tests.support.stories import DEFINITIONS, Story, shipped_segments
@@ -17,12 +18,13 @@ from tests.support.stories import DEFINITIONS, Story, shipped_segments
 TEN_IN_BERLIN = "2030-03-04T09:00+00:00"
 
 
-def visitor(*slots: str, **fields: Any) -> Visitor:
+def visitor(*slots: str | Slot, offer_holdout: float = 0.0, **fields: Any) -> Visitor:
     """Return a person in Berlin, at noon there."""
     journeys = [SEASON.as_journey().model_copy(update={"holdout": 0.0})]
     story = Story(*journeys, segments=shipped_segments(), **fields).at("11:00")
-    broadcasts = [SEASON.model_copy(update={"holdout": 0.0})]
-    return Visitor(story, *map(shipped_slot, slots), broadcasts=broadcasts)
+    broadcasts = [SEASON.model_copy(update={"holdout": offer_holdout})]
+    shown = (shipped_slot(one) if isinstance(one, str) else one for one in slots)
+    return Visitor(story, *shown, broadcasts=broadcasts)
 
 
 def texts(found: SlotDecision, somebody: Visitor, language: str = "en") -> str:
@@ -132,6 +134,34 @@ def test_who_wants_no_news_sees_none_of_it_anywhere() -> None:
     ann.controls = {"season_news": JourneyControl("running", 0, version="v", started_ms=ann.story.now)}
 
     assert "fallback: consent" == ann.sees("site_banner")
+
+
+def seen_before_and_during_the_season(name: str, *slots: str | Slot, **fields: Any) -> list[str]:
+    """Return what the slots show a person with a cart, before the news is sent and while it is."""
+    somebody = visitor(*slots, profile_id=name, **fields)
+    somebody.story.event("Order Completed", order_id="o1", total="20.00", currency="EUR")
+    somebody.story.at("2030-03-04T08:00+00:00").event("Product Added", product_id="lamp", name="Lamp")
+    somebody.story.at("2030-03-04T09:01+00:00")
+    seen = [somebody.sees("site_banner")]
+    somebody.controls = {"season_news": JourneyControl("running", 0, version="v", started_ms=somebody.story.now)}
+    return [*seen, *(somebody.sees(one if isinstance(one, str) else one.name) for one in slots)]
+
+
+def test_whom_the_slot_holds_out_sees_the_fallback_also_in_place_of_an_offer() -> None:
+    banner = shipped_slot("site_banner").model_copy(update={"holdout": 0.5})
+
+    found = {tuple(seen_before_and_during_the_season(f"p{number}", banner)) for number in range(12)}
+
+    assert {("cart_reminder", "season"), ("fallback: holdout", "fallback: holdout")} == found
+
+
+def test_whom_an_offer_holds_out_sees_it_neither_on_the_site_nor_at_the_till() -> None:
+    slots = "site_banner", "till_offer"
+
+    found = {tuple(seen_before_and_during_the_season(f"p{number}", *slots, offer_holdout=0.5)) for number in range(12)}
+
+    held_out = ("cart_reminder", "fallback: holdout", "fallback: holdout")
+    assert {("cart_reminder", "season", "season"), held_out} == found
 
 
 # Recommendations on the home page
