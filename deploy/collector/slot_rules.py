@@ -79,14 +79,13 @@ class FollowedSlots:
         """Take up what is in force now."""
         try:
             state = await self._store.state() or DefinitionsState()
-            files = None
-            if state.version and state.version != self._loaded:
-                files = await self._store.files(state.version)
+            is_new = state.version not in (self._loaded, self._refused)
+            files = await self._store.files(state.version) if state.version and is_new else None
         except (RedisError, OSError):
             if self.rules is None:
                 await self._take_up("", None, {})
             return
-        if state.version != self._loaded and not (state.version and files is None and self.rules):
+        if is_new and not (state.version and files is None and self.rules):
             await self._take_up(state.version if files is not None else "", files, state.journeys)
         if self.rules is not None and self.rules.controls != state.journeys:
             self.rules = self.rules._replace(controls=state.journeys)
