@@ -90,6 +90,7 @@ class SlotContent(NamedTuple):
 
 class _Asked(NamedTuple):
     request: SlotRequest
+    remembered_as: str
     hashes: list[bytes]
     trusted: bool
 
@@ -167,8 +168,11 @@ class SlotAnswers:
         hashes = [one for kind, value in people for one in self._hash(kind, value, source)]
         if not hashes:
             raise RefusedError(400, "person", f"The value is none of the type {people[0][0][:50]}, or a placeholder.")
-        asked = SlotRequest(slot, _text(body, "request_id") or str(uuid4()), _properties(body), _text(body, "language"))
-        return _Asked(asked, hashes, trusted)
+        request_id = _text(body, "request_id")
+        asked = SlotRequest(slot, request_id or str(uuid4()), _properties(body), _text(body, "language"))
+        # Without an id it is never repeated: it takes no place of the answers that are.
+        digest = blake2b(f"{slot}\0{request_id}".encode(), digest_size=12).hexdigest() if request_id else ""
+        return _Asked(asked, digest, hashes, trusted)
 
     async def _answer(self, rules: SlotRules, slot: Slot, asked: _Asked) -> dict[str, Any]:
         try:
@@ -181,20 +185,21 @@ class SlotAnswers:
             return _fallback(slot, asked.request, "unreachable", "Profiles cannot be read now.")
 
     async def _decided(self, rules: SlotRules, slot: Slot, asked: _Asked) -> dict[str, Any]:
-        digest = blake2b(f"{slot.name}\0{asked.request.request_id}".encode(), digest_size=12).hexdigest()
         for _ in range(_WRITES):
             found = await self._people.find(asked.hashes)
             if found is None:
                 return _fallback(slot, asked.request, "unknown_person", "Nobody is known by this identifier.")
             stored, memory = found
             now_ms = self._clock()
-            if (known := memory.answer(digest, now_ms)) is not None:
+            if (known := memory.answer(asked.remembered_as, now_ms)) is not None:
                 return known
             person = open_profile(OpenProfile(stored), rules.engine)
             decision, answer, event = await self._shown(rules, slot, asked.request, person, memory, now_ms)
             counted = (decision.row["idempotency_key"], decision.counted) if decision.counted else None
             row = Outgoing(DECISIONS, person.profile_id.encode(), orjson.dumps(decision.row))
-            done = await self._people.remember(person.profile_id, memory, digest, answer, counted, [row], now_ms)
+            done = await self._people.remember(
+                person.profile_id, memory, asked.remembered_as, answer, counted, [row], now_ms
+            )
             if done is Stored.DONE:
                 if event is not None:
                     self._later(event)

@@ -91,7 +91,7 @@ class RedisSlots:
         Args:
             profile_id: The live profile.
             known: As it was read.
-            request: Hash of the request.
+            request: Hash of the request; empty: it has no id, so its answer is not kept.
             answer: Its answer.
             counted: What caps have to remember of it: idempotency key and entry; None: nothing.
             records: What follows, such as the row of the ledger.
@@ -101,7 +101,7 @@ class RedisSlots:
         if counted is not None:
             seen[counted[0]] = counted[1]
         latest = sorted(seen.items(), key=lambda one: one[1][0])[-SEEN_KEPT:]
-        answers = {**known.answers, request: [now_ms, answer]}
+        answers = {**known.answers, request: [now_ms, answer]} if request else known.answers
         recent = sorted(answers.items(), key=lambda one: one[1][0])[-ANSWERS_KEPT:]
         counting = {key: entry for key, entry in latest if entry[0] > now_ms - KEPT_MS}
         answered = {key: entry for key, entry in recent if entry[0] > now_ms - ANSWER_MS}

@@ -43,6 +43,8 @@ async def test_a_decision_is_stored_with_its_row_once_and_none_that_another_has_
     now = await store.read(ANN)
     assert ({"k1": entry}, {"a": 1}, None) == (now.seen, now.answer("r1", NOW), now.answer("r2", NOW))
     assert now.answer("r1", NOW + slots.ANSWER_MS) is None
+    assert Stored.DONE is await store.write(ANN, now, "", {"a": 3}, None, [], NOW)
+    assert now.answers == (await store.read(ANN)).answers  # one without an id takes no place among them
     later = NOW + slots.KEPT_MS
     assert Stored.DONE is await store.write(ANN, now, "r3", {}, None, [ROW], later)
     assert {} == (await store.read(ANN)).seen

@@ -35,7 +35,7 @@ from schemas.intake.sources import Source
 from schemas.profiles.document import StoredProfile
 from schemas.records import Outgoing
 from schemas.topics import DECISIONS
-from sinks.redis.slots import SlotMemory, Stored
+from sinks.redis.slots import ANSWERS_KEPT, SlotMemory, Stored
 from tests.support.slots import shipped_slot, slot
 from tests.support.stories import DEFINITIONS, NO_HOLDOUT, Story, moment, shipped_segments
 
@@ -89,7 +89,8 @@ class World:
         if self.full:
             return Stored.FULL
         seen = {**known.seen, **({counted[0]: counted[1]} if counted else {})}
-        self.memory = SlotMemory("", seen, {**known.answers, request: [now_ms, answer]})
+        answers = {**known.answers, **({request: [now_ms, answer]} if request else {})}
+        self.memory = SlotMemory("", seen, dict([*answers.items()][-ANSWERS_KEPT:]))
         self.records += records
         return Stored.DONE
 
@@ -212,6 +213,17 @@ async def test_the_same_request_has_the_same_answer_and_counts_once(client: Test
     assert ["cart_reminder", "cart_reminder", None, None] == [one["candidate"] for one in others]
     assert "caps" == others[-1]["reason"]
     assert first == await ask(client, request_id="r1")
+
+
+async def test_requests_without_an_id_do_not_push_out_the_answer_of_one_that_is_repeated(
+    client: TestClient[Any, Any], world: World
+) -> None:
+    first = await ask(client, request_id="r1")
+    for _ in range(ANSWERS_KEPT):
+        await ask(client)
+
+    assert first == await ask(client, request_id="r1")
+    assert 1 + ANSWERS_KEPT == len(world.rows)
 
 
 async def test_recommendations_are_data_and_without_any_the_fallback_says_what_to_do(
