@@ -25,6 +25,8 @@ _PLACE = re.compile(r"\bevents\[(\d+)\]")
 _NOT_YET = frozenset({"TOO_RECENT_CONVERSION", "TOO_RECENT_CONVERSION_ACTION", "CONVERSION_NOT_FOUND"})
 _DONE = frozenset({"CONVERSION_ALREADY_RETRACTED", "CONVERSION_ALREADY_ENHANCED", "DUPLICATE_ADJUSTMENT_IN_REQUEST"})
 """Errors of a repeat: Google has it already."""
+_PASSING = frozenset({"CONCURRENT_MODIFICATION", "INTERNAL_ERROR", "RESOURCE_TEMPORARILY_EXHAUSTED", "TRANSIENT_ERROR"})
+"""Errors of no adjustment: Google asks to send it again."""
 
 
 class GoogleConversions:
@@ -101,6 +103,10 @@ class GoogleConversions:
         if found.outcome != "sent":
             return await halved(items, now_ms, found, self._adjust)
         errors = _partial_failures(answer)
+        if not errors and (whole := _dict(answer.body.get("partialFailureError"))):
+            # It does not say of which.
+            refusal = ExportAnswer("refused", str(whole.get("message", ""))[:DETAIL_CHARACTERS])
+            return await halved(items, now_ms, refusal, self._adjust)
         return [errors.get(place, found) for place in range(len(items))]
 
     def _destination(self, action: str) -> dict[str, Any]:
@@ -156,7 +162,7 @@ def _partial_failures(answer: Answer) -> dict[int, ExportAnswer]:
                 continue
             code = next((str(one) for one in _dict(error.get("errorCode")).values()), "")
             text = f"{code}: {error.get('message', '')}"[:DETAIL_CHARACTERS]
-            outcome: Any = "not_yet" if code in _NOT_YET else "sent" if code in _DONE else "refused"
+            outcome: Any = "not_yet" if code in _NOT_YET | _PASSING else "sent" if code in _DONE else "refused"
             found[place] = ExportAnswer(outcome, text)
     return found
 

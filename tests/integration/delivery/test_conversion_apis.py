@@ -282,18 +282,46 @@ async def test_an_account_that_google_does_not_know_refuses_no_event(
     assert ["unauthorised"] * 2 == outcomes(await sent(google, items(2, destinationReferences=["5"])))
 
 
-async def test_google_answers_each_adjustment(network: Network, google: GoogleConversions) -> None:
-    def error(place: int, code: str) -> dict[str, Any]:
-        path = [{"fieldName": "conversion_adjustments", "index": place}]
-        return {
-            "errorCode": {"conversionAdjustmentUploadError": code}, "message": "words",
-            "location": {"fieldPathElements": path},
-        }  # fmt: skip
+def failure(place: int, code: str, kind: str = "conversionAdjustmentUploadError") -> dict[str, Any]:
+    path = [{"fieldName": "conversion_adjustments", "index": place}]
+    return {"errorCode": {kind: code}, "message": "words", "location": {"fieldPathElements": path}}
 
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("internalError", "TRANSIENT_ERROR"),
+        ("databaseError", "CONCURRENT_MODIFICATION"),
+        ("quotaError", "RESOURCE_TEMPORARILY_EXHAUSTED"),
+    ],
+)
+async def test_an_adjustment_that_google_could_not_store_just_now_is_sent_again(
+    network: Network, google: GoogleConversions, kind: str, code: str
+) -> None:
+    failed = {"code": 3, "message": "words", "details": [{"errors": [failure(0, code, kind)]}]}
+    network.answer = lambda *_: (200, {"partialFailureError": failed, "results": [{}, {}]})
+
+    assert ["not_yet", "sent"] == outcomes(await sent(google, items(2, "value")))
+
+
+async def test_a_failure_of_adjustments_that_google_does_not_name_is_found_by_halves(
+    network: Network, google: GoogleConversions
+) -> None:
+    def answer(_: str, body: Any) -> Reply:
+        bad = any(one["n"] == 1 for one in body["conversionAdjustments"])
+        return 200, {"partialFailureError": {"code": 3, "message": "It is wrong."}} if bad else {"results": [{}]}
+
+    network.answer = answer
+    answers = await sent(google, items(3, "value"))
+
+    assert (["sent", "refused", "sent"], "It is wrong.") == (outcomes(answers), answers[1].detail)
+
+
+async def test_google_answers_each_adjustment(network: Network, google: GoogleConversions) -> None:
     errors = [
-        error(1, "TOO_RECENT_CONVERSION"),
-        error(2, "CONVERSION_EXPIRED"),
-        error(3, "CONVERSION_ALREADY_RETRACTED"),
+        failure(1, "TOO_RECENT_CONVERSION"),
+        failure(2, "CONVERSION_EXPIRED"),
+        failure(3, "CONVERSION_ALREADY_RETRACTED"),
     ]
     failed = {"code": 3, "message": "Multiple errors", "details": [{"errors": errors}]}
     network.answer = lambda *_: (200, {"partialFailureError": failed, "results": [{}, {}, {}, {}]})
