@@ -17,6 +17,7 @@ from hashlib import blake2b
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import orjson
 from aiohttp import web
@@ -121,6 +122,7 @@ class SlotAnswers:
         self._rules, self._people, self._content, self._hash = rules, people, content, hash_identifier
         self._publish, self._tally, self._clock, self._meter = publish, tally, clock, meter
         self._turns = asyncio.Semaphore(CONCURRENT)
+        self._of_person: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._logged_at = float("-inf")
         self._publishing: set[asyncio.Task[Any]] = set()
 
@@ -175,8 +177,10 @@ class SlotAnswers:
         return _Asked(asked, digest, hashes, trusted)
 
     async def _answer(self, rules: SlotRules, slot: Slot, asked: _Asked) -> dict[str, Any]:
+        # A page asks for all its slots at once: one after the other, else each would overtake the writes of the others.
+        turn = self._of_person.setdefault(asked.hashes[0], asyncio.Lock())
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S), self._turns:
+            async with asyncio.timeout(ANSWER_WITHIN_S), turn, self._turns:
                 return await self._decided(rules, slot, asked)
         except (RedisError, OSError) as error:  # a timeout is an OSError
             if (now := monotonic()) - self._logged_at >= LOG_INTERVAL_S:

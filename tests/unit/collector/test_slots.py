@@ -80,7 +80,9 @@ class World:
             raise RedisDown("away")
         if hashes("user_id", "ann", "") != identifier_hashes:
             return None
-        return self.stored, self.memory
+        found = self.stored, self.memory
+        await asyncio.sleep(0.002)
+        return found
 
     async def remember(
         self, profile_id: str, known: SlotMemory, request: str, answer: Mapping[str, Any],
@@ -88,10 +90,12 @@ class World:
     ) -> Stored:  # fmt: skip
         if self.full:
             return Stored.FULL
+        if known.digest != self.memory.digest:
+            return Stored.CHANGED
         seen = {**known.seen, **({counted[0]: counted[1]} if counted else {})}
         answers = {**known.answers, **({request: [now_ms, answer]} if request else {})}
-        self.memory = SlotMemory("", seen, dict([*answers.items()][-ANSWERS_KEPT:]))
         self.records += records
+        self.memory = SlotMemory(str(len(self.records)), seen, dict([*answers.items()][-ANSWERS_KEPT:]))
         return Stored.DONE
 
     async def recommend(self, document: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -213,6 +217,15 @@ async def test_the_same_request_has_the_same_answer_and_counts_once(client: Test
     assert ["cart_reminder", "cart_reminder", None, None] == [one["candidate"] for one in others]
     assert "caps" == others[-1]["reason"]
     assert first == await ask(client, request_id="r1")
+
+
+async def test_a_page_may_ask_for_all_its_slots_at_once(
+    client: TestClient[Any, Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "ANSWER_WITHIN_S", 20)
+    answers = await asyncio.gather(*(ask(client, "home_recommendations") for _ in range(6)))
+
+    assert ({"for_you"}, 6) == ({found["candidate"] for _, found in answers}, len(world.rows))
 
 
 async def test_requests_without_an_id_do_not_push_out_the_answer_of_one_that_is_repeated(
