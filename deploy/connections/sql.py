@@ -19,9 +19,14 @@ def sql_connection(url: str, rows_at_once: int) -> Iterator[Any]:
         ModuleNotFoundError: SQLAlchemy or the driver is not installed.
         SQLAlchemyError: The URL is none, or no server answers there.
     """
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.exc import ArgumentError
 
-    engine = create_engine(url)
+    try:
+        address = make_url(url)
+    except ValueError:  # what it takes for a port may be the rest of a password
+        raise ArgumentError("the port of the URL is no number") from None
+    engine = create_engine(address)
     try:
         with engine.connect() as connection:
             yield connection.execution_options(stream_results=True, max_row_buffer=rows_at_once)

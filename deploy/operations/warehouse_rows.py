@@ -16,6 +16,7 @@ from deploy.connections.sql import sql_connection
 from deploy.settings import Settings
 from schemas.intake.syncs import SyncDefinition
 from schemas.time import text_of_time, utc
+from sinks.clickhouse.bounded_sql import bare_message
 from sinks.clickhouse.client import StoreDown
 
 ROWS_PER_BATCH = 5_000
@@ -52,7 +53,7 @@ def _of_clickhouse(definition: SyncDefinition, settings: Settings) -> Iterator[I
         finally:
             client.close()
     except ClickHouseError as error:
-        raise WarehouseError(f"ClickHouse refuses the query: {str(error).splitlines()[0][:500]}") from None
+        raise WarehouseError(f"ClickHouse refuses the query: {bare_message(error)}") from None
     except StoreDown as error:
         raise WarehouseError(str(error)) from None
 
@@ -79,7 +80,7 @@ def _of_sqlalchemy(definition: SyncDefinition, settings: Settings) -> Iterator[I
         form = "dialect+driver://user@host/database"
         raise WarehouseError(f"the URL of {definition.database} is not of the form {form}") from None
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0][:500]
+        reason = (str(getattr(error, "orig", None) or "") or type(error).__name__).splitlines()[0][:500]
         raise WarehouseError(f"{definition.database} refuses the query: {reason}") from None
 
 
@@ -95,12 +96,14 @@ def _json_row(names: list[str], values: Any) -> WarehouseRow:
 
 def _json_value(value: Any) -> Any:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | str():
             return value
+        case int():
+            return value if -(1 << 63) <= value < 1 << 64 else str(value)  # JSON is written with 64 bits
         case float():
             return value if value - value == 0 else None  # not a number, or infinite
         case Decimal():
-            return str(value)
+            return str(value) if value.is_finite() else None
         case datetime():
             return text_of_time(utc(value))
         case date() | UUID():

@@ -165,12 +165,17 @@ def run(client: Any, sql: str, bounds: Bounds, parameters: Mapping[str, Any] | N
 
 def server_message(error: Exception) -> str:
     """Return what the server says, in a line without its version and address, with an advice where there is one."""
+    code = _CODE.search(str(error))
+    advice = _ADVICE.get(code[1], "") if code else ""
+    return f"{bare_message(error)}. {advice}".strip()
+
+
+def bare_message(error: Exception) -> str:
+    """Return what the server says, in a line without its version and address."""
     text = str(error)
     found = _MESSAGE.search(text)
     message = re.split(r" \([A-Z_]+\) \(version|\. \(for url| \(for url|: In scope ", found[1] if found else text)[0]
-    code = _CODE.search(text)
-    advice = _ADVICE.get(code[1], "") if code else ""
-    return f"{' '.join(message.split())[:600].rstrip('.')}. {advice}".strip()
+    return " ".join(message.split())[:600].rstrip(".")
 
 
 def _read(sql: str, answer: Any, bounds: Bounds) -> BoundedAnswer:
