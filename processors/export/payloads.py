@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from processors.export.identifiers import MatchKeys
 from schemas.export.destinations import Destination, Through
 from schemas.export.exports import Conversion, ExportKind
-from schemas.money import plain
+from schemas.money import EXPONENTS, plain
 from schemas.time import text_of_ms
 
 Body = dict[str, Any]
@@ -65,7 +65,7 @@ def _meta(_: Destination, stated: Statement) -> Body:
     source = _META_SOURCES.get(where, "other")
     if source == "website" and not (agent and url):
         source = "other"
-    data: Body = {"order_id": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated.value)}
+    data: Body = {"order_id": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated)}
     return _filled(
         {
             "event_name": stated.name,
@@ -85,7 +85,7 @@ def _tiktok(_: Destination, stated: Statement) -> Body:
     if stated.keys.clicks:
         user["ttclid"] = stated.keys.clicks[0].value
     user |= {"user_agent": _text(context, "user_agent"), "ip": _text(context, "ip")}
-    properties = {"order_id": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated.value)}
+    properties = {"order_id": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated)}
     return _filled(
         {
             "event": stated.name,
@@ -104,7 +104,7 @@ def _microsoft(_: Destination, stated: Statement) -> Body:
     if stated.keys.clicks:
         user["msclkid"] = stated.keys.clicks[0].value
     user |= {"clientUserAgent": _text(context, "user_agent"), "clientIpAddress": _text(context, "ip")}
-    data = {"transactionId": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated.value)}
+    data = {"transactionId": stated.conversion.order_id, "currency": stated.currency, "value": _number(stated)}
     return _filled(
         {
             "eventType": "custom",
@@ -136,7 +136,7 @@ def _google(destination: Destination, stated: Statement) -> Body:
             return adjustment | {"adjustmentType": "ENHANCEMENT", "userIdentifiers": users}
         if not stated.value:
             return adjustment | {"adjustmentType": "RETRACTION"}
-        value = {"adjustedValue": _number(stated.value), "currencyCode": stated.currency}
+        value = {"adjustedValue": _number(stated), "currencyCode": stated.currency}
         return adjustment | {"adjustmentType": "RESTATEMENT", "restatementValue": value}
     users = [*({"emailAddress": one} for one in addresses[0]), *({"phoneNumber": one} for one in addresses[1])]
     clicks = {stated.keys.clicks[0].name: stated.keys.clicks[0].value} if stated.keys.clicks else {}
@@ -149,7 +149,7 @@ def _google(destination: Destination, stated: Statement) -> Body:
             "adIdentifiers": clicks,
             "userData": {"userIdentifiers": users} if users else {},
             "currency": stated.currency if stated.value is not None else "",
-            "conversionValue": _number(stated.value),
+            "conversionValue": _number(stated),
             "consent": {"adUserData": "CONSENT_GRANTED", "adPersonalization": "CONSENT_GRANTED"},
         }
     )
@@ -199,9 +199,9 @@ def _filled(body: Body) -> Body:
     return {name: value for name, value in body.items() if value not in (None, "", [], {})}
 
 
-def _number(value: Decimal | None) -> float | None:
-    """Return an amount as JSON has it; networks take numbers alone."""
-    return None if value is None else float(round(value, 2))
+def _number(stated: Statement) -> float | None:
+    """Return the value as JSON has it, networks take numbers alone: a dinar of Kuwait has three places."""
+    return None if stated.value is None else float(round(stated.value, max(2, EXPONENTS.get(stated.currency, 2))))
 
 
 def _text(context: Mapping[str, Any], name: str) -> str:

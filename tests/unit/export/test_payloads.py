@@ -138,6 +138,15 @@ def test_adjustments_of_google() -> None:
     ] == [one.item.body for one in (part, match, whole) if one.item is not None]
 
 
+@pytest.mark.parametrize(
+    ("amount", "currency", "told"), [("1.255", "KWD", 1.255), ("129.905", "EUR", 129.9), ("12800", "JPY", 12800.0)]
+)
+def test_an_amount_has_the_decimal_places_of_its_currency(amount: str, currency: str, told: float) -> None:
+    order = ORDER._replace(revenue=Decimal(amount), currency=currency)
+
+    assert (told, told) == (body("meta", order)["custom_data"]["value"], body("google", order)["conversionValue"])
+
+
 @pytest.mark.parametrize("through", ["webhook", "topic"])
 def test_a_system_of_ones_own_gets_all_click_ids_and_exact_amounts(through: str) -> None:
     found = body(through)
