@@ -50,15 +50,11 @@ class GoogleConversions:
 
     async def send(self, items: list[ExportItem], now_ms: int) -> list[ExportAnswer]:
         """Send conversions and adjustments; answers in their order."""
-        answers: dict[str, ExportAnswer] = {}
-        for part, send in (
-            ([one for one in items if one.kind == "conversion"], self._ingest),
-            ([one for one in items if one.kind != "conversion"], self._adjust),
-        ):
-            if part:
-                found = await send(part, now_ms)
-                answers |= {one.event_id + str(one.body): answer for one, answer in zip(part, found, strict=True)}
-        return [answers[one.event_id + str(one.body)] for one in items]
+        conversions = [one for one in items if one.kind == "conversion"]
+        adjustments = [one for one in items if one.kind != "conversion"]
+        taken = iter(await self._ingest(conversions, now_ms) if conversions else [])
+        adjusted = iter(await self._adjust(adjustments, now_ms) if adjustments else [])
+        return [next(taken if one.kind == "conversion" else adjusted) for one in items]
 
     async def close(self) -> None:
         """Close the connections."""

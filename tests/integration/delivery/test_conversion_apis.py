@@ -335,6 +335,16 @@ async def test_google_answers_each_adjustment(network: Network, google: GoogleCo
     )  # fmt: skip
 
 
+async def test_conversions_and_adjustments_of_one_batch_get_their_own_answers(
+    network: Network, google: GoogleConversions
+) -> None:
+    network.answer = lambda path, _: (200, {"requestId": "r1"}) if "ingest" in path else (503, {})
+    [conversion] = items(1, destinationReferences=["5"])
+    [adjustment] = items(1, "value")
+
+    assert ["later", "sent", "later"] == outcomes(await sent(google, [adjustment, conversion, adjustment]))
+
+
 async def test_a_system_of_ones_own_gets_signed_webhooks_with_one_id(network: Network) -> None:
     rules = Webhook(url=f"{network.url}/hook")
     allowed = Destinations(["127.0.0.1"], ["127.0.0.0/8"])
