@@ -31,6 +31,7 @@ from deploy.collector.slot_rules import SlotRules
 from deploy.collector.tally import Tally
 from deploy.collector.visitor_tokens import VisitorTokens
 from deploy.operations.person_lookup import identifier
+from processors.decisions.ledger import language_of
 from processors.decisions.slots import SlotDecision, SlotRequest
 from processors.delivery.coupons import CouponPoolEmptyError, CouponPools, coupon_event, coupon_values, take_coupon
 from processors.delivery.rendering import MessageRenderer, ProductRecommender
@@ -226,7 +227,7 @@ class SlotAnswers:
             )
             row = decision.row
             if decision.shown is None or decision.action is None:
-                answer = _fallback(slot, asked, decision.reason, row["reason"], _language(person))
+                answer = _fallback(slot, asked, decision.reason, row["reason"], language_of(person.document))
                 return decision, {**answer, "decision_id": row["decision_id"]}, None
             try:
                 content, event = await self._made(rules, decision, person, now_ms)
@@ -322,15 +323,6 @@ def _track(slot: Slot, decision: SlotDecision) -> dict[str, Any]:
         "shown": {"event": SHOWN, "properties": said},
         "clicked": {"event": CLICKED, "properties": said, "context": {"campaign": campaign}},
     }
-
-
-def _language(person: Person) -> str:
-    for section in ("traits", "known"):
-        for name in ("language", "locale"):
-            stated = person.document.get(section, {}).get(name)
-            if stated and isinstance(stated[0], str):
-                return str(stated[0])
-    return ""
 
 
 def _text(body: Any, name: str, *, required: bool = False) -> str:

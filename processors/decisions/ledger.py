@@ -124,7 +124,7 @@ def action(candidate: Candidate, decided: Row) -> Row:
         "address": candidate.address,
         "template": message.template,
         "purpose": message.purpose,
-        "language": _language(document),
+        "language": language_of(document),
         "context": dict(request.context),
         "tags": list(message.tags),
         "campaign": dict(message.campaign),
@@ -140,7 +140,7 @@ def _identifiers(document: dict[str, Any]) -> list[dict[str, str]]:
     return [{"type": kind, "value": value} for kind in sorted(found) for value in sorted(found[kind])]
 
 
-def _language(document: dict[str, Any]) -> str:
+def language_of(document: dict[str, Any]) -> str:
     """Return the language that the person states, else the one of their device; empty if neither is known."""
     for section, name in (("traits", "language"), ("traits", "locale"), ("known", "locale")):
         stated = document.get(section, _SECTION).get(name)
