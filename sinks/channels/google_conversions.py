@@ -27,6 +27,8 @@ _DONE = frozenset({"CONVERSION_ALREADY_RETRACTED", "CONVERSION_ALREADY_ENHANCED"
 """Errors of a repeat: Google has it already."""
 _PASSING = frozenset({"CONCURRENT_MODIFICATION", "INTERNAL_ERROR", "RESOURCE_TEMPORARILY_EXHAUSTED", "TRANSIENT_ERROR"})
 """Errors of no adjustment: Google asks to send it again."""
+_OF_ALL = frozenset({"UNSUPPORTED_VERSION", "INVALID_CUSTOMER_ID"})
+"""Errors of what the file says: Google switches off a version of the API about a year after it came."""
 
 
 class GoogleConversions:
@@ -97,6 +99,8 @@ class GoogleConversions:
             return [answer] * len(items)
         found = http_answer(answer)
         if found.outcome != "sent":
+            if any(_code(error) in _OF_ALL for error in _errors(answer, "error")):
+                found = found._replace(outcome="unauthorised")
             return await halved(items, now_ms, found, self._adjust)
         errors = _partial_failures(answer)
         if not errors and (whole := _dict(answer.body.get("partialFailureError"))):
@@ -150,17 +154,24 @@ def _violations(answer: Answer) -> dict[int | None, str]:
 def _partial_failures(answer: Answer) -> dict[int, ExportAnswer]:
     """Return the answers of adjustments that failed, by their place in the request."""
     found: dict[int, ExportAnswer] = {}
-    for detail in _dicts(_dict(answer.body.get("partialFailureError")).get("details")):
-        for error in _dicts(detail.get("errors")):
-            path = _dicts(_dict(error.get("location")).get("fieldPathElements"))
-            place = next((one["index"] for one in path if isinstance(one.get("index"), int)), None)
-            if place is None:
-                continue
-            code = next((str(one) for one in _dict(error.get("errorCode")).values()), "")
+    for error in _errors(answer, "partialFailureError"):
+        path = _dicts(_dict(error.get("location")).get("fieldPathElements"))
+        place = next((one["index"] for one in path if isinstance(one.get("index"), int)), None)
+        if place is not None:
+            code = _code(error)
             text = f"{code}: {error.get('message', '')}"[:DETAIL_CHARACTERS]
             outcome: Any = "not_yet" if code in _NOT_YET | _PASSING else "sent" if code in _DONE else "refused"
             found[place] = ExportAnswer(outcome, text)
     return found
+
+
+def _errors(answer: Answer, name: str) -> list[dict[str, Any]]:
+    details = _dicts(_dict(answer.body.get(name)).get("details"))
+    return [error for detail in details for error in _dicts(detail.get("errors"))]
+
+
+def _code(error: dict[str, Any]) -> str:
+    return next((str(one) for one in _dict(error.get("errorCode")).values()), "")
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -335,6 +335,17 @@ async def test_google_answers_each_adjustment(network: Network, google: GoogleCo
     )  # fmt: skip
 
 
+async def test_a_version_that_google_has_switched_off_refuses_no_adjustment(
+    network: Network, google: GoogleConversions
+) -> None:
+    error = {"errorCode": {"requestError": "UNSUPPORTED_VERSION"}, "message": "Version v22 is deprecated."}
+    network.answer = lambda *_: (400, {"error": {"code": 400, "details": [{"errors": [error]}]}})
+    answers = await sent(google, items(2, "value"))
+
+    assert (["unauthorised"] * 2, 1) == (outcomes(answers), len(network.got))
+    assert "Version v22 is deprecated." in answers[0].detail
+
+
 async def test_conversions_and_adjustments_of_one_batch_get_their_own_answers(
     network: Network, google: GoogleConversions
 ) -> None:
