@@ -40,6 +40,8 @@ _SETTINGS = {
     "output_format_parquet_row_group_size_bytes": 64_000_000,
 }
 _FLOAT = re.compile(r"(Nullable\()?Float(32|64)\)?")
+_MERGED = re.compile(r"(Replacing|Summing|Aggregating|Collapsing)MergeTree")
+"""Engines of tables that have FINAL."""
 _ROUNDED = "round({0}, 6)"
 """Sums of floats depend on the order of their parts in the last digits: they are no change."""
 
@@ -72,7 +74,7 @@ class Dataset:
         comment: What one row of it is.
         columns: Those that are written.
         day: The column by which its rows have a day; empty: they have none.
-        is_table: Whether it is a table, which may hold a row twice until it is merged.
+        is_table: Whether it is a table that may hold a row twice until it is merged.
     """
 
     name: str
@@ -84,7 +86,7 @@ class Dataset:
     def day_expression(self, timezone: str) -> str:
         """Return the day of a row, in the time zone of reports."""
         kind = next(one.type for one in self.columns if one.name == self.day)
-        return f"toDate(`{self.day}`, '{timezone}')" if kind.startswith("DateTime") else f"`{self.day}`"
+        return f"toDate32(`{self.day}`, '{timezone}')" if kind.startswith("DateTime") else f"`{self.day}`"
 
     def source(self) -> str:
         """Return what stands after FROM."""
@@ -115,7 +117,7 @@ def datasets(client: Any, names: Sequence[str], hidden: Mapping[str, Collection[
             parameters={"name": name},
         ).result_rows
         columns = tuple(Column(*row) for row in rows if row[0] not in hidden.get(name, ()))
-        found[name] = Dataset(name, comment, columns, _day_column(columns), "MergeTree" in engine)
+        found[name] = Dataset(name, comment, columns, _day_column(columns), bool(_MERGED.search(engine)))
     for name in names:
         if name not in found:
             raise UnknownDatasetError(f"there is no view or table {name}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,24 @@ def test_the_manifest_says_as_of_when_in_which_schema_and_what_each_column_means
     assert ("2026-11-03T12:00:01.000Z", "UTC", 1) == (found["recorded_until"], found["timezone"], found["format"])
     assert found["schema_version"] >= 230
     assert ("converted_at", True) == (view["day_column"], all(column["comment"] for column in view["columns"]))
+
+
+def test_an_event_before_1970_is_in_the_file_of_its_day(tables: Warehouse, tmp_path: Path) -> None:
+    tables.store(resolved("old", 1, datetime(1969, 7, 20, 20, 17, tzinfo=UTC)))
+    with local(tmp_path) as lake:
+        first = exported(tables, lake, "v_touchpoints")
+        again = exported(tables, lake, "v_touchpoints")
+
+    assert ({"v_touchpoints": (["1969-07-20"], [])}, {"v_touchpoints": ([], [])}) == (first, again)
+    assert {"old": person(1)} == event_ids(tmp_path)
+
+
+def test_a_table_whose_rows_are_never_merged_is_written(tables: Warehouse, tmp_path: Path) -> None:
+    tables.client.command("INSERT INTO attribution_models (goal, model, dimension) VALUES ('order', 'm', 'channel')")
+    with local(tmp_path) as lake:
+        [done] = export(tables.client, lake, ["attribution_models"], timezone="UTC")
+
+    assert 1 == done.rows
 
 
 def test_days_that_are_not_asked_for_stay_and_a_dry_run_writes_nothing(history: Warehouse, tmp_path: Path) -> None:
